@@ -1,0 +1,60 @@
+# The interface of this repository. `make help` lists what there is.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test lint types contracts pytest format lock bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the command appmetrica-worker in it
+
+$(STAMP): pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than Python 3.11. Install a newer one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## The main job on real Kafka, from nothing to a balanced account (ARGS="--keep" leaves it running)
+	$(BIN)/appmetrica-worker demo $(ARGS)
+
+run: $(STAMP) ## Run the worker with your settings (ARGS="--config FILE")
+	$(BIN)/appmetrica-worker run $(ARGS)
+
+test: lint types contracts pytest ## Everything that must hold: lint, types, import contracts, all tests on real Kafka
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+pytest: $(STAMP)
+	$(BIN)/pytest $(ARGS)
+
+format: $(STAMP) ## Format the code and sort its imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# pip reads the universal lock; uv writes it. Hash-pinned, and no index line: where packages come from is the machine's business.
+LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+lock: $(STAMP) ## Pin the dependencies anew: requirements.lock (image) and requirements-dev.lock (everything)
+	$(BIN)/$(LOCK) --upgrade --output-file requirements.lock
+	$(BIN)/$(LOCK) --constraint requirements.lock --all-extras --output-file requirements-dev.lock
+
+bench: $(STAMP) ## Measure speed on real Kafka and write bench/RESULTS.md
+	$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove everything that make has made here
+	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,15 @@
+"""The header line of a request's body.
+
+A body is this header and the rows' lines. UTF-8 without a byte order mark, `\\n` after each line.
+Source: the Post API's documentation, "body" form; RFC 4180.
+"""
+
+from __future__ import annotations
+
+from worker.model.resource import RESOURCES
+from worker.model.row import Destination
+
+
+def header(destination: Destination) -> bytes:
+    """The line that names the columns of every row of this destination. Parameter names need no quoting."""
+    return (",".join(RESOURCES[destination.resource].header(destination.identity)) + "\n").encode()

@@ -1,0 +1,100 @@
+"""Deduplication of one route: a key is new, then in flight, then delivered.
+
+The rule that everything here serves: **a key counts as delivered only after a 200.** Marked any earlier, a crash or a refusal
+would turn the event's next appearance, which is its rescue, into a dropped duplicate.
+
+So while an event is in flight, an event with the same key is *linked* to it and shares its fate: it is settled when the first
+is delivered. If the first is refused or given back instead, the oldest linked one takes its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from worker.dedup.generations import Generations
+from worker.model.record import Assignment
+from worker.model.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of a chunk's rows: `fresh` go on, `duplicates` of delivered ones are settled, the rest is linked."""
+
+    fresh: list[Row]
+    duplicates: list[Row]
+
+
+class Window:
+    """The keys of one route. Bounded: those in flight by what the pipeline holds, those delivered by count and age."""
+
+    def __init__(self, *, rows_max: int, age_seconds: float) -> None:
+        self._delivered = Generations(rows_max=rows_max, age_seconds=age_seconds)
+        self._in_flight: dict[bytes, Row] = {}
+        self._linked: dict[bytes, deque[Row]] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many delivered keys are remembered."""
+        return len(self._delivered)
+
+    @property
+    def linked(self) -> int:
+        """How many rows wait for the fate of another."""
+        return sum(len(rows) for rows in self._linked.values())
+
+    def admit(self, rows: Iterable[Row], monotonic_seconds: float) -> Admission:
+        """Sort a chunk's rows. The fresh ones are in flight from now on, until `deliver` or `withdraw`."""
+        self._delivered.forget(monotonic_seconds)
+        fresh: list[Row] = []
+        duplicates: list[Row] = []
+        for row in rows:
+            key = row.key
+            if key in self._in_flight:
+                self._linked.setdefault(key, deque()).append(row)
+            elif key in self._delivered:
+                duplicates.append(row)
+            else:
+                self._in_flight[key] = row
+                fresh.append(row)
+        return Admission(fresh, duplicates)
+
+    def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
+        """These rows were answered 200. Returns the rows linked to them: duplicates, settled with them."""
+        settled: list[Row] = []
+        for row in rows:
+            del self._in_flight[row.key]
+            self._delivered.add(row.key, monotonic_seconds)
+            linked = self._linked.pop(row.key, None)
+            if linked is not None:
+                settled.extend(linked)
+        return settled
+
+    def withdraw(self, rows: Iterable[Row]) -> list[Row]:
+        """These rows were refused or given back. Returns the linked rows that take their places, in flight from now on."""
+        promoted: list[Row] = []
+        for row in rows:
+            del self._in_flight[row.key]
+            linked = self._linked.get(row.key)
+            if linked is not None:
+                heir = linked.popleft()
+                if not linked:
+                    del self._linked[row.key]
+                self._in_flight[row.key] = heir
+                promoted.append(heir)
+        return promoted
+
+    def unlink(self, assignments: Collection[Assignment]) -> list[Row]:
+        """Take out the linked rows of partitions that are no longer ours, and return them."""
+        removed: list[Row] = []
+        for key, linked in list(self._linked.items()):
+            kept = deque(row for row in linked if row.assignment not in assignments)
+            if len(kept) == len(linked):
+                continue
+            removed.extend(row for row in linked if row.assignment in assignments)
+            if kept:
+                self._linked[key] = kept
+            else:
+                del self._linked[key]
+        return removed

@@ -1,0 +1,103 @@
+"""Finding the guilty rows of a refused batch.
+
+The API refuses a whole request for one bad row and doesn't say which. So the batch is halved, both halves are sent, and a
+refused half is halved again, until the guilty rows stand alone: for k guilty rows of n about 2·k·log2(n/k) + 2·k requests.
+Both halves are always sent: that one passes says nothing about the other.
+
+A dead letter can't be taken back, so nothing is dead-lettered before the whole batch is known. If more than `systemic_ratio`
+of it turns out guilty, the rows aren't at fault but something else is (a wrong address, a change of the API): all are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from worker.delivery.settlement import Refusal
+from worker.delivery.split import halves, piece
+from worker.model.batch import Batch
+from worker.model.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a refusal leads to: `pieces` to send now, `guilty` rows to bury, or a `systemic` batch of rows to be held."""
+
+    pieces: tuple[Batch, ...] = ()
+    guilty: tuple[Refusal, ...] = ()
+    systemic: Batch | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Bisection:
+    rows: int
+    pieces: set[str] = field(default_factory=set)
+    guilty: list[Refusal] = field(default_factory=list)
+
+
+class Bisections:
+    """The refused batches that are being taken apart.
+
+    Args:
+        systemic_ratio: the share of refused rows above which the rows aren't to blame, in (0, 1].
+        systemic_rows_min: smaller batches say nothing about that, and are exempt.
+    """
+
+    def __init__(self, *, systemic_ratio: float, systemic_rows_min: int) -> None:
+        self._systemic_ratio = systemic_ratio
+        self._systemic_rows_min = systemic_rows_min
+        self._bisection_of: dict[str, _Bisection] = {}
+
+    def refuse(self, batch: Batch, refusal: Refusal) -> Verdict:
+        """This batch was refused. `refusal` says how, for its first row; it counts if that row stands alone."""
+        bisection = self._bisection_of.pop(batch.id, None) or _Bisection(rows=len(batch.rows))
+        bisection.pieces.discard(batch.id)
+        if len(batch.rows) > 1:
+            pieces = halves(batch)
+            for half in pieces:
+                bisection.pieces.add(half.id)
+                self._bisection_of[half.id] = bisection
+            return Verdict(pieces=pieces)
+        bisection.guilty.append(refusal)
+        if self._is_systemic(bisection):
+            return Verdict(systemic=self._abandon(bisection, batch))
+        return Verdict(guilty=self._found(bisection))
+
+    def end(self, batch_id: str) -> tuple[Refusal, ...]:
+        """This batch came to another end (delivered, expired, given back). Returns the guilty rows if it was the last piece."""
+        bisection = self._bisection_of.pop(batch_id, None)
+        if bisection is None:
+            return ()
+        bisection.pieces.discard(batch_id)
+        return self._found(bisection)
+
+    def replace(self, batch_id: str, *successors: Batch) -> None:
+        """This batch goes on as others: it has lost rows, or was split for its size."""
+        bisection = self._bisection_of.pop(batch_id, None)
+        if bisection is None:
+            return
+        bisection.pieces.discard(batch_id)
+        for successor in successors:
+            bisection.pieces.add(successor.id)
+            self._bisection_of[successor.id] = bisection
+
+    def withdraw_guilty(self, is_out: Callable[[Row], bool]) -> list[Row]:
+        """Take the rows found guilty so far, but not yet buried, of partitions that are no longer ours; return them."""
+        withdrawn: list[Row] = []
+        for bisection in set(self._bisection_of.values()):
+            withdrawn.extend(refusal.row for refusal in bisection.guilty if is_out(refusal.row))
+            bisection.guilty = [refusal for refusal in bisection.guilty if not is_out(refusal.row)]
+        return withdrawn
+
+    def _is_systemic(self, bisection: _Bisection) -> bool:
+        many = bisection.rows >= self._systemic_rows_min
+        return many and len(bisection.guilty) > self._systemic_ratio * bisection.rows
+
+    def _abandon(self, bisection: _Bisection, last: Batch) -> Batch:
+        """Stop taking it apart: the pieces under way are ordinary batches again, the rows found guilty are one to be held."""
+        for batch_id in bisection.pieces:
+            del self._bisection_of[batch_id]
+        return piece(last, tuple(refusal.row for refusal in bisection.guilty), "held")
+
+    def _found(self, bisection: _Bisection) -> tuple[Refusal, ...]:
+        return () if bisection.pieces else tuple(bisection.guilty)

@@ -1,0 +1,304 @@
+"""The way of every batch from sealing to its last answer: which is sent when, and what happens to it then.
+
+A batch is in exactly one place: ready, delayed (waiting for its next attempt), waiting under a hold, or in flight. The rules it
+goes by live next door: `outcome` judges, `backoff` spaces, `bisect` finds guilty rows, `hold` stops one application, `limiter`
+bounds. This file only moves batches between them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from itertools import count
+
+from worker.delivery.backoff import Backoff
+from worker.delivery.bisect import Bisections
+from worker.delivery.hold import SYSTEMIC, Holds
+from worker.delivery.limiter import Limiter
+from worker.delivery.outcome import Delivered, Held, Refused, Retry, TooLarge, classify
+from worker.delivery.settlement import Refusal, Settlement
+from worker.delivery.split import halves, without
+from worker.model.answer import Answer, Response
+from worker.model.batch import Batch
+from worker.model.clock import Now
+from worker.model.command import Log, Severity
+from worker.model.fault import FieldFault, Reason
+from worker.model.record import Assignment
+from worker.model.row import Row
+from worker.model.snapshot import HoldStatus
+from worker.model.standing import Standing, StandingOf
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRules:
+    """The bounds of the delivery."""
+
+    requests_in_flight_max: int
+    retry_after_seconds_max: float
+    hold_probe_seconds: float
+    systemic_ratio: float
+    systemic_rows_min: int
+    event_age_seconds_max: int
+
+
+class Dispatcher:
+    """Every sealed batch until its rows are settled or given back.
+
+    Args:
+        rules: the bounds.
+        backoff: the waits between attempts.
+        standing_of: how an assignment stands: rows of one that drains don't wait, rows of one that is gone aren't sent.
+    """
+
+    def __init__(self, rules: DeliveryRules, backoff: Backoff, standing_of: StandingOf) -> None:
+        self._rules = rules
+        self._backoff = backoff
+        self._standing_of = standing_of
+        self._ready: deque[Batch] = deque()
+        self._delayed: list[tuple[float, int, Batch]] = []
+        self._sequence = count()
+        self._in_flight: dict[str, Batch] = {}
+        self._failures: dict[str, int] = {}
+        self._limiter = Limiter(rules.requests_in_flight_max)
+        self._holds = Holds(rules.hold_probe_seconds)
+        self._bisections = Bisections(systemic_ratio=rules.systemic_ratio, systemic_rows_min=rules.systemic_rows_min)
+
+    @property
+    def rows_in_flight(self) -> int:
+        """How many rows are in requests under way."""
+        return sum(len(batch.rows) for batch in self._in_flight.values())
+
+    @property
+    def rows_waiting(self) -> int:
+        """How many rows are in batches that are ready, delayed or under a hold."""
+        return sum(len(batch.rows) for batch in self._waiting())
+
+    @property
+    def oldest_event_timestamp(self) -> int | None:
+        """The earliest event time among all rows here, in Unix seconds; None with no row here."""
+        batches = (*self._in_flight.values(), *self._waiting())
+        return min((batch.oldest_event_timestamp for batch in batches), default=None)
+
+    @property
+    def requests_in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._limiter.taken
+
+    def holds(self, now: Now) -> list[HoldStatus]:
+        """The applications on hold."""
+        return self._holds.status(now)
+
+    def submit(self, batches: Iterable[Batch]) -> None:
+        """Take over sealed batches; `start` sends them."""
+        self._ready.extend(batches)
+
+    def next_deadline(self) -> float | None:
+        """When a batch that waits becomes due, in monotonic seconds. None while no permit is free: an answer comes first."""
+        if not self._limiter.is_free:
+            return None
+        dues = [self._delayed[0][0]] if self._delayed else []
+        probe = self._holds.next_deadline()
+        return min(dues if probe is None else [*dues, probe], default=None)
+
+    def start(self, now: Now) -> tuple[list[Batch], Settlement]:
+        """The batches to be sent now, each in flight until its `answer`; and rows that this has shown to be too old."""
+        posts: list[Batch] = []
+        settlement = Settlement()
+        while self._limiter.is_free and (batch := self._next(now, settlement)) is not None:
+            fresh = self._without_expired(batch, now, settlement)
+            if fresh is not None:
+                self._limiter.take()
+                self._in_flight[fresh.id] = fresh
+                posts.append(fresh)
+        return posts, settlement
+
+    def answer(self, batch_id: str, answer: Answer, now: Now) -> Settlement:
+        """This batch's request ended."""
+        batch = self._in_flight.pop(batch_id)
+        failures = self._failures.pop(batch_id, 0)
+        self._limiter.give_back()
+        outcome = classify(answer, unix_seconds=now.unix_seconds, retry_after_seconds_max=self._rules.retry_after_seconds_max)
+        settlement = Settlement(batch=batch, outcome=outcome)
+        match outcome:
+            case Delivered():
+                self._delivered(batch, settlement)
+            case Refused(status=status):
+                self._refused(batch, _refusal(batch, status, answer), now, settlement)
+            case TooLarge():
+                self._too_large(batch, _refusal(batch, 413, answer), now, settlement)
+            case Retry():
+                self._retry(batch, outcome, failures + 1, now, settlement)
+            case Held(reason=reason):
+                self._hold(batch, reason, now, settlement)
+        return settlement
+
+    def withdraw_waiting(self, assignments: Collection[Assignment]) -> Settlement:
+        """Give back the rows of these assignments that wait for an attempt or for a probe."""
+        settlement = Settlement()
+        take = self._taker(assignments, settlement)
+        passed = [(due, sequence, take(batch)) for due, sequence, batch in self._delayed]
+        self._delayed = [(due, sequence, batch) for due, sequence, batch in passed if batch is not None]
+        heapq.heapify(self._delayed)
+        self._holds.replace_waiting(take)
+        return settlement
+
+    def withdraw(self, assignments: Collection[Assignment]) -> Settlement:
+        """Give back every row of these assignments that isn't in flight."""
+        settlement = self.withdraw_waiting(assignments)
+        take = self._taker(assignments, settlement)
+        self._ready = deque(batch for batch in map(take, self._ready) if batch is not None)
+        settlement.returned += self._bisections.withdraw_guilty(lambda row: row.assignment in assignments)
+        return settlement
+
+    def _waiting(self) -> tuple[Batch, ...]:
+        return (*self._ready, *(batch for _, _, batch in self._delayed), *self._holds.waiting())
+
+    def _taker(self, assignments: Collection[Assignment], settlement: Settlement) -> Callable[[Batch], Batch | None]:
+        def take(batch: Batch) -> Batch | None:
+            return self._give_back(batch, lambda row: row.assignment in assignments, settlement)
+
+        return take
+
+    def _give_back(self, batch: Batch, is_out: Callable[[Row], bool], settlement: Settlement) -> Batch | None:
+        kept, out = self._take_out(batch, is_out, settlement)
+        settlement.returned.extend(out)
+        return kept
+
+    def _take_out(
+        self, batch: Batch, is_out: Callable[[Row], bool], settlement: Settlement
+    ) -> tuple[Batch | None, tuple[Row, ...]]:
+        """The batch without some rows, under a new id if it lost any (None if none is left), and those rows."""
+        kept, out = without(batch, is_out, "kept")
+        if kept is batch:
+            return batch, ()
+        failures = self._failures.pop(batch.id, 0)
+        if kept is None:
+            settlement.refused.extend(self._bisections.end(batch.id))
+        else:
+            self._bisections.replace(batch.id, kept)
+            if failures:
+                self._failures[kept.id] = failures
+        return kept, out
+
+    def _next(self, now: Now, settlement: Settlement) -> Batch | None:
+        """The next batch to be sent: a probe, then one whose wait is over, then a ready one."""
+        probe = self._holds.due(now.monotonic_seconds)
+        if probe is not None:
+            return probe
+        while True:
+            if self._delayed and self._delayed[0][0] <= now.monotonic_seconds:
+                batch = heapq.heappop(self._delayed)[2]
+            elif self._ready:
+                batch = self._ready.popleft()
+            else:
+                return None
+            if self._holds.reason(batch.destination.application_id) is None:
+                return batch
+            self._wait_under_hold(batch, settlement)
+
+    def _without_expired(self, batch: Batch, now: Now, settlement: Settlement) -> Batch | None:
+        """The batch as it may be sent: one event that has grown too old while it waited would have all of them refused."""
+        earliest = int(now.unix_seconds) - self._rules.event_age_seconds_max
+        if batch.oldest_event_timestamp >= earliest:
+            return batch
+        was_probe = self._holds.is_probe(batch)
+        kept, expired = self._take_out(batch, lambda row: row.event_timestamp < earliest, settlement)
+        for row in expired:
+            message = f"{row.event_timestamp} has become too old while it waited; the oldest event taken is {earliest}"
+            settlement.refused.append(Refusal(row, FieldFault(Reason.TOO_OLD, "event_timestamp", message), None))
+        if was_probe:
+            self._holds.replace_probe(batch, kept, now.monotonic_seconds)
+        return kept
+
+    def _delivered(self, batch: Batch, settlement: Settlement) -> None:
+        settlement.delivered.extend(batch.rows)
+        settlement.refused.extend(self._bisections.end(batch.id))
+        if self._holds.is_probe(batch):
+            self._heal(batch.destination.application_id, settlement)
+
+    def _heal(self, application_id: int, settlement: Settlement) -> None:
+        self._ready.extend(self._holds.heal(application_id))
+        settlement.logs.append(Log(Severity.INFO, "application_healed", {"application_id": application_id}))
+
+    def _refused(self, batch: Batch, refusal: Refusal, now: Now, settlement: Settlement) -> None:
+        application_id = batch.destination.application_id
+        if self._holds.reason(application_id) == SYSTEMIC:
+            self._hold(batch, SYSTEMIC, now, settlement)
+            return
+        if self._holds.is_probe(batch):
+            # The API reads the rows again and finds fault with them: what the hold was for is over.
+            self._heal(application_id, settlement)
+        kept = self._still_ours(batch, settlement)
+        if kept is None:
+            return
+        if kept is not batch:
+            # Rows have left with their partition; whether the rest would be refused is not known, so it is sent again.
+            self._ready.appendleft(kept)
+            return
+        verdict = self._bisections.refuse(batch, refusal)
+        self._ready.extendleft(reversed(verdict.pieces))
+        settlement.refused.extend(verdict.guilty)
+        if verdict.systemic is not None:
+            self._hold(verdict.systemic, SYSTEMIC, now, settlement)
+
+    def _too_large(self, batch: Batch, refusal: Refusal, now: Now, settlement: Settlement) -> None:
+        if self._holds.is_probe(batch):
+            self._heal(batch.destination.application_id, settlement)
+        kept = self._still_ours(batch, settlement)
+        if kept is None:
+            return
+        if len(kept.rows) > 1:
+            pieces = halves(kept)
+            self._bisections.replace(kept.id, *pieces)
+            self._ready.extendleft(reversed(pieces))
+            return
+        settlement.refused.append(refusal)
+        settlement.refused.extend(self._bisections.end(kept.id))
+
+    def _retry(self, batch: Batch, outcome: Retry, failures: int, now: Now, settlement: Settlement) -> None:
+        if self._holds.is_probe(batch):
+            self._wait_again(batch, now, settlement, wait_seconds_min=outcome.wait_seconds_min)
+            return
+        kept = self._that_may_wait(batch, settlement)
+        if kept is None:
+            return
+        self._failures[kept.id] = failures
+        wait = self._backoff.wait_seconds(attempts=failures, wait_seconds_min=outcome.wait_seconds_min)
+        heapq.heappush(self._delayed, (now.monotonic_seconds + wait, next(self._sequence), kept))
+
+    def _hold(self, batch: Batch, reason: str, now: Now, settlement: Settlement) -> None:
+        application_id = batch.destination.application_id
+        if self._holds.reason(application_id) != reason:
+            fields: dict[str, str | int | float] = {"application_id": application_id, "reason": reason}
+            settlement.logs.append(Log(Severity.ERROR, "application_held", fields))
+        self._holds.begin(application_id, reason, now)
+        if self._holds.is_probe(batch):
+            self._wait_again(batch, now, settlement, wait_seconds_min=0.0)
+        else:
+            self._wait_under_hold(batch, settlement)
+
+    def _wait_again(self, probe: Batch, now: Now, settlement: Settlement, *, wait_seconds_min: float) -> None:
+        """A probe failed: its batch goes back to those that wait, without the rows that may not."""
+        kept = self._that_may_wait(probe, settlement)
+        self._holds.end_probe(probe, kept, now.monotonic_seconds, wait_seconds_min=wait_seconds_min)
+
+    def _wait_under_hold(self, batch: Batch, settlement: Settlement) -> None:
+        kept = self._that_may_wait(batch, settlement)
+        if kept is not None:
+            self._holds.add(kept)
+
+    def _that_may_wait(self, batch: Batch, settlement: Settlement) -> Batch | None:
+        return self._give_back(batch, lambda row: self._standing_of(row.assignment) is not Standing.OURS, settlement)
+
+    def _still_ours(self, batch: Batch, settlement: Settlement) -> Batch | None:
+        return self._give_back(batch, lambda row: self._standing_of(row.assignment) is Standing.GONE, settlement)
+
+
+def _refusal(batch: Batch, status: int, answer: Answer) -> Refusal:
+    """What a refusal says of the batch's first row: meant for a batch of one."""
+    reason = Reason.TOO_LARGE_FOR_API if status == 413 else Reason.REFUSED
+    excerpt = answer.excerpt if isinstance(answer, Response) else ""
+    message = f"the API answered {status}" + (f": {excerpt}" if excerpt else "")
+    return Refusal(batch.rows[0], FieldFault(reason, "", message), status)

@@ -1,0 +1,1 @@
+"""Frozen nouns that travel between the rooms, the pipeline and the edges."""

@@ -1,0 +1,69 @@
+"""The account of every record: what came in, what became of it, and the figures that operators watch.
+
+    consumed = delivered + dead-lettered + duplicates + given back + outstanding
+
+holds after every step. `outstanding` is counted elsewhere (by the trackers), so the equation can fail, and a metric shows it.
+Counted per chunk and per batch, never per record: a labelled metric per record costs more than the record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from worker.model.fault import Reason
+from worker.model.histogram import Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LATENCY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0)
+_AGE_SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0, 14400.0, 86400.0, 172800.0, 345600.0, 604800.0, 864000.0, 1209600.0)
+_ROWS = (1.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 50000.0, 100000.0)
+_BYTES = tuple(float(4**power) for power in range(5, 16))
+
+
+@dataclass(slots=True)
+class TopicAccount:
+    """The records of one topic since the process started. All counts but `consumed_bytes`."""
+
+    consumed: int = 0
+    consumed_bytes: int = 0
+    delivered: int = 0
+    duplicates: int = 0
+    dead_lettered: Counter[Reason] = field(default_factory=Counter)
+    rejected: Counter[Reason] = field(default_factory=Counter)
+    given_back: int = 0
+    offsets_skipped: int = 0
+
+    def balance(self, outstanding: int) -> int:
+        """0, or how many records are unaccounted for."""
+        settled = self.delivered + self.dead_lettered.total() + self.duplicates
+        return self.consumed - settled - self.given_back - outstanding
+
+
+@dataclass(slots=True)
+class Account:
+    """All topics' accounts and the counts of what was done for them. Times in Unix seconds, 0 for never."""
+
+    topics: dict[str, TopicAccount]
+    batches: Counter[str] = field(default_factory=Counter)
+    flushes: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)
+    commits: Counter[str] = field(default_factory=Counter)
+    rebalances: Counter[str] = field(default_factory=Counter)
+    dead_letter_failures: int = 0
+    last_poll_unix_seconds: float = 0.0
+    last_delivery_unix_seconds: float = 0.0
+    last_commit_unix_seconds: float = 0.0
+    request_seconds: dict[str, Histogram] = field(default_factory=dict)
+    delivery_latency_seconds: Histogram = field(default_factory=lambda: Histogram(_LATENCY_SECONDS))
+    event_age_seconds: Histogram = field(default_factory=lambda: Histogram(_AGE_SECONDS))
+    batch_rows: Histogram = field(default_factory=lambda: Histogram(_ROWS))
+    batch_bytes: Histogram = field(default_factory=lambda: Histogram(_BYTES))
+    commit_seconds: Histogram = field(default_factory=lambda: Histogram(_SECONDS))
+
+    def observe_request(self, outcome: str, duration_seconds: float) -> None:
+        """A request ended with this outcome after so long."""
+        if outcome not in self.request_seconds:
+            self.request_seconds[outcome] = Histogram(_SECONDS)
+        self.request_seconds[outcome].observe(duration_seconds)

@@ -1,0 +1,46 @@
+"""What came of a request: what the sink reports, before anyone judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TransportFault(StrEnum):
+    """Why a request has no status line. Never carries a URL: the URL holds the key."""
+
+    CONNECT_FAILED = "connect_failed"
+    TLS_FAILED = "tls_failed"
+    CONNECT_TIMEOUT = "connect_timeout"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    BROKEN_ANSWER = "broken_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A status line came back. `retry_after` is that header as sent; `excerpt` the start of the body, cleared of the key."""
+
+    status: int
+    retry_after: str | None
+    excerpt: str
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The connection was never made: the API has seen nothing of the rows."""
+
+    fault: TransportFault
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """The request was under way and no answer came: the rows may have been loaded or not."""
+
+    fault: TransportFault
+    duration_seconds: float
+
+
+Answer = Response | NotSent | Ambiguous

@@ -1,0 +1,84 @@
+"""What the pipeline wants done: the commands that the shell carries out. Imperatives, all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from worker.model.batch import Batch
+from worker.model.fault import Rejection
+from worker.model.record import Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Send this batch; its end comes back as `Answered`."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Write these to the dead-letter topic, for as long as it takes; the end comes back as `DeadLettersAcknowledged`."""
+
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Commit these positions; the end comes back as `Committed` or `CommitFailed`."""
+
+    positions: dict[Assignment, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Receive nothing of these until `Resume`."""
+
+    assignments: frozenset[Assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Receive of these again."""
+
+    assignments: frozenset[Assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The partitions of a `Revoked` are drained and fenced: the rebalance may go on."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopIntake:
+    """Receive nothing more, of any partition, for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """All that can be done is done. `unsettled` is how many received records are left to whoever comes next."""
+
+    unsettled: int
+
+
+class Severity(StrEnum):
+    """How loud a log line is, by its consequence: a warning heals alone, an error wants a person."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Say this. `event` is a stable snake_case name, `fields` what a machine may want to read."""
+
+    severity: Severity
+    event: str
+    fields: dict[str, str | int | float]
+
+
+Command = Post | Bury | Commit | Pause | Resume | Release | StopIntake | Finish | Log

@@ -1,0 +1,123 @@
+"""What happens to the worker: the events that the shell hands to the pipeline. Past participles, all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.model.answer import Answer
+from worker.model.fault import Rejection
+from worker.model.record import Assignment, Record, Start
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Partitions became ours. Records of these assignments may follow from now on."""
+
+    starts: tuple[Start, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A chunk of one partition, in offset order, possibly empty.
+
+    `next_offset` is the position after it: above the last record's offset where transaction markers follow.
+    """
+
+    assignment: Assignment
+    records: Sequence[Record]
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The group takes partitions away; the rebalance waits for `Release`, until `deadline_seconds` (monotonic)."""
+
+    assignments: tuple[Assignment, ...]
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Partitions are someone else's already: nothing of them may be committed."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A post ended, one way or another."""
+
+    batch_id: str
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersAcknowledged:
+    """The dead-letter topic has these for good."""
+
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersFailed:
+    """An attempt to write dead letters failed; the edge keeps trying. `detail` says why."""
+
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The broker has acknowledged these positions."""
+
+    positions: dict[Assignment, int]
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """A commit was refused or not answered in time; the positions stay uncommitted and are offered again."""
+
+    positions: dict[Assignment, int]
+    detail: str
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetsSkipped:
+    """The broker no longer had (or never had) the offset we asked for, and reading goes on elsewhere.
+
+    `count` is how many offsets were passed over, 0 where the new position is below the old one.
+    """
+
+    assignment: Assignment
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The process is asked to end; everything must be over by `deadline_seconds` (monotonic)."""
+
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing happened until the pipeline's next deadline."""
+
+
+Event = (
+    Assigned
+    | Received
+    | Revoked
+    | Lost
+    | Answered
+    | DeadLettersAcknowledged
+    | DeadLettersFailed
+    | Committed
+    | CommitFailed
+    | OffsetsSkipped
+    | StopRequested
+    | TimePassed
+)

@@ -1,0 +1,66 @@
+"""What Kafka hands over: records, and the assignment under which they were received."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic, whoever holds it."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+class Assignment(NamedTuple):
+    """A partition for as long as it is ours without a break: one epoch.
+
+    A partition that is revoked and comes back comes back as another assignment, so an answer that arrives late for the old
+    one can't touch the new one. `epoch` counts up over all partitions of one process and is never used twice.
+    """
+
+    topic: str
+    partition: int
+    epoch: int
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition} (epoch {self.epoch})"
+
+
+class Record(Protocol):
+    """One record as received. The Kafka client's own object fits, so that nothing is copied per record.
+
+    `timestamp` is in Unix milliseconds, -1 where the broker gave none.
+    """
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where an assignment starts to read.
+
+    `position` is the first offset to be received; `committed` the group's committed offset, None where there is none.
+    """
+
+    assignment: Assignment
+    position: int
+    committed: int | None

@@ -1,0 +1,45 @@
+"""A valid event on its way to the API, and where it goes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from worker.model.record import Assignment, Record
+from worker.model.resource import Identity
+
+
+class Destination(NamedTuple):
+    """What the rows of one request have in common.
+
+    Keys are per application, and a body never mixes the two kinds of identity: its header names one of them.
+    """
+
+    resource: str
+    application_id: int
+    identity: Identity
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One validated event, its CSV line already encoded.
+
+    One is made per record, so it is a msgspec struct (0.15 µs to build where a frozen dataclass takes 1.0 µs), and untracked
+    by the garbage collector: nothing it refers to refers back to it.
+
+    `line` is the row's CSV line with its `\\n`; `key` the 16-byte deduplication key; `event_timestamp` in Unix seconds;
+    `size_bytes` what holding the row costs, its record included.
+    """
+
+    assignment: Assignment
+    record: Record
+    destination: Destination
+    line: bytes
+    key: bytes
+    event_timestamp: int
+    size_bytes: int
+
+
+# What a held record costs beside its bytes: the client's record object, the row, the offset in the tracker, the key in the
+# window of keys in flight. Measured with tracemalloc on CPython 3.11: 0.75 KiB; rounded up.
+RECORD_OVERHEAD_BYTES = 800

@@ -1,0 +1,53 @@
+"""The state of the worker at one moment, for metrics and for `/status`. Taken when asked for, never kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.model.account import Account
+from worker.model.record import Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class HoldStatus:
+    """An application on hold as operators see it. Times in Unix seconds; `rows` is how many wait."""
+
+    application_id: int
+    reason: str
+    since_unix_seconds: float
+    next_probe_unix_seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition that is ours. Offsets; `committed` is None before there was a commit, `unsettled` a count of records."""
+
+    assignment: Assignment
+    position: int
+    safe_position: int
+    committed: int | None
+    unsettled: int
+    is_paused: bool
+    is_draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at once.
+
+    `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter. `imbalance` is the number of
+    records that the account can't explain: 0, or there is a fault in this program.
+    """
+
+    account: Account
+    partitions: tuple[PartitionStatus, ...]
+    holds: tuple[HoldStatus, ...]
+    rows: dict[str, int]
+    requests_in_flight: int
+    held_bytes: int
+    dedup_window_rows: int
+    oldest_event_timestamp: int | None
+    imbalance: int
+    is_stopping: bool
+    is_dead_letter_blocked: bool

@@ -1,0 +1,59 @@
+"""The state of the whole at one moment, put together for operators."""
+
+from __future__ import annotations
+
+from worker.model.clock import Now
+from worker.model.record import Assignment
+from worker.model.snapshot import PartitionStatus, Snapshot
+from worker.model.standing import Standing
+from worker.progress.offsets import Offsets
+from worker.settling import Rooms
+
+
+def overview(
+    rooms: Rooms, now: Now, *, paused: frozenset[Assignment], dead_letters: int, is_stopping: bool, is_blocked: bool
+) -> Snapshot:
+    """Walks over everything that is held: for a scrape, not for a loop.
+
+    Args:
+        rooms: whose state it is.
+        now: the moment.
+        paused: the assignments that aren't received of.
+        dead_letters: how many records wait for the dead-letter topic.
+        is_stopping: whether the worker is coming to its end.
+        is_blocked: whether the dead-letter topic can't be written.
+    """
+    offsets, dispatcher, routes = rooms.ledger.offsets, rooms.dispatcher, rooms.routes.values()
+    oldest = [dispatcher.oldest_event_timestamp, *(route.batcher.oldest_event_timestamp for route in routes)]
+    return Snapshot(
+        account=rooms.ledger.account,
+        partitions=tuple(_partition(offsets, assignment, is_paused=assignment in paused) for assignment in offsets),
+        holds=tuple(dispatcher.holds(now)),
+        rows={
+            "linked": sum(route.window.linked for route in routes),
+            "batching": sum(route.batcher.rows for route in routes),
+            "waiting": dispatcher.rows_waiting,
+            "in_flight": dispatcher.rows_in_flight,
+            "dead_letter": dead_letters,
+        },
+        requests_in_flight=dispatcher.requests_in_flight,
+        held_bytes=rooms.ledger.memory.held_bytes,
+        dedup_window_rows=sum(route.window.rows for route in routes),
+        oldest_event_timestamp=min((timestamp for timestamp in oldest if timestamp is not None), default=None),
+        imbalance=rooms.ledger.imbalance(),
+        is_stopping=is_stopping,
+        is_dead_letter_blocked=is_blocked,
+    )
+
+
+def _partition(offsets: Offsets, assignment: Assignment, *, is_paused: bool) -> PartitionStatus:
+    tracker = offsets.tracker(assignment)
+    return PartitionStatus(
+        assignment=assignment,
+        position=tracker.position,
+        safe_position=tracker.safe_position,
+        committed=offsets.committed(assignment),
+        unsettled=tracker.unsettled,
+        is_paused=is_paused,
+        is_draining=offsets.standing(assignment) is Standing.DRAINING,
+    )

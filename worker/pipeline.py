@@ -1,0 +1,258 @@
+"""The rooms in order: events in, commands out. Routes everything, owns no rule.
+
+    Received → intake → window → batcher → dispatcher → Post … Answered → settle → Commit
+
+Pure and synchronous: time comes in with each event, chance was given to the backoff, and everything it wants done goes out as a
+command. So each of its histories can be told as a test of ten lines, and replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import assert_never
+
+from worker.model.clock import Now
+from worker.model.command import (
+    Command,
+    Commit,
+    Finish,
+    Log,
+    Pause,
+    Post,
+    Release,
+    Resume,
+    Severity,
+    StopIntake,
+)
+from worker.model.event import (
+    Answered,
+    Assigned,
+    CommitFailed,
+    Committed,
+    DeadLettersAcknowledged,
+    DeadLettersFailed,
+    Event,
+    Lost,
+    OffsetsSkipped,
+    Received,
+    Revoked,
+    StopRequested,
+    TimePassed,
+)
+from worker.model.record import Assignment
+from worker.model.snapshot import Snapshot
+from worker.model.standing import Standing
+from worker.overview import overview
+from worker.progress.drains import Drain, Drains
+from worker.progress.pressure import Intakes
+from worker.settling import Rooms, Settling
+
+
+class Pipeline:
+    """The worker's whole judgement.
+
+    Args:
+        rooms: what it routes between.
+        intakes: which partitions are received of.
+    """
+
+    def __init__(self, rooms: Rooms, intakes: Intakes) -> None:
+        self._commands: list[Command] = []
+        self._routes = rooms.routes
+        self._dispatcher = rooms.dispatcher
+        self._ledger = rooms.ledger
+        self._commits = rooms.commits
+        self._rooms = rooms
+        self._settling = Settling(rooms, self._commands)
+        self._intakes = intakes
+        self._drains = Drains()
+        self._is_dead_letter_blocked = False
+        self._is_finished = False
+
+    @property
+    def is_finished(self) -> bool:
+        """True once `Finish` has been said: no event is looked at any more."""
+        return self._is_finished
+
+    def handle(self, event: Event, now: Now) -> list[Command]:
+        """Take in what happened; returns what is to be done, in order."""
+        self._take_in(event, now)
+        self._move_on(now)
+        commands = list(self._commands)
+        self._commands.clear()
+        return commands
+
+    def next_deadline(self) -> float | None:
+        """When `TimePassed` is wanted if nothing else happens, in monotonic seconds; None for never."""
+        deadlines = [self._dispatcher.next_deadline(), self._commits.next_deadline(), self._drains.next_deadline()]
+        deadlines += [route.batcher.next_deadline() for route in self._routes.values()]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    # --- what happened -----------------------------------------------------------------------------------------------------
+
+    def _take_in(self, event: Event, now: Now) -> None:
+        match event:
+            case Received():
+                self._received(event, now)
+            case Answered(batch_id=batch_id, answer=answer):
+                self._settling.answered(self._dispatcher.answer(batch_id, answer, now), answer, now)
+            case TimePassed():
+                pass
+            case DeadLettersAcknowledged(rejections=rejections):
+                self._is_dead_letter_blocked = False
+                self._settling.buried(rejections)
+            case DeadLettersFailed(count=count, detail=detail):
+                self._is_dead_letter_blocked = True
+                self._ledger.account.dead_letter_failures += 1
+                self._log(Severity.ERROR, "dead_letters_failed", records=count, detail=detail)
+            case Committed() | CommitFailed():
+                self._commit_ended(event, now)
+            case Assigned() | Revoked() | Lost() | OffsetsSkipped():
+                self._rebalanced(event, now)
+            case StopRequested(deadline_seconds=deadline_seconds):
+                self._commands.append(StopIntake())
+                self._drain(tuple(self._ledger.offsets), deadline_seconds, now, is_stop=True)
+            case _:
+                assert_never(event)
+
+    def _received(self, event: Received, now: Now) -> None:
+        """A chunk's way through the rooms. What comes for a partition that is being let go is left for its next owner."""
+        assignment = event.assignment
+        if self._ledger.offsets.standing(assignment) is not Standing.OURS:
+            return
+        route = self._routes[assignment.topic]
+        self._ledger.receive(assignment, event.records, event.next_offset)
+        self._ledger.account.last_poll_unix_seconds = now.unix_seconds
+        self._commits.note_progress()
+        rows, rejections = route.intake.read(assignment, event.records, now)
+        self._ledger.hold(rows)
+        self._ledger.hold(rejections)
+        self._settling.bury(rejections)
+        admission = route.window.admit(rows, now.monotonic_seconds)
+        self._ledger.drop_duplicates(admission.duplicates)
+        self._settling.submit(route.batcher.add(admission.fresh, now.monotonic_seconds))
+
+    def _commit_ended(self, event: Committed | CommitFailed, now: Now) -> None:
+        account = self._ledger.account
+        account.commit_seconds.observe(event.duration_seconds)
+        is_committed = isinstance(event, Committed)
+        self._commits.end(is_committed=is_committed)
+        account.commits["committed" if is_committed else "failed"] += 1
+        if isinstance(event, Committed):
+            self._ledger.offsets.commit(event.positions)
+            account.last_commit_unix_seconds = now.unix_seconds
+        else:
+            self._log(Severity.WARNING, "commit_failed", detail=event.detail, partitions=len(event.positions))
+
+    def _rebalanced(self, event: Assigned | Revoked | Lost | OffsetsSkipped, now: Now) -> None:
+        rebalances = self._ledger.account.rebalances
+        match event:
+            case Assigned(starts=starts):
+                rebalances["assigned"] += 1
+                self._log(Severity.INFO, "partitions_assigned", partitions=len(starts))
+                if not self._drains.is_stopping:
+                    self._ledger.assign(starts)
+                    self._commits.note_progress()
+            case Revoked(assignments=assignments, deadline_seconds=deadline_seconds):
+                rebalances["revoked"] += 1
+                self._log(Severity.INFO, "partitions_revoked", partitions=len(assignments))
+                self._drain(assignments, deadline_seconds, now, is_stop=False)
+            case Lost(assignments=assignments):
+                rebalances["lost"] += 1
+                self._log(Severity.WARNING, "partitions_lost", partitions=len(assignments))
+                self._let_go(assignments, now)
+            case OffsetsSkipped(assignment=assignment, count=count):
+                self._ledger.account.topics[assignment.topic].offsets_skipped += count
+                self._log(Severity.ERROR, "offsets_skipped", partition=str(assignment.topic_partition), offsets=count)
+
+    # --- what follows, after every event -----------------------------------------------------------------------------------
+
+    def _move_on(self, now: Now) -> None:
+        for route in self._routes.values():
+            self._settling.submit(route.batcher.due(now.monotonic_seconds))
+        self._post(now)
+        if self._commits.is_due(now.monotonic_seconds):
+            self._commit(now)
+        self._end_drains(now)
+        self._change_intakes()
+
+    def _post(self, now: Now) -> None:
+        batches, settlement = self._dispatcher.start(now)
+        for batch in batches:
+            self._ledger.memory.hold(batch.body_bytes)
+            self._commands.append(Post(batch))
+        self._settling.settle(settlement, now)
+
+    def _commit(self, now: Now) -> bool:
+        """Commit what is safe; False if the broker has it all already."""
+        positions = self._ledger.offsets.to_commit()
+        self._commits.start(now.monotonic_seconds, has_positions=bool(positions))
+        if positions:
+            self._commands.append(Commit(positions))
+        return bool(positions)
+
+    def _change_intakes(self) -> None:
+        offsets = self._ledger.offsets
+        spans = {
+            assignment: offsets.tracker(assignment).span
+            for assignment in offsets
+            if offsets.standing(assignment) is Standing.OURS
+        }
+        stop_all = self._ledger.memory.is_high or self._is_dead_letter_blocked
+        pause, resume = self._intakes.change(spans, stop_all=stop_all)
+        if pause:
+            self._commands.append(Pause(pause))
+        if resume:
+            self._commands.append(Resume(resume))
+
+    # --- letting partitions go ---------------------------------------------------------------------------------------------
+
+    def _drain(self, assignments: Collection[Assignment], deadline_seconds: float, now: Now, *, is_stop: bool) -> None:
+        """What can be sent at once is sent; what waits for an attempt or a probe is given back; then `_end_drains`."""
+        self._ledger.offsets.drain(assignments)
+        self._drains.begin(assignments, deadline_seconds, is_stop=is_stop)
+        for route in self._routes.values():
+            self._settling.submit(route.batcher.drain(assignments))
+        self._settling.settle(self._dispatcher.withdraw_waiting(assignments), now)
+
+    def _end_drains(self, now: Now) -> None:
+        for drain in self._drains.over(now.monotonic_seconds, self._ledger.offsets.in_motion):
+            if self._commits.is_in_flight:
+                return
+            if not drain.is_committed:
+                drain.is_committed = True
+                if self._commit(now):
+                    return
+            self._end_drain(drain, now)
+
+    def _end_drain(self, drain: Drain, now: Now) -> None:
+        unsettled = self._ledger.offsets.unsettled()
+        self._drains.end(drain)
+        self._let_go(drain.assignments, now)
+        if drain.is_stop:
+            self._is_finished = True
+            self._commands.append(Finish(unsettled))
+        else:
+            self._commands.append(Release(drain.assignments))
+
+    def _let_go(self, assignments: Collection[Assignment], now: Now) -> None:
+        """The fence: from here on nothing is sent, settled or committed for these."""
+        self._ledger.remove(assignments)
+        for route in self._routes.values():
+            self._ledger.let_go(route.window.unlink(assignments))
+            self._settling.give_back(route.batcher.withdraw(assignments), now)
+        self._settling.settle(self._dispatcher.withdraw(assignments), now)
+
+    def snapshot(self, now: Now) -> Snapshot:
+        """The state at this moment, for operators."""
+        return overview(
+            self._rooms,
+            now,
+            paused=self._intakes.paused,
+            dead_letters=self._settling.dead_letters_waiting,
+            is_stopping=self._drains.is_stopping or self._is_finished,
+            is_blocked=self._is_dead_letter_blocked,
+        )
+
+    def _log(self, severity: Severity, event: str, **fields: str | int | float) -> None:
+        self._commands.append(Log(severity, event, fields))

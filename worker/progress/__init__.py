@@ -1,0 +1,1 @@
+"""How far each partition is, how much is held, and the account of every record."""

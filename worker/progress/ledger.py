@@ -1,0 +1,101 @@
+"""The books: each record's offset, its place in the account and its share of the memory, always moved together.
+
+Whoever settles a record settles it here, so that the three can't drift apart. Rows whose assignment is gone are still let go of
+(they take memory), but nothing is settled for them and nothing counted: their next owner will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from worker.model.account import Account
+from worker.model.clock import Now
+from worker.model.fault import Rejection
+from worker.model.record import Assignment, Record, Start
+from worker.model.row import Row
+from worker.progress.offsets import Offsets
+from worker.progress.pressure import MemoryGauge
+
+
+class Ledger:
+    """Offsets, account and memory as one."""
+
+    def __init__(self, account: Account, memory_bytes_max: int) -> None:
+        self.account = account
+        self.offsets = Offsets()
+        self.memory = MemoryGauge(memory_bytes_max)
+
+    def assign(self, starts: Iterable[Start]) -> None:
+        """Partitions became ours."""
+        for start in starts:
+            self.offsets.assign(start)
+
+    def receive(self, assignment: Assignment, records: Sequence[Record], next_offset: int) -> None:
+        """Records came in; their memory is held by `hold` once their size is known."""
+        self.offsets.tracker(assignment).track([record.offset for record in records], next_offset)
+        topic = self.account.topics[assignment.topic]
+        topic.consumed += len(records)
+        topic.consumed_bytes += sum([len(record.value) for record in records if record.value])
+
+    def hold(self, entries: Iterable[Row | Rejection]) -> None:
+        """These are held in memory from now on."""
+        self.memory.hold(sum([entry.size_bytes for entry in entries]))
+
+    def deliver(self, rows: Sequence[Row], now: Now) -> None:
+        """These rows were answered 200."""
+        topics = self.account.topics
+        for assignment, count in self._settle(rows).items():
+            topics[assignment.topic].delivered += count
+        self.account.last_delivery_unix_seconds = now.unix_seconds
+        self.account.delivery_latency_seconds.observe_all(
+            [now.unix_seconds - row.record.timestamp / 1000 for row in rows if row.record.timestamp >= 0]
+        )
+        self.account.event_age_seconds.observe_all([now.unix_seconds - row.event_timestamp for row in rows])
+
+    def drop_duplicates(self, rows: Sequence[Row]) -> None:
+        """These rows were recognised as duplicates of delivered ones."""
+        for assignment, count in self._settle(rows).items():
+            self.account.topics[assignment.topic].duplicates += count
+
+    def bury(self, rejections: Sequence[Rejection]) -> None:
+        """The dead-letter topic has acknowledged these."""
+        for rejection in rejections:
+            for assignment in self._settle((rejection,)):
+                self.account.topics[assignment.topic].dead_lettered[rejection.reason] += 1
+
+    def give_back(self, rows: Sequence[Row]) -> None:
+        """These rows won't be worked on any more; their records stay unsettled."""
+        for row in rows:
+            if row.assignment in self.offsets:
+                self.offsets.tracker(row.assignment).give_back(1)
+        self.let_go(rows)
+
+    def let_go(self, entries: Iterable[Row | Rejection]) -> None:
+        """These are no longer held in memory."""
+        self.memory.release(sum([entry.size_bytes for entry in entries]))
+
+    def remove(self, assignments: Collection[Assignment]) -> None:
+        """These partitions are no longer ours; what of them is unsettled is given back to whoever comes next."""
+        for assignment in assignments:
+            if assignment in self.offsets:
+                self.account.topics[assignment.topic].given_back += self.offsets.tracker(assignment).unsettled
+        self.offsets.remove(assignments)
+
+    def imbalance(self) -> int:
+        """How many records the account can't explain, over all topics: 0, or this program has a fault."""
+        outstanding = dict.fromkeys(self.account.topics, 0)
+        for assignment in self.offsets:
+            outstanding[assignment.topic] += self.offsets.tracker(assignment).unsettled
+        return sum(abs(topic.balance(outstanding[name])) for name, topic in self.account.topics.items())
+
+    def _settle(self, entries: Sequence[Row | Rejection]) -> dict[Assignment, int]:
+        """Settle the offsets of what is still ours, let go of everything; returns how many were settled, by assignment."""
+        counts: dict[Assignment, int] = {}
+        offsets = self.offsets
+        for entry in entries:
+            assignment = entry.assignment
+            if assignment in offsets:
+                offsets.tracker(assignment).settle(entry.record.offset)
+                counts[assignment] = counts.get(assignment, 0) + 1
+        self.let_go(entries)
+        return counts

@@ -1,0 +1,79 @@
+"""When to stop receiving and when to go on, so that memory stays bounded through an outage of any length.
+
+Two bounds, each with two marks: reception stops at the high mark and goes on at half of it. With a single mark it would
+flicker. The marks are soft by one chunk: what was being received when the mark was passed is still taken.
+"""
+
+from __future__ import annotations
+
+from worker.model.record import Assignment
+
+
+class MemoryGauge:
+    """The bytes held, by everything that holds records, and whether they are too many."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._high = bytes_max
+        self._low = bytes_max // 2
+        self._held = 0
+        self._is_high = False
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held now."""
+        return self._held
+
+    @property
+    def is_high(self) -> bool:
+        """True from passing the high mark until falling to the low one."""
+        return self._is_high
+
+    def hold(self, size_bytes: int) -> None:
+        """So much more is held."""
+        self._held += size_bytes
+        if self._held >= self._high:
+            self._is_high = True
+
+    def release(self, size_bytes: int) -> None:
+        """So much is let go."""
+        self._held -= size_bytes
+        if self._held < 0:
+            raise ValueError(f"{-self._held} bytes released that were not held")
+        if self._held <= self._low:
+            self._is_high = False
+
+
+class Intakes:
+    """Which assignments are received of. `change` says what to pause and what to resume, each only when it changes.
+
+    Args:
+        span_max: how far one partition may reach beyond its safe position, in offsets.
+    """
+
+    def __init__(self, span_max: int) -> None:
+        self._high = span_max
+        self._low = span_max // 2
+        self._wide: set[Assignment] = set()
+        self._paused: set[Assignment] = set()
+
+    @property
+    def paused(self) -> frozenset[Assignment]:
+        """The assignments that are paused."""
+        return frozenset(self._paused)
+
+    def change(self, spans: dict[Assignment, int], *, stop_all: bool) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
+        """What to pause and what to resume now.
+
+        Args:
+            spans: each assignment that may be received of, with its span. What isn't named is forgotten.
+            stop_all: nothing at all may be received now (memory, or the dead-letter topic can't be written).
+        """
+        self._wide = {assignment for assignment, span in spans.items() if self._is_wide(assignment, span)}
+        self._paused &= spans.keys()
+        wanted = set(spans) if stop_all else self._wide
+        pause, resume = wanted - self._paused, self._paused - wanted
+        self._paused = set(wanted)
+        return frozenset(pause), frozenset(resume)
+
+    def _is_wide(self, assignment: Assignment, span: int) -> bool:
+        return span >= self._high or (assignment in self._wide and span > self._low)

@@ -1,0 +1,139 @@
+"""What becomes of rows: the pipeline's second half, from sealed batches and answers to the books.
+
+Routes between window, batcher, dispatcher and ledger like the pipeline does, and owns no rule either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.batching.batcher import Batcher, Sealed
+from worker.dedup.window import Window
+from worker.delivery.dispatcher import Dispatcher
+from worker.delivery.outcome import Outcome, Retry, label
+from worker.delivery.settlement import Settlement
+from worker.intake.intake import Intake
+from worker.model.answer import Answer, Response
+from worker.model.clock import Now
+from worker.model.command import Bury, Command
+from worker.model.fault import Rejection
+from worker.model.row import Row
+from worker.model.standing import Standing
+from worker.progress.commits import Commits
+from worker.progress.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One topic's way: its intake, its window of seen keys, its open batches."""
+
+    intake: Intake
+    window: Window
+    batcher: Batcher
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """All that the pipeline routes between: a route per topic, and what they share."""
+
+    routes: Mapping[str, Route]
+    dispatcher: Dispatcher
+    ledger: Ledger
+    commits: Commits
+
+
+class Settling:
+    """Carries rows from one room to the next. What is to be done about it is added to `commands`."""
+
+    def __init__(self, rooms: Rooms, commands: list[Command]) -> None:
+        self._rooms = rooms
+        self._commands = commands
+        self._dead_letters_waiting = 0
+
+    @property
+    def dead_letters_waiting(self) -> int:
+        """How many records wait for the dead-letter topic."""
+        return self._dead_letters_waiting
+
+    def submit(self, sealed: Iterable[Sealed]) -> None:
+        """These batches are ready to be sent."""
+        account = self._rooms.ledger.account
+        for one in sealed:
+            account.flushes[one.trigger.value] += 1
+            account.batch_rows.observe(len(one.batch.rows))
+            account.batch_bytes.observe(one.batch.body_bytes)
+            self._rooms.dispatcher.submit((one.batch,))
+
+    def answered(self, settlement: Settlement, answer: Answer, now: Now) -> None:
+        """A request ended, and this came of it."""
+        if settlement.batch is not None and settlement.outcome is not None:
+            self._rooms.ledger.memory.release(settlement.batch.body_bytes)
+            self._count(answer, settlement.outcome)
+        self.settle(settlement, now)
+
+    def settle(self, settlement: Settlement, now: Now) -> None:
+        """Rows have left the delivery: the books are closed on them, or their records go to the dead-letter topic."""
+        if settlement.delivered:
+            duplicates: list[Row] = []
+            for topic, rows in _by_topic(settlement.delivered).items():
+                duplicates += self._rooms.routes[topic].window.deliver(rows, now.monotonic_seconds)
+            self._rooms.ledger.deliver(settlement.delivered, now)
+            self._rooms.ledger.drop_duplicates(duplicates)
+            self._rooms.commits.note_progress()
+        self.bury(
+            [
+                Rejection(one.row.assignment, one.row.record, (one.fault,), one.row.size_bytes, one.http_status)
+                for one in settlement.refused
+            ]
+        )
+        self._promote([refusal.row for refusal in settlement.refused], now)
+        self.give_back(settlement.returned, now)
+        self._commands.extend(settlement.logs)
+
+    def bury(self, rejections: Sequence[Rejection]) -> None:
+        """These go to the dead-letter topic; they are settled when it has acknowledged them (`buried`)."""
+        if not rejections:
+            return
+        for rejection in rejections:
+            self._rooms.ledger.account.topics[rejection.assignment.topic].rejected[rejection.reason] += 1
+        self._dead_letters_waiting += len(rejections)
+        self._commands.append(Bury(tuple(rejections)))
+
+    def buried(self, rejections: Sequence[Rejection]) -> None:
+        """The dead-letter topic has these for good."""
+        self._dead_letters_waiting -= len(rejections)
+        self._rooms.ledger.bury(rejections)
+        self._rooms.commits.note_progress()
+
+    def give_back(self, rows: Sequence[Row], now: Now) -> None:
+        """These rows are left, unsettled, to the next owner of their partitions."""
+        self._rooms.ledger.give_back(rows)
+        self._promote(rows, now)
+
+    def _promote(self, rows: Sequence[Row], now: Now) -> None:
+        """Rows have left without being delivered: the duplicates linked to them take their places, or go as well."""
+        standing = self._rooms.ledger.offsets.standing
+        for topic, left in _by_topic(rows).items():
+            route = self._rooms.routes[topic]
+            heirs = route.window.withdraw(left)
+            staying = [row for row in heirs if standing(row.assignment) is Standing.OURS]
+            leaving = [row for row in heirs if standing(row.assignment) is not Standing.OURS]
+            self.submit(route.batcher.add(staying, now.monotonic_seconds))
+            if leaving:
+                self.give_back(leaving, now)
+
+    def _count(self, answer: Answer, outcome: Outcome) -> None:
+        account = self._rooms.ledger.account
+        account.requests[str(answer.status) if isinstance(answer, Response) else answer.fault.value] += 1
+        if isinstance(outcome, Retry):
+            account.retries[outcome.reason] += 1
+        account.batches[label(outcome)] += 1
+        account.observe_request(label(outcome), answer.duration_seconds)
+
+
+def _by_topic(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row.assignment.topic, []).append(row)
+    return grouped
