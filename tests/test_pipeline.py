@@ -1,0 +1,459 @@
+"""Stories of the pipeline: given these events, exactly these commands. No socket, no sleep, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import orjson
+import pytest
+
+from worker.batching.batcher import Batcher, BatchLimits
+from worker.dedup.window import Window
+from worker.delivery.backoff import Backoff
+from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.intake.intake import Intake
+from worker.intake.rules import IntakeRules, UnknownFields
+from worker.model.account import Account, TopicAccount
+from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.model.batch import Batch
+from worker.model.clock import Now
+from worker.model.command import Bury, Command, Commit, Finish, Log, Pause, Post, Release, Resume, StopIntake
+from worker.model.event import (
+    Answered,
+    Assigned,
+    CommitFailed,
+    Committed,
+    DeadLettersAcknowledged,
+    DeadLettersFailed,
+    Event,
+    Lost,
+    Received,
+    Revoked,
+    StopRequested,
+    TimePassed,
+)
+from worker.model.fault import Reason
+from worker.model.record import Assignment, Start
+from worker.model.resource import EVENTS
+from worker.pipeline import Pipeline
+from worker.progress.commits import Commits
+from worker.progress.ledger import Ledger
+from worker.progress.pressure import Intakes
+from worker.settling import Rooms, Route
+
+UNIX = 1_800_000_000.0
+TOPIC = "offline-events"
+FIRST = Assignment(TOPIC, 0, 1)
+T = TypeVar("T")
+SECOND = Assignment(TOPIC, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRecord:
+    offset: int
+    value: bytes | None
+    key: bytes | None = None
+    timestamp: int = int(UNIX * 1000)
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def event(offset: int, application: int = 1, name: str | None = None, **fields: object) -> FakeRecord:
+    value = {
+        "application_id": application,
+        "profile_id": f"user-{offset}",
+        "event_name": name or f"event-{offset}",
+        "event_timestamp": int(UNIX) - 60,
+    }
+    return FakeRecord(offset, orjson.dumps(value | fields))
+
+
+def ok() -> Response:
+    return Response(200, None, "", 0.05)
+
+
+def status(code: int, retry_after: str | None = None) -> Response:
+    return Response(code, retry_after, "no", 0.05)
+
+
+@dataclass
+class World:
+    """A pipeline, the time, and what it has asked for so far."""
+
+    rows_max: int = 10
+    in_flight_max: int = 4
+    span_max: int = 1000
+    memory_bytes_max: int = 10_000_000
+    seconds: float = 100.0
+    pipeline: Pipeline = field(init=False)
+
+    def __post_init__(self) -> None:
+        ledger = Ledger(Account({TOPIC: TopicAccount()}), self.memory_bytes_max)
+        delivery = DeliveryRules(self.in_flight_max, 300.0, 30.0, 0.5, 20, 14 * 86400)
+        rules = IntakeRules(EVENTS, frozenset({1, 2}), UnknownFields.REJECT, "event-id", None, 14 * 86400, 86400, 1_000_000)
+        route = Route(
+            Intake(rules),
+            Window(rows_max=1000, age_seconds=3600.0),
+            Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), "b"),
+        )
+        dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.standing)
+        self.ledger = ledger
+        self.pipeline = Pipeline(Rooms({TOPIC: route}, dispatcher, ledger, Commits(1.0)), Intakes(self.span_max))
+
+    def tell(self, event: Event) -> list[Command]:
+        """Hand in an event; the account must balance afterwards, whatever it was."""
+        commands = self.pipeline.handle(event, Now(self.seconds, UNIX + self.seconds))
+        assert self.ledger.imbalance() == 0
+        return commands
+
+    def wait(self, seconds: float) -> list[Command]:
+        self.seconds += seconds
+        return self.tell(TimePassed())
+
+    def assign(self, *assignments: Assignment, position: int = 0) -> list[Command]:
+        return self.tell(Assigned(tuple(Start(assignment, position, position) for assignment in assignments)))
+
+    def receive(self, *records: FakeRecord, assignment: Assignment = FIRST) -> list[Command]:
+        return self.tell(Received(assignment, records, records[-1].offset + 1))
+
+    def answer(self, batch: Batch, answer: Answer) -> list[Command]:
+        return self.tell(Answered(batch.id, answer))
+
+
+def only(kind: type[T], commands: list[Command]) -> list[T]:
+    return [command for command in commands if isinstance(command, kind)]
+
+
+def posted(commands: list[Command]) -> list[Batch]:
+    return [command.batch for command in only(Post, commands)]
+
+
+def committed(commands: list[Command]) -> dict[Assignment, int]:
+    positions: dict[Assignment, int] = {}
+    for command in only(Commit, commands):
+        positions |= command.positions
+    return positions
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.assign(FIRST, SECOND)
+    world.wait(1.0)
+    return world
+
+
+def offsets(batch: Batch) -> list[int]:
+    return [row.record.offset for row in batch.rows]
+
+
+class TestTheWayOfARecord:
+    def test_a_record_is_committed_only_after_its_batch_is_answered_200(self, world: World) -> None:
+        assert posted(world.receive(event(0), event(1))) == []
+        (batch,) = posted(world.wait(1.0))
+        assert offsets(batch) == [0, 1]
+        assert committed(world.wait(5.0)) == {}
+        assert committed(world.answer(batch, ok())) == {FIRST: 2}
+
+    def test_a_full_batch_goes_at_once(self, world: World) -> None:
+        (batch,) = posted(world.receive(*(event(offset) for offset in range(10))))
+        assert offsets(batch) == list(range(10))
+
+    def test_applications_do_not_share_a_batch(self, world: World) -> None:
+        world.receive(event(0, application=1), event(1, application=2))
+        batches = posted(world.wait(1.0))
+        assert {batch.destination.application_id: offsets(batch) for batch in batches} == {1: [0], 2: [1]}
+
+    def test_a_commit_never_passes_a_record_that_is_still_under_way(self, world: World) -> None:
+        world.receive(event(0, application=1), event(1, application=2), event(2, application=2))
+        first, second = posted(world.wait(1.0))
+        assert committed([*world.answer(second, ok()), *world.wait(5.0)]) == {}
+        assert committed([*world.answer(first, ok()), *world.wait(1.0)]) == {FIRST: 3}
+
+    def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(self, world: World) -> None:
+        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+
+    def test_one_commit_at_a_time_and_a_failed_one_is_offered_again(self, world: World) -> None:
+        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+        world.tell(Received(FIRST, (), 9))
+        assert committed(world.wait(5.0)) == {}
+        assert committed(world.tell(CommitFailed({FIRST: 7}, "no answer", 5.0))) == {FIRST: 9}
+        world.tell(Committed({FIRST: 9}, 0.01))
+        assert committed(world.wait(5.0)) == {}
+
+    def test_requests_in_flight_are_bounded(self, world: World) -> None:
+        commands = world.receive(*(event(offset) for offset in range(60)))
+        batches = posted(commands)
+        assert len(batches) == 4
+        assert len(posted(world.answer(batches[0], ok()))) == 1
+
+
+class TestAnswers:
+    def test_a_transient_fault_sends_the_identical_bytes_under_the_same_id(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        assert posted(world.answer(batch, status(503))) == []
+        (again,) = posted(world.wait(0.5))
+        assert (again.id, again.body()) == (batch.id, batch.body())
+
+    @pytest.mark.parametrize("answer", [Ambiguous(TransportFault.TIMEOUT, 30.0), NotSent(TransportFault.CONNECT_FAILED, 0.1)])
+    def test_a_transport_fault_is_retried_and_nothing_is_settled(self, world: World, answer: Answer) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, answer)
+        commands = world.wait(60.0)
+        assert [one.id for one in posted(commands)] == [batch.id]
+        assert committed(commands) == {}
+
+    def test_retry_after_is_waited_for(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(429, retry_after="20"))
+        assert posted(world.wait(19.0)) == []
+        assert len(posted(world.wait(1.0))) == 1
+
+    def test_the_one_guilty_row_is_dead_lettered_and_all_others_are_delivered(self, world: World) -> None:
+        commands = world.receive(*(event(offset) for offset in range(10)))
+        buried: list[Bury] = []
+        delivered: set[int] = set()
+        for _ in range(20):
+            batches = posted(commands)
+            if not batches:
+                break
+            commands = []
+            for batch in batches:
+                if 7 in offsets(batch):
+                    commands += world.answer(batch, status(400))
+                else:
+                    commands += world.answer(batch, ok())
+                    delivered.update(offsets(batch))
+            buried += only(Bury, commands)
+        assert delivered == set(range(10)) - {7}
+        ((rejection,),) = [command.rejections for command in buried]
+        assert (rejection.record.offset, rejection.reason, rejection.http_status) == (7, Reason.REFUSED, 400)
+        assert committed(world.wait(1.0)) == {FIRST: 7}
+        world.tell(Committed({FIRST: 7}, 0.0))
+        world.tell(DeadLettersAcknowledged((rejection,)))
+        assert committed(world.wait(1.0)) == {FIRST: 10}
+
+    def test_a_held_application_stops_nobody_else_and_heals_by_a_probe(self, world: World) -> None:
+        world.receive(event(0, application=1), event(1, application=2))
+        first, second = posted(world.wait(1.0))
+        commands = world.answer(first, status(403))
+        assert [(log.event, log.fields["application_id"]) for log in only(Log, commands)] == [("application_held", 1)]
+        world.answer(second, ok())
+        world.receive(event(2, application=1), event(3, application=2))
+        (other,) = posted(world.wait(1.0))
+        assert offsets(other) == [3]
+        world.answer(other, ok())
+        (probe,) = posted(world.wait(30.0))
+        assert probe.rows == first.rows
+        commands = world.answer(probe, ok())
+        assert [log.event for log in only(Log, commands)] == ["application_healed"]
+        assert [offsets(batch) for batch in posted(commands)] == [[2]]
+
+    def test_a_redirect_is_no_success(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(302))
+        assert committed(world.wait(5.0)) == {}
+
+    def test_an_event_that_grew_too_old_while_it_waited_does_not_go_with_the_others(self, world: World) -> None:
+        oldest = int(UNIX + world.seconds) - 14 * 86400
+        world.receive(event(0, event_timestamp=oldest + 100), event(1))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503, retry_after="120"))
+        commands = world.wait(120.0)
+        assert [offsets(one) for one in posted(commands)] == [[1]]
+        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        assert (rejection.record.offset, rejection.reason) == (0, Reason.TOO_OLD)
+
+
+class TestDuplicates:
+    def keyed(self, offset: int, key: str, name: str = "x") -> FakeRecord:
+        record = event(offset, name=name)
+        return FakeRecord(offset, record.value, headers=(("event-id", key.encode()),))
+
+    def test_a_duplicate_of_a_delivered_event_is_settled_at_once(self, world: World) -> None:
+        world.receive(self.keyed(0, "a"))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, ok())
+        world.receive(self.keyed(1, "a"))
+        assert posted(world.wait(1.0)) == []
+        assert world.ledger.account.topics[TOPIC].duplicates == 1
+        assert world.ledger.offsets.tracker(FIRST).safe_position == 2
+
+    def test_a_duplicate_of_an_event_in_flight_shares_its_fate(self, world: World) -> None:
+        world.receive(self.keyed(0, "a"), self.keyed(1, "a"))
+        (batch,) = posted(world.wait(1.0))
+        assert offsets(batch) == [0]
+        assert world.ledger.offsets.tracker(FIRST).safe_position == 0
+        world.answer(batch, ok())
+        assert world.ledger.offsets.tracker(FIRST).safe_position == 2
+
+    def test_a_refused_event_is_replaced_by_the_one_linked_to_it(self, world: World) -> None:
+        world.receive(self.keyed(0, "a", "bad"), self.keyed(1, "a", "good"))
+        (batch,) = posted(world.wait(1.0))
+        commands = world.answer(batch, status(400))
+        assert [one.record.offset for bury in only(Bury, commands) for one in bury.rejections] == [0]
+        (heir,) = posted(world.wait(1.0))
+        assert offsets(heir) == [1]
+
+    def test_a_refused_event_sent_again_corrected_under_the_same_key_is_no_duplicate(self, world: World) -> None:
+        world.receive(self.keyed(0, "a", "bad"))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(400))
+        world.receive(self.keyed(1, "a", "good"))
+        (corrected,) = posted(world.wait(1.0))
+        assert offsets(corrected) == [1]
+
+
+class TestDeadLetters:
+    def test_a_rejected_record_is_settled_only_when_the_topic_has_it(self, world: World) -> None:
+        commands = world.receive(FakeRecord(0, b"not json"))
+        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        assert committed(world.wait(5.0)) == {}
+        assert committed(world.tell(DeadLettersAcknowledged((rejection,)))) == {FIRST: 1}
+
+    def test_the_line_stops_while_dead_letters_cannot_be_written(self, world: World) -> None:
+        commands = world.receive(FakeRecord(0, b"not json"))
+        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        commands = world.tell(DeadLettersFailed(1, "no such topic"))
+        assert only(Pause, commands) == [Pause(frozenset({FIRST, SECOND}))]
+        commands = world.tell(DeadLettersAcknowledged((rejection,)))
+        assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
+
+
+class TestPressure:
+    def test_a_partition_pauses_at_its_span_and_resumes_at_half_of_it(self) -> None:
+        world = World(span_max=20)
+        world.assign(FIRST, SECOND)
+        commands = world.receive(*(event(offset) for offset in range(20)))
+        first, second = posted(commands)
+        assert only(Pause, commands) == [Pause(frozenset({FIRST}))]
+        assert only(Resume, world.answer(second, ok())) == []
+        assert only(Resume, world.answer(first, ok())) == [Resume(frozenset({FIRST}))]
+
+    def test_everything_pauses_at_the_memory_mark_and_all_memory_comes_back(self) -> None:
+        world = World(memory_bytes_max=20_000)
+        world.assign(FIRST, SECOND)
+        commands = world.receive(*(event(offset) for offset in range(20)))
+        assert only(Pause, commands) == [Pause(frozenset({FIRST, SECOND}))]
+        for batch in posted(commands):
+            commands = world.answer(batch, ok())
+        assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
+        assert world.ledger.memory.held_bytes == 0
+
+
+class TestRebalances:
+    def test_a_revocation_flushes_what_is_open_waits_commits_and_lets_go(self, world: World) -> None:
+        world.receive(event(0), event(1))
+        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        (batch,) = posted(commands)
+        assert only(Release, commands) == []
+        commands = world.answer(batch, ok())
+        assert committed(commands) == {FIRST: 2}
+        assert only(Release, commands) == []
+        commands = world.tell(Committed({FIRST: 2}, 0.01))
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+
+    def test_what_waits_for_its_next_attempt_is_given_back(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503))
+        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+        assert posted(world.wait(60.0)) == []
+        assert world.ledger.account.topics[TOPIC].given_back == 1
+        assert world.ledger.memory.held_bytes == 0
+
+    def test_a_retry_answer_during_the_drain_gives_the_rows_back(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        commands = world.answer(batch, status(503))
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+
+    def test_after_the_deadline_a_late_200_commits_nothing(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        commands = world.wait(10.0)
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+        assert committed(world.answer(batch, ok())) == {}
+        assert committed(world.wait(5.0)) == {}
+        assert world.ledger.memory.held_bytes == 0
+
+    def test_a_late_200_settles_the_same_event_received_again_in_the_new_epoch(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        world.wait(10.0)
+        again = Assignment(TOPIC, 0, 3)
+        world.assign(again)
+        world.receive(event(0), assignment=again)
+        assert posted(world.wait(1.0)) == []
+        world.answer(batch, ok())
+        assert world.ledger.offsets.tracker(again).safe_position == 1
+
+    def test_lost_partitions_are_not_committed(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Lost((FIRST, SECOND)))
+        assert committed(world.answer(batch, ok())) == {}
+        assert committed(world.wait(5.0)) == {}
+
+    def test_records_of_a_partition_that_is_gone_are_not_taken(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        world.receive(event(0))
+        assert posted(world.wait(5.0)) == []
+        assert world.ledger.account.topics[TOPIC].consumed == 0
+
+
+class TestStop:
+    def stop(self, world: World, seconds: float = 30.0) -> list[Command]:
+        return world.tell(StopRequested(world.seconds + seconds))
+
+    def test_a_stop_with_nothing_to_do_is_over_at_once(self, world: World) -> None:
+        commands = self.stop(world)
+        assert only(StopIntake, commands) == [StopIntake()]
+        assert only(Finish, commands) == [Finish(0)]
+
+    def test_a_stop_flushes_awaits_commits_and_finishes(self, world: World) -> None:
+        world.receive(event(0), event(1))
+        (batch,) = posted(self.stop(world))
+        commands = world.answer(batch, ok())
+        assert committed(commands) == {FIRST: 2}
+        assert only(Finish, world.tell(Committed({FIRST: 2}, 0.01))) == [Finish(0)]
+        assert world.pipeline.is_finished
+
+    def test_a_stop_during_an_outage_does_not_wait_for_it(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503))
+        assert only(Finish, self.stop(world)) == [Finish(1)]
+
+    def test_a_stop_waits_for_dead_letters_until_its_deadline(self, world: World) -> None:
+        world.receive(FakeRecord(0, b"not json"))
+        assert only(Finish, self.stop(world)) == []
+        assert only(Finish, world.wait(30.0)) == [Finish(1)]
+
+    def test_a_failed_last_commit_still_ends_the_stop(self, world: World) -> None:
+        commands = world.tell(Received(FIRST, (), 5))
+        assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
+        world.tell(CommitFailed({FIRST: 5}, "no answer", 10.0))
+        assert only(Finish, world.tell(CommitFailed({FIRST: 5}, "no answer", 10.0))) == [Finish(0)]
+
+
+def test_a_story_replayed_gives_the_same_commands() -> None:
+    def story(world: World) -> list[tuple[Callable[[], object], ...] | object]:
+        said: list[object] = [world.assign(FIRST)]
+        commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(40)))
+        said.append([(batch.id, batch.body()) for batch in posted(commands)])
+        for number, batch in enumerate(posted(commands)):
+            said.append(only(Log, world.answer(batch, status((200, 503, 403, 400)[number % 4]))))
+        said.append([(batch.id, batch.body()) for batch in posted(world.wait(60.0))])
+        return said
+
+    assert story(World()) == story(World())

@@ -1,0 +1,164 @@
+"""The daemon: starts everything in order, and stops it in order, under one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+
+from worker import __version__
+from worker.assembly import Parts, assemble
+from worker.edges.admin_http import AdminServer, status_of
+from worker.edges.loop_lag import LoopLag
+from worker.edges.metrics import Identification, Readings, WorkerCollector
+from worker.errors import ExitCode, WorkerError
+from worker.model.clock import Now
+from worker.model.command import Finish
+from worker.model.event import StopRequested
+from worker.runner import Runner
+from worker.settings.schema import Settings
+
+logger = logging.getLogger("worker.app")
+
+# What is left of the stop's time for the last commit, leaving the group and closing, once draining is over.
+CLOSING_SECONDS_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What the daemon takes from its surroundings."""
+
+    settings: Settings
+    config_hash: str
+    log_counts: Callable[[], Mapping[str, int]]
+
+
+def read_clock() -> Now:
+    """Both times, now. The monotonic one is the event loop's."""
+    return Now(asyncio.get_running_loop().time(), time.time())
+
+
+async def run(process: Process) -> ExitCode:
+    """Run until a signal asks to stop; returns the process's exit code.
+
+    Raises:
+        WorkerError: something the worker can't do without isn't to be had.
+    """
+    parts = assemble(process.settings)
+    daemon = _Daemon(parts, process)
+    try:
+        return await daemon.run()
+    except ExceptionGroup as group:
+        explained, _ = group.split(WorkerError)
+        if explained is None:
+            raise
+        raise _first(explained) from None
+
+
+class _Daemon:
+    """One run from start to stop."""
+
+    def __init__(self, parts: Parts, process: Process) -> None:
+        self._parts = parts
+        self._settings = process.settings
+        self._loop_lag = LoopLag()
+        self._is_stopping = False
+        registry = CollectorRegistry()
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, self._collector(process)):
+            registry.register(collector)
+        admin = process.settings.admin
+        self._admin = AdminServer(admin.host, admin.port, registry, self._status, self._is_ready)
+
+    async def run(self) -> ExitCode:
+        """Start, run, stop: each step in order, with its reason."""
+        parts = self._parts
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        # The admin port first: liveness must answer while the brokers can't be reached yet.
+        await self._admin.start()
+        try:
+            async with parts.sink, asyncio.TaskGroup() as tasks:
+                logger.info("started", extra={"version": __version__, "admin_port": self._admin.port})
+                # What exists now stays: the collector needs not look at it again and again.
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(50_000, 20, 100)
+                background = [
+                    tasks.create_task(parts.source.run(), name="kafka source"),
+                    tasks.create_task(parts.dead_letters.run(), name="dead letters"),
+                    tasks.create_task(self._loop_lag.run(), name="loop lag"),
+                ]
+                runner = Runner(parts.pipeline, parts.inbox, parts.source, parts.sink, parts.dead_letters, read_clock)
+                finish = await runner.run()
+                for task in background:
+                    task.cancel()
+            # The last commit is made: leave the group, so that the others need not wait out our session.
+            await asyncio.gather(self._close("kafka source", parts.source.close()), parts.dead_letters.close())
+        finally:
+            # The admin port last: a scrape sees the end.
+            await self._admin.stop()
+        return self._ended(finish)
+
+    def _stop(self, number: signal.Signals) -> None:
+        """The first signal drains; the second ends the process at once, and so does the deadline."""
+        if self._is_stopping:
+            logger.error("stopped_at_once", extra={"signal": signal.Signals(number).name})
+            os._exit(ExitCode.UNSETTLED)
+        self._is_stopping = True
+        loop = asyncio.get_running_loop()
+        drain_seconds = self._settings.shutdown.drain_seconds
+        reserve = min(CLOSING_SECONDS_MAX, drain_seconds / 4)
+        logger.info("stopping", extra={"signal": signal.Signals(number).name, "drain_seconds": drain_seconds})
+        loop.call_later(drain_seconds, self._give_up)
+        self._parts.inbox.post(StopRequested(loop.time() + drain_seconds - reserve))
+
+    def _give_up(self) -> None:
+        logger.error("stop_deadline_passed", extra={"drain_seconds": self._settings.shutdown.drain_seconds})
+        os._exit(ExitCode.UNSETTLED)
+
+    async def _close(self, name: str, closing: object) -> None:
+        """Close what may hang when brokers are down, in a task of its own: aiokafka's stop may raise CancelledError."""
+        task = asyncio.ensure_future(closing)  # type: ignore[call-overload]
+        done, _ = await asyncio.wait([task], timeout=CLOSING_SECONDS_MAX)
+        if not done:
+            task.cancel()
+            logger.warning("close_timed_out", extra={"part": name})
+        elif task.cancelled() or task.exception() is not None:
+            logger.warning("close_failed", extra={"part": name})
+
+    def _ended(self, finish: Finish) -> ExitCode:
+        logger.info("stopped", extra={"unsettled_records": finish.unsettled})
+        return ExitCode.UNSETTLED if finish.unsettled else ExitCode.OK
+
+    def _is_ready(self) -> bool:
+        return self._parts.source.is_connected and not self._is_stopping
+
+    def _status(self) -> Mapping[str, object]:
+        now = read_clock()
+        snapshot = self._parts.pipeline.snapshot(now)
+        return {"version": __version__, **status_of(snapshot, self._parts.source.end_offsets(), now.unix_seconds)}
+
+    def _collector(self, process: Process) -> WorkerCollector:
+        readings = Readings(
+            snapshot=lambda: self._parts.pipeline.snapshot(read_clock()),
+            end_offsets=self._parts.source.end_offsets,
+            log_counts=process.log_counts,
+            loop_lag_seconds=lambda: self._loop_lag.histogram,
+            is_ready=self._is_ready,
+        )
+        topics = tuple(route.topic for route in process.settings.routes)
+        return WorkerCollector(readings, Identification(__version__, process.config_hash, topics))
+
+
+def _first(group: BaseExceptionGroup[WorkerError]) -> WorkerError:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("an exception group holds exceptions")

@@ -1,0 +1,154 @@
+"""Settings become parts: every room and edge is made here, each with just what it needs."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker import __version__
+from worker.batching.batcher import Batcher, BatchLimits
+from worker.batching.csv_body import header
+from worker.dedup.window import Window
+from worker.delivery.backoff import Backoff
+from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.edges.dead_letter import DeadLetterWriter
+from worker.edges.http_sink import HttpSink, SinkOptions
+from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
+from worker.edges.kafka_source import KafkaSource, SourceOptions
+from worker.inbox import Inbox
+from worker.intake.intake import Intake
+from worker.intake.rules import IntakeRules, UnknownFields
+from worker.model.account import Account, TopicAccount
+from worker.model.resource import RESOURCES, Identity
+from worker.model.row import Destination
+from worker.pipeline import Pipeline
+from worker.progress.commits import Commits
+from worker.progress.ledger import Ledger
+from worker.progress.pressure import Intakes
+from worker.settings.schema import ResolvedRoute, Settings
+from worker.settling import Rooms, Route
+
+CLIENT_ID = "appmetrica-worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the shell runs."""
+
+    pipeline: Pipeline
+    inbox: Inbox
+    source: KafkaSource
+    sink: HttpSink
+    dead_letters: DeadLetterWriter
+
+
+def assemble(settings: Settings, uniform: Callable[[], float] = random.random) -> Parts:
+    """Make every part. Nothing is opened or started yet."""
+    inbox = Inbox()
+    connection = _connection(settings)
+    routes = settings.resolved_routes()
+    return Parts(
+        pipeline=_pipeline(settings, routes, uniform),
+        inbox=inbox,
+        source=KafkaSource(connection, _source_options(settings), inbox.post, inbox.drained),
+        sink=HttpSink(_sink_options(settings)),
+        dead_letters=DeadLetterWriter(
+            connection, {route.topic: route.dead_letter.topic for route in routes}, __version__, inbox.post
+        ),
+    )
+
+
+def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Callable[[], float]) -> Pipeline:
+    account = Account(topics={route.topic: TopicAccount() for route in routes})
+    ledger = Ledger(account, settings.limits.memory_bytes_max)
+    delivery = settings.delivery
+    rules = DeliveryRules(
+        requests_in_flight_max=delivery.requests_in_flight_max,
+        retry_after_seconds_max=delivery.retry_after_max_seconds,
+        hold_probe_seconds=delivery.hold_probe_seconds,
+        systemic_ratio=delivery.systemic_ratio,
+        systemic_rows_min=delivery.systemic_rows_min,
+        event_age_seconds_max=settings.limits.event_age_seconds_max,
+    )
+    backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)
+    # What makes batch ids unique among all processes that ever send.
+    prefix = secrets.token_hex(6)
+    rooms = Rooms(
+        routes={route.topic: _route(settings, route, f"{prefix}-{index}") for index, route in enumerate(routes)},
+        dispatcher=Dispatcher(rules, backoff, ledger.offsets.standing),
+        ledger=ledger,
+        commits=Commits(settings.kafka.commit_interval_seconds),
+    )
+    return Pipeline(rooms, Intakes(settings.limits.span_records_max))
+
+
+def _route(settings: Settings, route: ResolvedRoute, batch_id_prefix: str) -> Route:
+    resource = RESOURCES[route.resource]
+    longest_header = max(len(header(Destination(resource.name, 1, identity))) for identity in Identity)
+    intake = Intake(
+        IntakeRules(
+            resource=resource,
+            applications=frozenset(settings.appmetrica.applications),
+            unknown_fields=UnknownFields(route.unknown_fields),
+            key_header=route.dedup.key_header,
+            key_field=route.dedup.key_field,
+            event_age_seconds_max=settings.limits.event_age_seconds_max,
+            event_ahead_seconds_max=settings.limits.event_ahead_seconds_max,
+            row_bytes_max=route.batching.body_bytes_max - longest_header,
+        )
+    )
+    limits = BatchLimits(route.batching.rows_max, route.batching.body_bytes_max, route.batching.linger_seconds)
+    window = Window(rows_max=route.dedup.window_rows_max, age_seconds=route.dedup.window_seconds)
+    return Route(intake, window, Batcher(limits, batch_id_prefix))
+
+
+def _connection(settings: Settings) -> KafkaConnection:
+    kafka = settings.kafka
+    return KafkaConnection(
+        bootstrap_servers=kafka.bootstrap_servers,
+        client_id=CLIENT_ID,
+        request_timeout_seconds=kafka.request_timeout_seconds,
+        security=KafkaSecurity(
+            protocol=kafka.security_protocol,
+            sasl_mechanism=kafka.sasl_mechanism,
+            sasl_username=kafka.sasl_username,
+            sasl_password=Secret(kafka.sasl_password.get_secret_value()) if kafka.sasl_password is not None else None,
+            ca_file=kafka.ssl_ca_file,
+            certificate_file=kafka.ssl_certificate_file,
+            key_file=kafka.ssl_key_file,
+            key_password=Secret(kafka.ssl_key_password.get_secret_value()) if kafka.ssl_key_password is not None else None,
+        ),
+    )
+
+
+def _source_options(settings: Settings) -> SourceOptions:
+    kafka = settings.kafka
+    return SourceOptions(
+        topics=tuple(route.topic for route in settings.routes),
+        group_id=kafka.group_id,
+        session_timeout_seconds=kafka.session_timeout_seconds,
+        heartbeat_interval_seconds=kafka.heartbeat_interval_seconds,
+        rebalance_timeout_seconds=kafka.rebalance_timeout_seconds,
+        drain_on_revoke_seconds=kafka.drain_on_revoke_seconds,
+        commit_timeout_seconds=kafka.commit_timeout_seconds,
+        poll_records_max=kafka.poll_records_max,
+        partition_fetch_bytes_max=kafka.partition_fetch_bytes_max,
+        fetch_bytes_max=kafka.fetch_bytes_max,
+        starts_at_latest=kafka.initial_offset == "latest",
+    )
+
+
+def _sink_options(settings: Settings) -> SinkOptions:
+    api = settings.appmetrica
+    return SinkOptions(
+        base_url=str(api.base_url),
+        keys={application_id: Secret(one.key) for application_id, one in api.applications.items()},
+        requests_in_flight_max=settings.delivery.requests_in_flight_max,
+        connect_timeout_seconds=api.connect_timeout_seconds,
+        read_timeout_seconds=api.read_timeout_seconds,
+        total_timeout_seconds=api.total_timeout_seconds,
+        trusts_environment=api.trust_env,
+        user_agent=f"{CLIENT_ID}/{__version__}",
+    )

@@ -1,0 +1,127 @@
+"""Posts batches to the API, and says what came of it without ever showing the key.
+
+The key travels in the query string, so every URL is a secret, and aiohttp's exceptions hold URLs: none of them leaves this
+file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+
+import aiohttp
+from yarl import URL
+
+from worker.edges.kafka_client import Secret
+from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.model.batch import Batch
+
+EXCERPT_CHARACTERS_MAX = 500
+BODY_READ_BYTES_MAX = 64 * 1024
+BODY_READ_SECONDS_MAX = 2.0
+# Many servers close idle connections after 5 s; aiohttp's own 15 s would run into their resets.
+KEEPALIVE_SECONDS = 4.0
+# Larger bodies go as a stream of chunks, so that the loop isn't held up by one long write.
+BODY_AT_ONCE_BYTES_MAX = 1024 * 1024
+
+HEADERS = {
+    "Content-Type": "text/csv; charset=utf-8",
+    "Accept-Encoding": "identity",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """Where to post and how long to wait. `trusts_environment`: proxies named by environment variables are used."""
+
+    base_url: str
+    keys: Mapping[int, Secret]
+    requests_in_flight_max: int
+    connect_timeout_seconds: float
+    read_timeout_seconds: float
+    total_timeout_seconds: float
+    trusts_environment: bool
+    user_agent: str
+
+
+class HttpSink:
+    """The connections to the API. An async context manager; `post` may be called by many tasks at once."""
+
+    def __init__(self, options: SinkOptions) -> None:
+        self._options = options
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> HttpSink:
+        options = self._options
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS),
+            timeout=aiohttp.ClientTimeout(
+                total=options.total_timeout_seconds,
+                connect=options.connect_timeout_seconds,
+                sock_connect=options.connect_timeout_seconds / 2,
+                sock_read=options.read_timeout_seconds,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=options.trusts_environment,
+            headers=HEADERS | {"User-Agent": options.user_agent},
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(self, batch: Batch) -> Answer:
+        """Send the batch once. Every fault of the world is an answer; redirects are not followed."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        fault: TransportFault
+        try:
+            return await self._post(batch, started)
+        except aiohttp.ClientSSLError:
+            return NotSent(TransportFault.TLS_FAILED, clock() - started)
+        except aiohttp.ClientConnectorError:
+            return NotSent(TransportFault.CONNECT_FAILED, clock() - started)
+        except aiohttp.ConnectionTimeoutError:
+            return NotSent(TransportFault.CONNECT_TIMEOUT, clock() - started)
+        except TimeoutError:
+            fault = TransportFault.TIMEOUT
+        except aiohttp.ClientResponseError:
+            fault = TransportFault.BROKEN_ANSWER
+        except (aiohttp.ClientError, OSError):
+            fault = TransportFault.CONNECTION_LOST
+        return Ambiguous(fault, clock() - started)
+
+    async def _post(self, batch: Batch, started: float) -> Response:
+        if self._session is None:
+            raise RuntimeError("the sink is not open")
+        key = self._options.keys[batch.destination.application_id].value
+        url = URL(self._options.base_url).joinpath("logs/v1/import", f"{batch.destination.resource}.csv")
+        body = batch.body()
+        response = await self._session.post(
+            url.update_query(post_api_key=key),
+            data=body if len(body) <= BODY_AT_ONCE_BYTES_MAX else BytesIO(body),
+            headers={"X-Request-Id": batch.id},
+            allow_redirects=False,
+        )
+        try:
+            # Decided: whatever happens to the rest of the answer, this is its status.
+            excerpt = "" if response.status == 200 else await _excerpt(response)
+            duration = asyncio.get_running_loop().time() - started
+            return Response(response.status, response.headers.get("Retry-After"), excerpt.replace(key, "***"), duration)
+        finally:
+            # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
+            response.release()
+
+
+async def _excerpt(response: aiohttp.ClientResponse) -> str:
+    """The start of the body, as one line; empty where it can't be had soon."""
+    try:
+        async with asyncio.timeout(BODY_READ_SECONDS_MAX):
+            start = await response.content.read(BODY_READ_BYTES_MAX)
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return ""
+    return " ".join(start.decode("utf-8", errors="replace").split())[:EXCERPT_CHARACTERS_MAX]

@@ -1,0 +1,68 @@
+"""How every Kafka client of this process connects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka.helpers import create_ssl_context
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """The brokers and how to reach them. `repr` shows no secret."""
+
+    bootstrap_servers: tuple[str, ...]
+    client_id: str
+    request_timeout_seconds: float
+    security: KafkaSecurity
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads the certificate files."""
+        return {
+            "bootstrap_servers": list(self.bootstrap_servers),
+            "client_id": self.client_id,
+            "request_timeout_ms": round(self.request_timeout_seconds * 1000),
+            **self.security.arguments(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSecurity:
+    """TLS and SASL."""
+
+    protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: Secret | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    key_password: Secret | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The part of aiokafka's keyword arguments that says how to be safe."""
+        arguments: dict[str, Any] = {"security_protocol": self.protocol}
+        if self.protocol in ("SSL", "SASL_SSL"):
+            arguments["ssl_context"] = create_ssl_context(
+                cafile=str(self.ca_file) if self.ca_file is not None else None,
+                certfile=str(self.certificate_file) if self.certificate_file is not None else None,
+                keyfile=str(self.key_file) if self.key_file is not None else None,
+                password=self.key_password.value if self.key_password is not None else None,
+            )
+        if self.protocol.startswith("SASL_"):
+            arguments["sasl_mechanism"] = self.sasl_mechanism
+            arguments["sasl_plain_username"] = self.sasl_username
+            arguments["sasl_plain_password"] = self.sasl_password.value if self.sasl_password is not None else None
+        return arguments
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A value that must not be shown."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "Secret(***)"

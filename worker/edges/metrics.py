@@ -1,0 +1,214 @@
+"""The metrics of the worker, collected from a snapshot when they are scraped.
+
+Nothing is counted here: the account is kept where things happen, and a scrape reads it. So no metric costs anything per record,
+and a gauge of a partition that is gone is gone as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from worker.model.fault import Reason
+from worker.model.histogram import Histogram
+from worker.model.record import Assignment
+from worker.model.snapshot import Snapshot
+
+PREFIX = "appmetrica_worker_"
+
+# Label values that are known beforehand are there from the first scrape, at 0: an alert on a rate needs a first sample.
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "batches_total": ("delivered", "refused", "too_large", "retried", "ambiguous", "held"),
+    "batch_flush_total": ("rows", "bytes", "linger", "drain"),
+    "http_requests_total": ("200",),
+    "http_retries_total": ("http_503", "http_429", "connect_failed", "timeout", "connection_lost"),
+    "commits_total": ("committed", "failed"),
+    "consumer_rebalances_total": ("assigned", "revoked", "lost"),
+    "log_messages_total": ("debug", "info", "warning", "error"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What the metrics are read from, besides constants: each is called once a scrape."""
+
+    snapshot: Callable[[], Snapshot]
+    end_offsets: Callable[[], Mapping[Assignment, int]]
+    log_counts: Callable[[], Mapping[str, int]]
+    loop_lag_seconds: Callable[[], Histogram]
+    is_ready: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What runs here."""
+
+    version: str
+    config_hash: str
+    topics: tuple[str, ...]
+
+
+class WorkerCollector(Collector):
+    """Turns one snapshot into all metrics."""
+
+    def __init__(self, readings: Readings, identification: Identification) -> None:
+        self._readings = readings
+        self._identification = identification
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing beforehand: registering must not take a snapshot."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric, from one snapshot, so that they agree with each other."""
+        snapshot = self._readings.snapshot()
+        yield from self._of_records(snapshot)
+        yield from self._of_delivery(snapshot)
+        yield from self._of_consumer(snapshot)
+        yield from self._of_process(snapshot)
+
+    def _of_records(self, snapshot: Snapshot) -> Iterable[Metric]:
+        topics = snapshot.account.topics
+        yield _counter(
+            "records_consumed_total", "Records received from Kafka", "topic", {t: a.consumed for t, a in topics.items()}
+        )
+        yield _counter(
+            "records_consumed_bytes_total",
+            "Bytes of the values received",
+            "topic",
+            {t: a.consumed_bytes for t, a in topics.items()},
+        )
+        yield _counter(
+            "records_delivered_total", "Records answered 200 by the API", "topic", {t: a.delivered for t, a in topics.items()}
+        )
+        yield _counter(
+            "records_deduplicated_total",
+            "Records dropped as duplicates of delivered ones",
+            "topic",
+            {t: a.duplicates for t, a in topics.items()},
+        )
+        rejected = CounterMetricFamily(
+            PREFIX + "records_rejected_total", "Records found undeliverable, by first reason", labels=("topic", "reason")
+        )
+        buried = CounterMetricFamily(
+            PREFIX + "dlq_records_total", "Records acknowledged by the dead-letter topic", labels=("topic", "reason")
+        )
+        for topic, account in topics.items():
+            for reason in Reason:
+                rejected.add_metric((topic, reason.value), account.rejected[reason])
+                buried.add_metric((topic, reason.value), account.dead_lettered[reason])
+        yield rejected
+        yield buried
+        yield _counter(
+            "offsets_skipped_total",
+            "Offsets that the broker no longer had when they were asked for: lost before they were read",
+            "topic",
+            {t: a.offsets_skipped for t, a in topics.items()},
+        )
+
+    def _of_delivery(self, snapshot: Snapshot) -> Iterable[Metric]:
+        account = snapshot.account
+        yield _counter("batches_total", "Requests by what their answer meant", "result", account.batches)
+        yield _counter("batch_flush_total", "Batches by what sealed them", "trigger", account.flushes)
+        yield _counter("http_requests_total", "Requests by status, or by transport fault", "code", account.requests)
+        yield _counter("http_retries_total", "Requests that are sent again, by reason", "reason", account.retries)
+        yield _plain_counter(
+            "dlq_publish_failures_total", "Failed attempts to write dead letters; the line stops", account.dead_letter_failures
+        )
+        seconds = HistogramMetricFamily(
+            PREFIX + "http_request_duration_seconds", "From a request's start to its answer", labels=("outcome",)
+        )
+        for outcome, histogram in account.request_seconds.items():
+            seconds.add_metric((outcome,), _buckets(histogram), histogram.sum)
+        yield seconds
+        yield _histogram("delivery_latency_seconds", "From a record's timestamp to its 200", account.delivery_latency_seconds)
+        yield _histogram("event_age_seconds", "From an event's own time to its 200", account.event_age_seconds)
+        yield _histogram("batch_rows", "Rows per sealed batch", account.batch_rows)
+        yield _histogram("batch_bytes", "Bytes per sealed batch's body", account.batch_bytes)
+        held = GaugeMetricFamily(
+            PREFIX + "application_held", "1 while an application is on hold", labels=("application_id", "reason")
+        )
+        for hold in snapshot.holds:
+            held.add_metric((str(hold.application_id), hold.reason), 1)
+        yield held
+
+    def _of_consumer(self, snapshot: Snapshot) -> Iterable[Metric]:
+        account = snapshot.account
+        yield _counter("commits_total", "Commits by result", "result", account.commits)
+        yield _counter("consumer_rebalances_total", "Rebalances by what they did", "event", account.rebalances)
+        yield _histogram("commit_duration_seconds", "From a commit's start to its end", account.commit_seconds)
+        ends = self._readings.end_offsets()
+        lag = GaugeMetricFamily(
+            PREFIX + "consumer_lag_records",
+            "Offsets between the safe position and the end of the partition",
+            labels=("topic", "partition"),
+        )
+        assigned = dict.fromkeys(self._identification.topics, 0)
+        for partition in snapshot.partitions:
+            assignment = partition.assignment
+            assigned[assignment.topic] += 1
+            if assignment in ends:
+                behind = max(0, ends[assignment] - partition.safe_position)
+                lag.add_metric((assignment.topic, str(assignment.partition)), behind)
+        yield lag
+        yield _gauge("consumer_assigned_partitions", "Partitions that are ours", "topic", assigned)
+        paused = sum(1 for partition in snapshot.partitions if partition.is_paused)
+        yield _plain_gauge("consumer_paused", "Partitions that are not received of, for their span or for memory", paused)
+
+    def _of_process(self, snapshot: Snapshot) -> Iterable[Metric]:
+        account = snapshot.account
+        version = GaugeMetricFamily(PREFIX + "build_info", "What runs here", labels=("version",))
+        version.add_metric((self._identification.version,), 1)
+        yield version
+        config = GaugeMetricFamily(PREFIX + "config_info", "The configuration in force", labels=("config_hash",))
+        config.add_metric((self._identification.config_hash,), 1)
+        yield config
+        yield _plain_gauge("ready", "1 while assembled and not stopping", int(self._readings.is_ready()))
+        yield _gauge("records_outstanding", "Records held, by stage", "stage", snapshot.rows)
+        yield _plain_gauge("buffer_bytes", "Bytes held by everything that holds records", snapshot.held_bytes)
+        yield _plain_gauge("dedup_window_rows", "Delivered keys remembered", snapshot.dedup_window_rows)
+        yield _plain_gauge("accounting_imbalance_records", "Records that the account can't explain", snapshot.imbalance)
+        yield _plain_gauge("last_poll_timestamp_seconds", "When records were last received", account.last_poll_unix_seconds)
+        yield _plain_gauge("last_delivery_timestamp_seconds", "When a 200 last came", account.last_delivery_unix_seconds)
+        yield _plain_gauge("last_commit_timestamp_seconds", "When a commit last succeeded", account.last_commit_unix_seconds)
+        yield _plain_gauge(
+            "oldest_unsettled_event_timestamp_seconds",
+            "The time of the oldest event that waits for delivery, 0 for none",
+            snapshot.oldest_event_timestamp or 0,
+        )
+        yield _histogram("loop_lag_seconds", "How late the event loop turns", self._readings.loop_lag_seconds())
+        yield _counter("log_messages_total", "Log messages by level", "level", self._readings.log_counts())
+
+
+def _counter(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, help_text, labels=(label,))
+    for value in sorted({*values, *_KNOWN.get(name, ())}):
+        family.add_metric((value,), values.get(value, 0))
+    return family
+
+
+def _plain_counter(name: str, help_text: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, help_text, value=value)
+
+
+def _gauge(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, help_text, labels=(label,))
+    for value, number in values.items():
+        family.add_metric((value,), number)
+    return family
+
+
+def _plain_gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, help_text, value=value)
+
+
+def _histogram(name: str, help_text: str, histogram: Histogram) -> Metric:
+    return HistogramMetricFamily(PREFIX + name, help_text, buckets=_buckets(histogram), sum_value=histogram.sum)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    return [(bound, float(count)) for bound, count in zip(bounds, histogram.cumulative(), strict=True)]

@@ -1,0 +1,136 @@
+"""The shell around the pipeline: takes events from the inbox, carries out commands. Decides nothing.
+
+while not finished: event → pipeline → commands → edges, whose results come back as events
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, assert_never
+
+from worker.inbox import Inbox
+from worker.model.answer import Answer
+from worker.model.batch import Batch
+from worker.model.clock import Now
+from worker.model.command import (
+    Bury,
+    Command,
+    Commit,
+    Finish,
+    Log,
+    Pause,
+    Post,
+    Release,
+    Resume,
+    Severity,
+    StopIntake,
+)
+from worker.model.event import Answered, CommitFailed, Committed
+from worker.model.fault import Rejection
+from worker.model.record import Assignment
+from worker.pipeline import Pipeline
+
+logger = logging.getLogger("worker.pipeline")
+
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
+
+
+class Source(Protocol):
+    """Where records come from, and where positions are committed."""
+
+    def pause(self, assignments: frozenset[Assignment]) -> None: ...
+    def resume(self, assignments: frozenset[Assignment]) -> None: ...
+    def release(self, assignments: tuple[Assignment, ...]) -> None: ...
+    def stop_intake(self) -> None: ...
+    async def commit(self, positions: dict[Assignment, int]) -> Committed | CommitFailed: ...
+
+
+class Sink(Protocol):
+    """Where batches go. `post` returns for every fault: it never raises for the world's failures."""
+
+    async def post(self, batch: Batch) -> Answer: ...
+
+
+class DeadLetters(Protocol):
+    """Where records that can't be delivered go. Reports by event, and keeps trying."""
+
+    def bury(self, rejections: tuple[Rejection, ...]) -> None: ...
+
+
+class Runner:
+    """Runs the pipeline until it has finished.
+
+    Args:
+        pipeline: decides.
+        inbox: what happened.
+        source: records in, positions out.
+        sink: batches out.
+        dead_letters: rejected records out.
+        clock: reads both times; its monotonic seconds must be the event loop's.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        inbox: Inbox,
+        source: Source,
+        sink: Sink,
+        dead_letters: DeadLetters,
+        clock: Callable[[], Now],
+    ) -> None:
+        self._pipeline = pipeline
+        self._inbox = inbox
+        self._source = source
+        self._sink = sink
+        self._dead_letters = dead_letters
+        self._clock = clock
+
+    async def run(self) -> Finish:
+        """Turn until the pipeline says `Finish`. Requests still under way then are cancelled: their rows are uncommitted."""
+        async with asyncio.TaskGroup() as tasks:
+            under_way: set[asyncio.Task[None]] = set()
+
+            def start(work: Coroutine[Any, Any, None], name: str) -> None:
+                task = tasks.create_task(work, name=name)
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+
+            while True:
+                event = await self._inbox.get(until=self._pipeline.next_deadline())
+                for command in self._pipeline.handle(event, self._clock()):
+                    if isinstance(command, Finish):
+                        for task in under_way:
+                            task.cancel()
+                        return command
+                    self._perform(command, start)
+
+    def _perform(self, command: Command, start: Callable[[Coroutine[Any, Any, None], str], None]) -> None:
+        match command:
+            case Post(batch=batch):
+                start(self._post(batch), f"post {batch.id}")
+            case Commit(positions=positions):
+                start(self._commit(positions), "commit")
+            case Bury(rejections=rejections):
+                self._dead_letters.bury(rejections)
+            case Pause(assignments=assignments):
+                self._source.pause(assignments)
+            case Resume(assignments=assignments):
+                self._source.resume(assignments)
+            case Release(assignments=assignments):
+                self._source.release(assignments)
+            case StopIntake():
+                self._source.stop_intake()
+            case Log(severity=severity, event=event, fields=fields):
+                logger.log(_LEVELS[severity], event, extra=fields)
+            case Finish():
+                raise AssertionError("Finish ends the loop")
+            case _:
+                assert_never(command)
+
+    async def _post(self, batch: Batch) -> None:
+        self._inbox.post(Answered(batch.id, await self._sink.post(batch)))
+
+    async def _commit(self, positions: dict[Assignment, int]) -> None:
+        self._inbox.post(await self._source.commit(positions))
