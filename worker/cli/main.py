@@ -1,0 +1,28 @@
+"""The command line: `appmetrica-worker COMMAND`."""
+
+from __future__ import annotations
+
+import click
+import orjson
+
+from worker import __version__
+from worker.cli.configuration import check_config, schema, show_config
+from worker.cli.run import run_command
+from worker.cli.sandbox import demo, sandbox
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="appmetrica-worker")
+def cli() -> None:
+    """Deliver offline events from Kafka to the AppMetrica Post API: at least once, never lost, every record accounted for."""
+
+
+@cli.command("version")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def version(as_json: bool) -> None:
+    """Print the version."""
+    click.echo(orjson.dumps({"version": __version__}) if as_json else __version__)
+
+
+for command in (run_command, check_config, show_config, schema, sandbox, demo):
+    cli.add_command(command)

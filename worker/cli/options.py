@@ -1,0 +1,53 @@
+"""The options that every command with a configuration takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker.settings.load import Loaded, load
+
+
+def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--config`, `--secrets-dir` and `--set`, and call it with what they load, as `loaded`."""
+
+    @click.option(
+        "--config",
+        "config_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="AMW_CONFIG",
+        help="The YAML file with the configuration.",
+    )
+    @click.option(
+        "--secrets-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="AMW_SECRETS_DIR",
+        help="A directory of files named like AMW_ variables, each holding a value.",
+    )
+    @click.option(
+        "--set",
+        "flags",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="One setting, such as kafka.group_id=test. Stronger than all other sources.",
+    )
+    @wraps(command)
+    def wrapper(config_file: Path | None, secrets_dir: Path | None, flags: tuple[str, ...], **others: Any) -> Any:
+        return command(loaded=_load(config_file, secrets_dir, flags), **others)
+
+    return wrapper
+
+
+def _load(config_file: Path | None, secrets_dir: Path | None, flags: tuple[str, ...]) -> Loaded:
+    values: dict[str, str] = {}
+    for flag in flags:
+        path, separator, value = flag.partition("=")
+        if not separator or not path:
+            raise click.BadParameter(f"{flag!r} is not PATH=VALUE", param_hint="--set")
+        values[path] = value
+    return load(config_file, os.environ, secrets_dir, values)

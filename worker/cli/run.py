@@ -1,0 +1,26 @@
+"""The command that does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from worker.app import Process, run
+from worker.cli.options import with_configuration
+from worker.edges.logs import configure_logging
+from worker.settings.load import Loaded
+
+
+@click.command("run")
+@with_configuration
+def run_command(loaded: Loaded) -> None:
+    """Read events from Kafka and deliver them to the Post API, until SIGTERM or SIGINT.
+
+    Example: appmetrica-worker run --config config.yaml
+    """
+    settings = loaded.settings
+    counts = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
+    process = Process(settings, loaded.config_hash(), lambda: counts.by_level)
+    sys.exit(asyncio.run(run(process)))

@@ -1,0 +1,85 @@
+"""The commands for newcomers: the demo, and the Post API emulator alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from worker.errors import ExitCode
+from worker.sandbox.demo import DemoOptions, run_demo
+from worker.sandbox.emulator.faults import PlanError
+from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+
+# What a shell reports for a process ended by SIGINT.
+INTERRUPTED = 130
+
+
+@click.command("demo")
+@click.option("--bootstrap-servers", help="Use these brokers instead of starting Apache Kafka.")
+@click.option("--count", default=100_000, show_default=True, type=click.IntRange(100, 10_000_000), help="Events to publish.")
+@click.option("--keep", is_flag=True, help="Leave everything running and print the addresses.")
+def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
+    """Run the main job on real Kafka, from nothing to a balanced account.
+
+    Example: appmetrica-worker demo --keep
+    """
+    try:
+        sys.exit(run_demo(DemoOptions(count, bootstrap_servers, keep), Console()))
+    except KeyboardInterrupt:
+        click.echo("Stopped; nothing is left running.", err=True)
+        sys.exit(INTERRUPTED)
+
+
+@click.command("sandbox")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65_535), help="The port; 0 takes a free one.")
+@click.option(
+    "--application",
+    "applications",
+    multiple=True,
+    metavar="ID=KEY",
+    help="An application and its key. Default: 1111=sandbox-key.",
+)
+@click.option(
+    "--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JSON file with a plan of faults."
+)
+def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | None) -> None:
+    """Run the Post API emulator alone, to test producers and workers against.
+
+    Example: appmetrica-worker sandbox --application 1111=secret
+    """
+    keys = dict(map(_application, applications)) or {1111: "sandbox-key"}
+    plan = faults.read_text(encoding="utf-8") if faults is not None else "[]"
+    try:
+        asyncio.run(_serve(EmulatorOptions(keys=keys, host=host, port=port), plan))
+    except OSError as error:
+        click.echo(f"cannot listen on {host}:{port} ({error.strerror}); give another --port", err=True)
+        sys.exit(ExitCode.UNAVAILABLE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _application(text: str) -> tuple[int, str]:
+    identifier, _, key = text.partition("=")
+    if not identifier.isdigit() or not key:
+        raise click.BadParameter(f"{text!r} is not ID=KEY", param_hint="--application")
+    return int(identifier), key
+
+
+async def _serve(options: EmulatorOptions, plan: str) -> None:
+    async with Emulator(options) as emulator:
+        try:
+            emulator.plan_from_json(plan)
+        except PlanError as error:
+            raise click.BadParameter(str(error), param_hint="--faults") from None
+        click.echo(f"The Post API emulator listens on {emulator.base_url}")
+        for application, key in options.keys.items():
+            click.echo(f"  application {application} has the key {key}")
+        click.echo(f"  ledger   curl {emulator.base_url}/_emulator/ledger")
+        example = '[{"kind": "status", "status": 503, "seconds": 10}]'
+        click.echo(f"  a fault  curl -X PUT {emulator.base_url}/_emulator/faults -d '{example}'")
+        await asyncio.Event().wait()

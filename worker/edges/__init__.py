@@ -1,0 +1,1 @@
+"""Where the worker meets the world: the only files that await."""

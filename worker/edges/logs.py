@@ -1,0 +1,144 @@
+"""Log lines: one an event, JSON for machines or plain for people, without secrets and without floods.
+
+The convention: the message is a stable snake_case name of what happened, and `extra` holds the fields:
+
+    logger.warning("commit_failed", extra={"detail": "no answer in time"})
+
+Libraries' own lines pass through the same handler, so they are redacted and limited as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+import orjson
+
+from worker.edges.redaction import Redactor
+
+# So many lines of one kind pass in a window; what follows is counted, and told in one line when the window is over.
+REPEATS_MAX = 5
+WINDOW_SECONDS = 60.0
+# Kinds of lines that are watched at once. The one seen longest ago is forgotten first.
+KINDS_MAX = 512
+
+_OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@dataclass(slots=True)
+class _Window:
+    began_seconds: float
+    passed: int = 0
+    held_back: int = 0
+
+
+class RepeatLimit(logging.Filter):
+    """Lets the first few lines of a kind pass in each window, and says afterwards how many it held back.
+
+    A kind is logger, level and message template, whatever the fields.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._windows: OrderedDict[tuple[str, int, str], _Window] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True if the line is to be written. The first of a new window carries what the last one held back."""
+        kind = (record.name, record.levelno, str(record.msg))
+        now = self._clock()
+        window = self._windows.pop(kind, None)
+        if window is None or now - window.began_seconds >= WINDOW_SECONDS:
+            held_back = window.held_back if window is not None else 0
+            window = _Window(now)
+            if held_back:
+                record.repeats_held_back = held_back
+        self._windows[kind] = window
+        if len(self._windows) > KINDS_MAX:
+            self._windows.popitem(last=False)
+        window.passed += 1
+        if window.passed > REPEATS_MAX:
+            window.held_back += 1
+            return False
+        return True
+
+
+class LogCounts(logging.Filter):
+    """Counts every line by level, whether it is written or held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_level: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True: it only counts."""
+        self.by_level[record.levelname.lower()] += 1
+        return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `ts` (RFC 3339, UTC), `level`, `logger`, `event`, the fields, and `error` for an exception."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, redacted."""
+        line: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **fields_of(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return self._redactor.redact(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+
+
+class ConsoleFormatter(logging.Formatter):
+    """A line for people: time, level, what happened, fields as name=value."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line (and an exception's lines below it), redacted."""
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        text = f"{moment} {record.levelname.lower():7} {record.getMessage()}" + (f"  {fields}" if fields else "")
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return self._redactor.redact(text)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """What was given as `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
+
+
+def configure_logging(format_name: str, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> LogCounts:
+    """Send every logger's lines to one handler on `stream` (standard error if None). Returns the counts by level."""
+    redactor = Redactor(secrets)
+    counts = LogCounts()
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor))
+    handler.addFilter(counts)
+    handler.addFilter(RepeatLimit())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # aiokafka tells of every rebalance step at info, and of each retried request at error; ours say what matters.
+    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(capture=True)
+    return counts

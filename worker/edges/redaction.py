@@ -1,0 +1,31 @@
+"""Keeps secrets out of everything that is written.
+
+The API's key travels in the query string, so whatever shows a URL shows the key: a library's log line, an exception's text. Two
+nets: every known secret's value, plain or percent-encoded, and whatever follows `post_api_key=`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+
+_PARAMETER = re.compile(r"(post_api_key(?:=|%3D))[^&\s'\"<>\\)]*", re.IGNORECASE)
+
+
+class Redactor:
+    """Masks secrets in a text. Without any, only the parameter is masked."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets if secret for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+        # The longest first: of two secrets, one may begin with the other.
+        ordered = sorted(forms, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def redact(self, text: str) -> str:
+        """The text with every secret masked."""
+        if self._secrets is not None:
+            text = self._secrets.sub(MASK, text)
+        return _PARAMETER.sub(rf"\g<1>{MASK}", text)

@@ -1,0 +1,99 @@
+"""Did every record end where it should? Reckoned from outside: the emulator's ledger and the dead-letter topic.
+
+produced = delivered + duplicates dropped + dead-lettered
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aiokafka.structs import ConsumerRecord
+
+from worker.sandbox.emulator.ledger import KeptRow
+from worker.sandbox.samples import Sample
+
+REASON_HEADER = "__appmetrica.errors.reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """What came of the samples. `faults` says what is wrong, in words; empty if everything balances."""
+
+    produced: int
+    delivered: int
+    delivered_twice: int
+    duplicates_dropped: int
+    dead_lettered: Counter[str]
+    faults: tuple[str, ...]
+
+    @property
+    def equation(self) -> str:
+        """The account in one line."""
+        settled = self.delivered + self.duplicates_dropped + self.dead_lettered.total()
+        sign = "=" if settled == self.produced else "≠"
+        return (
+            f"produced {self.produced:,} {sign} delivered {self.delivered:,} + duplicates dropped {self.duplicates_dropped:,}"
+            f" + dead-lettered {self.dead_lettered.total():,}"
+        )
+
+
+def reckon(
+    produced: Sequence[Sample],
+    rows: Iterable[KeptRow],
+    dead_letters: Iterable[ConsumerRecord[bytes, bytes]],
+    duplicates_dropped: int,
+) -> Reckoning:
+    """Compare what was produced with what arrived.
+
+    Args:
+        produced: the samples, in order.
+        rows: the emulator's accepted rows.
+        dead_letters: the dead-letter topic's records.
+        duplicates_dropped: as the worker says; the only figure that is its own, and the equation needs it to be right.
+    """
+    arrivals = Counter(event_number(row) for row in rows)
+    expected = {sample.identifier for sample in produced if not sample.dead_lettered_as}
+    reasons = {sample.key: sample.dead_lettered_as for sample in produced if sample.dead_lettered_as}
+    buried: Counter[bytes] = Counter()
+    dead_lettered: Counter[str] = Counter()
+    misjudged = 0
+    for record in dead_letters:
+        reason = dict(record.headers)[REASON_HEADER].decode()
+        key = record.key or b""
+        buried[key] += 1
+        dead_lettered[reason] += 1
+        misjudged += reasons.get(key) != reason
+    return Reckoning(
+        produced=len(produced),
+        delivered=len(arrivals),
+        delivered_twice=arrivals.total() - len(arrivals),
+        duplicates_dropped=duplicates_dropped,
+        dead_lettered=dead_lettered,
+        faults=_named(
+            {
+                "events lost": len(expected - arrivals.keys()),
+                "events delivered that should not be": len(arrivals.keys() - expected),
+                "rows delivered twice": arrivals.total() - len(arrivals),
+                "invalid records without a dead letter": len(reasons.keys() - buried.keys()),
+                "dead letters with another reason than expected": misjudged,
+                "records dead-lettered twice": buried.total() - len(buried),
+                "records that the account does not explain": len(produced)
+                - len(arrivals)
+                - duplicates_dropped
+                - dead_lettered.total(),
+            }
+        ),
+    )
+
+
+def event_number(row: KeptRow) -> int:
+    """The sample's own number, from what was delivered of it."""
+    cell = row.cells[row.columns.index("event_json")]
+    return int(json.loads(cell)["event_number"])
+
+
+def _named(counts: dict[str, int]) -> tuple[str, ...]:
+    return tuple(f"{count} {name}" for name, count in counts.items() if count)

@@ -1,0 +1,208 @@
+"""The demo: the whole main job on real Kafka, and an account that balances.
+
+Publishes sample events, runs the worker as a process of its own, lets the API fail for a while, stops the worker with SIGTERM,
+and reckons from outside: the emulator's ledger and the dead-letter topic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.errors import ExitCode, UnavailableError
+from worker.sandbox.account import Reckoning, reckon
+from worker.sandbox.emulator.faults import FaultKind, PlannedFault
+from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+from worker.sandbox.kafka import KafkaCluster, free_ports
+from worker.sandbox.progress_display import Display
+from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
+from worker.sandbox.topics import create_topics, publish, read_all
+from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
+
+APPLICATIONS = (1111, 2222)
+PARTITIONS = 6
+OUTAGE_SECONDS = 3.0
+# Samples are published in two parts: the second while the worker is at it.
+FIRST_PART = 0.6
+SETTLE_SECONDS_MAX = 120.0
+STOP_SECONDS_MAX = 50.0
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What to show. `bootstrap_servers` None: start Apache Kafka from packages. `keeps_running`: leave everything up."""
+
+    count: int = 100_000
+    bootstrap_servers: str | None = None
+    keeps_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Everything that has been started."""
+
+    bootstrap_servers: str
+    topic: str
+    dead_letter_topic: str
+    emulator: Emulator
+    worker: WorkerProcess
+    display: Display
+
+
+def run_demo(options: DemoOptions, console: Console) -> ExitCode:
+    """Start what is needed, run the demo, leave nothing behind; `OK` only if the account balances.
+
+    Raises:
+        UnavailableError: Kafka can't be had, or the worker doesn't start.
+        KeyboardInterrupt: Ctrl-C; everything has been stopped.
+    """
+    if options.bootstrap_servers is not None:
+        return asyncio.run(_run(options, options.bootstrap_servers, console))
+    console.print("Starting Apache Kafka 4.2 from packages …", highlight=False)
+    started = time.monotonic()
+    # Outside the event loop: Ctrl-C ends a blocking start at once.
+    with KafkaCluster() as kafka:
+        console.print(f"  Kafka listens on {kafka.bootstrap_servers} ({time.monotonic() - started:.1f} s)", highlight=False)
+        return asyncio.run(_run(options, kafka.bootstrap_servers, console))
+
+
+async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -> ExitCode:
+    keys = {application: secrets.token_hex(22) for application in APPLICATIONS}
+    refused = {"event_name": frozenset({REFUSED_EVENT_NAME})}
+    # A name of its own for each run: on a broker of yours nothing else is touched.
+    topic = f"appmetrica-demo-{secrets.token_hex(3)}"
+    with tempfile.TemporaryDirectory(prefix="appmetrica-worker-demo-") as directory:
+        async with Emulator(EmulatorOptions(keys=keys, refused=refused)) as emulator:
+            worker_options = WorkerOptions(
+                bootstrap_servers=bootstrap_servers,
+                base_url=emulator.base_url,
+                topic=topic,
+                dead_letter_topic=f"{topic}.dlq",
+                group_id=topic,
+                keys=keys,
+                admin_port=free_ports(1)[0],
+                overrides={"delivery": {"backoff_max_seconds": 5}},
+            )
+            worker = WorkerProcess(Path(directory), "worker", worker_options)
+            with Display(console, options.count) as display:
+                stage = _Stage(bootstrap_servers, topic, f"{topic}.dlq", emulator, worker, display)
+                try:
+                    return await _perform(options, stage, console)
+                finally:
+                    await _end(worker)
+
+
+async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> ExitCode:
+    say = stage.display.say
+    say(f"  The Post API emulator listens on {stage.emulator.base_url}")
+    await create_topics(stage.bootstrap_servers, {stage.topic: PARTITIONS, stage.dead_letter_topic: 1})
+    produced = list(samples(SampleOptions(options.count, int(time.time()), APPLICATIONS)))
+    first = round(len(produced) * FIRST_PART)
+    say(f"Publishing {len(produced):,} sample events to {stage.topic} ({PARTITIONS} partitions, lz4) …")
+    await _publish(stage, produced[:first])
+    say("Starting the worker: appmetrica-worker run --config …")
+    stage.worker.start()
+    await stage.worker.await_ready()
+    began = time.monotonic()
+    await asyncio.gather(_publish(stage, produced[first:]), _outage(stage, len(produced)))
+    status = await _settled(stage, len(produced))
+    seconds = time.monotonic() - began
+    if not options.keeps_running:
+        say("Stopping the worker with SIGTERM …")
+        stage.worker.send(signal.SIGTERM)
+        code = await stage.worker.wait(STOP_SECONDS_MAX)
+        if code != ExitCode.OK:
+            say(f"The worker ended with exit code {code}: {stage.worker.log_tail()}")
+            return ExitCode.INTERNAL
+    dead_letters = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
+    duplicates = int(status["topics"][stage.topic]["duplicates"])
+    reckoning = reckon(produced, stage.emulator.ledger.rows, dead_letters, duplicates)
+    _show(console, reckoning, stage.emulator, seconds)
+    if options.keeps_running:
+        await _keep(stage, console)
+    return ExitCode.INTERNAL if reckoning.faults else ExitCode.OK
+
+
+async def _publish(stage: _Stage, part: Sequence[Sample]) -> None:
+    await publish(stage.bootstrap_servers, stage.topic, ((sample.key, sample.value) for sample in part))
+
+
+async def _outage(stage: _Stage, total: int) -> None:
+    """When a third is through, the API answers 503 for a while."""
+    ledger = stage.emulator.ledger
+    await ledger.wait_for(lambda ledger: ledger.rows_total >= total // 3, SETTLE_SECONDS_MAX)
+    stage.display.say(f"The API answers 503 for {OUTAGE_SECONDS:g} s …")
+    stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=503, seconds=OUTAGE_SECONDS))
+
+
+async def _settled(stage: _Stage, total: int) -> dict[str, Any]:
+    """Wait until the worker has settled and committed everything; returns its last status."""
+    status: dict[str, Any] = {}
+    for _ in range(round(SETTLE_SECONDS_MAX / POLL_SECONDS)):
+        status = await stage.worker.status()
+        topic = status["topics"][stage.topic]
+        behind = sum(one["unsettled_records"] for one in status["partitions"])
+        uncommitted = sum(one["committed"] != one["position"] for one in status["partitions"])
+        retries = sum(status["retries"].values())
+        stage.display.advance(stage.emulator.ledger.rows_total, f"{behind:,} under way, {retries} retries")
+        if topic["consumed"] >= total and behind == 0 and uncommitted == 0:
+            return status
+        await asyncio.sleep(POLL_SECONDS)
+    raise UnavailableError(f"not settled after {SETTLE_SECONDS_MAX:g} s: {status}")
+
+
+def _show(console: Console, reckoning: Reckoning, emulator: Emulator, seconds: float) -> None:
+    table = Table(
+        "", "records", title="The account, from the emulator's ledger and the dead-letter topic", title_justify="left"
+    )
+    table.add_row("produced", f"{reckoning.produced:,}")
+    table.add_row("delivered", f"{reckoning.delivered:,}")
+    table.add_row("delivered twice", f"{reckoning.delivered_twice:,}")
+    table.add_row("duplicates dropped", f"{reckoning.duplicates_dropped:,}")
+    for reason, count in sorted(reckoning.dead_lettered.items()):
+        table.add_row(f"dead-lettered: {reason}", f"{count:,}")
+    console.print(table)
+    summary = emulator.ledger.summary()
+    console.print(f"requests: {summary['requests_total']}, by answer: {summary['requests_by_answer']}", highlight=False)
+    console.print(
+        f"{reckoning.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of {OUTAGE_SECONDS:g} s included",
+        highlight=False,
+    )
+    console.print(reckoning.equation, style="bold green" if not reckoning.faults else "bold red", highlight=False)
+    for fault in reckoning.faults:
+        console.print(f"  wrong: {fault}", style="red", highlight=False)
+
+
+async def _keep(stage: _Stage, console: Console) -> None:
+    for name, address in {
+        "status": f"{stage.worker.admin_url}/status",
+        "metrics": f"{stage.worker.admin_url}/metrics",
+        "Kafka": f"{stage.bootstrap_servers} (topic {stage.topic}, dead letters {stage.dead_letter_topic})",
+        "emulator": f"{stage.emulator.base_url}/_emulator/ledger",
+        "worker's log": str(stage.worker.log_file),
+    }.items():
+        console.print(f"  {name:12} {address}", highlight=False, soft_wrap=True)
+    console.print("Everything is left running; Ctrl-C stops it.", highlight=False)
+    await asyncio.Event().wait()
+
+
+async def _end(worker: WorkerProcess) -> None:
+    """Whatever happened: no process stays behind."""
+    worker.send(signal.SIGTERM)
+    try:
+        await worker.wait(2.0)
+    except (TimeoutError, RuntimeError):
+        pass
+    finally:
+        worker.kill()

@@ -1,0 +1,114 @@
+"""Faults by plan: what goes wrong with which requests, for how long or how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+
+class FaultKind(StrEnum):
+    """What can go wrong."""
+
+    STATUS = "status"  # answered with `status`, and `retry_after` as that header
+    DELAY = "delay"  # answered as usual, `delay_seconds` later
+    RESET_BEFORE = "reset_before"  # the connection is reset before the body is read
+    RESET_DURING = "reset_during"  # … when a part of the body has been read
+    RESET_AFTER = "reset_after"  # … when all of it has; no row is kept
+    ACCEPT_THEN_DROP = "accept_then_drop"  # the rows are kept, and no answer comes
+    BROKEN_BODY = "broken_body"  # 200 with rows kept, but the answer's body breaks off
+    REDIRECT = "redirect"  # answered with `status` and `location`
+    SLOW_DRIP = "slow_drip"  # 200 with rows kept, the body one byte at a time, `delay_seconds` apart
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """One entry of the plan.
+
+    It concerns `application_id` (None: every one), for the first `count` requests (None: any number) and for `seconds` from the
+    moment it was planned (None: until the plan changes).
+    """
+
+    kind: FaultKind
+    application_id: int | None = None
+    count: int | None = None
+    seconds: float | None = None
+    status: int = 503
+    retry_after: str | None = None
+    delay_seconds: float = 0.0
+    location: str = "/elsewhere"
+
+
+class PlanError(ValueError):
+    """A plan that can't be understood; the message says what and where."""
+
+
+class FaultPlan:
+    """The entries in force, the first that fits wins."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[PlannedFault, float]] = []
+        self._used: list[int] = []
+
+    def replace(self, entries: Iterable[PlannedFault], monotonic_seconds: float) -> None:
+        """Plan these instead of what was planned."""
+        self._entries = [(entry, monotonic_seconds) for entry in entries]
+        self._used = [0] * len(self._entries)
+
+    def take(self, application_id: int | None, monotonic_seconds: float) -> PlannedFault | None:
+        """The fault of the request that comes now, counted; None for none."""
+        for index, (entry, since) in enumerate(self._entries):
+            if entry.application_id is not None and entry.application_id != application_id:
+                continue
+            if entry.count is not None and self._used[index] >= entry.count:
+                continue
+            if entry.seconds is not None and monotonic_seconds - since >= entry.seconds:
+                continue
+            self._used[index] += 1
+            return entry
+        return None
+
+    def entries(self) -> list[PlannedFault]:
+        """What is planned."""
+        return [entry for entry, _ in self._entries]
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "application_id": (int, type(None)),
+    "count": (int, type(None)),
+    "seconds": (int, float, type(None)),
+    "status": (int,),
+    "retry_after": (str, type(None)),
+    "delay_seconds": (int, float),
+    "location": (str,),
+}
+
+
+def parse(plan: object) -> list[PlannedFault]:
+    """A plan from JSON: a list of objects with the fields of `PlannedFault`.
+
+    Raises:
+        PlanError: it isn't that.
+    """
+    if not isinstance(plan, list):
+        raise PlanError("a plan is a list of faults")
+    return [_parse_one(index, entry) for index, entry in enumerate(plan)]
+
+
+def _parse_one(index: int, entry: object) -> PlannedFault:
+    if not isinstance(entry, dict):
+        raise PlanError(f"fault {index} is not an object")
+    known = [field.name for field in fields(PlannedFault)]
+    for name, value in entry.items():
+        if name not in known:
+            raise PlanError(f"fault {index}: unknown field {name!r}; known are {', '.join(known)}")
+        if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+            raise PlanError(f"fault {index}: {name} can't be {value!r}")
+    try:
+        kind = FaultKind(str(entry.get("kind")))
+    except ValueError:
+        raise PlanError(f"fault {index}: kind is one of {', '.join(FaultKind)}") from None
+    if not 100 <= entry.get("status", 503) <= 599:
+        raise PlanError(f"fault {index}: status is between 100 and 599")
+    return PlannedFault(**{**entry, "kind": kind})

@@ -1,0 +1,294 @@
+"""The emulator's HTTP side: the API's paths, and the paths to look into the ledger and to plan faults.
+
+POST   /logs/v1/import/<resource>.csv?post_api_key=…      rows in the body
+POST   /logs/v1/import/<resource>?post_api_key=…&…        one row in the query string
+GET    /_emulator/ledger                                   the counts                 DELETE  forget everything
+GET    /_emulator/requests?after=0&limit=1000              requests, in order
+GET    /_emulator/rows?after=0&limit=1000                  accepted rows, in order
+GET    /_emulator/faults        PUT [fault, …]             the plan                   DELETE  no faults
+PUT    /_emulator/keys          {"1111": "key"}            which key each application has
+PUT    /_emulator/refused       {"event_name": ["…"]}      values refused although well-formed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+
+from aiohttp import web
+
+from worker.sandbox.emulator.contract import CONTRACTS
+from worker.sandbox.emulator.faults import FaultKind, FaultPlan, PlanError, PlannedFault, parse
+from worker.sandbox.emulator.ledger import Ledger, Request
+from worker.sandbox.emulator.reader import Bounds, Refusal, Rows, read_body, read_parameters
+
+PAGE_MAX = 100_000
+KEPT: Mapping[FaultKind, str] = {
+    FaultKind.ACCEPT_THEN_DROP: "kept, then dropped",
+    FaultKind.BROKEN_BODY: "200",
+    FaultKind.SLOW_DRIP: "200",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """How strict and where. Port 0 takes a free one.
+
+    `is_thorough` False only counts lines, for measuring a sender; `delay_seconds` is added to every answer.
+    """
+
+    keys: Mapping[int, str]
+    host: str = "127.0.0.1"
+    port: int = 0
+    body_bytes_max: int = 1_000_000_000
+    event_age_seconds_max: int = 14 * 86_400
+    event_ahead_seconds_max: int = 86_400
+    entries_max: int = 5_000_000
+    delay_seconds: float = 0.0
+    is_thorough: bool = True
+    refused: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """A request on its way through."""
+
+    resource: str
+    request_id: str
+    application_id: int | None
+    body: bytes = b""
+
+
+class Emulator:
+    """A Post API. An async context manager; `base_url` is for the worker's `appmetrica.base_url`."""
+
+    def __init__(self, options: EmulatorOptions) -> None:
+        self._options = options
+        self._keys = dict(options.keys)
+        self._refused = dict(options.refused)
+        self._numbers = 0
+        self._faults = FaultPlan()
+        self.ledger = Ledger(options.entries_max)
+        application = web.Application(client_max_size=options.body_bytes_max)
+        application.add_routes(
+            [
+                web.post("/logs/v1/import/{resource}.csv", self._serve_body),
+                web.post("/logs/v1/import/{resource}", self._serve_parameters),
+                web.get("/_emulator/ledger", self._serve_ledger),
+                web.delete("/_emulator/ledger", self._clear_ledger),
+                web.get("/_emulator/requests", self._serve_requests),
+                web.get("/_emulator/rows", self._serve_rows),
+                web.get("/_emulator/faults", self._serve_faults),
+                web.put("/_emulator/faults", self._put_faults),
+                web.delete("/_emulator/faults", self._delete_faults),
+                web.put("/_emulator/keys", self._put_keys),
+                web.put("/_emulator/refused", self._put_refused),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+
+    async def __aenter__(self) -> Emulator:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._options.host, self._options.port).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    def plan(self, *faults: PlannedFault) -> None:
+        """Let these go wrong from now on, instead of what was planned; none: nothing."""
+        self._faults.replace(faults, time.monotonic())
+
+    def plan_from_json(self, text: str) -> None:
+        """The same, from a JSON list.
+
+        Raises:
+            PlanError: it isn't a plan.
+        """
+        try:
+            self.plan(*parse(json.loads(text)))
+        except json.JSONDecodeError as error:
+            raise PlanError(f"the plan is not JSON: {error}") from None
+
+    def set_keys(self, keys: Mapping[int, str]) -> None:
+        """Which key each application has from now on."""
+        self._keys = dict(keys)
+
+    # --- the API ---------------------------------------------------------------------------------------------------------
+
+    async def _serve_body(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, is_body=True)
+
+    async def _serve_parameters(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, is_body=False)
+
+    async def _serve(self, request: web.Request, *, is_body: bool) -> web.StreamResponse:
+        key = request.query.get("post_api_key")
+        application_id = next((one for one, its_key in self._keys.items() if its_key == key), None)
+        arrival = _Arrival(request.match_info["resource"], request.headers.get("X-Request-Id", ""), application_id)
+        fault = self._faults.take(application_id, time.monotonic())
+        delay = self._options.delay_seconds
+        if fault is not None:
+            early = await self._fail_early(request, arrival, fault)
+            if early is not None:
+                return early
+            delay += fault.delay_seconds if fault.kind is FaultKind.DELAY else 0.0
+        verdict = await self._judge(request, arrival, is_body=is_body)
+        if delay:
+            await asyncio.sleep(delay)
+        if isinstance(verdict, Refusal):
+            await self._enter(arrival, str(verdict.status), verdict.reason)
+            return web.Response(status=verdict.status, text=verdict.reason + "\n")
+        answer = KEPT.get(fault.kind, "200") if fault is not None else "200"
+        await self._enter(arrival, answer, "", verdict)
+        return await self._accept(request, fault)
+
+    async def _fail_early(self, request: web.Request, arrival: _Arrival, fault: PlannedFault) -> web.StreamResponse | None:
+        """The faults that come before the rows are looked at."""
+        match fault.kind:
+            case FaultKind.STATUS | FaultKind.REDIRECT:
+                arrival.body = await request.read()
+                headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+                if fault.kind is FaultKind.REDIRECT:
+                    headers["Location"] = fault.location
+                await self._enter(arrival, str(fault.status), "planned")
+                return web.Response(status=fault.status, headers=headers, text="planned\n")
+            case FaultKind.RESET_BEFORE | FaultKind.RESET_DURING | FaultKind.RESET_AFTER:
+                if fault.kind is FaultKind.RESET_DURING:
+                    await request.content.readany()
+                elif fault.kind is FaultKind.RESET_AFTER:
+                    arrival.body = await request.read()
+                await self._enter(arrival, "reset", "planned")
+                return _reset(request)
+            case _:
+                return None
+
+    async def _judge(self, request: web.Request, arrival: _Arrival, *, is_body: bool) -> Rows | Refusal:
+        contract = CONTRACTS.get(arrival.resource)
+        if contract is None:
+            return Refusal(404, f"no such resource: {arrival.resource}")
+        if arrival.application_id is None:
+            return Refusal(403, "no post_api_key, or a wrong one")
+        try:
+            arrival.body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return Refusal(413, f"the body is larger than {self._options.body_bytes_max} bytes")
+        bounds = self._bounds()
+        if not self._options.is_thorough:
+            return Rows((), [()] * (arrival.body.count(b"\n") - 1))
+        if is_body:
+            return read_body(contract, arrival.application_id, arrival.body, bounds)
+        if arrival.body:
+            return Refusal(400, "a request in the query string has no body")
+        parameters = [(name, value) for name, value in request.query.items() if name != "post_api_key"]
+        return read_parameters(contract, arrival.application_id, parameters, bounds)
+
+    async def _accept(self, request: web.Request, fault: PlannedFault | None) -> web.StreamResponse:
+        kind = fault.kind if fault is not None else None
+        if kind is FaultKind.ACCEPT_THEN_DROP:
+            return _reset(request)
+        if kind is FaultKind.BROKEN_BODY:
+            response = web.StreamResponse(headers={"Content-Length": "1000"})
+            await response.prepare(request)
+            await response.write(b"accep")
+            return _reset(request)
+        if kind is FaultKind.SLOW_DRIP and fault is not None:
+            response = web.StreamResponse(headers={"Content-Length": "9"})
+            await response.prepare(request)
+            for byte in b"accepted\n":
+                await response.write(bytes((byte,)))
+                await asyncio.sleep(fault.delay_seconds)
+            return response
+        return web.Response(text="accepted\n")
+
+    async def _enter(self, arrival: _Arrival, answer: str, reason: str, rows: Rows | None = None) -> None:
+        self._numbers += 1
+        kept = rows or Rows((), [])
+        request = Request(
+            number=self._numbers,
+            request_id=arrival.request_id,
+            resource=arrival.resource,
+            application_id=arrival.application_id,
+            answer=answer,
+            reason=reason,
+            rows_kept=len(kept.cells),
+            bytes=len(arrival.body),
+            sha256=sha256(arrival.body).hexdigest(),
+            unix_seconds=time.time(),
+        )
+        await self.ledger.enter(request, kept.columns, kept.cells if self._options.is_thorough else [])
+
+    def _bounds(self) -> Bounds:
+        now = int(time.time())
+        # A second each way: the sender's clock has read its second before ours did.
+        oldest = now - self._options.event_age_seconds_max - 1
+        return Bounds(oldest, now + self._options.event_ahead_seconds_max + 1, self._refused)
+
+    # --- looking in and planning -----------------------------------------------------------------------------------------
+
+    async def _serve_ledger(self, _: web.Request) -> web.Response:
+        return web.json_response(self.ledger.summary())
+
+    async def _clear_ledger(self, _: web.Request) -> web.Response:
+        self.ledger.clear()
+        return web.Response(status=204)
+
+    async def _serve_requests(self, request: web.Request) -> web.Response:
+        return web.json_response(self.ledger.page_of_requests(*_page(request)))
+
+    async def _serve_rows(self, request: web.Request) -> web.Response:
+        return web.json_response(self.ledger.page_of_rows(*_page(request)))
+
+    async def _serve_faults(self, _: web.Request) -> web.Response:
+        return web.json_response([asdict(entry) for entry in self._faults.entries()])
+
+    async def _put_faults(self, request: web.Request) -> web.Response:
+        try:
+            self.plan_from_json(await request.text())
+        except PlanError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        return web.Response(status=204)
+
+    async def _delete_faults(self, _: web.Request) -> web.Response:
+        self.plan()
+        return web.Response(status=204)
+
+    async def _put_keys(self, request: web.Request) -> web.Response:
+        try:
+            keys = {int(name): str(key) for name, key in (await request.json()).items()}
+        except (json.JSONDecodeError, AttributeError, ValueError):
+            return web.Response(status=400, text='keys are an object: {"1111": "key"}\n')
+        self.set_keys(keys)
+        return web.Response(status=204)
+
+    async def _put_refused(self, request: web.Request) -> web.Response:
+        try:
+            self._refused = {str(name): frozenset(map(str, values)) for name, values in (await request.json()).items()}
+        except (json.JSONDecodeError, AttributeError, TypeError):
+            return web.Response(status=400, text='refused values are an object: {"event_name": ["value"]}\n')
+        return web.Response(status=204)
+
+
+def _page(request: web.Request) -> tuple[int, int]:
+    try:
+        after, limit = int(request.query.get("after", "0")), int(request.query.get("limit", "1000"))
+    except ValueError:
+        raise web.HTTPBadRequest(text="after and limit are integers\n") from None
+    return max(0, after), min(max(0, limit), PAGE_MAX)
+
+
+def _reset(request: web.Request) -> web.Response:
+    """End the connection without another byte."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

@@ -1,0 +1,236 @@
+"""Real Apache Kafka on loopback, as processes of ours: one node, or a cluster of three.
+
+Nodes are started from the main thread: see `process.start_process`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from worker.errors import UnavailableError
+from worker.sandbox.kafka_packages import KafkaPackages, find
+from worker.sandbox.process import start_process
+
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 20.0
+POLL_SECONDS = 0.05
+STARTED = "Kafka Server started"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """How a cluster is made. `heap` as java's -Xmx wants it; `properties` are added to every node's."""
+
+    nodes: int = 1
+    heap: str = "512m"
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+class KafkaNode:
+    """One broker and controller."""
+
+    def __init__(self, packages: KafkaPackages, directory: Path, port: int, heap: str) -> None:
+        self._packages = packages
+        self._directory = directory
+        self._heap = heap
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = port
+
+    @property
+    def address(self) -> str:
+        """host:port for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log_file(self) -> Path:
+        """What the broker says."""
+        return self._directory / "kafka.log"
+
+    def format(self, cluster_id: str) -> None:
+        """Make the data directory ready: once, before the first start."""
+        self.java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._directory / "server.properties"))
+
+    def launch(self) -> None:
+        """Start the process; `await_start` waits for it."""
+        with self.log_file.open("ab") as log:
+            self._process = start_process(
+                [
+                    *(str(self._packages.java), f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+                    *("-cp", self._packages.class_path, "kafka.Kafka", str(self._directory / "server.properties")),
+                ],
+                log,
+            )
+
+    def await_start(self) -> None:
+        """Wait until the broker listens.
+
+        Raises:
+            UnavailableError: it ended, or took too long.
+        """
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            if STARTED in self.log_file.read_text(errors="replace") and _is_open(self.port):
+                return
+            time.sleep(POLL_SECONDS)
+        tail = " | ".join(self.log_file.read_text(errors="replace").splitlines()[-3:])
+        self.kill()
+        raise UnavailableError(f"Apache Kafka did not start within {START_SECONDS_MAX:g} s on {self.address}: {tail}")
+
+    def restart(self) -> None:
+        """Start again after `kill` or `stop`: same port, same data."""
+        self.log_file.write_bytes(b"")
+        self.launch()
+        self.await_start()
+
+    def pause(self) -> None:
+        """Freeze the process: it is there and doesn't answer."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """End it in order; at once if that takes too long."""
+        if self._process is None:
+            return
+        self.resume()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def java(self, *arguments: str) -> str:
+        """Run one of Kafka's own tools; returns what it prints."""
+        command = [str(self._packages.java), "-cp", self._packages.class_path, *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False)
+        if result.returncode != 0:
+            last = (result.stderr or result.stdout).strip().splitlines()[-1:]
+            raise UnavailableError(f"Apache Kafka's {arguments[0]} failed: {' '.join(last)}")
+        return result.stdout
+
+
+class KafkaCluster:
+    """Nodes that form one cluster, on free loopback ports, with data in a directory that goes with them.
+
+    A context manager; blocks while it starts (2 to 4 s) and stops.
+    """
+
+    def __init__(self, options: ClusterOptions | None = None) -> None:
+        self._options = options or ClusterOptions()
+        self._directory: Path | None = None
+        self.nodes: list[KafkaNode] = []
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """All nodes' addresses, separated by commas."""
+        return ",".join(node.address for node in self.nodes)
+
+    def __enter__(self) -> KafkaCluster:
+        packages = find()
+        self._directory = Path(tempfile.mkdtemp(prefix="appmetrica-worker-kafka-"))
+        try:
+            self._prepare(packages, self._directory)
+            for node in self.nodes:
+                node.launch()
+            for node in self.nodes:
+                node.await_start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every node and remove the data."""
+        for node in self.nodes:
+            node.stop()
+        self.nodes = []
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    def _prepare(self, packages: KafkaPackages, directory: Path) -> None:
+        count = self._options.nodes
+        ports = free_ports(2 * count)
+        voters = ",".join(f"{index + 1}@127.0.0.1:{ports[count + index]}" for index in range(count))
+        for index in range(count):
+            home = directory / f"node-{index + 1}"
+            home.mkdir()
+            properties = _properties(home, index + 1, ports[index], ports[count + index], voters) | _replication(count)
+            properties |= dict(self._options.properties)
+            text = "".join(f"{name}={value}\n" for name, value in properties.items())
+            (home / "server.properties").write_text(text, encoding="utf-8")
+            self.nodes.append(KafkaNode(packages, home, ports[index], self._options.heap))
+        cluster_id = self.nodes[0].java("kafka.tools.StorageTool", "random-uuid").strip()
+        for node in self.nodes:
+            node.format(cluster_id)
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on, all different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _properties(home: Path, number: int, port: int, controller_port: int, voters: str) -> dict[str, str]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": str(number),
+        "controller.quorum.voters": voters,
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "log.dirs": str(home / "data"),
+        # A join takes 0.14 s instead of 3.
+        "group.initial.rebalance.delay.ms": "0",
+        "offsets.topic.num.partitions": "4",
+        "auto.create.topics.enable": "false",
+        "group.min.session.timeout.ms": "1000",
+    }
+
+
+def _replication(nodes: int) -> dict[str, str]:
+    factor, in_sync = (3, 2) if nodes >= 3 else (1, 1)
+    return {
+        "default.replication.factor": str(factor),
+        "min.insync.replicas": str(in_sync),
+        "offsets.topic.replication.factor": str(factor),
+        "transaction.state.log.replication.factor": str(factor),
+        "transaction.state.log.min.isr": str(in_sync),
+    }
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,166 @@
+"""Sample events as their producers would write them: films on a TV, energy in a game, purchases in a shop. And their mistakes.
+
+Deterministic: the same seed gives the same samples. Each knows what the worker is expected to make of it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+# The row that the worker finds nothing wrong with, and only the API refuses.
+REFUSED_EVENT_NAME = "refused_by_the_api"
+
+DUPLICATE_SHARE = 0.01
+INVALID_SHARE = 0.005
+SECOND_APPLICATION_SHARE = 0.1
+DEVICE_ID_SHARE = 0.3
+# A duplicate repeats one of the latest events, as a producer's retry does.
+RECENT_MAX = 1000
+
+_FILMS = ("The Cranes Are Flying", "Solaris", "Stalker", 'Ivan\'s "Childhood"', "Ирония судьбы, или С лёгким паром!")
+_DEVICES = (
+    ("Samsung", "QE55Q80, 2023", "android", "14"),
+    ("LG", "OLED55C2", "android", "13"),
+    ("Apple", "iPhone 15", "ios", "17.4"),
+    ("Xiaomi", "Redmi Note 12", "android", "12"),
+)
+_LOCALES = ("ru_RU", "en_US", "kk_KZ", "tr_TR")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One record: its key and value, and the reason why it ends as a dead letter (empty: it doesn't).
+
+    `identifier` names the event: a duplicate has its original's. In the event itself it is `event_number` in `event_json`.
+    """
+
+    key: bytes
+    value: bytes
+    identifier: int
+    is_duplicate: bool
+    dead_lettered_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOptions:
+    """What to make. `now` in Unix seconds: events are of the last day. `has_refused`: one row that only the API refuses."""
+
+    count: int
+    now: int
+    applications: tuple[int, int]
+    seed: int = 1
+    has_refused: bool = True
+
+
+def samples(options: SampleOptions) -> Iterator[Sample]:
+    """So many samples, in order."""
+    chance = random.Random(options.seed)
+    recent: list[Sample] = []
+    for number in range(options.count):
+        roll = chance.random()
+        if recent and roll < DUPLICATE_SHARE:
+            original = chance.choice(recent)
+            yield Sample(original.key, original.value, original.identifier, is_duplicate=True, dead_lettered_as="")
+            continue
+        event = _event(chance, options, number)
+        if options.has_refused and number == options.count // 2:
+            event["event_name"] = REFUSED_EVENT_NAME
+            yield _sample(event, number, "refused")
+            continue
+        if roll > 1 - INVALID_SHARE:
+            reason, spoil = chance.choice(_MISTAKES)
+            spoiled = spoil(event, options.now)
+            key = str(number).encode()
+            value = spoiled if isinstance(spoiled, bytes) else orjson.dumps(spoiled)
+            yield Sample(key, value, number, is_duplicate=False, dead_lettered_as=reason)
+            continue
+        sample = _sample(event, number, "")
+        if len(recent) < RECENT_MAX:
+            recent.append(sample)
+        else:
+            recent[number % RECENT_MAX] = sample
+        yield sample
+
+
+def _sample(event: dict[str, Any], number: int, dead_lettered_as: str) -> Sample:
+    return Sample(str(number).encode(), orjson.dumps(event), number, is_duplicate=False, dead_lettered_as=dead_lettered_as)
+
+
+def _event(chance: random.Random, options: SampleOptions, number: int) -> dict[str, Any]:
+    manufacturer, model, system, version = chance.choice(_DEVICES)
+    name, details = chance.choice(_STORIES)(chance, number)
+    event: dict[str, Any] = {
+        "application_id": options.applications[chance.random() < SECOND_APPLICATION_SHARE],
+        "event_name": name,
+        "event_timestamp": options.now - chance.randrange(86_400),
+        "session_type": "background",
+        "os_name": system,
+        "os_version": version,
+        "device_manufacturer": manufacturer,
+        "device_model": model,
+        "device_locale": chance.choice(_LOCALES),
+        "app_version_name": f"4.{number % 7}.0",
+    }
+    if chance.random() < DEVICE_ID_SHARE:
+        # JavaScript producers can't write integers above 2^53, so half of them come as text.
+        identifier = 2**64 - 1 - number
+        event["appmetrica_device_id"] = str(identifier) if number % 2 else identifier
+    else:
+        event["profile_id"] = f"user-{chance.randrange(50_000)}"
+    details["event_number"] = number
+    # The API takes an object; producers write it as one, or as a string that holds one.
+    event["event_json"] = orjson.dumps(details).decode() if number % 4 == 0 else details
+    return event
+
+
+def _film(chance: random.Random, number: int) -> tuple[str, dict[str, Any]]:
+    return "film_watched", {
+        "film": chance.choice(_FILMS),
+        "minutes": chance.randrange(5, 180),
+        "session": number,
+        "quality": "4K",
+    }
+
+
+def _energy(chance: random.Random, number: int) -> tuple[str, dict[str, Any]]:
+    return "energy_restored", {
+        "amount": chance.randrange(1, 100),
+        "level": {"world": 3, "stage": number % 40},
+        "session": number,
+    }
+
+
+def _purchase(chance: random.Random, number: int) -> tuple[str, dict[str, Any]]:
+    items = [{"sku": f"sku-{chance.randrange(1000)}", "count": chance.randrange(1, 4)} for _ in range(2)]
+    return "shop_purchase", {"items": items, "currency": "RUB"}
+
+
+_STORIES = (_film, _energy, _purchase)
+
+
+def _without_name(event: dict[str, Any], _: int) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name != "event_name"}
+
+
+def _broken(event: dict[str, Any], _: int) -> bytes:
+    return orjson.dumps(event)[:-20]
+
+
+_MISTAKES: tuple[tuple[str, Callable[[dict[str, Any], int], dict[str, Any] | bytes]], ...] = (
+    ("missing", _without_name),
+    ("not_json", _broken),
+    ("not_an_object", lambda event, _: orjson.dumps([event])),
+    ("milliseconds", lambda event, now: event | {"event_timestamp": now * 1000}),
+    ("too_old", lambda event, now: event | {"event_timestamp": now - 30 * 86_400}),
+    ("in_future", lambda event, now: event | {"event_timestamp": now + 7 * 86_400}),
+    ("both_identities", lambda event, _: event | {"profile_id": "one", "appmetrica_device_id": 2}),
+    ("wrong_type", lambda event, _: event | {"application_id": 1111.0}),
+    ("unknown_field", lambda event, _: event | {"evnt_name": "typo"}),
+    ("out_of_range", lambda event, _: event | {"session_type": "sideways"}),
+    ("unknown_application", lambda event, _: event | {"application_id": 999_999}),
+)

@@ -1,0 +1,114 @@
+"""Topics for the sandbox: make them, fill them, read them back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, NotLeaderForPartitionError, UnknownTopicOrPartitionError
+from aiokafka.structs import ConsumerRecord
+
+from worker.errors import UnavailableError
+
+READ_SECONDS_MAX = 60.0
+LEADER_SECONDS_MAX = 30.0
+
+
+async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
+    """Make these topics, each with so many partitions, and wait until every partition has a leader.
+
+    Raises:
+        UnavailableError: the broker can't be reached, or refuses.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    try:
+        await admin.start()
+        brokers = len((await admin.describe_cluster())["brokers"])
+        copies = min(brokers, 3)
+        await admin.create_topics([NewTopic(name, count, copies) for name, count in partitions.items()])
+    except KafkaError as error:
+        raise UnavailableError(f"can't make topics on {bootstrap_servers}: {error}") from None
+    finally:
+        await admin.close()
+    for name, count in partitions.items():
+        await _await_leaders(bootstrap_servers, [TopicPartition(name, number) for number in range(count)])
+
+
+async def publish(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> int:
+    """Publish records, each a key and a value, lz4-compressed; returns how many once all are acknowledged."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers, acks="all", compression_type="lz4", linger_ms=10, max_batch_size=128 * 1024
+    )
+    await producer.start()
+    try:
+        acknowledgements = [await producer.send(topic, key=key, value=value) for key, value in records]
+        await asyncio.gather(*acknowledgements)
+    finally:
+        await producer.stop()
+    return len(acknowledgements)
+
+
+async def read_all(bootstrap_servers: str, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
+    """Every record that is in the topic now, in offset order per partition."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(READ_SECONDS_MAX):
+            partitions = await _partitions(bootstrap_servers, topic)
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            records: list[ConsumerRecord[bytes, bytes]] = []
+            for partition in partitions:
+                while await consumer.position(partition) < ends[partition]:
+                    chunks = await consumer.getmany(partition, timeout_ms=1000)
+                    records.extend(chunks.get(partition, []))
+            return records
+    finally:
+        await consumer.stop()
+
+
+async def committed_lag(bootstrap_servers: str, group_id: str, topic: str) -> int:
+    """How many offsets lie between what the group has committed and the end of the topic."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = await _partitions(bootstrap_servers, topic)
+        ends = await consumer.end_offsets(partitions)
+        return sum([ends[partition] - (await consumer.committed(partition) or 0) for partition in partitions])
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(bootstrap_servers: str, topic: str) -> list[TopicPartition]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+        return [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
+    finally:
+        await admin.close()
+
+
+async def _await_leaders(bootstrap_servers: str, partitions: list[TopicPartition]) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
+    await consumer.start()
+    try:
+        async with asyncio.timeout(LEADER_SECONDS_MAX):
+            while True:
+                try:
+                    await consumer.end_offsets(partitions)
+                except (UnknownTopicOrPartitionError, LeaderNotAvailableError, NotLeaderForPartitionError):
+                    await asyncio.sleep(0.05)
+                else:
+                    return
+    except TimeoutError:
+        raise UnavailableError(f"topic {partitions[0].topic} has no leaders after {LEADER_SECONDS_MAX:g} s") from None
+    finally:
+        await consumer.stop()

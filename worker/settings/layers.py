@@ -1,0 +1,195 @@
+"""The layers of the configuration, each as nested values with the place that each one comes from.
+
+Every layer is read to its end, and what is wrong with it is noted as faults, so that all of them can be shown at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+
+from worker.errors import Fault
+from worker.settings.schema import Settings
+
+ENVIRONMENT_PREFIX = "AMW_"
+NESTING = "__"
+# Variables that tell the command itself something, and are no settings.
+COMMAND_VARIABLES = frozenset({"AMW_CONFIG", "AMW_SECRETS_DIR"})
+TEST_PREFIX = "AMW_TEST_"
+
+Values = dict[str, Any]
+Path_ = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Layer:
+    """Nested values, where each leaf comes from, and what was wrong while reading."""
+
+    values: Values = field(default_factory=dict)
+    sources: dict[Path_, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+class _Names(BaseSettings, Settings):
+    """The settings' names as pydantic-settings wants them."""
+
+    model_config = SettingsConfigDict(extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter=NESTING)
+
+
+class _OneVariable(EnvSettingsSource):
+    """pydantic-settings' reading of a single variable, so that a fault can be told from its neighbours'."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self._one = {name.lower(): value}
+        super().__init__(_Names)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._one
+
+
+def from_file(path: Path) -> Layer:
+    """The YAML file: one mapping. Duplicate keys are faults: one of the two would silently win."""
+    layer = Layer()
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except OSError as error:
+        layer.faults.append(Fault("file", str(path), f"can't be read: {error.strerror}"))
+        return layer
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        layer.faults.append(Fault("file", str(path), f"is not YAML: {' '.join(str(error).split())}"))
+        return layer
+    if node is None:
+        return layer
+    if not isinstance(values, dict):
+        layer.faults.append(Fault("file", str(path), "must hold a mapping of sections"))
+        return layer
+    _locate(node, (), path, layer)
+    layer.values = _with_text_keys(values)
+    return layer
+
+
+def from_environment(environment: Mapping[str, str]) -> Layer:
+    """Every variable that starts with `AMW_`. One that names no setting is a fault."""
+    layer = Layer()
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in COMMAND_VARIABLES and not name.startswith(TEST_PREFIX):
+            _add_variable(layer, name, value, name)
+    return layer
+
+
+def from_secrets(directory: Path) -> Layer:
+    """A directory of files named like variables, each holding a value: a mounted secret."""
+    layer = Layer()
+    try:
+        files = sorted(path for path in directory.iterdir() if path.is_file() and path.name.startswith(ENVIRONMENT_PREFIX))
+    except OSError as error:
+        layer.faults.append(Fault("secrets directory", str(directory), f"can't be read: {error.strerror}"))
+        return layer
+    for path in files:
+        try:
+            value = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            layer.faults.append(Fault(path.name, str(path), f"can't be read: {type(error).__name__}"))
+        else:
+            _add_variable(layer, path.name, value, str(path))
+    return layer
+
+
+def from_flags(flags: Mapping[str, str]) -> Layer:
+    """`--set path=value`, each value read as YAML."""
+    layer = Layer()
+    for dotted, text in flags.items():
+        source = f"--set {dotted}"
+        try:
+            value: object = yaml.safe_load(text)
+        except yaml.YAMLError:
+            layer.faults.append(Fault(dotted, source, "the value is not YAML"))
+            continue
+        for name in reversed(dotted.split(".")):
+            value = {name: value}
+        _add(layer, _with_text_keys(value), source)
+    return layer
+
+
+def merge(layers: list[Layer]) -> Layer:
+    """One layer of all, the first in the list the strongest. Mappings merge, everything else replaces."""
+    merged = Layer()
+    for layer in reversed(layers):
+        merged.values = _deep_merged(merged.values, layer.values)
+        merged.sources |= layer.sources
+    merged.faults = [fault for layer in layers for fault in layer.faults]
+    return merged
+
+
+def source_of(path: Path_, sources: Mapping[Path_, str]) -> str:
+    """Where the value at this path comes from: what named it, or something in or around it; `default` if nothing did."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in sources:
+            return sources[path[:length]]
+    inside = [source for known, source in sources.items() if known[: len(path)] == path]
+    return inside[0] if inside else "default"
+
+
+def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
+    path = ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING))
+    try:
+        values = _OneVariable(name, value)()
+    except SettingsError:
+        layer.faults.append(Fault(path, source, "must be JSON: this setting is a list or an object"))
+        return
+    if values:
+        _add(layer, _with_text_keys(values), source)
+    else:
+        layer.faults.append(Fault(path, source, "no setting has this name"))
+
+
+def _add(layer: Layer, values: Values, source: str) -> None:
+    layer.values = _deep_merged(layer.values, values)
+    layer.sources |= dict.fromkeys(_leaves(values, ()), source)
+
+
+def _leaves(value: object, path: Path_) -> list[Path_]:
+    if isinstance(value, dict) and value:
+        return [leaf for name, inner in value.items() for leaf in _leaves(inner, (*path, str(name)))]
+    return [path]
+
+
+def _deep_merged(weaker: Values, stronger: Values) -> Values:
+    merged = dict(weaker)
+    for name, value in stronger.items():
+        before = merged.get(name)
+        merged[name] = _deep_merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _with_text_keys(value: Any) -> Any:
+    """YAML reads the key 1111 as a number; names are text everywhere else."""
+    if isinstance(value, dict):
+        return {str(name): _with_text_keys(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_text_keys(inner) for inner in value]
+    return value
+
+
+def _locate(node: yaml.Node, path: Path_, file: Path, layer: Layer) -> None:
+    """Note the line of every value, and every key that stands twice."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, inner in enumerate(node.value):
+            _locate(inner, (*path, str(index)), file, layer)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for name_node, inner in node.value:
+            name = str(name_node.value)
+            source = f"{file}:{name_node.start_mark.line + 1}"
+            if name in seen:
+                layer.faults.append(Fault(".".join((*path, name)), source, "this key stands twice"))
+            seen.add(name)
+            layer.sources[(*path, name)] = source
+            _locate(inner, (*path, name), file, layer)
