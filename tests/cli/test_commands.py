@@ -1,0 +1,97 @@
+"""The commands that need no broker, as people type them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from worker import __version__
+from worker.cli.main import cli
+from worker.errors import ConfigurationError
+
+KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
+
+
+def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+    return CliRunner().invoke(cli, list(arguments), env={KEY: "secret-key", **(environment or {})})
+
+
+def test_check_config_says_that_all_is_in_order() -> None:
+    result = run("check-config")
+    assert (result.exit_code, result.output) == (
+        0,
+        "The configuration is in order: topics offline-events; applications 1111.\n",
+    )
+
+
+def test_check_config_takes_settings_on_the_line() -> None:
+    result = run("check-config", "--set", "routes=[{topic: films}]")
+    assert "topics films" in result.output
+
+
+def test_a_setting_on_the_line_must_be_path_and_value() -> None:
+    result = run("check-config", "--set", "nonsense")
+    assert result.exit_code == 2
+    assert "'nonsense' is not PATH=VALUE" in result.output
+
+
+def test_show_config_masks_secrets_and_names_sources() -> None:
+    result = run("show-config", "--json", environment={"AMW_ADMIN__PORT": "1"})
+    shown = {one["path"]: one for one in json.loads(result.stdout)}
+    assert shown["appmetrica.applications.1111.post_api_key"]["value"] == "********"
+    assert shown["admin.port"] == {"path": "admin.port", "value": "1", "source": "AMW_ADMIN__PORT"}
+    assert "secret-key" not in run("show-config").output
+
+
+def test_schema_config_prints_a_json_schema() -> None:
+    document = json.loads(run("schema", "config").stdout)
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert {"kafka", "routes", "appmetrica"} <= document["properties"].keys()
+
+
+def test_version_prints_the_version() -> None:
+    assert run("version").output == f"{__version__}\n"
+    assert json.loads(run("version", "--json").output) == {"version": __version__}
+
+
+def test_every_command_has_a_help_text_with_an_example() -> None:
+    for name, command in cli.commands.items():
+        if name not in ("version", "schema"):
+            assert "Example: appmetrica-worker" in (command.help or ""), name
+
+
+def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
+    result = run("check-config", environment={"AMW_LOG__LEVEL": "loud", "AMW_NOPE": "1"})
+    assert isinstance(result.exception, ConfigurationError)
+    assert len(result.exception.faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "said"),
+    [
+        ({KEY: "k"}, 0, "in order"),
+        ({}, 78, "appmetrica: required: at least one application with its key"),
+        ({KEY: "k", "AMW_LOG__LEVEL": "loud"}, 78, "log.level"),
+    ],
+    ids=["in order", "nothing given", "wrong value"],
+)
+def test_the_installed_command_ends_with_the_exit_code(
+    environment: dict[str, str], code: int, said: str, tmp_path: Path
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "worker", "check-config"],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert result.returncode == code, result.stderr
+    assert said in (result.stdout if code == 0 else result.stderr)

@@ -1,0 +1,31 @@
+"""What all tests share: one Kafka for the whole run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from worker.sandbox.kafka import KafkaCluster
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers() -> Iterator[str]:
+    """Real Kafka, started once and only if a test asks for it; or the broker that AMW_TEST_BOOTSTRAP_SERVERS names.
+
+    If it can't be had the tests fail, and say why: a test that is skipped for want of Kafka proves nothing.
+    """
+    given = os.environ.get("AMW_TEST_BOOTSTRAP_SERVERS")
+    if given:
+        yield given
+        return
+    with KafkaCluster() as kafka:
+        yield kafka.bootstrap_servers
+
+
+@pytest.fixture
+def new_topic() -> Callable[[str], str]:
+    """Names for topics and groups that no other test uses."""
+    return lambda name: f"test-{name}-{secrets.token_hex(4)}"

@@ -1,0 +1,208 @@
+"""The main job end to end: real Kafka, real sockets, workers as processes, an account from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.e2e.stage import KEYS, Stage, mixed, on_stage
+from worker.sandbox.account import event_number
+from worker.sandbox.emulator.faults import FaultKind, PlannedFault
+from worker.sandbox.topics import read_all
+
+
+@pytest.fixture
+async def stage(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Stage]:
+    async with on_stage(bootstrap_servers, new_topic("e2e"), tmp_path) as stage:
+        yield stage
+
+
+async def test_mixed_records_end_exactly_where_they_should(stage: Stage) -> None:
+    await stage.publish(mixed(20_000))
+    worker = await stage.start_worker()
+    await stage.await_settled()
+    reckoning = await stage.reckon(await stage.duplicates_dropped())
+    assert reckoning.faults == ()
+    assert reckoning.duplicates_dropped == sum(sample.is_duplicate for sample in stage.produced)
+    worker.send(signal.SIGTERM)
+    assert await worker.wait(45.0) == 0
+
+    # What arrived is what was sent, cell by cell; compared with the producer's JSON, not with anything the worker knows.
+    sent = {sample.identifier: sample.value for sample in stage.produced if not sample.dead_lettered_as}
+    for row in stage.emulator.ledger.rows:
+        cells = {name: cell for name, cell in zip(row.columns, row.cells, strict=True) if cell}
+        value = sent[event_number(row)]
+        event = orjson.loads(value)
+        text = event.pop("event_json")
+        assert cells.pop("event_json") == (text if isinstance(text, str) else orjson.dumps(text).decode())
+        assert cells == {name: str(field) for name, field in event.items()}
+
+
+async def test_an_outage_of_ten_seconds_loses_and_repeats_nothing(stage: Stage) -> None:
+    await stage.publish(mixed(5_000))
+    stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=503, seconds=10.0))
+    await stage.start_worker({"delivery": {"backoff_max_seconds": 2}})
+    await stage.await_settled()
+    reckoning = await stage.reckon(await stage.duplicates_dropped())
+    assert reckoning.faults == ()
+    assert stage.emulator.ledger.summary()["requests_by_answer"]["503"] > 0  # type: ignore[index]
+
+
+async def test_a_worker_killed_in_full_flight_loses_nothing(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    await stage.publish(mixed(30_000, has_refused=False))
+    stage.emulator.plan(PlannedFault(FaultKind.DELAY, delay_seconds=0.05))
+    first = await stage.start_worker()
+    await stage.await_rows(15_000)
+    first.kill()
+    delivered_before = stage.emulator.ledger.rows_total
+    rate = delivered_before / (time.time() - stage.emulator.ledger.requests[0].unix_seconds)
+    await stage.start_worker()
+    await stage.await_settled()
+
+    arrivals = [event_number(row) for row in stage.emulator.ledger.rows]
+    expected = {sample.identifier for sample in stage.produced if not sample.dead_lettered_as}
+    twice = len(arrivals) - len(set(arrivals))
+    # rate × commit interval + requests in flight × rows per batch; the rate from the first answer to the kill.
+    bound = round(rate * 1.0) + 8 * 500
+    with capsys.disabled():
+        sys.stdout.write(f"\n  killed after {delivered_before:,} rows: {twice:,} delivered twice, bound {bound:,}\n")
+    assert expected - set(arrivals) == set()
+    assert twice <= bound
+    # Every rejected record has its dead letter; one that was written but not committed may have a second.
+    buried = {record.key for record in await read_all(stage.bootstrap_servers, stage.dead_letter_topic)}
+    assert {sample.key for sample in stage.produced if sample.dead_lettered_as} == buried
+
+
+async def test_a_join_and_a_leave_lose_and_repeat_nothing(stage: Stage) -> None:
+    produced = mixed(40_000, has_refused=False)
+    stage.emulator.plan(PlannedFault(FaultKind.DELAY, delay_seconds=0.02))
+    await stage.publish(produced[:15_000])
+    first = await stage.start_worker()
+    await stage.await_rows(3_000)
+    second = await stage.start_worker()
+    await stage.publish(produced[15_000:])
+    await stage.await_rows(20_000)
+    first.send(signal.SIGTERM)
+    assert await first.wait(45.0) == 0
+    await stage.await_settled()
+    assert (await second.status())["topics"][stage.topic]["delivered"] > 0
+
+    arrivals = [event_number(row) for row in stage.emulator.ledger.rows]
+    expected = {sample.identifier for sample in stage.produced if not sample.dead_lettered_as}
+    assert expected - set(arrivals) == set()
+    # A producer's own duplicates may have gone to different workers; what a handover repeats comes on top of those.
+    assert handed_over_twice(stage) == 0
+
+
+def handed_over_twice(stage: Stage) -> int:
+    """How many rows arrived more often than records of theirs were published."""
+    published: dict[int, int] = {}
+    for sample in stage.produced:
+        if not sample.dead_lettered_as:
+            published[sample.identifier] = published.get(sample.identifier, 0) + 1
+    arrived: dict[int, int] = {}
+    for row in stage.emulator.ledger.rows:
+        number = event_number(row)
+        arrived[number] = arrived.get(number, 0) + 1
+    return sum(max(0, count - published[number]) for number, count in arrived.items())
+
+
+async def test_a_stop_while_the_api_is_down_ends_in_time_and_loses_nothing(stage: Stage) -> None:
+    await stage.publish(mixed(3_000, has_refused=False))
+    stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=503))
+    worker = await stage.start_worker({"shutdown": {"drain_seconds": 15}})
+    await stage.emulator.ledger.wait_for(lambda ledger: ledger.requests_total >= 5, 30.0)
+    started = time.monotonic()
+    worker.send(signal.SIGTERM)
+    assert await worker.wait(20.0) == 75
+    assert time.monotonic() - started < 15.0
+    assert stage.emulator.ledger.rows_total == 0
+    stage.emulator.plan()
+    await stage.start_worker()
+    await stage.await_settled()
+    arrivals = {event_number(row) for row in stage.emulator.ledger.rows}
+    assert arrivals == {sample.identifier for sample in stage.produced if not sample.dead_lettered_as}
+
+
+async def test_a_wrong_key_holds_one_application_and_heals_when_it_is_put_right(stage: Stage) -> None:
+    await stage.publish(mixed(6_000, has_refused=False))
+    stage.emulator.set_keys({1111: KEYS[1111]})
+    worker = await stage.start_worker({"delivery": {"hold_probe_seconds": 1}})
+    of_first = {
+        sample.identifier
+        for sample in stage.produced
+        if not sample.dead_lettered_as and orjson.loads(sample.value)["application_id"] == 1111
+    }
+    await stage.await_rows(len(of_first))
+    status = await worker.status()
+    assert [(hold["application_id"], hold["reason"]) for hold in status["holds"]] == [(2222, "http_403")]
+    assert 'appmetrica_worker_application_held{application_id="2222",reason="http_403"} 1.0' in await worker.metrics()
+    assert {event_number(row) for row in stage.emulator.ledger.rows} == of_first
+    stage.emulator.set_keys(KEYS)
+    await stage.await_settled()
+    assert (await stage.reckon(await stage.duplicates_dropped())).faults == ()
+    assert (await worker.status())["holds"] == []
+
+
+async def test_the_key_shows_nowhere(stage: Stage) -> None:
+    faults = [
+        PlannedFault(FaultKind.STATUS, status=500, count=2),
+        PlannedFault(FaultKind.RESET_BEFORE, count=2),
+        PlannedFault(FaultKind.RESET_DURING, count=2),
+        PlannedFault(FaultKind.RESET_AFTER, count=2),
+        PlannedFault(FaultKind.ACCEPT_THEN_DROP, count=2),
+        PlannedFault(FaultKind.REDIRECT, status=302, count=1, location=f"/else?post_api_key={KEYS[1111]}"),
+        PlannedFault(FaultKind.BROKEN_BODY, count=2),
+        PlannedFault(FaultKind.STATUS, status=403, count=1, application_id=2222),
+        PlannedFault(FaultKind.DELAY, count=1, delay_seconds=4.0),
+    ]
+    stage.emulator.plan(*faults)
+    await stage.publish(mixed(3_000))
+    worker = await stage.start_worker(
+        {
+            "log": {"level": "debug"},
+            "delivery": {"hold_probe_seconds": 1, "backoff_max_seconds": 1},
+            "appmetrica": {
+                "base_url": stage.emulator.base_url,
+                "total_timeout_seconds": 3,
+                "read_timeout_seconds": 3,
+                "connect_timeout_seconds": 2,
+            },
+        }
+    )
+    await stage.await_settled()
+    pages = [await worker.metrics(), str(await worker.status())]
+    worker.send(signal.SIGTERM)
+    assert await worker.wait(45.0) == 0
+    log = worker.log_file.read_text()
+    letters = [str(record) for record in await read_all(stage.bootstrap_servers, stage.dead_letter_topic)]
+    assert len(letters) > 0
+    assert "application_held" in log
+    for key in KEYS.values():
+        for text in (log, *pages, *letters):
+            assert key not in text
+
+
+async def test_a_second_signal_ends_the_worker_at_once(stage: Stage) -> None:
+    await stage.publish(mixed(2_000))
+    stage.emulator.plan(PlannedFault(FaultKind.DELAY, delay_seconds=20.0))
+    worker = await stage.start_worker()
+    await asyncio.sleep(0)
+    for _ in range(100):
+        if (await worker.status())["requests_in_flight"] > 0:
+            break
+        await asyncio.sleep(0.1)
+    worker.send(signal.SIGTERM)
+    for _ in range(100):
+        if "stopping" in worker.log_file.read_text():
+            break
+        await asyncio.sleep(0.05)
+    worker.send(signal.SIGTERM)
+    assert await worker.wait(3.0) == 75

@@ -1,0 +1,118 @@
+"""Log lines: their form, what they never hold, and how many of a kind pass."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from urllib.parse import quote_plus
+
+import pytest
+
+from worker.edges.logs import KINDS_MAX, REPEATS_MAX, WINDOW_SECONDS, LogCounts, RepeatLimit, configure_logging
+from worker.edges.redaction import Redactor
+
+SECRET = "s3cret/key+of=ours"
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+def configured(root: logging.Logger, format_name: str = "json") -> tuple[io.StringIO, LogCounts]:
+    assert root is logging.getLogger()
+    stream = io.StringIO()
+    return stream, configure_logging(format_name, "info", [SECRET], stream)
+
+
+def test_a_json_line_has_time_level_logger_event_and_fields(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("commit_failed", extra={"partitions": 3})
+    line = json.loads(stream.getvalue())
+    assert line.pop("ts").endswith("Z")
+    assert line == {"level": "warning", "logger": "worker.x", "event": "commit_failed", "partitions": 3}
+
+
+def test_an_exception_stays_on_one_json_line(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    try:
+        raise ValueError(f"in {SECRET}")
+    except ValueError:
+        logging.getLogger("worker.x").exception("broken")
+    (line,) = stream.getvalue().splitlines()
+    assert "ValueError: in ***" in json.loads(line)["error"]
+
+
+def test_a_console_line_is_for_people(root: logging.Logger) -> None:
+    stream, _ = configured(root, "console")
+    logging.getLogger("worker.x").info("started", extra={"version": "1"})
+    assert stream.getvalue().rstrip().endswith("info    started  version=1")
+
+
+@pytest.mark.parametrize("format_name", ["json", "console"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"plain {SECRET}",
+        f"POST https://host/x.csv?post_api_key={SECRET}&a=b",
+        f"encoded {quote_plus(SECRET)}",
+        "unknown https://host/x.csv?post_api_key=SOMEBODYELSES",
+    ],
+    ids=["value", "query", "encoded", "key of somebody else"],
+)
+def test_no_line_holds_a_key(root: logging.Logger, format_name: str, text: str) -> None:
+    stream, _ = configured(root, format_name)
+    logger = logging.getLogger("aiohttp.client")
+    logger.error(text)
+    logger.error("in arguments: %s", text)
+    logger.error("in_a_field", extra={"url": text})
+    written = stream.getvalue()
+    assert written.count("***") >= 3
+    for secret in (SECRET, quote_plus(SECRET), "SOMEBODYELSES"):
+        assert secret not in written
+
+
+def test_of_two_secrets_the_longer_is_masked_whole() -> None:
+    assert Redactor(["abc", "abcdef"]).redact("x abcdef y") == "x *** y"
+
+
+class TestRepeats:
+    def lines(self, count: int, message: str = "again") -> list[logging.LogRecord]:
+        return [logging.makeLogRecord({"name": "a", "levelno": 30, "msg": message}) for _ in range(count)]
+
+    def test_the_first_few_of_a_kind_pass_and_the_next_window_tells_how_many_did_not(self) -> None:
+        now = 0.0
+        limit = RepeatLimit(lambda: now)
+        assert [limit.filter(line) for line in self.lines(8)] == [True] * REPEATS_MAX + [False] * 3
+        now = WINDOW_SECONDS
+        (later,) = self.lines(1)
+        assert limit.filter(later)
+        assert vars(later)["repeats_held_back"] == 3
+
+    def test_kinds_do_not_share_a_limit(self) -> None:
+        limit = RepeatLimit(lambda: 0.0)
+        for line in self.lines(20):
+            limit.filter(line)
+        assert all(limit.filter(line) for line in self.lines(1, "another"))
+
+    def test_the_table_of_kinds_is_bounded(self) -> None:
+        limit = RepeatLimit(lambda: 0.0)
+        for number in range(KINDS_MAX * 2):
+            for line in self.lines(1, f"kind {number}"):
+                limit.filter(line)
+        assert len(limit._windows) == KINDS_MAX
+
+    def test_what_is_held_back_is_counted_all_the_same(self, root: logging.Logger) -> None:
+        stream, counts = configured(root)
+        for _ in range(20):
+            logging.getLogger("worker.x").warning("again")
+        assert len(stream.getvalue().splitlines()) == REPEATS_MAX
+        assert counts.by_level["warning"] == 20

@@ -1,0 +1,269 @@
+"""The configuration: which source wins, and every fault with its path and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from worker.errors import ConfigurationError, Fault
+from worker.settings.load import MASK, Loaded, load
+from worker.settings.schema import Settings
+
+KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
+EXAMPLE = Path(__file__).parents[2] / "config" / "appmetrica-worker.yaml"
+
+
+def loaded(
+    tmp_path: Path,
+    text: str = "",
+    environment: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Loaded:
+    file = tmp_path / "config.yaml"
+    file.write_text(text, encoding="utf-8")
+    directory = None
+    if secrets is not None:
+        directory = tmp_path / "secrets"
+        directory.mkdir()
+        for name, value in secrets.items():
+            (directory / name).write_text(value, encoding="utf-8")
+    return load(file, {KEY: "secret-key", **(environment or {})}, directory, flags or {})
+
+
+def faults(tmp_path: Path, text: str = "", environment: Mapping[str, str] | None = None) -> tuple[Fault, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, text, environment)
+    return caught.value.faults
+
+
+class TestPrecedence:
+    FILE = "kafka: {group_id: from-file}"
+    NAME = "AMW_KAFKA__GROUP_ID"
+
+    def test_a_default_counts_where_nothing_is_given(self, tmp_path: Path) -> None:
+        assert loaded(tmp_path).settings.kafka.group_id == "appmetrica-worker"
+
+    def test_the_file_is_stronger_than_a_default(self, tmp_path: Path) -> None:
+        assert loaded(tmp_path, self.FILE).settings.kafka.group_id == "from-file"
+
+    def test_a_secret_file_is_stronger_than_the_file(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, self.FILE, secrets={self.NAME: "from-secret\n"})
+        assert result.settings.kafka.group_id == "from-secret"
+
+    def test_the_environment_is_stronger_than_a_secret_file(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, self.FILE, {self.NAME: "from-environment"}, secrets={self.NAME: "from-secret"})
+        assert result.settings.kafka.group_id == "from-environment"
+
+    def test_a_flag_is_stronger_than_everything(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, self.FILE, {self.NAME: "from-environment"}, flags={"kafka.group_id": "from-flag"})
+        assert result.settings.kafka.group_id == "from-flag"
+
+    def test_sections_of_several_sources_merge(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, self.FILE, {"AMW_KAFKA__SESSION_TIMEOUT_SECONDS": "60"})
+        assert (result.settings.kafka.group_id, result.settings.kafka.session_timeout_seconds) == ("from-file", 60)
+
+    def test_every_value_knows_where_it_came_from(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, "kafka:\n  group_id: g\n", {"AMW_ADMIN__PORT": "1234"}, flags={"log.level": "debug"})
+        sources = {one.path: one.source for one in result.shown()}
+        assert sources["kafka.group_id"] == f"{tmp_path / 'config.yaml'}:2"
+        assert sources["admin.port"] == "AMW_ADMIN__PORT"
+        assert sources["log.level"] == "--set log.level"
+        assert sources["limits.span_records_max"] == "default"
+        assert sources["appmetrica.applications.1111.post_api_key"] == KEY
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        ("text", "servers"),
+        [
+            ("kafka: {bootstrap_servers: 'a:1, b:2'}", ("a:1", "b:2")),
+            ("kafka: {bootstrap_servers: [a:1, b:2]}", ("a:1", "b:2")),
+        ],
+        ids=["text", "list"],
+    )
+    def test_brokers_are_a_list_or_separated_by_commas(self, tmp_path: Path, text: str, servers: tuple[str, ...]) -> None:
+        assert loaded(tmp_path, text).settings.kafka.bootstrap_servers == servers
+
+    def test_brokers_in_the_environment_are_separated_by_commas(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, environment={"AMW_KAFKA__BOOTSTRAP_SERVERS": "a:1,b:2"})
+        assert result.settings.kafka.bootstrap_servers == ("a:1", "b:2")
+
+    def test_an_application_may_be_a_number_in_the_file(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, "appmetrica: {applications: {2222: {post_api_key: k}}}")
+        assert set(result.settings.appmetrica.applications) == {1111, 2222}
+
+    def test_lists_in_the_environment_are_json(self, tmp_path: Path) -> None:
+        result = loaded(tmp_path, environment={"AMW_ROUTES": '[{"topic": "films"}]'})
+        assert [route.topic for route in result.settings.routes] == ["films"]
+
+    def test_a_key_may_stand_in_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("from-a-file\n")
+        text = f"appmetrica: {{applications: {{'2222': {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
+        result = loaded(tmp_path, text)
+        assert result.settings.appmetrica.applications[2222].key == "from-a-file"
+        assert set(result.secrets()) == {"secret-key", "from-a-file"}
+
+    def test_a_route_takes_what_it_leaves_open_from_the_top(self, tmp_path: Path) -> None:
+        text = """
+            routes:
+              - {topic: films, batching: {rows_max: 7}, dedup: {key_field: id}, dead_letter: {topic: films.dlq}}
+              - {topic: games}
+            batching: {linger_seconds: 3}
+            dedup: {key_header: event-id}
+        """
+        films, games = loaded(tmp_path, text).settings.resolved_routes()
+        assert (films.batching.rows_max, films.batching.linger_seconds, films.dead_letter.topic) == (7, 3, "films.dlq")
+        assert (films.dedup.key_field, films.dedup.key_header) == ("id", None)
+        assert (games.batching.rows_max, games.dedup.key_header) == (5000, "event-id")
+        assert games.dead_letter.topic == "offline-events.dlq"
+
+
+CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
+    "unknown key, nearest name told": ("kafka: {grup_id: x}", {}, "kafka.grup_id", "did you mean group_id?"),
+    "unknown section": ("kafak: {}", {}, "kafak", "did you mean kafka?"),
+    "unknown variable": ("", {"AMW_KAFAK__GROUP_ID": "x"}, "kafak.group_id", "no setting has this name"),
+    "unknown variable in a known section": ("", {"AMW_KAFKA__GRUP_ID": "x"}, "kafka.grup_id", "did you mean group_id?"),
+    "variable that is no JSON": ("", {"AMW_ROUTES": "films"}, "routes", "must be JSON"),
+    "wrong type": ("admin: {port: many}", {}, "admin.port", "valid integer"),
+    "below the bound": ("batching: {rows_max: 0}", {}, "batching.rows_max", "greater than or equal to 1"),
+    "above the API's bound": ("batching: {rows_max: 100001}", {}, "batching.rows_max", "100000"),
+    "not one of": ("log: {format: xml}", {}, "log.format", "'json' or 'console'"),
+    "key twice": ("log: {level: info}\nlog: {level: debug}", {}, "log", "stands twice"),
+    "not YAML": ("kafka: [", {}, "file", "is not YAML"),
+    "not a mapping": ("- a", {}, "file", "must hold a mapping"),
+    "times that don't rise": (
+        "kafka: {session_timeout_seconds: 20}",
+        {},
+        "kafka",
+        "request_timeout_seconds (40) must be less than session_timeout_seconds (20)",
+    ),
+    "SASL without a user": ("kafka: {security_protocol: SASL_SSL}", {}, "kafka", "sasl_username is required"),
+    "two names for the key": ("dedup: {key_header: a, key_field: b}", {}, "dedup", "exclude each other"),
+    "topic with two routes": ("routes: [{topic: a}, {topic: a}]", {}, "configuration", "topic a has two routes"),
+    "dead letters into a read topic": (
+        "routes: [{topic: a}]\ndead_letter: {topic: a}",
+        {},
+        "configuration",
+        "is itself read by a route",
+    ),
+    "batch above the span": ("limits: {span_records_max: 100}", {}, "configuration", "at most limits.span_records_max"),
+    "body above half the memory": (
+        "limits: {memory_bytes_max: 16777216}\nbatching: {body_bytes_max: 8388609}",
+        {},
+        "configuration",
+        "at most half of limits.memory_bytes_max",
+    ),
+    "no key": ("appmetrica: {applications: {'3': {}}}", {}, "appmetrica.applications.3", "one of post_api_key and"),
+    "no such key file": (
+        "appmetrica: {applications: {'3': {post_api_key_file: /no/such}}}",
+        {},
+        "appmetrica.applications.3.post_api_key_file",
+        "/no/such can't be read: No such file",
+    ),
+    "application that is no number": ("appmetrica: {applications: {films: {post_api_key: k}}}", {}, "appmetrica", "integer"),
+    "address with a query": ("appmetrica: {base_url: 'http://a?b=c'}", {}, "appmetrica.base_url", "only scheme"),
+}
+
+
+@pytest.mark.parametrize(("text", "environment", "path", "message"), CASES.values(), ids=CASES)
+def test_a_fault_names_its_path_and_what_is_wrong(
+    tmp_path: Path, text: str, environment: dict[str, str], path: str, message: str
+) -> None:
+    found = faults(tmp_path, text, environment)
+    assert [fault for fault in found if fault.path.startswith(path) and message in fault.message], found
+
+
+def test_all_faults_are_told_at_once_each_with_its_source(tmp_path: Path) -> None:
+    text = "kafka:\n  grup_id: x\nadmin:\n  port: many\n"
+    found = faults(tmp_path, text, {"AMW_LOG__LEVEL": "loud", "AMW_NOPE": "1"})
+    file = tmp_path / "config.yaml"
+    assert {(fault.path, fault.source) for fault in found} == {
+        ("kafka.grup_id", f"{file}:2"),
+        ("admin.port", f"{file}:4"),
+        ("log.level", "AMW_LOG__LEVEL"),
+        ("nope", "AMW_NOPE"),
+    }
+
+
+def test_the_commands_own_and_the_tests_variables_are_no_settings(tmp_path: Path) -> None:
+    loaded(tmp_path, environment={"AMW_CONFIG": "x", "AMW_SECRETS_DIR": "y", "AMW_TEST_BOOTSTRAP_SERVERS": "z"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "appmetrica: {applications: {'1111': {post_api_key: 'hidden value'}}}",
+        "kafka: {security_protocol: nonsense, sasl_password: hidden}",
+        "appmetrica: {applications: {'1111': {post_api_key: [hidden]}}}",
+    ],
+    ids=["key with a space", "fault beside a password", "key of a wrong type"],
+)
+def test_no_message_holds_a_secret(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, {}, None, {})
+    assert "hidden" not in str(caught.value)
+
+
+def test_what_is_shown_masks_every_secret(tmp_path: Path) -> None:
+    result = loaded(tmp_path, environment={"AMW_KAFKA__SASL_PASSWORD": "hidden"})
+    shown = {one.path: one.value for one in result.shown()}
+    assert shown["appmetrica.applications.1111.post_api_key"] == shown["kafka.sasl_password"] == MASK
+    assert "secret-key" not in repr(result.settings)
+    assert "hidden" not in repr(result.settings)
+
+
+def test_the_hash_names_the_configuration_and_not_its_secrets(tmp_path: Path) -> None:
+    first = loaded(tmp_path)
+    assert loaded(tmp_path, environment={KEY: "another-key"}).config_hash() == first.config_hash()
+    assert loaded(tmp_path, "log: {level: debug}").config_hash() != first.config_hash()
+
+
+class TestTheExample:
+    def test_it_holds_every_setting_with_its_default(self, tmp_path: Path) -> None:
+        key = tmp_path / "key"
+        key.write_text("k")
+        text = EXAMPLE.read_text().replace("/etc/appmetrica-worker/keys/1111", str(key))
+        file = tmp_path / "example.yaml"
+        file.write_text(text)
+        example = load(file, {}, None, {}).settings
+        default = Settings.model_validate(
+            {"appmetrica": {"applications": {"1111": {"post_api_key": "k", "post_api_key_file": str(key)}}}}
+        )
+        assert example == default
+
+    def test_it_leaves_no_setting_out(self) -> None:
+        def leaves(value: object, path: str) -> set[str]:
+            if isinstance(value, dict):
+                return {leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}.{name}")}
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                return leaves(value[0], path)
+            return {path}
+
+        def schema_leaves(schema: dict[str, object], definitions: dict[str, dict[str, object]], path: str) -> set[str]:
+            options = [schema, *schema.get("anyOf", [])]  # type: ignore[misc]
+            for option in options:
+                if "$ref" in option:
+                    schema = definitions[option["$ref"].rpartition("/")[2]]
+            if isinstance(schema.get("items"), dict) and "$ref" in schema["items"]:  # type: ignore[operator]
+                schema = definitions[schema["items"]["$ref"].rpartition("/")[2]]  # type: ignore[index]
+            if isinstance(schema.get("additionalProperties"), dict):
+                schema = definitions[schema["additionalProperties"]["$ref"].rpartition("/")[2]]  # type: ignore[index]
+                path = f"{path}.1111"
+            properties: dict[str, dict[str, object]] = schema.get("properties", {})  # type: ignore[assignment]
+            if not properties:
+                return {path}
+            return {leaf for name, inner in properties.items() for leaf in schema_leaves(inner, definitions, f"{path}.{name}")}
+
+        document = Settings.model_json_schema()
+        known = schema_leaves(document, document["$defs"], "")
+        given = leaves(yaml.safe_load(EXAMPLE.read_text()), "")
+        # The route's own dead-letter topic is null in the example: its one leaf stands for itself.
+        assert {leaf.replace(".dead_letter.topic", ".dead_letter") for leaf in known} == {
+            leaf.replace(".dead_letter.topic", ".dead_letter") for leaf in given
+        }
