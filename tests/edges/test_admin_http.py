@@ -1,0 +1,159 @@
+"""The admin port over a real socket, and the metrics as a Prometheus client reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.builders import make_assignment
+from worker.edges.admin_http import AdminServer, status_of
+from worker.edges.metrics import PREFIX, Identification, Readings, WorkerCollector
+from worker.errors import UnavailableError
+from worker.model.account import Account, TopicAccount
+from worker.model.fault import Reason
+from worker.model.histogram import Histogram
+from worker.model.snapshot import HoldStatus, PartitionStatus, Snapshot
+
+TOPIC = "offline-events"
+ASSIGNMENT = make_assignment(3)
+
+# What operators build on; the names are fixed.
+COUNTERS = """records_consumed_total records_consumed_bytes_total records_rejected_total records_deduplicated_total
+records_delivered_total batches_total batch_flush_total http_requests_total http_retries_total commits_total
+consumer_rebalances_total dlq_records_total dlq_publish_failures_total offsets_skipped_total log_messages_total""".split()
+HISTOGRAMS = """http_request_duration_seconds delivery_latency_seconds event_age_seconds batch_rows batch_bytes
+commit_duration_seconds loop_lag_seconds""".split()
+GAUGES = """build_info config_info ready consumer_lag_records consumer_assigned_partitions consumer_paused
+records_outstanding buffer_bytes application_held dedup_window_rows last_poll_timestamp_seconds
+last_delivery_timestamp_seconds last_commit_timestamp_seconds oldest_unsettled_event_timestamp_seconds
+accounting_imbalance_records""".split()
+
+
+def snapshot() -> Snapshot:
+    account = Account({TOPIC: TopicAccount(consumed=10, consumed_bytes=1000, delivered=6, duplicates=2)})
+    account.topics[TOPIC].rejected[Reason.MISSING] = 1
+    account.topics[TOPIC].dead_lettered[Reason.MISSING] = 1
+    account.requests["200"] = 3
+    account.observe_request("delivered", 0.02)
+    account.delivery_latency_seconds.observe(0.3)
+    return Snapshot(
+        account=account,
+        partitions=(PartitionStatus(ASSIGNMENT, 10, 9, 8, 1, is_paused=True, is_draining=False),),
+        holds=(HoldStatus(1111, "http_403", 1.0, 2.0, 5),),
+        rows={"linked": 0, "batching": 1, "waiting": 0, "in_flight": 0, "dead_letter": 0},
+        requests_in_flight=0,
+        held_bytes=1234,
+        dedup_window_rows=6,
+        oldest_event_timestamp=1_700_000_000,
+        imbalance=0,
+        is_stopping=False,
+        is_dead_letter_blocked=False,
+    )
+
+
+def registry(ready: bool = True) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    readings = Readings(
+        snapshot=snapshot,
+        end_offsets=lambda: {ASSIGNMENT: 15},
+        log_counts=lambda: {"error": 2},
+        loop_lag_seconds=lambda: Histogram((0.1,)),
+        is_ready=lambda: ready,
+    )
+    registry.register(WorkerCollector(readings, Identification("1.2.3", "abc", (TOPIC,))))
+    return registry
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[AdminServer]:
+    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), {ASSIGNMENT: 15}, 5.0), lambda: True)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def get(server: AdminServer, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{server.port}{path}") as response:
+        return response.status, await response.text()
+
+
+async def test_every_fixed_metric_is_there_with_its_type(server: AdminServer) -> None:
+    _, text = await get(server, "/metrics")
+    types = {family.name: family.type for family in text_string_to_metric_families(text)}
+    expected = {PREFIX + name.removesuffix("_total"): "counter" for name in COUNTERS}
+    expected |= {PREFIX + name: "histogram" for name in HISTOGRAMS}
+    expected |= {PREFIX + name: "gauge" for name in GAUGES}
+    assert {name: types.get(name) for name in expected} == expected
+    assert "_created" not in text
+
+
+async def test_metrics_show_the_snapshot(server: AdminServer) -> None:
+    _, text = await get(server, "/metrics")
+    samples = {
+        (one.name, tuple(sorted(one.labels.items()))): one.value
+        for f in text_string_to_metric_families(text)
+        for one in f.samples
+    }
+
+    def value(name: str, **labels: str) -> float:
+        return samples[(PREFIX + name, tuple(sorted(labels.items())))]
+
+    assert value("records_consumed_total", topic=TOPIC) == 10
+    assert value("records_rejected_total", topic=TOPIC, reason="missing") == 1
+    assert value("records_rejected_total", topic=TOPIC, reason="too_old") == 0
+    assert value("http_requests_total", code="200") == 3
+    assert value("http_request_duration_seconds_bucket", outcome="delivered", le="0.025") == 1
+    assert value("delivery_latency_seconds_count") == 1
+    assert value("consumer_lag_records", topic=TOPIC, partition="3") == 6
+    assert value("consumer_assigned_partitions", topic=TOPIC) == 1
+    assert value("consumer_paused") == 1
+    assert value("application_held", application_id="1111", reason="http_403") == 1
+    assert value("build_info", version="1.2.3") == 1
+    assert value("log_messages_total", level="error") == 2
+    assert value("log_messages_total", level="warning") == 0
+
+
+async def test_status_is_json_for_people_and_machines(server: AdminServer) -> None:
+    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{server.port}/status") as response:
+        status = await response.json()
+    assert status["partitions"][0]["lag_records"] == 6
+    assert status["holds"][0]["reason"] == "http_403"
+    assert status["topics"][TOPIC]["dead_lettered"] == {"missing": 1}
+
+
+async def test_liveness_and_readiness_answer(server: AdminServer) -> None:
+    assert await get(server, "/livez") == (200, "alive\n")
+    assert await get(server, "/readyz") == (200, "ready\n")
+
+
+async def test_a_worker_that_is_not_ready_says_so() -> None:
+    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: False)
+    await server.start()
+    assert (await get(server, "/readyz"))[0] == 503
+    assert (await get(server, "/livez"))[0] == 200
+    await server.stop()
+
+
+async def test_other_paths_and_methods_are_refused(server: AdminServer) -> None:
+    assert (await get(server, "/nonsense"))[0] == 404
+    async with aiohttp.ClientSession() as client, client.post(f"http://127.0.0.1:{server.port}/metrics") as response:
+        assert response.status == 405
+
+
+async def test_a_taken_port_is_told_with_what_to_do(server: AdminServer) -> None:
+    second = AdminServer("127.0.0.1", server.port, registry(), dict, lambda: True)
+    with pytest.raises(UnavailableError, match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port"):
+        await second.start()
+
+
+def test_every_metric_of_the_code_is_in_the_operations_guide() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    documented = set(re.findall(r"`([a-z_]+)(?:\{[a-z_,]+\})?`", guide))
+    missing = [name for name in (*COUNTERS, *HISTOGRAMS, *GAUGES) if name not in documented]
+    assert missing == []

@@ -1,0 +1,177 @@
+"""The sink against real sockets: every way a request can end becomes an answer, and no answer shows the key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import sha256
+
+import pytest
+
+from tests.builders import make_batch, make_row
+from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions
+from worker.edges.kafka_client import Secret
+from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.model.batch import Batch
+from worker.sandbox.emulator.faults import FaultKind, PlannedFault
+from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+from worker.sandbox.kafka import free_ports
+
+KEY = "the/key+of=1111"
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with Emulator(EmulatorOptions(keys={1111: KEY})) as emulator:
+        yield emulator
+
+
+@asynccontextmanager
+async def sink_to(base_url: str, *, total_seconds: float = 5.0, connect_seconds: float = 2.0) -> AsyncIterator[HttpSink]:
+    options = SinkOptions(
+        base_url=base_url,
+        keys={1111: Secret(KEY)},
+        requests_in_flight_max=4,
+        connect_timeout_seconds=connect_seconds,
+        read_timeout_seconds=total_seconds,
+        total_timeout_seconds=total_seconds,
+        trusts_environment=False,
+        user_agent="test",
+    )
+    async with HttpSink(options) as sink:
+        yield sink
+
+
+def recent(count: int = 1) -> Batch:
+    return make_batch([make_row(offset, event_timestamp=int(time.time())) for offset in range(count)], batch_id="b-1")
+
+
+async def test_a_batch_arrives_with_its_id_and_its_very_bytes(emulator: Emulator) -> None:
+    batch = recent(3)
+    async with sink_to(emulator.base_url) as sink:
+        answer = await sink.post(batch)
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.excerpt) == (200, "")
+    (request,) = emulator.ledger.requests
+    assert (request.request_id, request.rows_kept) == ("b-1", 3)
+    assert request.sha256 == sha256(batch.body()).hexdigest()
+
+
+async def test_a_body_of_several_megabytes_arrives_whole(emulator: Emulator) -> None:
+    rows = [make_row(0, line=f"1111,u,{'x' * 3_000_000},{int(time.time())}{',' * 19}\n".encode())]
+    async with sink_to(emulator.base_url) as sink:
+        answer = await sink.post(make_batch(rows))
+    assert isinstance(answer, Response)
+    assert answer.status == 200
+    assert emulator.ledger.requests[0].bytes > 3_000_000
+
+
+CASES: dict[str, tuple[PlannedFault, type[Answer], object]] = {
+    "503": (PlannedFault(FaultKind.STATUS, status=503), Response, 503),
+    "redirect is not followed": (PlannedFault(FaultKind.REDIRECT, status=302, location="/logs/v1"), Response, 302),
+    "200 with a broken body is a 200": (PlannedFault(FaultKind.BROKEN_BODY), Response, 200),
+    "200 that drips is a 200": (PlannedFault(FaultKind.SLOW_DRIP, delay_seconds=0.05), Response, 200),
+    "reset before the body": (PlannedFault(FaultKind.RESET_BEFORE), Ambiguous, TransportFault.CONNECTION_LOST),
+    "reset in the body": (PlannedFault(FaultKind.RESET_DURING), Ambiguous, TransportFault.CONNECTION_LOST),
+    "reset after the body": (PlannedFault(FaultKind.RESET_AFTER), Ambiguous, TransportFault.CONNECTION_LOST),
+    "accepted, then dropped": (PlannedFault(FaultKind.ACCEPT_THEN_DROP), Ambiguous, TransportFault.CONNECTION_LOST),
+    "no answer in time": (PlannedFault(FaultKind.DELAY, delay_seconds=3.0), Ambiguous, TransportFault.TIMEOUT),
+}
+
+
+@pytest.mark.parametrize(("fault", "kind", "what"), CASES.values(), ids=CASES)
+async def test_every_end_of_a_request_is_an_answer(
+    emulator: Emulator, fault: PlannedFault, kind: type[Answer], what: object
+) -> None:
+    emulator.plan(fault)
+    async with sink_to(emulator.base_url, total_seconds=1.0) as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, kind)
+    assert (answer.status if isinstance(answer, Response) else answer.fault) == what
+    assert KEY not in repr(answer)
+
+
+async def test_a_refused_connection_was_not_sent() -> None:
+    (port,) = free_ports(1)
+    async with sink_to(f"http://127.0.0.1:{port}") as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, NotSent)
+    assert answer.fault is TransportFault.CONNECT_FAILED
+
+
+async def test_a_name_that_does_not_resolve_was_not_sent() -> None:
+    async with sink_to("http://no-such-host.invalid") as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, NotSent)
+    assert answer.fault is TransportFault.CONNECT_FAILED
+
+
+async def test_a_server_without_tls_was_not_sent_to(emulator: Emulator) -> None:
+    async with sink_to(emulator.base_url.replace("http:", "https:")) as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, NotSent)
+    assert answer.fault is TransportFault.TLS_FAILED
+
+
+async def test_retry_after_is_handed_on_as_sent(emulator: Emulator) -> None:
+    emulator.plan(PlannedFault(FaultKind.STATUS, status=429, retry_after="17"))
+    async with sink_to(emulator.base_url) as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.retry_after) == (429, "17")
+
+
+@asynccontextmanager
+async def raw_server(answer: Callable[[bytes], bytes]) -> AsyncIterator[str]:
+    """A server that reads what comes first and answers with these bytes, whatever they are."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(await reader.read(65536)))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+HOSTILE: dict[str, tuple[bytes, TransportFault]] = {
+    "no HTTP": (b"garbage\r\n\r\n", TransportFault.BROKEN_ANSWER),
+    "nothing": (b"", TransportFault.CONNECTION_LOST),
+    "half a status line": (b"HTTP/1.1 20", TransportFault.CONNECTION_LOST),
+    "endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, TransportFault.BROKEN_ANSWER),
+}
+
+
+@pytest.mark.parametrize(("said", "fault"), HOSTILE.values(), ids=HOSTILE)
+async def test_what_is_no_answer_is_ambiguous(said: bytes, fault: TransportFault) -> None:
+    async with raw_server(lambda _: said) as url, sink_to(url) as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, Ambiguous)
+    assert answer.fault is fault
+
+
+async def test_the_excerpt_is_one_short_line_without_the_key() -> None:
+    def echo(_: bytes) -> bytes:
+        body = f"<html>\n  no: post_api_key={KEY} \xff".encode() + b"\xff" + b"y" * 100_000
+        return b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+    async with raw_server(echo) as url, sink_to(url) as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, Response)
+    assert answer.excerpt.startswith("<html> no: post_api_key=*** ")
+    assert len(answer.excerpt) <= EXCERPT_CHARACTERS_MAX
+    assert KEY not in answer.excerpt
+
+
+async def test_a_connection_that_the_server_has_closed_is_noticed_and_the_next_attempt_gets_through(
+    emulator: Emulator,
+) -> None:
+    async with sink_to(emulator.base_url) as sink:
+        emulator.plan(PlannedFault(FaultKind.RESET_AFTER, count=1))
+        assert isinstance(await sink.post(recent()), Ambiguous)
+        answer = await sink.post(recent())
+    assert isinstance(answer, Response)
+    assert answer.status == 200

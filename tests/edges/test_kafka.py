@@ -1,0 +1,344 @@
+"""The Kafka edges against a real broker: what is received, committed, taken away, and written as dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from tests.builders import FakeRecord, make_assignment
+from worker.edges.dead_letter import HEADER_PREFIX, DeadLetterWriter, headers
+from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
+from worker.edges.kafka_source import KafkaSource, SourceOptions
+from worker.inbox import Inbox
+from worker.model.event import (
+    Assigned,
+    CommitFailed,
+    Committed,
+    DeadLettersAcknowledged,
+    DeadLettersFailed,
+    Event,
+    Lost,
+    OffsetsSkipped,
+    Received,
+    Revoked,
+)
+from worker.model.fault import FieldFault, Reason, Rejection
+from worker.model.record import Assignment
+from worker.sandbox.topics import create_topics, publish, read_all
+
+EVENT_SECONDS_MAX = 30.0
+T = TypeVar("T")
+
+
+def connection(bootstrap_servers: str) -> KafkaConnection:
+    return KafkaConnection(tuple(bootstrap_servers.split(",")), "test", 9.0, KafkaSecurity())
+
+
+class Reader:
+    """A source whose events a test takes one by one, as the runner would."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, *, starts_at_latest: bool = False) -> None:
+        self.inbox = Inbox()
+        options = SourceOptions(
+            topics=(topic,),
+            group_id=topic,
+            session_timeout_seconds=10,
+            heartbeat_interval_seconds=1,
+            rebalance_timeout_seconds=8,
+            drain_on_revoke_seconds=4,
+            commit_timeout_seconds=3,
+            poll_records_max=100,
+            partition_fetch_bytes_max=65_536,
+            fetch_bytes_max=1_048_576,
+            starts_at_latest=starts_at_latest,
+        )
+        self.source = KafkaSource(connection(bootstrap_servers), options, self.inbox.post, self.inbox.drained)
+        self.seen: list[Event] = []
+
+    async def next(self) -> Event:
+        """The next event; the one before it counts as handled."""
+        async with asyncio.timeout(EVENT_SECONDS_MAX):
+            event = await self.inbox.get(None)
+        self.seen.append(event)
+        return event
+
+    async def until(self, kind: type[T]) -> T:
+        """The next event of this kind; revocations on the way are released."""
+        for _ in range(10_000):
+            event = await self.next()
+            if isinstance(event, kind):
+                return event
+            if isinstance(event, Revoked):
+                self.source.release(event.assignments)
+        raise AssertionError(f"no {kind.__name__}: {self.seen[-5:]}")
+
+    async def records(self, count: int) -> dict[Assignment, list[int]]:
+        """The offsets of the next so many records."""
+        offsets: dict[Assignment, list[int]] = {}
+        while sum(map(len, offsets.values())) < count:
+            event = await self.until(Received)
+            offsets.setdefault(event.assignment, []).extend(record.offset for record in event.records)
+        return offsets
+
+
+@asynccontextmanager
+async def reading(reader: Reader) -> AsyncIterator[Reader]:
+    task = asyncio.create_task(reader.source.run())
+    try:
+        yield reader
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await reader.source.close()
+
+
+@pytest.fixture
+async def topic(bootstrap_servers: str, new_topic: Callable[[str], str]) -> str:
+    name = new_topic("edge")
+    await create_topics(bootstrap_servers, {name: 2})
+    return name
+
+
+def records(count: int) -> list[tuple[bytes, bytes]]:
+    return [(b"key", b'{"n": %d}' % number) for number in range(count)]
+
+
+class TestReceiving:
+    async def test_every_record_of_every_partition_is_received_once_and_in_order(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
+        await publish(bootstrap_servers, topic, [(b"%d" % number, b"v") for number in range(500)])
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            assigned = await reader.until(Assigned)
+            assert {(start.position, start.committed) for start in assigned.starts} == {(0, None)}
+            offsets = await reader.records(500)
+        assert all(taken == list(range(len(taken))) for taken in offsets.values())
+        assert sum(map(len, offsets.values())) == 500
+
+    async def test_nothing_is_received_while_paused(self, bootstrap_servers: str, topic: str) -> None:
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            assigned = await reader.until(Assigned)
+            paused = frozenset(start.assignment for start in assigned.starts)
+            reader.source.pause(paused)
+            await publish(bootstrap_servers, topic, records(10))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await reader.inbox.get(None)
+            reader.source.resume(paused)
+            await reader.records(10)
+
+    async def test_the_next_poll_waits_until_the_chunk_is_handled(self, bootstrap_servers: str, topic: str) -> None:
+        await publish(bootstrap_servers, topic, records(1000))
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            await reader.until(Received)
+            # Not asked for the next event yet: this one is still being handled, and a pause would come in time.
+            await asyncio.sleep(0.3)
+            assert len(reader.inbox._events) == 0
+
+    async def test_records_of_an_aborted_transaction_are_not_received_and_the_position_passes_them(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, transactional_id=topic)
+        await producer.start()
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"aborted", partition=0)
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"kept", partition=0)
+        await producer.stop()
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            values, position = [], 0
+            while position < 4:
+                event = await reader.until(Received)
+                values += [record.value for record in event.records]
+                position = event.next_offset
+        # Offsets: aborted 0, marker 1, kept 2, marker 3.
+        assert (values, position) == ([b"kept"], 4)
+
+
+class TestStartPositions:
+    async def test_a_committed_offset_is_where_reading_goes_on(self, bootstrap_servers: str, topic: str) -> None:
+        await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            await reader.records(20)
+            (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
+            assert isinstance(await reader.source.commit({assignment: 7}), Committed)
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            assigned = await reader.until(Assigned)
+            positions = {start.assignment.partition: (start.position, start.committed) for start in assigned.starts}
+        assert positions[assignment.partition] == (7, 7)
+
+    async def test_the_very_first_start_may_begin_at_the_end(self, bootstrap_servers: str, topic: str) -> None:
+        await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
+        async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
+            assigned = await reader.until(Assigned)
+        assert sum(start.position for start in assigned.starts) == 20
+
+    async def test_a_later_start_begins_uncommitted_partitions_at_the_earliest(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
+        await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            assigned = await reader.until(Assigned)
+            committed = next(start.assignment for start in assigned.starts if start.assignment.partition == 0)
+            await reader.source.commit({committed: 0})
+        async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
+            assigned = await reader.until(Assigned)
+        assert {start.position for start in assigned.starts} == {0}
+
+    async def test_an_offset_that_is_gone_is_an_incident_and_reading_goes_on_at_the_earliest(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
+        await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            await reader.records(20)
+            (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
+            await reader.source.commit({assignment: 5})
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+        await admin.start()
+        partition = ClientPartition(topic, assignment.partition)
+        await admin.delete_records({partition: RecordsToDelete(before_offset=12)})
+        await admin.close()
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            lost = await reader.until(Lost)
+            skipped = await reader.until(OffsetsSkipped)
+            again = await reader.until(Assigned)
+            offsets = await reader.records(8)
+        assert (skipped.count, lost.assignments) == (7, (skipped.assignment,))
+        assert [start.position for start in again.starts] == [12]
+        assert again.starts[0].assignment.epoch > skipped.assignment.epoch
+        assert list(offsets.values()) == [list(range(12, 20))]
+
+
+class TestCommitting:
+    async def test_a_commit_is_there_for_the_group(self, bootstrap_servers: str, topic: str) -> None:
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            assigned = await reader.until(Assigned)
+            positions = {start.assignment: 0 for start in assigned.starts}
+            assert isinstance(await reader.source.commit(positions), Committed)
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+        await admin.start()
+        committed = await admin.list_consumer_group_offsets(topic)
+        await admin.close()
+        assert {partition.partition: one.offset for partition, one in committed.items()} == {0: 0, 1: 0}
+
+    async def test_nothing_is_committed_for_what_is_not_ours(self, bootstrap_servers: str, topic: str) -> None:
+        async with reading(Reader(bootstrap_servers, topic)) as reader:
+            await reader.until(Assigned)
+            stranger = make_assignment(0, topic=topic, epoch=999)
+            assert isinstance(await reader.source.commit({stranger: 5}), CommitFailed)
+
+    async def test_nothing_is_committed_after_the_release(self, bootstrap_servers: str, topic: str) -> None:
+        async with reading(Reader(bootstrap_servers, topic)) as first:
+            assigned = await first.until(Assigned)
+            async with reading(Reader(bootstrap_servers, topic)) as second:
+                revoked = await first.until(Revoked)
+                assert isinstance(await first.source.commit({revoked.assignments[0]: 0}), Committed)
+                first.source.release(revoked.assignments)
+                assert isinstance(await first.source.commit({revoked.assignments[0]: 0}), CommitFailed)
+                again = (await first.until(Assigned)).starts
+                others = (await second.until(Assigned)).starts
+        assert [len(again), len(others)] == [1, 1]
+        assert {start.assignment for start in assigned.starts}.isdisjoint(start.assignment for start in again)
+
+
+class TestDeadLetters:
+    def rejection(self, offset: int = 3, **changes: object) -> Rejection:
+        record = FakeRecord(offset, b"bad value", key=b"the key", headers=(("own", b"header"),), timestamp=1234)
+        faults = (FieldFault(Reason.MISSING, "event_name", "required"), FieldFault(Reason.WRONG_TYPE, "mcc", "no"))
+        return Rejection(make_assignment(1, topic="source"), record, faults, 100)
+
+    async def test_the_original_arrives_untouched_with_every_reason_in_its_headers(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        writer = DeadLetterWriter(connection(bootstrap_servers), {"source": topic}, "9.9", events.put_nowait)
+        task = asyncio.create_task(writer.run())
+        rejection = self.rejection()
+        writer.bury((rejection,))
+        async with asyncio.timeout(EVENT_SECONDS_MAX):
+            assert await events.get() == DeadLettersAcknowledged((rejection,))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await writer.close()
+        (record,) = await read_all(bootstrap_servers, topic)
+        assert (record.key, record.value) == (b"the key", b"bad value")
+        found = dict(record.headers)
+        assert orjson.loads(found.pop(f"{HEADER_PREFIX}detail")) == [
+            {"reason": "missing", "field": "event_name", "message": "required"},
+            {"reason": "wrong_type", "field": "mcc", "message": "no"},
+        ]
+        assert found == {
+            "own": b"header",
+            f"{HEADER_PREFIX}reason": b"missing",
+            f"{HEADER_PREFIX}topic": b"source",
+            f"{HEADER_PREFIX}partition": b"1",
+            f"{HEADER_PREFIX}offset": b"3",
+            f"{HEADER_PREFIX}timestamp": b"1234",
+            f"{HEADER_PREFIX}http_status": b"",
+            f"{HEADER_PREFIX}worker_version": b"9.9",
+            f"{HEADER_PREFIX}replays": b"0",
+        }
+
+    async def test_a_topic_that_is_missing_is_reported_and_the_letter_written_once_it_is_there(
+        self, bootstrap_servers: str, new_topic: Callable[[str], str]
+    ) -> None:
+        name = new_topic("late-dlq")
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        quick = KafkaConnection(tuple(bootstrap_servers.split(",")), "test", 2.0, KafkaSecurity())
+        writer = DeadLetterWriter(quick, {"source": name}, "9.9", events.put_nowait)
+        task = asyncio.create_task(writer.run())
+        rejection = self.rejection()
+        writer.bury((rejection,))
+        async with asyncio.timeout(EVENT_SECONDS_MAX):
+            failed = await events.get()
+        assert isinstance(failed, DeadLettersFailed)
+        assert failed.count == 1
+        await create_topics(bootstrap_servers, {name: 1})
+        async with asyncio.timeout(60.0):
+            while not isinstance(event := await events.get(), DeadLettersAcknowledged):
+                pass
+        assert event.rejections == (rejection,)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await writer.close()
+        assert len(await read_all(bootstrap_servers, name)) == 1
+
+    def test_headers_of_an_earlier_rejection_give_way_and_replays_are_kept(self) -> None:
+        record = FakeRecord(
+            0, b"v", headers=((f"{HEADER_PREFIX}reason", b"too_old"), (f"{HEADER_PREFIX}replays", b"2"), ("own", b"x"))
+        )
+        rejection = Rejection(make_assignment(), record, (FieldFault(Reason.REFUSED, "", "no"),), 1, http_status=400)
+        found = headers(rejection, "1")
+        assert len({name for name, _ in found}) == len(found)
+        assert dict(found)[f"{HEADER_PREFIX}reason"] == b"refused"
+        assert dict(found)[f"{HEADER_PREFIX}replays"] == b"2"
+        assert dict(found)[f"{HEADER_PREFIX}http_status"] == b"400"
+
+
+async def test_the_broker_keeps_a_commits_metadata(bootstrap_servers: str, topic: str) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=topic, enable_auto_commit=False)
+    await consumer.start()
+    partition = ClientPartition(topic, 0)
+    consumer.assign([partition])
+    await consumer.commit({partition: OffsetAndMetadata(0, "ranges")})
+    await consumer.stop()
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    committed = await admin.list_consumer_group_offsets(topic)
+    await admin.close()
+    assert committed[partition].metadata == "ranges"
+
+
+def test_no_secret_shows_in_a_connection() -> None:
+    security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "user", Secret("hidden"))
+    assert "hidden" not in repr(KafkaConnection(("a:1",), "c", 1.0, security))
+    assert security.arguments()["sasl_plain_password"] == "hidden"

@@ -1,0 +1,303 @@
+"""The emulator over real sockets: as strict as the documentation, and every planned fault as a client sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from worker.sandbox.emulator.contract import CONTRACTS
+from worker.sandbox.emulator.faults import FaultKind, PlanError, PlannedFault, parse
+from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+
+KEY = "k" * 44
+NOW = int(time.time())
+
+# The sample requests of the API's documentation, their times made recent.
+SAMPLE_HEADER = (
+    "device_model,device_ipv6,device_type,google_aid,app_package_name,operator_name,mnc,"
+    "application_id,event_json,profile_id,event_name,event_timestamp"
+)
+SAMPLE_ROWS = (
+    "iPhone X,2a02:6b8::40c:6676:baff:fea6:53d8,phone,01234567-890a-bcde-f012-3456789abcde,com.yandex.sample.metrica,"
+    f'MegaFon,2,1111,"{{""key"":""value_1""}}",1234567890123456789,event_name_1,{NOW}',
+    "iPhone X,2a02:6b8::40c:6676:baff:fea6:53d9,phone,fedcba98-7654-3210-fedc-ba9876543210,com.yandex.sample.metrica,"
+    f'MegaFon,2,1111,"{{""key"":""value_2""}}",9876543210987654321,event_name_2,{NOW}',
+)
+SAMPLE_PARAMETERS = {
+    "device_model": "iPhone X",
+    "device_ipv6": "2a02:6b8::40c:6676:baff:fea6:53d8",
+    "device_type": "phone",
+    "google_aid": "01234567-890a-bcde-f012-3456789abcde",
+    "app_package_name": "com.yandex.sample.metrica",
+    "operator_name": "MegaFon",
+    "mnc": "2",
+    "application_id": "1111",
+    "event_json": '{"key":"value"}',
+    "profile_id": "1234567890123456789",
+    "event_name": "event_name",
+    "event_timestamp": str(NOW),
+}
+MINIMAL_HEADER = "application_id,profile_id,event_name,event_timestamp"
+MINIMAL = f"1111,u,e,{NOW}"
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    options = EmulatorOptions(
+        keys={1111: KEY, 2222: "other"}, body_bytes_max=4096, refused={"event_name": frozenset({"forbidden"})}
+    )
+    async with Emulator(options) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(emulator.base_url) as client:
+        yield client
+
+
+async def post(
+    client: aiohttp.ClientSession, body: str | bytes, key: str | None = KEY, path: str = "events.csv"
+) -> tuple[int, str]:
+    parameters = {"post_api_key": key} if key is not None else {}
+    content = io.BytesIO(body.encode() if isinstance(body, str) else body)
+    async with client.post(f"/logs/v1/import/{path}", params=parameters, data=content, allow_redirects=False) as response:
+        return response.status, await response.text()
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+async def test_the_documented_body_is_accepted(emulator: Emulator, client: aiohttp.ClientSession, line_end: str) -> None:
+    status, text = await post(client, line_end.join((SAMPLE_HEADER, *SAMPLE_ROWS, "")))
+    assert status == 200, text
+    values = [row.as_dict()["values"] for row in emulator.ledger.rows]
+    assert [value["event_json"] for value in values] == ['{"key":"value_1"}', '{"key":"value_2"}']  # type: ignore[index]
+
+
+async def test_the_documented_parameters_are_accepted(emulator: Emulator, client: aiohttp.ClientSession) -> None:
+    url = "/logs/v1/import/events"
+    async with client.post(url, params={"post_api_key": KEY, **SAMPLE_PARAMETERS}) as response:
+        assert response.status == 200, await response.text()
+    assert emulator.ledger.rows[0].as_dict()["values"] == SAMPLE_PARAMETERS
+
+
+async def test_a_name_that_stands_twice_in_event_json_passes_unchanged(
+    emulator: Emulator, client: aiohttp.ClientSession
+) -> None:
+    text = '{"param1":"param2","param1":{"param2":"param3"}}'
+    quoted = text.replace('"', '""')
+    assert (await post(client, f'{MINIMAL_HEADER},event_json\n{MINIMAL},"{quoted}"\n'))[0] == 200
+    assert emulator.ledger.rows[0].cells[-1] == text
+
+
+REFUSED: dict[str, tuple[str | bytes, str | None, int, str]] = {
+    "no key": (f"{MINIMAL_HEADER}\n{MINIMAL}\n", None, 403, "post_api_key"),
+    "wrong key": (f"{MINIMAL_HEADER}\n{MINIMAL}\n", "x", 403, "post_api_key"),
+    "key of another application": (f"{MINIMAL_HEADER}\n{MINIMAL}\n", "other", 403, "not of application 1111"),
+    "required column missing": (f"application_id,profile_id,event_timestamp\n1111,u,{NOW}\n", KEY, 400, "event_name"),
+    "required cell empty": (f"{MINIMAL_HEADER}\n1111,u,,{NOW}\n", KEY, 400, "event_name is empty"),
+    "unknown column": (f"{MINIMAL_HEADER},color\n{MINIMAL},red\n", KEY, 400, "unknown column 'color'"),
+    "column twice": (f"{MINIMAL_HEADER},event_name\n{MINIMAL},e\n", KEY, 400, "stands twice"),
+    "both identities": (f"{MINIMAL_HEADER},appmetrica_device_id\n{MINIMAL},5\n", KEY, 400, "exactly one"),
+    "no identity": (f"application_id,event_name,event_timestamp\n1111,e,{NOW}\n", KEY, 400, "exactly one"),
+    "bad number": (f"{MINIMAL_HEADER},mcc\n{MINIMAL},1.5\n", KEY, 400, "mcc is not an integer"),
+    "device id above 64 bits": (
+        f"application_id,appmetrica_device_id,event_name,event_timestamp\n1111,{2**64},e,{NOW}\n",
+        KEY,
+        400,
+        "appmetrica_device_id",
+    ),
+    "digits of another script": (f"{MINIMAL_HEADER},mcc\n{MINIMAL},٢٥٠\n", KEY, 400, "mcc"),
+    "bad address": (f"{MINIMAL_HEADER},device_ipv6\n{MINIMAL},1.2.3.4\n", KEY, 400, "IPv6"),
+    "bad session type": (f"{MINIMAL_HEADER},session_type\n{MINIMAL},both\n", KEY, 400, "foreground or background"),
+    "JSON that is no object": (f"{MINIMAL_HEADER},event_json\n{MINIMAL},[1]\n", KEY, 400, "event_json"),
+    "broken JSON": (f'{MINIMAL_HEADER},event_json\n{MINIMAL},"{{""a"":}}"\n', KEY, 400, "event_json"),
+    "too old": (f"{MINIMAL_HEADER}\n1111,u,e,{NOW - 15 * 86400}\n", KEY, 400, "not between"),
+    "milliseconds": (f"{MINIMAL_HEADER}\n1111,u,e,{NOW}000\n", KEY, 400, "not between"),
+    "cells without a column": (f"{MINIMAL_HEADER}\n{MINIMAL},x\n", KEY, 400, "5 cells under 4 columns"),
+    "not UTF-8": (MINIMAL_HEADER.encode() + b"\n1111,\xff,e,1\n", KEY, 400, "not UTF-8"),
+    "byte order mark": (f"\ufeff{MINIMAL_HEADER}\n{MINIMAL}\n", KEY, 400, "byte order mark"),
+    "broken quoting": (f'{MINIMAL_HEADER}\n1111,"u"x,e,{NOW}\n', KEY, 400, "not CSV"),
+    "no rows": (f"{MINIMAL_HEADER}\n", KEY, 400, "no rows"),
+    "empty": ("", KEY, 400, "required column"),
+    "body over the limit": (f"{MINIMAL_HEADER}\n" + f"{MINIMAL}\n" * 300, KEY, 413, "larger than 4096"),
+    "refused by the plan": (f"{MINIMAL_HEADER}\n1111,u,forbidden,{NOW}\n", KEY, 400, "is refused"),
+}
+
+
+@pytest.mark.parametrize(("body", "key", "status", "reason"), REFUSED.values(), ids=REFUSED)
+async def test_what_is_not_in_order_is_refused_whole(
+    emulator: Emulator, client: aiohttp.ClientSession, body: str | bytes, key: str | None, status: int, reason: str
+) -> None:
+    answer = await post(client, body, key)
+    assert answer[0] == status, answer
+    assert reason in answer[1]
+    assert emulator.ledger.rows_total == 0
+
+
+async def test_one_bad_row_refuses_its_neighbours_as_well(emulator: Emulator, client: aiohttp.ClientSession) -> None:
+    assert (await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n1111,,e,{NOW}\n"))[0] == 400
+    assert emulator.ledger.rows_total == 0
+
+
+async def test_more_rows_than_the_api_takes_are_refused() -> None:
+    async with Emulator(EmulatorOptions(keys={1111: KEY})) as emulator, aiohttp.ClientSession(emulator.base_url) as client:
+        rows = f"{MINIMAL}\n" * 100_000
+        assert (await post(client, f"{MINIMAL_HEADER}\n{rows}"))[0] == 200
+        status, text = await post(client, f"{MINIMAL_HEADER}\n{rows}{MINIMAL}\n")
+        assert (status, text) == (400, "more than 100000 rows\n")
+
+
+async def test_unknown_resources_and_paths_are_not_found(client: aiohttp.ClientSession) -> None:
+    assert (await post(client, "a\n", path="nonsense.csv"))[0] == 404
+    async with client.get("/logs/v1/import/events.csv") as response:
+        assert response.status == 405
+
+
+@pytest.mark.parametrize("resource", CONTRACTS)
+def test_every_resource_requires_an_application(resource: str) -> None:
+    assert "application_id" in CONTRACTS[resource].required
+
+
+class TestTheLedger:
+    async def test_it_tells_which_request_brought_which_row(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        for number in range(3):
+            url = "/logs/v1/import/events.csv"
+            body = f"{MINIMAL_HEADER}\n1111,user-{number},e,{NOW}\n"
+            async with client.post(url, params={"post_api_key": KEY}, data=body, headers={"X-Request-Id": f"r{number}"}):
+                pass
+        async with client.get("/_emulator/rows", params={"after": "1", "limit": "1"}) as response:
+            (row,) = await response.json()
+        assert (row["request_id"], row["values"]["profile_id"]) == ("r1", "user-1")
+        async with client.get("/_emulator/requests") as response:
+            assert [(one["request_id"], one["answer"]) for one in await response.json()] == [
+                ("r0", "200"),
+                ("r1", "200"),
+                ("r2", "200"),
+            ]
+        async with client.get("/_emulator/ledger") as response:
+            summary = await response.json()
+        assert (summary["rows_total"], summary["rows_by_application"], summary["is_complete"]) == (3, {"1111": 3}, True)
+
+    async def test_it_says_when_it_could_not_keep_everything(self) -> None:
+        options = EmulatorOptions(keys={1111: KEY}, entries_max=2)
+        async with Emulator(options) as emulator, aiohttp.ClientSession(emulator.base_url) as client:
+            await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n{MINIMAL}\n{MINIMAL}\n")
+            assert (len(emulator.ledger.rows), emulator.ledger.rows_total) == (2, 3)
+            assert emulator.ledger.summary()["is_complete"] is False
+
+    async def test_it_can_be_cleared_and_waited_for(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        waiting = asyncio.create_task(emulator.ledger.wait_for(lambda ledger: ledger.rows_total == 1, 5.0))
+        await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n")
+        await waiting
+        async with client.delete("/_emulator/ledger") as response:
+            assert response.status == 204
+        assert emulator.ledger.summary()["rows_total"] == 0
+        with pytest.raises(TimeoutError, match="not within"):
+            await emulator.ledger.wait_for(lambda ledger: ledger.rows_total == 1, 0.01)
+
+
+class TestFaults:
+    BODY = f"{MINIMAL_HEADER}\n{MINIMAL}\n"
+
+    async def test_a_status_with_retry_after_for_a_number_of_requests(
+        self, emulator: Emulator, client: aiohttp.ClientSession
+    ) -> None:
+        emulator.plan(PlannedFault(FaultKind.STATUS, status=429, retry_after="7", count=1))
+        async with client.post("/logs/v1/import/events.csv", params={"post_api_key": KEY}, data=self.BODY) as response:
+            assert (response.status, response.headers["Retry-After"]) == (429, "7")
+        assert (await post(client, self.BODY))[0] == 200
+
+    async def test_a_fault_may_concern_one_application(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.STATUS, application_id=2222))
+        assert (await post(client, self.BODY))[0] == 200
+        assert (await post(client, self.BODY, "other"))[0] == 503
+
+    async def test_a_fault_may_pass_with_time(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.STATUS, seconds=0.0))
+        assert (await post(client, self.BODY))[0] == 200
+
+    @pytest.mark.parametrize(
+        ("kind", "rows"),
+        [
+            (FaultKind.RESET_BEFORE, 0),
+            (FaultKind.RESET_DURING, 0),
+            (FaultKind.RESET_AFTER, 0),
+            (FaultKind.ACCEPT_THEN_DROP, 1),
+        ],
+    )
+    async def test_a_reset_gives_no_answer(
+        self, emulator: Emulator, client: aiohttp.ClientSession, kind: FaultKind, rows: int
+    ) -> None:
+        emulator.plan(PlannedFault(kind))
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await post(client, self.BODY)
+        assert emulator.ledger.rows_total == rows
+
+    async def test_a_body_breaks_off_after_the_200(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.BROKEN_BODY))
+        async with client.post("/logs/v1/import/events.csv", params={"post_api_key": KEY}, data=self.BODY) as response:
+            assert response.status == 200
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+        assert emulator.ledger.rows_total == 1
+
+    async def test_a_redirect_names_its_location(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.REDIRECT, status=307, location="/there"))
+        url = "/logs/v1/import/events.csv"
+        async with client.post(url, params={"post_api_key": KEY}, data=self.BODY, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (307, "/there")
+
+    async def test_a_slow_answer_drips(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.SLOW_DRIP, delay_seconds=0.01))
+        assert await post(client, self.BODY) == (200, "accepted\n")
+
+    async def test_a_delay_comes_before_the_answer(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.DELAY, delay_seconds=0.2))
+        started = time.monotonic()
+        assert (await post(client, self.BODY))[0] == 200
+        assert time.monotonic() - started >= 0.2
+
+    async def test_a_plan_can_be_put_read_and_deleted(self, client: aiohttp.ClientSession) -> None:
+        plan = [{"kind": "status", "status": 500, "seconds": 60}]
+        async with client.put("/_emulator/faults", json=plan) as response:
+            assert response.status == 204
+        assert (await post(client, self.BODY))[0] == 500
+        async with client.get("/_emulator/faults") as response:
+            assert [(one["kind"], one["status"]) for one in await response.json()] == [("status", 500)]
+        async with client.delete("/_emulator/faults") as response:
+            assert response.status == 204
+        assert (await post(client, self.BODY))[0] == 200
+
+    async def test_keys_and_refused_values_can_be_changed(self, client: aiohttp.ClientSession) -> None:
+        async with client.put("/_emulator/keys", json={"1111": "new"}) as response:
+            assert response.status == 204
+        assert (await post(client, self.BODY))[0] == 403
+        assert (await post(client, self.BODY, "new"))[0] == 200
+        async with client.put("/_emulator/refused", json={"event_name": ["e"]}) as response:
+            assert response.status == 204
+        assert (await post(client, self.BODY, "new"))[0] == 400
+
+    @pytest.mark.parametrize(
+        ("plan", "message"),
+        [
+            ({}, "a plan is a list"),
+            ([1], "fault 0 is not an object"),
+            ([{"kind": "explode"}], "kind is one of"),
+            ([{"kind": "status", "statu": 1}], "unknown field 'statu'"),
+            ([{"kind": "status", "status": "503"}], "status can't be '503'"),
+            ([{"kind": "status", "status": 99}], "between 100 and 599"),
+            ([{"kind": "status", "count": True}], "count can't be True"),
+        ],
+    )
+    def test_a_plan_that_cannot_be_understood_is_told_so(self, plan: object, message: str) -> None:
+        with pytest.raises(PlanError, match=message):
+            parse(plan)
+
+    async def test_a_bad_plan_over_http_is_a_400(self, client: aiohttp.ClientSession) -> None:
+        async with client.put("/_emulator/faults", data="nonsense") as response:
+            assert (response.status, "not JSON" in await response.text()) == (400, True)
