@@ -6,9 +6,11 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.faults import FaultKind, PlanError, PlannedFault, parse
@@ -70,6 +72,11 @@ async def post(
         return response.status, await response.text()
 
 
+def with_query(path: str, query: str) -> URL:
+    """The path with a query string that goes over the wire as it is."""
+    return URL(f"/logs/v1/import/{path}?{query}", encoded=True)
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 async def test_the_documented_body_is_accepted(emulator: Emulator, client: aiohttp.ClientSession, line_end: str) -> None:
     status, text = await post(client, line_end.join((SAMPLE_HEADER, *SAMPLE_ROWS, "")))
@@ -79,10 +86,48 @@ async def test_the_documented_body_is_accepted(emulator: Emulator, client: aioht
 
 
 async def test_the_documented_parameters_are_accepted(emulator: Emulator, client: aiohttp.ClientSession) -> None:
-    url = "/logs/v1/import/events"
-    async with client.post(url, params={"post_api_key": KEY, **SAMPLE_PARAMETERS}) as response:
+    query = urlencode({"post_api_key": KEY, **SAMPLE_PARAMETERS}, quote_via=quote)
+    async with client.post(with_query("events", query)) as response:
         assert response.status == 200, await response.text()
     assert emulator.ledger.rows[0].as_dict()["values"] == SAMPLE_PARAMETERS
+
+
+async def test_an_absent_optional_value_is_an_empty_cell(emulator: Emulator, client: aiohttp.ClientSession) -> None:
+    assert (await post(client, f"{MINIMAL_HEADER},mcc,os_name\n{MINIMAL},,\n"))[0] == 200
+    assert set(emulator.ledger.rows[0].as_dict()["values"]) == set(MINIMAL_HEADER.split(","))  # type: ignore[call-overload]
+
+
+REFUSED_QUERIES: dict[str, tuple[str, str, str]] = {
+    "space as plus": ("events", f"post_api_key={KEY}&device_model=iPhone+X", "'+' stands in the query string"),
+    "not UTF-8": ("events", f"post_api_key={KEY}&device_model=%ff", "is not UTF-8"),
+    "no pairs": ("events", f"post_api_key={KEY}&device_model", "not made of name=value pairs"),
+    "parameter twice": ("events", f"post_api_key={KEY}&mnc=1&mnc=2", "column mnc stands twice"),
+    "parameter beside a body": ("events.csv", f"post_api_key={KEY}&mnc=1", "parameter 'mnc' beside a body"),
+}
+
+
+@pytest.mark.parametrize(("path", "query", "reason"), REFUSED_QUERIES.values(), ids=REFUSED_QUERIES)
+async def test_a_query_string_is_taken_literally(
+    emulator: Emulator, client: aiohttp.ClientSession, path: str, query: str, reason: str
+) -> None:
+    async with client.post(with_query(path, query)) as response:
+        assert (response.status, reason in await response.text()) == (400, True)
+    assert emulator.ledger.rows_total == 0
+
+
+async def test_a_key_that_stands_twice_is_no_key(client: aiohttp.ClientSession) -> None:
+    async with client.post(with_query("events.csv", f"post_api_key={KEY}&post_api_key={KEY}")) as response:
+        assert response.status == 403
+
+
+async def test_applications_may_share_a_key_but_not_a_request() -> None:
+    options = EmulatorOptions(keys={1111: KEY, 2222: KEY})
+    async with Emulator(options) as emulator, aiohttp.ClientSession(emulator.base_url) as client:
+        for application in (1111, 2222):
+            assert (await post(client, f"{MINIMAL_HEADER}\n{application},u,e,{NOW}\n"))[0] == 200
+        assert emulator.ledger.summary()["rows_by_application"] == {"1111": 1, "2222": 1}
+        status, text = await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n2222,u,e,{NOW}\n")
+        assert (status, text) == (403, "row 2: application 2222 in a request of 1111\n")
 
 
 async def test_a_name_that_stands_twice_in_event_json_passes_unchanged(
@@ -122,6 +167,9 @@ REFUSED: dict[str, tuple[str | bytes, str | None, int, str]] = {
     "not UTF-8": (MINIMAL_HEADER.encode() + b"\n1111,\xff,e,1\n", KEY, 400, "not UTF-8"),
     "byte order mark": (f"\ufeff{MINIMAL_HEADER}\n{MINIMAL}\n", KEY, 400, "byte order mark"),
     "broken quoting": (f'{MINIMAL_HEADER}\n1111,"u"x,e,{NOW}\n', KEY, 400, "not CSV"),
+    "NaN in JSON": (f'{MINIMAL_HEADER},event_json\n{MINIMAL},"{{""a"":NaN}}"\n', KEY, 400, "event_json"),
+    "quote inside a plain cell": (f'{MINIMAL_HEADER}\n1111,u"u,e,{NOW}\n', KEY, 400, "line 2: not CSV"),
+    "carriage return alone": (f"{MINIMAL_HEADER}\n{MINIMAL}\r{MINIMAL}\n", KEY, 400, "line 2: not CSV"),
     "no rows": (f"{MINIMAL_HEADER}\n", KEY, 400, "no rows"),
     "empty": ("", KEY, 400, "required column"),
     "body over the limit": (f"{MINIMAL_HEADER}\n" + f"{MINIMAL}\n" * 300, KEY, 413, "larger than 4096"),
@@ -247,10 +295,12 @@ class TestFaults:
         assert emulator.ledger.rows_total == 1
 
     async def test_a_redirect_names_its_location(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
-        emulator.plan(PlannedFault(FaultKind.REDIRECT, status=307, location="/there"))
         url = "/logs/v1/import/events.csv"
-        async with client.post(url, params={"post_api_key": KEY}, data=self.BODY, allow_redirects=False) as response:
-            assert (response.status, response.headers["Location"]) == (307, "/there")
+        for status in (302, 307):
+            chosen = None if status == 302 else status
+            emulator.plan(PlannedFault(FaultKind.REDIRECT, status=chosen, location="/there"))
+            async with client.post(url, params={"post_api_key": KEY}, data=self.BODY, allow_redirects=False) as response:
+                assert (response.status, response.headers["Location"]) == (status, "/there")
 
     async def test_a_slow_answer_drips(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
         emulator.plan(PlannedFault(FaultKind.SLOW_DRIP, delay_seconds=0.01))
@@ -283,6 +333,23 @@ class TestFaults:
         assert (await post(client, self.BODY, "new"))[0] == 400
 
     @pytest.mark.parametrize(
+        ("path", "value", "message"),
+        [
+            ("refused", {"event_name": "forbidden"}, "refused values are an object"),
+            ("refused", {"evnt_name": ["forbidden"]}, "no resource has the column 'evnt_name'"),
+            ("refused", ["forbidden"], "refused values are an object"),
+            ("keys", {"films": "k"}, "keys are an object"),
+            ("keys", {"1111": None}, "keys are an object"),
+        ],
+        ids=["text for a list", "unknown column", "no object", "application that is no number", "no key"],
+    )
+    async def test_what_cannot_be_set_is_told_so(
+        self, client: aiohttp.ClientSession, path: str, value: object, message: str
+    ) -> None:
+        async with client.put(f"/_emulator/{path}", json=value) as response:
+            assert (response.status, message in await response.text()) == (400, True)
+
+    @pytest.mark.parametrize(
         ("plan", "message"),
         [
             ({}, "a plan is a list"),
@@ -290,7 +357,10 @@ class TestFaults:
             ([{"kind": "explode"}], "kind is one of"),
             ([{"kind": "status", "statu": 1}], "unknown field 'statu'"),
             ([{"kind": "status", "status": "503"}], "status can't be '503'"),
-            ([{"kind": "status", "status": 99}], "between 100 and 599"),
+            ([{"kind": "status", "status": 199}], "between 200 and 599"),
+            ([{"kind": "redirect", "location": "/a\r\nSet-Cookie: b"}], "location is a header"),
+            ([{"kind": "status", "retry_after": "1\n2"}], "retry_after is a header"),
+            ([{"kind": "delay", "delay_seconds": -1}], "delay_seconds can't be -1"),
             ([{"kind": "status", "count": True}], "count can't be True"),
         ],
     )

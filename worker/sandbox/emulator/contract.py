@@ -51,6 +51,9 @@ class Contract:
     required: tuple[str, ...]
 
 
+# What a request may name at all, whatever its resource.
+COLUMNS = frozenset(name.rstrip("*") for names in _TABLES.values() for name in names) | set(IDENTITIES)
+
 CONTRACTS = {
     resource: Contract(
         resource,
@@ -73,12 +76,19 @@ def _is_decimal(text: str) -> bool:
     return _DECIMAL.fullmatch(text) is not None
 
 
+def _refuse_constant(name: str) -> str:
+    raise ValueError(f"{name} is Python's, not JSON's")
+
+
+# Only the syntax counts: numbers stay text, and a name may stand twice. Made once: json.loads with arguments makes one a call.
+_JSON = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse_constant)
+
+
 def _is_object(text: str) -> bool:
     if not text.lstrip().startswith("{"):
         return False
     try:
-        # Only the syntax counts: numbers stay text, and a name may stand twice.
-        json.loads(text, parse_float=str, parse_int=str)
+        _JSON.decode(text)
     except (ValueError, RecursionError):
         return False
     return True
@@ -122,8 +132,9 @@ def fault_of_header(contract: Contract, columns: list[str]) -> str | None:
     unknown = [name for name in columns if name not in contract.columns]
     if unknown:
         return f"unknown column {unknown[0]!r}"
-    if len(set(columns)) < len(columns):
-        return "a column stands twice"
+    twice = [name for index, name in enumerate(columns) if name in columns[:index]]
+    if twice:
+        return f"column {twice[0]} stands twice"
     missing = [name for name in contract.required if name not in columns]
     return f"required column {missing[0]} is missing" if missing else None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -26,17 +27,24 @@ class PlannedFault:
     """One entry of the plan.
 
     It concerns `application_id` (None: every one), for the first `count` requests (None: any number) and for `seconds` from the
-    moment it was planned (None: until the plan changes).
+    moment it was planned (None: until the plan changes). `status` None is 503, or 302 for a redirect.
     """
 
     kind: FaultKind
     application_id: int | None = None
     count: int | None = None
     seconds: float | None = None
-    status: int = 503
+    status: int | None = None
     retry_after: str | None = None
     delay_seconds: float = 0.0
     location: str = "/elsewhere"
+
+    @property
+    def answer_status(self) -> int:
+        """The status that is answered."""
+        if self.status is not None:
+            return self.status
+        return 302 if self.kind is FaultKind.REDIRECT else 503
 
 
 class PlanError(ValueError):
@@ -55,10 +63,10 @@ class FaultPlan:
         self._entries = [(entry, monotonic_seconds) for entry in entries]
         self._used = [0] * len(self._entries)
 
-    def take(self, application_id: int | None, monotonic_seconds: float) -> PlannedFault | None:
-        """The fault of the request that comes now, counted; None for none."""
+    def take(self, applications: Set[int], monotonic_seconds: float) -> PlannedFault | None:
+        """The fault of the request that comes now with a key of these applications, counted; None for none."""
         for index, (entry, since) in enumerate(self._entries):
-            if entry.application_id is not None and entry.application_id != application_id:
+            if entry.application_id is not None and entry.application_id not in applications:
                 continue
             if entry.count is not None and self._used[index] >= entry.count:
                 continue
@@ -78,7 +86,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "application_id": (int, type(None)),
     "count": (int, type(None)),
     "seconds": (int, float, type(None)),
-    "status": (int,),
+    "status": (int, type(None)),
     "retry_after": (str, type(None)),
     "delay_seconds": (int, float),
     "location": (str,),
@@ -109,6 +117,13 @@ def _parse_one(index: int, entry: object) -> PlannedFault:
         kind = FaultKind(str(entry.get("kind")))
     except ValueError:
         raise PlanError(f"fault {index}: kind is one of {', '.join(FaultKind)}") from None
-    if not 100 <= entry.get("status", 503) <= 599:
-        raise PlanError(f"fault {index}: status is between 100 and 599")
-    return PlannedFault(**{**entry, "kind": kind})
+    fault = PlannedFault(**{**entry, "kind": kind})
+    # 1xx is not an answer: the client would go on waiting for one.
+    if not 200 <= fault.answer_status <= 599:
+        raise PlanError(f"fault {index}: status is between 200 and 599")
+    for name in ("retry_after", "location"):
+        if not (getattr(fault, name) or "").isprintable():
+            raise PlanError(f"fault {index}: {name} is a header, and can't hold {getattr(fault, name)!r}")
+    if fault.delay_seconds < 0 or not math.isfinite(fault.delay_seconds):
+        raise PlanError(f"fault {index}: delay_seconds can't be {fault.delay_seconds}")
+    return fault

@@ -18,15 +18,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from typing import Any
 
 from aiohttp import web
 
-from worker.sandbox.emulator.contract import CONTRACTS
+from worker.sandbox.emulator.contract import COLUMNS, CONTRACTS
 from worker.sandbox.emulator.faults import FaultKind, FaultPlan, PlanError, PlannedFault, parse
 from worker.sandbox.emulator.ledger import Ledger, Request
-from worker.sandbox.emulator.reader import Bounds, Refusal, Rows, read_body, read_parameters
+from worker.sandbox.emulator.reader import Bounds, Refusal, Rows, read_body, read_parameters, read_query
 
 PAGE_MAX = 100_000
+KEY_PARAMETER = "post_api_key"
 KEPT: Mapping[FaultKind, str] = {
     FaultKind.ACCEPT_THEN_DROP: "kept, then dropped",
     FaultKind.BROKEN_BODY: "200",
@@ -59,7 +61,7 @@ class _Arrival:
 
     resource: str
     request_id: str
-    application_id: int | None
+    applications: frozenset[int]
     body: bytes = b""
 
 
@@ -133,17 +135,17 @@ class Emulator:
         return await self._serve(request, is_body=False)
 
     async def _serve(self, request: web.Request, *, is_body: bool) -> web.StreamResponse:
-        key = request.query.get("post_api_key")
-        application_id = next((one for one, its_key in self._keys.items() if its_key == key), None)
-        arrival = _Arrival(request.match_info["resource"], request.headers.get("X-Request-Id", ""), application_id)
-        fault = self._faults.take(application_id, time.monotonic())
+        query = read_query(request.rel_url.raw_query_string)
+        applications = self._applications(query) if not isinstance(query, Refusal) else frozenset[int]()
+        arrival = _Arrival(request.match_info["resource"], request.headers.get("X-Request-Id", ""), applications)
+        fault = self._faults.take(applications, time.monotonic())
         delay = self._options.delay_seconds
         if fault is not None:
             early = await self._fail_early(request, arrival, fault)
             if early is not None:
                 return early
             delay += fault.delay_seconds if fault.kind is FaultKind.DELAY else 0.0
-        verdict = await self._judge(request, arrival, is_body=is_body)
+        verdict = await self._judge(request, arrival, query, is_body=is_body)
         if delay:
             await asyncio.sleep(delay)
         if isinstance(verdict, Refusal):
@@ -161,8 +163,8 @@ class Emulator:
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
                 if fault.kind is FaultKind.REDIRECT:
                     headers["Location"] = fault.location
-                await self._enter(arrival, str(fault.status), "planned")
-                return web.Response(status=fault.status, headers=headers, text="planned\n")
+                await self._enter(arrival, str(fault.answer_status), "planned")
+                return web.Response(status=fault.answer_status, headers=headers, text="planned\n")
             case FaultKind.RESET_BEFORE | FaultKind.RESET_DURING | FaultKind.RESET_AFTER:
                 if fault.kind is FaultKind.RESET_DURING:
                     await request.content.readany()
@@ -173,25 +175,35 @@ class Emulator:
             case _:
                 return None
 
-    async def _judge(self, request: web.Request, arrival: _Arrival, *, is_body: bool) -> Rows | Refusal:
+    async def _judge(
+        self, request: web.Request, arrival: _Arrival, query: list[tuple[str, str]] | Refusal, *, is_body: bool
+    ) -> Rows | Refusal:
         contract = CONTRACTS.get(arrival.resource)
         if contract is None:
             return Refusal(404, f"no such resource: {arrival.resource}")
-        if arrival.application_id is None:
+        if isinstance(query, Refusal):
+            return query
+        if not arrival.applications:
             return Refusal(403, "no post_api_key, or a wrong one")
         try:
             arrival.body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return Refusal(413, f"the body is larger than {self._options.body_bytes_max} bytes")
-        bounds = self._bounds()
         if not self._options.is_thorough:
-            return Rows((), [()] * (arrival.body.count(b"\n") - 1))
-        if is_body:
-            return read_body(contract, arrival.application_id, arrival.body, bounds)
-        if arrival.body:
-            return Refusal(400, "a request in the query string has no body")
-        parameters = [(name, value) for name, value in request.query.items() if name != "post_api_key"]
-        return read_parameters(contract, arrival.application_id, parameters, bounds)
+            return Rows(min(arrival.applications), (), [()] * (arrival.body.count(b"\n") - 1))
+        parameters = [(name, value) for name, value in query if name != KEY_PARAMETER]
+        if not is_body:
+            if arrival.body:
+                return Refusal(400, "a request in the query string has no body")
+            return read_parameters(contract, parameters, self._bounds(arrival.applications))
+        if parameters:
+            return Refusal(400, f"parameter {parameters[0][0]!r} beside a body: the rows are in the body")
+        return read_body(contract, arrival.body, self._bounds(arrival.applications))
+
+    def _applications(self, query: list[tuple[str, str]]) -> frozenset[int]:
+        """The applications that the request's key belongs to; none where it has no key, two keys or a wrong one."""
+        keys = [value for name, value in query if name == KEY_PARAMETER]
+        return frozenset(one for one, its_key in self._keys.items() if keys == [its_key])
 
     async def _accept(self, request: web.Request, fault: PlannedFault | None) -> web.StreamResponse:
         kind = fault.kind if fault is not None else None
@@ -213,12 +225,14 @@ class Emulator:
 
     async def _enter(self, arrival: _Arrival, answer: str, reason: str, rows: Rows | None = None) -> None:
         self._numbers += 1
-        kept = rows or Rows((), [])
+        # A key of several applications names none until rows do.
+        application_id = next(iter(arrival.applications)) if len(arrival.applications) == 1 else None
+        kept = rows or Rows(0, (), [])
         request = Request(
             number=self._numbers,
             request_id=arrival.request_id,
             resource=arrival.resource,
-            application_id=arrival.application_id,
+            application_id=rows.application_id if rows is not None else application_id,
             answer=answer,
             reason=reason,
             rows_kept=len(kept.cells),
@@ -228,11 +242,11 @@ class Emulator:
         )
         await self.ledger.enter(request, kept.columns, kept.cells if self._options.is_thorough else [])
 
-    def _bounds(self) -> Bounds:
+    def _bounds(self, applications: frozenset[int]) -> Bounds:
         now = int(time.time())
         # A second each way: the sender's clock has read its second before ours did.
         oldest = now - self._options.event_age_seconds_max - 1
-        return Bounds(oldest, now + self._options.event_ahead_seconds_max + 1, self._refused)
+        return Bounds(applications, oldest, now + self._options.event_ahead_seconds_max + 1, self._refused)
 
     # --- looking in and planning -----------------------------------------------------------------------------------------
 
@@ -264,19 +278,33 @@ class Emulator:
         return web.Response(status=204)
 
     async def _put_keys(self, request: web.Request) -> web.Response:
-        try:
-            keys = {int(name): str(key) for name, key in (await request.json()).items()}
-        except (json.JSONDecodeError, AttributeError, ValueError):
+        keys = await _object(request)
+        if keys is None or not all(name.isdigit() and isinstance(key, str) and key for name, key in keys.items()):
             return web.Response(status=400, text='keys are an object: {"1111": "key"}\n')
-        self.set_keys(keys)
+        self.set_keys({int(name): str(key) for name, key in keys.items()})
         return web.Response(status=204)
 
     async def _put_refused(self, request: web.Request) -> web.Response:
-        try:
-            self._refused = {str(name): frozenset(map(str, values)) for name, values in (await request.json()).items()}
-        except (json.JSONDecodeError, AttributeError, TypeError):
+        refused = await _object(request)
+        if refused is None or not all(_is_list_of_text(values) for values in refused.values()):
             return web.Response(status=400, text='refused values are an object: {"event_name": ["value"]}\n')
+        unknown = sorted(refused.keys() - COLUMNS)
+        if unknown:
+            return web.Response(status=400, text=f"no resource has the column {unknown[0]!r}\n")
+        self._refused = {name: frozenset(values) for name, values in refused.items()}
         return web.Response(status=204)
+
+
+async def _object(request: web.Request) -> dict[str, Any] | None:
+    try:
+        value = json.loads(await request.text())
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_list_of_text(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _page(request: web.Request) -> tuple[int, int]:
