@@ -211,7 +211,8 @@ def test_no_message_holds_a_secret(tmp_path: Path, text: str) -> None:
 
 
 def test_what_is_shown_masks_every_secret(tmp_path: Path) -> None:
-    result = loaded(tmp_path, environment={"AMW_KAFKA__SASL_PASSWORD": "hidden"})
+    text = "kafka: {security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: me}"
+    result = loaded(tmp_path, text, {"AMW_KAFKA__SASL_PASSWORD": "hidden"})
     shown = {one.path: one.value for one in result.shown()}
     assert shown["appmetrica.applications.1111.post_api_key"] == shown["kafka.sasl_password"] == MASK
     assert "secret-key" not in repr(result.settings)

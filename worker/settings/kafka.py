@@ -1,0 +1,119 @@
+"""The section `kafka`: the brokers, how to be safe with them, the group, and how to consume."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
+
+from worker.settings.section import Seconds, Section, agreed
+
+PORT_MAX = 65_535
+# Sizes of fetches are signed 32-bit numbers in Kafka's protocol.
+FETCH_BYTES_LIMIT = 2_147_483_647
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@]+)(?::(?P<port>[0-9]{1,5}))?")
+
+
+def _servers(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _server(value: str) -> str:
+    match = _SERVER.fullmatch(value)
+    if match is None or not 1 <= int(match["port"] or 1) <= PORT_MAX:
+        raise ValueError("must be host:port, as in kafka-1:9092 or [::1]:9092")
+    return value
+
+
+Servers = Annotated[
+    tuple[Annotated[str, AfterValidator(_server)], ...],
+    NoDecode,
+    BeforeValidator(_servers, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
+Password = Annotated[SecretStr, Field(min_length=1)]
+
+_RISING = ("drain_on_revoke_seconds", "rebalance_timeout_seconds", "request_timeout_seconds", "session_timeout_seconds")
+_SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
+_SSL = ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file", "ssl_key_password")
+
+
+class Kafka(Section):
+    """The brokers, the group, and how to consume."""
+
+    bootstrap_servers: Servers = Field(
+        default=("localhost:9092",), description="Brokers to ask first: host:port, a list or separated by commas"
+    )
+    group_id: str = Field(default="appmetrica-worker", min_length=1, description="The consumer group")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How to connect"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How to log in, with a SASL protocol"
+    )
+    sasl_username: str | None = Field(default=None, min_length=1, description="The user to log in as")
+    sasl_password: Password | None = Field(default=None, description="Its password")
+    sasl_password_file: Path | None = Field(default=None, description="A file that holds the password, instead")
+    ssl_ca_file: Path | None = Field(default=None, description="Certificates that are trusted; null: the system's")
+    ssl_certificate_file: Path | None = Field(default=None, description="The client's certificate")
+    ssl_key_file: Path | None = Field(default=None, description="The client's private key")
+    ssl_key_password: Password | None = Field(default=None, description="The password of that key")
+    ssl_key_password_file: Path | None = Field(default=None, description="A file that holds that password, instead")
+    initial_offset: Literal["earliest", "latest"] = Field(
+        default="earliest", description="Where the very first start of the group reads from; later starts never use it"
+    )
+    session_timeout_seconds: Seconds = Field(default=45, description="After so long without a heartbeat a member is dead")
+    heartbeat_interval_seconds: Seconds = Field(default=3, description="How often a heartbeat is sent")
+    request_timeout_seconds: Seconds = Field(default=40, description="How long a request to a broker may take")
+    rebalance_timeout_seconds: Seconds = Field(default=30, description="How long a rebalance waits for a member")
+    drain_on_revoke_seconds: Seconds = Field(
+        default=10, description="How long partitions that are taken away may take to be brought to an end"
+    )
+    commit_interval_seconds: Seconds = Field(default=1.0, description="How often positions are committed at most")
+    commit_timeout_seconds: Seconds = Field(default=10, description="How long a commit may take")
+    poll_records_max: int = Field(default=1000, ge=1, le=10_000, description="Records taken from a partition at once")
+    partition_fetch_bytes_max: int = Field(
+        default=1_048_576,
+        ge=1024,
+        le=FETCH_BYTES_LIMIT,
+        description="Bytes fetched of a partition at once, before decompression",
+    )
+    fetch_bytes_max: int = Field(
+        default=16_777_216, ge=1024, le=FETCH_BYTES_LIMIT, description="Bytes fetched at once, before decompression"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Kafka:
+        return agreed(self, self._faults_of_times() + self._faults_of_security())
+
+    def _faults_of_times(self) -> list[str]:
+        faults = [
+            f"{lower} ({getattr(self, lower):g}) must be less than {upper} ({getattr(self, upper):g})"
+            for lower, upper in pairwise(_RISING)
+            if getattr(self, lower) >= getattr(self, upper)
+        ]
+        if self.heartbeat_interval_seconds * 3 > self.session_timeout_seconds:
+            faults.append("heartbeat_interval_seconds must be at most a third of session_timeout_seconds")
+        if self.drain_on_revoke_seconds + self.commit_timeout_seconds > self.rebalance_timeout_seconds:
+            faults.append("drain_on_revoke_seconds and commit_timeout_seconds together must fit rebalance_timeout_seconds")
+        return faults
+
+    def _faults_of_security(self) -> list[str]:
+        """A login or a certificate that isn't used is a fault: who gave it believes the connection to be safe."""
+        protocol = self.security_protocol
+        faults = []
+        for names, is_used in ((_SASL, protocol.startswith("SASL_")), (_SSL, protocol.endswith("SSL"))):
+            if not is_used:
+                given = [name for name in names if getattr(self, name) is not None]
+                faults += [f"{name} has no effect with security_protocol {protocol}" for name in given]
+            elif names is _SASL:
+                missing = [name for name in names if getattr(self, name) is None]
+                faults += [f"{name} is required with security_protocol {protocol}" for name in missing]
+        if self.ssl_certificate_file is None:
+            without = [name for name in ("ssl_key_file", "ssl_key_password") if getattr(self, name) is not None]
+            faults += [f"{name} needs ssl_certificate_file" for name in without]
+        return faults
