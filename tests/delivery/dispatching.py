@@ -1,0 +1,68 @@
+"""A dispatcher with open settings, and short words for what happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.builders import now_at
+from worker.delivery.backoff import Backoff
+from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.delivery.settlement import Settlement
+from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.model.batch import Batch
+from worker.model.record import Assignment
+from worker.model.row import Row
+from worker.model.standing import Standing
+
+LOST = Ambiguous(TransportFault.TIMEOUT, 0.1)
+REFUSED_CONNECTION = NotSent(TransportFault.CONNECT_FAILED, 0.1)
+
+
+def status(code: int, retry_after: str | None = None, excerpt: str = "") -> Response:
+    """An answer of this status."""
+    return Response(code, retry_after, excerpt, 0.1)
+
+
+def offsets(rows: list[Row] | tuple[Row, ...]) -> list[int]:
+    """The offsets of these rows."""
+    return [row.record.offset for row in rows]
+
+
+@dataclass
+class Stage:
+    """A dispatcher, the time, and how each assignment stands (OURS unless said otherwise)."""
+
+    requests_in_flight_max: int = 4
+    systemic_ratio: float = 0.5
+    systemic_rows_min: int = 20
+    uniform: Callable[[], float] = lambda: 0.5
+    seconds: float = 0.0
+    standings: dict[Assignment, Standing] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rules = DeliveryRules(self.requests_in_flight_max, 300.0, 30.0, self.systemic_ratio, self.systemic_rows_min, 1_209_600)
+        self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.standing_of)
+
+    def standing_of(self, assignment: Assignment) -> Standing:
+        return self.standings.get(assignment, Standing.OURS)
+
+    def submit(self, *batches: Batch) -> list[Batch]:
+        """Submit, and send what may be sent."""
+        self.dispatcher.submit(batches)
+        return self.start()
+
+    def start(self) -> list[Batch]:
+        """What is sent now; nothing may be settled by it."""
+        posts, settlement = self.dispatcher.start(now_at(self.seconds))
+        assert (settlement.delivered, settlement.refused, settlement.returned) == ([], [], [])
+        return posts
+
+    def start_at(self, seconds: float) -> list[Batch]:
+        """What is sent at that moment."""
+        self.seconds = seconds
+        return self.start()
+
+    def answer(self, batch: Batch, answer: Answer) -> Settlement:
+        """The request of this batch ends now."""
+        return self.dispatcher.answer(batch.id, answer, now_at(self.seconds))
