@@ -1,0 +1,1 @@
+"""Measurements on real Kafka. Not tests: nothing here is asserted."""

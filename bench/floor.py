@@ -1,0 +1,45 @@
+"""The floor: aiokafka alone, reading the topic in chunks of 1,000 and doing nothing with them.
+
+Run as a process of its own: `python -m bench.floor BOOTSTRAP_SERVERS TOPIC COUNT`. Prints its figures as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+
+async def consume(bootstrap_servers: str, topic: str, count: int) -> dict[str, float]:
+    """Read so many records; seconds of wall and CPU from the first poll on."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=1_048_576,
+        fetch_max_bytes=16_777_216,
+    )
+    await consumer.start()
+    partitions = [TopicPartition(topic, number) for number in range(6)]
+    consumer.assign(partitions)
+    received = 0
+    wall, cpu = time.perf_counter(), time.process_time()
+    while received < count:
+        before = received
+        for partition in partitions:
+            chunks = await consumer.getmany(partition, timeout_ms=0, max_records=1000)
+            received += len(chunks.get(partition, ()))
+        if received == before:
+            await asyncio.sleep(0.002)
+    figures = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    await consumer.stop()
+    return figures | {"rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(consume(sys.argv[1], sys.argv[2], int(sys.argv[3])))))
