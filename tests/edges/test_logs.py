@@ -80,6 +80,52 @@ def test_no_line_holds_a_key(root: logging.Logger, format_name: str, text: str) 
         assert secret not in written
 
 
+@pytest.mark.parametrize(
+    "field",
+    [2**70, "\ud800", {"a": {1, 2}}, float("nan"), object()],
+    ids=["big integer", "lone surrogate", "set", "NaN", "object"],
+)
+def test_whatever_a_field_holds_the_line_is_written(root: logging.Logger, field: object) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("odd", extra={"field": field})
+    assert json.loads(stream.getvalue())["event"] == "odd"
+
+
+def test_a_field_cannot_hide_what_happened(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("lost", extra={"event": "all is well", "level": "info"})
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"]) == ("lost", "warning")
+
+
+def test_a_stack_that_was_asked_for_is_in_the_line(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("stalled", stack_info=True)
+    assert "test_a_stack_that_was_asked_for" in json.loads(stream.getvalue())["stack"]
+
+
+@pytest.mark.parametrize("format_name", ["json", "console"])
+def test_a_line_that_cannot_be_written_is_told_of_without_its_content(
+    root: logging.Logger, format_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, _ = configured(root, format_name)
+    logging.getLogger("some.library").error("%d requests", SECRET)
+    assert "log_line_failed" in stream.getvalue()
+    assert "some.library" in stream.getvalue()
+    assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("secret", ['quo"te\\s', "ключ", "tab\there", "it's"], ids=["quotes", "Cyrillic", "tab", "apostrophe"])
+@pytest.mark.parametrize("format_name", ["json", "console"])
+def test_a_secret_is_masked_in_every_notation(root: logging.Logger, secret: str, format_name: str) -> None:
+    assert root is logging.getLogger()
+    stream = io.StringIO()
+    configure_logging(format_name, "info", [secret], stream)
+    logger = logging.getLogger("worker.x")
+    logger.error("plain", extra={"text": secret, "shown": repr(secret), "sent": repr(secret.encode())})
+    assert stream.getvalue().count("***") == 3
+
+
 def test_of_two_secrets_the_longer_is_masked_whole() -> None:
     assert Redactor(["abc", "abcdef"]).redact("x abcdef y") == "x *** y"
 

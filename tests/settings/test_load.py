@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from worker.errors import ConfigurationError, Fault
+from worker.settings.kafka import Kafka
 from worker.settings.load import MASK, Loaded, load
-from worker.settings.schema import Settings
+from worker.settings.schema import RouteSettings, Settings
 
 KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 EXAMPLE = Path(__file__).parents[2] / "config" / "appmetrica-worker.yaml"
@@ -75,6 +78,23 @@ class TestPrecedence:
         assert sources["limits.span_records_max"] == "default"
         assert sources["appmetrica.applications.1111.post_api_key"] == KEY
 
+    def test_a_default_beside_a_given_value_is_a_default(self, tmp_path: Path) -> None:
+        text = "kafka:\n  group_id: g\nroutes:\n  - topic: films\n"
+        sources = {one.path: one.source for one in loaded(tmp_path, text).shown()}
+        assert sources["kafka.session_timeout_seconds"] == sources["routes.0.unknown_fields"] == "default"
+        assert sources["routes.0.topic"] == f"{tmp_path / 'config.yaml'}:4"
+
+    def test_a_list_that_was_replaced_leaves_no_source_behind(self, tmp_path: Path) -> None:
+        text = "routes:\n  - topic: films\n    unknown_fields: ignore\n"
+        result = loaded(tmp_path, text, {"AMW_ROUTES": '[{"topic": "games"}]'})
+        sources = {one.path: one.source for one in result.shown()}
+        assert (sources["routes.0.topic"], sources["routes.0.unknown_fields"]) == ("AMW_ROUTES", "default")
+
+    def test_a_value_that_came_by_a_merge_key_knows_its_line(self, tmp_path: Path) -> None:
+        text = "kafka: &k\n  group_id: g\nlog:\n  <<: {level: debug}\n"
+        sources = {one.path: one.source for one in loaded(tmp_path, text).shown()}
+        assert sources["log.level"] == f"{tmp_path / 'config.yaml'}:4"
+
 
 class TestForms:
     @pytest.mark.parametrize(
@@ -134,6 +154,36 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "not one of": ("log: {format: xml}", {}, "log.format", "'json' or 'console'"),
     "key twice": ("log: {level: info}\nlog: {level: debug}", {}, "log", "stands twice"),
     "not YAML": ("kafka: [", {}, "file", "is not YAML"),
+    "a date that doesn't exist": ("kafka: {group_id: 2026-13-45}", {}, "file", "a number or a date that doesn't exist"),
+    "a list that holds itself": ("kafka: &a [*a]", {}, "file", "holds itself"),
+    "key file that is no text": (
+        "appmetrica: {applications: {'3': {post_api_key_file: [a]}}}",
+        {},
+        "appmetrica.applications.3.post_api_key_file",
+        "path",
+    ),
+    "key file with NUL in its name": (
+        'appmetrica: {applications: {"3": {post_api_key_file: "a\\0b"}}}',
+        {},
+        "appmetrica.applications.3.post_api_key_file",
+        "not the name of a file",
+    ),
+    "application with a leading zero": (
+        "appmetrica: {applications: {'01111': {post_api_key: k}}}",
+        {},
+        "appmetrica.applications",
+        "without leading zeros",
+    ),
+    "yes for a number": ("batching: {rows_max: yes}", {}, "batching.rows_max", "must not be true or false"),
+    "a port that doesn't exist": ("kafka: {bootstrap_servers: 'a:70000'}", {}, "kafka.bootstrap_servers", "host:port"),
+    "a login without SASL": (
+        "kafka: {sasl_username: a}",
+        {},
+        "kafka",
+        "sasl_username has no effect with security_protocol PLAINTEXT",
+    ),
+    "a certificate without TLS": ("kafka: {ssl_ca_file: /ca}", {}, "kafka", "ssl_ca_file has no effect"),
+    "a year of waiting": ("batching: {linger_seconds: 31536000}", {}, "batching.linger_seconds", "86400"),
     "not a mapping": ("- a", {}, "file", "must hold a mapping"),
     "times that don't rise": (
         "kafka: {session_timeout_seconds: 20}",
@@ -199,8 +249,24 @@ def test_the_commands_own_and_the_tests_variables_are_no_settings(tmp_path: Path
         "appmetrica: {applications: {'1111': {post_api_key: 'hidden value'}}}",
         "kafka: {security_protocol: nonsense, sasl_password: hidden}",
         "appmetrica: {applications: {'1111': {post_api_key: [hidden]}}}",
+        "appmetrica: {applications: {hidden: {}}}",
+        "kafka: {sasl_password: *hidden}",
+        "kafka: {sasl_password: !hidden a}",
+        "kafka:\n  sasl_password: 'hidden\n  group_id: x'y",
+        "kafka: {sasl_password: %hidden}",
+        "kafka: {sasl_password: 2026-13-45hidden}\n  x",
     ],
-    ids=["key with a space", "fault beside a password", "key of a wrong type"],
+    ids=[
+        "key with a space",
+        "fault beside a password",
+        "key of a wrong type",
+        "key in the place of an application",
+        "password that looks like an alias",
+        "password that looks like a tag",
+        "open quotes",
+        "character that starts nothing",
+        "bad indentation",
+    ],
 )
 def test_no_message_holds_a_secret(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.yaml"
@@ -208,6 +274,35 @@ def test_no_message_holds_a_secret(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(file, {}, None, {})
     assert "hidden" not in str(caught.value)
+
+
+NAMES = sorted(
+    {*Settings.model_fields, *Kafka.model_fields, *RouteSettings.model_fields, "applications", "1111", "post_api_key"}
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.sampled_from(NAMES),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    document=st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=3),
+    names=st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4), max_size=3),
+    text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
+)
+def test_whatever_is_given_ends_in_settings_or_in_faults(
+    tmp_path: Path, document: dict[str, object], names: list[list[str]], text: str
+) -> None:
+    environment = {"AMW_" + "__".join(name).upper(): text for name in names}
+    for written in (yaml.safe_dump(document, allow_unicode=True), text):
+        try:
+            loaded(tmp_path, written, environment, flags={".".join(name): text for name in names})
+        except ConfigurationError as error:
+            assert error.faults
 
 
 def test_what_is_shown_masks_every_secret(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ Libraries' own lines pass through the same handler, so they are redacted and lim
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -96,11 +97,22 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
-            **fields_of(record),
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return self._redactor.redact(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+        if record.stack_info:
+            line["stack"] = record.stack_info
+        # A library's field may have one of these names: what happened stays readable.
+        fields = {name: value for name, value in fields_of(record).items() if name not in line}
+        return self._redactor.redact(_as_json(line | fields))
+
+
+def _as_json(line: dict[str, object]) -> str:
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except orjson.JSONEncodeError:
+        # Lone surrogates, integers above 64 bits: rare in a log line, and the standard library takes them.
+        return json.dumps(line, default=str, skipkeys=True)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -117,7 +129,30 @@ class ConsoleFormatter(logging.Formatter):
         text = f"{moment} {record.levelname.lower():7} {record.getMessage()}" + (f"  {fields}" if fields else "")
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
+        if record.stack_info:
+            text += "\n" + record.stack_info
         return self._redactor.redact(text)
+
+
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Writes lines. One that can't be written is told of in a line that names its origin, and nothing of its content.
+
+    The standard library would print the message and its arguments to standard error, past every formatter: with secrets.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is the standard library's
+        """Called where writing `record` has raised."""
+        error = sys.exc_info()[0]
+        fields = {"logger_name": record.name, "line": record.lineno, "error_kind": error.__name__ if error is not None else ""}
+        substitute = logging.makeLogRecord(
+            {"name": __name__, "levelno": logging.ERROR, "levelname": "ERROR", "msg": "log_line_failed", **fields}
+        )
+        try:
+            self.stream.write(self.format(substitute) + self.terminator)
+            self.flush()
+        except (OSError, ValueError):
+            # The stream itself is gone: there is nobody to tell.
+            return
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
@@ -129,7 +164,7 @@ def configure_logging(format_name: str, level: str, secrets: Iterable[str], stre
     """Send every logger's lines to one handler on `stream` (standard error if None). Returns the counts by level."""
     redactor = Redactor(secrets)
     counts = LogCounts()
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler = LogHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor))
     handler.addFilter(counts)
     handler.addFilter(RepeatLimit())

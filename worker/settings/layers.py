@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from worker.errors import Fault
+from worker.settings import yaml_text
 from worker.settings.schema import Settings
 
 ENVIRONMENT_PREFIX = "AMW_"
@@ -56,22 +56,26 @@ def from_file(path: Path) -> Layer:
     """The YAML file: one mapping. Duplicate keys are faults: one of the two would silently win."""
     layer = Layer()
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        document = yaml_text.read(path.read_text(encoding="utf-8"))
     except OSError as error:
         layer.faults.append(Fault("file", str(path), f"can't be read: {error.strerror}"))
         return layer
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        layer.faults.append(Fault("file", str(path), f"is not YAML: {' '.join(str(error).split())}"))
+    except UnicodeDecodeError as error:
+        layer.faults.append(Fault("file", str(path), f"is not UTF-8 at byte {error.start}"))
         return layer
-    if node is None:
+    except yaml_text.NotYamlError as error:
+        layer.faults.append(Fault("file", str(path), f"is not YAML: {error}"))
         return layer
-    if not isinstance(values, dict):
+    if document.value is None:
+        return layer
+    if not isinstance(document.value, dict):
         layer.faults.append(Fault("file", str(path), "must hold a mapping of sections"))
         return layer
-    _locate(node, (), path, layer)
-    layer.values = _with_text_keys(values)
+    layer.values = document.value
+    layer.sources = {place: f"{path}:{line}" for place, line in document.lines.items()}
+    layer.faults = [
+        Fault(".".join(place), f"{path}:{line}", "this key stands twice") for place, line in document.repeated.items()
+    ]
     return layer
 
 
@@ -108,13 +112,13 @@ def from_flags(flags: Mapping[str, str]) -> Layer:
     for dotted, text in flags.items():
         source = f"--set {dotted}"
         try:
-            value: object = yaml.safe_load(text)
-        except yaml.YAMLError:
-            layer.faults.append(Fault(dotted, source, "the value is not YAML"))
+            value = yaml_text.read(text).value
+        except yaml_text.NotYamlError as error:
+            layer.faults.append(Fault(dotted, source, f"the value is not YAML: {error}"))
             continue
         for name in reversed(dotted.split(".")):
             value = {name: value}
-        _add(layer, _with_text_keys(value), source)
+        _add(layer, value, source)
     return layer
 
 
@@ -122,14 +126,18 @@ def merge(layers: list[Layer]) -> Layer:
     """One layer of all, the first in the list the strongest. Mappings merge, everything else replaces."""
     merged = Layer()
     for layer in reversed(layers):
-        merged.values = _deep_merged(merged.values, layer.values)
-        merged.sources |= layer.sources
+        _lay_over(merged, layer.values, layer.sources)
     merged.faults = [fault for layer in layers for fault in layer.faults]
     return merged
 
 
 def source_of(path: Path_, sources: Mapping[Path_, str]) -> str:
-    """Where the value at this path comes from: what named it, or something in or around it; `default` if nothing did."""
+    """Where the value at this very path comes from; `default` if nothing gave it."""
+    return sources.get(path, "default")
+
+
+def source_near(path: Path_, sources: Mapping[Path_, str]) -> str:
+    """Where a fault at this path comes from: what gave the value, or something around it or in it."""
     for length in range(len(path), 0, -1):
         if path[:length] in sources:
             return sources[path[:length]]
@@ -145,20 +153,40 @@ def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
         layer.faults.append(Fault(path, source, "must be JSON: this setting is a list or an object"))
         return
     if values:
-        _add(layer, _with_text_keys(values), source)
+        _add(layer, yaml_text.with_text_keys(values), source)
     else:
         layer.faults.append(Fault(path, source, "no setting has this name"))
 
 
 def _add(layer: Layer, values: Values, source: str) -> None:
-    layer.values = _deep_merged(layer.values, values)
-    layer.sources |= dict.fromkeys(_leaves(values, ()), source)
+    _lay_over(layer, values, dict.fromkeys(_paths(values, ()), source))
 
 
-def _leaves(value: object, path: Path_) -> list[Path_]:
+def _paths(value: object, path: Path_) -> list[Path_]:
+    """Every place in these values but the mappings that only lead to others."""
     if isinstance(value, dict) and value:
-        return [leaf for name, inner in value.items() for leaf in _leaves(inner, (*path, str(name)))]
+        return [inner_path for name, inner in value.items() for inner_path in _paths(inner, (*path, name))]
+    if isinstance(value, list):
+        return [path, *(found for index, inner in enumerate(value) for found in _paths(inner, (*path, str(index))))]
     return [path]
+
+
+def _lay_over(weaker: Layer, values: Values, sources: Mapping[Path_, str]) -> None:
+    """Lay stronger values over a layer. What they replace as a whole takes the places within it along."""
+    replaced = {path for path in sources if not isinstance(_at(values, path), dict)}
+    kept = {
+        path: source
+        for path, source in weaker.sources.items()
+        if not any(path[:length] in replaced for length in range(1, len(path) + 1))
+    }
+    weaker.sources = {**kept, **sources}
+    weaker.values = _deep_merged(weaker.values, values)
+
+
+def _at(values: Any, path: Path_) -> Any:
+    for name in path:
+        values = values[int(name)] if isinstance(values, list) else values.get(name) if isinstance(values, dict) else None
+    return values
 
 
 def _deep_merged(weaker: Values, stronger: Values) -> Values:
@@ -167,29 +195,3 @@ def _deep_merged(weaker: Values, stronger: Values) -> Values:
         before = merged.get(name)
         merged[name] = _deep_merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
     return merged
-
-
-def _with_text_keys(value: Any) -> Any:
-    """YAML reads the key 1111 as a number; names are text everywhere else."""
-    if isinstance(value, dict):
-        return {str(name): _with_text_keys(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_text_keys(inner) for inner in value]
-    return value
-
-
-def _locate(node: yaml.Node, path: Path_, file: Path, layer: Layer) -> None:
-    """Note the line of every value, and every key that stands twice."""
-    if isinstance(node, yaml.SequenceNode):
-        for index, inner in enumerate(node.value):
-            _locate(inner, (*path, str(index)), file, layer)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for name_node, inner in node.value:
-            name = str(name_node.value)
-            source = f"{file}:{name_node.start_mark.line + 1}"
-            if name in seen:
-                layer.faults.append(Fault(".".join((*path, name)), source, "this key stands twice"))
-            seen.add(name)
-            layer.sources[(*path, name)] = source
-            _locate(inner, (*path, name), file, layer)

@@ -16,8 +16,19 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from worker.errors import ConfigurationError, Fault
-from worker.settings.layers import Layer, Values, from_environment, from_file, from_flags, from_secrets, merge, source_of
+from worker.settings.layers import (
+    Layer,
+    Values,
+    from_environment,
+    from_file,
+    from_flags,
+    from_secrets,
+    merge,
+    source_near,
+    source_of,
+)
 from worker.settings.schema import Application, AppMetrica, Settings
+from worker.settings.section import FAULT_SEPARATOR
 
 MASK = "********"
 # A key is some dozens of characters; a file of more than this was named by mistake.
@@ -97,13 +108,14 @@ def _read_secret_files(layer: Layer) -> None:
     if isinstance(applications, dict):
         places += [(("appmetrica", "applications", name), one, "post_api_key") for name, one in applications.items()]
     for path, section, name in places:
-        if isinstance(section, dict) and section.get(f"{name}_file") is not None:
+        # What is no text is the schema's to complain about.
+        if isinstance(section, dict) and isinstance(section.get(f"{name}_file"), str):
             _read_secret_file(layer, path, section, name)
 
 
 def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name: str) -> None:
-    file = Path(str(section[f"{name}_file"]))
-    source = source_of((*path, f"{name}_file"), layer.sources)
+    file = Path(section[f"{name}_file"])
+    source = source_near((*path, f"{name}_file"), layer.sources)
     dotted = ".".join((*path, f"{name}_file"))
     if section.get(name) is not None:
         layer.faults.append(Fault(dotted, source, f"excludes {name}: give one of the two"))
@@ -111,11 +123,14 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
     # Whatever is wrong with the file, the setting itself was given: no second fault for the same thing.
     section[name] = "unreadable"
     try:
-        text = file.read_bytes()[:SECRET_FILE_BYTES_MAX].decode().rstrip("\r\n")
+        with file.open("rb") as opened:
+            text = opened.read(SECRET_FILE_BYTES_MAX).decode().rstrip("\r\n")
     except OSError as error:
         layer.faults.append(Fault(dotted, source, f"{file} can't be read: {error.strerror}"))
     except UnicodeDecodeError:
         layer.faults.append(Fault(dotted, source, f"{file} is not UTF-8 text"))
+    except ValueError:
+        layer.faults.append(Fault(dotted, source, "is not the name of a file"))
     else:
         section[name] = text
         layer.sources[(*path, name)] = str(file)
@@ -126,7 +141,7 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
 
 def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
     path = tuple(str(part) for part in details["loc"] if part != "[key]")
-    source = source_of(path, layer.sources)
+    source = source_near(path, layer.sources)
     dotted = ".".join(path) or "configuration"
     match details["type"]:
         case "missing":
@@ -137,7 +152,7 @@ def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
             return [Fault(dotted, source, f"unknown key{hint}")]
         case "value_error":
             text = details["msg"].removeprefix("Value error, ")
-            return [Fault(dotted, source, part) for part in text.split("; ")]
+            return [Fault(dotted, source, part) for part in text.split(FAULT_SEPARATOR)]
         case _:
             return [Fault(dotted, source, details["msg"])]
 
