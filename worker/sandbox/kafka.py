@@ -107,12 +107,16 @@ class KafkaNode:
             self._process.wait()
             self._process = None
 
+    def ask_to_stop(self) -> None:
+        """Let it end in order; `stop` waits for it."""
+        self.resume()
+        self._signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """End it in order; at once if that takes too long."""
         if self._process is None:
             return
-        self.resume()
-        self._process.terminate()
+        self.ask_to_stop()
         try:
             self._process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
@@ -128,8 +132,10 @@ class KafkaNode:
         command = [str(self._packages.java), "-cp", self._packages.class_path, *arguments]
         result = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False)
         if result.returncode != 0:
-            last = (result.stderr or result.stdout).strip().splitlines()[-1:]
-            raise UnavailableError(f"Apache Kafka's {arguments[0]} failed: {' '.join(last)}")
+            lines = (result.stderr or result.stdout).strip().splitlines()
+            # A stack trace says what is wrong at its start, in the line of the exception.
+            what = next((line for line in lines if "Exception" in line), "".join(lines[-1:]))
+            raise UnavailableError(f"Apache Kafka's {arguments[0]} failed: {what.strip()}")
         return result.stdout
 
 
@@ -168,6 +174,9 @@ class KafkaCluster:
 
     def close(self) -> None:
         """Stop every node and remove the data."""
+        # A controller that waits for a quorum of those already gone would use up its whole time: all of them at once.
+        for node in self.nodes:
+            node.ask_to_stop()
         for node in self.nodes:
             node.stop()
         self.nodes = []

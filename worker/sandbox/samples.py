@@ -62,16 +62,16 @@ def samples(options: SampleOptions) -> Iterator[Sample]:
     chance = random.Random(options.seed)
     recent: list[Sample] = []
     for number in range(options.count):
+        if options.has_refused and number == options.count // 2:
+            event = _event(chance, options, number) | {"event_name": REFUSED_EVENT_NAME}
+            yield _sample(event, number, "refused")
+            continue
         roll = chance.random()
         if recent and roll < DUPLICATE_SHARE:
             original = chance.choice(recent)
             yield Sample(original.key, original.value, original.identifier, is_duplicate=True, dead_lettered_as="")
             continue
         event = _event(chance, options, number)
-        if options.has_refused and number == options.count // 2:
-            event["event_name"] = REFUSED_EVENT_NAME
-            yield _sample(event, number, "refused")
-            continue
         if roll > 1 - INVALID_SHARE:
             reason, spoil = chance.choice(_MISTAKES)
             spoiled = spoil(event, options.now)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, NotLeaderForPartitionError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.structs import ConsumerRecord
 
 from worker.errors import UnavailableError
@@ -27,11 +34,16 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
         await admin.start()
         brokers = len((await admin.describe_cluster())["brokers"])
         copies = min(brokers, 3)
-        await admin.create_topics([NewTopic(name, count, copies) for name, count in partitions.items()])
+        answer = await admin.create_topics([NewTopic(name, count, copies) for name, count in partitions.items()])
     except KafkaError as error:
         raise UnavailableError(f"can't make topics on {bootstrap_servers}: {error}") from None
     finally:
         await admin.close()
+    # The response has one class per version of the protocol, and no common type.
+    for name, code, message in cast(Any, answer).topic_errors:
+        if code:
+            reason = message or for_code(code).__name__
+            raise UnavailableError(f"{bootstrap_servers} refuses to make the topic {name}: {reason}")
     for name, count in partitions.items():
         await _await_leaders(bootstrap_servers, [TopicPartition(name, number) for number in range(count)])
 
