@@ -24,6 +24,7 @@ from pathlib import Path
 
 import orjson
 
+from bench.process_figures import cpu_seconds, peak_bytes
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import KafkaCluster, free_ports
 from worker.sandbox.topics import create_topics, publish
@@ -33,7 +34,6 @@ KEYS = {1111: "bench-key"}
 PARTITIONS = 6
 DELAYS_SECONDS = (0.0, 0.05)
 RUN_SECONDS_MAX = 300.0
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +103,17 @@ async def measure_worker(bootstrap_servers: str, topic: str, count: int, delay_s
             try:
                 await receiver.ledger.wait_for(lambda ledger: ledger.requests_total > 0, RUN_SECONDS_MAX)
                 first = receiver.ledger.requests[0]
-                began, cpu_before = first.unix_seconds, _cpu_seconds(worker.pid)
+                began, cpu_before = first.unix_seconds, cpu_seconds(worker.pid)
                 await receiver.ledger.wait_for(lambda ledger: ledger.rows_total >= count, RUN_SECONDS_MAX)
-                wall, cpu = time.time() - began, _cpu_seconds(worker.pid) - cpu_before
+                wall, cpu = time.time() - began, cpu_seconds(worker.pid) - cpu_before
                 # The first rows were paid for before the clock started.
                 share = count / (count - first.rows_kept)
-                figures = Figures(wall * share, cpu * share, _peak_bytes(worker.pid))
+                figures = Figures(wall * share, cpu * share, peak_bytes(worker.pid))
                 worker.send(signal.SIGTERM)
                 await worker.wait(60.0)
                 return figures
             finally:
                 worker.kill()
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-
-def _peak_bytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
 
 
 async def measure(bootstrap_servers: str, count: int, rounds: int) -> dict[str, list[Figures]]:

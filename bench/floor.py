@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
+import os
 import sys
 import time
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from bench.process_figures import peak_bytes
 
 
 async def consume(bootstrap_servers: str, topic: str, count: int) -> dict[str, float]:
@@ -38,7 +40,7 @@ async def consume(bootstrap_servers: str, topic: str, count: int) -> dict[str, f
             await asyncio.sleep(0.002)
     figures = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
     await consumer.stop()
-    return figures | {"rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return figures | {"rss_bytes": peak_bytes(os.getpid())}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
@@ -16,6 +16,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from worker import __version__
 from worker.assembly import Parts, assemble
 from worker.edges.admin_http import AdminServer, status_of
+from worker.edges.logs import Journal
 from worker.edges.loop_lag import LoopLag
 from worker.edges.metrics import Identification, Readings, WorkerCollector
 from worker.errors import ExitCode, WorkerError
@@ -37,7 +38,7 @@ class Process:
 
     settings: Settings
     config_hash: str
-    log_counts: Callable[[], Mapping[str, int]]
+    journal: Journal
 
 
 def read_clock() -> Now:
@@ -68,6 +69,7 @@ class _Daemon:
     def __init__(self, parts: Parts, process: Process) -> None:
         self._parts = parts
         self._settings = process.settings
+        self._journal = process.journal
         self._loop_lag = LoopLag()
         self._is_stopping = False
         registry = CollectorRegistry()
@@ -144,13 +146,14 @@ class _Daemon:
     def _status(self) -> Mapping[str, object]:
         now = read_clock()
         snapshot = self._parts.pipeline.snapshot(now)
-        return {"version": __version__, **status_of(snapshot, self._parts.source.end_offsets(), now.unix_seconds)}
+        status = status_of(snapshot, self._parts.source.end_offsets(), now.unix_seconds)
+        return {"version": __version__, **status, "last_errors": self._journal.troubles()}
 
     def _collector(self, process: Process) -> WorkerCollector:
         readings = Readings(
             snapshot=lambda: self._parts.pipeline.snapshot(read_clock()),
             end_offsets=self._parts.source.end_offsets,
-            log_counts=process.log_counts,
+            log_counts=lambda: process.journal.by_level,
             loop_lag_seconds=lambda: self._loop_lag.histogram,
             is_ready=self._is_ready,
         )

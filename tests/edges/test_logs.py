@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from worker.edges.logs import KINDS_MAX, REPEATS_MAX, WINDOW_SECONDS, LogCounts, RepeatLimit, configure_logging
+from worker.edges.logs import KINDS_MAX, REPEATS_MAX, TROUBLES_MAX, WINDOW_SECONDS, Journal, RepeatLimit, configure_logging
 from worker.edges.redaction import Redactor
 
 SECRET = "s3cret/key+of=ours"
@@ -27,7 +27,7 @@ def root() -> Iterator[logging.Logger]:
     logging.captureWarnings(capture=False)
 
 
-def configured(root: logging.Logger, format_name: str = "json") -> tuple[io.StringIO, LogCounts]:
+def configured(root: logging.Logger, format_name: str = "json") -> tuple[io.StringIO, Journal]:
     assert root is logging.getLogger()
     stream = io.StringIO()
     return stream, configure_logging(format_name, "info", [SECRET], stream)
@@ -124,6 +124,16 @@ def test_a_secret_is_masked_in_every_notation(root: logging.Logger, secret: str,
     logger = logging.getLogger("worker.x")
     logger.error("plain", extra={"text": secret, "shown": repr(secret), "sent": repr(secret.encode())})
     assert stream.getvalue().count("***") == 3
+
+
+def test_the_latest_warnings_and_errors_are_remembered_redacted_and_bounded(root: logging.Logger) -> None:
+    _, journal = configured(root, "console")
+    logging.getLogger("worker.x").info("started")
+    for number in range(TROUBLES_MAX + 1):
+        logging.getLogger("worker.x").warning(f"trouble_{number}", extra={"key": SECRET})
+    troubles = journal.troubles()
+    assert [one["event"] for one in troubles] == [f"trouble_{number}" for number in range(1, TROUBLES_MAX + 1)]
+    assert {one["key"] for one in troubles} == {"***"}
 
 
 def test_of_two_secrets_the_longer_is_masked_whole() -> None:

@@ -21,6 +21,6 @@ def run_command(loaded: Loaded) -> None:
     Example: appmetrica-worker run --config config.yaml
     """
     settings = loaded.settings
-    counts = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
-    process = Process(settings, loaded.config_hash(), lambda: counts.by_level)
+    journal = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
+    process = Process(settings, loaded.config_hash(), journal)
     sys.exit(asyncio.run(run(process)))

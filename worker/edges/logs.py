@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +28,8 @@ REPEATS_MAX = 5
 WINDOW_SECONDS = 60.0
 # Kinds of lines that are watched at once. The one seen longest ago is forgotten first.
 KINDS_MAX = 512
+# The latest warnings and errors that `/status` shows.
+TROUBLES_MAX = 20
 
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -70,17 +72,26 @@ class RepeatLimit(logging.Filter):
         return True
 
 
-class LogCounts(logging.Filter):
-    """Counts every line by level, whether it is written or held back."""
+class Journal(logging.Filter):
+    """What the lines were: counts by level, whether written or held back; and the latest that tell of trouble."""
 
     def __init__(self) -> None:
         super().__init__()
         self.by_level: Counter[str] = Counter()
+        self._troubles: deque[str] = deque(maxlen=TROUBLES_MAX)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True: it only counts."""
         self.by_level[record.levelname.lower()] += 1
         return True
+
+    def note(self, line: str) -> None:
+        """A warning or an error was written: this is its JSON line, redacted."""
+        self._troubles.append(line)
+
+    def troubles(self) -> list[dict[str, object]]:
+        """The latest warnings and errors, the last one last."""
+        return [json.loads(line) for line in self._troubles]
 
 
 class JsonFormatter(logging.Formatter):
@@ -140,6 +151,21 @@ class LogHandler(logging.StreamHandler[TextIO]):
     The standard library would print the message and its arguments to standard error, past every formatter: with secrets.
     """
 
+    def __init__(self, stream: TextIO, journal: Journal, redactor: Redactor) -> None:
+        super().__init__(stream)
+        self._journal = journal
+        self._json = JsonFormatter(redactor)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, and note it if it tells of trouble."""
+        super().emit(record)
+        if record.levelno >= logging.WARNING:
+            try:
+                self._journal.note(self._json.format(record))
+            except (ValueError, TypeError):
+                # `handleError` has told of it already.
+                return
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is the standard library's
         """Called where writing `record` has raised."""
         error = sys.exc_info()[0]
@@ -160,13 +186,13 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
 
 
-def configure_logging(format_name: str, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> LogCounts:
-    """Send every logger's lines to one handler on `stream` (standard error if None). Returns the counts by level."""
+def configure_logging(format_name: str, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> Journal:
+    """Send every logger's lines to one handler on `stream` (standard error if None). Returns the journal of these lines."""
     redactor = Redactor(secrets)
-    counts = LogCounts()
-    handler = LogHandler(stream if stream is not None else sys.stderr)
+    journal = Journal()
+    handler = LogHandler(stream if stream is not None else sys.stderr, journal, redactor)
     handler.setFormatter(JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor))
-    handler.addFilter(counts)
+    handler.addFilter(journal)
     handler.addFilter(RepeatLimit())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -176,4 +202,4 @@ def configure_logging(format_name: str, level: str, secrets: Iterable[str], stre
     # aiokafka tells of every rebalance step at info, and of each retried request at error; ours say what matters.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
-    return counts
+    return journal

@@ -69,7 +69,7 @@ def run_demo(options: DemoOptions, console: Console) -> ExitCode:
     """
     if options.bootstrap_servers is not None:
         return asyncio.run(_run(options, options.bootstrap_servers, console))
-    console.print("Starting Apache Kafka 4.2 from packages …", highlight=False)
+    console.print("Starting Apache Kafka 4.2 from packages (43 MB, downloaded the first time only) …", highlight=False)
     started = time.monotonic()
     # Outside the event loop: Ctrl-C ends a blocking start at once.
     with KafkaCluster() as kafka:
@@ -179,7 +179,8 @@ def _show(console: Console, reckoning: Reckoning, emulator: Emulator, seconds: f
         f"{reckoning.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of {OUTAGE_SECONDS:g} s included",
         highlight=False,
     )
-    console.print(reckoning.equation, style="bold green" if not reckoning.faults else "bold red", highlight=False)
+    style = "bold green" if not reckoning.faults else "bold red"
+    console.print(reckoning.equation, style=style, highlight=False, soft_wrap=True)
     for fault in reckoning.faults:
         console.print(f"  wrong: {fault}", style="red", highlight=False)
 

@@ -1,0 +1,113 @@
+"""The demo as a newcomer runs it: it balances, and whatever ends it, no process stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+MARK = "DEMO_TEST_MARK"
+TIMEOUT_SECONDS = 120.0
+
+
+class Demo:
+    """The demo's process, and every process that it or its children started."""
+
+    def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
+        self.process = process
+        self._mark = f"{MARK}={mark}".encode()
+        self.output = ""
+
+    async def says(self, text: str) -> None:
+        """Wait until it has said this."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while text not in self.output:
+                line = await self.process.stdout.readline()
+                assert line, f"it ended before saying {text!r}: {self.output}"
+                self.output += line.decode()
+
+    async def end(self) -> int:
+        """Wait for its end; returns the exit code."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            self.output += (await self.process.stdout.read()).decode()
+            return await self.process.wait()
+
+    def remaining(self) -> list[int]:
+        """The processes that carry its mark."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    if self._mark in (entry / "environ").read_bytes():
+                        found.append(int(entry.name))
+                except OSError:
+                    continue
+        return found
+
+
+async def start(*arguments: str) -> Demo:
+    mark = secrets.token_hex(8)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "demo", *arguments),
+        env=os.environ | {MARK: mark},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    return Demo(process, mark)
+
+
+@pytest.fixture
+async def own_kafka() -> AsyncIterator[Demo]:
+    demo = await start("--count", "500", "--keep")
+    yield demo
+    if demo.process.returncode is None:
+        demo.process.kill()
+        await demo.end()
+
+
+async def test_it_prints_an_account_that_balances(bootstrap_servers: str) -> None:
+    demo = await start("--count", "3000", "--bootstrap-servers", bootstrap_servers)
+    assert await demo.end() == 0, demo.output
+    (equation,) = re.findall(
+        r"^produced 3,000 = delivered [\d,]+ \+ duplicates dropped \d+ \+ dead-lettered \d+$", demo.output, re.M
+    )
+    assert equation
+    assert "dead-lettered: refused" in demo.output
+    assert re.search(r"'503': \d+", demo.output)
+    assert demo.remaining() == []
+
+
+@pytest.mark.parametrize("moment", ["Starting Apache Kafka", "Publishing", "Everything is left running"])
+async def test_ctrl_c_leaves_no_process_behind(own_kafka: Demo, moment: str) -> None:
+    await own_kafka.says(moment)
+    assert len(own_kafka.remaining()) >= 1
+    own_kafka.process.send_signal(signal.SIGINT)
+    assert await own_kafka.end() == 130, own_kafka.output
+    assert own_kafka.remaining() == []
+
+
+async def test_not_even_a_kill_leaves_a_process_behind(own_kafka: Demo) -> None:
+    await own_kafka.says("Everything is left running")
+    assert len(own_kafka.remaining()) == 3
+    own_kafka.process.kill()
+    await own_kafka.end()
+    for _ in range(100):
+        if not own_kafka.remaining():
+            break
+        await asyncio.sleep(0.05)
+    assert own_kafka.remaining() == []
+
+
+async def test_brokers_that_cannot_be_reached_are_told_in_a_line() -> None:
+    demo = await start("--bootstrap-servers", "127.0.0.1:1")
+    assert await demo.end() == 69
+    assert "127.0.0.1:1" in demo.output.splitlines()[-1]
