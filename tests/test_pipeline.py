@@ -13,6 +13,7 @@ from worker.batching.batcher import Batcher, BatchLimits
 from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.delivery.limiter import LimiterRules
 from worker.intake.intake import Intake
 from worker.intake.rules import IntakeRules, UnknownFields
 from worker.model.account import Account, TopicAccount
@@ -90,7 +91,7 @@ class World:
 
     def __post_init__(self) -> None:
         ledger = Ledger(Account({TOPIC: TopicAccount()}), self.memory_bytes_max)
-        delivery = DeliveryRules(self.in_flight_max, 300.0, 30.0, 0.5, 20, 14 * 86400)
+        delivery = DeliveryRules(LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400)
         rules = IntakeRules(EVENTS, frozenset({1, 2}), UnknownFields.REJECT, "event-id", None, 14 * 86400, 86400, 1_000_000)
         route = Route(
             Intake(rules),

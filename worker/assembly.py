@@ -13,6 +13,7 @@ from worker.batching.csv_body import header
 from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.delivery.limiter import LimiterRules
 from worker.edges.dead_letter import DeadLetterWriter
 from worker.edges.http_sink import HttpSink, SinkOptions
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
@@ -65,11 +66,17 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
     ledger = Ledger(account, settings.limits.memory_bytes_max)
     delivery = settings.delivery
     rules = DeliveryRules(
-        requests_in_flight_max=delivery.requests_in_flight_max,
+        limiter=LimiterRules(
+            requests_in_flight_max=delivery.requests_in_flight_max,
+            breaker_failures_max=delivery.breaker_failures_max,
+            requests_per_second_max=delivery.requests_per_second_max,
+            rows_per_second_max=delivery.rows_per_second_max,
+        ),
         retry_after_seconds_max=delivery.retry_after_max_seconds,
         hold_probe_seconds=delivery.hold_probe_seconds,
         systemic_ratio=delivery.systemic_ratio,
         systemic_rows_min=delivery.systemic_rows_min,
+        bisect_requests_per_minute_max=delivery.bisect_requests_per_minute_max,
         event_age_seconds_max=settings.limits.event_age_seconds_max,
     )
     backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)

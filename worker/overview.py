@@ -36,7 +36,7 @@ def overview(
             "in_flight": dispatcher.rows_in_flight,
             "dead_letter": dead_letters,
         },
-        requests_in_flight=dispatcher.requests_in_flight,
+        destination=dispatcher.destination(),
         held_bytes=rooms.ledger.memory.held_bytes,
         dedup_window_rows=sum(route.window.rows for route in routes),
         oldest_event_timestamp=min((timestamp for timestamp in oldest if timestamp is not None), default=None),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tests.builders import now_at
 from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.delivery.limiter import LimiterRules
 from worker.delivery.settlement import Settlement
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
@@ -36,12 +37,22 @@ class Stage:
     requests_in_flight_max: int = 4
     systemic_ratio: float = 0.5
     systemic_rows_min: int = 20
+    breaker_failures_max: int = 1000
+    bisect_requests_per_minute_max: int = 60_000
     uniform: Callable[[], float] = lambda: 0.5
     seconds: float = 0.0
     standings: dict[Assignment, Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rules = DeliveryRules(self.requests_in_flight_max, 300.0, 30.0, self.systemic_ratio, self.systemic_rows_min, 1_209_600)
+        rules = DeliveryRules(
+            limiter=LimiterRules(self.requests_in_flight_max, self.breaker_failures_max),
+            retry_after_seconds_max=300.0,
+            hold_probe_seconds=30.0,
+            systemic_ratio=self.systemic_ratio,
+            systemic_rows_min=self.systemic_rows_min,
+            bisect_requests_per_minute_max=self.bisect_requests_per_minute_max,
+            event_age_seconds_max=1_209_600,
+        )
         self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.standing_of)
 
     def standing_of(self, assignment: Assignment) -> Standing:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.builders import UNIX_SECONDS, make_batch, make_rows, now_at
 from tests.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, offsets, status
-from worker.delivery.outcome import Delivered, Retry
+from worker.delivery.outcome import Delivered, Retry, RetryKind
 from worker.model.answer import Answer
 from worker.model.batch import Batch
 from worker.model.fault import Reason
@@ -18,12 +18,16 @@ def test_a_delivered_batch_settles_all_its_rows_and_frees_its_permit() -> None:
     stage = Stage()
     batch = make_batch(3)
     assert stage.submit(batch) == [batch]
-    assert (stage.dispatcher.requests_in_flight, stage.dispatcher.rows_in_flight) == (1, 3)
+    assert (stage.dispatcher.destination().requests_in_flight, stage.dispatcher.rows_in_flight) == (1, 3)
     settlement = stage.answer(batch, status(200))
     assert (settlement.batch, settlement.outcome) == (batch, Delivered())
     assert settlement.delivered == list(batch.rows)
     assert (settlement.refused, settlement.returned, settlement.logs) == ([], [], [])
-    assert (stage.dispatcher.requests_in_flight, stage.dispatcher.rows_in_flight, stage.dispatcher.rows_waiting) == (0, 0, 0)
+    assert (
+        stage.dispatcher.destination().requests_in_flight,
+        stage.dispatcher.rows_in_flight,
+        stage.dispatcher.rows_waiting,
+    ) == (0, 0, 0)
 
 
 def test_an_answer_to_a_batch_that_is_not_in_flight_is_our_own_fault() -> None:
@@ -123,7 +127,7 @@ def test_a_passing_fault_sends_the_identical_bytes_again_under_the_same_id(
     body = batch.body()
     settlement = stage.answer(batch, answer)
     assert isinstance(settlement.outcome, Retry)
-    assert settlement.outcome.is_ambiguous == (answer is LOST)
+    assert (settlement.outcome.kind is RetryKind.AMBIGUOUS) == (answer is LOST)
     assert stage.start() == []
     assert stage.dispatcher.rows_waiting == 3
     deadline = stage.dispatcher.next_deadline()
@@ -173,7 +177,7 @@ def test_a_batch_that_waits_takes_no_permit_from_others() -> None:
 
 
 def test_batches_whose_wait_is_over_go_in_the_order_of_their_times() -> None:
-    stage = Stage(requests_in_flight_max=3)
+    stage = Stage(requests_in_flight_max=6)
     first, second, fresh = (make_batch(1, batch_id=name) for name in ("first", "second", "fresh"))
     stage.submit(first, second)
     stage.answer(first, status(503, retry_after="20"))
@@ -214,7 +218,7 @@ def test_a_batch_wholly_too_old_is_not_sent_and_holds_no_permit() -> None:
     other = make_batch(1, batch_id="other", start=5)
     stage.dispatcher.submit([other])
     posts, settlement = stage.dispatcher.start(now_at(1.0))
-    assert (posts, len(settlement.refused), stage.dispatcher.requests_in_flight) == ([other], 2, 1)
+    assert (posts, len(settlement.refused), stage.dispatcher.destination().requests_in_flight) == ([other], 2, 1)
 
 
 def test_what_is_left_after_expiry_keeps_its_count_of_failures() -> None:
@@ -254,3 +258,61 @@ def test_the_oldest_event_is_found_in_flight_and_waiting() -> None:
     (sent,) = stage.start()
     stage.answer(sent, status(200))
     assert stage.dispatcher.oldest_event_timestamp == UNIX_SECONDS
+
+
+class TestTheBreaker:
+    def opened(self) -> tuple[Stage, list[Batch]]:
+        stage = Stage(breaker_failures_max=2)
+        batches = [make_batch(1, batch_id=f"b{index}", start=index) for index in range(6)]
+        sent = stage.submit(*batches)
+        logs = [log for batch in sent[:2] for log in stage.answer(batch, status(503)).logs]
+        assert [(log.event, log.fields) for log in logs] == [("breaker_opened", {"reason": "http_503"})]
+        return stage, batches
+
+    def test_while_it_is_open_nothing_is_sent_and_then_one_batch_asks(self) -> None:
+        stage, batches = self.opened()
+        assert stage.start() == []
+        due = stage.dispatcher.next_deadline()
+        assert due == 0.25
+        # The two that were under way fail as well: they change nothing.
+        for batch in batches[2:4]:
+            stage.answer(batch, status(503))
+        (probe,) = stage.start_at(due)
+        assert stage.start() == []
+        assert stage.dispatcher.next_deadline() is None
+        stage.answer(probe, REFUSED_CONNECTION)
+        assert stage.start() == []
+        assert stage.dispatcher.destination().breaker == "open"
+
+    def test_when_it_heals_the_batches_follow_in_a_ramp(self) -> None:
+        stage, batches = self.opened()
+        for batch in batches[2:4]:
+            stage.answer(batch, status(503))
+        in_flight = stage.start_at(60.0)
+        sizes, logs = [], []
+        for _ in range(10):
+            sizes.append(len(in_flight))
+            for batch in in_flight:
+                logs += stage.answer(batch, status(200)).logs
+            in_flight = stage.start()
+        assert sizes == [1, 1, 2, 2, 0, 0, 0, 0, 0, 0]
+        assert stage.dispatcher.rows_waiting == 0
+
+
+def test_the_search_for_guilty_rows_has_a_budget_and_other_batches_pass() -> None:
+    stage = Stage(requests_in_flight_max=1, bisect_requests_per_minute_max=60)
+    bad = make_batch(64, batch_id="bad")
+    stage.submit(bad)
+    stage.answer(bad, status(400))
+    sent = 0
+    while pieces := stage.start():
+        sent += 1
+        stage.answer(pieces[0], status(400))
+    # A minute's worth at once, and the one that finds the budget just used up.
+    assert sent == 61
+    other = make_batch(1, batch_id="other", start=1000)
+    assert stage.submit(other) == [other]
+    stage.answer(other, status(200))
+    due = stage.dispatcher.next_deadline()
+    assert due == 1.0
+    assert len(stage.start_at(due)) == 1

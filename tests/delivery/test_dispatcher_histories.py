@@ -69,7 +69,7 @@ class History:
             assert batch.oldest_event_timestamp >= int(now_at(self.stage.seconds).unix_seconds) - AGE_SECONDS
             assert all(self.stage.standing_of(row.assignment) is not Standing.GONE for row in batch.rows)
         self.in_flight += posts
-        assert len(self.in_flight) == self.stage.dispatcher.requests_in_flight <= IN_FLIGHT_MAX
+        assert len(self.in_flight) == self.stage.dispatcher.destination().requests_in_flight <= IN_FLIGHT_MAX
 
     def answer(self, answer: Answer) -> None:
         if not self.in_flight:

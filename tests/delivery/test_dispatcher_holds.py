@@ -175,6 +175,7 @@ def test_refusals_under_a_systemic_hold_do_not_bisect() -> None:
     (probe,) = stage.start_at(30.0)
     settlement = stage.answer(probe, status(400))
     assert (settlement.refused, settlement.logs) == ([], [])
+    assert stage.start() == []
     assert stage.dispatcher.next_deadline() == 60.0
     assert stage.dispatcher.rows_waiting == 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.delivery.outcome import Delivered, Held, Outcome, Refused, Retry, TooLarge, classify, label
+from worker.delivery.outcome import Delivered, Held, Outcome, Refused, Retry, RetryKind, TooLarge, classify, label
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 
 RETRIED = {408, 420, 425, 429, *range(500, 600)}
@@ -18,7 +18,8 @@ def expected(status: int) -> Outcome:
     if status == 413:
         return TooLarge(413)
     if status in RETRIED:
-        return Retry(f"http_{status}", 0.0, is_throttled=status in (420, 429), is_ambiguous=False)
+        kinds = {420: RetryKind.THROTTLED, 429: RetryKind.THROTTLED, 425: RetryKind.EARLY}
+        return Retry(f"http_{status}", 0.0, kinds.get(status, RetryKind.FAILED))
     return Held(f"http_{status}")
 
 
@@ -38,12 +39,12 @@ def test_a_status_out_of_the_ordinary_drops_nothing(status: int) -> None:
 
 @pytest.mark.parametrize("fault", TransportFault)
 def test_a_request_without_a_connection_is_retried_and_cannot_have_been_loaded(fault: TransportFault) -> None:
-    assert judge(NotSent(fault, 0.1)) == Retry(fault.value, 0.0, is_throttled=False, is_ambiguous=False)
+    assert judge(NotSent(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.NOT_SENT)
 
 
 @pytest.mark.parametrize("fault", TransportFault)
 def test_a_request_without_an_answer_is_retried_and_may_have_been_loaded(fault: TransportFault) -> None:
-    assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, is_throttled=False, is_ambiguous=True)
+    assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.AMBIGUOUS)
 
 
 @pytest.mark.parametrize("status", sorted(RETRIED - set(range(505, 600))))
@@ -65,8 +66,8 @@ def test_retry_after_on_any_other_answer_means_nothing(status: int) -> None:
         (Delivered(), "delivered"),
         (Refused(400), "refused"),
         (TooLarge(413), "too_large"),
-        (Retry("http_503", 0.0, is_throttled=False, is_ambiguous=False), "retried"),
-        (Retry("timeout", 0.0, is_throttled=False, is_ambiguous=True), "ambiguous"),
+        (Retry("http_503", 0.0, RetryKind.FAILED), "retried"),
+        (Retry("timeout", 0.0, RetryKind.AMBIGUOUS), "ambiguous"),
         (Held("http_403"), "held"),
     ],
 )

@@ -196,7 +196,7 @@ async def test_a_second_signal_ends_the_worker_at_once(stage: Stage) -> None:
     worker = await stage.start_worker()
     await asyncio.sleep(0)
     for _ in range(100):
-        if (await worker.status())["requests_in_flight"] > 0:
+        if (await worker.status())["destination"]["requests_in_flight"] > 0:
             break
         await asyncio.sleep(0.1)
     worker.send(signal.SIGTERM)

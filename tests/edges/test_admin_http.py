@@ -18,7 +18,7 @@ from worker.errors import UnavailableError
 from worker.model.account import Account, TopicAccount
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
-from worker.model.snapshot import HoldStatus, PartitionStatus, Snapshot
+from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot
 
 TOPIC = "offline-events"
 ASSIGNMENT = make_assignment(3)
@@ -47,7 +47,7 @@ def snapshot() -> Snapshot:
         partitions=(PartitionStatus(ASSIGNMENT, 10, 9, 8, 1, is_paused=True, is_draining=False),),
         holds=(HoldStatus(1111, "http_403", 1.0, 2.0, 5),),
         rows={"linked": 0, "batching": 1, "waiting": 0, "in_flight": 0, "dead_letter": 0},
-        requests_in_flight=0,
+        destination=DestinationStatus("closed", 8, 0),
         held_bytes=1234,
         dedup_window_rows=6,
         oldest_event_timestamp=1_700_000_000,

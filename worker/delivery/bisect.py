@@ -48,6 +48,10 @@ class Bisections:
         self._systemic_rows_min = systemic_rows_min
         self._bisection_of: dict[str, _Bisection] = {}
 
+    def concerns(self, batch_id: str) -> bool:
+        """True if this batch is a piece of one that is being taken apart."""
+        return batch_id in self._bisection_of
+
     def refuse(self, batch: Batch, refusal: Refusal) -> Verdict:
         """This batch was refused. `refusal` says how, for its first row; it counts if that row stands alone."""
         bisection = self._bisection_of.pop(batch.id, None) or _Bisection(rows=len(batch.rows))

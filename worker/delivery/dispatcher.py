@@ -15,9 +15,11 @@ from itertools import count
 
 from worker.delivery.backoff import Backoff
 from worker.delivery.bisect import Bisections
+from worker.delivery.breaker import BreakerState
 from worker.delivery.hold import SYSTEMIC, Holds
-from worker.delivery.limiter import Limiter
-from worker.delivery.outcome import Delivered, Held, Refused, Retry, TooLarge, classify
+from worker.delivery.limiter import Limiter, LimiterRules, Permit
+from worker.delivery.outcome import Delivered, Held, Outcome, Refused, Retry, TooLarge, classify
+from worker.delivery.rate import Rate
 from worker.delivery.settlement import Refusal, Settlement
 from worker.delivery.split import halves, without
 from worker.model.answer import Answer, Response
@@ -27,7 +29,7 @@ from worker.model.command import Log, Severity
 from worker.model.fault import FieldFault, Reason
 from worker.model.record import Assignment
 from worker.model.row import Row
-from worker.model.snapshot import HoldStatus
+from worker.model.snapshot import DestinationStatus, HoldStatus
 from worker.model.standing import Standing, StandingOf
 
 
@@ -35,12 +37,19 @@ from worker.model.standing import Standing, StandingOf
 class DeliveryRules:
     """The bounds of the delivery."""
 
-    requests_in_flight_max: int
+    limiter: LimiterRules
     retry_after_seconds_max: float
     hold_probe_seconds: float
     systemic_ratio: float
     systemic_rows_min: int
+    bisect_requests_per_minute_max: int
     event_age_seconds_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    batch: Batch
+    permit: Permit
 
 
 class Dispatcher:
@@ -59,16 +68,18 @@ class Dispatcher:
         self._ready: deque[Batch] = deque()
         self._delayed: list[tuple[float, int, Batch]] = []
         self._sequence = count()
-        self._in_flight: dict[str, Batch] = {}
+        self._in_flight: dict[str, _Request] = {}
         self._failures: dict[str, int] = {}
-        self._limiter = Limiter(rules.requests_in_flight_max)
+        self._limiter = Limiter(rules.limiter, backoff)
         self._holds = Holds(rules.hold_probe_seconds)
         self._bisections = Bisections(systemic_ratio=rules.systemic_ratio, systemic_rows_min=rules.systemic_rows_min)
+        # A whole minute's worth at once: one bad batch is taken apart quickly, a flood of them doesn't become the API's flood.
+        self._bisect_rate = Rate(rules.bisect_requests_per_minute_max / 60, burst_seconds=60.0)
 
     @property
     def rows_in_flight(self) -> int:
         """How many rows are in requests under way."""
-        return sum(len(batch.rows) for batch in self._in_flight.values())
+        return sum(len(request.batch.rows) for request in self._in_flight.values())
 
     @property
     def rows_waiting(self) -> int:
@@ -78,13 +89,12 @@ class Dispatcher:
     @property
     def oldest_event_timestamp(self) -> int | None:
         """The earliest event time among all rows here, in Unix seconds; None with no row here."""
-        batches = (*self._in_flight.values(), *self._waiting())
+        batches = (*(request.batch for request in self._in_flight.values()), *self._waiting())
         return min((batch.oldest_event_timestamp for batch in batches), default=None)
 
-    @property
-    def requests_in_flight(self) -> int:
-        """How many requests are under way."""
-        return self._limiter.taken
+    def destination(self) -> DestinationStatus:
+        """How the API is doing."""
+        return DestinationStatus(self._limiter.breaker_state, self._limiter.limit, self._limiter.taken)
 
     def holds(self, now: Now) -> list[HoldStatus]:
         """The applications on hold."""
@@ -95,32 +105,40 @@ class Dispatcher:
         self._ready.extend(batches)
 
     def next_deadline(self) -> float | None:
-        """When a batch that waits becomes due, in monotonic seconds. None while no permit is free: an answer comes first."""
-        if not self._limiter.is_free:
+        """When a batch that waits can be sent, in monotonic seconds. None while an answer has to come first."""
+        free_at = self._limiter.free_at()
+        if free_at is None:
             return None
-        dues = [self._delayed[0][0]] if self._delayed else []
+        dues = [free_at] if self._ready else []
+        if self._delayed:
+            dues.append(self._delayed[0][0])
         probe = self._holds.next_deadline()
-        return min(dues if probe is None else [*dues, probe], default=None)
+        if probe is not None:
+            dues.append(probe)
+        return max(free_at, min(dues)) if dues else None
 
     def start(self, now: Now) -> tuple[list[Batch], Settlement]:
         """The batches to be sent now, each in flight until its `answer`; and rows that this has shown to be too old."""
         posts: list[Batch] = []
         settlement = Settlement()
-        while self._limiter.is_free and (batch := self._next(now, settlement)) is not None:
+        at = now.monotonic_seconds
+        while self._limiter.is_free(at) and (batch := self._next(now, settlement)) is not None:
             fresh = self._without_expired(batch, now, settlement)
             if fresh is not None:
-                self._limiter.take()
-                self._in_flight[fresh.id] = fresh
+                if self._bisections.concerns(fresh.id):
+                    self._bisect_rate.take(1, at)
+                self._in_flight[fresh.id] = _Request(fresh, self._limiter.take(len(fresh.rows), at))
                 posts.append(fresh)
         return posts, settlement
 
     def answer(self, batch_id: str, answer: Answer, now: Now) -> Settlement:
         """This batch's request ended."""
-        batch = self._in_flight.pop(batch_id)
+        request = self._in_flight.pop(batch_id)
+        batch = request.batch
         failures = self._failures.pop(batch_id, 0)
-        self._limiter.give_back()
         outcome = classify(answer, unix_seconds=now.unix_seconds, retry_after_seconds_max=self._rules.retry_after_seconds_max)
         settlement = Settlement(batch=batch, outcome=outcome)
+        self._give_back_permit(request.permit, outcome, now, settlement)
         match outcome:
             case Delivered():
                 self._delivered(batch, settlement)
@@ -151,6 +169,15 @@ class Dispatcher:
         self._ready = deque(batch for batch in map(take, self._ready) if batch is not None)
         settlement.returned += self._bisections.withdraw_guilty(lambda row: row.assignment in assignments)
         return settlement
+
+    def _give_back_permit(self, permit: Permit, outcome: Outcome, now: Now, settlement: Settlement) -> None:
+        before = self._limiter.breaker_state
+        self._limiter.give_back(permit, outcome, now.monotonic_seconds)
+        after = self._limiter.breaker_state
+        if after is BreakerState.OPEN and before is BreakerState.CLOSED and isinstance(outcome, Retry):
+            settlement.logs.append(Log(Severity.ERROR, "breaker_opened", {"reason": outcome.reason}))
+        elif after is BreakerState.CLOSED and before is not BreakerState.CLOSED:
+            settlement.logs.append(Log(Severity.INFO, "breaker_closed", {}))
 
     def _waiting(self) -> tuple[Batch, ...]:
         return (*self._ready, *(batch for _, _, batch in self._delayed), *self._holds.waiting())
@@ -194,9 +221,12 @@ class Dispatcher:
                 batch = self._ready.popleft()
             else:
                 return None
-            if self._holds.reason(batch.destination.application_id) is None:
+            if self._holds.reason(batch.destination.application_id) is not None:
+                self._wait_under_hold(batch, settlement)
+            elif self._bisections.concerns(batch.id) and now.monotonic_seconds < self._bisect_rate.free_at:
+                self._delay(batch, self._bisect_rate.free_at)
+            else:
                 return batch
-            self._wait_under_hold(batch, settlement)
 
     def _without_expired(self, batch: Batch, now: Now, settlement: Settlement) -> Batch | None:
         """The batch as it may be sent: one event that has grown too old while it waited would have all of them refused."""
@@ -266,7 +296,10 @@ class Dispatcher:
             return
         self._failures[kept.id] = failures
         wait = self._backoff.wait_seconds(attempts=failures, wait_seconds_min=outcome.wait_seconds_min)
-        heapq.heappush(self._delayed, (now.monotonic_seconds + wait, next(self._sequence), kept))
+        self._delay(kept, now.monotonic_seconds + wait)
+
+    def _delay(self, batch: Batch, due_seconds: float) -> None:
+        heapq.heappush(self._delayed, (due_seconds, next(self._sequence), batch))
 
     def _hold(self, batch: Batch, reason: str, now: Now, settlement: Settlement) -> None:
         application_id = batch.destination.application_id

@@ -16,14 +16,13 @@ Only 200 is success: the documentation knows no other, and a redirect's or a pro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import assert_never
 
 from worker.delivery.retry_after import seconds_to_wait
 from worker.model.answer import Ambiguous, Answer, NotSent, Response
 
 REFUSED_STATUSES = frozenset({400, 422})
-RETRIED_STATUSES = frozenset({408, 420, 425, 429})
-THROTTLING_STATUSES = frozenset({420, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,28 @@ class TooLarge:
     status: int
 
 
+class RetryKind(Enum):
+    """What a passing fault says of the destination.
+
+    THROTTLED: it is there and wants less. FAILED: it answered that it can't. AMBIGUOUS: it gave no answer to what was sent, so
+    the rows may have been loaded and a retry may duplicate them. NOT_SENT: it couldn't be reached. EARLY: it is there and
+    wants the request once more.
+    """
+
+    THROTTLED = auto()
+    FAILED = auto()
+    AMBIGUOUS = auto()
+    NOT_SENT = auto()
+    EARLY = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A passing fault: the identical bytes are to be sent again, not before `wait_seconds_min`.
-
-    `is_ambiguous`: the rows may have been loaded, so the retry may duplicate them. `reason` is a stable code.
-    """
+    """A passing fault: the identical bytes are to be sent again, not before `wait_seconds_min`. `reason` is a stable code."""
 
     reason: str
     wait_seconds_min: float
-    is_throttled: bool
-    is_ambiguous: bool
+    kind: RetryKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,14 @@ class Held:
     reason: str
 
 
+# Beside these, every 5xx is a failure.
+RETRIED_STATUSES = {
+    408: RetryKind.FAILED,
+    420: RetryKind.THROTTLED,
+    425: RetryKind.EARLY,
+    429: RetryKind.THROTTLED,
+}
+
 Outcome = Delivered | Refused | TooLarge | Retry | Held
 
 
@@ -72,9 +90,9 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
     """What this answer means. Total: every status and every fault has an outcome."""
     match answer:
         case NotSent(fault=fault):
-            return Retry(fault.value, 0.0, is_throttled=False, is_ambiguous=False)
+            return Retry(fault.value, 0.0, RetryKind.NOT_SENT)
         case Ambiguous(fault=fault):
-            return Retry(fault.value, 0.0, is_throttled=False, is_ambiguous=True)
+            return Retry(fault.value, 0.0, RetryKind.AMBIGUOUS)
         case Response(status=200):
             return Delivered()
         case Response(status=status) if status in REFUSED_STATUSES:
@@ -83,7 +101,7 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
             return TooLarge(413)
         case Response(status=status, retry_after=header) if status in RETRIED_STATUSES or 500 <= status <= 599:
             wait = seconds_to_wait(header, unix_seconds=unix_seconds, max_seconds=retry_after_seconds_max)
-            return Retry(f"http_{status}", wait, is_throttled=status in THROTTLING_STATUSES, is_ambiguous=False)
+            return Retry(f"http_{status}", wait, RETRIED_STATUSES.get(status, RetryKind.FAILED))
         case Response(status=status):
             return Held(f"http_{status}")
         case _:
@@ -100,6 +118,6 @@ def label(outcome: Outcome) -> str:
         case TooLarge():
             return "too_large"
         case Retry():
-            return "ambiguous" if outcome.is_ambiguous else "retried"
+            return "ambiguous" if outcome.kind is RetryKind.AMBIGUOUS else "retried"
         case Held():
             return "held"

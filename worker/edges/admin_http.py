@@ -119,7 +119,7 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, int], unix_seconds: 
         "holds": [asdict(hold) for hold in snapshot.holds],
         "records_held": snapshot.rows,
         "held_bytes": snapshot.held_bytes,
-        "requests_in_flight": snapshot.requests_in_flight,
+        "destination": asdict(snapshot.destination),
         "dedup_window_rows": snapshot.dedup_window_rows,
         "oldest_unsettled_event_timestamp_seconds": snapshot.oldest_event_timestamp,
         "accounting_imbalance_records": snapshot.imbalance,

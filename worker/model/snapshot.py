@@ -20,6 +20,15 @@ class HoldStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationStatus:
+    """How the API is doing: its breaker, how many requests it is thought to bear at once, and how many are in flight."""
+
+    breaker: str
+    requests_in_flight_limit: int
+    requests_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionStatus:
     """One partition that is ours. Offsets; `committed` is None before there was a commit, `unsettled` a count of records."""
 
@@ -44,7 +53,7 @@ class Snapshot:
     partitions: tuple[PartitionStatus, ...]
     holds: tuple[HoldStatus, ...]
     rows: dict[str, int]
-    requests_in_flight: int
+    destination: DestinationStatus
     held_bytes: int
     dedup_window_rows: int
     oldest_event_timestamp: int | None

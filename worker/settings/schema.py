@@ -165,6 +165,18 @@ class Delivery(Section):
     backoff_initial_seconds: Seconds = Field(default=0.5, description="The longest first wait before a retry")
     backoff_max_seconds: Seconds = Field(default=60, description="The longest wait before a retry")
     retry_after_max_seconds: Seconds = Field(default=300, description="The longest Retry-After that is obeyed")
+    breaker_failures_max: int = Field(
+        default=5, ge=1, le=1000, description="So many failures in a row, and one request asks for all of them"
+    )
+    requests_per_second_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="Requests per second at most, in the mean; null: no limit"
+    )
+    rows_per_second_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="Rows per second at most, in the mean; null: no limit"
+    )
+    bisect_requests_per_minute_max: int = Field(
+        default=600, ge=1, le=100_000, description="Requests per minute that look for the guilty rows of refused batches"
+    )
     hold_probe_seconds: Seconds = Field(default=30, description="How often an application on hold is tried")
     systemic_ratio: float = Field(
         default=0.5, gt=0, le=1, description="Above this share of refused rows the application is held, and no row dropped"
