@@ -36,9 +36,10 @@ from worker.model.event import (
     TimePassed,
 )
 from worker.model.fault import Reason
-from worker.model.record import Assignment, Start
+from worker.model.record import Assignment, Position, Start
 from worker.model.resource import EVENTS
 from worker.pipeline import Pipeline
+from worker.progress import hints
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
 from worker.progress.pressure import Intakes
@@ -90,7 +91,7 @@ class World:
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        ledger = Ledger(Account({TOPIC: TopicAccount()}), self.memory_bytes_max)
+        ledger = Ledger(Account({TOPIC: TopicAccount()}), self.memory_bytes_max, self.span_max)
         delivery = DeliveryRules(LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400)
         rules = IntakeRules(EVENTS, frozenset({1, 2}), UnknownFields.REJECT, "event-id", None, 14 * 86400, 86400, 1_000_000)
         route = Route(
@@ -100,7 +101,7 @@ class World:
         )
         dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.standing)
         self.ledger = ledger
-        self.pipeline = Pipeline(Rooms({TOPIC: route}, dispatcher, ledger, Commits(1.0)), Intakes(self.span_max))
+        self.pipeline = Pipeline(Rooms({TOPIC: route}, dispatcher, ledger, Commits(1.0)), Intakes())
 
     def tell(self, event: Event) -> list[Command]:
         """Hand in an event; the account must balance afterwards, whatever it was."""
@@ -113,7 +114,7 @@ class World:
         return self.tell(TimePassed())
 
     def assign(self, *assignments: Assignment, position: int = 0) -> list[Command]:
-        return self.tell(Assigned(tuple(Start(assignment, position, position) for assignment in assignments)))
+        return self.tell(Assigned(tuple(Start(assignment, position, Position(position)) for assignment in assignments)))
 
     def receive(self, *records: FakeRecord, assignment: Assignment = FIRST) -> list[Command]:
         return self.tell(Received(assignment, records, records[-1].offset + 1))
@@ -131,10 +132,9 @@ def posted(commands: list[Command]) -> list[Batch]:
 
 
 def committed(commands: list[Command]) -> dict[Assignment, int]:
-    positions: dict[Assignment, int] = {}
-    for command in only(Commit, commands):
-        positions |= command.positions
-    return positions
+    return {
+        assignment: position.offset for command in only(Commit, commands) for assignment, position in command.positions.items()
+    }
 
 
 @pytest.fixture
@@ -169,8 +169,22 @@ class TestTheWayOfARecord:
     def test_a_commit_never_passes_a_record_that_is_still_under_way(self, world: World) -> None:
         world.receive(event(0, application=1), event(1, application=2), event(2, application=2))
         first, second = posted(world.wait(1.0))
-        assert committed([*world.answer(second, ok()), *world.wait(5.0)]) == {}
+        # The position stays; hints beside it tell what is delivered above it.
+        (commit,) = only(Commit, [*world.answer(second, ok()), *world.wait(5.0)])
+        assert commit.positions == {FIRST: Position(0, hints.encode(0, [(1, 3)]))}
+        world.tell(Committed(commit.positions, 0.01))
         assert committed([*world.answer(first, ok()), *world.wait(1.0)]) == {FIRST: 3}
+
+    def test_a_partition_in_its_next_life_skips_what_the_hints_name(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        again = Assignment(TOPIC, 0, 9)
+        start = Start(again, 0, Position(0, hints.encode(0, [(1, 3)])), end=4)
+        world.tell(Assigned((start,)))
+        world.receive(event(0), event(1), event(2), event(3), assignment=again)
+        (batch,) = posted(world.wait(1.0))
+        assert [row.record.offset for row in batch.rows] == [0, 3]
+        assert committed([*world.answer(batch, ok()), *world.wait(1.0)]) == {again: 4}
+        assert world.ledger.account.topics[TOPIC].skipped_settled == 2
 
     def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(self, world: World) -> None:
         assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
@@ -179,8 +193,8 @@ class TestTheWayOfARecord:
         assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
         world.tell(Received(FIRST, (), 9))
         assert committed(world.wait(5.0)) == {}
-        assert committed(world.tell(CommitFailed({FIRST: 7}, "no answer", 5.0))) == {FIRST: 9}
-        world.tell(Committed({FIRST: 9}, 0.01))
+        assert committed(world.tell(CommitFailed({FIRST: Position(7)}, "no answer", 5.0))) == {FIRST: 9}
+        world.tell(Committed({FIRST: Position(9)}, 0.01))
         assert committed(world.wait(5.0)) == {}
 
     def test_requests_in_flight_are_bounded(self, world: World) -> None:
@@ -234,7 +248,7 @@ class TestAnswers:
         ((rejection,),) = [command.rejections for command in buried]
         assert (rejection.record.offset, rejection.reason, rejection.http_status) == (7, Reason.REFUSED, 400)
         assert committed(world.wait(1.0)) == {FIRST: 7}
-        world.tell(Committed({FIRST: 7}, 0.0))
+        world.tell(Committed({FIRST: Position(7)}, 0.0))
         world.tell(DeadLettersAcknowledged((rejection,)))
         assert committed(world.wait(1.0)) == {FIRST: 10}
 
@@ -356,7 +370,7 @@ class TestRebalances:
         commands = world.answer(batch, ok())
         assert committed(commands) == {FIRST: 2}
         assert only(Release, commands) == []
-        commands = world.tell(Committed({FIRST: 2}, 0.01))
+        commands = world.tell(Committed({FIRST: Position(2)}, 0.01))
         assert only(Release, commands) == [Release((FIRST, SECOND))]
 
     def test_what_waits_for_its_next_attempt_is_given_back(self, world: World) -> None:
@@ -426,7 +440,7 @@ class TestStop:
         (batch,) = posted(self.stop(world))
         commands = world.answer(batch, ok())
         assert committed(commands) == {FIRST: 2}
-        assert only(Finish, world.tell(Committed({FIRST: 2}, 0.01))) == [Finish(0)]
+        assert only(Finish, world.tell(Committed({FIRST: Position(2)}, 0.01))) == [Finish(0)]
         assert world.pipeline.is_finished
 
     def test_a_stop_during_an_outage_does_not_wait_for_it(self, world: World) -> None:
@@ -443,8 +457,8 @@ class TestStop:
     def test_a_failed_last_commit_still_ends_the_stop(self, world: World) -> None:
         commands = world.tell(Received(FIRST, (), 5))
         assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
-        world.tell(CommitFailed({FIRST: 5}, "no answer", 10.0))
-        assert only(Finish, world.tell(CommitFailed({FIRST: 5}, "no answer", 10.0))) == [Finish(0)]
+        world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
+        assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [Finish(0)]
 
 
 def test_a_story_replayed_gives_the_same_commands() -> None:

@@ -16,9 +16,11 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from worker import __version__
 from worker.assembly import Parts, assemble
 from worker.edges.admin_http import AdminServer, status_of
+from worker.edges.instance_id import Instance, claim
 from worker.edges.logs import Journal
 from worker.edges.loop_lag import LoopLag
 from worker.edges.metrics import Identification, Readings, WorkerCollector
+from worker.edges.take_over import take_over
 from worker.errors import ExitCode, WorkerError
 from worker.model.clock import Now
 from worker.model.command import Finish
@@ -30,6 +32,8 @@ logger = logging.getLogger("worker.app")
 
 # What is left of the stop's time for the last commit, leaving the group and closing, once draining is over.
 CLOSING_SECONDS_MAX = 5.0
+# If it takes longer, the predecessor's session is waited out.
+TAKE_OVER_SECONDS_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,8 @@ async def run(process: Process) -> ExitCode:
     Raises:
         WorkerError: something the worker can't do without isn't to be had.
     """
-    parts = assemble(process.settings)
-    daemon = _Daemon(parts, process)
+    instance = claim(process.settings.state_dir)
+    daemon = _Daemon(assemble(process.settings, instance.id), process, instance)
     try:
         return await daemon.run()
     except ExceptionGroup as group:
@@ -61,13 +65,17 @@ async def run(process: Process) -> ExitCode:
         if explained is None:
             raise
         raise _first(explained) from None
+    finally:
+        # The consumer has left the group: another process may be this instance now.
+        instance.release()
 
 
 class _Daemon:
     """One run from start to stop."""
 
-    def __init__(self, parts: Parts, process: Process) -> None:
+    def __init__(self, parts: Parts, process: Process, instance: Instance) -> None:
         self._parts = parts
+        self._instance = instance
         self._settings = process.settings
         self._journal = process.journal
         self._loop_lag = LoopLag()
@@ -94,7 +102,7 @@ class _Daemon:
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 100)
                 background = [
-                    tasks.create_task(parts.source.run(), name="kafka source"),
+                    tasks.create_task(self._consume(), name="kafka source"),
                     tasks.create_task(parts.dead_letters.run(), name="dead letters"),
                     tasks.create_task(self._loop_lag.run(), name="loop lag"),
                 ]
@@ -108,6 +116,13 @@ class _Daemon:
             # The admin port last: a scrape sees the end.
             await self._admin.stop()
         return self._ended(finish)
+
+    async def _consume(self) -> None:
+        """Before the group is joined, members of it that have our name leave it: only a dead predecessor can have it."""
+        if self._instance.is_inherited:
+            connection, group_id = self._parts.connection, self._settings.kafka.group_id
+            await take_over(connection, group_id, connection.client_id, TAKE_OVER_SECONDS_MAX)
+        await self._parts.source.run()
 
     def _stop(self, number: signal.Signals) -> None:
         """The first signal drains; the second ends the process at once, and so does the deadline."""

@@ -39,19 +39,27 @@ class Parts:
     """What the shell runs."""
 
     pipeline: Pipeline
+    connection: KafkaConnection
     inbox: Inbox
     source: KafkaSource
     sink: HttpSink
     dead_letters: DeadLetterWriter
 
 
-def assemble(settings: Settings, uniform: Callable[[], float] = random.random) -> Parts:
-    """Make every part. Nothing is opened or started yet."""
+def assemble(settings: Settings, instance_id: str, uniform: Callable[[], float] = random.random) -> Parts:
+    """Make every part. Nothing is opened or started yet.
+
+    Args:
+        settings: the whole configuration.
+        instance_id: what no other living worker is called.
+        uniform: draws from [0, 1).
+    """
     inbox = Inbox()
-    connection = _connection(settings)
+    connection = _connection(settings, f"{CLIENT_ID}-{instance_id}")
     routes = settings.resolved_routes()
     return Parts(
         pipeline=_pipeline(settings, routes, uniform),
+        connection=connection,
         inbox=inbox,
         source=KafkaSource(connection, _source_options(settings), inbox.post, inbox.drained),
         sink=HttpSink(_sink_options(settings)),
@@ -63,7 +71,7 @@ def assemble(settings: Settings, uniform: Callable[[], float] = random.random) -
 
 def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Callable[[], float]) -> Pipeline:
     account = Account(topics={route.topic: TopicAccount() for route in routes})
-    ledger = Ledger(account, settings.limits.memory_bytes_max)
+    ledger = Ledger(account, settings.limits.memory_bytes_max, settings.limits.span_records_max)
     delivery = settings.delivery
     rules = DeliveryRules(
         limiter=LimiterRules(
@@ -88,7 +96,7 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
         ledger=ledger,
         commits=Commits(settings.kafka.commit_interval_seconds),
     )
-    return Pipeline(rooms, Intakes(settings.limits.span_records_max))
+    return Pipeline(rooms, Intakes())
 
 
 def _route(settings: Settings, route: ResolvedRoute, batch_id_prefix: str) -> Route:
@@ -111,11 +119,11 @@ def _route(settings: Settings, route: ResolvedRoute, batch_id_prefix: str) -> Ro
     return Route(intake, window, Batcher(limits, batch_id_prefix))
 
 
-def _connection(settings: Settings) -> KafkaConnection:
+def _connection(settings: Settings, client_id: str) -> KafkaConnection:
     kafka = settings.kafka
     return KafkaConnection(
         bootstrap_servers=kafka.bootstrap_servers,
-        client_id=CLIENT_ID,
+        client_id=client_id,
         request_timeout_seconds=kafka.request_timeout_seconds,
         security=KafkaSecurity(
             protocol=kafka.security_protocol,

@@ -48,11 +48,12 @@ def overview(
 
 def _partition(offsets: Offsets, assignment: Assignment, *, is_paused: bool) -> PartitionStatus:
     tracker = offsets.tracker(assignment)
+    committed = offsets.committed(assignment)
     return PartitionStatus(
         assignment=assignment,
         position=tracker.position,
         safe_position=tracker.safe_position,
-        committed=offsets.committed(assignment),
+        committed=committed.offset if committed is not None else None,
         unsettled=tracker.unsettled,
         is_paused=is_paused,
         is_draining=offsets.standing(assignment) is Standing.DRAINING,

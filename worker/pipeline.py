@@ -121,10 +121,10 @@ class Pipeline:
         if self._ledger.offsets.standing(assignment) is not Standing.OURS:
             return
         route = self._routes[assignment.topic]
-        self._ledger.receive(assignment, event.records, event.next_offset)
+        records = self._ledger.receive(assignment, event.records, event.next_offset)
         self._ledger.account.last_poll_unix_seconds = now.unix_seconds
         self._commits.note_progress()
-        rows, rejections = route.intake.read(assignment, event.records, now)
+        rows, rejections = route.intake.read(assignment, records, now)
         self._ledger.hold(rows)
         self._ledger.hold(rejections)
         self._settling.bury(rejections)
@@ -193,13 +193,11 @@ class Pipeline:
 
     def _change_intakes(self) -> None:
         offsets = self._ledger.offsets
-        spans = {
-            assignment: offsets.tracker(assignment).span
-            for assignment in offsets
-            if offsets.standing(assignment) is Standing.OURS
+        reaches = {
+            assignment: offsets.reach(assignment) for assignment in offsets if offsets.standing(assignment) is Standing.OURS
         }
         stop_all = self._ledger.memory.is_high or self._is_dead_letter_blocked
-        pause, resume = self._intakes.change(spans, stop_all=stop_all)
+        pause, resume = self._intakes.change(reaches, stop_all=stop_all)
         if pause:
             self._commands.append(Pause(pause))
         if resume:

@@ -29,7 +29,7 @@ from worker.model.command import (
 )
 from worker.model.event import Answered, CommitFailed, Committed
 from worker.model.fault import Rejection
-from worker.model.record import Assignment
+from worker.model.record import Assignment, Position
 from worker.pipeline import Pipeline
 
 logger = logging.getLogger("worker.pipeline")
@@ -44,7 +44,7 @@ class Source(Protocol):
     def resume(self, assignments: frozenset[Assignment]) -> None: ...
     def release(self, assignments: tuple[Assignment, ...]) -> None: ...
     def stop_intake(self) -> None: ...
-    async def commit(self, positions: dict[Assignment, int]) -> Committed | CommitFailed: ...
+    async def commit(self, positions: dict[Assignment, Position]) -> Committed | CommitFailed: ...
 
 
 class Sink(Protocol):
@@ -132,5 +132,5 @@ class Runner:
     async def _post(self, batch: Batch) -> None:
         self._inbox.post(Answered(batch.id, await self._sink.post(batch)))
 
-    async def _commit(self, positions: dict[Assignment, int]) -> None:
+    async def _commit(self, positions: dict[Assignment, Position]) -> None:
         self._inbox.post(await self._source.commit(positions))

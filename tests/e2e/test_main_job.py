@@ -80,6 +80,30 @@ async def test_a_worker_killed_in_full_flight_loses_nothing(stage: Stage, capsys
     assert {sample.key for sample in stage.produced if sample.dead_lettered_as} == buried
 
 
+async def test_a_worker_that_crashed_takes_its_partitions_back_without_waiting_for_its_session(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    # The defaults: a session of 45 s.
+    overrides = {"kafka": {}, "state_dir": str(state)}
+    await stage.publish(mixed(2_000, has_refused=False))
+    first = await stage.start_worker(overrides)
+    await stage.await_settled()
+    first.kill()
+    more = mixed(1_000, seed=2, has_refused=False)
+    delivered_before = stage.emulator.ledger.rows_total
+    await stage.publish(more)
+    started = time.monotonic()
+    await stage.start_worker(overrides)
+    await stage.await_rows(delivered_before + 1)
+    seconds = time.monotonic() - started
+    with capsys.disabled():
+        sys.stdout.write(f"\n  back at work {seconds:.1f} s after it was ready\n")
+    assert seconds < 20.0
+    await stage.await_settled()
+
+
 async def test_a_join_and_a_leave_lose_and_repeat_nothing(stage: Stage) -> None:
     produced = mixed(40_000, has_refused=False)
     stage.emulator.plan(PlannedFault(FaultKind.DELAY, delay_seconds=0.02))

@@ -31,7 +31,7 @@ from worker.model.event import (
     Revoked,
 )
 from worker.model.fault import FieldFault, Reason, Rejection
-from worker.model.record import Assignment
+from worker.model.record import Assignment, Position
 from worker.sandbox.topics import create_topics, publish, read_all
 
 EVENT_SECONDS_MAX = 30.0
@@ -170,11 +170,11 @@ class TestStartPositions:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             await reader.records(20)
             (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
-            assert isinstance(await reader.source.commit({assignment: 7}), Committed)
+            assert isinstance(await reader.source.commit({assignment: Position(7)}), Committed)
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             positions = {start.assignment.partition: (start.position, start.committed) for start in assigned.starts}
-        assert positions[assignment.partition] == (7, 7)
+        assert positions[assignment.partition] == (7, Position(7))
 
     async def test_the_very_first_start_may_begin_at_the_end(self, bootstrap_servers: str, topic: str) -> None:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
@@ -189,7 +189,7 @@ class TestStartPositions:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             committed = next(start.assignment for start in assigned.starts if start.assignment.partition == 0)
-            await reader.source.commit({committed: 0})
+            await reader.source.commit({committed: Position(0)})
         async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
             assigned = await reader.until(Assigned)
         assert {start.position for start in assigned.starts} == {0}
@@ -201,7 +201,7 @@ class TestStartPositions:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             await reader.records(20)
             (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
-            await reader.source.commit({assignment: 5})
+            await reader.source.commit({assignment: Position(5)})
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
         await admin.start()
         partition = ClientPartition(topic, assignment.partition)
@@ -222,7 +222,7 @@ class TestCommitting:
     async def test_a_commit_is_there_for_the_group(self, bootstrap_servers: str, topic: str) -> None:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
-            positions = {start.assignment: 0 for start in assigned.starts}
+            positions = {start.assignment: Position(0) for start in assigned.starts}
             assert isinstance(await reader.source.commit(positions), Committed)
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
         await admin.start()
@@ -234,16 +234,16 @@ class TestCommitting:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             await reader.until(Assigned)
             stranger = make_assignment(0, topic=topic, epoch=999)
-            assert isinstance(await reader.source.commit({stranger: 5}), CommitFailed)
+            assert isinstance(await reader.source.commit({stranger: Position(5)}), CommitFailed)
 
     async def test_nothing_is_committed_after_the_release(self, bootstrap_servers: str, topic: str) -> None:
         async with reading(Reader(bootstrap_servers, topic)) as first:
             assigned = await first.until(Assigned)
             async with reading(Reader(bootstrap_servers, topic)) as second:
                 revoked = await first.until(Revoked)
-                assert isinstance(await first.source.commit({revoked.assignments[0]: 0}), Committed)
+                assert isinstance(await first.source.commit({revoked.assignments[0]: Position(0)}), Committed)
                 first.source.release(revoked.assignments)
-                assert isinstance(await first.source.commit({revoked.assignments[0]: 0}), CommitFailed)
+                assert isinstance(await first.source.commit({revoked.assignments[0]: Position(0)}), CommitFailed)
                 again = (await first.until(Assigned)).starts
                 others = (await second.until(Assigned)).starts
         assert [len(again), len(others)] == [1, 1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
 from worker.model.account import Account, TopicAccount
 from worker.model.fault import FieldFault, Reason, Rejection
-from worker.model.record import Assignment, Start
+from worker.model.record import Assignment, Position, Start
 from worker.model.row import Row
 from worker.progress.ledger import Ledger
 
@@ -20,7 +20,7 @@ FIRST, SECOND = make_assignment(0), make_assignment(1)
 
 
 def make_ledger() -> Ledger:
-    ledger = Ledger(Account({TOPIC: TopicAccount(), "idle": TopicAccount()}), memory_bytes_max=10**9)
+    ledger = Ledger(Account({TOPIC: TopicAccount(), "idle": TopicAccount()}), memory_bytes_max=10**9, span_max=1000)
     ledger.assign([Start(FIRST, 0, None), Start(SECOND, 0, None)])
     return ledger
 
@@ -57,7 +57,7 @@ def test_delivered_rows_are_settled_counted_and_let_go() -> None:
     ledger.deliver(rows, now_at(10))
     assert topic(ledger).delivered == 3
     assert ledger.memory.held_bytes == 0
-    assert ledger.offsets.to_commit() == {FIRST: 2, SECOND: 1}
+    assert ledger.offsets.to_commit() == {FIRST: Position(2), SECOND: Position(1)}
     assert ledger.account.last_delivery_unix_seconds == UNIX_SECONDS + 10
     assert ledger.account.delivery_latency_seconds.sum == 30.0
     assert ledger.account.event_age_seconds.sum == 30.0
@@ -114,7 +114,7 @@ def test_what_ends_after_its_partition_is_gone_is_let_go_and_counted_nowhere() -
     account = topic(ledger)
     assert (account.delivered, account.duplicates, account.dead_lettered.total(), account.given_back) == (0, 0, 0, 4)
     assert ledger.memory.held_bytes == 0
-    assert ledger.offsets.to_commit() == {SECOND: 0, make_assignment(0, epoch=2): 0}
+    assert ledger.offsets.to_commit() == {SECOND: Position(0), make_assignment(0, epoch=2): Position(0)}
     assert ledger.imbalance() == 0
 
 

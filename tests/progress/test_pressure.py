@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from tests.builders import make_assignment
 from worker.model.record import Assignment
-from worker.progress.pressure import Intakes, MemoryGauge
+from worker.progress.pressure import Intakes, MemoryGauge, Reach
 
 FIRST, SECOND = make_assignment(0), make_assignment(1)
 NONE: frozenset[Assignment] = frozenset()
 JUST_FIRST, JUST_SECOND = frozenset({FIRST}), frozenset({SECOND})
+
+
+def reaches(spans: dict[Assignment, int], span_max: int = 10) -> dict[Assignment, Reach]:
+    return {assignment: Reach(span, span_max) for assignment, span in spans.items()}
 
 
 def test_memory_is_high_from_the_high_mark_down_to_half_of_it() -> None:
@@ -42,7 +46,7 @@ def test_what_is_not_held_cannot_be_released() -> None:
 
 
 def test_a_partition_pauses_at_its_span_and_resumes_at_half_of_it() -> None:
-    intakes = Intakes(10)
+    intakes = Intakes()
     for span, change in [
         (9, (NONE, NONE)),
         (10, (JUST_FIRST, NONE)),
@@ -52,48 +56,55 @@ def test_a_partition_pauses_at_its_span_and_resumes_at_half_of_it() -> None:
         (9, (NONE, NONE)),
         (10, (JUST_FIRST, NONE)),
     ]:
-        assert intakes.change({FIRST: span, SECOND: 0}, stop_all=False) == change
+        assert intakes.change(reaches({FIRST: span, SECOND: 0}), stop_all=False) == change
     assert intakes.paused == {FIRST}
 
 
+def test_a_span_that_has_shrunk_below_what_is_received_pauses_the_partition() -> None:
+    intakes = Intakes()
+    assert intakes.change(reaches({FIRST: 9}), stop_all=False) == (NONE, NONE)
+    assert intakes.change(reaches({FIRST: 9}, span_max=8), stop_all=False) == (JUST_FIRST, NONE)
+    assert intakes.change(reaches({FIRST: 4}, span_max=8), stop_all=False) == (NONE, JUST_FIRST)
+
+
 def test_a_stop_of_all_pauses_what_runs_and_its_end_resumes_what_is_not_wide() -> None:
-    intakes = Intakes(10)
-    assert intakes.change({FIRST: 10, SECOND: 0}, stop_all=False) == (JUST_FIRST, NONE)
-    assert intakes.change({FIRST: 10, SECOND: 0}, stop_all=True) == (JUST_SECOND, NONE)
+    intakes = Intakes()
+    assert intakes.change(reaches({FIRST: 10, SECOND: 0}), stop_all=False) == (JUST_FIRST, NONE)
+    assert intakes.change(reaches({FIRST: 10, SECOND: 0}), stop_all=True) == (JUST_SECOND, NONE)
     assert intakes.paused == {FIRST, SECOND}
-    assert intakes.change({FIRST: 7, SECOND: 0}, stop_all=True) == (NONE, NONE)
-    assert intakes.change({FIRST: 7, SECOND: 0}, stop_all=False) == (NONE, JUST_SECOND)
-    assert intakes.change({FIRST: 5, SECOND: 0}, stop_all=False) == (NONE, JUST_FIRST)
+    assert intakes.change(reaches({FIRST: 7, SECOND: 0}), stop_all=True) == (NONE, NONE)
+    assert intakes.change(reaches({FIRST: 7, SECOND: 0}), stop_all=False) == (NONE, JUST_SECOND)
+    assert intakes.change(reaches({FIRST: 5, SECOND: 0}), stop_all=False) == (NONE, JUST_FIRST)
 
 
 def test_a_span_that_falls_while_all_is_stopped_is_not_forgotten() -> None:
-    intakes = Intakes(10)
-    intakes.change({FIRST: 10}, stop_all=True)
-    intakes.change({FIRST: 3}, stop_all=True)
-    assert intakes.change({FIRST: 8}, stop_all=False) == (NONE, JUST_FIRST), "it had fallen to the low mark"
+    intakes = Intakes()
+    intakes.change(reaches({FIRST: 10}), stop_all=True)
+    intakes.change(reaches({FIRST: 3}), stop_all=True)
+    assert intakes.change(reaches({FIRST: 8}), stop_all=False) == (NONE, JUST_FIRST), "it had fallen to the low mark"
 
 
 def test_a_partition_that_is_no_longer_named_is_forgotten_without_a_word() -> None:
-    intakes = Intakes(10)
-    intakes.change({FIRST: 10, SECOND: 10}, stop_all=False)
-    assert intakes.change({SECOND: 10}, stop_all=False) == (NONE, NONE)
+    intakes = Intakes()
+    intakes.change(reaches({FIRST: 10, SECOND: 10}), stop_all=False)
+    assert intakes.change(reaches({SECOND: 10}), stop_all=False) == (NONE, NONE)
     assert intakes.paused == {SECOND}
-    assert intakes.change({FIRST: 6, SECOND: 10}, stop_all=False) == (NONE, NONE), "it starts anew"
+    assert intakes.change(reaches({FIRST: 6, SECOND: 10}), stop_all=False) == (NONE, NONE), "it starts anew"
 
 
 def test_a_new_partition_is_paused_while_all_is_stopped() -> None:
-    intakes = Intakes(10)
-    intakes.change({FIRST: 0}, stop_all=True)
-    assert intakes.change({FIRST: 0, SECOND: 0}, stop_all=True) == (JUST_SECOND, NONE)
+    intakes = Intakes()
+    intakes.change(reaches({FIRST: 0}), stop_all=True)
+    assert intakes.change(reaches({FIRST: 0, SECOND: 0}), stop_all=True) == (JUST_SECOND, NONE)
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.dictionaries(st.sampled_from([FIRST, SECOND]), st.integers(0, 30)), st.booleans()), max_size=20))
 def test_the_commands_add_up_to_what_is_paused(steps: list[tuple[dict[Assignment, int], bool]]) -> None:
-    intakes = Intakes(10)
+    intakes = Intakes()
     paused: set[Assignment] = set()
     for spans, stop_all in steps:
-        pause, resume = intakes.change(spans, stop_all=stop_all)
+        pause, resume = intakes.change(reaches(spans), stop_all=stop_all)
         paused &= spans.keys()
         assert not pause & paused
         assert resume <= paused

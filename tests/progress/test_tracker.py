@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,3 +95,41 @@ def test_the_tracker_agrees_with_a_plain_set(steps: list[object]) -> None:
         assert tracker.safe_position == min(unsettled, default=position)
         assert (tracker.position, tracker.unsettled, tracker.in_motion) == (position, len(unsettled), len(unsettled))
         assert tracker.span == position - min(unsettled, default=position)
+
+
+class TestEarlierLives:
+    def test_what_was_settled_in_an_earlier_life_is_known_when_it_comes_again(self) -> None:
+        tracker = Tracker(10, [(12, 14), (20, 21)])
+        assert [offset for offset in range(10, 25) if tracker.is_settled(offset)] == [12, 13, 20]
+        assert not tracker.foresees
+
+    def test_it_is_told_on_until_it_has_been_received(self) -> None:
+        tracker = Tracker(10, [(12, 14), (20, 21)])
+        assert tracker.settled_ranges() == [(12, 14), (20, 21)]
+        received = [offset for offset in range(10, 13) if not tracker.is_settled(offset)]
+        tracker.track(received, 13)
+        assert received == [10, 11]
+        assert tracker.settled_ranges() == [(12, 14), (20, 21)]
+        tracker.settle(11)
+        assert tracker.settled_ranges() == [(11, 14), (20, 21)]
+        tracker.settle(10)
+        assert (tracker.safe_position, tracker.settled_ranges()) == (13, [(20, 21)])
+
+    @settings(deadline=None, max_examples=200)
+    @given(st.integers(1, 40), st.integers(0, 40), st.randoms(use_true_random=False))
+    def test_the_ranges_are_what_a_plain_set_says(self, count: int, settled: int, chance: Random) -> None:
+        gaps = {offset for offset in range(count) if chance.random() < 0.2}
+        offsets = [offset for offset in range(count) if offset not in gaps]
+        tracker = Tracker(0)
+        tracker.track(offsets, count)
+        unsettled = set(offsets)
+        for offset in chance.sample(offsets, min(settled, len(offsets))):
+            tracker.settle(offset)
+            unsettled.remove(offset)
+        named = {offset for start, end in tracker.settled_ranges() for offset in range(start, end)}
+        assert named == {offset for offset in range(tracker.safe_position, count) if offset not in unsettled}
+        assert all(start > tracker.safe_position for start, _ in tracker.settled_ranges())
+        # And a next life skips exactly these.
+        again = Tracker(tracker.safe_position, tracker.settled_ranges())
+        left = [offset for offset in offsets if offset >= tracker.safe_position and not again.is_settled(offset)]
+        assert left == sorted(unsettled)

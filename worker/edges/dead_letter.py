@@ -96,8 +96,7 @@ class DeadLetterWriter:
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
-            producer = AIOKafkaProducer(
-                **self._connection.arguments(),
+            producer = self._connection.producer(
                 acks="all",
                 enable_idempotence=True,
                 compression_type="lz4",

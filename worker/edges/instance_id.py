@@ -1,4 +1,4 @@
-"""Who this worker is, so that after a crash it can be told from its dead predecessor's neighbours.
+"""Who this worker is, so that after a crash its dead predecessor can be told from the living members of the group.
 
 The id stands in a file under `state_dir`. It is ours alone because it is valid only in the very file it names (host, device and
 inode), and because that file is locked for as long as we live: a copy names another file, and a living owner holds the lock,
@@ -43,8 +43,8 @@ class Instance:
         is_inherited: True if a predecessor, now gone, had this very id: members of the group that carry it are dead.
     """
 
-    def __init__(self, id: str, *, is_inherited: bool, locked_file: int | None) -> None:  # noqa: A002
-        self.id = id
+    def __init__(self, instance_id: str, *, is_inherited: bool, locked_file: int | None) -> None:
+        self.id = instance_id
         self.is_inherited = is_inherited
         # A bare descriptor and no file object: a forgotten reference must not drop the lock while the id is in use.
         self._locked_file = locked_file
@@ -108,10 +108,10 @@ def _claim_file(file: int, path: Path) -> Instance:
     return Instance(fresh, is_inherited=False, locked_file=file)
 
 
-def _content(id: bytes, file: int) -> bytes:  # noqa: A002
+def _content(instance_id: bytes, file: int) -> bytes:
     """What the file holds if the id was written into this very file on this host."""
     status = os.fstat(file)
-    return b"%s %d %d %s\n" % (id, status.st_dev, status.st_ino, os.fsencode(socket.gethostname()))
+    return b"%s %d %d %s\n" % (instance_id, status.st_dev, status.st_ino, os.fsencode(socket.gethostname()))
 
 
 def _without_file(path: Path, error: OSError | ValueError) -> Instance:

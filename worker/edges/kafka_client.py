@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.helpers import create_ssl_context
 
 
@@ -17,6 +19,18 @@ class KafkaConnection:
     client_id: str
     request_timeout_seconds: float
     security: KafkaSecurity
+
+    def consumer(self, **options: Any) -> AIOKafkaConsumer:
+        """A consumer, not yet started."""
+        return AIOKafkaConsumer(**self.arguments(), **options)
+
+    def producer(self, **options: Any) -> AIOKafkaProducer:
+        """A producer, not yet started."""
+        return AIOKafkaProducer(**self.arguments(), **options)
+
+    def admin(self) -> AIOKafkaAdminClient:
+        """An admin client, not yet started."""
+        return AIOKafkaAdminClient(**self.arguments())
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads the certificate files."""

@@ -24,9 +24,9 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.rebalance import Rebalances
-from worker.edges.start_position import StartPositions
+from worker.edges.start_position import Found, StartPositions
 from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped, Received
-from worker.model.record import Assignment, Record, Start, TopicPartition
+from worker.model.record import Assignment, Position, Record, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
@@ -105,7 +105,7 @@ class KafkaSource:
         """Poll nothing any more. The membership stays, for the last commit."""
         self._is_stopped = True
 
-    async def commit(self, positions: dict[Assignment, int]) -> Committed | CommitFailed:
+    async def commit(self, positions: dict[Assignment, Position]) -> Committed | CommitFailed:
         """Commit these positions, within the time-out: at once, and if that gets no answer, partition by partition."""
         clock = asyncio.get_running_loop().time
         started, patience = clock(), self._options.commit_timeout_seconds
@@ -120,12 +120,12 @@ class KafkaSource:
             return Committed(positions, clock() - started)
         return CommitFailed(positions, detail, clock() - started)
 
-    async def _commit(self, positions: dict[Assignment, int], deadline_seconds: float) -> str | None:
+    async def _commit(self, positions: dict[Assignment, Position], deadline_seconds: float) -> str | None:
         """One commit; returns what went wrong, None if nothing did."""
         if self._consumer is None:
             return "not connected"
         offsets = {
-            ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(position, "")
+            ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(position.offset, position.metadata)
             for assignment, position in positions.items()
         }
         if not offsets:
@@ -195,8 +195,7 @@ class KafkaSource:
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         options = self._options
-        return AIOKafkaConsumer(
-            **self._connection.arguments(),
+        return self._connection.consumer(
             group_id=options.group_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -220,7 +219,8 @@ class KafkaSource:
     async def _install(self, consumer: AIOKafkaConsumer) -> None:
         """Give each partition that has arrived an epoch and a position, and say so."""
         partitions = self._rebalances.arrivals
-        starts = StartPositions(consumer, starts_at_latest=self._options.starts_at_latest)
+        starts_at_latest = self._options.starts_at_latest
+        starts = StartPositions(consumer, self._connection, self._options.group_id, starts_at_latest=starts_at_latest)
         try:
             found = await starts.find(partitions)
         except KafkaError as error:
@@ -231,17 +231,17 @@ class KafkaSource:
             return
         self._begin(consumer, found)
 
-    def _begin(self, consumer: AIOKafkaConsumer, found: dict[TopicPartition, tuple[int, int | None]]) -> None:
+    def _begin(self, consumer: AIOKafkaConsumer, found: dict[TopicPartition, Found]) -> None:
         self._expected = {
             assignment: at for assignment, at in self._expected.items() if self._rebalances.may_receive(assignment)
         }
         self._paused &= self._expected.keys()
         starts = []
-        for partition, (position, committed) in found.items():
-            consumer.seek(ClientPartition(*partition), position)
+        for partition, where in found.items():
+            consumer.seek(ClientPartition(*partition), where.position)
             assignment = Assignment(*partition, next(self._epochs))
-            self._expected[assignment] = position
-            starts.append(Start(assignment, position, committed))
+            self._expected[assignment] = where.position
+            starts.append(Start(assignment, where.position, where.committed, where.end))
         self._rebalances.begin([start.assignment for start in starts])
         self._post(Assigned(tuple(starts)))
 
@@ -287,4 +287,4 @@ class KafkaSource:
         self._post(Lost((assignment,)))
         self._post(OffsetsSkipped(assignment, max(0, earliest - expected)))
         await self._drained()
-        self._begin(consumer, {assignment.topic_partition: (earliest, expected)})
+        self._begin(consumer, {assignment.topic_partition: Found(earliest, None, None)})

@@ -103,6 +103,18 @@ class WorkerCollector(Collector):
         yield rejected
         yield buried
         yield _counter(
+            "records_skipped_settled_total",
+            "Records received again that an earlier life of their partition had settled, as the commit's hints told",
+            "topic",
+            {t: a.skipped_settled for t, a in topics.items()},
+        )
+        yield _counter(
+            "hints_ignored_total",
+            "Commits whose metadata wasn't ours or was damaged: ignored",
+            "topic",
+            {t: a.hints_ignored for t, a in topics.items()},
+        )
+        yield _counter(
             "offsets_skipped_total",
             "Offsets that the broker no longer had when they were asked for: lost before they were read",
             "topic",

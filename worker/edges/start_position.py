@@ -7,45 +7,82 @@ record, or what was written before we noticed it would be lost.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CoordinatorNotAvailableError
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from worker.model.record import TopicPartition
+from worker.edges.kafka_client import KafkaConnection
+from worker.model.record import Position, TopicPartition
+
+# What the broker says of a partition for which the group has committed nothing.
+NOTHING_COMMITTED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where to start, what the group has committed (None: nothing), and where the partition ends (None: not known)."""
+
+    position: int
+    committed: Position | None
+    end: int | None
 
 
 class StartPositions:
-    """Asks the group and the brokers."""
+    """Asks the group's coordinator and the brokers."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, *, starts_at_latest: bool) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, connection: KafkaConnection, group_id: str, *, starts_at_latest: bool
+    ) -> None:
         self._consumer = consumer
+        self._connection = connection
+        self._group_id = group_id
         self._starts_at_latest = starts_at_latest
 
-    async def find(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int | None]]:
-        """The position and the committed offset of each partition, the latter None where there is none.
+    async def find(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Found]:
+        """Where each of these partitions starts.
 
         Raises:
-            aiokafka.errors.KafkaError: the group or a broker couldn't be asked.
+            aiokafka.errors.KafkaError: the coordinator or a broker couldn't be asked, or gave no full answer.
         """
         committed = await self._committed(partitions)
-        found: dict[TopicPartition, tuple[int, int | None]] = {}
+        ends = await self._consumer.end_offsets([ClientPartition(*partition) for partition in partitions])
+        initial: dict[TopicPartition, int] = {}
         for topic in {partition.topic for partition in partitions}:
-            mine = [partition for partition in partitions if partition.topic == topic]
-            without = [partition for partition in mine if committed[partition] is None]
-            initial = await self._initial(topic, without) if without else {}
-            for partition in mine:
-                offset = committed[partition]
-                found[partition] = (initial[partition] if offset is None else offset, offset)
-        return found
+            without = [one for one in partitions if one.topic == topic and committed[one] is None]
+            if without:
+                initial |= await self._initial(topic, without)
+        return {
+            partition: Found(
+                initial[partition] if position is None else position.offset, position, ends.get(_client(partition))
+            )
+            for partition, position in committed.items()
+        }
 
-    async def _committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
-        offsets = await asyncio.gather(*(self._consumer.committed(ClientPartition(*partition)) for partition in partitions))
-        return dict(zip(partitions, offsets, strict=True))
+    async def _committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position | None]:
+        """What the group has committed.
+
+        Not by the consumer's own `committed`: where the coordinator answers that it is still loading, with no word on any
+        partition, that says "nothing committed", and everything would be read again, or passed over.
+        """
+        admin = self._connection.admin()
+        try:
+            await admin.start()
+            answer = await admin.list_consumer_group_offsets(self._group_id, partitions=[_client(one) for one in partitions])
+        finally:
+            await admin.close()
+        if any(_client(partition) not in answer for partition in partitions):
+            raise CoordinatorNotAvailableError("the coordinator did not say what is committed")
+        found = {partition: answer[_client(partition)] for partition in partitions}
+        return {
+            partition: Position(position.offset, position.metadata) if position.offset != NOTHING_COMMITTED else None
+            for partition, position in found.items()
+        }
 
     async def _initial(self, topic: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        asked = [ClientPartition(*partition) for partition in partitions]
+        asked = [_client(partition) for partition in partitions]
         if self._starts_at_latest and await self._is_first_start(topic):
             offsets = await self._consumer.end_offsets(asked)
         else:
@@ -55,4 +92,8 @@ class StartPositions:
     async def _is_first_start(self, topic: str) -> bool:
         numbers = self._consumer.partitions_for_topic(topic) or set()
         committed = await self._committed([TopicPartition(topic, number) for number in numbers])
-        return all(offset is None for offset in committed.values())
+        return all(position is None for position in committed.values())
+
+
+def _client(partition: TopicPartition) -> ClientPartition:
+    return ClientPartition(partition.topic, partition.partition)

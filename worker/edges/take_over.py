@@ -50,7 +50,7 @@ async def take_over(connection: KafkaConnection, group_id: str, client_id: str, 
             client = AIOKafkaClient(**patience.arguments())
             await client.bootstrap()
             count = await _make_leave(client, group_id, client_id)
-    # NotImplementedError is how aiokafka says that a broker knows no version of a request that it knows.
+    # NotImplementedError is how aiokafka says that the broker takes none of the versions of a request that it can write.
     except (KafkaError, OSError, NotImplementedError) as error:
         logger.warning("take_over_failed", extra={"group_id": group_id, "detail": f"{type(error).__name__}: {error}"})
         return 0
@@ -69,7 +69,7 @@ async def _make_leave(client: AIOKafkaClient, group_id: str, client_id: str) -> 
 
     Raises:
         aiokafka.errors.KafkaError: a broker couldn't be asked, or refused.
-        NotImplementedError: the broker is too new for aiokafka's requests.
+        NotImplementedError: the broker takes no version of a request that aiokafka can write.
     """
     if client.get_random_node() is None:
         raise NodeNotReadyError("the cluster names no brokers yet")

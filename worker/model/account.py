@@ -23,7 +23,11 @@ _BYTES = tuple(float(4**power) for power in range(5, 16))
 
 @dataclass(slots=True)
 class TopicAccount:
-    """The records of one topic since the process started. All counts but `consumed_bytes`."""
+    """The records of one topic since the process started. All counts but `consumed_bytes`.
+
+    `skipped_settled` were received again although an earlier life of their partition had settled them, as the hints beside the
+    commit told; they are not in `consumed`. `hints_ignored` counts commits whose metadata wasn't ours or was damaged.
+    """
 
     consumed: int = 0
     consumed_bytes: int = 0
@@ -33,6 +37,8 @@ class TopicAccount:
     rejected: Counter[Reason] = field(default_factory=Counter)
     given_back: int = 0
     offsets_skipped: int = 0
+    skipped_settled: int = 0
+    hints_ignored: int = 0
 
     def balance(self, outstanding: int) -> int:
         """0, or how many records are unaccounted for."""

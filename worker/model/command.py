@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from worker.model.batch import Batch
 from worker.model.fault import Rejection
-from worker.model.record import Assignment
+from worker.model.record import Assignment, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Bury:
 class Commit:
     """Commit these positions; the end comes back as `Committed` or `CommitFailed`."""
 
-    positions: dict[Assignment, int]
+    positions: dict[Assignment, Position]
 
 
 @dataclass(frozen=True, slots=True)

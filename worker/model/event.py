@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker.model.answer import Answer
 from worker.model.fault import Rejection
-from worker.model.record import Assignment, Record, Start
+from worker.model.record import Assignment, Position, Record, Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class DeadLettersFailed:
 class Committed:
     """The broker has acknowledged these positions."""
 
-    positions: dict[Assignment, int]
+    positions: dict[Assignment, Position]
     duration_seconds: float
 
 
@@ -79,7 +79,7 @@ class Committed:
 class CommitFailed:
     """A commit was refused or not answered in time; the positions stay uncommitted and are offered again."""
 
-    positions: dict[Assignment, int]
+    positions: dict[Assignment, Position]
     detail: str
     duration_seconds: float
 

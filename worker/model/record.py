@@ -54,13 +54,22 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+class Position(NamedTuple):
+    """What a commit says of a partition: the offset to go on from, and a text beside it."""
+
+    offset: int
+    metadata: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where an assignment starts to read.
 
-    `position` is the first offset to be received; `committed` the group's committed offset, None where there is none.
+    `position` is the first offset to be received; `committed` what the group has committed, None where there is nothing; `end`
+    the offset after the last record that the partition has at this moment, None where it isn't known.
     """
 
     assignment: Assignment
     position: int
-    committed: int | None
+    committed: Position | None
+    end: int | None = None

@@ -20,22 +20,32 @@ from worker.progress.pressure import MemoryGauge
 class Ledger:
     """Offsets, account and memory as one."""
 
-    def __init__(self, account: Account, memory_bytes_max: int) -> None:
+    def __init__(self, account: Account, memory_bytes_max: int, span_max: int) -> None:
         self.account = account
-        self.offsets = Offsets()
+        self.offsets = Offsets(span_max)
         self.memory = MemoryGauge(memory_bytes_max)
 
     def assign(self, starts: Iterable[Start]) -> None:
         """Partitions became ours."""
         for start in starts:
-            self.offsets.assign(start)
+            is_understood = self.offsets.assign(start)
+            self.account.topics[start.assignment.topic].hints_ignored += not is_understood
 
-    def receive(self, assignment: Assignment, records: Sequence[Record], next_offset: int) -> None:
-        """Records came in; their memory is held by `hold` once their size is known."""
-        self.offsets.tracker(assignment).track([record.offset for record in records], next_offset)
+    def receive(self, assignment: Assignment, records: Sequence[Record], next_offset: int) -> Sequence[Record]:
+        """Records came in. Returns those that are to be worked on: all but what was settled in the partition's earlier life.
+
+        Their memory is held by `hold` once their size is known.
+        """
+        tracker = self.offsets.tracker(assignment)
         topic = self.account.topics[assignment.topic]
+        if tracker.foresees:
+            received = len(records)
+            records = [record for record in records if not tracker.is_settled(record.offset)]
+            topic.skipped_settled += received - len(records)
+        tracker.track([record.offset for record in records], next_offset)
         topic.consumed += len(records)
         topic.consumed_bytes += sum([len(record.value) for record in records if record.value])
+        return records
 
     def hold(self, entries: Iterable[Row | Rejection]) -> None:
         """These are held in memory from now on."""

@@ -6,6 +6,8 @@ flicker. The marks are soft by one chunk: what was being received when the mark 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from worker.model.record import Assignment
 
 
@@ -43,16 +45,17 @@ class MemoryGauge:
             self._is_high = False
 
 
+class Reach(NamedTuple):
+    """How far a partition's reception reaches beyond its safe position, and how far it may, in offsets."""
+
+    span: int
+    span_max: int
+
+
 class Intakes:
-    """Which assignments are received of. `change` says what to pause and what to resume, each only when it changes.
+    """Which assignments are received of. `change` says what to pause and what to resume, each only when it changes."""
 
-    Args:
-        span_max: how far one partition may reach beyond its safe position, in offsets.
-    """
-
-    def __init__(self, span_max: int) -> None:
-        self._high = span_max
-        self._low = span_max // 2
+    def __init__(self) -> None:
         self._wide: set[Assignment] = set()
         self._paused: set[Assignment] = set()
 
@@ -61,19 +64,21 @@ class Intakes:
         """The assignments that are paused."""
         return frozenset(self._paused)
 
-    def change(self, spans: dict[Assignment, int], *, stop_all: bool) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
+    def change(
+        self, reaches: dict[Assignment, Reach], *, stop_all: bool
+    ) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
         """What to pause and what to resume now.
 
         Args:
-            spans: each assignment that may be received of, with its span. What isn't named is forgotten.
+            reaches: each assignment that may be received of. What isn't named is forgotten.
             stop_all: nothing at all may be received now (memory, or the dead-letter topic can't be written).
         """
-        self._wide = {assignment for assignment, span in spans.items() if self._is_wide(assignment, span)}
-        self._paused &= spans.keys()
-        wanted = set(spans) if stop_all else self._wide
+        self._wide = {assignment for assignment, reach in reaches.items() if self._is_wide(assignment, reach)}
+        self._paused &= reaches.keys()
+        wanted = set(reaches) if stop_all else self._wide
         pause, resume = wanted - self._paused, self._paused - wanted
         self._paused = set(wanted)
         return frozenset(pause), frozenset(resume)
 
-    def _is_wide(self, assignment: Assignment, span: int) -> bool:
-        return span >= self._high or (assignment in self._wide and span > self._low)
+    def _is_wide(self, assignment: Assignment, reach: Reach) -> bool:
+        return reach.span >= reach.span_max or (assignment in self._wide and reach.span > reach.span_max // 2)

@@ -7,17 +7,24 @@ special case, and "the highest offset settled so far" appears nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 
 class Tracker:
     """The offsets of one partition in one epoch.
 
     `position` is where the next record is expected. Offsets must be tracked in rising order.
+
+    Args:
+        position: where the first record is expected.
+        settled: ranges of offsets from there on that were settled in an earlier life of the partition, rising.
     """
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, settled: Sequence[tuple[int, int]] = ()) -> None:
         self._position = position
+        # What is settled beyond the position: received later, and skipped then.
+        self._foreseen = deque(settled)
         # A dict, because it keeps the order of insertion: its first key is the first unsettled offset.
         self._unsettled: dict[int, None] = {}
         self._returned = 0
@@ -46,6 +53,37 @@ class Tracker:
     def safe_position(self) -> int:
         """What may be committed: no unsettled record lies below it."""
         return next(iter(self._unsettled), self._position)
+
+    def is_settled(self, offset: int) -> bool:
+        """True for an offset that was settled in an earlier life of the partition. Asked in rising order, before `track`."""
+        while self._foreseen and self._foreseen[0][1] <= offset:
+            self._foreseen.popleft()
+        return bool(self._foreseen) and self._foreseen[0][0] <= offset
+
+    @property
+    def foresees(self) -> bool:
+        """True while anything beyond the position may be settled already."""
+        return bool(self._foreseen)
+
+    def settled_ranges(self) -> list[tuple[int, int]]:
+        """The settled offsets above the safe position, as ranges from their first to the one after their last, rising.
+
+        Offsets that don't exist (gaps) lie in them as well: nobody will ever ask for these.
+        """
+        ranges: list[tuple[int, int]] = []
+        expected = self.safe_position
+        for offset in self._unsettled:
+            if offset != expected:
+                ranges.append((expected, offset))
+            expected = offset + 1
+        if self._unsettled and expected < self._position:
+            ranges.append((expected, self._position))
+        for start, end in self._foreseen:
+            if ranges and max(start, self._position) <= ranges[-1][1]:
+                ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+            elif end > self._position and max(start, self._position) > self.safe_position:
+                ranges.append((max(start, self._position), end))
+        return ranges
 
     def track(self, offsets: Iterable[int], next_offset: int) -> None:
         """These records were received; the next one is expected at `next_offset`."""

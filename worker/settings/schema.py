@@ -252,6 +252,10 @@ class Settings(Section):
     dead_letter: DeadLetter = DeadLetter()
     limits: Limits = Limits()
     shutdown: Shutdown = Shutdown()
+    state_dir: Path | None = Field(
+        default=None,
+        description="A directory that outlives a crash of the process, for its instance id; null: no take-over after a crash",
+    )
     admin: Admin = Admin()
     log: Log = Log()
 

@@ -1,0 +1,99 @@
+"""Hints in the commit's metadata: what was written comes back, and nothing else is ever believed."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.progress.hints import METADATA_CHARACTERS_MAX, PREFIX, decode, encode
+
+POSITIONS = st.integers(0, 2**62)
+
+
+@st.composite
+def hinted(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
+    position = draw(POSITIONS)
+    runs = draw(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), max_size=60))
+    ranges, cursor = [], position
+    for open_run, settled_run in runs:
+        ranges.append((cursor + open_run, cursor + open_run + settled_run))
+        cursor += open_run + settled_run
+    return position, ranges
+
+
+@given(hinted())
+def test_what_was_written_comes_back(case: tuple[int, list[tuple[int, int]]]) -> None:
+    position, ranges = case
+    assert decode(position, encode(position, ranges)) == tuple(ranges)
+
+
+def test_nothing_settled_needs_no_metadata() -> None:
+    assert encode(7, []) == ""
+    assert decode(7, "") == ()
+
+
+def test_what_finds_no_room_is_left_out_from_the_end() -> None:
+    ranges = [(offset, offset + 1) for offset in range(2, 40_000, 2)]
+    metadata = encode(1, ranges)
+    assert METADATA_CHARACTERS_MAX - 8 < len(metadata) <= METADATA_CHARACTERS_MAX
+    kept = decode(1, metadata)
+    assert kept is not None
+    assert 1500 < len(kept) < len(ranges)
+    assert list(kept) == ranges[: len(kept)]
+
+
+@given(hinted().filter(lambda case: bool(case[1])), st.integers(0, 10_000), st.integers(1, 255))
+def test_one_wrong_byte_is_noticed(case: tuple[int, list[tuple[int, int]]], place: int, change: int) -> None:
+    position, ranges = case
+    metadata = encode(position, ranges)
+    index = len(PREFIX) + place % (len(metadata) - len(PREFIX))
+    damaged = metadata[:index] + chr(ord(metadata[index]) ^ change) + metadata[index + 1 :]
+    # The unused bits of the last character mean nothing: then the hints are the same.
+    assert decode(position, damaged) in (None, tuple(ranges))
+
+
+@given(hinted().filter(lambda case: bool(case[1])), st.integers(1, 1000))
+def test_hints_beside_another_position_are_not_believed(case: tuple[int, list[tuple[int, int]]], distance: int) -> None:
+    position, ranges = case
+    assert decode(position + distance, encode(position, ranges)) is None
+
+
+@given(POSITIONS, st.text(max_size=200))
+def test_foreign_metadata_is_not_believed(position: int, metadata: str) -> None:
+    assert decode(position, metadata) in (None, ())
+
+
+FOREIGN = {
+    "a version to come": "2:AAAA",
+    "no base64": "1:$$$$",
+    "a length base64 can't have": "1:AAAAA",
+    "not ASCII": "1:йй",
+    "too short for a checksum": "1:AA",
+    "another program's": "host-1.example",
+    "longer than any of ours": PREFIX + "A" * 5000,
+}
+
+
+@pytest.mark.parametrize("metadata", FOREIGN.values(), ids=FOREIGN)
+def test_what_cannot_be_used_is_none(metadata: str) -> None:
+    assert decode(0, metadata) is None
+
+
+def sealed(payload: bytes, position: int = 0) -> str:
+    """Metadata with a right checksum, whatever it holds."""
+    checksum = crc32(payload, crc32(b"%d:" % position)).to_bytes(4, "big")
+    return PREFIX + urlsafe_b64encode(payload + checksum).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x01", b"\x00\x01", b"\x01\x00", b"\x01\x81", b"\xff" * 12 + b"\x01\x01"],
+    ids=["an odd number of runs", "an empty open run", "an empty settled run", "an unfinished number", "an endless number"],
+)
+def test_a_right_checksum_over_nonsense_is_not_believed_either(payload: bytes) -> None:
+    assert decode(0, sealed(b"\x01\x01")) == ((1, 2),)
+    assert decode(0, sealed(payload)) is None
