@@ -20,7 +20,7 @@ from worker.model.account import Account, TopicAccount
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
 from worker.model.clock import Now
-from worker.model.command import Bury, Command, Commit, Finish, Log, Pause, Post, Release, Resume, StopIntake
+from worker.model.command import Bury, Command, Commit, Finish, Log, Park, Pause, Post, Release, Resume, StopIntake
 from worker.model.event import (
     Answered,
     Assigned,
@@ -30,6 +30,8 @@ from worker.model.event import (
     DeadLettersFailed,
     Event,
     Lost,
+    ParkingAcknowledged,
+    ParkingFailed,
     Received,
     Revoked,
     StopRequested,
@@ -47,6 +49,8 @@ from worker.settling import Rooms, Route
 
 UNIX = 1_800_000_000.0
 TOPIC = "offline-events"
+PARKING_TOPIC = "offline-events.parked"
+HOME = Assignment(PARKING_TOPIC, 0, 3)
 FIRST = Assignment(TOPIC, 0, 1)
 T = TypeVar("T")
 SECOND = Assignment(TOPIC, 1, 2)
@@ -87,21 +91,26 @@ class World:
     in_flight_max: int = 4
     span_max: int = 1000
     memory_bytes_max: int = 10_000_000
+    parks: bool = False
     seconds: float = 100.0
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        ledger = Ledger(Account({TOPIC: TopicAccount()}), self.memory_bytes_max, self.span_max)
+        ledger = Ledger(Account({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()}), self.memory_bytes_max, self.span_max)
         delivery = DeliveryRules(LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400)
         rules = IntakeRules(EVENTS, frozenset({1, 2}), UnknownFields.REJECT, "event-id", None, 14 * 86400, 86400, 1_000_000)
-        route = Route(
-            Intake(rules),
-            Window(rows_max=1000, age_seconds=3600.0),
-            Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), "b"),
-        )
+
+        def route(prefix: str, *, parks: bool, is_parking: bool) -> Route:
+            batcher = Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), prefix)
+            return Route(Intake(rules), Window(rows_max=1000, age_seconds=3600.0), batcher, parks=parks, is_parking=is_parking)
+
+        routes = {
+            TOPIC: route("b", parks=self.parks, is_parking=False),
+            PARKING_TOPIC: route("p", parks=False, is_parking=True),
+        }
         dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.standing)
         self.ledger = ledger
-        self.pipeline = Pipeline(Rooms({TOPIC: route}, dispatcher, ledger, Commits(1.0)), Intakes())
+        self.pipeline = Pipeline(Rooms(routes, dispatcher, ledger, Commits(1.0)), Intakes())
 
     def tell(self, event: Event) -> list[Command]:
         """Hand in an event; the account must balance afterwards, whatever it was."""
@@ -472,3 +481,128 @@ def test_a_story_replayed_gives_the_same_commands() -> None:
         return said
 
     assert story(World()) == story(World())
+
+
+class TestParking:
+    """An application on hold must not stop its neighbours."""
+
+    def held(self) -> tuple[World, list[Command]]:
+        """Application 1 is on hold, and its records have just made the partition reach as far as it may."""
+        world = World(parks=True, span_max=20, in_flight_max=8)
+        world.assign(FIRST, HOME)
+        world.receive(*(event(offset, application=1 + offset % 2) for offset in range(10)))
+        batches = {batch.destination.application_id: batch for batch in posted(world.wait(1.0))}
+        world.answer(batches[1], status(403))
+        world.answer(batches[2], ok())
+        commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(10, 20)))
+        return world, commands
+
+    def parked(self, commands: list[Command]) -> list[int]:
+        return [row.record.offset for command in only(Park, commands) for row in command.rows]
+
+    def test_what_pins_a_partition_is_parked_and_settled_once_that_is_acknowledged(self) -> None:
+        world, commands = self.held()
+        assert only(Pause, commands) == [Pause(frozenset({FIRST}))]
+        (park,) = only(Park, commands)
+        assert self.parked(commands) == [0, 2, 4, 6, 8]
+        assert committed(world.wait(5.0)) == {FIRST: 0}
+        world.tell(Committed({FIRST: Position(0)}, 0.1))
+        commands = world.tell(ParkingAcknowledged(park.rows))
+        assert only(Resume, commands) == [Resume(frozenset({FIRST}))]
+        assert committed([*commands, *world.wait(1.0)]) == {FIRST: 10}
+        assert world.ledger.account.topics[TOPIC].parked == 5
+
+    def test_what_comes_later_is_parked_at_once_but_for_one_record_to_ask_with(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        # What was in the batcher when the hold began to park waits under it, and is what the next probe is made of.
+        world.wait(1.0)
+        commands = world.receive(*(event(offset, application=1) for offset in range(20, 25)))
+        assert self.parked(commands) == [20, 21, 22, 23, 24]
+
+    def test_with_nothing_left_to_ask_with_one_record_of_a_chunk_goes_the_ordinary_way(self) -> None:
+        world = World(parks=True, span_max=10)
+        world.assign(FIRST, HOME)
+        (batch,) = posted(world.receive(*(event(offset) for offset in range(10))))
+        (park,) = only(Park, world.answer(batch, status(403)))
+        assert park.rows == batch.rows
+        world.tell(ParkingAcknowledged(park.rows))
+        assert self.parked(world.receive(*(event(offset) for offset in range(10, 15)))) == [11, 12, 13, 14]
+        world.wait(1.0)
+        (probe,) = posted(world.wait(60.0))
+        assert [row.record.offset for row in probe.rows] == [10]
+        world.answer(probe, ok())
+        assert self.parked(world.receive(*(event(offset) for offset in range(15, 20)))) == []
+
+    def test_the_neighbour_flows_on_all_the_while(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        for start in range(20, 200, 10):
+            commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(start, start + 10)))
+            commands += world.wait(1.0)
+            for parking in only(Park, commands):
+                world.tell(ParkingAcknowledged(parking.rows))
+            for batch in posted(commands):
+                world.answer(batch, ok() if batch.destination.application_id == 2 else status(403))
+        assert world.ledger.offsets.tracker(FIRST).span < 20
+        account = world.ledger.account.topics[TOPIC]
+        assert (account.delivered, account.parked >= 85) == (100, True)
+
+    def test_parked_records_wait_at_home_and_flow_when_the_hold_heals(self) -> None:
+        world, _ = self.held()
+        world.receive(*(event(offset, application=1) for offset in range(5)), assignment=HOME)
+        commands = world.wait(1.0)
+        assert Pause(frozenset({HOME})) in only(Pause, commands), "its records have nothing to do but to wait"
+        (probe,) = posted(world.wait(60.0))
+        commands = world.answer(probe, ok())
+        assert [log.event for log in only(Log, commands)] == ["application_healed"]
+        for batch in posted(commands):
+            commands += world.answer(batch, ok())
+        assert frozenset({HOME}) in [command.assignments for command in only(Resume, commands)]
+        assert world.ledger.account.topics[PARKING_TOPIC].delivered == 5
+
+    def test_parked_records_are_not_duplicates_of_themselves(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        world.wait(1.0)
+        (probe,) = posted(world.wait(60.0))
+        world.answer(probe, ok())
+        world.receive(*(event(offset, application=1) for offset in range(0, 10, 2)), assignment=HOME)
+        (batch,) = posted(world.wait(1.0))
+        assert [row.record.offset for row in batch.rows] == [0, 2, 4, 6, 8]
+
+    def test_a_parked_event_that_is_published_again_is_a_duplicate(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        again = FakeRecord(20, event(0, application=1).value)
+        world.receive(again)
+        assert world.ledger.account.topics[TOPIC].duplicates == 1
+
+    def test_the_line_stops_while_records_cannot_be_parked(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        commands = world.tell(ParkingFailed(5, "no such topic"))
+        assert only(Pause, commands) == [Pause(frozenset({HOME}))]
+        assert [log.event for log in only(Log, commands)] == ["parking_failed"]
+        commands = world.tell(ParkingAcknowledged(park.rows))
+        assert {one for command in only(Resume, commands) for one in command.assignments} == {FIRST, HOME}
+
+    def test_a_route_without_parking_keeps_its_held_records(self) -> None:
+        world = World(span_max=10, rows_max=5)
+        world.assign(FIRST)
+        first, second = posted(world.receive(*(event(offset) for offset in range(10))))
+        world.answer(first, status(403))
+        assert only(Park, [*world.answer(second, status(403)), *world.wait(1.0)]) == []
+
+    def test_memory_filled_by_a_hold_alone_is_parked_too(self) -> None:
+        world = World(parks=True, memory_bytes_max=20_000, in_flight_max=8)
+        world.assign(FIRST, SECOND)
+        batches = posted(world.receive(*(event(offset) for offset in range(20))))
+        commands = [command for batch in batches for command in world.answer(batch, status(403))]
+        (park,) = only(Park, commands)
+        commands = world.tell(ParkingAcknowledged(park.rows))
+        assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]

@@ -25,7 +25,7 @@ from worker.errors import ExitCode, WorkerError
 from worker.model.clock import Now
 from worker.model.command import Finish
 from worker.model.event import StopRequested
-from worker.runner import Runner
+from worker.runner import Edges, Runner
 from worker.settings.schema import Settings
 
 logger = logging.getLogger("worker.app")
@@ -104,14 +104,18 @@ class _Daemon:
                 background = [
                     tasks.create_task(self._consume(), name="kafka source"),
                     tasks.create_task(parts.dead_letters.run(), name="dead letters"),
+                    tasks.create_task(parts.parking.run(), name="parking"),
                     tasks.create_task(self._loop_lag.run(), name="loop lag"),
                 ]
-                runner = Runner(parts.pipeline, parts.inbox, parts.source, parts.sink, parts.dead_letters, read_clock)
+                edges = Edges(parts.source, parts.sink, parts.dead_letters, parts.parking)
+                runner = Runner(parts.pipeline, parts.inbox, edges, read_clock)
                 finish = await runner.run()
                 for task in background:
                     task.cancel()
             # The last commit is made: leave the group, so that the others need not wait out our session.
-            await asyncio.gather(self._close("kafka source", parts.source.close()), parts.dead_letters.close())
+            await asyncio.gather(
+                self._close("kafka source", parts.source.close()), parts.dead_letters.close(), parts.parking.close()
+            )
         finally:
             # The admin port last: a scrape sees the end.
             await self._admin.stop()
@@ -162,7 +166,12 @@ class _Daemon:
         now = read_clock()
         snapshot = self._parts.pipeline.snapshot(now)
         status = status_of(snapshot, self._parts.source.end_offsets(), now.unix_seconds)
-        return {"version": __version__, **status, "last_errors": self._journal.troubles()}
+        troubles = [
+            {"topic": one.topic, "partition": one.partition, "detail": detail}
+            for one, detail in self._parts.source.troubles().items()
+        ]
+        errors = self._journal.troubles()
+        return {"version": __version__, **status, "partitions_in_trouble": troubles, "last_errors": errors}
 
     def _collector(self, process: Process) -> WorkerCollector:
         readings = Readings(
@@ -171,9 +180,12 @@ class _Daemon:
             log_counts=lambda: process.journal.by_level,
             loop_lag_seconds=lambda: self._loop_lag.histogram,
             is_ready=self._is_ready,
+            rebuilds=lambda: self._parts.source.rebuilds,
         )
-        topics = tuple(route.topic for route in process.settings.routes)
-        return WorkerCollector(readings, Identification(__version__, process.config_hash, topics))
+        routes = process.settings.resolved_routes()
+        topics = tuple(route.topic for route in routes)
+        parking = {route.topic: route.parking_topic for route in routes if route.parking_topic is not None}
+        return WorkerCollector(readings, Identification(__version__, process.config_hash, topics, parking))
 
 
 def _first(group: BaseExceptionGroup[WorkerError]) -> WorkerError:

@@ -14,16 +14,20 @@ from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
 from worker.delivery.limiter import LimiterRules
-from worker.edges.dead_letter import DeadLetterWriter
+from worker.edges.dead_letter import dead_letter_writer
 from worker.edges.http_sink import HttpSink, SinkOptions
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka_source import KafkaSource, SourceOptions
+from worker.edges.parking import parking_writer
+from worker.edges.poller import PollOptions
+from worker.edges.topic_writer import TopicWriter
 from worker.inbox import Inbox
 from worker.intake.intake import Intake
 from worker.intake.rules import IntakeRules, UnknownFields
 from worker.model.account import Account, TopicAccount
+from worker.model.fault import Rejection
 from worker.model.resource import RESOURCES, Identity
-from worker.model.row import Destination
+from worker.model.row import Destination, Row
 from worker.pipeline import Pipeline
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
@@ -43,7 +47,8 @@ class Parts:
     inbox: Inbox
     source: KafkaSource
     sink: HttpSink
-    dead_letters: DeadLetterWriter
+    dead_letters: TopicWriter[Rejection]
+    parking: TopicWriter[Row]
 
 
 def assemble(settings: Settings, instance_id: str, uniform: Callable[[], float] = random.random) -> Parts:
@@ -63,8 +68,13 @@ def assemble(settings: Settings, instance_id: str, uniform: Callable[[], float] 
         inbox=inbox,
         source=KafkaSource(connection, _source_options(settings), inbox.post, inbox.drained),
         sink=HttpSink(_sink_options(settings)),
-        dead_letters=DeadLetterWriter(
+        dead_letters=dead_letter_writer(
             connection, {route.topic: route.dead_letter.topic for route in routes}, __version__, inbox.post
+        ),
+        parking=parking_writer(
+            connection,
+            {route.topic: route.parking_topic for route in routes if route.parking_topic is not None},
+            inbox.post,
         ),
     )
 
@@ -116,7 +126,13 @@ def _route(settings: Settings, route: ResolvedRoute, batch_id_prefix: str) -> Ro
     )
     limits = BatchLimits(route.batching.rows_max, route.batching.body_bytes_max, route.batching.linger_seconds)
     window = Window(rows_max=route.dedup.window_rows_max, age_seconds=route.dedup.window_seconds)
-    return Route(intake, window, Batcher(limits, batch_id_prefix))
+    return Route(
+        intake,
+        window,
+        Batcher(limits, batch_id_prefix),
+        parks=route.parking_topic is not None,
+        is_parking=route.parked_from is not None,
+    )
 
 
 def _connection(settings: Settings, client_id: str) -> KafkaConnection:
@@ -139,19 +155,20 @@ def _connection(settings: Settings, client_id: str) -> KafkaConnection:
 
 
 def _source_options(settings: Settings) -> SourceOptions:
-    kafka = settings.kafka
+    kafka, routes = settings.kafka, settings.resolved_routes()
     return SourceOptions(
-        topics=tuple(route.topic for route in settings.routes),
+        topics=tuple(route.topic for route in routes),
+        optional_topics=frozenset(route.topic for route in routes if route.parked_from is not None),
         group_id=kafka.group_id,
         session_timeout_seconds=kafka.session_timeout_seconds,
         heartbeat_interval_seconds=kafka.heartbeat_interval_seconds,
         rebalance_timeout_seconds=kafka.rebalance_timeout_seconds,
         drain_on_revoke_seconds=kafka.drain_on_revoke_seconds,
         commit_timeout_seconds=kafka.commit_timeout_seconds,
-        poll_records_max=kafka.poll_records_max,
         partition_fetch_bytes_max=kafka.partition_fetch_bytes_max,
         fetch_bytes_max=kafka.fetch_bytes_max,
         starts_at_latest=kafka.initial_offset == "latest",
+        poll=PollOptions(kafka.poll_records_max, kafka.on_corrupt == "skip", kafka.stall_seconds),
     )
 
 

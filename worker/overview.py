@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from worker.model.clock import Now
 from worker.model.record import Assignment
 from worker.model.snapshot import PartitionStatus, Snapshot
@@ -11,7 +13,13 @@ from worker.settling import Rooms
 
 
 def overview(
-    rooms: Rooms, now: Now, *, paused: frozenset[Assignment], dead_letters: int, is_stopping: bool, is_blocked: bool
+    rooms: Rooms,
+    now: Now,
+    *,
+    paused: frozenset[Assignment],
+    writing: Mapping[str, int],
+    is_stopping: bool,
+    blocked: frozenset[str],
 ) -> Snapshot:
     """Walks over everything that is held: for a scrape, not for a loop.
 
@@ -19,9 +27,9 @@ def overview(
         rooms: whose state it is.
         now: the moment.
         paused: the assignments that aren't received of.
-        dead_letters: how many records wait for the dead-letter topic.
+        writing: how many records wait to be written, by stage: dead_letter, parking.
         is_stopping: whether the worker is coming to its end.
-        is_blocked: whether the dead-letter topic can't be written.
+        blocked: the stages of these whose topic can't be written.
     """
     offsets, dispatcher, routes = rooms.ledger.offsets, rooms.dispatcher, rooms.routes.values()
     oldest = [dispatcher.oldest_event_timestamp, *(route.batcher.oldest_event_timestamp for route in routes)]
@@ -34,7 +42,7 @@ def overview(
             "batching": sum(route.batcher.rows for route in routes),
             "waiting": dispatcher.rows_waiting,
             "in_flight": dispatcher.rows_in_flight,
-            "dead_letter": dead_letters,
+            **writing,
         },
         destination=dispatcher.destination(),
         held_bytes=rooms.ledger.memory.held_bytes,
@@ -42,7 +50,8 @@ def overview(
         oldest_event_timestamp=min((timestamp for timestamp in oldest if timestamp is not None), default=None),
         imbalance=rooms.ledger.imbalance(),
         is_stopping=is_stopping,
-        is_dead_letter_blocked=is_blocked,
+        is_dead_letter_blocked="dead_letter" in blocked,
+        is_parking_blocked="parking" in blocked,
     )
 
 

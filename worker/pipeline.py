@@ -34,6 +34,8 @@ from worker.model.event import (
     Event,
     Lost,
     OffsetsSkipped,
+    ParkingAcknowledged,
+    ParkingFailed,
     Received,
     Revoked,
     StopRequested,
@@ -59,6 +61,7 @@ class Pipeline:
     def __init__(self, rooms: Rooms, intakes: Intakes) -> None:
         self._commands: list[Command] = []
         self._routes = rooms.routes
+        self._has_parking = any(route.is_parking for route in rooms.routes.values())
         self._dispatcher = rooms.dispatcher
         self._ledger = rooms.ledger
         self._commits = rooms.commits
@@ -67,6 +70,7 @@ class Pipeline:
         self._intakes = intakes
         self._drains = Drains()
         self._is_dead_letter_blocked = False
+        self._is_parking_blocked = False
         self._is_finished = False
 
     @property
@@ -105,6 +109,13 @@ class Pipeline:
                 self._is_dead_letter_blocked = True
                 self._ledger.account.dead_letter_failures += 1
                 self._log(Severity.ERROR, "dead_letters_failed", records=count, detail=detail)
+            case ParkingAcknowledged(rows=rows):
+                self._is_parking_blocked = False
+                self._settling.parked(rows, now)
+            case ParkingFailed(count=count, detail=detail):
+                self._is_parking_blocked = True
+                self._ledger.account.parking_failures += 1
+                self._log(Severity.ERROR, "parking_failed", records=count, detail=detail)
             case Committed() | CommitFailed():
                 self._commit_ended(event, now)
             case Assigned() | Revoked() | Lost() | OffsetsSkipped():
@@ -130,7 +141,8 @@ class Pipeline:
         self._settling.bury(rejections)
         admission = route.window.admit(rows, now.monotonic_seconds)
         self._ledger.drop_duplicates(admission.duplicates)
-        self._settling.submit(route.batcher.add(admission.fresh, now.monotonic_seconds))
+        fresh = self._settling.divert(admission.fresh) if route.parks and self._dispatcher.is_parking else admission.fresh
+        self._settling.submit(route.batcher.add(fresh, now.monotonic_seconds))
 
     def _commit_ended(self, event: Committed | CommitFailed, now: Now) -> None:
         account = self._ledger.account
@@ -175,6 +187,7 @@ class Pipeline:
             self._commit(now)
         self._end_drains(now)
         self._change_intakes()
+        self._park(now)
 
     def _post(self, now: Now) -> None:
         batches, settlement = self._dispatcher.start(now)
@@ -196,12 +209,26 @@ class Pipeline:
         reaches = {
             assignment: offsets.reach(assignment) for assignment in offsets if offsets.standing(assignment) is Standing.OURS
         }
-        stop_all = self._ledger.memory.is_high or self._is_dead_letter_blocked
-        pause, resume = self._intakes.change(reaches, stop_all=stop_all)
+        # A parking topic whose records are on hold has nothing to do but to wait for the hold to heal.
+        waiting = self._dispatcher.held_assignments() if self._has_parking else ()
+        resting = [assignment for assignment in waiting if self._routes[assignment.topic].is_parking]
+        stop_all = self._ledger.memory.is_high or self._is_dead_letter_blocked or self._is_parking_blocked
+        pause, resume = self._intakes.change(reaches, waiting=resting, stop_all=stop_all)
         if pause:
             self._commands.append(Pause(pause))
         if resume:
             self._commands.append(Resume(resume))
+
+    def _park(self, now: Now) -> None:
+        """What is on hold must not stop its neighbours: where it alone pauses a partition or fills the memory, it is parked."""
+        wide = [assignment for assignment in self._intakes.wide if self._routes[assignment.topic].parks]
+        if not wide and not self._ledger.memory.is_high:
+            return
+        safe = {assignment: self._ledger.offsets.tracker(assignment).safe_position for assignment in wide}
+        topics = [topic for topic, route in self._routes.items() if route.parks]
+        memory = self._ledger.memory
+        bytes_min = memory.low_bytes if memory.is_high else memory.held_bytes + 1
+        self._settling.settle(self._dispatcher.park(safe, bytes_min=bytes_min, topics=topics), now)
 
     # --- letting partitions go ---------------------------------------------------------------------------------------------
 
@@ -247,9 +274,13 @@ class Pipeline:
             self._rooms,
             now,
             paused=self._intakes.paused,
-            dead_letters=self._settling.dead_letters_waiting,
+            writing={"dead_letter": self._settling.dead_letters_waiting, "parking": self._settling.parking_waiting},
             is_stopping=self._drains.is_stopping or self._is_finished,
-            is_blocked=self._is_dead_letter_blocked,
+            blocked=frozenset(
+                stage
+                for stage, is_blocked in (("dead_letter", self._is_dead_letter_blocked), ("parking", self._is_parking_blocked))
+                if is_blocked
+            ),
         )
 
     def _log(self, severity: Severity, event: str, **fields: str | int | float) -> None:

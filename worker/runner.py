@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 from worker.inbox import Inbox
@@ -20,6 +21,7 @@ from worker.model.command import (
     Commit,
     Finish,
     Log,
+    Park,
     Pause,
     Post,
     Release,
@@ -30,6 +32,7 @@ from worker.model.command import (
 from worker.model.event import Answered, CommitFailed, Committed
 from worker.model.fault import Rejection
 from worker.model.record import Assignment, Position
+from worker.model.row import Row
 from worker.pipeline import Pipeline
 
 logger = logging.getLogger("worker.pipeline")
@@ -56,7 +59,23 @@ class Sink(Protocol):
 class DeadLetters(Protocol):
     """Where records that can't be delivered go. Reports by event, and keeps trying."""
 
-    def bury(self, rejections: tuple[Rejection, ...]) -> None: ...
+    def write(self, rejections: tuple[Rejection, ...], /) -> None: ...
+
+
+class Parking(Protocol):
+    """Where records of held applications go, so that they stop no others. Reports by event, and keeps trying."""
+
+    def write(self, rows: tuple[Row, ...], /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What the commands are carried out with."""
+
+    source: Source
+    sink: Sink
+    dead_letters: DeadLetters
+    parking: Parking
 
 
 class Runner:
@@ -65,9 +84,7 @@ class Runner:
     Args:
         pipeline: decides.
         inbox: what happened.
-        source: records in, positions out.
-        sink: batches out.
-        dead_letters: rejected records out.
+        edges: the world.
         clock: reads both times; its monotonic seconds must be the event loop's.
     """
 
@@ -75,16 +92,12 @@ class Runner:
         self,
         pipeline: Pipeline,
         inbox: Inbox,
-        source: Source,
-        sink: Sink,
-        dead_letters: DeadLetters,
+        edges: Edges,
         clock: Callable[[], Now],
     ) -> None:
         self._pipeline = pipeline
         self._inbox = inbox
-        self._source = source
-        self._sink = sink
-        self._dead_letters = dead_letters
+        self._edges = edges
         self._clock = clock
 
     async def run(self) -> Finish:
@@ -113,15 +126,17 @@ class Runner:
             case Commit(positions=positions):
                 start(self._commit(positions), "commit")
             case Bury(rejections=rejections):
-                self._dead_letters.bury(rejections)
+                self._edges.dead_letters.write(rejections)
+            case Park(rows=rows):
+                self._edges.parking.write(rows)
             case Pause(assignments=assignments):
-                self._source.pause(assignments)
+                self._edges.source.pause(assignments)
             case Resume(assignments=assignments):
-                self._source.resume(assignments)
+                self._edges.source.resume(assignments)
             case Release(assignments=assignments):
-                self._source.release(assignments)
+                self._edges.source.release(assignments)
             case StopIntake():
-                self._source.stop_intake()
+                self._edges.source.stop_intake()
             case Log(severity=severity, event=event, fields=fields):
                 logger.log(_LEVELS[severity], event, extra=fields)
             case Finish():
@@ -130,7 +145,7 @@ class Runner:
                 assert_never(command)
 
     async def _post(self, batch: Batch) -> None:
-        self._inbox.post(Answered(batch.id, await self._sink.post(batch)))
+        self._inbox.post(Answered(batch.id, await self._edges.sink.post(batch)))
 
     async def _commit(self, positions: dict[Assignment, Position]) -> None:
-        self._inbox.post(await self._source.commit(positions))
+        self._inbox.post(await self._edges.source.commit(positions))

@@ -16,7 +16,7 @@ from worker.delivery.settlement import Settlement
 from worker.intake.intake import Intake
 from worker.model.answer import Answer, Response
 from worker.model.clock import Now
-from worker.model.command import Bury, Command
+from worker.model.command import Bury, Command, Park
 from worker.model.fault import Rejection
 from worker.model.row import Row
 from worker.model.standing import Standing
@@ -26,11 +26,16 @@ from worker.progress.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One topic's way: its intake, its window of seen keys, its open batches."""
+    """One topic's way: its intake, its window of seen keys, its open batches.
+
+    `parks`: what its held applications stop may go to a parking topic. `is_parking`: it is such a topic.
+    """
 
     intake: Intake
     window: Window
     batcher: Batcher
+    parks: bool = False
+    is_parking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +55,17 @@ class Settling:
         self._rooms = rooms
         self._commands = commands
         self._dead_letters_waiting = 0
+        self._parking_waiting = 0
 
     @property
     def dead_letters_waiting(self) -> int:
         """How many records wait for the dead-letter topic."""
         return self._dead_letters_waiting
+
+    @property
+    def parking_waiting(self) -> int:
+        """How many records wait for the parking topic."""
+        return self._parking_waiting
 
     def submit(self, sealed: Iterable[Sealed]) -> None:
         """These batches are ready to be sent."""
@@ -89,6 +100,7 @@ class Settling:
         )
         self._promote([refusal.row for refusal in settlement.refused], now)
         self.give_back(settlement.returned, now)
+        self.park(settlement.parked)
         self._commands.extend(settlement.logs)
 
     def bury(self, rejections: Sequence[Rejection]) -> None:
@@ -106,6 +118,44 @@ class Settling:
         self._rooms.ledger.bury(rejections)
         self._rooms.commits.note_progress()
 
+    def divert(self, rows: list[Row]) -> list[Row]:
+        """Send what may not wait here to the parking topic; returns the rows that go on.
+
+        One row of an application that has nothing left to ask the API with goes on: it is the next probe.
+        """
+        dispatcher = self._rooms.dispatcher
+        going_on: list[Row] = []
+        parked: list[Row] = []
+        probing: set[int] = set()
+        for row in rows:
+            application_id = row.destination.application_id
+            if not dispatcher.diverts(application_id):
+                going_on.append(row)
+            elif application_id not in probing and dispatcher.lacks_probe(application_id):
+                probing.add(application_id)
+                going_on.append(row)
+            else:
+                parked.append(row)
+        self.park(parked)
+        return going_on
+
+    def park(self, rows: Sequence[Row]) -> None:
+        """The records of these go to the parking topic; they are settled when it has acknowledged them (`parked`)."""
+        if not rows:
+            return
+        self._parking_waiting += len(rows)
+        self._commands.append(Park(tuple(rows)))
+
+    def parked(self, rows: Sequence[Row], now: Now) -> None:
+        """The parking topic has these for good."""
+        self._parking_waiting -= len(rows)
+        for topic, mine in _by_topic(rows).items():
+            duplicates, promoted = self._rooms.routes[topic].window.park(mine, now.monotonic_seconds)
+            self._rooms.ledger.drop_duplicates(duplicates)
+            self._go_on(topic, promoted, now)
+        self._rooms.ledger.park(rows)
+        self._rooms.commits.note_progress()
+
     def give_back(self, rows: Sequence[Row], now: Now) -> None:
         """These rows are left, unsettled, to the next owner of their partitions."""
         self._rooms.ledger.give_back(rows)
@@ -113,15 +163,17 @@ class Settling:
 
     def _promote(self, rows: Sequence[Row], now: Now) -> None:
         """Rows have left without being delivered: the duplicates linked to them take their places, or go as well."""
-        standing = self._rooms.ledger.offsets.standing
         for topic, left in _by_topic(rows).items():
-            route = self._rooms.routes[topic]
-            heirs = route.window.withdraw(left)
-            staying = [row for row in heirs if standing(row.assignment) is Standing.OURS]
-            leaving = [row for row in heirs if standing(row.assignment) is not Standing.OURS]
-            self.submit(route.batcher.add(staying, now.monotonic_seconds))
-            if leaving:
-                self.give_back(leaving, now)
+            self._go_on(topic, self._rooms.routes[topic].window.withdraw(left), now)
+
+    def _go_on(self, topic: str, heirs: Sequence[Row], now: Now) -> None:
+        """Rows that were linked are on their own now."""
+        standing = self._rooms.ledger.offsets.standing
+        staying = [row for row in heirs if standing(row.assignment) is Standing.OURS]
+        leaving = [row for row in heirs if standing(row.assignment) is not Standing.OURS]
+        self.submit(self._rooms.routes[topic].batcher.add(staying, now.monotonic_seconds))
+        if leaving:
+            self.give_back(leaving, now)
 
     def _count(self, answer: Answer, outcome: Outcome) -> None:
         account = self._rooms.ledger.account

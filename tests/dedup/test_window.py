@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec import structs
 
 from tests.builders import make_assignment, make_row
 from worker.dedup.window import Window
@@ -49,6 +50,46 @@ def test_a_delivered_row_settles_those_linked_to_it_in_order() -> None:
     window.admit(rows, 0.0)
     assert window.deliver([rows[0]], 1.0) == rows[1:]
     assert (window.linked, window.rows) == (0, 1)
+
+
+class TestParking:
+    def test_a_parked_event_that_comes_again_is_a_duplicate_and_its_correction_is_not(self) -> None:
+        window = make_window()
+        parked = make_row(0, key=b"k" * 16, line=b"first\n")
+        window.admit([parked], 0.0)
+        assert window.park([parked], 1.0) == ([], [])
+        again = make_row(1, key=b"k" * 16, line=b"first\n")
+        corrected = make_row(2, key=b"k" * 16, line=b"corrected\n")
+        admission = window.admit([again, corrected], 2.0)
+        assert (admission.fresh, admission.duplicates) == ([corrected], [again])
+
+    def test_linked_rows_are_settled_with_it_or_take_its_place(self) -> None:
+        window = make_window()
+        first, again = (make_row(offset, key=b"k" * 16, line=b"first\n") for offset in (0, 1))
+        corrected, once_more = (make_row(offset, key=b"k" * 16, line=b"corrected\n") for offset in (2, 3))
+        window.admit([first, again, corrected, once_more], 0.0)
+        assert window.park([first], 1.0) == ([again], [corrected])
+        assert window.linked == 1
+        assert window.deliver([corrected], 2.0) == [once_more]
+
+    def test_it_is_forgotten_with_age(self) -> None:
+        window = make_window(age_seconds=8.0)
+        parked, again = (make_row(offset, key=b"k" * 16, line=b"first\n") for offset in (0, 1))
+        window.admit([parked], 0.0)
+        window.park([parked], 0.0)
+        assert window.rows == 1
+        assert window.admit([again], 8.0).fresh == [again]
+
+
+def test_a_replay_passes_what_was_delivered_and_is_linked_to_what_is_in_flight() -> None:
+    window = make_window()
+    first = row(0)
+    window.admit([first], 0.0)
+    window.deliver([first], 1.0)
+    replay, again = (structs.replace(row(offset), is_replay=True) for offset in (1, 2))
+    assert window.admit([replay], 2.0).fresh == [replay]
+    admission = window.admit([again], 3.0)
+    assert (admission.fresh, admission.duplicates, window.linked) == ([], [], 1)
 
 
 def test_a_key_is_a_duplicate_only_once_it_is_delivered() -> None:

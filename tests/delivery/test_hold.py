@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders import make_batch, make_destination, now_at
+from tests.builders import make_assignment, make_batch, make_destination, now_at
 from worker.delivery.hold import Holds
 from worker.model.batch import Batch
+from worker.model.record import Assignment
 from worker.model.snapshot import HoldStatus
 
 ONE, OTHER = 1111, 2222
@@ -141,6 +142,60 @@ def test_waiting_batches_are_replaced_or_dropped_and_keep_their_count_of_probes(
 def test_the_status_tells_since_when_why_how_many_and_when_next() -> None:
     holds = held(batch_of("a", 2), batch_of("b", 3))
     start = now_at(0).unix_seconds
-    assert holds.status(now_at(10)) == [HoldStatus(ONE, "http_403", start, start + 30.0, 5)]
+    assert holds.status(now_at(10)) == [HoldStatus(ONE, "http_403", start, start + 30.0, 5, is_parking=False)]
     probe(holds, 30.0)
-    assert holds.status(now_at(40)) == [HoldStatus(ONE, "http_403", start, start + 40.0, 5)]
+    assert holds.status(now_at(40)) == [HoldStatus(ONE, "http_403", start, start + 40.0, 5, is_parking=False)]
+
+
+class TestParking:
+    TOPICS = frozenset({"offline-events"})
+
+    def held(self, *batches: Batch) -> Holds:
+        holds = Holds(30.0)
+        holds.begin(ONE, "http_403", now_at(0))
+        for batch in batches:
+            holds.add(batch)
+        return holds
+
+    def test_a_hold_that_pins_a_wide_partition_gives_up_what_waits_and_parks_from_then_on(self) -> None:
+        first, second = make_batch(3, batch_id="a", start=10), make_batch(3, batch_id="b", start=20)
+        holds = self.held(first, second)
+        assert holds.take_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS) == [first, second]
+        assert (holds.is_parking, holds.diverts(ONE), holds.lacks_probe(ONE)) == (True, True, True)
+
+    @pytest.mark.parametrize(
+        ("wide", "topics"),
+        [
+            ({}, TOPICS),
+            ({make_assignment(): 9}, TOPICS),
+            ({make_assignment(1): 10}, TOPICS),
+            ({make_assignment(): 10}, frozenset[str]()),
+        ],
+        ids=["nothing is wide", "another record pins it", "another partition is wide", "the route doesn't park"],
+    )
+    def test_otherwise_it_keeps_what_waits(self, wide: dict[Assignment, int], topics: frozenset[str]) -> None:
+        holds = self.held(make_batch(3, start=10))
+        assert holds.take_for_parking(wide, bytes_min=10**9, topics=topics) == []
+        assert (holds.is_parking, holds.diverts(ONE)) == (False, False)
+
+    def test_a_hold_that_alone_fills_the_memory_parks(self) -> None:
+        batch = make_batch(3)
+        size = sum(row.size_bytes for row in batch.rows)
+        assert self.held(batch).take_for_parking({}, bytes_min=size + 1, topics=self.TOPICS) == []
+        assert self.held(batch).take_for_parking({}, bytes_min=size, topics=self.TOPICS) == [batch]
+
+    def test_it_has_a_probe_while_something_waits_or_is_under_way(self) -> None:
+        holds = self.held(make_batch(1))
+        assert not holds.lacks_probe(ONE)
+        assert holds.due(30.0) is not None
+        assert not holds.lacks_probe(ONE)
+
+    def test_an_application_that_heals_parks_no_more(self) -> None:
+        holds = self.held(make_batch(3, start=10))
+        holds.take_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS)
+        assert holds.heal(ONE) == []
+        assert (holds.is_parking, holds.diverts(ONE), holds.lacks_probe(ONE)) == (False, False, False)
+
+    def test_the_partitions_of_what_waits_are_named(self) -> None:
+        holds = self.held(make_batch(2), make_batch(1, assignment=make_assignment(5)))
+        assert holds.assignments() == {make_assignment(), make_assignment(5)}

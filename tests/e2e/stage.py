@@ -74,11 +74,11 @@ class Stage:
         """Wait until the emulator has accepted so many rows."""
         await self.emulator.ledger.wait_for(lambda ledger: ledger.rows_total >= count, SETTLE_SECONDS_MAX)
 
-    async def await_settled(self) -> None:
-        """Wait until the group has committed to the end of the topic."""
+    async def await_settled(self, topic: str | None = None) -> None:
+        """Wait until the group has committed to the end of the topic (the stage's own if None)."""
         lag = -1
         for _ in range(round(SETTLE_SECONDS_MAX / 0.25)):
-            lag = await committed_lag(self.bootstrap_servers, self.topic, self.topic)
+            lag = await committed_lag(self.bootstrap_servers, self.topic, topic or self.topic)
             if lag == 0:
                 return
             await asyncio.sleep(0.25)
@@ -89,7 +89,7 @@ class Stage:
         total = 0
         for worker in self.workers:
             status = await worker.status()
-            total += int(status["topics"][self.topic]["duplicates"])
+            total += sum(int(topic["duplicates"]) for topic in status["topics"].values())
         return total
 
     async def reckon(self, duplicates_dropped: int) -> Reckoning:

@@ -45,8 +45,8 @@ def snapshot() -> Snapshot:
     return Snapshot(
         account=account,
         partitions=(PartitionStatus(ASSIGNMENT, 10, 9, 8, 1, is_paused=True, is_draining=False),),
-        holds=(HoldStatus(1111, "http_403", 1.0, 2.0, 5),),
-        rows={"linked": 0, "batching": 1, "waiting": 0, "in_flight": 0, "dead_letter": 0},
+        holds=(HoldStatus(1111, "http_403", 1.0, 2.0, 5, is_parking=False),),
+        rows={"linked": 0, "batching": 1, "waiting": 0, "in_flight": 0, "dead_letter": 0, "parking": 0},
         destination=DestinationStatus("closed", 8, 0),
         held_bytes=1234,
         dedup_window_rows=6,
@@ -54,6 +54,7 @@ def snapshot() -> Snapshot:
         imbalance=0,
         is_stopping=False,
         is_dead_letter_blocked=False,
+        is_parking_blocked=False,
     )
 
 
@@ -65,9 +66,13 @@ def registry(ready: bool = True) -> CollectorRegistry:
         log_counts=lambda: {"error": 2},
         loop_lag_seconds=lambda: Histogram((0.1,)),
         is_ready=lambda: ready,
+        rebuilds=lambda: 1,
     )
-    registry.register(WorkerCollector(readings, Identification("1.2.3", "abc", (TOPIC,))))
+    registry.register(WorkerCollector(readings, IDENTIFICATION))
     return registry
+
+
+IDENTIFICATION = Identification("1.2.3", "abc", (TOPIC, f"{TOPIC}.parked"), {TOPIC: f"{TOPIC}.parked"})
 
 
 @pytest.fixture

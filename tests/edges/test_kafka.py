@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import Callable
 
 import orjson
 import pytest
@@ -14,10 +12,9 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from tests.builders import FakeRecord, make_assignment
-from worker.edges.dead_letter import HEADER_PREFIX, DeadLetterWriter, headers
+from tests.edges.reading import EVENT_SECONDS_MAX, Reader, connection, reading
+from worker.edges.dead_letter import dead_letter_writer, headers
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
-from worker.edges.kafka_source import KafkaSource, SourceOptions
-from worker.inbox import Inbox
 from worker.model.event import (
     Assigned,
     CommitFailed,
@@ -31,73 +28,9 @@ from worker.model.event import (
     Revoked,
 )
 from worker.model.fault import FieldFault, Reason, Rejection
-from worker.model.record import Assignment, Position
+from worker.model.headers import ERRORS_PREFIX
+from worker.model.record import Position
 from worker.sandbox.topics import create_topics, publish, read_all
-
-EVENT_SECONDS_MAX = 30.0
-T = TypeVar("T")
-
-
-def connection(bootstrap_servers: str) -> KafkaConnection:
-    return KafkaConnection(tuple(bootstrap_servers.split(",")), "test", 9.0, KafkaSecurity())
-
-
-class Reader:
-    """A source whose events a test takes one by one, as the runner would."""
-
-    def __init__(self, bootstrap_servers: str, topic: str, *, starts_at_latest: bool = False) -> None:
-        self.inbox = Inbox()
-        options = SourceOptions(
-            topics=(topic,),
-            group_id=topic,
-            session_timeout_seconds=10,
-            heartbeat_interval_seconds=1,
-            rebalance_timeout_seconds=8,
-            drain_on_revoke_seconds=4,
-            commit_timeout_seconds=3,
-            poll_records_max=100,
-            partition_fetch_bytes_max=65_536,
-            fetch_bytes_max=1_048_576,
-            starts_at_latest=starts_at_latest,
-        )
-        self.source = KafkaSource(connection(bootstrap_servers), options, self.inbox.post, self.inbox.drained)
-        self.seen: list[Event] = []
-
-    async def next(self) -> Event:
-        """The next event; the one before it counts as handled."""
-        async with asyncio.timeout(EVENT_SECONDS_MAX):
-            event = await self.inbox.get(None)
-        self.seen.append(event)
-        return event
-
-    async def until(self, kind: type[T]) -> T:
-        """The next event of this kind; revocations on the way are released."""
-        for _ in range(10_000):
-            event = await self.next()
-            if isinstance(event, kind):
-                return event
-            if isinstance(event, Revoked):
-                self.source.release(event.assignments)
-        raise AssertionError(f"no {kind.__name__}: {self.seen[-5:]}")
-
-    async def records(self, count: int) -> dict[Assignment, list[int]]:
-        """The offsets of the next so many records."""
-        offsets: dict[Assignment, list[int]] = {}
-        while sum(map(len, offsets.values())) < count:
-            event = await self.until(Received)
-            offsets.setdefault(event.assignment, []).extend(record.offset for record in event.records)
-        return offsets
-
-
-@asynccontextmanager
-async def reading(reader: Reader) -> AsyncIterator[Reader]:
-    task = asyncio.create_task(reader.source.run())
-    try:
-        yield reader
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await reader.source.close()
 
 
 @pytest.fixture
@@ -260,10 +193,10 @@ class TestDeadLetters:
         self, bootstrap_servers: str, topic: str
     ) -> None:
         events: asyncio.Queue[Event] = asyncio.Queue()
-        writer = DeadLetterWriter(connection(bootstrap_servers), {"source": topic}, "9.9", events.put_nowait)
+        writer = dead_letter_writer(connection(bootstrap_servers), {"source": topic}, "9.9", events.put_nowait)
         task = asyncio.create_task(writer.run())
         rejection = self.rejection()
-        writer.bury((rejection,))
+        writer.write((rejection,))
         async with asyncio.timeout(EVENT_SECONDS_MAX):
             assert await events.get() == DeadLettersAcknowledged((rejection,))
         task.cancel()
@@ -272,20 +205,20 @@ class TestDeadLetters:
         (record,) = await read_all(bootstrap_servers, topic)
         assert (record.key, record.value) == (b"the key", b"bad value")
         found = dict(record.headers)
-        assert orjson.loads(found.pop(f"{HEADER_PREFIX}detail")) == [
+        assert orjson.loads(found.pop(f"{ERRORS_PREFIX}detail")) == [
             {"reason": "missing", "field": "event_name", "message": "required"},
             {"reason": "wrong_type", "field": "mcc", "message": "no"},
         ]
         assert found == {
             "own": b"header",
-            f"{HEADER_PREFIX}reason": b"missing",
-            f"{HEADER_PREFIX}topic": b"source",
-            f"{HEADER_PREFIX}partition": b"1",
-            f"{HEADER_PREFIX}offset": b"3",
-            f"{HEADER_PREFIX}timestamp": b"1234",
-            f"{HEADER_PREFIX}http_status": b"",
-            f"{HEADER_PREFIX}worker_version": b"9.9",
-            f"{HEADER_PREFIX}replays": b"0",
+            f"{ERRORS_PREFIX}reason": b"missing",
+            f"{ERRORS_PREFIX}topic": b"source",
+            f"{ERRORS_PREFIX}partition": b"1",
+            f"{ERRORS_PREFIX}offset": b"3",
+            f"{ERRORS_PREFIX}timestamp": b"1234",
+            f"{ERRORS_PREFIX}http_status": b"",
+            f"{ERRORS_PREFIX}worker_version": b"9.9",
+            f"{ERRORS_PREFIX}replays": b"0",
         }
 
     async def test_a_topic_that_is_missing_is_reported_and_the_letter_written_once_it_is_there(
@@ -294,10 +227,10 @@ class TestDeadLetters:
         name = new_topic("late-dlq")
         events: asyncio.Queue[Event] = asyncio.Queue()
         quick = KafkaConnection(tuple(bootstrap_servers.split(",")), "test", 2.0, KafkaSecurity())
-        writer = DeadLetterWriter(quick, {"source": name}, "9.9", events.put_nowait)
+        writer = dead_letter_writer(quick, {"source": name}, "9.9", events.put_nowait)
         task = asyncio.create_task(writer.run())
         rejection = self.rejection()
-        writer.bury((rejection,))
+        writer.write((rejection,))
         async with asyncio.timeout(EVENT_SECONDS_MAX):
             failed = await events.get()
         assert isinstance(failed, DeadLettersFailed)
@@ -314,14 +247,14 @@ class TestDeadLetters:
 
     def test_headers_of_an_earlier_rejection_give_way_and_replays_are_kept(self) -> None:
         record = FakeRecord(
-            0, b"v", headers=((f"{HEADER_PREFIX}reason", b"too_old"), (f"{HEADER_PREFIX}replays", b"2"), ("own", b"x"))
+            0, b"v", headers=((f"{ERRORS_PREFIX}reason", b"too_old"), (f"{ERRORS_PREFIX}replays", b"2"), ("own", b"x"))
         )
         rejection = Rejection(make_assignment(), record, (FieldFault(Reason.REFUSED, "", "no"),), 1, http_status=400)
         found = headers(rejection, "1")
         assert len({name for name, _ in found}) == len(found)
-        assert dict(found)[f"{HEADER_PREFIX}reason"] == b"refused"
-        assert dict(found)[f"{HEADER_PREFIX}replays"] == b"2"
-        assert dict(found)[f"{HEADER_PREFIX}http_status"] == b"400"
+        assert dict(found)[f"{ERRORS_PREFIX}reason"] == b"refused"
+        assert dict(found)[f"{ERRORS_PREFIX}replays"] == b"2"
+        assert dict(found)[f"{ERRORS_PREFIX}http_status"] == b"400"
 
 
 async def test_the_broker_keeps_a_commits_metadata(bootstrap_servers: str, topic: str) -> None:

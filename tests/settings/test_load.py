@@ -131,15 +131,18 @@ class TestForms:
         text = """
             routes:
               - {topic: films, batching: {rows_max: 7}, dedup: {key_field: id}, dead_letter: {topic: films.dlq}}
-              - {topic: games}
+              - {topic: games, parking: {enabled: false}}
             batching: {linger_seconds: 3}
             dedup: {key_header: event-id}
         """
-        films, games = loaded(tmp_path, text).settings.resolved_routes()
+        films, games, home = loaded(tmp_path, text).settings.resolved_routes()
         assert (films.batching.rows_max, films.batching.linger_seconds, films.dead_letter.topic) == (7, 3, "films.dlq")
         assert (films.dedup.key_field, films.dedup.key_header) == ("id", None)
         assert (games.batching.rows_max, games.dedup.key_header) == (5000, "event-id")
         assert games.dead_letter.topic == "offline-events.dlq"
+        assert (films.parking_topic, games.parking_topic) == ("films.parked", None)
+        assert (home.topic, home.parked_from, home.parking_topic) == ("films.parked", "films", None)
+        assert (home.batching, home.dedup, home.dead_letter) == (films.batching, films.dedup, films.dead_letter)
 
 
 CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
@@ -199,6 +202,12 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         {},
         "configuration",
         "is itself read by a route",
+    ),
+    "one parking topic for two": (
+        "routes: [{topic: a}, {topic: b}]\nparking: {topic: p}",
+        {},
+        "configuration",
+        "topic p is the parking topic of a and b, and has two routes",
     ),
     "batch above the span": ("limits: {span_records_max: 100}", {}, "configuration", "at most limits.span_records_max"),
     "body above half the memory": (

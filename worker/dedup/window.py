@@ -1,7 +1,8 @@
 """Deduplication of one route: a key is new, then in flight, then delivered.
 
 The rule that everything here serves: **a key counts as delivered only after a 200.** Marked any earlier, a crash or a refusal
-would turn the event's next appearance, which is its rescue, into a dropped duplicate.
+would turn the event's next appearance, which is its rescue, into a dropped duplicate. For the same reason a replay from a
+dead-letter topic is never a duplicate of what was delivered.
 
 So while an event is in flight, an event with the same key is *linked* to it and shares its fate: it is settled when the first
 is delivered. If the first is refused or given back instead, the oldest linked one takes its place.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from worker.dedup.generations import Generations
 from worker.model.record import Assignment
@@ -31,13 +33,15 @@ class Window:
 
     def __init__(self, *, rows_max: int, age_seconds: float) -> None:
         self._delivered = Generations(rows_max=rows_max, age_seconds=age_seconds)
+        self._parked = Generations(rows_max=rows_max, age_seconds=age_seconds)
+        self._has_parked = False
         self._in_flight: dict[bytes, Row] = {}
         self._linked: dict[bytes, deque[Row]] = {}
 
     @property
     def rows(self) -> int:
-        """How many delivered keys are remembered."""
-        return len(self._delivered)
+        """How many delivered and parked keys are remembered."""
+        return len(self._delivered) + len(self._parked)
 
     @property
     def linked(self) -> int:
@@ -47,13 +51,15 @@ class Window:
     def admit(self, rows: Iterable[Row], monotonic_seconds: float) -> Admission:
         """Sort a chunk's rows. The fresh ones are in flight from now on, until `deliver` or `withdraw`."""
         self._delivered.forget(monotonic_seconds)
+        self._parked.forget(monotonic_seconds)
+        self._has_parked = len(self._parked) > 0
         fresh: list[Row] = []
         duplicates: list[Row] = []
         for row in rows:
             key = row.key
             if key in self._in_flight:
                 self._linked.setdefault(key, deque()).append(row)
-            elif key in self._delivered:
+            elif not row.is_replay and (key in self._delivered or (self._has_parked and _content(row) in self._parked)):
                 duplicates.append(row)
             else:
                 self._in_flight[key] = row
@@ -70,6 +76,26 @@ class Window:
             if linked is not None:
                 settled.extend(linked)
         return settled
+
+    def park(self, rows: Iterable[Row], monotonic_seconds: float) -> tuple[list[Row], list[Row]]:
+        """These rows lie in the parking topic. Returns linked rows: duplicates, settled with them, and those that go on.
+
+        Unlike a delivered event a parked one may still be refused, on another worker even, and come again corrected under its
+        key. So it is remembered by its content: its repetition is a duplicate, its correction isn't.
+        """
+        duplicates: list[Row] = []
+        promoted: list[Row] = []
+        for row in rows:
+            self._parked.add(_content(row), monotonic_seconds)
+            linked = self._linked.get(row.key, deque())
+            duplicates.extend(one for one in linked if one.line == row.line)
+            others = deque(one for one in linked if one.line != row.line)
+            if others:
+                self._linked[row.key] = others
+            else:
+                self._linked.pop(row.key, None)
+            promoted.extend(self.withdraw((row,)))
+        return duplicates, promoted
 
     def withdraw(self, rows: Iterable[Row]) -> list[Row]:
         """These rows were refused or given back. Returns the linked rows that take their places, in flight from now on."""
@@ -98,3 +124,8 @@ class Window:
             else:
                 del self._linked[key]
         return removed
+
+
+def _content(row: Row) -> bytes:
+    """What a parked row is remembered by: its key and all that would be sent of it."""
+    return blake2b(row.key + row.line, digest_size=len(row.key)).digest()

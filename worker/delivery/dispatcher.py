@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -150,6 +150,31 @@ class Dispatcher:
                 self._retry(batch, outcome, failures + 1, now, settlement)
             case Held(reason=reason):
                 self._hold(batch, reason, now, settlement)
+        return settlement
+
+    @property
+    def is_parking(self) -> bool:
+        """True if any application's records go to the parking topic."""
+        return self._holds.is_parking
+
+    def diverts(self, application_id: int) -> bool:
+        """True if this application's records go to the parking topic."""
+        return self._holds.diverts(application_id)
+
+    def lacks_probe(self, application_id: int) -> bool:
+        """True if nothing of this application is left here to ask the API with."""
+        return self._holds.lacks_probe(application_id)
+
+    def held_assignments(self) -> set[Assignment]:
+        """The partitions that have rows waiting under a hold."""
+        return self._holds.assignments()
+
+    def park(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> Settlement:
+        """Give up the rows on hold that alone keep others from going on: see `Holds.take_for_parking`."""
+        settlement = Settlement()
+        for batch in self._holds.take_for_parking(wide, bytes_min=bytes_min, topics=topics):
+            _, rows = self._take_out(batch, lambda _: True, settlement)
+            settlement.parked.extend(rows)
         return settlement
 
     def withdraw_waiting(self, assignments: Collection[Assignment]) -> Settlement:

@@ -2,15 +2,19 @@
 
 Nothing is dropped and nobody has to come: once per interval one waiting batch is sent as a probe, and when the API takes it
 all the others follow.
+
+A hold that would stop its neighbours *parks*: what waits goes to the parking topic, and so does what comes later. The parking
+topic is read by the same workers, so its records wait under the hold as well, and are what probes are made of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from worker.model.batch import Batch
 from worker.model.clock import Now
+from worker.model.record import Assignment
 from worker.model.snapshot import HoldStatus
 
 SYSTEMIC = "refused_systemically"
@@ -18,8 +22,19 @@ SYSTEMIC = "refused_systemically"
 
 @dataclass(slots=True)
 class _Waiting:
+    """A batch under a hold, with what the rule of parking asks of it."""
+
     batch: Batch
     probes: int = 0
+    size_bytes: int = field(init=False)
+    first_offsets: dict[Assignment, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size_bytes = sum([row.size_bytes for row in self.batch.rows])
+        self.first_offsets = {}
+        for row in self.batch.rows:
+            offset = row.record.offset
+            self.first_offsets[row.assignment] = min(offset, self.first_offsets.get(row.assignment, offset))
 
 
 @dataclass(slots=True)
@@ -29,6 +44,7 @@ class _Hold:
     probe_due_seconds: float
     waiting: list[_Waiting] = field(default_factory=list)
     probe: _Waiting | None = None
+    is_parking: bool = False
 
 
 class Holds:
@@ -60,6 +76,44 @@ class Holds:
     def add(self, batch: Batch) -> None:
         """Let this batch wait. Its application must be on hold."""
         self._holds[batch.destination.application_id].waiting.append(_Waiting(batch))
+
+    @property
+    def is_parking(self) -> bool:
+        """True if any application's records go to the parking topic."""
+        return any(hold.is_parking for hold in self._holds.values())
+
+    def diverts(self, application_id: int) -> bool:
+        """True if this application's records go to the parking topic."""
+        hold = self._holds.get(application_id)
+        return hold is not None and hold.is_parking
+
+    def lacks_probe(self, application_id: int) -> bool:
+        """True if nothing is left here by which the hold could heal: then a record has to come the ordinary way."""
+        hold = self._holds.get(application_id)
+        return hold is not None and not hold.waiting and hold.probe is None
+
+    def take_for_parking(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> list[Batch]:
+        """The waiting batches of applications that alone keep others from going on; they park from now on.
+
+        Args:
+            wide: the partitions that are paused for their span, each with its first unsettled offset. Where that is a record
+                on hold, the hold is what pauses it.
+            bytes_min: where the batches of one application take so much, they alone keep the memory full.
+            topics: whose records may be parked.
+        """
+        taken: list[Batch] = []
+        for hold in self._holds.values():
+            mine = [waiting for waiting in hold.waiting if waiting.batch.rows[0].assignment.topic in topics]
+            pins = any(wide.get(assignment) == offset for one in mine for assignment, offset in one.first_offsets.items())
+            if pins or (mine and sum(one.size_bytes for one in mine) >= bytes_min):
+                hold.is_parking = True
+                hold.waiting = [waiting for waiting in hold.waiting if waiting not in mine]
+                taken.extend(waiting.batch for waiting in mine)
+        return taken
+
+    def assignments(self) -> set[Assignment]:
+        """The partitions that have rows waiting under a hold."""
+        return {assignment for hold in self._holds.values() for one in hold.waiting for assignment in one.first_offsets}
 
     def due(self, monotonic_seconds: float) -> Batch | None:
         """A probe whose time has come, taken out of the waiting batches; it is under way from now on.
@@ -124,6 +178,7 @@ class Holds:
                 next_probe_unix_seconds=now.unix_seconds + max(0.0, hold.probe_due_seconds - now.monotonic_seconds),
                 rows=sum(len(waiting.batch.rows) for waiting in hold.waiting)
                 + (len(hold.probe.batch.rows) if hold.probe is not None else 0),
+                is_parking=hold.is_parking,
             )
             for application_id, hold in self._holds.items()
         ]

@@ -34,4 +34,5 @@ class Settlement:
     delivered: list[Row] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     returned: list[Row] = field(default_factory=list)
+    parked: list[Row] = field(default_factory=list)
     logs: list[Log] = field(default_factory=list)

@@ -101,6 +101,7 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, int], unix_seconds: 
         "time_unix_seconds": unix_seconds,
         "is_stopping": snapshot.is_stopping,
         "dead_letter_topic_is_blocked": snapshot.is_dead_letter_blocked,
+        "parking_topic_is_blocked": snapshot.is_parking_blocked,
         "partitions": [
             {
                 "topic": one.assignment.topic,
@@ -129,6 +130,7 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, int], unix_seconds: 
                 "delivered": account.delivered,
                 "duplicates": account.duplicates,
                 "dead_lettered": {reason.value: count for reason, count in account.dead_lettered.items()},
+                "parked": account.parked,
                 "given_back": account.given_back,
                 "offsets_skipped": account.offsets_skipped,
             }

@@ -1,10 +1,9 @@
-"""Records from Kafka, and positions back to it.
+"""The group member of this process: joins, receives, commits, and is made anew when aiokafka's consumer is beyond help.
 
-What aiokafka does when left alone would lose data here, so:
-  - one partition per `getmany` call: over several, an error in one discards what was already drained from the others, while
-    their positions have moved on;
-  - the position is compared with what is expected before each poll, and set back where they differ;
-  - a paused partition is simply not polled: aiokafka's pause throws away what was fetched, and its flags vanish at rebalances;
+The consumer is disposable. Its tasks may die in silence, and some answers of the broker leave it failing for ever (aiokafka
+#847, #983, #1037, #1154): then its partitions are given up without a commit, and another one joins. What was under way is
+remembered by the deduplication window, so that nothing is sent twice for it.
+
   - `auto_offset_reset` is none: `latest` loses records, `earliest` hides that some were lost;
   - its poll-interval watch is out of reach: it leaves the group when every partition is paused for long.
 """
@@ -13,20 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 
-from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
+from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from worker.edges.commit import commit
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.poller import Poller, PollOptions
 from worker.edges.rebalance import Rebalances
 from worker.edges.start_position import Found, StartPositions
-from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped, Received
-from worker.model.record import Assignment, Position, Record, Start, TopicPartition
+from worker.edges.subscription import LOOK_SECONDS, Topics
+from worker.edges.task_report import where_tasks_stand
+from worker.errors import UnavailableError
+from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped
+from worker.model.record import Assignment, Position, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
@@ -35,27 +40,40 @@ POLL_INTERVAL_MILLISECONDS = 2**31 - 1
 # aiokafka has no public way to wait for records of any partition that doesn't also take them.
 IDLE_SECONDS = 0.02
 TROUBLE_SECONDS = 1.0
+CONNECT_SECONDS_MAX = 30.0
+# A partition that is added waits so long to be read; aiokafka's own 5 minutes are an outage.
+METADATA_SECONDS = 60.0
+STOP_SECONDS_MAX = 5.0
+# So many new consumers in so long, and the fault is nothing that another one would mend.
+REBUILDS_MAX = 3
+REBUILDS_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How to consume. Sizes in bytes before decompression."""
+    """How to consume. Sizes in bytes before decompression. `optional_topics` may be missing; they are read once they exist.
+
+    `look_seconds` is how often topics that are missing are looked for, `metadata_seconds` how often new partitions are.
+    """
 
     topics: tuple[str, ...]
+    optional_topics: frozenset[str]
     group_id: str
     session_timeout_seconds: float
     heartbeat_interval_seconds: float
     rebalance_timeout_seconds: float
     drain_on_revoke_seconds: float
     commit_timeout_seconds: float
-    poll_records_max: int
     partition_fetch_bytes_max: int
     fetch_bytes_max: int
     starts_at_latest: bool
+    poll: PollOptions
+    look_seconds: float = LOOK_SECONDS
+    metadata_seconds: float = METADATA_SECONDS
 
 
 class KafkaSource:
-    """The group member of this process.
+    """Where records come from, and where positions are committed.
 
     Args:
         connection: the brokers.
@@ -76,15 +94,18 @@ class KafkaSource:
         self._post = post
         self._drained = drained
         self._epochs = count(1)
+        self._topics = Topics(connection, options.topics, options.optional_topics, options.look_seconds)
         self._consumer: AIOKafkaConsumer | None = None
-        self._rebalances = Rebalances(options.drain_on_revoke_seconds, options.rebalance_timeout_seconds, post)
-        self._expected: dict[Assignment, int] = {}
+        self._rebalances = self._new_rebalances()
+        self._poller: Poller | None = None
         self._paused: set[Assignment] = set()
         self._is_stopped = False
+        self._rebuilt_at: deque[float] = deque(maxlen=REBUILDS_MAX)
+        self.rebuilds = 0
 
     @property
     def is_connected(self) -> bool:
-        """True once the brokers have been reached."""
+        """True while there is a consumer that has reached the brokers."""
         return self._consumer is not None
 
     # --- what the runner asks for ----------------------------------------------------------------------------------------
@@ -106,92 +127,116 @@ class KafkaSource:
         self._is_stopped = True
 
     async def commit(self, positions: dict[Assignment, Position]) -> Committed | CommitFailed:
-        """Commit these positions, within the time-out: at once, and if that gets no answer, partition by partition."""
-        clock = asyncio.get_running_loop().time
-        started, patience = clock(), self._options.commit_timeout_seconds
-        mine = {assignment: at for assignment, at in positions.items() if self._rebalances.may_commit(assignment)}
-        detail = await self._commit(mine, started + patience / 2)
-        if detail is not None:
-            faults = [await self._commit({assignment: at}, started + patience) for assignment, at in mine.items()]
-            detail = next((fault for fault in faults if fault is not None), None if faults else detail)
-        if detail is None and len(mine) < len(positions):
-            detail = "partitions were taken away"
-        if detail is None:
-            return Committed(positions, clock() - started)
-        return CommitFailed(positions, detail, clock() - started)
+        """Commit these positions: see `commit`."""
+        return await commit(self._consumer, self._rebalances, positions, self._options.commit_timeout_seconds)
 
-    async def _commit(self, positions: dict[Assignment, Position], deadline_seconds: float) -> str | None:
-        """One commit; returns what went wrong, None if nothing did."""
-        if self._consumer is None:
-            return "not connected"
-        offsets = {
-            ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(position.offset, position.metadata)
-            for assignment, position in positions.items()
-        }
-        if not offsets:
-            return "none of the partitions is ours any more"
-        try:
-            # aiokafka has no deadline of its own here: it would try for ever against a dead coordinator.
-            async with asyncio.timeout_at(deadline_seconds):
-                await self._consumer.commit(offsets)
-        except TimeoutError:
-            return "no answer in time"
-        except KafkaError as error:
-            return f"{type(error).__name__}: {error}"
-        return None
-
-    # --- the life of the member ------------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Join the group and poll, until cancelled. Waits for brokers that aren't there yet."""
-        consumer = await self._connect()
-        self._consumer = consumer
-        while True:
-            if self._is_stopped:
-                # Stay a member, silently: the last commit needs the membership.
-                await asyncio.Event().wait()
-            try:
-                if self._rebalances.arrivals:
-                    await self._install(consumer)
-                received = False
-                for assignment in self._polled():
-                    received |= await self._poll(consumer, assignment)
-                if not received:
-                    await asyncio.sleep(IDLE_SECONDS)
-            except IllegalStateError:
-                # A partition went away between two calls; the rebalance listener has the news.
-                await asyncio.sleep(0)
-
-    async def close(self) -> None:
-        """Leave the group and close the connections."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+    # --- what operators ask for --------------------------------------------------------------------------------------------
 
     def end_offsets(self) -> dict[Assignment, int]:
         """The last known end of each partition of ours, as a consumer of committed transactions sees it."""
         if self._consumer is None:
             return {}
         ends: dict[Assignment, int] = {}
+        assigned = self._consumer.assignment()
         for assignment in self._rebalances.ours:
-            end = self._consumer.last_stable_offset(ClientPartition(assignment.topic, assignment.partition))
+            partition = ClientPartition(assignment.topic, assignment.partition)
+            end = self._consumer.last_stable_offset(partition) if partition in assigned else None
             if end is not None:
                 ends[assignment] = end
         return ends
+
+    def troubles(self) -> dict[Assignment, str]:
+        """The partitions that can't be read at present, and why."""
+        return self._poller.troubles() if self._poller is not None else {}
+
+    # --- the life of the member ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Join the group and receive, until cancelled. Waits for brokers that aren't there yet.
+
+        Raises:
+            UnavailableError: one consumer after the other was beyond help.
+        """
+        while True:
+            self._rebalances = self._new_rebalances()
+            consumer = await self._connect()
+            self._consumer = consumer
+            self._poller = Poller(consumer, self._rebalances, self._options.poll, self._post, self._drained)
+            try:
+                reason = await self._receive(consumer, self._poller)
+            except KafkaError as error:
+                reason = f"{type(error).__name__}: {error}"
+            await self._give_up(consumer, reason)
+
+    async def close(self) -> None:
+        """Leave the group and close the connections."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller) -> str:
+        """Receive, until this consumer is beyond help; returns what shows it."""
+        while True:
+            if self._is_stopped:
+                # Stay a member, silently: the last commit needs the membership.
+                await asyncio.Event().wait()
+            try:
+                if self._rebalances.arrivals:
+                    await self._install(consumer, poller)
+                received = await poller.round(self._paused, lambda: self._is_stopped)
+                for assignment, expected in poller.take_out_of_range():
+                    await self._restart(consumer, poller, assignment, expected)
+            except IllegalStateError:
+                # A partition went away between two calls; the rebalance listener has the news.
+                await asyncio.sleep(0)
+                continue
+            if not received:
+                stall = poller.stalled()
+                if stall is not None:
+                    return stall
+                if await self._topics.have_appeared():
+                    consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
+                await asyncio.sleep(IDLE_SECONDS)
+
+    async def _give_up(self, consumer: AIOKafkaConsumer, reason: str) -> None:
+        """This consumer is beyond help: its partitions are lost to us, and the next one begins anew."""
+        logger.error("consumer_rebuilt", extra={"reason": reason, "tasks": where_tasks_stand()})
+        lost = tuple(self._rebalances.ours)
+        self._rebalances.end(lost)
+        self._consumer, self._poller = None, None
+        self._paused.clear()
+        if lost:
+            self._post(Lost(lost))
+            await self._drained()
+        await _stop(consumer)
+        self.rebuilds += 1
+        now = asyncio.get_running_loop().time()
+        if len(self._rebuilt_at) == REBUILDS_MAX and now - self._rebuilt_at[0] < REBUILDS_SECONDS:
+            raise UnavailableError(
+                f"the consumer had to be rebuilt more than {REBUILDS_MAX} times in {REBUILDS_SECONDS / 60:g} minutes; "
+                f"the last reason: {reason}. See the log for what the brokers say"
+            )
+        self._rebuilt_at.append(now)
 
     async def _connect(self) -> AIOKafkaConsumer:
         wait_seconds = TROUBLE_SECONDS
         while True:
             consumer = self._new_consumer()
-            consumer.subscribe(topics=list(self._options.topics), listener=self._rebalances)
             try:
-                await consumer.start()
-            except KafkaConnectionError as error:
-                logger.warning("kafka_not_reached", extra={"detail": str(error), "retry_seconds": wait_seconds})
-                await consumer.stop()
-                await asyncio.sleep(wait_seconds)
-                wait_seconds = min(wait_seconds * 2, 30.0)
-            else:
-                return consumer
+                await self._topics.look()
+                if self._topics.present:
+                    consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
+                    await consumer.start()
+                    return consumer
+                detail = "none of the topics is there"
+            except (KafkaError, OSError) as error:
+                detail = f"{type(error).__name__}: {error}"
+            logger.warning("kafka_not_reached", extra={"detail": detail, "retry_seconds": wait_seconds})
+            await _stop(consumer)
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * 2, CONNECT_SECONDS_MAX)
+
+    def _new_rebalances(self) -> Rebalances:
+        return Rebalances(self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         options = self._options
@@ -205,81 +250,39 @@ class KafkaSource:
             session_timeout_ms=round(options.session_timeout_seconds * 1000),
             heartbeat_interval_ms=round(options.heartbeat_interval_seconds * 1000),
             rebalance_timeout_ms=round(options.rebalance_timeout_seconds * 1000),
+            metadata_max_age_ms=round(options.metadata_seconds * 1000),
             max_poll_interval_ms=POLL_INTERVAL_MILLISECONDS,
             max_partition_fetch_bytes=options.partition_fetch_bytes_max,
             fetch_max_bytes=options.fetch_bytes_max,
         )
 
-    # --- polling ---------------------------------------------------------------------------------------------------------
+    # --- partitions that arrive --------------------------------------------------------------------------------------------
 
-    def _polled(self) -> list[Assignment]:
-        polled = [assignment for assignment in self._expected if self._rebalances.may_receive(assignment)]
-        return [assignment for assignment in polled if assignment not in self._paused]
-
-    async def _install(self, consumer: AIOKafkaConsumer) -> None:
+    async def _install(self, consumer: AIOKafkaConsumer, poller: Poller) -> None:
         """Give each partition that has arrived an epoch and a position, and say so."""
         partitions = self._rebalances.arrivals
         starts_at_latest = self._options.starts_at_latest
         starts = StartPositions(consumer, self._connection, self._options.group_id, starts_at_latest=starts_at_latest)
         try:
             found = await starts.find(partitions)
-        except KafkaError as error:
+        except (KafkaError, OSError) as error:
             logger.warning("start_positions_not_found", extra={"detail": f"{type(error).__name__}: {error}"})
             await asyncio.sleep(TROUBLE_SECONDS)
             return
-        if self._rebalances.arrivals != partitions:
-            return
-        self._begin(consumer, found)
+        if self._rebalances.arrivals == partitions:
+            self._begin(consumer, poller, found)
 
-    def _begin(self, consumer: AIOKafkaConsumer, found: dict[TopicPartition, Found]) -> None:
-        self._expected = {
-            assignment: at for assignment, at in self._expected.items() if self._rebalances.may_receive(assignment)
-        }
-        self._paused &= self._expected.keys()
+    def _begin(self, consumer: AIOKafkaConsumer, poller: Poller, found: dict[TopicPartition, Found]) -> None:
         starts = []
         for partition, where in found.items():
             consumer.seek(ClientPartition(*partition), where.position)
-            assignment = Assignment(*partition, next(self._epochs))
-            self._expected[assignment] = where.position
-            starts.append(Start(assignment, where.position, where.committed, where.end))
+            starts.append(Start(Assignment(*partition, next(self._epochs)), where.position, where.committed, where.end))
         self._rebalances.begin([start.assignment for start in starts])
+        poller.begin({start.assignment: start.position for start in starts})
+        self._paused &= self._rebalances.ours
         self._post(Assigned(tuple(starts)))
 
-    async def _poll(self, consumer: AIOKafkaConsumer, assignment: Assignment) -> bool:
-        """Receive one chunk of one partition. True if there was something."""
-        # Handling the last chunk may have paused or revoked this one.
-        if assignment in self._paused or not self._rebalances.may_receive(assignment) or self._is_stopped:
-            return False
-        partition = ClientPartition(assignment.topic, assignment.partition)
-        expected = self._expected[assignment]
-        if await consumer.position(partition) != expected:
-            logger.warning("position_set_back", extra={"partition": str(assignment), "offset": expected})
-            consumer.seek(partition, expected)
-        try:
-            fetched = await consumer.getmany(partition, timeout_ms=0, max_records=self._options.poll_records_max)
-        except OffsetOutOfRangeError:
-            await self._restart(consumer, assignment, expected)
-            return False
-        except KafkaError as error:
-            fields = {"partition": str(assignment), "offset": expected, "detail": f"{type(error).__name__}: {error}"}
-            logger.error("poll_failed", extra=fields)
-            await asyncio.sleep(TROUBLE_SECONDS)
-            return False
-        position = await consumer.position(partition)
-        if not self._rebalances.may_receive(assignment):
-            # It came through a rebalance: no epoch of ours has asked for it, and the next one starts where it must.
-            return False
-        return await self._hand_over(assignment, fetched.get(partition, ()), position)
-
-    async def _hand_over(self, assignment: Assignment, records: Sequence[Record], position: int) -> bool:
-        if position == self._expected[assignment]:
-            return False
-        self._expected[assignment] = position
-        self._post(Received(assignment, records, position))
-        await self._drained()
-        return True
-
-    async def _restart(self, consumer: AIOKafkaConsumer, assignment: Assignment, expected: int) -> None:
+    async def _restart(self, consumer: AIOKafkaConsumer, poller: Poller, assignment: Assignment, expected: int) -> None:
         """The broker doesn't have the expected offset: an incident. Go on from the earliest one it has, in a new epoch."""
         partition = ClientPartition(assignment.topic, assignment.partition)
         earliest = (await consumer.beginning_offsets([partition]))[partition]
@@ -287,4 +290,14 @@ class KafkaSource:
         self._post(Lost((assignment,)))
         self._post(OffsetsSkipped(assignment, max(0, earliest - expected)))
         await self._drained()
-        self._begin(consumer, {assignment.topic_partition: Found(earliest, None, None)})
+        self._begin(consumer, poller, {assignment.topic_partition: Found(earliest, None, None)})
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    """In a task of its own: with brokers down aiokafka's stop may hang, or raise CancelledError (aiokafka #647)."""
+    stopping = asyncio.ensure_future(consumer.stop())
+    done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS_MAX)
+    if not done:
+        stopping.cancel()
+    elif not stopping.cancelled() and stopping.exception() is not None:
+        logger.warning("consumer_not_closed", extra={"detail": repr(stopping.exception())})

@@ -40,15 +40,17 @@ class Readings:
     log_counts: Callable[[], Mapping[str, int]]
     loop_lag_seconds: Callable[[], Histogram]
     is_ready: Callable[[], bool]
+    rebuilds: Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """What runs here."""
+    """What runs here. `parking_topics` is the parking topic of each topic that has one."""
 
     version: str
     config_hash: str
     topics: tuple[str, ...]
+    parking_topics: Mapping[str, str]
 
 
 class WorkerCollector(Collector):
@@ -57,6 +59,7 @@ class WorkerCollector(Collector):
     def __init__(self, readings: Readings, identification: Identification) -> None:
         self._readings = readings
         self._identification = identification
+        self._homes = {parking: topic for topic, parking in identification.parking_topics.items()}
 
     def describe(self) -> Iterable[Metric]:
         """Nothing beforehand: registering must not take a snapshot."""
@@ -115,6 +118,12 @@ class WorkerCollector(Collector):
             {t: a.hints_ignored for t, a in topics.items()},
         )
         yield _counter(
+            "parking_records_total",
+            "Records acknowledged by the parking topic",
+            "topic",
+            {t: a.parked for t, a in topics.items()},
+        )
+        yield _counter(
             "offsets_skipped_total",
             "Offsets that the broker no longer had when they were asked for: lost before they were read",
             "topic",
@@ -127,6 +136,9 @@ class WorkerCollector(Collector):
         yield _counter("batch_flush_total", "Batches by what sealed them", "trigger", account.flushes)
         yield _counter("http_requests_total", "Requests by status, or by transport fault", "code", account.requests)
         yield _counter("http_retries_total", "Requests that are sent again, by reason", "reason", account.retries)
+        yield _plain_counter(
+            "parking_publish_failures_total", "Failed attempts to park records; the line stops", account.parking_failures
+        )
         yield _plain_counter(
             "dlq_publish_failures_total", "Failed attempts to write dead letters; the line stops", account.dead_letter_failures
         )
@@ -166,6 +178,15 @@ class WorkerCollector(Collector):
                 behind = max(0, ends[assignment] - partition.safe_position)
                 lag.add_metric((assignment.topic, str(assignment.partition)), behind)
         yield lag
+        parked = dict.fromkeys(self._identification.parking_topics, 0)
+        for partition in snapshot.partitions:
+            source = self._homes.get(partition.assignment.topic)
+            if source is not None and partition.assignment in ends:
+                parked[source] += max(0, ends[partition.assignment] - partition.safe_position)
+        yield _gauge("records_parked", "Records in the parking topic that have not come home yet", "topic", parked)
+        yield _plain_counter(
+            "consumer_rebuilds_total", "Consumers that were beyond help and replaced", self._readings.rebuilds()
+        )
         yield _gauge("consumer_assigned_partitions", "Partitions that are ours", "topic", assigned)
         paused = sum(1 for partition in snapshot.partitions if partition.is_paused)
         yield _plain_gauge("consumer_paused", "Partitions that are not received of, for their span or for memory", paused)

@@ -15,6 +15,7 @@ from worker.intake.fields import CHECKS, TimeWindow
 from worker.intake.rules import IntakeRules
 from worker.model.clock import Now
 from worker.model.fault import FieldFault, Reason, Rejection
+from worker.model.headers import is_replay
 from worker.model.record import Assignment, Record
 from worker.model.resource import IDENTITY_COLUMNS, Identity, Kind
 from worker.model.row import RECORD_OVERHEAD_BYTES, Destination, Row
@@ -75,7 +76,8 @@ class Intake:
             message = f"its CSV line takes {len(line)} bytes; a request's body may take {self._rules.row_bytes_max}"
             return Rejection(assignment, record, (FieldFault(Reason.TOO_LARGE, "", message),), held_bytes(record))
         key = self._key(record, destination, line, producer_key)
-        return Row(assignment, record, destination, line, key, event_timestamp, held_bytes(record) + len(line))
+        replay = bool(record.headers) and is_replay(record)
+        return Row(assignment, record, destination, line, key, event_timestamp, held_bytes(record) + len(line), replay)
 
     def _fast(self, value: bytes, window: TimeWindow) -> tuple[Destination, list[str], str | None] | None:
         """Destination, cells in line order and the producer's key; None where anything at all is wrong or unusual."""

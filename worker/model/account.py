@@ -1,6 +1,6 @@
 """The account of every record: what came in, what became of it, and the figures that operators watch.
 
-    consumed = delivered + dead-lettered + duplicates + given back + outstanding
+    consumed = delivered + dead-lettered + duplicates + parked + given back + outstanding
 
 holds after every step. `outstanding` is counted elsewhere (by the trackers), so the equation can fail, and a metric shows it.
 Counted per chunk and per batch, never per record: a labelled metric per record costs more than the record.
@@ -35,6 +35,7 @@ class TopicAccount:
     duplicates: int = 0
     dead_lettered: Counter[Reason] = field(default_factory=Counter)
     rejected: Counter[Reason] = field(default_factory=Counter)
+    parked: int = 0
     given_back: int = 0
     offsets_skipped: int = 0
     skipped_settled: int = 0
@@ -42,7 +43,7 @@ class TopicAccount:
 
     def balance(self, outstanding: int) -> int:
         """0, or how many records are unaccounted for."""
-        settled = self.delivered + self.dead_lettered.total() + self.duplicates
+        settled = self.delivered + self.dead_lettered.total() + self.duplicates + self.parked
         return self.consumed - settled - self.given_back - outstanding
 
 
@@ -58,6 +59,7 @@ class Account:
     commits: Counter[str] = field(default_factory=Counter)
     rebalances: Counter[str] = field(default_factory=Counter)
     dead_letter_failures: int = 0
+    parking_failures: int = 0
     last_poll_unix_seconds: float = 0.0
     last_delivery_unix_seconds: float = 0.0
     last_commit_unix_seconds: float = 0.0

@@ -8,6 +8,7 @@ from enum import StrEnum
 from worker.model.batch import Batch
 from worker.model.fault import Rejection
 from worker.model.record import Assignment, Position
+from worker.model.row import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,13 @@ class Bury:
     """Write these to the dead-letter topic, for as long as it takes; the end comes back as `DeadLettersAcknowledged`."""
 
     rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Write the records of these rows to the parking topic, for as long as it takes; the end is `ParkingAcknowledged`."""
+
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +89,4 @@ class Log:
     fields: dict[str, str | int | float]
 
 
-Command = Post | Bury | Commit | Pause | Resume | Release | StopIntake | Finish | Log
+Command = Post | Bury | Park | Commit | Pause | Resume | Release | StopIntake | Finish | Log

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from worker.model.answer import Answer
 from worker.model.fault import Rejection
 from worker.model.record import Assignment, Position, Record, Start
+from worker.model.row import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,21 @@ class DeadLettersFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkingAcknowledged:
+    """The parking topic has the records of these rows for good."""
+
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParkingFailed:
+    """An attempt to park records failed; the edge keeps trying. `detail` says why."""
+
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """The broker has acknowledged these positions."""
 
@@ -115,6 +131,8 @@ Event = (
     | Answered
     | DeadLettersAcknowledged
     | DeadLettersFailed
+    | ParkingAcknowledged
+    | ParkingFailed
     | Committed
     | CommitFailed
     | OffsetsSkipped

@@ -28,7 +28,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     by the garbage collector: nothing it refers to refers back to it.
 
     `line` is the row's CSV line with its `\\n`; `key` the 16-byte deduplication key; `event_timestamp` in Unix seconds;
-    `size_bytes` what holding the row costs, its record included.
+    `size_bytes` what holding the row costs, its record included. `is_replay`: it was sent again from a dead-letter topic.
     """
 
     assignment: Assignment
@@ -38,6 +38,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     key: bytes
     event_timestamp: int
     size_bytes: int
+    is_replay: bool = False
 
 
 # What a held record costs beside its bytes: the client's record object, the row, the offset in the tracker, the key in the

@@ -10,13 +10,17 @@ from worker.model.record import Assignment
 
 @dataclass(frozen=True, slots=True)
 class HoldStatus:
-    """An application on hold as operators see it. Times in Unix seconds; `rows` is how many wait."""
+    """An application on hold as operators see it. Times in Unix seconds; `rows` is how many wait here.
+
+    `is_parking`: its records go to the parking topic, so that they stop nothing else.
+    """
 
     application_id: int
     reason: str
     since_unix_seconds: float
     next_probe_unix_seconds: float
     rows: int
+    is_parking: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class PartitionStatus:
 class Snapshot:
     """Everything at once.
 
-    `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter. `imbalance` is the number of
-    records that the account can't explain: 0, or there is a fault in this program.
+    `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter, parking. `imbalance` is the
+    number of records that the account can't explain: 0, or there is a fault in this program.
     """
 
     account: Account
@@ -60,3 +64,4 @@ class Snapshot:
     imbalance: int
     is_stopping: bool
     is_dead_letter_blocked: bool
+    is_parking_blocked: bool

@@ -67,6 +67,11 @@ class Ledger:
         for assignment, count in self._settle(rows).items():
             self.account.topics[assignment.topic].duplicates += count
 
+    def park(self, rows: Sequence[Row]) -> None:
+        """The parking topic has acknowledged these."""
+        for assignment, count in self._settle(rows).items():
+            self.account.topics[assignment.topic].parked += count
+
     def bury(self, rejections: Sequence[Rejection]) -> None:
         """The dead-letter topic has acknowledged these."""
         for rejection in rejections:

@@ -6,6 +6,7 @@ flicker. The marks are soft by one chunk: what was being received when the mark 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from worker.model.record import Assignment
@@ -29,6 +30,11 @@ class MemoryGauge:
     def is_high(self) -> bool:
         """True from passing the high mark until falling to the low one."""
         return self._is_high
+
+    @property
+    def low_bytes(self) -> int:
+        """The low mark: reception goes on there."""
+        return self._low
 
     def hold(self, size_bytes: int) -> None:
         """So much more is held."""
@@ -64,18 +70,24 @@ class Intakes:
         """The assignments that are paused."""
         return frozenset(self._paused)
 
+    @property
+    def wide(self) -> frozenset[Assignment]:
+        """The assignments that are paused for their span."""
+        return frozenset(self._wide)
+
     def change(
-        self, reaches: dict[Assignment, Reach], *, stop_all: bool
+        self, reaches: dict[Assignment, Reach], *, waiting: Collection[Assignment] = (), stop_all: bool
     ) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
         """What to pause and what to resume now.
 
         Args:
             reaches: each assignment that may be received of. What isn't named is forgotten.
+            waiting: those that have nothing to do but to wait, whatever their span.
             stop_all: nothing at all may be received now (memory, or the dead-letter topic can't be written).
         """
         self._wide = {assignment for assignment, reach in reaches.items() if self._is_wide(assignment, reach)}
         self._paused &= reaches.keys()
-        wanted = set(reaches) if stop_all else self._wide
+        wanted = set(reaches) if stop_all else self._wide | (reaches.keys() & set(waiting))
         pause, resume = wanted - self._paused, self._paused - wanted
         self._paused = set(wanted)
         return frozenset(pause), frozenset(resume)

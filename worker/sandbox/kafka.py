@@ -54,6 +54,11 @@ class KafkaNode:
         """What the broker says."""
         return self._directory / "kafka.log"
 
+    @property
+    def data_directory(self) -> Path:
+        """Where the partitions' logs lie."""
+        return self._directory / "data"
+
     def format(self, cluster_id: str) -> None:
         """Make the data directory ready: once, before the first start."""
         self.java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._directory / "server.properties"))

@@ -86,6 +86,11 @@ class Kafka(Section):
         default=16_777_216, ge=1024, le=FETCH_BYTES_LIMIT, description="Bytes fetched at once, before decompression"
     )
 
+    on_corrupt: Literal["stop", "skip"] = Field(
+        default="stop", description="What to do at a record that can't be read: stop that partition, or pass over it and count"
+    )
+    stall_seconds: Seconds = Field(default=60, description="A consumer that fetches nothing for so long is replaced")
+
     @model_validator(mode="after")
     def _agree(self) -> Kafka:
         return agreed(self, self._faults_of_times() + self._faults_of_security())

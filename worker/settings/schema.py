@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,6 +81,13 @@ class DeadLetter(Section):
     topic: Topic = "offline-events.dlq"
 
 
+class Parking(Section):
+    """Where the records of an application on hold go, before they stop others."""
+
+    enabled: bool = Field(default=True, description="Whether records may be parked; without, a hold may stop everything")
+    topic: Topic | None = Field(default=None, description="The topic; null: the route's own with .parked behind it")
+
+
 class BatchingOverride(Section):
     """What of `batching` is different for one route. Null: as at the top."""
 
@@ -108,6 +115,13 @@ class DeadLetterOverride(Section):
     topic: Topic
 
 
+class ParkingOverride(Section):
+    """What of `parking` is different for one route. Null: as at the top."""
+
+    enabled: bool | None = Field(default=None, description="As parking.enabled")
+    topic: Topic | None = Field(default=None, description="As parking.topic")
+
+
 class RouteSettings(Section):
     """A topic, and what its records are."""
 
@@ -119,6 +133,7 @@ class RouteSettings(Section):
     batching: BatchingOverride = Field(default=BatchingOverride(), description="What differs from the batching of all")
     dedup: DedupOverride = Field(default=DedupOverride(), description="What differs from the dedup of all")
     dead_letter: DeadLetterOverride | None = Field(default=None, description="Another dead-letter topic")
+    parking: ParkingOverride = Field(default=ParkingOverride(), description="What differs from the parking of all")
 
 
 class Application(Section):
@@ -228,7 +243,10 @@ class Log(Section):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRoute:
-    """A route with everything that it takes from the top of the file filled in."""
+    """A route with everything that it takes from the top of the file filled in.
+
+    `parking_topic` None: it parks nothing. `parked_from` is the topic whose records this route brings home, None for others.
+    """
 
     topic: str
     resource: str
@@ -236,6 +254,8 @@ class ResolvedRoute:
     batching: Batching
     dedup: Dedup
     dead_letter: DeadLetter
+    parking_topic: str | None
+    parked_from: str | None
 
 
 class Settings(Section):
@@ -250,6 +270,7 @@ class Settings(Section):
     delivery: Delivery = Delivery()
     dedup: Dedup = Dedup()
     dead_letter: DeadLetter = DeadLetter()
+    parking: Parking = Parking()
     limits: Limits = Limits()
     shutdown: Shutdown = Shutdown()
     state_dir: Path | None = Field(
@@ -262,9 +283,13 @@ class Settings(Section):
     @model_validator(mode="after")
     def _agree(self) -> Settings:
         faults = []
-        topics = [route.topic for route in self.routes]
-        faults += [f"topic {topic} has two routes" for topic in sorted({one for one in topics if topics.count(one) > 1})]
-        for route in self.resolved_routes():
+        routes = self.resolved_routes()
+        topics = [route.topic for route in routes]
+        for topic in sorted({one for one in topics if topics.count(one) > 1}):
+            parked = [route.parked_from for route in routes if route.topic == topic and route.parked_from is not None]
+            what = f"is the parking topic of {' and '.join(parked)}, and " if parked else ""
+            faults.append(f"topic {topic} {what}has two routes")
+        for route in routes:
             if route.dead_letter.topic in topics:
                 faults.append(f"the dead-letter topic {route.dead_letter.topic} of {route.topic} is itself read by a route")
             # Span is per partition: a batch above it could never fill from one partition, and would always wait for linger.
@@ -276,17 +301,26 @@ class Settings(Section):
         return agreed(self, faults)
 
     def resolved_routes(self) -> tuple[ResolvedRoute, ...]:
-        """Each route with what it leaves open taken from the top of the file."""
-        return tuple(
-            ResolvedRoute(
-                topic=route.topic,
-                resource=route.resource,
-                unknown_fields=route.unknown_fields,
-                batching=self.batching.model_copy(update=_given(route.batching)),
-                dedup=self._dedup(route),
-                dead_letter=DeadLetter(topic=route.dead_letter.topic) if route.dead_letter is not None else self.dead_letter,
-            )
-            for route in self.routes
+        """Each route with what it leaves open taken from the top of the file, and behind them the routes of parking topics."""
+        routes = tuple(self._resolved(route) for route in self.routes)
+        homes = tuple(
+            replace(route, topic=route.parking_topic, parking_topic=None, parked_from=route.topic)
+            for route in routes
+            if route.parking_topic is not None
+        )
+        return routes + homes
+
+    def _resolved(self, route: RouteSettings) -> ResolvedRoute:
+        parking = self.parking.model_copy(update=_given(route.parking))
+        return ResolvedRoute(
+            topic=route.topic,
+            resource=route.resource,
+            unknown_fields=route.unknown_fields,
+            batching=self.batching.model_copy(update=_given(route.batching)),
+            dedup=self._dedup(route),
+            dead_letter=DeadLetter(topic=route.dead_letter.topic) if route.dead_letter is not None else self.dead_letter,
+            parking_topic=(parking.topic or f"{route.topic}.parked") if parking.enabled else None,
+            parked_from=None,
         )
 
     def _dedup(self, route: RouteSettings) -> Dedup:

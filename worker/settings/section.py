@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -20,9 +20,14 @@ class Section(BaseModel):
     @classmethod
     def _is_no_switch(cls, value: object, info: ValidationInfo) -> object:
         # `rows_max: yes` would silently become 1.
-        if isinstance(value, bool) and info.field_name is not None and cls.model_fields[info.field_name].annotation is not bool:
+        name = info.field_name
+        if isinstance(value, bool) and name is not None and bool not in _types(cls.model_fields[name].annotation):
             raise ValueError("must not be true or false; if text is meant, put it in quotes")
         return value
+
+
+def _types(annotation: object) -> tuple[object, ...]:
+    return get_args(annotation) or (annotation,)
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -40,4 +45,4 @@ def agreed(section: SectionT, faults: list[str]) -> SectionT:
 
 
 # A validator can raise once only; the loader splits what it raised.
-FAULT_SEPARATOR = "; "
+FAULT_SEPARATOR = "\n"

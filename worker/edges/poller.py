@@ -1,0 +1,228 @@
+"""Receives chunks of the partitions that are ours, one partition per call, and sees when that doesn't work.
+
+What aiokafka does when left alone would lose data here, so:
+  - one partition per `getmany` call: over several, an error in one discards what was already drained from the others, while
+    their positions have moved on;
+  - the position is compared with what is expected before each poll, and set back where they differ;
+  - a paused partition is simply not polled: aiokafka's pause throws away what was fetched, and its flags vanish at rebalances;
+  - a partition that can't be read waits on its own, and the others go on;
+  - its fetch task may die in silence (aiokafka #983, #1037), and then `getmany` returns nothing for ever: noticed by the age of
+    the last fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from worker.edges.rebalance import Rebalances
+from worker.model.event import Event, OffsetsSkipped, Received
+from worker.model.record import Assignment, Record
+
+logger = logging.getLogger("worker.kafka")
+
+TROUBLE_SECONDS_FIRST = 1.0
+TROUBLE_SECONDS_MAX = 30.0
+# How long a damaged partition is waited for, record by record; a fetch after a damaged one takes some 0.3 s.
+DAMAGED_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PollOptions:
+    """`records_max` per chunk; `skips_corrupt`: what can't be read is passed over and counted, instead of stopping there."""
+
+    records_max: int
+    skips_corrupt: bool
+    stall_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """A partition of which nothing comes: the mark of its last fetch, and since when that has been the last."""
+
+    mark: int | None
+    since: float
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A partition that can't be read: what was said, since when, and when it is tried again."""
+
+    detail: str
+    since: float
+    retry_at: float
+    wait_seconds: float
+
+
+class Poller:
+    """Polls for one consumer, for as long as that one lives.
+
+    Args:
+        consumer: a started member of the group.
+        rebalances: what of its partitions is ours.
+        options: how much at once, and what to do with what can't be read.
+        post: takes `Received` and `OffsetsSkipped`.
+        drained: waits until the posted events are handled, so that a pause takes effect before the next poll.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        rebalances: Rebalances,
+        options: PollOptions,
+        post: Callable[[Event], None],
+        drained: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._consumer = consumer
+        self._rebalances = rebalances
+        self._options = options
+        self._post = post
+        self._drained = drained
+        self._expected: dict[Assignment, int] = {}
+        self._troubles: dict[Assignment, _Trouble] = {}
+        self._quiet: dict[Assignment, _Quiet] = {}
+        self._out_of_range: list[Assignment] = []
+        # Read record by record, as damage has been seen there.
+        self._damaged: set[Assignment] = set()
+
+    def begin(self, positions: dict[Assignment, int]) -> None:
+        """These partitions are received of from these offsets on. What is no longer ours is forgotten."""
+        self._expected = {one: at for one, at in self._expected.items() if self._rebalances.may_receive(one)} | positions
+        self._damaged &= self._expected.keys()
+        for known in (self._troubles, self._quiet):
+            for assignment in known.keys() - self._expected.keys():
+                del known[assignment]
+
+    def troubles(self) -> dict[Assignment, str]:
+        """The partitions that can't be read at present, and what was said of each."""
+        return {assignment: trouble.detail for assignment, trouble in self._troubles.items()}
+
+    def take_out_of_range(self) -> list[tuple[Assignment, int]]:
+        """The partitions whose expected offset the broker doesn't have, each with that offset. Told once."""
+        taken = [(one, self._expected[one]) for one in self._out_of_range if self._rebalances.may_receive(one)]
+        self._out_of_range.clear()
+        return taken
+
+    async def round(self, paused: Collection[Assignment], is_stopped: Callable[[], bool]) -> bool:
+        """Receive one chunk of each partition that isn't paused. True if anything came."""
+        received = False
+        if not self._expected:
+            # A member that polls nothing is never let back into the group once it has been out (aiokafka #1187).
+            await self._poll_nothing()
+        for assignment in list(self._expected):
+            # Handling the chunk before may have paused or revoked this one.
+            if assignment in paused or is_stopped() or not self._rebalances.may_receive(assignment):
+                self._quiet.pop(assignment, None)
+                continue
+            trouble = self._troubles.get(assignment)
+            if trouble is None or trouble.retry_at <= _now():
+                received |= await self._poll(assignment)
+        return received
+
+    def stalled(self) -> str | None:
+        """What shows that this consumer is beyond help; None while it isn't."""
+        patience = self._options.stall_seconds
+        for assignment, quiet in self._quiet.items():
+            if _now() - quiet.since > patience:
+                return f"no fetch of {assignment} for {patience:g} s"
+        failing = [one for one in self._troubles.values() if not one.detail.startswith(CorruptRecordException.__name__)]
+        if failing and len(failing) == len(self._expected) and min(_now() - one.since for one in failing) > patience:
+            return f"every partition has failed for {patience:g} s: {failing[0].detail}"
+        return None
+
+    async def _poll_nothing(self) -> None:
+        if not self._consumer.assignment():
+            await self._consumer.getmany(timeout_ms=0)
+
+    async def _poll(self, assignment: Assignment) -> bool:
+        partition = ClientPartition(assignment.topic, assignment.partition)
+        expected = self._expected[assignment]
+        if await self._consumer.position(partition) != expected:
+            logger.warning("position_set_back", extra={"partition": str(assignment), "offset": expected})
+            self._consumer.seek(partition, expected)
+        try:
+            if assignment in self._damaged:
+                records = await self._up_to_the_damage(assignment)
+            else:
+                fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=self._options.records_max)
+                records = fetched.get(partition, ())
+        except OffsetOutOfRangeError:
+            self._out_of_range.append(assignment)
+            return False
+        except KafkaError as error:
+            self._failed(assignment, error)
+            return False
+        position = await self._consumer.position(partition)
+        if not self._rebalances.may_receive(assignment):
+            # It came through a rebalance: no epoch of ours has asked for it, and the next one starts where it must.
+            return False
+        return await self._hand_over(assignment, records, position)
+
+    async def _up_to_the_damage(self, assignment: Assignment) -> Sequence[Record]:
+        """Whole records that stand before damaged ones: `getmany` drops them with these, `getone` stops exactly there.
+
+        With all read and no damage met the partition counts as whole again.
+
+        Raises:
+            CorruptRecordException: the very next record is damaged.
+        """
+        partition = ClientPartition(assignment.topic, assignment.partition)
+        records: list[Record] = []
+        while len(records) < self._options.records_max:
+            try:
+                async with asyncio.timeout(DAMAGED_SECONDS):
+                    records.append(await self._consumer.getone(partition))
+            except TimeoutError:
+                self._damaged.discard(assignment)
+                break
+            except CorruptRecordException:
+                if not records:
+                    raise
+                break
+        return records
+
+    async def _hand_over(self, assignment: Assignment, records: Sequence[Record], position: int) -> bool:
+        if position == self._expected[assignment]:
+            self._note_quiet(assignment)
+            return False
+        self._troubles.pop(assignment, None)
+        self._quiet.pop(assignment, None)
+        self._expected[assignment] = position
+        self._post(Received(assignment, records, position))
+        await self._drained()
+        return True
+
+    def _failed(self, assignment: Assignment, error: KafkaError) -> None:
+        offset = self._expected[assignment]
+        if isinstance(error, CorruptRecordException) and assignment not in self._damaged:
+            self._damaged.add(assignment)
+            return
+        if isinstance(error, CorruptRecordException) and self._options.skips_corrupt:
+            # One offset at a time: nothing tells how far the damage reaches, and what is whole behind it must be read.
+            self._expected[assignment] = offset + 1
+            self._consumer.seek(ClientPartition(assignment.topic, assignment.partition), offset + 1)
+            self._post(OffsetsSkipped(assignment, 1))
+            return
+        detail = f"{type(error).__name__}: {error}"
+        before = self._troubles.get(assignment)
+        wait = min(before.wait_seconds * 2, TROUBLE_SECONDS_MAX) if before is not None else TROUBLE_SECONDS_FIRST
+        since = before.since if before is not None else _now()
+        self._troubles[assignment] = _Trouble(detail, since, _now() + wait, wait)
+        logger.error("poll_failed", extra={"partition": str(assignment), "offset": offset, "detail": detail})
+
+    def _note_quiet(self, assignment: Assignment) -> None:
+        """Nothing came. A healthy consumer goes on fetching, and each answer, an empty one too, has a new mark."""
+        mark = self._consumer.last_poll_timestamp(ClientPartition(assignment.topic, assignment.partition))
+        quiet = self._quiet.get(assignment)
+        if quiet is None or quiet.mark != mark:
+            self._quiet[assignment] = _Quiet(mark, _now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
