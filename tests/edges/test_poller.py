@@ -79,7 +79,7 @@ async def test_a_damaged_batch_stops_its_partition_alone(node: KafkaNode) -> Non
         for _ in range(100):
             if reader.source.troubles():
                 break
-            await asyncio.sleep(0.05)
+            await reader.inbox.get(asyncio.get_running_loop().time() + 0.05)
         (trouble,) = reader.source.troubles().items()
         assert trouble[1].startswith("CorruptRecordException")
         await publish(node.address, "stops", [(b"d", b"v")] * 5)
