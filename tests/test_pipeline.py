@@ -35,6 +35,7 @@ from worker.model.event import (
     Received,
     Revoked,
     StopRequested,
+    TailRead,
     TimePassed,
 )
 from worker.model.fault import Reason
@@ -123,7 +124,8 @@ class World:
         return self.tell(TimePassed())
 
     def assign(self, *assignments: Assignment, position: int = 0) -> list[Command]:
-        return self.tell(Assigned(tuple(Start(assignment, position, Position(position)) for assignment in assignments)))
+        committed = Position(position, hints.encode(position, position, []))
+        return self.tell(Assigned(tuple(Start(assignment, position, committed) for assignment in assignments)))
 
     def receive(self, *records: FakeRecord, assignment: Assignment = FIRST) -> list[Command]:
         return self.tell(Received(assignment, records, records[-1].offset + 1))
@@ -180,20 +182,37 @@ class TestTheWayOfARecord:
         first, second = posted(world.wait(1.0))
         # The position stays; hints beside it tell what is delivered above it.
         (commit,) = only(Commit, [*world.answer(second, ok()), *world.wait(5.0)])
-        assert commit.positions == {FIRST: Position(0, hints.encode(0, [(1, 3)]))}
+        assert commit.positions == {FIRST: Position(0, hints.encode(0, 0, [(1, 3)]))}
         world.tell(Committed(commit.positions, 0.01))
         assert committed([*world.answer(first, ok()), *world.wait(1.0)]) == {FIRST: 3}
 
     def test_a_partition_in_its_next_life_skips_what_the_hints_name(self, world: World) -> None:
         world.tell(Lost((FIRST,)))
         again = Assignment(TOPIC, 0, 9)
-        start = Start(again, 0, Position(0, hints.encode(0, [(1, 3)])), end=4)
+        start = Start(again, 0, Position(0, hints.encode(0, 0, [(1, 3)])), end=4)
         world.tell(Assigned((start,)))
         world.receive(event(0), event(1), event(2), event(3), assignment=again)
         (batch,) = posted(world.wait(1.0))
         assert [row.record.offset for row in batch.rows] == [0, 3]
         assert committed([*world.answer(batch, ok()), *world.wait(1.0)]) == {again: 4}
         assert world.ledger.account.topics[TOPIC].skipped_settled == 2
+
+    def test_what_an_earlier_owner_delivered_is_a_duplicate_and_nothing_else_is(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        again = Assignment(TOPIC, 0, 9)
+        # From offset 2 up to 8 all is settled, and 9 above it.
+        start = Start(Assignment(TOPIC, 0, 0), 8, Position(8, hints.encode(8, 2, [(9, 10)])), end=10)
+        invalid = FakeRecord(4, b"not json")
+        tail = (*(event(offset) for offset in (0, 1, 2, 3)), invalid, *(event(offset) for offset in range(5, 10)))
+        world.tell(TailRead(start, tail, refused=frozenset({5}), parked=frozenset({6})))
+        world.tell(Assigned((Start(again, 8, start.committed, end=10),)))
+        repeated = [FakeRecord(offset + 100, event(offset).value) for offset in range(10) if offset != 4]
+        corrected = FakeRecord(120, event(6).value, headers=(("event-id", b"6"),))
+        world.receive(event(8), event(9), *repeated, corrected, assignment=again)
+        (batch,) = posted(world.wait(1.0))
+        # Before the floor nobody has seen them; 5 was refused; 8 was not settled, and comes again linked to itself.
+        assert [row.record.offset for row in batch.rows] == [8, 100, 101, 105, 120]
+        assert world.ledger.account.topics[TOPIC].duplicates == 5
 
     def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(self, world: World) -> None:
         assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}

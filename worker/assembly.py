@@ -20,6 +20,7 @@ from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka_source import KafkaSource, SourceOptions
 from worker.edges.parking import parking_writer
 from worker.edges.poller import PollOptions
+from worker.edges.tail import TailOptions
 from worker.edges.topic_writer import TopicWriter
 from worker.inbox import Inbox
 from worker.intake.intake import Intake
@@ -168,6 +169,15 @@ def _source_options(settings: Settings) -> SourceOptions:
         partition_fetch_bytes_max=kafka.partition_fetch_bytes_max,
         fetch_bytes_max=kafka.fetch_bytes_max,
         starts_at_latest=kafka.initial_offset == "latest",
+        tail=TailOptions(
+            records_max=settings.dedup.rebuild_records_max,
+            seconds_max=settings.dedup.rebuild_seconds_max,
+            age_seconds=max(route.dedup.window_seconds for route in routes),
+        ),
+        naming={
+            route.topic: frozenset(topic for topic in (route.dead_letter.topic, route.parking_topic) if topic is not None)
+            for route in routes
+        },
         poll=PollOptions(kafka.poll_records_max, kafka.on_corrupt == "skip", kafka.stall_seconds),
     )
 

@@ -39,12 +39,14 @@ from worker.model.event import (
     Received,
     Revoked,
     StopRequested,
+    TailRead,
     TimePassed,
 )
 from worker.model.record import Assignment
 from worker.model.snapshot import Snapshot
 from worker.model.standing import Standing
 from worker.overview import overview
+from worker.progress import hints
 from worker.progress.drains import Drain, Drains
 from worker.progress.pressure import Intakes
 from worker.settling import Rooms, Settling
@@ -98,6 +100,8 @@ class Pipeline:
         match event:
             case Received():
                 self._received(event, now)
+            case TailRead():
+                self._recall(event, now)
             case Answered(batch_id=batch_id, answer=answer):
                 self._settling.answered(self._dispatcher.answer(batch_id, answer, now), answer, now)
             case TimePassed():
@@ -143,6 +147,21 @@ class Pipeline:
         self._ledger.drop_duplicates(admission.duplicates)
         fresh = self._settling.divert(admission.fresh) if route.parks and self._dispatcher.is_parking else admission.fresh
         self._settling.submit(route.batcher.add(fresh, now.monotonic_seconds))
+
+    def _recall(self, event: TailRead, now: Now) -> None:
+        """Remember what an earlier owner has settled: what it delivered by key, what it parked by content, and nothing else."""
+        start = event.start
+        told = hints.of(start)
+        if told is None:
+            return
+        route = self._routes[start.assignment.topic]
+        settled = [record for record in event.records if told.names(record.offset, start.position)]
+        rows, _ = route.intake.read(start.assignment, settled, now)
+        route.window.recall(
+            [row for row in rows if row.record.offset not in event.refused and row.record.offset not in event.parked],
+            [row for row in rows if row.record.offset in event.parked and row.record.offset not in event.refused],
+            now,
+        )
 
     def _commit_ended(self, event: Committed | CommitFailed, now: Now) -> None:
         account = self._ledger.account

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka_source import KafkaSource, SourceOptions
 from worker.edges.poller import PollOptions
+from worker.edges.tail import TailOptions
 from worker.inbox import Inbox
 from worker.model.event import Event, Received, Revoked
 from worker.model.record import Assignment
@@ -41,6 +42,8 @@ class Reader:
             fetch_bytes_max=1_048_576,
             starts_at_latest=False,
             poll=PollOptions(100, skips_corrupt=False, stall_seconds=60),
+            tail=TailOptions(1000, 10.0, 86_400.0),
+            naming={},
             look_seconds=0.5,
         )
         options = replace(options, **changes)

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.progress.hints import METADATA_CHARACTERS_MAX, PREFIX, decode, encode
+from tests.builders import make_assignment
+from worker.model.record import Position, Start
+from worker.progress import hints
+from worker.progress.hints import METADATA_CHARACTERS_MAX, PREFIX, Hints, decode, encode
 
 POSITIONS = st.integers(0, 2**62)
 
@@ -28,46 +31,43 @@ def hinted(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
 @given(hinted())
 def test_what_was_written_comes_back(case: tuple[int, list[tuple[int, int]]]) -> None:
     position, ranges = case
-    assert decode(position, encode(position, ranges)) == tuple(ranges)
-
-
-def test_nothing_settled_needs_no_metadata() -> None:
-    assert encode(7, []) == ""
-    assert decode(7, "") == ()
+    floor = position // 2
+    assert decode(position, encode(position, floor, ranges)) == Hints(floor, tuple(ranges))
 
 
 def test_what_finds_no_room_is_left_out_from_the_end() -> None:
     ranges = [(offset, offset + 1) for offset in range(2, 40_000, 2)]
-    metadata = encode(1, ranges)
+    metadata = encode(1, 1, ranges)
     assert METADATA_CHARACTERS_MAX - 8 < len(metadata) <= METADATA_CHARACTERS_MAX
     kept = decode(1, metadata)
     assert kept is not None
-    assert 1500 < len(kept) < len(ranges)
-    assert list(kept) == ranges[: len(kept)]
+    assert 1500 < len(kept.settled) < len(ranges)
+    assert list(kept.settled) == ranges[: len(kept.settled)]
 
 
 @given(hinted().filter(lambda case: bool(case[1])), st.integers(0, 10_000), st.integers(1, 255))
 def test_one_wrong_byte_is_noticed(case: tuple[int, list[tuple[int, int]]], place: int, change: int) -> None:
     position, ranges = case
-    metadata = encode(position, ranges)
+    metadata = encode(position, position, ranges)
     index = len(PREFIX) + place % (len(metadata) - len(PREFIX))
     damaged = metadata[:index] + chr(ord(metadata[index]) ^ change) + metadata[index + 1 :]
     # The unused bits of the last character mean nothing: then the hints are the same.
-    assert decode(position, damaged) in (None, tuple(ranges))
+    assert decode(position, damaged) in (None, Hints(position, tuple(ranges)))
 
 
 @given(hinted().filter(lambda case: bool(case[1])), st.integers(1, 1000))
 def test_hints_beside_another_position_are_not_believed(case: tuple[int, list[tuple[int, int]]], distance: int) -> None:
     position, ranges = case
-    assert decode(position + distance, encode(position, ranges)) is None
+    assert decode(position + distance, encode(position, position, ranges)) is None
 
 
 @given(POSITIONS, st.text(max_size=200))
 def test_foreign_metadata_is_not_believed(position: int, metadata: str) -> None:
-    assert decode(position, metadata) in (None, ())
+    assert decode(position, metadata) is None
 
 
 FOREIGN = {
+    "nothing": "",
     "a version to come": "2:AAAA",
     "no base64": "1:$$$$",
     "a length base64 can't have": "1:AAAAA",
@@ -91,9 +91,50 @@ def sealed(payload: bytes, position: int = 0) -> str:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"\x01", b"\x00\x01", b"\x01\x00", b"\x01\x81", b"\xff" * 12 + b"\x01\x01"],
-    ids=["an odd number of runs", "an empty open run", "an empty settled run", "an unfinished number", "an endless number"],
+    [b"", b"\x00\x01", b"\x00\x00\x01", b"\x00\x01\x00", b"\x00\x01\x81", b"\x00" + b"\xff" * 12 + b"\x01\x01", b"\x01"],
+    ids=[
+        "nothing",
+        "half a pair of runs",
+        "an empty open run",
+        "an empty settled run",
+        "an unfinished number",
+        "an endless number",
+        "a floor below the first offset",
+    ],
 )
 def test_a_right_checksum_over_nonsense_is_not_believed_either(payload: bytes) -> None:
-    assert decode(0, sealed(b"\x01\x01")) == ((1, 2),)
+    assert decode(0, sealed(b"\x00\x01\x01")) == Hints(0, ((1, 2),))
     assert decode(0, sealed(payload)) is None
+
+
+def test_what_a_commit_vouches_for_is_what_lies_above_its_floor_and_in_its_ranges() -> None:
+    told = Hints(10, ((25, 27), (30, 31)))
+    assert [offset for offset in range(40) if told.names(offset, 20)] == [*range(10, 20), 25, 26, 30]
+
+
+ABOVE = encode(20, 5, [(25, 27)])
+
+
+@pytest.mark.parametrize(
+    ("committed", "end", "told"),
+    [
+        (None, 100, Hints(20)),
+        (Position(20), 100, Hints(20)),
+        (Position(19, encode(19, 5, [])), 100, Hints(20)),
+        (Position(20, ABOVE), 100, Hints(5, ((25, 27),))),
+        (Position(20, ABOVE), 27, Hints(5, ((25, 27),))),
+        (Position(20, ABOVE), 26, None),
+        (Position(20, "somebody else's"), 100, None),
+    ],
+    ids=[
+        "no commit: nobody has seen what lies before",
+        "a position set by hand",
+        "reading begins elsewhere",
+        "hints",
+        "hints up to the end",
+        "the partition was cut off below them",
+        "foreign metadata",
+    ],
+)
+def test_what_is_known_at_a_start(committed: Position | None, end: int, told: Hints | None) -> None:
+    assert hints.of(Start(make_assignment(), 20, committed, end)) == told

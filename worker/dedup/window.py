@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from worker.dedup.generations import Generations
+from worker.model.clock import Now
 from worker.model.record import Assignment
 from worker.model.row import Row
 
@@ -34,6 +35,7 @@ class Window:
     def __init__(self, *, rows_max: int, age_seconds: float) -> None:
         self._delivered = Generations(rows_max=rows_max, age_seconds=age_seconds)
         self._parked = Generations(rows_max=rows_max, age_seconds=age_seconds)
+        self._age_seconds = age_seconds
         self._has_parked = False
         self._in_flight: dict[bytes, Row] = {}
         self._linked: dict[bytes, deque[Row]] = {}
@@ -65,6 +67,16 @@ class Window:
                 self._in_flight[key] = row
                 fresh.append(row)
         return Admission(fresh, duplicates)
+
+    def recall(self, delivered: Iterable[Row], parked: Iterable[Row], now: Now) -> None:
+        """These were settled by an earlier owner of their partition. What is older than the window is not remembered."""
+        earliest = (now.unix_seconds - self._age_seconds) * 1000
+        for row in delivered:
+            if row.record.timestamp >= earliest:
+                self._delivered.add(row.key, now.monotonic_seconds)
+        for row in parked:
+            if row.record.timestamp >= earliest:
+                self._parked.add(_content(row), now.monotonic_seconds)
 
     def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
         """These rows were answered 200. Returns the rows linked to them: duplicates, settled with them."""

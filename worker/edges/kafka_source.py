@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -28,6 +28,7 @@ from worker.edges.poller import Poller, PollOptions
 from worker.edges.rebalance import Rebalances
 from worker.edges.start_position import Found, StartPositions
 from worker.edges.subscription import LOOK_SECONDS, Topics
+from worker.edges.tail import TailOptions, Tails
 from worker.edges.task_report import where_tasks_stand
 from worker.errors import UnavailableError
 from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped
@@ -53,7 +54,8 @@ REBUILDS_SECONDS = 900.0
 class SourceOptions:
     """How to consume. Sizes in bytes before decompression. `optional_topics` may be missing; they are read once they exist.
 
-    `look_seconds` is how often topics that are missing are looked for, `metadata_seconds` how often new partitions are.
+    `naming` is, of each topic, the topics whose records name its own: see `Tails`. `look_seconds` is how often topics that are
+    missing are looked for, `metadata_seconds` how often new partitions are.
     """
 
     topics: tuple[str, ...]
@@ -68,6 +70,8 @@ class SourceOptions:
     fetch_bytes_max: int
     starts_at_latest: bool
     poll: PollOptions
+    tail: TailOptions
+    naming: Mapping[str, frozenset[str]]
     look_seconds: float = LOOK_SECONDS
     metadata_seconds: float = METADATA_SECONDS
 
@@ -94,6 +98,8 @@ class KafkaSource:
         self._post = post
         self._drained = drained
         self._epochs = count(1)
+        self._tails = Tails(connection, options.tail, options.naming, post, drained)
+        self._settled_here: dict[TopicPartition, int] = {}
         self._topics = Topics(connection, options.topics, options.optional_topics, options.look_seconds)
         self._consumer: AIOKafkaConsumer | None = None
         self._rebalances = self._new_rebalances()
@@ -128,7 +134,10 @@ class KafkaSource:
 
     async def commit(self, positions: dict[Assignment, Position]) -> Committed | CommitFailed:
         """Commit these positions: see `commit`."""
-        return await commit(self._consumer, self._rebalances, positions, self._options.commit_timeout_seconds)
+        result = await commit(self._consumer, self._rebalances, positions, self._options.commit_timeout_seconds)
+        if isinstance(result, Committed):
+            self._settled_here |= {one.topic_partition: position.offset for one, position in positions.items()}
+        return result
 
     # --- what operators ask for --------------------------------------------------------------------------------------------
 
@@ -269,6 +278,8 @@ class KafkaSource:
             logger.warning("start_positions_not_found", extra={"detail": f"{type(error).__name__}: {error}"})
             await asyncio.sleep(TROUBLE_SECONDS)
             return
+        # Before anything is received: an event that comes again is known only by then.
+        await self._tails.read(found, self._settled_here)
         if self._rebalances.arrivals == partitions:
             self._begin(consumer, poller, found)
 

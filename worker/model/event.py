@@ -31,6 +31,20 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class TailRead:
+    """Records that an earlier owner of a partition has received. Those that it settled are to be remembered, not worked on.
+
+    `start` is where the partition will start: what is committed there tells which are settled; its assignment has no epoch
+    yet. `refused` and `parked` are the offsets of those that were not delivered.
+    """
+
+    start: Start
+    records: Sequence[Record]
+    refused: frozenset[int]
+    parked: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Revoked:
     """The group takes partitions away; the rebalance waits for `Release`, until `deadline_seconds` (monotonic)."""
 
@@ -126,6 +140,7 @@ class TimePassed:
 Event = (
     Assigned
     | Received
+    | TailRead
     | Revoked
     | Lost
     | Answered

@@ -36,6 +36,10 @@ class Assignment(NamedTuple):
         return f"{self.topic}-{self.partition} (epoch {self.epoch})"
 
 
+# Of a record that is only read again: it belongs to no assignment.
+NO_EPOCH = 0
+
+
 class Record(Protocol):
     """One record as received. The Kafka client's own object fits, so that nothing is copied per record.
 

@@ -1,10 +1,13 @@
-"""Hints: which records above the committed position are settled already, written into the commit's metadata.
+"""Hints: what a commit tells of a partition beside the position, for whoever reads it next, in the commit's metadata.
 
-A restart reads them and skips these records, instead of delivering them a second time. They only save duplicates: metadata that
-isn't ours, or is damaged, or stands beside another position is ignored.
+  - which records above the position are settled already: a restart skips them, instead of delivering them a second time;
+  - from which offset on the group has settled everything below the position: only of these records may anybody believe that
+    they were delivered. A group that began at the end, or whose position was set by hand, never saw those before it.
+
+They only save duplicates: metadata that isn't ours, or is damaged, or stands beside another position is ignored.
 
     metadata = "1:" + base64url(varints + crc32)       at most 4,096 characters, the broker's own default bound
-    varints  = open, settled, open, settled, …         lengths of alternating runs from the committed position on
+    varints  = position - floor, then open, settled, open, settled, …: lengths of alternating runs from the position on
 
 The checksum covers the position as well: a position that somebody has set by hand doesn't take over the hints beside it.
 """
@@ -12,9 +15,13 @@ The checksum covers the position as well: a position that somebody has set by ha
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as NotBase64
+from binascii import Error as NotBase64Error
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from zlib import crc32
+
+from worker.model.record import Start
 
 # offset.metadata.max.bytes of the broker.
 METADATA_CHARACTERS_MAX = 4096
@@ -24,17 +31,29 @@ _PAYLOAD_BYTES_MAX = (METADATA_CHARACTERS_MAX - len(PREFIX)) // 4 * 3 - _CHECKSU
 # A varint of more bytes doesn't come from here.
 _VARINT_BYTES_MAX = 9
 
-Ranges = Sequence[tuple[int, int]]
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What stands beside a committed position.
 
-def encode(position: int, settled: Ranges) -> str:
-    """The metadata for a commit of `position`. Ranges that find no room are left out, the last ones first.
-
-    Args:
-        position: the offset that is committed.
-        settled: ranges of settled offsets, each from its first to the one after its last, rising, all above `position`.
+    Everything from `floor` up to the position is settled. `settled` are ranges above the position, each from its first offset
+    to the one after its last, rising.
     """
-    payload = bytearray()
+
+    floor: int
+    settled: tuple[tuple[int, int], ...] = ()
+
+    def names(self, offset: int, position: int) -> bool:
+        """True if a record of this offset was settled when `position` was committed."""
+        if offset < position:
+            return offset >= self.floor
+        index = bisect_right(self.settled, offset, key=lambda one: one[0]) - 1
+        return index >= 0 and offset < self.settled[index][1]
+
+
+def encode(position: int, floor: int, settled: Sequence[tuple[int, int]]) -> str:
+    """The metadata for a commit of `position`. Ranges that find no room are left out, the last ones first."""
+    payload = bytearray(_varint(position - floor))
     cursor = position
     for start, end in settled:
         run = _varint(start - cursor) + _varint(end - start)
@@ -42,40 +61,53 @@ def encode(position: int, settled: Ranges) -> str:
             break
         payload += run
         cursor = end
-    if not payload:
-        return ""
     checked = bytes(payload) + _checksum(position, bytes(payload))
     return PREFIX + urlsafe_b64encode(checked).decode().rstrip("=")
 
 
-def decode(position: int, metadata: str) -> tuple[tuple[int, int], ...] | None:
-    """The settled ranges that stand beside a committed `position`; None for metadata that can't be used."""
-    if not metadata:
-        return ()
+def of(start: Start) -> Hints | None:
+    """What the last commit tells of a partition that starts now; None where its metadata can't be used.
+
+    Without a commit, or where reading doesn't go on from it, nothing is known of any record.
+    """
+    nothing = Hints(floor=start.position)
+    if start.committed is None or start.committed.offset != start.position:
+        return nothing
+    if not start.committed.metadata:
+        return nothing
+    hints = decode(start.position, start.committed.metadata)
+    if hints is not None and hints.settled and start.end is not None and hints.settled[-1][1] > start.end:
+        # The partition has lost records that were settled: what now stands at their offsets is something else.
+        return None
+    return hints
+
+
+def decode(position: int, metadata: str) -> Hints | None:
+    """The hints that stand beside a committed `position`; None for metadata that can't be used."""
     if not metadata.startswith(PREFIX) or len(metadata) > METADATA_CHARACTERS_MAX:
         return None
     text = metadata.removeprefix(PREFIX)
     try:
         checked = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (NotBase64, ValueError):
+    except (NotBase64Error, ValueError):
         return None
     payload, checksum = checked[:-_CHECKSUM_BYTES], checked[-_CHECKSUM_BYTES:]
     if checksum != _checksum(position, payload):
         return None
-    return _ranges(position, payload)
+    return _hints(position, payload)
 
 
-def _ranges(position: int, payload: bytes) -> tuple[tuple[int, int], ...] | None:
-    runs = _varints(payload)
-    if runs is None or len(runs) % 2 or 0 in runs:
+def _hints(position: int, payload: bytes) -> Hints | None:
+    numbers = _varints(payload)
+    if not numbers or len(numbers) % 2 == 0 or 0 in numbers[1:] or numbers[0] > position:
         return None
     ranges = []
     cursor = position
-    for open_run, settled_run in zip(runs[::2], runs[1::2], strict=True):
+    for open_run, settled_run in zip(numbers[1::2], numbers[2::2], strict=True):
         start = cursor + open_run
         cursor = start + settled_run
         ranges.append((start, cursor))
-    return tuple(ranges)
+    return Hints(position - numbers[0], tuple(ranges))
 
 
 def _checksum(position: int, payload: bytes) -> bytes:

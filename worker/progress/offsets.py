@@ -26,6 +26,7 @@ SPAN_ALWAYS_HINTED = 1000
 class _Progress:
     tracker: Tracker
     committed: Position | None
+    floor: int
     span_max: int
     standing: Standing = Standing.OURS
 
@@ -52,9 +53,11 @@ class Offsets:
 
     def assign(self, start: Start) -> bool:
         """A partition became ours: a new epoch begins. False if the metadata of its last commit couldn't be used."""
-        settled = _settled(start)
-        self._progress[start.assignment] = _Progress(Tracker(start.position, settled or ()), start.committed, self._span_max)
-        return settled is not None
+        found = hints.of(start)
+        known = found if found is not None else hints.Hints(floor=start.position)
+        tracker = Tracker(start.position, known.settled)
+        self._progress[start.assignment] = _Progress(tracker, start.committed, known.floor, self._span_max)
+        return found is not None
 
     def tracker(self, assignment: Assignment) -> Tracker:
         """The tracker of a known assignment."""
@@ -96,7 +99,7 @@ class Offsets:
 
     def _position(self, progress: _Progress) -> Position:
         safe = progress.tracker.safe_position
-        metadata = hints.encode(safe, progress.tracker.settled_ranges())
+        metadata = hints.encode(safe, progress.floor, progress.tracker.settled_ranges())
         # Hints that no longer fit would be duplicates after a crash: rather let the partition reach less far ahead.
         if len(metadata) > hints.METADATA_CHARACTERS_MAX * SHRINK_SHARE:
             progress.span_max = max(SPAN_ALWAYS_HINTED, progress.span_max // 2)
@@ -118,14 +121,3 @@ class Offsets:
     def unsettled(self) -> int:
         """How many received records aren't settled, over all assignments."""
         return sum(progress.tracker.unsettled for progress in self._progress.values())
-
-
-def _settled(start: Start) -> tuple[tuple[int, int], ...] | None:
-    """The ranges that the last commit names as settled; None where its metadata can't be used."""
-    if start.committed is None or start.committed.offset != start.position:
-        return ()
-    ranges = hints.decode(start.position, start.committed.metadata)
-    if ranges and start.end is not None and ranges[-1][1] > start.end:
-        # The partition has lost records that were settled: what now stands at their offsets is something else.
-        return None
-    return ranges

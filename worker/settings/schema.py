@@ -70,6 +70,16 @@ class Dedup(Section):
         default=1_000_000, ge=8, le=WINDOW_ROWS_LIMIT, description="How many delivered events are remembered, at 110 B each"
     )
 
+    rebuild_records_max: int = Field(
+        default=50_000,
+        ge=0,
+        le=10_000_000,
+        description="Records of an arriving partition read again, to know them; 0: none",
+    )
+    rebuild_seconds_max: Seconds = Field(
+        default=10, description="How long that may take; what isn't read may be delivered twice"
+    )
+
     @model_validator(mode="after")
     def _agree(self) -> Dedup:
         return agreed(self, _faults_of_key(self.key_header, self.key_field))

@@ -1,0 +1,288 @@
+"""A consumer group as its coordinator on the broker keeps it: the classic protocol, eager.
+
+    Empty → Preparing (members rejoin) → Completing (the leader assigns) → Stable → Preparing …
+
+Source: Kafka's `ClassicGroup` and `GroupMetadataManager` (group-coordinator module), KIP-62 (sessions and rebalance time-out),
+KIP-394 (a member id before the first join).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
+from typing import TypeVar
+
+from aiokafka.errors import (
+    BrokerResponseError,
+    IllegalGenerationError,
+    MemberIdRequired,
+    NoError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+T = TypeVar("T")
+ErrorType = type[BrokerResponseError]
+
+
+class State(Enum):
+    """Where the group stands between two rebalances. The values are what DescribeGroups says."""
+
+    EMPTY = "Empty"
+    PREPARING = "PreparingRebalance"
+    COMPLETING = "CompletingRebalance"
+    STABLE = "Stable"
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What a member asks for when it joins."""
+
+    member_id: str
+    client_id: str
+    session_timeout_seconds: float
+    rebalance_timeout_seconds: float
+    protocols: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The answer to it."""
+
+    error: ErrorType
+    member_id: str
+    generation: int = -1
+    protocol: str = ""
+    leader_id: str = ""
+    members: tuple[tuple[str, None, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """The answer to SyncGroup."""
+
+    error: ErrorType
+    assignment: bytes = b""
+
+
+@dataclass(slots=True)
+class Member:
+    """A member, and what it waits for."""
+
+    joining: Joining
+    assignment: bytes = b""
+    join_waiter: asyncio.Future[Joined] | None = None
+    sync_waiter: asyncio.Future[Synced] | None = None
+    session: asyncio.TimerHandle | None = None
+
+
+@dataclass(slots=True)
+class Group:
+    """One group; everything happens at once, only the answers to join and sync are waited for."""
+
+    group_id: str
+    is_reachable: Callable[[], bool]
+    generation: int = 0
+    state: State = State.EMPTY
+    leader_id: str = ""
+    members: dict[str, Member] = field(default_factory=dict)
+    committed: dict[TopicPartition, OffsetAndMetadata] = field(default_factory=dict)
+    _pending: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+    _deadline: asyncio.TimerHandle | None = None
+    _numbers: count[int] = field(default_factory=count)
+
+    # --- what members send -----------------------------------------------------------------------------------------------
+
+    async def join(self, joining: Joining) -> Joined:
+        """Answers when every member has joined, or the time for it is over."""
+        if not joining.member_id:
+            return self._promise_member_id(joining)
+        pending = self._pending.pop(joining.member_id, None)
+        if pending is not None:
+            pending.cancel()
+            self.members[joining.member_id] = Member(joining)
+        elif joining.member_id not in self.members:
+            return Joined(UnknownMemberIdError, "")
+        member = self.members[joining.member_id]
+        is_unchanged = member.joining.protocols == joining.protocols and pending is None
+        member.joining = joining
+        if is_unchanged and self._answers_at_once(joining.member_id):
+            return self._joined(joining.member_id)
+        member.join_waiter = asyncio.get_running_loop().create_future()
+        waiter = member.join_waiter
+        self._watch_session(joining.member_id)
+        if self.state is not State.PREPARING:
+            self.rebalance()
+        self._complete_if_all_joined()
+        return await waiter
+
+    async def sync(self, member_id: str, generation: int, assignments: dict[str, bytes]) -> Synced:
+        """Answers once the leader has assigned."""
+        error = self._fault(member_id, generation)
+        if error is not None:
+            return Synced(error)
+        if self.state is State.PREPARING:
+            return Synced(RebalanceInProgressError)
+        self._watch_session(member_id)
+        if self.state is State.STABLE:
+            return Synced(NoError, self.members[member_id].assignment)
+        waiter: asyncio.Future[Synced] = asyncio.get_running_loop().create_future()
+        self.members[member_id].sync_waiter = waiter
+        if member_id == self.leader_id:
+            self._assign(assignments)
+        return await waiter
+
+    def heartbeat(self, member_id: str, generation: int) -> ErrorType:
+        """Keeps the session alive, during a rebalance too."""
+        error = self._fault(member_id, generation)
+        if error is not None:
+            return error
+        self._watch_session(member_id)
+        return RebalanceInProgressError if self.state is State.PREPARING else NoError
+
+    def leave(self, member_id: str) -> ErrorType:
+        """The others needn't wait for it."""
+        pending = self._pending.pop(member_id, None)
+        if pending is not None:
+            pending.cancel()
+            self._complete_if_all_joined()
+            return NoError
+        if member_id not in self.members:
+            return UnknownMemberIdError
+        self.remove(member_id)
+        return NoError
+
+    def commit(self, member_id: str, generation: int, offsets: dict[TopicPartition, OffsetAndMetadata]) -> ErrorType:
+        """Accepted from members of this generation until the next one is complete; nobody asks whose partition it is.
+
+        Without a generation, as of one who isn't a member, it is accepted while the group is empty.
+        """
+        if generation >= 0 or self.state is not State.EMPTY:
+            error = self._fault(member_id, generation)
+            if error is not None:
+                return error
+            if self.state is State.COMPLETING:
+                return RebalanceInProgressError
+            self._watch_session(member_id)
+        self.committed.update(offsets)
+        return NoError
+
+    # --- what happens to it ----------------------------------------------------------------------------------------------
+
+    def rebalance(self) -> None:
+        """Ask every member to join again, and wait for the slowest as long as it has asked for."""
+        for member in self.members.values():
+            _answer(member.sync_waiter, Synced(RebalanceInProgressError))
+            member.sync_waiter = None
+        self.state = State.PREPARING
+        self._stop_deadline()
+        seconds = max([member.joining.rebalance_timeout_seconds for member in self.members.values()], default=0.0)
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._end_joining)
+
+    def remove(self, member_id: str) -> None:
+        """The member is out: it has left, or its session is over."""
+        member = self.members.pop(member_id)
+        if member.session is not None:
+            member.session.cancel()
+        _answer(member.join_waiter, Joined(UnknownMemberIdError, ""))
+        _answer(member.sync_waiter, Synced(UnknownMemberIdError))
+        if self.leader_id == member_id:
+            self.leader_id = ""
+        if self.state in (State.STABLE, State.COMPLETING):
+            self.rebalance()
+        self._complete_if_all_joined()
+
+    # --- the rebalance ---------------------------------------------------------------------------------------------------
+
+    def _promise_member_id(self, joining: Joining) -> Joined:
+        # Numbered, not random: the assignor deals partitions out in the order of the member ids.
+        member_id = f"{joining.client_id}-{next(self._numbers):06d}"
+        timer = asyncio.get_running_loop().call_later(joining.session_timeout_seconds, self._forget, member_id)
+        self._pending[member_id] = timer
+        return Joined(MemberIdRequired, member_id)
+
+    def _forget(self, member_id: str) -> None:
+        self._pending.pop(member_id, None)
+        self._complete_if_all_joined()
+
+    def _answers_at_once(self, member_id: str) -> bool:
+        """True for a member that has missed its answer; what the leader sends again starts a rebalance."""
+        if self.state is State.COMPLETING:
+            return True
+        return self.state is State.STABLE and member_id != self.leader_id
+
+    def _joined(self, member_id: str) -> Joined:
+        protocol = next(iter(self.members.values())).joining.protocols[0][0]
+        members: tuple[tuple[str, None, bytes], ...] = ()
+        if member_id == self.leader_id:
+            members = tuple((one, None, dict(member.joining.protocols)[protocol]) for one, member in self.members.items())
+        return Joined(NoError, member_id, self.generation, protocol, self.leader_id, members)
+
+    def _complete_if_all_joined(self) -> None:
+        if self.state is not State.PREPARING or self._pending:
+            return
+        if all(member.join_waiter is not None for member in self.members.values()):
+            self._end_joining()
+
+    def _end_joining(self) -> None:
+        """The next generation is made of those that have joined."""
+        self._stop_deadline()
+        late = [member_id for member_id, member in self.members.items() if member.join_waiter is None]
+        for member_id in late:
+            session = self.members.pop(member_id).session
+            if session is not None:
+                session.cancel()
+        self.generation += 1
+        if not self.members:
+            self.state, self.leader_id = State.EMPTY, ""
+            return
+        self.state = State.COMPLETING
+        if self.leader_id not in self.members:
+            self.leader_id = next(iter(self.members))
+        for member_id, member in self.members.items():
+            _answer(member.join_waiter, self._joined(member_id))
+            member.join_waiter = None
+            self._watch_session(member_id)
+
+    def _assign(self, assignments: dict[str, bytes]) -> None:
+        self.state = State.STABLE
+        for member_id, member in self.members.items():
+            member.assignment = assignments.get(member_id, b"")
+            _answer(member.sync_waiter, Synced(NoError, member.assignment))
+            member.sync_waiter = None
+
+    # --- sessions --------------------------------------------------------------------------------------------------------
+
+    def _fault(self, member_id: str, generation: int) -> ErrorType | None:
+        if member_id not in self.members:
+            return UnknownMemberIdError
+        return IllegalGenerationError if generation != self.generation else None
+
+    def _watch_session(self, member_id: str) -> None:
+        member = self.members[member_id]
+        if member.session is not None:
+            member.session.cancel()
+        seconds = member.joining.session_timeout_seconds
+        member.session = asyncio.get_running_loop().call_later(seconds, self._end_session, member_id)
+
+    def _end_session(self, member_id: str) -> None:
+        member = self.members[member_id]
+        # A member that waits for an answer can't send heartbeats; a coordinator that is down hears none, and starts anew.
+        if member.join_waiter is not None or member.sync_waiter is not None or not self.is_reachable():
+            self._watch_session(member_id)
+        else:
+            self.remove(member_id)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _answer(waiter: asyncio.Future[T] | None, answer: T) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(answer)

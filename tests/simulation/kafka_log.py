@@ -1,0 +1,150 @@
+"""The log of one partition: what was appended, what retention has removed, and how it travels."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import ConsumerRecord
+
+Header = tuple[str, bytes]
+
+# Where these stand in a record batch of format 2. Source: https://kafka.apache.org/documentation/#recordbatch
+BASE_OFFSET_FORMAT = ">q"
+CHECKSUM_AT = 17
+ATTRIBUTES_AT = 21
+CONTROL_FLAG = 0x20
+COMMIT_MARKER_KEY = b"\0\0\0\1"
+# Several batches per answer, as a broker has them: an error in one must find records of an earlier one already read.
+BATCH_RECORDS_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record, or a control marker, which takes an offset and is never returned."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+    is_control: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in a batch."""
+        size = 30 + len(self.key or b"") + len(self.value or b"")
+        return size + sum([len(name) + len(value) + 2 for name, value in self.headers])
+
+
+class PartitionLog:
+    """One partition. Offsets may have gaps."""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.start = 0
+        self.end = 0
+        self._entries: list[Entry] = []
+        self._produced: dict[tuple[int, int, int], int] = {}
+
+    def append(self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> int:
+        """Returns the record's offset."""
+        self._entries.append(Entry(self.end, timestamp_ms, key, value, tuple(headers)))
+        self.end += 1
+        return self.end - 1
+
+    def append_control(self, timestamp_ms: int) -> int:
+        """Append what no consumer gets to see; returns its offset."""
+        self._entries.append(Entry(self.end, timestamp_ms, COMMIT_MARKER_KEY, b"\0\0\0\0\0\0", (), is_control=True))
+        self.end += 1
+        return self.end - 1
+
+    def skip(self, count: int) -> None:
+        """Leave a gap, as compaction does."""
+        self.end += count
+
+    def truncate(self, before_offset: int) -> None:
+        """Retention: what stands before this offset is gone for consumers."""
+        self.start = max(self.start, min(before_offset, self.end))
+
+    def first_offset_of(self, batch: tuple[int, int, int]) -> int | None:
+        """Where the idempotent producer's batch (producer id, epoch, sequence) was written before, if it was."""
+        return self._produced.get(batch)
+
+    def remember(self, batch: tuple[int, int, int], first_offset: int) -> None:
+        """This batch stands there: sent again, it isn't written again."""
+        self._produced[batch] = first_offset
+
+    def offset_at(self, timestamp_ms: int) -> tuple[int, int]:
+        """The first record that isn't older than this, and its time; both -1 if there is none."""
+        found = (one for one in self._from(self.start) if one.timestamp_ms >= timestamp_ms and not one.is_control)
+        return next(((one.offset, one.timestamp_ms) for one in found), (-1, -1))
+
+    def read(self, offset: int, bytes_max: int) -> list[bytes]:
+        """The batches from this offset on: at least one record if there is any, else as much as fits."""
+        taken: list[Entry] = []
+        size = 0
+        for entry in self._from(offset):
+            size += entry.size_bytes
+            if taken and size > bytes_max:
+                break
+            taken.append(entry)
+        return [_encode(batch) for batch in _batches(taken)]
+
+    def records(self) -> list[ConsumerRecord[bytes, bytes]]:
+        """All that was ever appended, what retention has removed included."""
+        return [self._record(entry) for entry in self._entries if not entry.is_control]
+
+    def _from(self, offset: int) -> Iterator[Entry]:
+        first = bisect_left(self._entries, offset, key=lambda entry: entry.offset)
+        return (self._entries[index] for index in range(first, len(self._entries)))
+
+    def _record(self, entry: Entry) -> ConsumerRecord[bytes, bytes]:
+        return ConsumerRecord(
+            self.topic,
+            self.partition,
+            entry.offset,
+            entry.timestamp_ms,
+            0,
+            entry.key,
+            entry.value,
+            None,
+            -1 if entry.key is None else len(entry.key),
+            -1 if entry.value is None else len(entry.value),
+            entry.headers,
+        )
+
+
+def corrupted(batch: bytes) -> bytes:
+    """The same batch with a checksum that doesn't hold."""
+    return batch[:CHECKSUM_AT] + bytes([batch[CHECKSUM_AT] ^ 0xFF]) + batch[CHECKSUM_AT + 1 :]
+
+
+def _batches(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Control markers stand alone."""
+    batches: list[list[Entry]] = []
+    for entry in entries:
+        last = batches[-1] if batches else None
+        if last is None or entry.is_control or last[-1].is_control or len(last) == BATCH_RECORDS_MAX:
+            batches.append([entry])
+        else:
+            last.append(entry)
+    return batches
+
+
+def _encode(entries: Sequence[Entry]) -> bytes:
+    base = entries[0].offset
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 2**31 - 1)
+    for entry in entries:
+        builder.append(entry.offset - base, entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+    batch = bytearray(builder.build())
+    struct.pack_into(BASE_OFFSET_FORMAT, batch, 0, base)
+    if entries[0].is_control:
+        batch[ATTRIBUTES_AT + 1] |= CONTROL_FLAG
+        struct.pack_into(">I", batch, CHECKSUM_AT, calc_crc32c(bytes(batch[ATTRIBUTES_AT:])))
+    return bytes(batch)
