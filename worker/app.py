@@ -57,7 +57,7 @@ async def run(process: Process) -> ExitCode:
         WorkerError: something the worker can't do without isn't to be had.
     """
     instance = claim(process.settings.state_dir)
-    daemon = _Daemon(assemble(process.settings, instance.id), process, instance)
+    daemon = _Daemon(assemble(process.settings, instance.id, process.journal.learn_secret), process, instance)
     try:
         return await daemon.run()
     except ExceptionGroup as group:
@@ -105,6 +105,7 @@ class _Daemon:
                     tasks.create_task(self._consume(), name="kafka source"),
                     tasks.create_task(parts.dead_letters.run(), name="dead letters"),
                     tasks.create_task(parts.parking.run(), name="parking"),
+                    tasks.create_task(parts.keys.run(), name="keys"),
                     tasks.create_task(self._loop_lag.run(), name="loop lag"),
                 ]
                 edges = Edges(parts.source, parts.sink, parts.dead_letters, parts.parking)

@@ -18,6 +18,7 @@ from worker.edges.dead_letter import dead_letter_writer
 from worker.edges.http_sink import HttpSink, SinkOptions
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka_source import KafkaSource, SourceOptions
+from worker.edges.keys import Keys
 from worker.edges.parking import parking_writer
 from worker.edges.poller import PollOptions
 from worker.edges.tail import TailOptions
@@ -47,28 +48,40 @@ class Parts:
     connection: KafkaConnection
     inbox: Inbox
     source: KafkaSource
+    keys: Keys
     sink: HttpSink
     dead_letters: TopicWriter[Rejection]
     parking: TopicWriter[Row]
 
 
-def assemble(settings: Settings, instance_id: str, uniform: Callable[[], float] = random.random) -> Parts:
+def assemble(
+    settings: Settings, instance_id: str, learn_secret: Callable[[str], None], uniform: Callable[[], float] = random.random
+) -> Parts:
     """Make every part. Nothing is opened or started yet.
 
     Args:
         settings: the whole configuration.
         instance_id: what no other living worker is called.
+        learn_secret: takes a key that comes while the worker runs, to keep it out of the log.
         uniform: draws from [0, 1).
     """
     inbox = Inbox()
     connection = _connection(settings, f"{CLIENT_ID}-{instance_id}")
     routes = settings.resolved_routes()
+    applications = settings.appmetrica.applications
+    keys = Keys(
+        {application_id: Secret(one.key) for application_id, one in applications.items()},
+        {number: one.post_api_key_file for number, one in applications.items() if one.post_api_key_file is not None},
+        learn_secret,
+        inbox.post,
+    )
     return Parts(
         pipeline=_pipeline(settings, routes, uniform),
         connection=connection,
         inbox=inbox,
         source=KafkaSource(connection, _source_options(settings), inbox.post, inbox.drained),
-        sink=HttpSink(_sink_options(settings)),
+        keys=keys,
+        sink=HttpSink(_sink_options(settings), keys.key),
         dead_letters=dead_letter_writer(
             connection, {route.topic: route.dead_letter.topic for route in routes}, __version__, inbox.post
         ),
@@ -186,7 +199,6 @@ def _sink_options(settings: Settings) -> SinkOptions:
     api = settings.appmetrica
     return SinkOptions(
         base_url=str(api.base_url),
-        keys={application_id: Secret(one.key) for application_id, one in api.applications.items()},
         requests_in_flight_max=settings.delivery.requests_in_flight_max,
         connect_timeout_seconds=api.connect_timeout_seconds,
         read_timeout_seconds=api.read_timeout_seconds,

@@ -32,6 +32,7 @@ from worker.model.event import (
     DeadLettersAcknowledged,
     DeadLettersFailed,
     Event,
+    KeyChanged,
     Lost,
     OffsetsSkipped,
     ParkingAcknowledged,
@@ -106,6 +107,24 @@ class Pipeline:
                 self._settling.answered(self._dispatcher.answer(batch_id, answer, now), answer, now)
             case TimePassed():
                 pass
+            case DeadLettersAcknowledged() | DeadLettersFailed() | ParkingAcknowledged() | ParkingFailed():
+                self._written(event, now)
+            case Committed() | CommitFailed():
+                self._commit_ended(event, now)
+            case Assigned() | Revoked() | Lost() | OffsetsSkipped():
+                self._rebalanced(event, now)
+            case KeyChanged(application_id=application_id):
+                self._dispatcher.try_again(application_id, now)
+            case StopRequested(deadline_seconds=deadline_seconds):
+                self._commands.append(StopIntake())
+                self._drain(tuple(self._ledger.offsets), deadline_seconds, now, is_stop=True)
+            case _:
+                assert_never(event)
+
+    def _written(
+        self, event: DeadLettersAcknowledged | DeadLettersFailed | ParkingAcknowledged | ParkingFailed, now: Now
+    ) -> None:
+        match event:
             case DeadLettersAcknowledged(rejections=rejections):
                 self._is_dead_letter_blocked = False
                 self._settling.buried(rejections)
@@ -120,15 +139,6 @@ class Pipeline:
                 self._is_parking_blocked = True
                 self._ledger.account.parking_failures += 1
                 self._log(Severity.ERROR, "parking_failed", records=count, detail=detail)
-            case Committed() | CommitFailed():
-                self._commit_ended(event, now)
-            case Assigned() | Revoked() | Lost() | OffsetsSkipped():
-                self._rebalanced(event, now)
-            case StopRequested(deadline_seconds=deadline_seconds):
-                self._commands.append(StopIntake())
-                self._drain(tuple(self._ledger.offsets), deadline_seconds, now, is_stop=True)
-            case _:
-                assert_never(event)
 
     def _received(self, event: Received, now: Now) -> None:
         """A chunk's way through the rooms. What comes for a partition that is being let go is left for its next owner."""

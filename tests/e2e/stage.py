@@ -49,7 +49,9 @@ class Stage:
         self.produced.extend(produced)
         await publish(self.bootstrap_servers, self.topic, ((sample.key, sample.value) for sample in produced))
 
-    async def start_worker(self, overrides: Mapping[str, Any] | None = None) -> WorkerProcess:
+    async def start_worker(
+        self, overrides: Mapping[str, Any] | None = None, keys: Mapping[int, str] | None = None
+    ) -> WorkerProcess:
         """Start one more worker and wait until it is ready."""
         worker = WorkerProcess(
             self.directory,
@@ -60,7 +62,7 @@ class Stage:
                 topic=self.topic,
                 dead_letter_topic=self.dead_letter_topic,
                 group_id=self.topic,
-                keys=KEYS,
+                keys=KEYS if keys is None else keys,
                 admin_port=free_ports(1)[0],
                 overrides={"kafka": QUICK_GROUP, "batching": {"rows_max": 500}, **(overrides or {})},
             ),

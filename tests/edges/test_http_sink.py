@@ -12,7 +12,6 @@ import pytest
 
 from tests.builders import make_batch, make_row
 from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions
-from worker.edges.kafka_client import Secret
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
@@ -32,7 +31,6 @@ async def emulator() -> AsyncIterator[Emulator]:
 async def sink_to(base_url: str, *, total_seconds: float = 5.0, connect_seconds: float = 2.0) -> AsyncIterator[HttpSink]:
     options = SinkOptions(
         base_url=base_url,
-        keys={1111: Secret(KEY)},
         requests_in_flight_max=4,
         connect_timeout_seconds=connect_seconds,
         read_timeout_seconds=total_seconds,
@@ -40,7 +38,7 @@ async def sink_to(base_url: str, *, total_seconds: float = 5.0, connect_seconds:
         trusts_environment=False,
         user_agent="test",
     )
-    async with HttpSink(options) as sink:
+    async with HttpSink(options, {1111: KEY}.__getitem__) as sink:
         yield sink
 
 

@@ -165,6 +165,10 @@ class Dispatcher:
         """True if nothing of this application is left here to ask the API with."""
         return self._holds.lacks_probe(application_id)
 
+    def try_again(self, application_id: int, now: Now) -> None:
+        """Something has changed for this application: if it is on hold, its next probe is due at once."""
+        self._holds.try_again(application_id, now.monotonic_seconds)
+
     def held_assignments(self) -> set[Assignment]:
         """The partitions that have rows waiting under a hold."""
         return self._holds.assignments()

@@ -73,6 +73,12 @@ class Holds:
         else:
             hold.reason = reason
 
+    def try_again(self, application_id: int, monotonic_seconds: float) -> None:
+        """If this application is on hold, its next probe is due now."""
+        hold = self._holds.get(application_id)
+        if hold is not None:
+            hold.probe_due_seconds = monotonic_seconds
+
     def add(self, batch: Batch) -> None:
         """Let this batch wait. Its application must be on hold."""
         self._holds[batch.destination.application_id].waiting.append(_Waiting(batch))

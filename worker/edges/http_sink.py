@@ -7,14 +7,13 @@ file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 
 import aiohttp
 from yarl import URL
 
-from worker.edges.kafka_client import Secret
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
 
@@ -37,7 +36,6 @@ class SinkOptions:
     """Where to post and how long to wait. `trusts_environment`: proxies named by environment variables are used."""
 
     base_url: str
-    keys: Mapping[int, Secret]
     requests_in_flight_max: int
     connect_timeout_seconds: float
     read_timeout_seconds: float
@@ -47,10 +45,16 @@ class SinkOptions:
 
 
 class HttpSink:
-    """The connections to the API. An async context manager; `post` may be called by many tasks at once."""
+    """The connections to the API. An async context manager; `post` may be called by many tasks at once.
 
-    def __init__(self, options: SinkOptions) -> None:
+    Args:
+        options: where and how.
+        key: the key of an application, asked for each request.
+    """
+
+    def __init__(self, options: SinkOptions, key: Callable[[int], str]) -> None:
         self._options = options
+        self._key = key
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> HttpSink:
@@ -98,7 +102,7 @@ class HttpSink:
     async def _post(self, batch: Batch, started: float) -> Response:
         if self._session is None:
             raise RuntimeError("the sink is not open")
-        key = self._options.keys[batch.destination.application_id].value
+        key = self._key(batch.destination.application_id)
         url = URL(self._options.base_url).joinpath("logs/v1/import", f"{batch.destination.resource}.csv")
         body = batch.body()
         response = await self._session.post(

@@ -75,8 +75,9 @@ class RepeatLimit(logging.Filter):
 class Journal(logging.Filter):
     """What the lines were: counts by level, whether written or held back; and the latest that tell of trouble."""
 
-    def __init__(self) -> None:
+    def __init__(self, redactor: Redactor) -> None:
         super().__init__()
+        self._redactor = redactor
         self.by_level: Counter[str] = Counter()
         self._troubles: deque[str] = deque(maxlen=TROUBLES_MAX)
 
@@ -84,6 +85,10 @@ class Journal(logging.Filter):
         """Always True: it only counts."""
         self.by_level[record.levelname.lower()] += 1
         return True
+
+    def learn_secret(self, secret: str) -> None:
+        """Keep this out of every line from now on."""
+        self._redactor.learn(secret)
 
     def note(self, line: str) -> None:
         """A warning or an error was written: this is its JSON line, redacted."""
@@ -189,7 +194,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 def configure_logging(format_name: str, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> Journal:
     """Send every logger's lines to one handler on `stream` (standard error if None). Returns the journal of these lines."""
     redactor = Redactor(secrets)
-    journal = Journal()
+    journal = Journal(redactor)
     handler = LogHandler(stream if stream is not None else sys.stderr, journal, redactor)
     handler.setFormatter(JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor))
     handler.addFilter(journal)

@@ -27,10 +27,18 @@ class Redactor:
     """Masks secrets in a text. Without any, only the parameter is masked."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets if secret for form in _forms(secret)}
-        # The longest first: of two secrets, one may begin with the other.
-        ordered = sorted(forms, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._forms: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        for secret in secrets:
+            self.learn(secret)
+
+    def learn(self, secret: str) -> None:
+        """Mask this one too, from now on."""
+        if secret:
+            self._forms |= _forms(secret)
+            # The longest first: of two secrets, one may begin with the other.
+            ordered = sorted(self._forms, key=len, reverse=True)
+            self._secrets = re.compile("|".join(map(re.escape, ordered)))
 
     def redact(self, text: str) -> str:
         """The text with every secret masked."""

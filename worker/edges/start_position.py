@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CoordinatorNotAvailableError
+from aiokafka.errors import CoordinatorNotAvailableError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.kafka_client import KafkaConnection
@@ -90,7 +90,9 @@ class StartPositions:
         return {TopicPartition(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
 
     async def _is_first_start(self, topic: str) -> bool:
-        numbers = self._consumer.partitions_for_topic(topic) or set()
+        numbers = self._consumer.partitions_for_topic(topic)
+        if numbers is None:
+            raise UnknownTopicOrPartitionError(f"the partitions of {topic} are not known yet")
         committed = await self._committed([TopicPartition(topic, number) for number in numbers])
         return all(position is None for position in committed.values())
 

@@ -130,21 +130,30 @@ class Tails:
     async def _named(self, consumer: AIOKafkaConsumer, topics: set[str]) -> dict[TopicPartition, _Named]:
         """What the records of these topics say of others."""
         named: dict[TopicPartition, _Named] = {}
-        for topic in sorted(topics & set(await consumer.topics())):
-            for number in sorted(consumer.partitions_for_topic(topic) or ()):
-                client = ClientPartition(topic, number)
-                consumer.assign([client])
-                end = (await consumer.end_offsets([client]))[client]
-                # What was written before the oldest record that is wanted can't name it.
-                since = round((time.time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS) * 1000)
-                found = (await consumer.offsets_for_times({client: max(0, since)}))[client]
-                begin = found.offset if found is not None else end
-                if end - begin > NAMING_RECORDS_MAX:
-                    raise TooMuchError(f"{topic} names more than {NAMING_RECORDS_MAX} records")
-                async for records in _records(consumer, client, begin, end):
-                    for record in records:
-                        _note(named, record)
+        # What was written before the oldest record that is wanted can't name it.
+        since = round((time.time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS) * 1000)
+        for client in await self._partitions(topics):
+            consumer.assign([client])
+            end = (await consumer.end_offsets([client]))[client]
+            found = (await consumer.offsets_for_times({client: max(0, since)}))[client]
+            begin = found.offset if found is not None else end
+            if end - begin > NAMING_RECORDS_MAX:
+                raise TooMuchError(f"{client.topic} names more than {NAMING_RECORDS_MAX} records")
+            async for records in _records(consumer, client, begin, end):
+                for record in records:
+                    _note(named, record)
         return named
+
+    async def _partitions(self, topics: set[str]) -> list[ClientPartition]:
+        """The partitions of those that exist. Asked of the brokers: a consumer knows only of topics that it subscribes to."""
+        admin = self._connection.admin()
+        try:
+            await admin.start()
+            present = sorted(topics & set(await admin.list_topics()))
+            described = await admin.describe_topics(present) if present else []
+        finally:
+            await admin.close()
+        return [ClientPartition(one["topic"], partition["partition"]) for one in described for partition in one["partitions"]]
 
 
 async def _records(

@@ -115,6 +115,13 @@ class CommitFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyChanged:
+    """An application has another Post API key."""
+
+    application_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class OffsetsSkipped:
     """The broker no longer had (or never had) the offset we asked for, and reading goes on elsewhere.
 
@@ -151,6 +158,7 @@ Event = (
     | Committed
     | CommitFailed
     | OffsetsSkipped
+    | KeyChanged
     | StopRequested
     | TimePassed
 )
