@@ -22,6 +22,7 @@ from worker.edges.loop_lag import LoopLag
 from worker.edges.metrics import Identification, Readings, WorkerCollector
 from worker.edges.take_over import take_over
 from worker.errors import ExitCode, WorkerError
+from worker.lasting import lasting
 from worker.model.clock import Now
 from worker.model.command import Finish
 from worker.model.event import StopRequested
@@ -102,11 +103,14 @@ class _Daemon:
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 100)
                 background = [
-                    tasks.create_task(self._consume(), name="kafka source"),
-                    tasks.create_task(parts.dead_letters.run(), name="dead letters"),
-                    tasks.create_task(parts.parking.run(), name="parking"),
-                    tasks.create_task(parts.keys.run(), name="keys"),
-                    tasks.create_task(self._loop_lag.run(), name="loop lag"),
+                    tasks.create_task(lasting(name, work), name=name)
+                    for name, work in (
+                        ("kafka source", self._consume()),
+                        ("dead letters", parts.dead_letters.run()),
+                        ("parking", parts.parking.run()),
+                        ("keys", parts.keys.run()),
+                        ("loop lag", self._loop_lag.run()),
+                    )
                 ]
                 edges = Edges(parts.source, parts.sink, parts.dead_letters, parts.parking)
                 runner = Runner(parts.pipeline, parts.inbox, edges, read_clock)

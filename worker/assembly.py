@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker import __version__
 from worker.batching.batcher import Batcher, BatchLimits
@@ -17,7 +18,7 @@ from worker.delivery.limiter import LimiterRules
 from worker.edges.dead_letter import dead_letter_writer
 from worker.edges.http_sink import HttpSink, SinkOptions
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
-from worker.edges.kafka_source import KafkaSource, SourceOptions
+from worker.edges.kafka_source import IDLE_SECONDS, KafkaSource, SourceOptions
 from worker.edges.keys import Keys
 from worker.edges.parking import parking_writer
 from worker.edges.poller import PollOptions
@@ -41,6 +42,18 @@ CLIENT_ID = "appmetrica-worker"
 
 
 @dataclass(frozen=True, slots=True)
+class Nature:
+    """What a worker can't decide: chance and time. `uniform` draws from [0, 1); `idle_seconds` lie between idle polls."""
+
+    uniform: Callable[[], float] = random.random
+    unix_time: Callable[[], float] = time.time
+    idle_seconds: float = IDLE_SECONDS
+
+
+REAL = Nature()
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What the shell runs."""
 
@@ -54,16 +67,14 @@ class Parts:
     parking: TopicWriter[Row]
 
 
-def assemble(
-    settings: Settings, instance_id: str, learn_secret: Callable[[str], None], uniform: Callable[[], float] = random.random
-) -> Parts:
+def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str], None], nature: Nature = REAL) -> Parts:
     """Make every part. Nothing is opened or started yet.
 
     Args:
         settings: the whole configuration.
         instance_id: what no other living worker is called.
         learn_secret: takes a key that comes while the worker runs, to keep it out of the log.
-        uniform: draws from [0, 1).
+        nature: chance and time.
     """
     inbox = Inbox()
     connection = _connection(settings, f"{CLIENT_ID}-{instance_id}")
@@ -76,10 +87,16 @@ def assemble(
         inbox.post,
     )
     return Parts(
-        pipeline=_pipeline(settings, routes, uniform),
+        pipeline=_pipeline(settings, routes, nature.uniform),
         connection=connection,
         inbox=inbox,
-        source=KafkaSource(connection, _source_options(settings), inbox.post, inbox.drained),
+        source=KafkaSource(
+            connection,
+            replace(_source_options(settings), idle_seconds=nature.idle_seconds),
+            inbox.post,
+            inbox.drained,
+            nature.unix_time,
+        ),
         keys=keys,
         sink=HttpSink(_sink_options(settings), keys.key),
         dead_letters=dead_letter_writer(

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.rebalance import Rebalances
+from worker.lasting import is_cancelled_from_within
 from worker.model.event import CommitFailed, Committed
 from worker.model.record import Assignment, Position
 
@@ -60,4 +61,8 @@ async def _attempt(
         return "no answer in time"
     except KafkaError as error:
         return f"{type(error).__name__}: {error}"
+    except asyncio.CancelledError:
+        if not is_cancelled_from_within():
+            raise
+        return "aiokafka cancelled it"
     return None

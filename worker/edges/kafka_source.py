@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from worker.edges.subscription import LOOK_SECONDS, Topics
 from worker.edges.tail import TailOptions, Tails
 from worker.edges.task_report import where_tasks_stand
 from worker.errors import UnavailableError
+from worker.lasting import is_cancelled_from_within
 from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped
 from worker.model.record import Assignment, Position, Start, TopicPartition
 
@@ -74,6 +76,7 @@ class SourceOptions:
     naming: Mapping[str, frozenset[str]]
     look_seconds: float = LOOK_SECONDS
     metadata_seconds: float = METADATA_SECONDS
+    idle_seconds: float = IDLE_SECONDS
 
 
 class KafkaSource:
@@ -84,6 +87,7 @@ class KafkaSource:
         options: how to consume.
         post: takes the events: `Assigned`, `Received`, `Revoked`, `Lost`, `OffsetsSkipped`.
         drained: waits until the posted events are handled, so that a pause takes effect before the next poll.
+        unix_time: reads the clock that dates records.
     """
 
     def __init__(
@@ -92,16 +96,18 @@ class KafkaSource:
         options: SourceOptions,
         post: Callable[[Event], None],
         drained: Callable[[], Awaitable[None]],
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._connection = connection
         self._options = options
         self._post = post
         self._drained = drained
         self._epochs = count(1)
-        self._tails = Tails(connection, options.tail, options.naming, post, drained)
+        self._tails = Tails(connection, options.tail, options.naming, post, drained, unix_time)
         self._settled_here: dict[TopicPartition, int] = {}
         self._topics = Topics(connection, options.topics, options.optional_topics, options.look_seconds)
         self._consumer: AIOKafkaConsumer | None = None
+        self._latest: AIOKafkaConsumer | None = None
         self._rebalances = self._new_rebalances()
         self._poller: Poller | None = None
         self._paused: set[Assignment] = set()
@@ -175,12 +181,16 @@ class KafkaSource:
                 reason = await self._receive(consumer, self._poller)
             except KafkaError as error:
                 reason = f"{type(error).__name__}: {error}"
+            except asyncio.CancelledError:
+                if not is_cancelled_from_within():
+                    raise
+                reason = "aiokafka cancelled what it was asked for"
             await self._give_up(consumer, reason)
 
     async def close(self) -> None:
-        """Leave the group and close the connections."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        """Leave the group and close the connections, also those of a consumer that was only about to join."""
+        if self._latest is not None:
+            await self._latest.stop()
 
     async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller) -> str:
         """Receive, until this consumer is beyond help; returns what shows it."""
@@ -204,7 +214,7 @@ class KafkaSource:
                     return stall
                 if await self._topics.have_appeared():
                     consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
-                await asyncio.sleep(IDLE_SECONDS)
+                await asyncio.sleep(self._options.idle_seconds)
 
     async def _give_up(self, consumer: AIOKafkaConsumer, reason: str) -> None:
         """This consumer is beyond help: its partitions are lost to us, and the next one begins anew."""
@@ -229,7 +239,7 @@ class KafkaSource:
     async def _connect(self) -> AIOKafkaConsumer:
         wait_seconds = TROUBLE_SECONDS
         while True:
-            consumer = self._new_consumer()
+            consumer = self._latest = self._new_consumer()
             try:
                 await self._topics.look()
                 if self._topics.present:
@@ -239,6 +249,10 @@ class KafkaSource:
                 detail = "none of the topics is there"
             except (KafkaError, OSError) as error:
                 detail = f"{type(error).__name__}: {error}"
+            except asyncio.CancelledError:
+                if not is_cancelled_from_within():
+                    raise
+                detail = "aiokafka cancelled what it was asked for"
             logger.warning("kafka_not_reached", extra={"detail": detail, "retry_seconds": wait_seconds})
             await _stop(consumer)
             await asyncio.sleep(wait_seconds)

@@ -57,7 +57,7 @@ class Keys:
 
     async def run(self) -> None:
         """Watch the files until cancelled."""
-        while self._files:
+        while True:
             await asyncio.sleep(self._watch_seconds)
             for application_id, file in self._files.items():
                 # In a thread: a file system that hangs must not hold up the loop.

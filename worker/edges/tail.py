@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -68,6 +67,7 @@ class Tails:
         naming: of each topic, the topics whose records may name its own: dead letters and parking.
         post: takes `TailRead`.
         drained: waits until the posted events are handled.
+        unix_time: reads the clock that dates records.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class Tails:
         naming: Mapping[str, frozenset[str]],
         post: Callable[[Event], None],
         drained: Callable[[], Awaitable[None]],
+        unix_time: Callable[[], float],
     ) -> None:
+        self._unix_time = unix_time
         self._connection = connection
         self._options = options
         self._naming = naming
@@ -131,7 +133,7 @@ class Tails:
         """What the records of these topics say of others."""
         named: dict[TopicPartition, _Named] = {}
         # What was written before the oldest record that is wanted can't name it.
-        since = round((time.time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS) * 1000)
+        since = round((self._unix_time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS) * 1000)
         for client in await self._partitions(topics):
             consumer.assign([client])
             end = (await consumer.end_offsets([client]))[client]

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.edges.kafka_client import KafkaConnection
+from worker.lasting import is_cancelled_from_within
 from worker.model.event import Event
 
 RETRY_SECONDS_FIRST = 0.5
@@ -153,4 +154,8 @@ class TopicWriter(Generic[T]):
             await acknowledgement
         except (KafkaError, TimeoutError) as error:
             return error
+        except asyncio.CancelledError:
+            if not is_cancelled_from_within():
+                raise
+            return KafkaError("aiokafka cancelled it")
         return None

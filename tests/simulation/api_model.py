@@ -1,0 +1,96 @@
+"""The Post API as a history has it: every row of the answer table, latency, and time-outs after which the rows are there or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from tests.simulation.scenario import Scenario
+from tests.simulation.truth import Truth, ViolationError
+from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.model.batch import Batch
+from worker.model.row import Row
+
+TIMEOUT_SECONDS = 5.0
+ROWS_MAX = 60
+
+
+def event_of(row: Row) -> str:
+    """The name of the row's event: the third cell of its line."""
+    return row.line.split(b",")[2].decode()
+
+
+class ModelApi:
+    """One destination for all workers. `heal` ends its faults."""
+
+    def __init__(self, scenario: Scenario, truth: Truth) -> None:
+        self._scenario = scenario
+        self._truth = truth
+        self._chance = Random(scenario.seed + 1)
+        self._is_healthy = False
+        self.ambiguous = 0
+
+    def heal(self) -> None:
+        """From now on it only refuses what is wrong."""
+        self._is_healthy = True
+
+    async def post(self, batch: Batch, may_send: Callable[[Row], bool], is_alive: Callable[[], bool]) -> Answer:
+        """One request of a worker. `may_send` is asked at its start, `is_alive` when its bytes arrive."""
+        foreign = [row for row in batch.rows if not may_send(row)]
+        if foreign:
+            raise ViolationError("3 fence", f"a post of {batch.id} starts with rows of {foreign[0].assignment}")
+        if len({row.destination for row in batch.rows}) > 1:
+            raise ViolationError("batch", f"{batch.id} mixes destinations")
+        self._truth.check_body(batch.id, batch.body())
+        answer, loads = self._judge(batch)
+        if isinstance(answer, NotSent):
+            await asyncio.sleep(0.01)
+            return answer
+        await asyncio.sleep(self._latency())
+        if loads and is_alive():
+            self._truth.receive([event_of(row) for row in batch.rows])
+        await asyncio.sleep(TIMEOUT_SECONDS if isinstance(answer, Ambiguous) else self._latency())
+        if isinstance(answer, Response) and answer.status == 200 and is_alive():
+            self._truth.answer([event_of(row) for row in batch.rows])
+        return answer
+
+    def _latency(self) -> float:
+        return self._chance.uniform(*self._scenario.latency_seconds) / 2
+
+    def _judge(self, batch: Batch) -> tuple[Answer, bool]:
+        """The answer, and whether the rows are loaded."""
+        if not self._is_healthy:
+            trouble = self._trouble(batch)
+            if trouble is not None:
+                return trouble
+        if any(event_of(row).startswith("refused") for row in batch.rows):
+            return Response(self._chance.choice((400, 422)), None, "a row is bad", 0.1), False
+        if len(batch.rows) > ROWS_MAX:
+            return Response(413, None, "too large", 0.1), False
+        return Response(200, None, "", 0.1), True
+
+    def _trouble(self, batch: Batch) -> tuple[Answer, bool] | None:
+        now = asyncio.get_running_loop().time()
+        for window in self._scenario.windows:
+            if window.begin <= now < window.end and window.application_id in (None, batch.destination.application_id):
+                return self._answer(window.answer)
+        roll = self._chance.random()
+        if roll < self._scenario.ambiguous_share:
+            self.ambiguous += 1
+            return Ambiguous(TransportFault.TIMEOUT, 5.0), self._chance.random() < 0.5
+        if roll < self._scenario.ambiguous_share + self._scenario.failure_share:
+            return self._answer(self._chance.choice(("503", "429", "refused", "408", "425")))
+        return None
+
+    def _answer(self, kind: str) -> tuple[Answer, bool]:
+        match kind:
+            case "timeout":
+                self.ambiguous += 1
+                return Ambiguous(TransportFault.TIMEOUT, 5.0), self._chance.random() < 0.5
+            case "refused":
+                return NotSent(TransportFault.CONNECT_FAILED, 0.01), False
+            case "429":
+                return Response(429, "2", "", 0.1), False
+            case _:
+                return Response(int(kind), None, "", 0.1), False

@@ -1,0 +1,200 @@
+"""One history from its seed: publish, let things go wrong, put everything right, and see that all ends well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from aiokafka.structs import TopicPartition
+
+from tests.simulation.api_model import ModelApi
+from tests.simulation.kafka_faults import Chances
+from tests.simulation.kafka_model import ModelKafka
+from tests.simulation.producers import Producers
+from tests.simulation.scenario import Moment, Scenario, draw
+from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Truth, ViolationError
+from tests.simulation.virtual_loop import VirtualTimeError, run
+from tests.simulation.worker_life import WorkerLife
+from worker.errors import UnavailableError
+from worker.progress import hints
+
+LIVENESS_SECONDS = 200.0
+HISTORY_LINES_MAX = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a history ended. `violation` names the invariant that didn't hold; empty if all did."""
+
+    seed: int
+    violation: str
+    text: str
+    lines: tuple[str, ...]
+    delivered: int
+    repeated: int
+
+
+def play(seed: int) -> Outcome:
+    """Play the history of this seed."""
+    scenario = draw(seed)
+    truth = Truth()
+    lines: deque[str] = deque(maxlen=HISTORY_LINES_MAX)
+    violation = text = ""
+    try:
+        run(_History(scenario, truth, lines).play(), seconds_max=scenario.seconds + LIVENESS_SECONDS + 120)
+    except ViolationError as error:
+        violation, text = error.name, str(error)
+    except VirtualTimeError as error:
+        violation, text = "7 liveness", str(error)
+    except Exception as error:  # noqa: BLE001  # whatever a task dies of is a violation
+        violation, text = "7 a task died", f"{type(error).__name__}: {error}"
+    repeated = sum(count - 1 for count in truth.accepted.values())
+    return Outcome(seed, violation, text, tuple(lines), len(truth.accepted), repeated)
+
+
+class _History:
+    def __init__(self, scenario: Scenario, truth: Truth, lines: deque[str]) -> None:
+        self._scenario = scenario
+        self._truth = truth
+        self._lines = lines
+        self._chance = Random(scenario.seed + 2)
+        self._workers: list[WorkerLife | None] = []
+        self._looked_at = {DEAD_LETTER_TOPIC: 0, PARKING_TOPIC: 0}
+        self._lives = 0
+        self._apart: set[str] = set()
+
+    async def play(self) -> None:
+        """Safety first, then liveness."""
+        scenario = self._scenario
+        self._loop = asyncio.get_running_loop()
+        self._kafka = ModelKafka(Random(scenario.seed + 3), on_commit=self._on_commit)
+        for topic, count in ((TOPIC, scenario.partitions), (PARKING_TOPIC, 2), (DEAD_LETTER_TOPIC, 1)):
+            self._kafka.add_topic(topic, count)
+        self._kafka.set_chances(scenario.chances)
+        self._api = ModelApi(scenario, self._truth)
+        self._producers = Producers(self._kafka, self._truth, scenario.partitions, self._chance)
+        self._workers = [self._start() for _ in range(scenario.workers)]
+        await asyncio.gather(self._publish(), *(self._at(moment) for moment in scenario.moments))
+        self._say("all faults end")
+        self._kafka.set_chances(Chances())
+        self._api.heal()
+        await self._settle()
+        self._truth.check_end(may_repeat=not scenario.is_calm)
+        for worker in self._workers:
+            if worker is not None:
+                worker.stop()
+                await worker.ended()
+
+    def _say(self, text: str) -> None:
+        self._lines.append(f"{self._loop.time():8.2f} {text}")
+
+    def _start(self) -> WorkerLife:
+        self._lives += 1
+        self._say(f"life {self._lives} starts")
+        return WorkerLife(f"life-{self._lives}", self._kafka, self._api, self._scenario.seed * 100 + self._lives)
+
+    async def _publish(self) -> None:
+        left = self._scenario.records
+        pause = self._scenario.seconds / max(1, left / 20)
+        while left > 0:
+            burst = min(left, self._chance.randint(1, 40))
+            for _ in range(burst):
+                self._producers.publish()
+            left -= burst
+            await asyncio.sleep(self._chance.uniform(0, 2 * pause))
+
+    # --- what goes wrong -----------------------------------------------------------------------------------------------------
+
+    async def _at(self, moment: Moment) -> None:
+        await asyncio.sleep(moment.seconds)
+        worker = self._workers[moment.worker]
+        if worker is None:
+            return
+        self._say(f"{moment.what} {worker.name}")
+        match moment.what:
+            case "kill" | "stop":
+                self._workers[moment.worker] = None
+                if moment.what == "kill":
+                    await worker.kill()
+                else:
+                    worker.stop()
+                    await self._ended(worker)
+                await asyncio.sleep(self._chance.uniform(0.1, 3))
+                self._workers[moment.worker] = self._start()
+            case "zombie":
+                await self._cut_off(worker)
+            case "rebalance":
+                self._kafka.force_rebalance(GROUP)
+            case "expire":
+                self._kafka.expire_session(GROUP, worker.client_id)
+            case "brokers":
+                self._kafka.take_down()
+                await asyncio.sleep(self._chance.uniform(0.5, 6))
+                self._kafka.bring_up()
+            case _:
+                raise AssertionError(f"no such moment: {moment.what}")
+
+    async def _cut_off(self, worker: WorkerLife) -> None:
+        """For a while nothing of it reaches the brokers; it may have been killed meanwhile, or be cut off already."""
+        if worker.client_id in self._apart:
+            return
+        self._apart.add(worker.client_id)
+        self._kafka.cut_off(worker.client_id)
+        await asyncio.sleep(self._chance.uniform(1, 20))
+        if worker.is_running:
+            self._apart.discard(worker.client_id)
+            self._kafka.reconnect(worker.client_id)
+
+    async def _ended(self, worker: WorkerLife) -> None:
+        try:
+            await worker.ended()
+        except UnavailableError:
+            self._say(f"{worker.name} gave up")
+
+    # --- what is seen --------------------------------------------------------------------------------------------------------
+
+    def _on_commit(self, group: str, client_id: str, positions: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        self._look()
+        for partition, (offset, metadata) in positions.items():
+            told = hints.decode(offset, metadata)
+            self._truth.check_commit(partition, offset, told.settled if told is not None else ())
+
+    def _look(self) -> None:
+        """Take note of what has been written to the dead-letter topic and to the parking topic."""
+        for topic in self._looked_at:
+            records = self._kafka.records(topic)
+            for record in records[:] if topic == PARKING_TOPIC else records[self._looked_at[topic] :]:
+                self._truth.write(topic, dict(record.headers))
+            self._looked_at[topic] = len(records)
+
+    async def _settle(self) -> None:
+        """Wait until everything is committed. What has ended by giving up is started again, as a supervisor would."""
+        for _ in range(round(LIVENESS_SECONDS / 0.5)):
+            for index, worker in enumerate(self._workers):
+                if worker is None or not worker.is_running:
+                    if worker is not None:
+                        await self._ended(worker)
+                    self._workers[index] = self._start()
+            if not self._behind():
+                self._look()
+                return
+            await asyncio.sleep(0.5)
+        raise ViolationError(
+            "7 liveness", f"after {LIVENESS_SECONDS:g} s: {self._behind()}; members {self._kafka.members(GROUP)}"
+        )
+
+    def _behind(self) -> dict[str, tuple[int, int]]:
+        """The partitions that aren't committed to their end: committed, and the last record's offset."""
+        behind = {}
+        for topic in (TOPIC, PARKING_TOPIC):
+            ends: dict[int, int] = {}
+            for record in self._kafka.records(topic):
+                ends[record.partition] = record.offset
+            for number, last in ends.items():
+                committed = self._kafka.committed(GROUP, TopicPartition(topic, number))
+                if committed is None or committed[0] <= last:
+                    behind[f"{topic}-{number}"] = (committed[0] if committed is not None else -1, last)
+        return behind

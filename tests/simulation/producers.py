@@ -1,0 +1,88 @@
+"""What producers publish: mostly new events; now and then a repetition, a mistake, a refused event or its correction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from random import Random
+
+from aiokafka.structs import TopicPartition
+
+from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
+from tests.simulation.truth import TOPIC, Published, Truth
+from worker.model.headers import REPLAYS
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    partition: int
+    key: bytes
+    value: bytes
+    record: Published
+
+
+class Producers:
+    """All producers of a history. What belongs together (a repetition, a correction) goes to one partition, as keys see to it."""
+
+    def __init__(self, kafka: ModelKafka, truth: Truth, partitions: int, chance: Random) -> None:
+        self._kafka = kafka
+        self._truth = truth
+        self._partitions = partitions
+        self._chance = chance
+        self._sent: list[_Sent] = []
+        self._to_correct: list[_Sent] = []
+        self._number = 0
+
+    def publish(self) -> None:
+        """One record."""
+        self._number += 1
+        roll = self._chance.random()
+        if roll < 0.05 and self._sent:
+            self._send(self._chance.choice(self._sent))
+        elif roll < 0.07 and self._to_correct:
+            refused = self._to_correct.pop(self._chance.randrange(len(self._to_correct)))
+            self._send(self._made("corrected", key=refused.key, partition=refused.partition))
+        elif roll < 0.08 and self._sent:
+            self._replay(self._chance.choice(self._sent))
+        elif roll < 0.11:
+            self._send(self._made("broken", is_valid=False, value=b"not json"))
+        elif roll < 0.14:
+            sent = self._made("refused", is_valid=False)
+            self._to_correct.append(sent)
+            self._send(sent)
+        else:
+            sent = self._made("event")
+            self._sent.append(sent)
+            self._send(sent)
+        if self._chance.random() < 0.01:
+            self._kafka.append_control(TOPIC, self._chance.randrange(self._partitions))
+
+    def _made(
+        self,
+        kind: str,
+        *,
+        is_valid: bool = True,
+        key: bytes | None = None,
+        partition: int | None = None,
+        value: bytes | None = None,
+    ) -> _Sent:
+        name = f"{kind}-{self._number}"
+        event = {
+            "application_id": 1 if self._chance.random() < 0.7 else 2,
+            "profile_id": f"user-{self._number}",
+            "event_name": name,
+            "event_timestamp": UNIX_SECONDS,
+        }
+        own_key = b"%d" % self._number if key is None else key
+        where = self._chance.randrange(self._partitions) if partition is None else partition
+        return _Sent(where, own_key, value or json.dumps(event).encode(), Published(name, is_valid, own_key))
+
+    def _send(self, sent: _Sent, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
+        offset = self._kafka.append(TOPIC, sent.partition, sent.key, sent.value, (("id", sent.key), *headers))
+        self._truth.publish(TopicPartition(TOPIC, sent.partition), offset, sent.record)
+
+    def _replay(self, sent: _Sent) -> None:
+        """An event that was delivered is sent again on purpose: it has to arrive once more."""
+        if sent.record.event in self._truth.answered:
+            self._truth.want_again(sent.record.event)
+            self._send(sent, ((REPLAYS, b"1"),))

@@ -1,0 +1,96 @@
+"""What happens in one history: drawn from its seed before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from tests.simulation.kafka_faults import Chances
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happens at a time, to one of the workers or to the brokers."""
+
+    seconds: float
+    what: str
+    worker: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The API misbehaves from one time to another: with a status, or `timeout`, `refused`, for one application or for all."""
+
+    begin: float
+    end: float
+    answer: str
+    application_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One history. Times in virtual seconds; `share` chances are per request."""
+
+    seed: int
+    workers: int
+    partitions: int
+    records: int
+    seconds: float
+    moments: tuple[Moment, ...]
+    windows: tuple[Window, ...]
+    chances: Chances
+    ambiguous_share: float
+    failure_share: float
+    latency_seconds: tuple[float, float]
+    is_calm: bool
+
+
+MOMENTS = ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers")
+ANSWERS = ("503", "503", "429", "timeout", "refused", "403", "404", "302", "201")
+
+
+def draw(seed: int) -> Scenario:
+    """The scenario of this seed. One in six is calm: only joins, stops and a healthy API, so nothing may come twice."""
+    chance = Random(seed)
+    is_calm = chance.random() < 1 / 6
+    seconds = chance.uniform(15, 30)
+    workers = chance.randint(2, 3)
+    kinds = ("stop", "rebalance") if is_calm else MOMENTS
+    moments = sorted(
+        (
+            Moment(chance.uniform(2, seconds), chance.choice(kinds), chance.randrange(workers))
+            for _ in range(chance.randint(1, 4))
+        ),
+        key=lambda moment: moment.seconds,
+    )
+    return Scenario(
+        seed=seed,
+        workers=workers,
+        partitions=chance.randint(4, 8),
+        records=chance.randint(400, 1200),
+        seconds=seconds,
+        moments=tuple(moments),
+        windows=() if is_calm else tuple(_window(chance, seconds) for _ in range(chance.randint(0, 3))),
+        chances=Chances() if is_calm else _chances(chance),
+        ambiguous_share=0.0 if is_calm else chance.choice((0.0, 0.02, 0.1)),
+        failure_share=0.0 if is_calm else chance.choice((0.0, 0.05, 0.2)),
+        latency_seconds=(0.005, chance.choice((0.05, 0.3, 1.0))),
+        is_calm=is_calm,
+    )
+
+
+def _window(chance: Random, seconds: float) -> Window:
+    begin = chance.uniform(0, seconds)
+    application_id = chance.choice((None, 1, 2))
+    return Window(begin, begin + chance.uniform(1, 12), chance.choice(ANSWERS), application_id)
+
+
+def _chances(chance: Random) -> Chances:
+    return Chances(
+        connection_lost=chance.choice((0.0, 0.001)),
+        commit_refused=chance.choice((0.0, 0.05, 0.2)),
+        commit_answer_lost=chance.choice((0.0, 0.05)),
+        commit_delayed=chance.choice((0.0, 0.1)),
+        commit_delay_seconds_max=4.0,
+        fetch_corrupted=chance.choice((0.0, 0.0, 0.002)),
+    )

@@ -1,0 +1,139 @@
+"""What really became of every record, reckoned apart from the worker, and the invariants that are held against it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from aiokafka.structs import TopicPartition
+
+from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX
+
+TOPIC = "events"
+PARKING_TOPIC = f"{TOPIC}.parked"
+DEAD_LETTER_TOPIC = f"{TOPIC}.dlq"
+GROUP = "workers"
+
+
+class ViolationError(AssertionError):
+    """An invariant doesn't hold. `name` is its own, the text says what was seen."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One record as its producer meant it.
+
+    `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it. A correction has the key of an
+    event that is refused, and a name of its own.
+    """
+
+    event: str
+    is_valid: bool
+    key: bytes
+
+
+@dataclass(slots=True)
+class Truth:
+    """The ledger of a history."""
+
+    published: dict[TopicPartition, dict[int, Published]] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    keys: dict[str, bytes] = field(default_factory=dict)
+    answered_keys: set[bytes] = field(default_factory=set)
+    wanted: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
+    written: dict[str, set[tuple[str, int, int]]] = field(default_factory=lambda: {"dead": set(), "parked": set()})
+    parked: set[str] = field(default_factory=set)
+    buried: Counter[str] = field(default_factory=Counter)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    committed: dict[TopicPartition, int] = field(default_factory=dict)
+
+    def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
+        """A record lies in the topic."""
+        self.published.setdefault(partition, {})[offset] = record
+        self.keys[record.event] = record.key
+
+    def want_again(self, event: str) -> None:
+        """This event, which has been delivered, is sent again on purpose: it has to arrive once more than it has by now."""
+        self.wanted[event] = self.accepted[event] + 1
+
+    def receive(self, events: list[str]) -> None:
+        """The API has taken these rows in."""
+        self.accepted.update(events)
+
+    def answer(self, events: list[str]) -> None:
+        """The sender has been told of it."""
+        self.answered.update(events)
+        self.answered_keys.update(self.keys[event] for event in events)
+
+    def write(self, topic: str, headers: dict[str, bytes]) -> None:
+        """A record lies in the dead-letter topic or in the parking topic."""
+        prefix, kind = (ERRORS_PREFIX, "dead") if topic == DEAD_LETTER_TOPIC else (PARKED_PREFIX, "parked")
+        partition = TopicPartition(headers[prefix + "topic"].decode(), int(headers[prefix + "partition"]))
+        offset = int(headers[prefix + "offset"])
+        self.written[kind].add((*partition, offset))
+        event = self.published[partition][offset].event
+        if kind == "dead":
+            self.buried[event] += 1
+        else:
+            self.parked.add(event)
+
+    def is_settled(self, partition: TopicPartition, offset: int) -> bool:
+        """True if nobody needs this record any more: delivered and known to be, dead-lettered, or in custody."""
+        record = self.published[partition].get(offset)
+        if record is None:
+            return True
+        named = (partition.topic, partition.partition, offset)
+        # Broken records have no key; any other whose key was answered is a duplicate.
+        is_known = record.key in self.answered_keys and not record.event.startswith("broken")
+        # A repetition of what lies in the parking topic is its duplicate: the event is in safe custody.
+        return is_known or record.event in self.parked or named in self.written["dead"]
+
+    def check_commit(self, partition: TopicPartition, position: int, settled: tuple[tuple[int, int], ...]) -> None:
+        """Invariant 1: a committed position, or a hint, never passes an unsettled record."""
+        if partition.topic == PARKING_TOPIC:
+            return
+        offsets = self.published.get(partition, {})
+        for offset in range(self.committed.get(partition, 0), position):
+            if offset in offsets and not self.is_settled(partition, offset):
+                raise ViolationError(
+                    "1 commit", f"{partition} committed to {position}, {offset} ({offsets[offset]}) is unsettled"
+                )
+        for start, end in settled:
+            for offset in range(start, end):
+                if offset in offsets and not self.is_settled(partition, offset):
+                    raise ViolationError("1 hint", f"{partition} hinted {offset} ({offsets[offset]}) is unsettled")
+        self.committed[partition] = position
+
+    def check_body(self, batch_id: str, body: bytes) -> None:
+        """Invariant 4: a batch id never stands for two bodies."""
+        if self.bodies.setdefault(batch_id, body) != body:
+            raise ViolationError("4 body", f"batch {batch_id} was sent with another body")
+
+    def check_end(self, *, may_repeat: bool) -> None:
+        """At the end nothing is lost, nothing valid was dead-lettered, and without cause nothing came twice."""
+        events = {record.event: record for offsets in self.published.values() for record in offsets.values()}
+        lost = [event for event, record in events.items() if record.is_valid and not self.accepted[event]]
+        if lost:
+            raise ViolationError("lost", f"{len(lost)} events: {lost[:5]}")
+        unburied = [
+            event
+            for event, record in events.items()
+            # A refused event whose correction was delivered first is its duplicate.
+            if not record.is_valid and not self.buried[event] and record.key not in self.answered_keys
+        ]
+        if unburied:
+            raise ViolationError("2 dead letter missing", f"{len(unburied)} events: {unburied[:5]}")
+        wrongly = [event for event in self.buried if events[event].is_valid]
+        if wrongly:
+            raise ViolationError("2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}")
+        missed = [event for event, count in self.wanted.items() if self.accepted[event] < count]
+        if missed:
+            raise ViolationError("lost replay", f"{len(missed)} events: {missed[:5]}")
+        twice = [event for event, count in self.accepted.items() if count > max(1, self.wanted[event])]
+        if twice and not may_repeat:
+            raise ViolationError("8 duplicates", f"{len(twice)} events came more than once: {twice[:5]}")
