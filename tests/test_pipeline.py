@@ -39,6 +39,7 @@ from worker.model.event import (
     TimePassed,
 )
 from worker.model.fault import Reason
+from worker.model.headers import PARKED_PREFIX, Place
 from worker.model.record import Assignment, Position, Start
 from worker.model.resource import EVENTS
 from worker.pipeline import Pipeline
@@ -204,7 +205,7 @@ class TestTheWayOfARecord:
         start = Start(Assignment(TOPIC, 0, 0), 8, Position(8, hints.encode(8, 2, [(9, 10)])), end=10)
         invalid = FakeRecord(4, b"not json")
         tail = (*(event(offset) for offset in (0, 1, 2, 3)), invalid, *(event(offset) for offset in range(5, 10)))
-        world.tell(TailRead(start, tail, refused=frozenset({5}), parked=frozenset({6})))
+        world.tell(TailRead(start, tail, refused={Place(TOPIC, 0, 5)}, parked={Place(TOPIC, 0, 6)}))
         world.tell(Assigned((Start(again, 8, start.committed, end=10),)))
         repeated = [FakeRecord(offset + 100, event(offset).value) for offset in range(10) if offset != 4]
         corrected = FakeRecord(120, event(6).value, headers=(("event-id", b"6"),))
@@ -213,6 +214,17 @@ class TestTheWayOfARecord:
         # Before the floor nobody has seen them; 5 was refused; 8 was not settled, and comes again linked to itself.
         assert [row.record.offset for row in batch.rows] == [8, 100, 101, 105, 120]
         assert world.ledger.account.topics[TOPIC].duplicates == 5
+
+    def test_what_was_refused_after_it_came_home_is_not_seen_there_either(self, world: World) -> None:
+        noted = {"topic": TOPIC.encode(), "partition": b"0", "offset": b"5", "timestamp": b"0"}
+        headers = tuple((PARKED_PREFIX + name, value) for name, value in noted.items())
+        refused = FakeRecord(3, event(3).value, headers=(*headers, ("event-id", b"7")))
+        start = Start(Assignment(PARKING_TOPIC, 0, 0), 4, Position(4, hints.encode(4, 0, [])), end=5)
+        world.tell(TailRead(start, (refused,), refused={Place(TOPIC, 0, 5)}, parked=set()))
+        world.assign(HOME, position=4)
+        world.receive(FakeRecord(4, event(4).value, headers=(("event-id", b"7"),)), assignment=HOME)
+        (batch,) = posted(world.wait(1.0))
+        assert [row.record.offset for row in batch.rows] == [4]
 
     def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(self, world: World) -> None:
         assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}

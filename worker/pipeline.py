@@ -8,18 +8,16 @@ command. So each of its histories can be told as a test of ten lines, and replay
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import assert_never
 
+from worker.leaving import Leaving
 from worker.model.clock import Now
 from worker.model.command import (
     Command,
     Commit,
-    Finish,
     Log,
     Pause,
     Post,
-    Release,
     Resume,
     Severity,
     StopIntake,
@@ -43,12 +41,11 @@ from worker.model.event import (
     TailRead,
     TimePassed,
 )
-from worker.model.record import Assignment
+from worker.model.headers import came_from
 from worker.model.snapshot import Snapshot
 from worker.model.standing import Standing
 from worker.overview import overview
 from worker.progress import hints
-from worker.progress.drains import Drain, Drains
 from worker.progress.pressure import Intakes
 from worker.settling import Rooms, Settling
 
@@ -71,15 +68,14 @@ class Pipeline:
         self._rooms = rooms
         self._settling = Settling(rooms, self._commands)
         self._intakes = intakes
-        self._drains = Drains()
+        self._leaving = Leaving(rooms, self._settling, self._commands, self._commit)
         self._is_dead_letter_blocked = False
         self._is_parking_blocked = False
-        self._is_finished = False
 
     @property
     def is_finished(self) -> bool:
         """True once `Finish` has been said: no event is looked at any more."""
-        return self._is_finished
+        return self._leaving.is_finished
 
     def handle(self, event: Event, now: Now) -> list[Command]:
         """Take in what happened; returns what is to be done, in order."""
@@ -91,7 +87,7 @@ class Pipeline:
 
     def next_deadline(self) -> float | None:
         """When `TimePassed` is wanted if nothing else happens, in monotonic seconds; None for never."""
-        deadlines = [self._dispatcher.next_deadline(), self._commits.next_deadline(), self._drains.next_deadline()]
+        deadlines = [self._dispatcher.next_deadline(), self._commits.next_deadline(), self._leaving.next_deadline()]
         deadlines += [route.batcher.next_deadline() for route in self._routes.values()]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
@@ -117,7 +113,7 @@ class Pipeline:
                 self._dispatcher.try_again(application_id, now)
             case StopRequested(deadline_seconds=deadline_seconds):
                 self._commands.append(StopIntake())
-                self._drain(tuple(self._ledger.offsets), deadline_seconds, now, is_stop=True)
+                self._leaving.begin(tuple(self._ledger.offsets), deadline_seconds, now, is_stop=True)
             case _:
                 assert_never(event)
 
@@ -167,11 +163,12 @@ class Pipeline:
         route = self._routes[start.assignment.topic]
         settled = [record for record in event.records if told.names(record.offset, start.position)]
         rows, _ = route.intake.read(start.assignment, settled, now)
-        route.window.recall(
-            [row for row in rows if row.record.offset not in event.refused and row.record.offset not in event.parked],
-            [row for row in rows if row.record.offset in event.parked and row.record.offset not in event.refused],
-            now,
-        )
+        received = start.assignment.topic_partition
+        # By origin: a record that came home from parking and was refused is named by where it was first received.
+        accepted = [(row, place) for row in rows if (place := came_from(row.record, received)) not in event.refused]
+        delivered = [row for row, place in accepted if route.is_parking or place not in event.parked]
+        parked = [row for row, place in accepted if not route.is_parking and place in event.parked]
+        route.window.recall(delivered, parked, now)
 
     def _commit_ended(self, event: Committed | CommitFailed, now: Now) -> None:
         account = self._ledger.account
@@ -191,17 +188,17 @@ class Pipeline:
             case Assigned(starts=starts):
                 rebalances["assigned"] += 1
                 self._log(Severity.INFO, "partitions_assigned", partitions=len(starts))
-                if not self._drains.is_stopping:
+                if not self._leaving.is_stopping:
                     self._ledger.assign(starts)
                     self._commits.note_progress()
             case Revoked(assignments=assignments, deadline_seconds=deadline_seconds):
                 rebalances["revoked"] += 1
                 self._log(Severity.INFO, "partitions_revoked", partitions=len(assignments))
-                self._drain(assignments, deadline_seconds, now, is_stop=False)
+                self._leaving.begin(assignments, deadline_seconds, now, is_stop=False)
             case Lost(assignments=assignments):
                 rebalances["lost"] += 1
                 self._log(Severity.WARNING, "partitions_lost", partitions=len(assignments))
-                self._let_go(assignments, now)
+                self._leaving.let_go(assignments, now)
             case OffsetsSkipped(assignment=assignment, count=count):
                 self._ledger.account.topics[assignment.topic].offsets_skipped += count
                 self._log(Severity.ERROR, "offsets_skipped", partition=str(assignment.topic_partition), offsets=count)
@@ -214,7 +211,7 @@ class Pipeline:
         self._post(now)
         if self._commits.is_due(now.monotonic_seconds):
             self._commit(now)
-        self._end_drains(now)
+        self._leaving.advance(now)
         self._change_intakes()
         self._park(now)
 
@@ -259,44 +256,6 @@ class Pipeline:
         bytes_min = memory.low_bytes if memory.is_high else memory.held_bytes + 1
         self._settling.settle(self._dispatcher.park(safe, bytes_min=bytes_min, topics=topics), now)
 
-    # --- letting partitions go ---------------------------------------------------------------------------------------------
-
-    def _drain(self, assignments: Collection[Assignment], deadline_seconds: float, now: Now, *, is_stop: bool) -> None:
-        """What can be sent at once is sent; what waits for an attempt or a probe is given back; then `_end_drains`."""
-        self._ledger.offsets.drain(assignments)
-        self._drains.begin(assignments, deadline_seconds, is_stop=is_stop)
-        for route in self._routes.values():
-            self._settling.submit(route.batcher.drain(assignments))
-        self._settling.settle(self._dispatcher.withdraw_waiting(assignments), now)
-
-    def _end_drains(self, now: Now) -> None:
-        for drain in self._drains.over(now.monotonic_seconds, self._ledger.offsets.in_motion):
-            if self._commits.is_in_flight:
-                return
-            if not drain.is_committed:
-                drain.is_committed = True
-                if self._commit(now):
-                    return
-            self._end_drain(drain, now)
-
-    def _end_drain(self, drain: Drain, now: Now) -> None:
-        unsettled = self._ledger.offsets.unsettled()
-        self._drains.end(drain)
-        self._let_go(drain.assignments, now)
-        if drain.is_stop:
-            self._is_finished = True
-            self._commands.append(Finish(unsettled))
-        else:
-            self._commands.append(Release(drain.assignments))
-
-    def _let_go(self, assignments: Collection[Assignment], now: Now) -> None:
-        """The fence: from here on nothing is sent, settled or committed for these."""
-        self._ledger.remove(assignments)
-        for route in self._routes.values():
-            self._ledger.let_go(route.window.unlink(assignments))
-            self._settling.give_back(route.batcher.withdraw(assignments), now)
-        self._settling.settle(self._dispatcher.withdraw(assignments), now)
-
     def snapshot(self, now: Now) -> Snapshot:
         """The state at this moment, for operators."""
         return overview(
@@ -304,7 +263,7 @@ class Pipeline:
             now,
             paused=self._intakes.paused,
             writing={"dead_letter": self._settling.dead_letters_waiting, "parking": self._settling.parking_waiting},
-            is_stopping=self._drains.is_stopping or self._is_finished,
+            is_stopping=self._leaving.is_stopping,
             blocked=frozenset(
                 stage
                 for stage, is_blocked in (("dead_letter", self._is_dead_letter_blocked), ("parking", self._is_parking_blocked))

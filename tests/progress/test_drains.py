@@ -23,7 +23,7 @@ class Motion:
 
 def test_a_drain_is_over_when_nothing_of_it_moves() -> None:
     drains, motion = Drains(), Motion()
-    drains.begin([FIRST], 10.0, is_stop=False)
+    drains.begin([FIRST], 0.0, 10.0, is_stop=False)
     assert drains.over(0.0, motion) == []
     motion.records[FIRST] = 0
     (drain,) = drains.over(0.0, motion)
@@ -32,16 +32,25 @@ def test_a_drain_is_over_when_nothing_of_it_moves() -> None:
 
 def test_a_drain_is_over_when_its_time_is_up() -> None:
     drains, motion = Drains(), Motion()
-    drains.begin([FIRST, SECOND], 10.0, is_stop=False)
-    assert drains.next_deadline() == 10.0
+    drains.begin([FIRST, SECOND], 0.0, 10.0, is_stop=False)
     assert drains.over(9.99, motion) == []
     assert len(drains.over(10.0, motion)) == 1
     assert drains.next_deadline() is None, "its time can't run out again"
 
 
+def test_in_the_last_third_of_a_drain_nothing_is_sent_any_more() -> None:
+    drains = Drains()
+    drains.begin([FIRST], 1.0, 10.0, is_stop=False)
+    assert drains.next_deadline() == 7.0
+    assert drains.to_be_quiet(6.99) == []
+    assert [drain.assignments for drain in drains.to_be_quiet(7.0)] == [(FIRST,)]
+    assert drains.to_be_quiet(8.0) == []
+    assert drains.next_deadline() == 10.0
+
+
 def test_a_drain_once_over_stays_over_until_it_is_ended() -> None:
     drains, motion = Drains(), Motion()
-    drains.begin([FIRST], 10.0, is_stop=False)
+    drains.begin([FIRST], 0.0, 10.0, is_stop=False)
     motion.records[FIRST] = 0
     (drain,) = drains.over(0.0, motion)
     motion.records[FIRST] = 1
@@ -52,20 +61,18 @@ def test_a_drain_once_over_stays_over_until_it_is_ended() -> None:
 
 def test_several_drains_go_on_beside_each_other_oldest_first() -> None:
     drains, motion = Drains(), Motion()
-    drains.begin([FIRST], 10.0, is_stop=False)
-    drains.begin([SECOND], 5.0, is_stop=True)
-    assert drains.next_deadline() == 5.0
+    drains.begin([FIRST], 0.0, 10.0, is_stop=False)
+    drains.begin([SECOND], 0.0, 5.0, is_stop=True)
     assert [drain.assignments for drain in drains.over(5.0, motion)] == [(SECOND,)]
-    assert drains.next_deadline() == 10.0
     assert [drain.assignments for drain in drains.over(10.0, motion)] == [(FIRST,), (SECOND,)]
 
 
 def test_a_stop_is_told_from_a_revocation() -> None:
     drains, motion = Drains(), Motion()
     seen = [drains.is_stopping]
-    drains.begin([FIRST], 10.0, is_stop=False)
+    drains.begin([FIRST], 0.0, 10.0, is_stop=False)
     seen.append(drains.is_stopping)
-    drains.begin([], 10.0, is_stop=True)
+    drains.begin([], 0.0, 10.0, is_stop=True)
     seen.append(drains.is_stopping)
     (stop,) = drains.over(0.0, motion)
     assert stop.is_stop, "with no partition there is nothing to wait for"

@@ -32,6 +32,8 @@ from worker.model.row import Row
 from worker.model.snapshot import DestinationStatus, HoldStatus
 from worker.model.standing import Standing, StandingOf
 
+NEVER_SENT = frozenset({Standing.ENDING, Standing.GONE})
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRules:
@@ -289,7 +291,7 @@ class Dispatcher:
         if self._holds.is_probe(batch):
             # The API reads the rows again and finds fault with them: what the hold was for is over.
             self._heal(application_id, settlement)
-        kept = self._still_ours(batch, settlement)
+        kept = self._that_may_be_sent(batch, settlement)
         if kept is None:
             return
         if kept is not batch:
@@ -305,7 +307,7 @@ class Dispatcher:
     def _too_large(self, batch: Batch, refusal: Refusal, now: Now, settlement: Settlement) -> None:
         if self._holds.is_probe(batch):
             self._heal(batch.destination.application_id, settlement)
-        kept = self._still_ours(batch, settlement)
+        kept = self._that_may_be_sent(batch, settlement)
         if kept is None:
             return
         if len(kept.rows) > 1:
@@ -354,8 +356,8 @@ class Dispatcher:
     def _that_may_wait(self, batch: Batch, settlement: Settlement) -> Batch | None:
         return self._give_back(batch, lambda row: self._standing_of(row.assignment) is not Standing.OURS, settlement)
 
-    def _still_ours(self, batch: Batch, settlement: Settlement) -> Batch | None:
-        return self._give_back(batch, lambda row: self._standing_of(row.assignment) is Standing.GONE, settlement)
+    def _that_may_be_sent(self, batch: Batch, settlement: Settlement) -> Batch | None:
+        return self._give_back(batch, lambda row: self._standing_of(row.assignment) in NEVER_SENT, settlement)
 
 
 def _refusal(batch: Batch, status: int, answer: Answer) -> Refusal:

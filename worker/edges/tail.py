@@ -20,7 +20,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.start_position import Found
 from worker.model.event import Event, TailRead
-from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX
+from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX, Place
 from worker.model.record import NO_EPOCH, Assignment, Record, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
@@ -52,10 +52,10 @@ class TailOptions:
 
 @dataclass(slots=True)
 class _Named:
-    """The offsets of one partition that a dead letter or a parked record names."""
+    """The records that a dead letter or a parked record names, by where they were first received."""
 
-    refused: set[int] = field(default_factory=set)
-    parked: set[int] = field(default_factory=set)
+    refused: set[Place] = field(default_factory=set)
+    parked: set[Place] = field(default_factory=set)
 
 
 class Tails:
@@ -123,15 +123,13 @@ class Tails:
             # Hints name records above the committed position as settled: those are part of the tail as well.
             end = where.end if where.committed is not None and where.committed.metadata and where.end else where.position
             told = Start(Assignment(*partition, NO_EPOCH), where.position, where.committed, where.end)
-            apart = named.get(partition, _Named())
-            refused, parked = frozenset(apart.refused), frozenset(apart.parked)
             async for records in _records(consumer, client, begin, end):
-                self._post(TailRead(told, records, refused, parked))
+                self._post(TailRead(told, records, named.refused, named.parked))
                 await self._drained()
 
-    async def _named(self, consumer: AIOKafkaConsumer, topics: set[str]) -> dict[TopicPartition, _Named]:
+    async def _named(self, consumer: AIOKafkaConsumer, topics: set[str]) -> _Named:
         """What the records of these topics say of others."""
-        named: dict[TopicPartition, _Named] = {}
+        named = _Named()
         # What was written before the oldest record that is wanted can't name it.
         since = round((self._unix_time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS) * 1000)
         for client in await self._partitions(topics):
@@ -172,14 +170,12 @@ async def _records(
             yield records
 
 
-def _note(named: dict[TopicPartition, _Named], record: Record) -> None:
+def _note(named: _Named, record: Record) -> None:
     headers = dict(record.headers)
-    for prefix in (ERRORS_PREFIX, PARKED_PREFIX):
+    for prefix, places in ((ERRORS_PREFIX, named.refused), (PARKED_PREFIX, named.parked)):
         try:
             topic = headers[prefix + "topic"].decode()
-            partition, offset = int(headers[prefix + "partition"]), int(headers[prefix + "offset"])
+            places.add(Place(topic, int(headers[prefix + "partition"]), int(headers[prefix + "offset"])))
         except (KeyError, ValueError):
             # Not one of ours: somebody else writes here too.
             continue
-        entry = named.setdefault(TopicPartition(topic, partition), _Named())
-        (entry.refused if prefix == ERRORS_PREFIX else entry.parked).add(offset)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from worker.model.answer import Answer
 from worker.model.fault import Rejection
+from worker.model.headers import Place
 from worker.model.record import Assignment, Position, Record, Start
 from worker.model.row import Row
 
@@ -35,13 +36,13 @@ class TailRead:
     """Records that an earlier owner of a partition has received. Those that it settled are to be remembered, not worked on.
 
     `start` is where the partition will start: what is committed there tells which are settled; its assignment has no epoch
-    yet. `refused` and `parked` are the offsets of those that were not delivered.
+    yet. `refused` and `parked` are the places, by origin, of records that were not delivered, of whatever partition.
     """
 
     start: Start
     records: Sequence[Record]
-    refused: frozenset[int]
-    parked: frozenset[int]
+    refused: Set[Place]
+    parked: Set[Place]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,21 @@ Fixed: dead letters and parked records outlive the worker that wrote them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from worker.model.record import Record
+from worker.model.record import Record, TopicPartition
 
 ERRORS_PREFIX = "__appmetrica.errors."
 REPLAYS = f"{ERRORS_PREFIX}replays"
 PARKED_PREFIX = "__appmetrica.parked."
+
+
+class Place(NamedTuple):
+    """Where a record lies, or lay first."""
+
+    topic: str
+    partition: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,15 @@ def origin(record: Record, topic: str, partition: int) -> Origin:
     if {"topic", "partition", "offset", "timestamp"} <= noted.keys():
         return Origin(noted["topic"], noted["partition"], noted["offset"], noted["timestamp"])
     return Origin(topic.encode(), b"%d" % partition, b"%d" % record.offset, b"%d" % record.timestamp)
+
+
+def came_from(record: Record, received: TopicPartition) -> Place:
+    """The place that dead letters and parked records name this record by; where its headers say nonsense, where it is now."""
+    first = origin(record, received.topic, received.partition)
+    try:
+        return Place(first.topic.decode(), int(first.partition), int(first.offset))
+    except ValueError:
+        return Place(received.topic, received.partition, record.offset)
 
 
 def own(record: Record) -> list[tuple[str, bytes]]:

@@ -9,10 +9,11 @@ from worker.model.record import Assignment
 
 
 class Standing(Enum):
-    """OURS: everything. DRAINING: what can be sent at once is sent, nothing waits. GONE: nothing may be sent or committed."""
+    """OURS: everything. DRAINING: what waits is given back. ENDING: only answers are awaited. GONE: nothing may be done."""
 
     OURS = auto()
     DRAINING = auto()
+    ENDING = auto()
     GONE = auto()
 
 

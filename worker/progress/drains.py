@@ -11,14 +11,23 @@ from dataclasses import dataclass
 
 from worker.model.record import Assignment
 
+# The last part of a drain, in which nothing is sent: a request that starts just before the end is answered after it, and its
+# rows are sent a second time by the next owner.
+QUIET_SHARE = 1 / 3
+
 
 @dataclass(slots=True, eq=False)
 class Drain:
-    """One drain. `is_stop`: of the whole worker. `is_committed`: its last commit has been sent, or there was none to send."""
+    """One drain. `is_stop`: of the whole worker. `is_committed`: its last commit has been sent, or there was none to send.
+
+    Until `quiet_seconds` requests may start; after it, answers are awaited until `deadline_seconds`.
+    """
 
     assignments: tuple[Assignment, ...]
+    quiet_seconds: float
     deadline_seconds: float
     is_stop: bool
+    is_quiet: bool = False
     is_committed: bool = False
     is_over: bool = False
 
@@ -34,9 +43,19 @@ class Drains:
         """True if the whole worker drains."""
         return any(drain.is_stop for drain in self._drains)
 
-    def begin(self, assignments: Collection[Assignment], deadline_seconds: float, *, is_stop: bool) -> None:
+    def begin(
+        self, assignments: Collection[Assignment], monotonic_seconds: float, deadline_seconds: float, *, is_stop: bool
+    ) -> None:
         """Start a drain; what it takes is done by the caller."""
-        self._drains.append(Drain(tuple(assignments), deadline_seconds, is_stop))
+        quiet_seconds = deadline_seconds - (deadline_seconds - monotonic_seconds) * QUIET_SHARE
+        self._drains.append(Drain(tuple(assignments), quiet_seconds, deadline_seconds, is_stop))
+
+    def to_be_quiet(self, monotonic_seconds: float) -> list[Drain]:
+        """The drains that may send nothing more from now on. Each is told once."""
+        due = [drain for drain in self._drains if not drain.is_quiet and monotonic_seconds >= drain.quiet_seconds]
+        for drain in due:
+            drain.is_quiet = True
+        return due
 
     def over(self, monotonic_seconds: float, in_motion: Callable[[Collection[Assignment]], int]) -> list[Drain]:
         """The drains that have come to their end, and once they have, until `end`."""
@@ -49,5 +68,8 @@ class Drains:
         self._drains.remove(drain)
 
     def next_deadline(self) -> float | None:
-        """When the next drain runs out of time, in monotonic seconds; None where none can."""
-        return min((drain.deadline_seconds for drain in self._drains if not drain.is_over), default=None)
+        """When a drain must send no more, or runs out of time, in monotonic seconds; None where neither can be."""
+        dues = [
+            drain.deadline_seconds if drain.is_quiet else drain.quiet_seconds for drain in self._drains if not drain.is_over
+        ]
+        return min(dues, default=None)

@@ -83,6 +83,12 @@ class Offsets:
             if assignment in self._progress:
                 self._progress[assignment].standing = Standing.DRAINING
 
+    def end_sending(self, assignments: Collection[Assignment]) -> None:
+        """Nothing more is sent of these; answers to what has been sent still count."""
+        for assignment in assignments:
+            if assignment in self._progress:
+                self._progress[assignment].standing = Standing.ENDING
+
     def remove(self, assignments: Collection[Assignment]) -> None:
         """These are no longer ours: from now on nothing is settled, sent or committed for them."""
         for assignment in assignments:
