@@ -1,4 +1,4 @@
-"""The Post API as a history has it: every row of the answer table, latency, and time-outs after which the rows are there or not."""
+"""The Post API as a history has it: every row of the answer table, latency, and time-outs with rows loaded or not."""
 
 from __future__ import annotations
 

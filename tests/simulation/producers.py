@@ -22,7 +22,7 @@ class _Sent:
 
 
 class Producers:
-    """All producers of a history. What belongs together (a repetition, a correction) goes to one partition, as keys see to it."""
+    """All producers of a history. What belongs together (a repetition, a correction) goes to one partition."""
 
     def __init__(self, kafka: ModelKafka, truth: Truth, partitions: int, chance: Random) -> None:
         self._kafka = kafka

@@ -28,6 +28,7 @@ T = TypeVar("T")
 # Far more than any burst of work takes: a loop that gets this far without time moving is spinning.
 TURNS_WITHOUT_TIME_MAX = 200_000
 CLEANUP_SECONDS_MAX = 3600.0
+CONNECT_SECONDS = 0.0005
 # The rest of an interval can be less than a float can add to the time; who sleeps for it would spin.
 TIMER_SECONDS_MIN = 1e-6
 
@@ -153,6 +154,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, **_options: object
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Connect to what listens there; TLS is taken as read."""
+        # A refusal takes its time as well: aiokafka asks again at once.
+        await asyncio.sleep(CONNECT_SECONDS)
         accept = self._listeners.get((host, port))
         if accept is None:
             raise ConnectionRefusedError(f"nobody listens on {host}:{port} of the virtual network")
