@@ -1,7 +1,7 @@
 """Play histories: `--seeds 300`, or `--seed 17` for one, told at length; `--mutants` with each safeguard off.
 
-Exit code 1 if an invariant was violated, or a mutant was not. Run it with PYTHONHASHSEED=0, as `make simulate` does: a set's order
-is part of a history.
+Exit code 1 if an invariant was violated, or a mutant was not. The order of a set is part of a history: run it with
+PYTHONHASHSEED=0, as `make simulate` does.
 """
 
 from __future__ import annotations

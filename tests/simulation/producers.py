@@ -82,7 +82,10 @@ class Producers:
         self._truth.publish(TopicPartition(TOPIC, sent.partition), offset, sent.record)
 
     def _replay(self, sent: _Sent) -> None:
-        """An event that was delivered is sent again on purpose: it has to arrive once more."""
-        if sent.record.event in self._truth.answered:
+        """An event that was delivered is sent again on purpose: it has to arrive once more.
+
+        Once only: two replays that are under way at the same time are duplicates of each other.
+        """
+        if sent.record.event in self._truth.answered and sent.record.event not in self._truth.wanted:
             self._truth.want_again(sent.record.event)
             self._send(sent, ((REPLAYS, b"1"),))
