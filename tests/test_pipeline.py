@@ -29,6 +29,7 @@ from worker.model.event import (
     DeadLettersAcknowledged,
     DeadLettersFailed,
     Event,
+    KeyChanged,
     Lost,
     ParkingAcknowledged,
     ParkingFailed,
@@ -512,6 +513,16 @@ def test_a_story_replayed_gives_the_same_commands() -> None:
         return said
 
     assert story(World()) == story(World())
+
+
+def test_a_new_key_is_tried_at_once(world: World) -> None:
+    world.receive(event(0))
+    (batch,) = posted(world.wait(1.0))
+    world.answer(batch, status(403))
+    assert posted(world.wait(1.0)) == []
+    assert posted(world.tell(KeyChanged(2))) == []
+    (probe,) = posted(world.tell(KeyChanged(1)))
+    assert [log.event for log in only(Log, world.answer(probe, ok()))] == ["application_healed"]
 
 
 class TestParking:

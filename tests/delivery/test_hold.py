@@ -199,3 +199,12 @@ class TestParking:
     def test_the_partitions_of_what_waits_are_named(self) -> None:
         holds = self.held(make_batch(2), make_batch(1, assignment=make_assignment(5)))
         assert holds.assignments() == {make_assignment(), make_assignment(5)}
+
+
+def test_a_hold_is_tried_again_at_once_when_something_has_changed() -> None:
+    holds = held(batch_of("a"))
+    holds.try_again(OTHER, 5.0)
+    assert holds.due(5.0) is None
+    holds.try_again(ONE, 5.0)
+    assert holds.next_deadline() == 5.0
+    assert holds.due(5.0) is not None

@@ -1,0 +1,69 @@
+"""Where a partition starts, when the coordinator gives half an answer: on a model whose answers can be bent."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.errors import CoordinatorNotAvailableError, UnknownTopicOrPartitionError
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from worker.edges.start_position import NOTHING_COMMITTED, Found, StartPositions
+from worker.model.record import Position, TopicPartition
+
+ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Brokers:
+    """What the brokers say. A stand-in for connection, consumer and admin client at once: only their answers matter here."""
+
+    def __init__(self, committed: dict[int, OffsetAndMetadata], partitions: set[int] | None = frozenset({0, 1})) -> None:  # type: ignore[assignment]
+        self._committed = {ClientPartition("t", number): offset for number, offset in committed.items()}
+        self._partitions = partitions
+
+    def admin(self) -> Brokers:
+        return self
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+    async def list_consumer_group_offsets(
+        self, group_id: str, partitions: list[ClientPartition]
+    ) -> dict[ClientPartition, OffsetAndMetadata]:
+        return self._committed
+
+    async def beginning_offsets(self, partitions: list[ClientPartition]) -> dict[ClientPartition, int]:
+        return dict.fromkeys(partitions, 5)
+
+    async def end_offsets(self, partitions: list[ClientPartition]) -> dict[ClientPartition, int]:
+        return dict.fromkeys(partitions, 50)
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return self._partitions
+
+
+def starts(brokers: Brokers, *, at_latest: bool = False) -> StartPositions:
+    return StartPositions(brokers, brokers, "group", starts_at_latest=at_latest)  # type: ignore[arg-type]
+
+
+NOTHING = OffsetAndMetadata(NOTHING_COMMITTED, "")
+
+
+async def test_a_coordinator_that_says_nothing_of_a_partition_has_not_said_that_nothing_is_committed() -> None:
+    with pytest.raises(CoordinatorNotAvailableError, match="did not say"):
+        await starts(Brokers({0: OffsetAndMetadata(7, "")})).find([ZERO, ONE])
+
+
+async def test_what_is_committed_is_taken_with_its_metadata_and_the_rest_begins_at_the_earliest() -> None:
+    found = await starts(Brokers({0: OffsetAndMetadata(7, "hints"), 1: NOTHING})).find([ZERO, ONE])
+    assert found == {ZERO: Found(7, Position(7, "hints"), 50), ONE: Found(5, None, 50)}
+
+
+async def test_the_very_first_start_may_begin_at_the_end_and_no_later_one() -> None:
+    assert (await starts(Brokers({0: NOTHING, 1: NOTHING}), at_latest=True).find([ZERO]))[ZERO].position == 50
+    added = Brokers({0: OffsetAndMetadata(7, ""), 1: NOTHING})
+    assert (await starts(added, at_latest=True).find([ONE]))[ONE].position == 5
+
+
+async def test_a_topic_whose_partitions_are_not_known_is_no_first_start() -> None:
+    with pytest.raises(UnknownTopicOrPartitionError):
+        await starts(Brokers({0: NOTHING}, partitions=None), at_latest=True).find([ZERO])

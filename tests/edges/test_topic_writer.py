@@ -1,0 +1,104 @@
+"""Writing to topics of ours on real Kafka: dead letters that are too large, and parked records."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import orjson
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.builders import FakeRecord, make_assignment, make_destination, make_row
+from tests.edges.reading import EVENT_SECONDS_MAX, connection
+from worker.edges.dead_letter import SHORTENED_VALUE_BYTES, dead_letter_writer
+from worker.edges.parking import parking_writer
+from worker.edges.topic_writer import TopicWriter
+from worker.model.event import DeadLettersAcknowledged, Event, ParkingAcknowledged
+from worker.model.fault import FieldFault, Reason, Rejection
+from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX
+from worker.model.row import Row
+from worker.sandbox.topics import create_topics, read_all
+
+Events = asyncio.Queue[Event]
+
+
+@asynccontextmanager
+async def running(writer: TopicWriter[Rejection] | TopicWriter[Row]) -> AsyncIterator[None]:
+    task = asyncio.create_task(writer.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await writer.close()
+
+
+def rejection(offset: int, value: bytes) -> Rejection:
+    record = FakeRecord(offset, value, key=b"key", headers=(("own", b"header"),))
+    return Rejection(make_assignment(0, topic="source"), record, (FieldFault(Reason.NOT_JSON, "", "no"),), 100)
+
+
+async def test_a_dead_letter_too_large_for_its_topic_is_shortened_and_its_neighbours_are_whole(
+    bootstrap_servers: str, new_topic: Callable[[str], str]
+) -> None:
+    topic = new_topic("small-dlq")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "20000"})])
+    await admin.close()
+    # Random bytes: compression would make it small.
+    large = os.urandom(50_000)
+    rejections = (rejection(0, b"small"), rejection(1, large), rejection(2, b"also small"))
+    events: Events = asyncio.Queue()
+    writer = dead_letter_writer(connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait)
+    async with running(writer):
+        writer.write(rejections)
+        acknowledged: list[Rejection] = []
+        async with asyncio.timeout(EVENT_SECONDS_MAX):
+            while len(acknowledged) < len(rejections):
+                event = await events.get()
+                if isinstance(event, DeadLettersAcknowledged):
+                    acknowledged += event.rejections
+    assert sorted(one.record.offset for one in acknowledged) == [0, 1, 2]
+    records = {dict(record.headers)[f"{ERRORS_PREFIX}offset"]: record for record in await read_all(bootstrap_servers, topic)}
+    assert [records[b"0"].value, records[b"2"].value] == [b"small", b"also small"]
+    headers = dict(records[b"1"].headers)
+    assert records[b"1"].value == large[:SHORTENED_VALUE_BYTES]
+    assert orjson.loads(headers[f"{ERRORS_PREFIX}shortened"])["bytes"] == len(large)
+    assert (headers[f"{ERRORS_PREFIX}reason"], headers[f"{ERRORS_PREFIX}topic"]) == (b"not_json", b"source")
+    assert f"{ERRORS_PREFIX}shortened" not in dict(records[b"0"].headers)
+
+
+async def test_parked_records_keep_what_they_are_and_lie_together_by_application(
+    bootstrap_servers: str, new_topic: Callable[[str], str]
+) -> None:
+    topic = new_topic("parking")
+    await create_topics(bootstrap_servers, {topic: 4})
+    rows = tuple(
+        make_row(
+            offset,
+            assignment=make_assignment(3, topic="source"),
+            destination=make_destination(1000 + offset % 2),
+            record=FakeRecord(
+                offset, b"value-%d" % offset, key=b"key-%d" % offset, headers=(("own", b"header"),), timestamp=77
+            ),
+        )
+        for offset in range(20)
+    )
+    events: Events = asyncio.Queue()
+    writer = parking_writer(connection(bootstrap_servers), {"source": topic}, events.put_nowait)
+    async with running(writer):
+        writer.write(rows)
+        async with asyncio.timeout(EVENT_SECONDS_MAX):
+            assert await events.get() == ParkingAcknowledged(rows)
+    records = await read_all(bootstrap_servers, topic)
+    assert len(records) == 20
+    for record in records:
+        headers = dict(record.headers)
+        offset = int(headers[f"{PARKED_PREFIX}offset"])
+        assert (record.key, record.value, headers["own"]) == (b"key-%d" % offset, b"value-%d" % offset, b"header")
+        assert (headers[f"{PARKED_PREFIX}topic"], headers[f"{PARKED_PREFIX}partition"]) == (b"source", b"3")
+        assert headers[f"{PARKED_PREFIX}timestamp"] == b"77"
+        assert record.partition == (1000 + offset % 2) % 4
