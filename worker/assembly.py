@@ -35,7 +35,8 @@ from worker.pipeline import Pipeline
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
 from worker.progress.pressure import Intakes
-from worker.settings.schema import ResolvedRoute, Settings
+from worker.settings.routing import ResolvedRoute
+from worker.settings.schema import Settings
 from worker.settling import Rooms, Route
 
 CLIENT_ID = "appmetrica-worker"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from worker.errors import ConfigurationError, Fault
 from worker.settings.kafka import Kafka
 from worker.settings.load import MASK, Loaded, load
-from worker.settings.schema import RouteSettings, Settings
+from worker.settings.routing import RouteSettings
+from worker.settings.schema import Settings
 
 KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 EXAMPLE = Path(__file__).parents[2] / "config" / "appmetrica-worker.yaml"

@@ -22,9 +22,9 @@ import worker.pipeline
 import worker.progress.drains
 from worker.dedup.window import Admission, Window
 from worker.delivery.bisect import Bisections, Verdict
-from worker.delivery.dispatcher import Dispatcher
 from worker.delivery.limiter import Limiter
 from worker.delivery.outcome import Delivered, Outcome, classify
+from worker.delivery.queue import Queue
 from worker.edges.kafka_source import KafkaSource
 from worker.edges.poller import Poller
 from worker.edges.rebalance import Rebalances
@@ -146,12 +146,12 @@ def settle_parked_records_before_they_are_acknowledged(swap: Swap) -> None:
 
 
 def send_another_body_after_an_ambiguous_answer(swap: Swap) -> None:
-    delay = Dispatcher._delay
+    delay = Queue.delay
 
-    def reordered(self: Dispatcher, batch: Batch, due: float) -> None:
+    def reordered(self: Queue, batch: Batch, due: float) -> None:
         delay(self, replace(batch, rows=tuple(reversed(batch.rows))), due)
 
-    swap(Dispatcher, "_delay", reordered)
+    swap(Queue, "delay", reordered)
 
 
 def receive_of_paused_partitions(swap: Swap) -> None:

@@ -2,16 +2,13 @@
 
 A batch is in exactly one place: ready, delayed (waiting for its next attempt), waiting under a hold, or in flight. The rules it
 goes by live next door: `outcome` judges, `backoff` spaces, `bisect` finds guilty rows, `hold` stops one application, `limiter`
-bounds. This file only moves batches between them.
+bounds, `queue` keeps what waits. This file only moves batches between them.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
 
 from worker.delivery.backoff import Backoff
 from worker.delivery.bisect import Bisections
@@ -19,6 +16,7 @@ from worker.delivery.breaker import BreakerState
 from worker.delivery.hold import SYSTEMIC, Holds
 from worker.delivery.limiter import Limiter, LimiterRules, Permit
 from worker.delivery.outcome import Delivered, Held, Outcome, Refused, Retry, TooLarge, classify
+from worker.delivery.queue import Queue
 from worker.delivery.rate import Rate
 from worker.delivery.settlement import Refusal, Settlement
 from worker.delivery.split import halves, without
@@ -67,9 +65,7 @@ class Dispatcher:
         self._rules = rules
         self._backoff = backoff
         self._standing_of = standing_of
-        self._ready: deque[Batch] = deque()
-        self._delayed: list[tuple[float, int, Batch]] = []
-        self._sequence = count()
+        self._queue = Queue()
         self._in_flight: dict[str, _Request] = {}
         self._failures: dict[str, int] = {}
         self._limiter = Limiter(rules.limiter, backoff)
@@ -104,19 +100,16 @@ class Dispatcher:
 
     def submit(self, batches: Iterable[Batch]) -> None:
         """Take over sealed batches; `start` sends them."""
-        self._ready.extend(batches)
+        self._queue.append(batches)
 
     def next_deadline(self) -> float | None:
         """When a batch that waits can be sent, in monotonic seconds. None while an answer has to come first."""
         free_at = self._limiter.free_at()
         if free_at is None:
             return None
-        dues = [free_at] if self._ready else []
-        if self._delayed:
-            dues.append(self._delayed[0][0])
-        probe = self._holds.next_deadline()
-        if probe is not None:
-            dues.append(probe)
+        dues = [due for due in (self._queue.next_due, self._holds.next_deadline()) if due is not None]
+        if self._queue.has_ready:
+            dues.append(free_at)
         return max(free_at, min(dues)) if dues else None
 
     def start(self, now: Now) -> tuple[list[Batch], Settlement]:
@@ -187,17 +180,14 @@ class Dispatcher:
         """Give back the rows of these assignments that wait for an attempt or for a probe."""
         settlement = Settlement()
         take = self._taker(assignments, settlement)
-        passed = [(due, sequence, take(batch)) for due, sequence, batch in self._delayed]
-        self._delayed = [(due, sequence, batch) for due, sequence, batch in passed if batch is not None]
-        heapq.heapify(self._delayed)
+        self._queue.replace_delayed(take)
         self._holds.replace_waiting(take)
         return settlement
 
     def withdraw(self, assignments: Collection[Assignment]) -> Settlement:
         """Give back every row of these assignments that isn't in flight."""
         settlement = self.withdraw_waiting(assignments)
-        take = self._taker(assignments, settlement)
-        self._ready = deque(batch for batch in map(take, self._ready) if batch is not None)
+        self._queue.replace_ready(self._taker(assignments, settlement))
         settlement.returned += self._bisections.withdraw_guilty(lambda row: row.assignment in assignments)
         return settlement
 
@@ -211,7 +201,7 @@ class Dispatcher:
             settlement.logs.append(Log(Severity.INFO, "breaker_closed", {}))
 
     def _waiting(self) -> tuple[Batch, ...]:
-        return (*self._ready, *(batch for _, _, batch in self._delayed), *self._holds.waiting())
+        return (*self._queue.batches(), *self._holds.waiting())
 
     def _taker(self, assignments: Collection[Assignment], settlement: Settlement) -> Callable[[Batch], Batch | None]:
         def take(batch: Batch) -> Batch | None:
@@ -245,19 +235,14 @@ class Dispatcher:
         probe = self._holds.due(now.monotonic_seconds)
         if probe is not None:
             return probe
-        while True:
-            if self._delayed and self._delayed[0][0] <= now.monotonic_seconds:
-                batch = heapq.heappop(self._delayed)[2]
-            elif self._ready:
-                batch = self._ready.popleft()
-            else:
-                return None
+        while (batch := self._queue.pop(now.monotonic_seconds)) is not None:
             if self._holds.reason(batch.destination.application_id) is not None:
                 self._wait_under_hold(batch, settlement)
             elif self._bisections.concerns(batch.id) and now.monotonic_seconds < self._bisect_rate.free_at:
-                self._delay(batch, self._bisect_rate.free_at)
+                self._queue.delay(batch, self._bisect_rate.free_at)
             else:
                 return batch
+        return None
 
     def _without_expired(self, batch: Batch, now: Now, settlement: Settlement) -> Batch | None:
         """The batch as it may be sent: one event that has grown too old while it waited would have all of them refused."""
@@ -280,7 +265,7 @@ class Dispatcher:
             self._heal(batch.destination.application_id, settlement)
 
     def _heal(self, application_id: int, settlement: Settlement) -> None:
-        self._ready.extend(self._holds.heal(application_id))
+        self._queue.append(self._holds.heal(application_id))
         settlement.logs.append(Log(Severity.INFO, "application_healed", {"application_id": application_id}))
 
     def _refused(self, batch: Batch, refusal: Refusal, now: Now, settlement: Settlement) -> None:
@@ -296,10 +281,10 @@ class Dispatcher:
             return
         if kept is not batch:
             # Rows have left with their partition; whether the rest would be refused is not known, so it is sent again.
-            self._ready.appendleft(kept)
+            self._queue.put_first(kept)
             return
         verdict = self._bisections.refuse(batch, refusal)
-        self._ready.extendleft(reversed(verdict.pieces))
+        self._queue.put_first(*verdict.pieces)
         settlement.refused.extend(verdict.guilty)
         if verdict.systemic is not None:
             self._hold(verdict.systemic, SYSTEMIC, now, settlement)
@@ -313,7 +298,7 @@ class Dispatcher:
         if len(kept.rows) > 1:
             pieces = halves(kept)
             self._bisections.replace(kept.id, *pieces)
-            self._ready.extendleft(reversed(pieces))
+            self._queue.put_first(*pieces)
             return
         settlement.refused.append(refusal)
         settlement.refused.extend(self._bisections.end(kept.id))
@@ -327,10 +312,7 @@ class Dispatcher:
             return
         self._failures[kept.id] = failures
         wait = self._backoff.wait_seconds(attempts=failures, wait_seconds_min=outcome.wait_seconds_min)
-        self._delay(kept, now.monotonic_seconds + wait)
-
-    def _delay(self, batch: Batch, due_seconds: float) -> None:
-        heapq.heappush(self._delayed, (due_seconds, next(self._sequence), batch))
+        self._queue.delay(kept, now.monotonic_seconds + wait)
 
     def _hold(self, batch: Batch, reason: str, now: Now, settlement: Settlement) -> None:
         application_id = batch.destination.application_id

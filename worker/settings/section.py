@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 # A day bounds whatever is waited for: more is a unit mistaken, and Kafka's protocol holds times in 32 bits of milliseconds.
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+# A year: beyond it a number of seconds is a unit mistaken.
+YEAR_SECONDS = 31_536_000
 Topic = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$", description="A topic's name")]
 
 

@@ -1,0 +1,130 @@
+"""What there is to say of a route: how its records are batched, known again, dead-lettered and parked; for all or for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agreed
+
+WindowSeconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
+# 11 GB of keys: more is a number mistyped.
+WINDOW_ROWS_LIMIT = 100_000_000
+
+
+def _faults_of_key(key_header: str | None, key_field: str | None) -> list[str]:
+    both = key_header is not None and key_field is not None
+    return ["key_header and key_field exclude each other"] if both else []
+
+
+class Batching(Section):
+    """When a batch is sealed."""
+
+    rows_max: int = Field(default=5000, ge=1, le=100_000, description="Rows per request; the API takes 100,000")
+    body_bytes_max: int = Field(default=8_388_608, ge=4096, le=1_000_000_000, description="Bytes per body; the API takes 1 GB")
+    linger_seconds: Seconds = Field(default=1.0, description="How long a batch waits for more rows")
+
+
+class Dedup(Section):
+    """How an event that comes again is recognised."""
+
+    key_header: str | None = Field(default=None, min_length=1, description="The record header that holds the event's id")
+    key_field: str | None = Field(default=None, min_length=1, description="The field of the value that holds the event's id")
+    window_seconds: WindowSeconds = Field(default=86_400, description="How long a delivered event is remembered")
+    window_rows_max: int = Field(
+        default=1_000_000, ge=8, le=WINDOW_ROWS_LIMIT, description="How many delivered events are remembered, at 110 B each"
+    )
+
+    rebuild_records_max: int = Field(
+        default=50_000,
+        ge=0,
+        le=10_000_000,
+        description="Records of an arriving partition read again, to know them; 0: none",
+    )
+    rebuild_seconds_max: Seconds = Field(
+        default=10, description="How long that may take; what isn't read may be delivered twice"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Dedup:
+        return agreed(self, _faults_of_key(self.key_header, self.key_field))
+
+
+class DeadLetter(Section):
+    """Where records go that can't be delivered."""
+
+    topic: Topic = "offline-events.dlq"
+
+
+class Parking(Section):
+    """Where the records of an application on hold go, before they stop others."""
+
+    enabled: bool = Field(default=True, description="Whether records may be parked; without, a hold may stop everything")
+    topic: Topic | None = Field(default=None, description="The topic; null: the route's own with .parked behind it")
+
+
+class BatchingOverride(Section):
+    """What of `batching` is different for one route. Null: as at the top."""
+
+    rows_max: int | None = Field(default=None, ge=1, le=100_000, description="As batching.rows_max")
+    body_bytes_max: int | None = Field(default=None, ge=4096, le=1_000_000_000, description="As batching.body_bytes_max")
+    linger_seconds: Seconds | None = Field(default=None, description="As batching.linger_seconds")
+
+
+class DedupOverride(Section):
+    """What of `dedup` is different for one route. Null: as at the top."""
+
+    key_header: str | None = Field(default=None, min_length=1, description="As dedup.key_header")
+    key_field: str | None = Field(default=None, min_length=1, description="As dedup.key_field")
+    window_seconds: WindowSeconds | None = Field(default=None, description="As dedup.window_seconds")
+    window_rows_max: int | None = Field(default=None, ge=8, le=WINDOW_ROWS_LIMIT, description="As dedup.window_rows_max")
+
+    @model_validator(mode="after")
+    def _agree(self) -> DedupOverride:
+        return agreed(self, _faults_of_key(self.key_header, self.key_field))
+
+
+class DeadLetterOverride(Section):
+    """What of `dead_letter` is different for one route."""
+
+    topic: Topic
+
+
+class ParkingOverride(Section):
+    """What of `parking` is different for one route. Null: as at the top."""
+
+    enabled: bool | None = Field(default=None, description="As parking.enabled")
+    topic: Topic | None = Field(default=None, description="As parking.topic")
+
+
+class RouteSettings(Section):
+    """A topic, and what its records are."""
+
+    topic: Topic
+    resource: Literal["events"] = Field(default="events", description="The kind of import its records are")
+    unknown_fields: Literal["reject", "ignore"] = Field(
+        default="reject", description="What becomes of a record with a field that the resource doesn't know"
+    )
+    batching: BatchingOverride = Field(default=BatchingOverride(), description="What differs from the batching of all")
+    dedup: DedupOverride = Field(default=DedupOverride(), description="What differs from the dedup of all")
+    dead_letter: DeadLetterOverride | None = Field(default=None, description="Another dead-letter topic")
+    parking: ParkingOverride = Field(default=ParkingOverride(), description="What differs from the parking of all")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRoute:
+    """A route with everything that it takes from the top of the file filled in.
+
+    `parking_topic` None: it parks nothing. `parked_from` is the topic whose records this route brings home, None for others.
+    """
+
+    topic: str
+    resource: str
+    unknown_fields: str
+    batching: Batching
+    dedup: Dedup
+    dead_letter: DeadLetter
+    parking_topic: str | None
+    parked_from: str | None
