@@ -119,7 +119,7 @@ async def measure_worker(bootstrap_servers: str, topic: str, count: int, delay_s
 async def measure(bootstrap_servers: str, count: int, rounds: int) -> dict[str, list[Figures]]:
     """Publish once, then run everything in turns."""
     topic = f"bench-{secrets.token_hex(4)}"
-    await create_topics(bootstrap_servers, {topic: PARTITIONS, f"{topic}.dlq": 1})
+    await create_topics(bootstrap_servers, {topic: PARTITIONS, f"{topic}.dlq": 1, f"{topic}.parked": 1})
     made = events(count, int(time.time()))
     print(f"publishing {count:,} events of {len(made[0][1])} B")
     await publish(bootstrap_servers, topic, made)

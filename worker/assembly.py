@@ -40,6 +40,9 @@ from worker.settings.schema import Settings
 from worker.settling import Rooms, Route
 
 CLIENT_ID = "appmetrica-worker"
+# The Kafka client keeps a fetch of each partition ready that nobody has asked for yet. So many of them fit the memory: with 60
+# partitions they take an eighth of it, which is what the allowance for the interpreter bears.
+FETCHES_IN_MEMORY = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ def _source_options(settings: Settings) -> SourceOptions:
         rebalance_timeout_seconds=kafka.rebalance_timeout_seconds,
         drain_on_revoke_seconds=kafka.drain_on_revoke_seconds,
         commit_timeout_seconds=kafka.commit_timeout_seconds,
-        partition_fetch_bytes_max=kafka.partition_fetch_bytes_max,
+        partition_fetch_bytes_max=min(kafka.partition_fetch_bytes_max, settings.limits.memory_bytes_max // FETCHES_IN_MEMORY),
         fetch_bytes_max=kafka.fetch_bytes_max,
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(

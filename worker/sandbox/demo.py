@@ -106,7 +106,9 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
 async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> ExitCode:
     say = stage.display.say
     say(f"  The Post API emulator listens on {stage.emulator.base_url}")
-    await create_topics(stage.bootstrap_servers, {stage.topic: PARTITIONS, stage.dead_letter_topic: 1})
+    await create_topics(
+        stage.bootstrap_servers, {stage.topic: PARTITIONS, stage.dead_letter_topic: 1, f"{stage.topic}.parked": 1}
+    )
     produced = list(samples(SampleOptions(options.count, int(time.time()), APPLICATIONS)))
     first = round(len(produced) * FIRST_PART)
     say(f"Publishing {len(produced):,} sample events to {stage.topic} ({PARTITIONS} partitions, lz4) …")

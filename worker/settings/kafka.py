@@ -80,7 +80,7 @@ class Kafka(Section):
         default=1_048_576,
         ge=1024,
         le=FETCH_BYTES_LIMIT,
-        description="Bytes fetched of a partition at once, before decompression",
+        description="Bytes fetched of a partition at once, before decompression; at most 1/512 of limits.memory_bytes_max",
     )
     fetch_bytes_max: int = Field(
         default=16_777_216, ge=1024, le=FETCH_BYTES_LIMIT, description="Bytes fetched at once, before decompression"

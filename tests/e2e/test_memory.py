@@ -1,0 +1,78 @@
+"""Memory in an outage at full load: bounded by the setting, whatever the number of partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.e2e.stage import KEYS, Stage
+from worker.sandbox.emulator.faults import FaultKind, PlannedFault
+from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+from worker.sandbox.topics import create_topics, publish
+
+MEMORY_BYTES_MAX = 32 * 1024 * 1024
+# The interpreter with all its modules, and what the allocator keeps.
+ALLOWANCE_BYTES = 96 * 1024 * 1024
+EVENTS = 60_000
+OUTAGE_SECONDS = 8.0
+
+
+def events() -> Iterator[tuple[bytes, bytes]]:
+    """Events of 1.5 KB that compress badly, so that the client's buffers are as full as they get."""
+    now = int(time.time())
+    for number in range(EVENTS):
+        event = {
+            "application_id": 1111,
+            "profile_id": f"user-{number}",
+            "event_name": "film_watched",
+            "event_timestamp": now - 60,
+            "event_json": {"event_number": number, "noise": secrets.token_urlsafe(1000)},
+        }
+        yield str(number).encode(), orjson.dumps(event)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that was resident at once."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+
+@pytest.mark.parametrize("partitions", [6, 60])
+async def test_an_outage_at_full_load_takes_no_more_memory_than_is_set(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path, partitions: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = new_topic("memory")
+    await create_topics(bootstrap_servers, {topic: partitions, f"{topic}.dlq": 1, f"{topic}.parked": 1})
+    await publish(bootstrap_servers, topic, events())
+    async with Emulator(EmulatorOptions(keys=KEYS)) as emulator:
+        emulator.plan(PlannedFault(FaultKind.STATUS, status=503))
+        stage = Stage(bootstrap_servers, topic, emulator, tmp_path)
+        limits = {"memory_bytes_max": MEMORY_BYTES_MAX}
+        worker = await stage.start_worker(
+            {"limits": limits, "kafka": {}, "batching": {"body_bytes_max": 8_388_608}, "log": {"level": "info"}}
+        )
+        try:
+            held = 0
+            for _ in range(300):
+                held = max(held, int((await worker.status())["held_bytes"]))
+                if held >= MEMORY_BYTES_MAX:
+                    break
+                await asyncio.sleep(0.1)
+            assert held >= MEMORY_BYTES_MAX, "the outage must have filled what there is"
+            started = time.monotonic()
+            while time.monotonic() - started < OUTAGE_SECONDS:
+                held = max(held, int((await worker.status())["held_bytes"]))
+                await asyncio.sleep(0.25)
+            peak = peak_bytes(worker.pid)
+            with capsys.disabled():
+                sys.stdout.write(f"\n  {partitions} partitions: held {held >> 20} MiB, resident at most {peak >> 20} MiB\n")
+            assert peak <= MEMORY_BYTES_MAX + ALLOWANCE_BYTES
+        finally:
+            worker.kill()
