@@ -20,20 +20,22 @@ from worker.sandbox.topics import create_topics, publish
 MEMORY_BYTES_MAX = 32 * 1024 * 1024
 # The interpreter with all its modules, and what the allocator keeps.
 ALLOWANCE_BYTES = 96 * 1024 * 1024
-EVENTS = 60_000
-OUTAGE_SECONDS = 8.0
+EVENTS = 50_000
+OUTAGE_SECONDS = 5.0
 
 
 def events() -> Iterator[tuple[bytes, bytes]]:
     """Events of 1.5 KB that compress badly, so that the client's buffers are as full as they get."""
     now = int(time.time())
+    noise = secrets.token_urlsafe(2_000_000)
     for number in range(EVENTS):
+        start = number * 13 % 2_000_000
         event = {
             "application_id": 1111,
             "profile_id": f"user-{number}",
             "event_name": "film_watched",
             "event_timestamp": now - 60,
-            "event_json": {"event_number": number, "noise": secrets.token_urlsafe(1000)},
+            "event_json": {"event_number": number, "noise": noise[start : start + 1300]},
         }
         yield str(number).encode(), orjson.dumps(event)
 

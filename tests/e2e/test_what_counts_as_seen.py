@@ -109,8 +109,8 @@ async def test_a_parked_record_comes_home_after_a_restart_and_its_correction_too
     records = await read_all(stage.bootstrap_servers, parked)
     assert len(records) >= 3
     first.send(signal.SIGTERM)
-    # What waits under the hold, here and at home, is left to the next one.
-    assert await first.wait(45.0) == 75
+    # What waits under the hold, here or at home, is left to the next one.
+    assert await first.wait(45.0) in (0, 75)
     second = await stage.start_worker(overrides)
     # The same key with another content: the parked one may still be refused.
     await send(stage, event(0, "corrected", application=2222), 0)

@@ -14,6 +14,8 @@ from worker.model.row import Row
 
 TIMEOUT_SECONDS = 5.0
 ROWS_MAX = 60
+# The most that a request takes once all faults are over.
+HEALTHY_SECONDS = 0.3
 
 
 def event_of(row: Row) -> str:
@@ -56,7 +58,8 @@ class ModelApi:
         return answer
 
     def _latency(self) -> float:
-        return self._chance.uniform(*self._scenario.latency_seconds) / 2
+        fastest, slowest = self._scenario.latency_seconds
+        return self._chance.uniform(fastest, min(slowest, HEALTHY_SECONDS) if self._is_healthy else slowest) / 2
 
     def _judge(self, batch: Batch) -> tuple[Answer, bool]:
         """The answer, and whether the rows are loaded."""

@@ -134,6 +134,10 @@ class _History:
                 self._kafka.take_down()
                 await asyncio.sleep(self._chance.uniform(0.5, 6))
                 self._kafka.bring_up()
+            case "hang":
+                self._kafka.hang()
+                await asyncio.sleep(self._chance.uniform(2, 16))
+                self._kafka.bring_up()
             case _:
                 raise AssertionError(f"no such moment: {moment.what}")
 

@@ -45,7 +45,7 @@ class Scenario:
     is_calm: bool
 
 
-MOMENTS = ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers")
+MOMENTS = ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "hang")
 ANSWERS = ("503", "503", "429", "timeout", "refused", "403", "404", "302", "201")
 
 
@@ -74,7 +74,7 @@ def draw(seed: int) -> Scenario:
         chances=Chances() if is_calm else _chances(chance),
         ambiguous_share=0.0 if is_calm else chance.choice((0.0, 0.02, 0.1)),
         failure_share=0.0 if is_calm else chance.choice((0.0, 0.05, 0.2)),
-        latency_seconds=(0.005, chance.choice((0.05, 0.3, 1.0))),
+        latency_seconds=(0.005, chance.choice((0.05, 0.3, 1.0) if is_calm else (0.05, 0.3, 1.0, 9.0))),
         is_calm=is_calm,
     )
 

@@ -42,7 +42,7 @@ def settings() -> Settings:
                 "drain_on_revoke_seconds": 3,
                 "commit_timeout_seconds": 3,
                 "poll_records_max": POLL_MAX,
-                "stall_seconds": 30,
+                "stall_seconds": 8,
             },
             "routes": [{"topic": TOPIC}],
             "dead_letter": {"topic": DEAD_LETTER_TOPIC},
