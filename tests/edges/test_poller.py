@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import TopicPartition as ClientPartition
 
 from tests.edges.reading import Reader, reading
+from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
 from worker.edges.poller import PollOptions
 from worker.model.event import Assigned, Lost, OffsetsSkipped, Received
 from worker.model.record import Position
@@ -16,6 +21,7 @@ from worker.sandbox.kafka import KafkaCluster, KafkaNode
 from worker.sandbox.topics import create_topics, publish
 
 BATCH = 10
+Records = dict[ClientPartition, list[ConsumerRecord[Any, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +173,37 @@ async def test_a_consumer_that_fetches_nothing_is_replaced_and_nothing_is_lost(n
         # Nothing was committed: the next consumer begins where the group stands.
         assert await reader.records(8)
         assert reader.source.rebuilds >= 1
+
+
+class OnceCancelled(AIOKafkaConsumer):
+    """As aiokafka does when a task of its own has died: it cancels what it was asked for."""
+
+    is_well = False
+
+    async def getmany(self, *partitions: ClientPartition, timeout_ms: int = 0, max_records: int | None = None) -> Records:
+        """Cancelled the first time that a partition is asked for, whoever asks."""
+        if partitions and not OnceCancelled.is_well:
+            OnceCancelled.is_well = True
+            raise asyncio.CancelledError
+        return await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+
+
+class CancellingConnection(KafkaConnection):
+    """Connects with such consumers."""
+
+    def consumer(self, **options: Any) -> AIOKafkaConsumer:
+        """Not yet started."""
+        return OnceCancelled(**self.arguments(), **options)  # type: ignore[no-untyped-call]
+
+
+async def test_a_consumer_that_cancels_what_it_is_asked_for_is_replaced(
+    bootstrap_servers: str, new_topic: Callable[[str], str]
+) -> None:
+    topic = new_topic("cancels")
+    await create_topics(bootstrap_servers, {topic: 1})
+    await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
+    reader = Reader(bootstrap_servers, topic)
+    reader.source._connection = CancellingConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    async with reading(reader):
+        assert sum(map(len, (await reader.records(5)).values())) == 5
+    assert reader.source.rebuilds == 1

@@ -54,7 +54,7 @@ class ModelApi:
             self._truth.receive([event_of(row) for row in batch.rows])
         await asyncio.sleep(TIMEOUT_SECONDS if isinstance(answer, Ambiguous) else self._latency())
         if isinstance(answer, Response) and answer.status == 200 and is_alive():
-            self._truth.answer([event_of(row) for row in batch.rows])
+            self._truth.answer([event_of(row) for row in batch.rows], asyncio.get_running_loop().time())
         return answer
 
     def _latency(self) -> float:

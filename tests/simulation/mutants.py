@@ -16,7 +16,6 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 import worker.assembly
 import worker.delivery.dispatcher
-import worker.edges.kafka_source
 import worker.leaving
 import worker.pipeline
 import worker.progress.drains
@@ -280,10 +279,6 @@ def rebuild_no_window(swap: Swap) -> None:
     swap(Tails, "read", nothing)
 
 
-def take_a_cancelled_task_for_an_ended_one(swap: Swap) -> None:
-    swap(worker.edges.kafka_source, "is_cancelled_from_within", lambda: False)
-
-
 def leave_a_half_joined_member_behind(swap: Swap) -> None:
     async def close(self: KafkaSource) -> None:
         if self._consumer is not None:
@@ -322,7 +317,6 @@ MUTANTS: dict[str, Mutant] = {
         keep_the_key_of_a_refused_row,
         send_until_the_very_end_of_a_drain,
         rebuild_no_window,
-        take_a_cancelled_task_for_an_ended_one,
         leave_a_half_joined_member_behind,
         send_without_a_limit,
     )

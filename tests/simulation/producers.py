@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from random import Random
@@ -11,6 +12,9 @@ from aiokafka.structs import TopicPartition
 from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from tests.simulation.truth import TOPIC, Published, Truth
 from worker.model.headers import REPLAYS
+
+# Longer than any request, and than any worker knows nothing of another one's.
+UNDER_WAY_SECONDS = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,9 @@ class Producers:
     def _replay(self, sent: _Sent) -> None:
         """An event that was delivered is sent again on purpose: it has to arrive once more.
 
-        Once only: two replays that are under way at the same time are duplicates of each other.
+        Once only, and when nothing of it can be under way any more: what is under way at the same time is a duplicate.
         """
-        if sent.record.event in self._truth.answered and sent.record.event not in self._truth.wanted:
+        event, now = sent.record.event, asyncio.get_running_loop().time()
+        if now - self._truth.answered_at.get(event, now) > UNDER_WAY_SECONDS and event not in self._truth.wanted:
             self._truth.want_again(sent.record.event)
             self._send(sent, ((REPLAYS, b"1"),))

@@ -45,7 +45,7 @@ class Scenario:
     is_calm: bool
 
 
-MOMENTS = ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "hang")
+MOMENTS = ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "brokers", "hang")
 ANSWERS = ("503", "503", "429", "timeout", "refused", "403", "404", "302", "201")
 
 
@@ -87,10 +87,10 @@ def _window(chance: Random, seconds: float) -> Window:
 
 def _chances(chance: Random) -> Chances:
     return Chances(
-        connection_lost=chance.choice((0.0, 0.001)),
+        connection_lost=chance.choice((0.0, 0.001, 0.01)),
         commit_refused=chance.choice((0.0, 0.05, 0.2)),
         commit_answer_lost=chance.choice((0.0, 0.05)),
         commit_delayed=chance.choice((0.0, 0.1)),
         commit_delay_seconds_max=4.0,
-        fetch_corrupted=chance.choice((0.0, 0.0, 0.002)),
+        fetch_corrupted=chance.choice((0.0, 0.002, 0.01)),
     )

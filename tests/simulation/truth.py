@@ -42,6 +42,7 @@ class Truth:
 
     published: dict[TopicPartition, dict[int, Published]] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
+    answered_at: dict[str, float] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
     answered_keys: set[bytes] = field(default_factory=set)
     wanted: Counter[str] = field(default_factory=Counter)
@@ -65,9 +66,10 @@ class Truth:
         """The API has taken these rows in."""
         self.accepted.update(events)
 
-    def answer(self, events: list[str]) -> None:
+    def answer(self, events: list[str], at_seconds: float) -> None:
         """The sender has been told of it."""
         self.answered.update(events)
+        self.answered_at.update(dict.fromkeys(events, at_seconds))
         self.answered_keys.update(self.keys[event] for event in events)
 
     def write(self, topic: str, headers: dict[str, bytes]) -> None:
