@@ -98,7 +98,7 @@ class Tails:
             for partition, where in arrived.items()
             if where.committed is not None
         }
-        spans = {one: (start, where) for one, (start, where) in spans.items() if start < where.position}
+        spans = {one: (start, where) for one, (start, where) in spans.items() if start < _end(where)}
         if not spans or self._options.records_max == 0:
             return
         consumer = self._connection.consumer(enable_auto_commit=False, isolation_level="read_committed")
@@ -120,10 +120,8 @@ class Tails:
             client = ClientPartition(*partition)
             consumer.assign([client])
             begin = max(start, (await consumer.beginning_offsets([client]))[client])
-            # Hints name records above the committed position as settled: those are part of the tail as well.
-            end = where.end if where.committed is not None and where.committed.metadata and where.end else where.position
             told = Start(Assignment(*partition, NO_EPOCH), where.position, where.committed, where.end)
-            async for records in _records(consumer, client, begin, end):
+            async for records in _records(consumer, client, begin, _end(where)):
                 self._post(TailRead(told, records, named.refused, named.parked))
                 await self._drained()
 
@@ -168,6 +166,12 @@ async def _records(
         records = [record for record in fetched.get(partition, ()) if record.offset < end]
         if records:
             yield records
+
+
+def _end(where: Found) -> int:
+    """Where the tail ends: hints may name records above the committed position as settled, and those are part of it."""
+    has_hints = where.committed is not None and bool(where.committed.metadata)
+    return max(where.position, where.end or 0) if has_hints else where.position
 
 
 def _note(named: _Named, record: Record) -> None:
