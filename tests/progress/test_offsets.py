@@ -51,6 +51,9 @@ def test_an_assignment_is_ours_then_drains_then_is_gone() -> None:
     assert offsets.standing(FIRST) is Standing.DRAINING
     assert offsets.standing(SECOND) is Standing.OURS
     assert offsets.standing(FIRST_AGAIN) is Standing.GONE
+    offsets.end_sending([FIRST])
+    offsets.drain([FIRST])
+    assert offsets.standing(FIRST) is Standing.ENDING, "a stop in the middle of a revocation starts nothing anew"
     offsets.remove([FIRST])
     assert offsets.standing(FIRST) is Standing.GONE
 

@@ -80,7 +80,8 @@ class Offsets:
     def drain(self, assignments: Collection[Assignment]) -> None:
         """Nothing more is received of these; what is under way is brought to an end."""
         for assignment in assignments:
-            if assignment in self._progress:
+            # What is about to end already isn't held up: a stop may come in the middle of a revocation.
+            if self.standing(assignment) is Standing.OURS:
                 self._progress[assignment].standing = Standing.DRAINING
 
     def end_sending(self, assignments: Collection[Assignment]) -> None:
