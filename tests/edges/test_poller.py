@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from tests.edges.reading import Reader, reading
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
 from worker.edges.poller import PollOptions
+from worker.errors import UnavailableError
 from worker.model.event import Assigned, Lost, OffsetsSkipped, Received
 from worker.model.record import Position
 from worker.sandbox.kafka import KafkaCluster, KafkaNode
@@ -194,6 +195,54 @@ class CancellingConnection(KafkaConnection):
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
         """Not yet started."""
         return OnceCancelled(**self.arguments(), **options)  # type: ignore[no-untyped-call]
+
+
+class AlwaysCancelled(AIOKafkaConsumer):
+    """Beyond help, whatever is done."""
+
+    async def getmany(self, *partitions: ClientPartition, timeout_ms: int = 0, max_records: int | None = None) -> Records:
+        """Always cancelled."""
+        raise asyncio.CancelledError
+
+
+class HopelessConnection(KafkaConnection):
+    """Connects with such consumers."""
+
+    def consumer(self, **options: Any) -> AIOKafkaConsumer:
+        """Not yet started."""
+        return AlwaysCancelled(**self.arguments(), **options)  # type: ignore[no-untyped-call]
+
+
+async def test_with_one_consumer_after_the_other_beyond_help_the_source_gives_up(
+    bootstrap_servers: str, new_topic: Callable[[str], str]
+) -> None:
+    topic = new_topic("hopeless")
+    await create_topics(bootstrap_servers, {topic: 1})
+    reader = Reader(bootstrap_servers, topic)
+    reader.source._connection = HopelessConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    running = asyncio.create_task(reader.source.run())
+    async with asyncio.timeout(60.0):
+        while not running.done():
+            await reader.inbox.get(asyncio.get_running_loop().time() + 0.05)
+    with pytest.raises(UnavailableError, match="rebuilt more than 3 times"):
+        await running
+    await reader.source.close()
+
+
+async def test_a_member_without_partitions_gets_them_when_another_leaves(
+    bootstrap_servers: str, new_topic: Callable[[str], str]
+) -> None:
+    topic = new_topic("idle-member")
+    await create_topics(bootstrap_servers, {topic: 1})
+    await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
+    async with reading(Reader(bootstrap_servers, topic)) as second:
+        await second.until(Assigned)
+        async with reading(Reader(bootstrap_servers, topic)) as first:
+            # Whichever has the partition now, the other one has none.
+            for reader in (first, second):
+                await reader.inbox.get(asyncio.get_running_loop().time() + 1.0)
+        # Now it can only be this one, and it may have had nothing to poll for a while.
+        assert await second.records(5)
 
 
 async def test_a_consumer_that_cancels_what_it_is_asked_for_is_replaced(
