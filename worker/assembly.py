@@ -16,9 +16,10 @@ from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
 from worker.delivery.limiter import LimiterRules
 from worker.edges.dead_letter import dead_letter_writer
+from worker.edges.group_consumer import IDLE_SECONDS, SourceOptions
 from worker.edges.http_sink import HttpSink, SinkOptions
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
-from worker.edges.kafka_source import IDLE_SECONDS, KafkaSource, SourceOptions
+from worker.edges.kafka_source import KafkaSource
 from worker.edges.keys import Keys
 from worker.edges.parking import parking_writer
 from worker.edges.poller import PollOptions

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from worker.edges.group_consumer import SourceOptions
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
-from worker.edges.kafka_source import KafkaSource, SourceOptions
+from worker.edges.kafka_source import KafkaSource
 from worker.edges.poller import PollOptions
 from worker.edges.tail import TailOptions
 from worker.inbox import Inbox

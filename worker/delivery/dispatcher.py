@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from worker.delivery.backoff import Backoff
 from worker.delivery.bisect import Bisections
-from worker.delivery.breaker import BreakerState
+from worker.delivery.flight import Flight
 from worker.delivery.hold import SYSTEMIC, Holds
-from worker.delivery.limiter import Limiter, LimiterRules, Permit
-from worker.delivery.outcome import Delivered, Held, Outcome, Refused, Retry, TooLarge, classify
+from worker.delivery.limiter import LimiterRules
+from worker.delivery.outcome import Delivered, Held, Refused, Retry, TooLarge, classify
 from worker.delivery.queue import Queue
 from worker.delivery.rate import Rate
 from worker.delivery.settlement import Refusal, Settlement
@@ -46,12 +46,6 @@ class DeliveryRules:
     event_age_seconds_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    batch: Batch
-    permit: Permit
-
-
 class Dispatcher:
     """Every sealed batch until its rows are settled or given back.
 
@@ -66,9 +60,8 @@ class Dispatcher:
         self._backoff = backoff
         self._standing_of = standing_of
         self._queue = Queue()
-        self._in_flight: dict[str, _Request] = {}
+        self._flight = Flight(rules.limiter, backoff)
         self._failures: dict[str, int] = {}
-        self._limiter = Limiter(rules.limiter, backoff)
         self._holds = Holds(rules.hold_probe_seconds)
         self._bisections = Bisections(systemic_ratio=rules.systemic_ratio, systemic_rows_min=rules.systemic_rows_min)
         # A whole minute's worth at once: one bad batch is taken apart quickly, a flood of them doesn't become the API's flood.
@@ -77,7 +70,7 @@ class Dispatcher:
     @property
     def rows_in_flight(self) -> int:
         """How many rows are in requests under way."""
-        return sum(len(request.batch.rows) for request in self._in_flight.values())
+        return sum(len(batch.rows) for batch in self._flight.batches())
 
     @property
     def rows_waiting(self) -> int:
@@ -87,12 +80,12 @@ class Dispatcher:
     @property
     def oldest_event_timestamp(self) -> int | None:
         """The earliest event time among all rows here, in Unix seconds; None with no row here."""
-        batches = (*(request.batch for request in self._in_flight.values()), *self._waiting())
+        batches = (*self._flight.batches(), *self._waiting())
         return min((batch.oldest_event_timestamp for batch in batches), default=None)
 
     def destination(self) -> DestinationStatus:
         """How the API is doing."""
-        return DestinationStatus(self._limiter.breaker_state, self._limiter.limit, self._limiter.taken)
+        return self._flight.destination()
 
     def holds(self, now: Now) -> list[HoldStatus]:
         """The applications on hold."""
@@ -104,7 +97,7 @@ class Dispatcher:
 
     def next_deadline(self) -> float | None:
         """When a batch that waits can be sent, in monotonic seconds. None while an answer has to come first."""
-        free_at = self._limiter.free_at()
+        free_at = self._flight.free_at()
         if free_at is None:
             return None
         dues = [due for due in (self._queue.next_due, self._holds.next_deadline()) if due is not None]
@@ -117,23 +110,21 @@ class Dispatcher:
         posts: list[Batch] = []
         settlement = Settlement()
         at = now.monotonic_seconds
-        while self._limiter.is_free(at) and (batch := self._next(now, settlement)) is not None:
+        while self._flight.is_free(at) and (batch := self._next(now, settlement)) is not None:
             fresh = self._without_expired(batch, now, settlement)
             if fresh is not None:
                 if self._bisections.concerns(fresh.id):
                     self._bisect_rate.take(1, at)
-                self._in_flight[fresh.id] = _Request(fresh, self._limiter.take(len(fresh.rows), at))
+                self._flight.start(fresh, at)
                 posts.append(fresh)
         return posts, settlement
 
     def answer(self, batch_id: str, answer: Answer, now: Now) -> Settlement:
         """This batch's request ended."""
-        request = self._in_flight.pop(batch_id)
-        batch = request.batch
-        failures = self._failures.pop(batch_id, 0)
         outcome = classify(answer, unix_seconds=now.unix_seconds, retry_after_seconds_max=self._rules.retry_after_seconds_max)
-        settlement = Settlement(batch=batch, outcome=outcome)
-        self._give_back_permit(request.permit, outcome, now, settlement)
+        batch, logs = self._flight.end(batch_id, outcome, now.monotonic_seconds)
+        failures = self._failures.pop(batch_id, 0)
+        settlement = Settlement(batch=batch, outcome=outcome, logs=logs)
         match outcome:
             case Delivered():
                 self._delivered(batch, settlement)
@@ -190,15 +181,6 @@ class Dispatcher:
         self._queue.replace_ready(self._taker(assignments, settlement))
         settlement.returned += self._bisections.withdraw_guilty(lambda row: row.assignment in assignments)
         return settlement
-
-    def _give_back_permit(self, permit: Permit, outcome: Outcome, now: Now, settlement: Settlement) -> None:
-        before = self._limiter.breaker_state
-        self._limiter.give_back(permit, outcome, now.monotonic_seconds)
-        after = self._limiter.breaker_state
-        if after is BreakerState.OPEN and before is BreakerState.CLOSED and isinstance(outcome, Retry):
-            settlement.logs.append(Log(Severity.ERROR, "breaker_opened", {"reason": outcome.reason}))
-        elif after is BreakerState.CLOSED and before is not BreakerState.CLOSED:
-            settlement.logs.append(Log(Severity.INFO, "breaker_closed", {}))
 
     def _waiting(self) -> tuple[Batch, ...]:
         return (*self._queue.batches(), *self._holds.waiting())

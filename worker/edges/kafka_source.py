@@ -3,9 +3,6 @@
 The consumer is disposable. Its tasks may die in silence, and some answers of the broker leave it failing for ever (aiokafka
 #847, #983, #1037, #1154): then its partitions are given up without a commit, and another one joins. What was under way is
 remembered by the deduplication window, so that nothing is sent twice for it.
-
-  - `auto_offset_reset` is none: `latest` loses records, `earliest` hides that some were lost;
-  - its poll-interval watch is out of reach: it leaves the group when every partition is paused for long.
 """
 
 from __future__ import annotations
@@ -14,22 +11,21 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from itertools import count
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.commit import commit
+from worker.edges.group_consumer import SourceOptions, new_consumer, stop
 from worker.edges.kafka_client import KafkaConnection
-from worker.edges.poller import Poller, PollOptions
+from worker.edges.poller import Poller
 from worker.edges.rebalance import Rebalances
 from worker.edges.start_position import Found, StartPositions
-from worker.edges.subscription import LOOK_SECONDS, Topics
-from worker.edges.tail import TailOptions, Tails
+from worker.edges.subscription import Topics
+from worker.edges.tail import Tails
 from worker.edges.task_report import where_tasks_stand
 from worker.errors import UnavailableError
 from worker.lasting import is_cancelled_from_within
@@ -38,45 +34,11 @@ from worker.model.record import Assignment, Position, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
-# aiokafka leaves the group when nobody polls for max_poll_interval. With every partition paused nobody does, by design.
-POLL_INTERVAL_MILLISECONDS = 2**31 - 1
-# aiokafka has no public way to wait for records of any partition that doesn't also take them.
-IDLE_SECONDS = 0.02
 TROUBLE_SECONDS = 1.0
 CONNECT_SECONDS_MAX = 30.0
-# A partition that is added waits so long to be read; aiokafka's own 5 minutes are an outage.
-METADATA_SECONDS = 60.0
-STOP_SECONDS_MAX = 5.0
 # So many new consumers in so long, and the fault is nothing that another one would mend.
 REBUILDS_MAX = 3
 REBUILDS_SECONDS = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """How to consume. Sizes in bytes before decompression. `optional_topics` may be missing; they are read once they exist.
-
-    `naming` is, of each topic, the topics whose records name its own: see `Tails`. `look_seconds` is how often topics that are
-    missing are looked for, `metadata_seconds` how often new partitions are.
-    """
-
-    topics: tuple[str, ...]
-    optional_topics: frozenset[str]
-    group_id: str
-    session_timeout_seconds: float
-    heartbeat_interval_seconds: float
-    rebalance_timeout_seconds: float
-    drain_on_revoke_seconds: float
-    commit_timeout_seconds: float
-    partition_fetch_bytes_max: int
-    fetch_bytes_max: int
-    starts_at_latest: bool
-    poll: PollOptions
-    tail: TailOptions
-    naming: Mapping[str, frozenset[str]]
-    look_seconds: float = LOOK_SECONDS
-    metadata_seconds: float = METADATA_SECONDS
-    idle_seconds: float = IDLE_SECONDS
 
 
 class KafkaSource:
@@ -226,7 +188,7 @@ class KafkaSource:
         if lost:
             self._post(Lost(lost))
             await self._drained()
-        await _stop(consumer)
+        await stop(consumer)
         self.rebuilds += 1
         now = asyncio.get_running_loop().time()
         if len(self._rebuilt_at) == REBUILDS_MAX and now - self._rebuilt_at[0] < REBUILDS_SECONDS:
@@ -239,7 +201,7 @@ class KafkaSource:
     async def _connect(self) -> AIOKafkaConsumer:
         wait_seconds = TROUBLE_SECONDS
         while True:
-            consumer = self._latest = self._new_consumer()
+            consumer = self._latest = new_consumer(self._connection, self._options)
             try:
                 await self._topics.look()
                 if self._topics.present:
@@ -254,30 +216,12 @@ class KafkaSource:
                     raise
                 detail = "aiokafka cancelled what it was asked for"
             logger.warning("kafka_not_reached", extra={"detail": detail, "retry_seconds": wait_seconds})
-            await _stop(consumer)
+            await stop(consumer)
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, CONNECT_SECONDS_MAX)
 
     def _new_rebalances(self) -> Rebalances:
         return Rebalances(self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post)
-
-    def _new_consumer(self) -> AIOKafkaConsumer:
-        options = self._options
-        return self._connection.consumer(
-            group_id=options.group_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            # One assignor: two cost three rounds of JoinGroup.
-            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
-            session_timeout_ms=round(options.session_timeout_seconds * 1000),
-            heartbeat_interval_ms=round(options.heartbeat_interval_seconds * 1000),
-            rebalance_timeout_ms=round(options.rebalance_timeout_seconds * 1000),
-            metadata_max_age_ms=round(options.metadata_seconds * 1000),
-            max_poll_interval_ms=POLL_INTERVAL_MILLISECONDS,
-            max_partition_fetch_bytes=options.partition_fetch_bytes_max,
-            fetch_max_bytes=options.fetch_bytes_max,
-        )
 
     # --- partitions that arrive --------------------------------------------------------------------------------------------
 
@@ -316,13 +260,3 @@ class KafkaSource:
         self._post(OffsetsSkipped(assignment, max(0, earliest - expected)))
         await self._drained()
         self._begin(consumer, poller, {assignment.topic_partition: Found(earliest, None, None)})
-
-
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    """In a task of its own: with brokers down aiokafka's stop may hang, or raise CancelledError (aiokafka #647)."""
-    stopping = asyncio.ensure_future(consumer.stop())
-    done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS_MAX)
-    if not done:
-        stopping.cancel()
-    elif not stopping.cancelled() and stopping.exception() is not None:
-        logger.warning("consumer_not_closed", extra={"detail": repr(stopping.exception())})

@@ -1,0 +1,83 @@
+"""A member of the consumer group as this worker wants it: how it is made, and how it is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from worker.edges.kafka_client import KafkaConnection
+from worker.edges.poller import PollOptions
+from worker.edges.subscription import LOOK_SECONDS
+from worker.edges.tail import TailOptions
+
+logger = logging.getLogger("worker.kafka")
+
+# aiokafka leaves the group when nobody polls for max_poll_interval. With every partition paused nobody does, by design.
+POLL_INTERVAL_MILLISECONDS = 2**31 - 1
+# aiokafka has no public way to wait for records of any partition that doesn't also take them.
+IDLE_SECONDS = 0.02
+# A partition that is added waits so long to be read; aiokafka's own 5 minutes are an outage.
+METADATA_SECONDS = 60.0
+STOP_SECONDS_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to consume. Sizes in bytes before decompression. `optional_topics` may be missing; they are read once they exist.
+
+    `naming` is, of each topic, the topics whose records name its own: see `Tails`. `look_seconds` is how often topics that are
+    missing are looked for, `metadata_seconds` how often new partitions are.
+    """
+
+    topics: tuple[str, ...]
+    optional_topics: frozenset[str]
+    group_id: str
+    session_timeout_seconds: float
+    heartbeat_interval_seconds: float
+    rebalance_timeout_seconds: float
+    drain_on_revoke_seconds: float
+    commit_timeout_seconds: float
+    partition_fetch_bytes_max: int
+    fetch_bytes_max: int
+    starts_at_latest: bool
+    poll: PollOptions
+    tail: TailOptions
+    naming: Mapping[str, frozenset[str]]
+    look_seconds: float = LOOK_SECONDS
+    metadata_seconds: float = METADATA_SECONDS
+    idle_seconds: float = IDLE_SECONDS
+
+
+def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafkaConsumer:
+    """A consumer, neither subscribed nor started."""
+    return connection.consumer(
+        group_id=options.group_id,
+        enable_auto_commit=False,
+        # `latest` loses records, `earliest` hides that some were lost.
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        # One assignor: two cost three rounds of JoinGroup.
+        partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+        session_timeout_ms=round(options.session_timeout_seconds * 1000),
+        heartbeat_interval_ms=round(options.heartbeat_interval_seconds * 1000),
+        rebalance_timeout_ms=round(options.rebalance_timeout_seconds * 1000),
+        metadata_max_age_ms=round(options.metadata_seconds * 1000),
+        max_poll_interval_ms=POLL_INTERVAL_MILLISECONDS,
+        max_partition_fetch_bytes=options.partition_fetch_bytes_max,
+        fetch_max_bytes=options.fetch_bytes_max,
+    )
+
+
+async def stop(consumer: AIOKafkaConsumer) -> None:
+    """In a task of its own: with brokers down aiokafka's stop may hang, or raise CancelledError (aiokafka #647)."""
+    stopping = asyncio.ensure_future(consumer.stop())
+    done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS_MAX)
+    if not done:
+        stopping.cancel()
+    elif not stopping.cancelled() and stopping.exception() is not None:
+        logger.warning("consumer_not_closed", extra={"detail": repr(stopping.exception())})
