@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.simulation.mutants import MUTANTS, mutated
 from worker.progress.tracker import Tracker
 
@@ -36,8 +38,10 @@ def test_no_history_violates_an_invariant() -> None:
     assert re.search(rf"{SEEDS} histories in .*: 0 violations", result.stdout)
 
 
-def test_every_safeguard_that_is_switched_off_is_noticed() -> None:
+def test_every_safeguard_that_is_switched_off_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     result = simulate("--mutants")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{result.stdout}")
     caught = dict(re.findall(r"^(\w+) +seed \d+: (.+)$", result.stdout, re.MULTILINE))
     assert result.returncode == 0, result.stdout + result.stderr
     assert caught.keys() == MUTANTS.keys()
