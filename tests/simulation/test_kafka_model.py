@@ -277,7 +277,7 @@ def faulty_history(seed: int) -> list[tuple[float, Any]]:
         kafka.set_chances(Chances(0.01, 0.05, 0.05, 0.1, 10, 0.05))
         async with asyncio.TaskGroup() as tasks:
             for name in ("one", "two"):
-                tasks.create_task(work(kafka, name, 120), name=name)
+                tasks.create_task(work(kafka, name, 240), name=name)
             for number in range(500):
                 kafka.append(TOPIC, number % 2, None, b"%d" % number)
                 await asyncio.sleep(randomness.uniform(0, 0.4))
@@ -289,7 +289,7 @@ def faulty_history(seed: int) -> list[tuple[float, Any]]:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_seed_gives_the_same_history(seed: int) -> None:
     history = faulty_history(seed)
-    assert len(history) > 100
+    assert len(history) > 200
     assert faulty_history(seed) == history
 
 
