@@ -5,7 +5,8 @@ FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/worker
 COPY requirements.lock ./
-RUN /opt/worker/bin/pip install --no-cache-dir --require-hashes --requirement requirements.lock
+RUN /opt/worker/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.lock \
+ && /opt/worker/bin/pip check
 # hatchling builds the wheel here and stays behind in this stage.
 COPY pyproject.toml README.md LICENSE ./
 COPY worker ./worker

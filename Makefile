@@ -13,12 +13,15 @@ help: ## List the targets
 
 setup: $(STAMP) ## Make .venv with the command appmetrica-worker in it
 
+# The lock names everything, so pip has nothing to resolve: left to itself it prefers a newer release for `package[extra]`, which has
+# no hash in the lock, and fails on the day of that release.
 $(STAMP): pyproject.toml requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is older than Python 3.11. Install a newer one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 demo: $(STAMP) ## The main job on real Kafka, from nothing to a balanced account (ARGS="--keep" leaves it running)
