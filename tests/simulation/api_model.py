@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+from tests.simulation.kafka_model import UNIX_SECONDS
 from tests.simulation.scenario import Scenario
 from tests.simulation.truth import Truth, ViolationError
+from tests.simulation.watch import Watch
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
 from worker.model.row import Row
@@ -28,7 +30,7 @@ class ModelApi:
 
     def __init__(self, scenario: Scenario, truth: Truth) -> None:
         self._scenario = scenario
-        self._truth = truth
+        self.truth = truth
         self._chance = Random(scenario.seed + 1)
         self._is_healthy = False
         self.ambiguous = 0
@@ -37,24 +39,25 @@ class ModelApi:
         """From now on it only refuses what is wrong."""
         self._is_healthy = True
 
-    async def post(self, batch: Batch, may_send: Callable[[Row], bool], is_alive: Callable[[], bool]) -> Answer:
-        """One request of a worker. `may_send` is asked at its start, `is_alive` when its bytes arrive."""
-        foreign = [row for row in batch.rows if not may_send(row)]
-        if foreign:
-            raise ViolationError("3 fence", f"a post of {batch.id} starts with rows of {foreign[0].assignment}")
+    async def post(self, batch: Batch, sender: str, watch: Watch, is_alive: Callable[[], bool]) -> Answer:
+        """One request of a worker. `watch` looks at it at its start, `is_alive` is asked when its bytes arrive."""
+        events = [event_of(row) for row in batch.rows]
+        watch.check_post(batch, UNIX_SECONDS + asyncio.get_running_loop().time())
+        sender = f"{sender} of {batch.rows[0].assignment.topic}"
+        self.truth.check_sender(sender, events)
         if len({row.destination for row in batch.rows}) > 1:
             raise ViolationError("batch", f"{batch.id} mixes destinations")
-        self._truth.check_body(batch.id, batch.body())
+        self.truth.check_body(batch.id, batch.body())
         answer, loads = self._judge(batch)
         if isinstance(answer, NotSent):
             await asyncio.sleep(0.01)
             return answer
         await asyncio.sleep(self._latency())
         if loads and is_alive():
-            self._truth.receive([event_of(row) for row in batch.rows])
+            self.truth.receive(events)
         await asyncio.sleep(TIMEOUT_SECONDS if isinstance(answer, Ambiguous) else self._latency())
         if isinstance(answer, Response) and answer.status == 200 and is_alive():
-            self._truth.answer([event_of(row) for row in batch.rows], asyncio.get_running_loop().time())
+            self.truth.answer(events, asyncio.get_running_loop().time(), sender)
         return answer
 
     def _latency(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -14,11 +14,12 @@ from tests.simulation.api_model import ModelApi
 from tests.simulation.kafka_faults import Chances
 from tests.simulation.kafka_model import ModelKafka
 from tests.simulation.producers import Producers
-from tests.simulation.scenario import Moment, Scenario, draw
+from tests.simulation.scenario import Moment, Mood, Scenario, draw
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Truth, ViolationError
 from tests.simulation.virtual_loop import VirtualTimeError, run
-from tests.simulation.worker_life import WorkerLife
+from tests.simulation.worker_life import WorkerLife, commits_seen
 from worker.errors import UnavailableError
+from worker.model.record import Position
 from worker.progress import hints
 
 LIVENESS_SECONDS = 200.0
@@ -43,8 +44,10 @@ def play(seed: int) -> Outcome:
     truth = Truth()
     lines: deque[str] = deque(maxlen=HISTORY_LINES_MAX)
     violation = text = ""
+    history = _History(scenario, truth, lines)
     try:
-        run(_History(scenario, truth, lines).play(), seconds_max=scenario.seconds + LIVENESS_SECONDS + 120)
+        with commits_seen(history.sends_commit):
+            run(history.play(), seconds_max=scenario.seconds + LIVENESS_SECONDS + 120)
     except ViolationError as error:
         violation, text = error.name, str(error)
     except VirtualTimeError as error:
@@ -82,7 +85,7 @@ class _History:
         self._kafka.set_chances(Chances())
         self._api.heal()
         await self._settle()
-        self._truth.check_end(may_repeat=not scenario.is_calm)
+        self._truth.check_end(may_repeat=scenario.mood is not Mood.CALM)
         for worker in self._workers:
             if worker is not None:
                 worker.stop()
@@ -94,7 +97,13 @@ class _History:
     def _start(self) -> WorkerLife:
         self._lives += 1
         self._say(f"life {self._lives} starts")
-        return WorkerLife(f"life-{self._lives}", self._kafka, self._api, self._scenario.seed * 100 + self._lives)
+        return WorkerLife(
+            f"life-{self._lives}",
+            self._kafka,
+            self._api,
+            self._scenario.seed * 100 + self._lives,
+            self._scenario.memory_bytes_max,
+        )
 
     async def _publish(self) -> None:
         left = self._scenario.records
@@ -118,6 +127,8 @@ class _History:
             case "kill" | "stop":
                 self._workers[moment.worker] = None
                 if moment.what == "kill":
+                    if self._scenario.mood is Mood.STEADY:
+                        worker.watch.check_committed(lambda one: self._kafka.committed(GROUP, one), self._loop.time())
                     await worker.kill()
                 else:
                     worker.stop()
@@ -134,6 +145,8 @@ class _History:
                 self._kafka.take_down()
                 await asyncio.sleep(self._chance.uniform(0.5, 6))
                 self._kafka.bring_up()
+            case "scribble":
+                self._kafka.damage_metadata(GROUP)
             case "hang":
                 self._kafka.hang()
                 await asyncio.sleep(self._chance.uniform(2, 16))
@@ -160,9 +173,16 @@ class _History:
 
     # --- what is seen --------------------------------------------------------------------------------------------------------
 
+    def sends_commit(self, client_id: str, partitions: Collection[TopicPartition]) -> None:
+        """One of the workers' consumers is about to commit these."""
+        for worker in self._workers:
+            if worker is not None and worker.client_id == client_id:
+                worker.watch.check_commit(partitions)
+
     def _on_commit(self, group: str, client_id: str, positions: Mapping[TopicPartition, tuple[int, str]]) -> None:
         self._look()
         for partition, (offset, metadata) in positions.items():
+            self._truth.note_commit(partition, Position(offset, metadata))
             told = hints.decode(offset, metadata)
             self._truth.check_commit(partition, offset, told.settled if told is not None else ())
 

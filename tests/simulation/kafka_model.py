@@ -22,7 +22,7 @@ from aiokafka.errors import BrokerResponseError
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from tests.simulation.aiokafka_time import follow_loop_time
 from tests.simulation.kafka_broker import HOST, PORT, Asking, Broker, OnCommit
@@ -205,6 +205,19 @@ class ModelKafka:
         group = self._broker.group(group_id)
         if group.members:
             group.rebalance()
+
+    def damage_metadata(self, group_id: str) -> None:
+        """One bit is turned in each text that the group has committed beside a position, somewhere in its middle."""
+        group = self._broker.group(group_id)
+        committed = group.committed
+        for partition, (offset, metadata) in list(committed.items()):
+            if metadata:
+                middle = len(metadata) // 2
+                # Base64 stays base64: only the checksum can tell.
+                turned = "B" if metadata[middle] != "B" else "C"
+                committed[partition] = OffsetAndMetadata(offset, metadata[:middle] + turned + metadata[middle + 1 :])
+                if self._broker.on_commit is not None:
+                    self._broker.on_commit(group_id, "somebody else", {partition: tuple(committed[partition])})
 
     # --- serving ---------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from worker.model.headers import REPLAYS
 
 # Longer than any request, and than any worker knows nothing of another one's.
 UNDER_WAY_SECONDS = 12.0
+# The API's own limit: 14 days.
+EVENT_AGE_SECONDS_MAX = 1_209_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class Producers:
             sent = self._made("refused", is_valid=False)
             self._to_correct.append(sent)
             self._send(sent)
+        elif roll < 0.16:
+            # Never repeated nor replayed: by then it may be refused.
+            self._send(self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8)))
         else:
             sent = self._made("event")
             self._sent.append(sent)
@@ -69,17 +74,19 @@ class Producers:
         key: bytes | None = None,
         partition: int | None = None,
         value: bytes | None = None,
+        age_seconds: int = 0,
     ) -> _Sent:
         name = f"{kind}-{self._number}"
         event = {
             "application_id": 1 if self._chance.random() < 0.7 else 2,
             "profile_id": f"user-{self._number}",
             "event_name": name,
-            "event_timestamp": UNIX_SECONDS,
+            "event_timestamp": UNIX_SECONDS + int(asyncio.get_running_loop().time()) - age_seconds,
         }
         own_key = b"%d" % self._number if key is None else key
         where = self._chance.randrange(self._partitions) if partition is None else partition
-        return _Sent(where, own_key, value or json.dumps(event).encode(), Published(name, is_valid, own_key))
+        published = Published(name, is_valid, own_key, may_expire=age_seconds > 0)
+        return _Sent(where, own_key, value or json.dumps(event).encode(), published)
 
     def _send(self, sent: _Sent, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         offset = self._kafka.append(TOPIC, sent.partition, sent.key, sent.value, (("id", sent.key), *headers))

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from random import Random
 
 from tests.simulation.kafka_faults import Chances
+
+
+class Mood(Enum):
+    """How much may go wrong.
+
+    CALM: only joins, stops and a healthy API, so nothing may come twice. STEADY: the brokers work, but workers are killed and
+    the API has its troubles, so what may come twice can be counted. WILD: everything.
+    """
+
+    CALM = auto()
+    STEADY = auto()
+    WILD = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +55,31 @@ class Scenario:
     ambiguous_share: float
     failure_share: float
     latency_seconds: tuple[float, float]
-    is_calm: bool
+    memory_bytes_max: int
+    mood: Mood
 
 
-MOMENTS = ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "brokers", "hang")
+# What may happen in each mood.
+MOMENTS = {
+    Mood.CALM: ("stop", "rebalance"),
+    Mood.STEADY: ("kill", "kill", "stop", "rebalance"),
+    Mood.WILD: ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "brokers", "hang", "scribble"),
+}
+# The small one is met in an outage; the settings don't allow so little, so it is put in their place.
+MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
 ANSWERS = ("503", "503", "429", "timeout", "refused", "403", "404", "302", "201")
 
 
 def draw(seed: int) -> Scenario:
-    """The scenario of this seed. One in six is calm: only joins, stops and a healthy API, so nothing may come twice."""
+    """The scenario of this seed."""
     chance = Random(seed)
-    is_calm = chance.random() < 1 / 6
+    mood = chance.choices((Mood.CALM, Mood.STEADY, Mood.WILD), (1, 1, 4))[0]
+    is_calm = mood is Mood.CALM
     seconds = chance.uniform(15, 30)
     workers = chance.randint(2, 3)
-    kinds = ("stop", "rebalance") if is_calm else MOMENTS
     moments = sorted(
         (
-            Moment(chance.uniform(2, seconds), chance.choice(kinds), chance.randrange(workers))
+            Moment(chance.uniform(2, seconds), chance.choice(MOMENTS[mood]), chance.randrange(workers))
             for _ in range(chance.randint(1, 4))
         ),
         key=lambda moment: moment.seconds,
@@ -71,11 +92,12 @@ def draw(seed: int) -> Scenario:
         seconds=seconds,
         moments=tuple(moments),
         windows=() if is_calm else tuple(_window(chance, seconds) for _ in range(chance.randint(0, 3))),
-        chances=Chances() if is_calm else _chances(chance),
+        chances=_chances(chance) if mood is Mood.WILD else Chances(),
         ambiguous_share=0.0 if is_calm else chance.choice((0.0, 0.02, 0.1)),
         failure_share=0.0 if is_calm else chance.choice((0.0, 0.05, 0.2)),
         latency_seconds=(0.005, chance.choice((0.05, 0.3, 1.0) if is_calm else (0.05, 0.3, 1.0, 9.0))),
-        is_calm=is_calm,
+        memory_bytes_max=chance.choice((MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE)),
+        mood=mood,
     )
 
 

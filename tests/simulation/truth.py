@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from aiokafka.structs import TopicPartition
 
+from worker.model.fault import Reason
 from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX
+from worker.model.record import Position, Start
 
 TOPIC = "events"
 PARKING_TOPIC = f"{TOPIC}.parked"
@@ -27,13 +29,14 @@ class ViolationError(AssertionError):
 class Published:
     """One record as its producer meant it.
 
-    `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it. A correction has the key of an
-    event that is refused, and a name of its own.
+    `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it. `may_expire`: it grows too old
+    within the history. A correction has the key of an event that is refused, and a name of its own.
     """
 
     event: str
     is_valid: bool
     key: bytes
+    may_expire: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +55,9 @@ class Truth:
     buried: Counter[str] = field(default_factory=Counter)
     bodies: dict[str, bytes] = field(default_factory=dict)
     committed: dict[TopicPartition, int] = field(default_factory=dict)
+    commits: dict[TopicPartition, set[Position]] = field(default_factory=dict)
+    answered_to: dict[str, set[str]] = field(default_factory=dict)
+    reasons: dict[str, set[str]] = field(default_factory=dict)
 
     def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
         """A record lies in the topic."""
@@ -66,9 +72,10 @@ class Truth:
         """The API has taken these rows in."""
         self.accepted.update(events)
 
-    def answer(self, events: list[str], at_seconds: float) -> None:
+    def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
         """The sender has been told of it."""
         self.answered.update(events)
+        self.answered_to.setdefault(sender, set()).update(events)
         self.answered_at.update(dict.fromkeys(events, at_seconds))
         self.answered_keys.update(self.keys[event] for event in events)
 
@@ -81,6 +88,7 @@ class Truth:
         event = self.published[partition][offset].event
         if kind == "dead":
             self.buried[event] += 1
+            self.reasons.setdefault(event, set()).add(headers[prefix + "reason"].decode())
         else:
             self.parked.add(event)
 
@@ -111,6 +119,26 @@ class Truth:
                     raise ViolationError("1 hint", f"{partition} hinted {offset} ({offsets[offset]}) is unsettled")
         self.committed[partition] = position
 
+    def note_commit(self, partition: TopicPartition, position: Position) -> None:
+        """This is what the group's coordinator has of the partition now."""
+        self.commits.setdefault(partition, set()).add(position)
+
+    def check_start(self, start: Start) -> None:
+        """A worker starts from what was committed at some time, and where nothing was, from where it is told to."""
+        partition = TopicPartition(start.assignment.topic, start.assignment.partition)
+        if start.committed is not None and start.committed not in self.commits.get(partition, set()):
+            raise ViolationError("8 start", f"{start} was never committed")
+
+    def check_sender(self, sender: str, events: list[str]) -> None:
+        """Invariant 8: who has been told that an event is loaded doesn't send it again, whatever becomes of its partition.
+
+        A sender is a worker and a topic: what was parked by one and delivered by the next comes home all the same.
+        """
+        known = self.answered_to.get(sender, set())
+        again = [event for event in events if event in known and event not in self.wanted]
+        if again:
+            raise ViolationError("8 sent again", f"{sender} sends {again[0]} again, and knows that it is loaded")
+
     def check_body(self, batch_id: str, body: bytes) -> None:
         """Invariant 4: a batch id never stands for two bodies."""
         if self.bodies.setdefault(batch_id, body) != body:
@@ -119,7 +147,11 @@ class Truth:
     def check_end(self, *, may_repeat: bool) -> None:
         """At the end nothing is lost, nothing valid was dead-lettered, and without cause nothing came twice."""
         events = {record.event: record for offsets in self.published.values() for record in offsets.values()}
-        lost = [event for event, record in events.items() if record.is_valid and not self.accepted[event]]
+        lost = [
+            event
+            for event, record in events.items()
+            if record.is_valid and not self.accepted[event] and not (record.may_expire and self.buried[event])
+        ]
         if lost:
             raise ViolationError("lost", f"{len(lost)} events: {lost[:5]}")
         unburied = [
@@ -130,7 +162,11 @@ class Truth:
         ]
         if unburied:
             raise ViolationError("2 dead letter missing", f"{len(unburied)} events: {unburied[:5]}")
-        wrongly = [event for event in self.buried if events[event].is_valid]
+        wrongly = [
+            event
+            for event in self.buried
+            if events[event].is_valid and not (events[event].may_expire and self.reasons[event] == {Reason.TOO_OLD})
+        ]
         if wrongly:
             raise ViolationError("2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}")
         missed = [event for event, count in self.wanted.items() if self.accepted[event] < count]

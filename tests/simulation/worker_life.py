@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
 from tests.simulation.api_model import ModelApi
 from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
-from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, TOPIC, ViolationError
+from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, TOPIC
+from tests.simulation.watch import Watch
 from worker.app import CLOSING_SECONDS_MAX
 from worker.assembly import Nature, Parts, assemble
 from worker.lasting import lasting
 from worker.model.answer import Answer
 from worker.model.batch import Batch
 from worker.model.clock import Now
-from worker.model.command import Command
-from worker.model.event import Event, StopRequested
-from worker.model.row import Row
+from worker.model.event import StopRequested
+from worker.progress.pressure import MemoryGauge
 from worker.runner import Edges, Runner
 from worker.settings.schema import Settings
 
 SPAN_MAX = 100
+KEY = "a-key-that-nobody-sees"
 IN_FLIGHT_MAX = 3
 DRAIN_SECONDS = 6.0
 POLL_MAX = 50
@@ -46,7 +51,7 @@ def settings() -> Settings:
             },
             "routes": [{"topic": TOPIC}],
             "dead_letter": {"topic": DEAD_LETTER_TOPIC},
-            "appmetrica": {"applications": {1: {"post_api_key": "a"}, 2: {"post_api_key": "b"}}},
+            "appmetrica": {"applications": {1: {"post_api_key": f"{KEY}-1"}, 2: {"post_api_key": f"{KEY}-2"}}},
             "batching": {"rows_max": 20, "linger_seconds": 0.3},
             "dedup": {"key_header": "id", "rebuild_seconds_max": 5},
             "delivery": {
@@ -62,17 +67,34 @@ def settings() -> Settings:
     )
 
 
+@contextmanager
+def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iterator[None]:
+    """Show each commit at the moment when it is handed to the client: its client id, and the partitions it is for."""
+    commit = AIOKafkaConsumer.commit
+
+    async def seen(self: Any, offsets: Any) -> None:
+        see(self._client._client_id, offsets.keys())
+        await commit(self, offsets)
+
+    AIOKafkaConsumer.commit = seen
+    try:
+        yield
+    finally:
+        AIOKafkaConsumer.commit = commit
+
+
 class WorkerLife:
     """A worker from its start to its end, of its own or by a kill."""
 
-    def __init__(self, name: str, kafka: ModelKafka, api: ModelApi, seed: int) -> None:
+    def __init__(self, name: str, kafka: ModelKafka, api: ModelApi, seed: int, memory_bytes_max: int) -> None:
         self.name = name
         self._kafka = kafka
         self._api = api
         loop = asyncio.get_running_loop()
         nature = Nature(Random(seed).random, lambda: UNIX_SECONDS + loop.time(), idle_seconds=0.2)
         self.parts: Parts = assemble(settings(), name, lambda _: None, nature)
-        self._watch_the_pipeline()
+        self.parts.pipeline._ledger.memory = MemoryGauge(memory_bytes_max)
+        self.watch = Watch(name, self.parts.pipeline, settings(), api.truth, memory_bytes_max)
         self._is_alive = True
         self._task = loop.create_task(self._run(), name=f"worker {name}")
 
@@ -94,6 +116,7 @@ class WorkerLife:
         """Wait for its end; what ended it in an unseemly way is raised."""
         await asyncio.wait([self._task])
         self.check()
+        self.watch.check_end()
 
     def check(self) -> None:
         """Raise what a task of this worker has died of."""
@@ -133,30 +156,7 @@ class WorkerLife:
         return Now(now, UNIX_SECONDS + now)
 
     async def _post(self, batch: Batch) -> Answer:
-        return await self._api.post(batch, self._may_send, lambda: self._is_alive)
-
-    def _may_send(self, row: Row) -> bool:
-        return row.assignment in self.parts.source._rebalances.ours
-
-    def _watch_the_pipeline(self) -> None:
-        """After each step the account balances and the bounds hold."""
-        handle: Callable[[Event, Now], list[Command]] = self.parts.pipeline.handle
-        ledger = self.parts.pipeline._ledger
-
-        def watched(event: Event, now: Now) -> list[Command]:
-            commands = handle(event, now)
-            if ledger.imbalance():
-                raise ViolationError("2 account", f"{ledger.imbalance()} records unexplained after {type(event).__name__}")
-            for assignment in ledger.offsets:
-                # A chunk is so many records; the offsets of markers and gaps come on top.
-                if ledger.offsets.tracker(assignment).span > SPAN_MAX + 2 * POLL_MAX:
-                    raise ViolationError("5 span", f"{assignment} reaches {ledger.offsets.tracker(assignment).span}")
-            in_flight = self.parts.pipeline._dispatcher.destination().requests_in_flight
-            if in_flight > IN_FLIGHT_MAX:
-                raise ViolationError("5 in flight", f"{in_flight} requests")
-            return commands
-
-        self.parts.pipeline.handle = watched  # type: ignore[method-assign]
+        return await self._api.post(batch, self.name, self.watch, lambda: self._is_alive)
 
 
 class _Sink:

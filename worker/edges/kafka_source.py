@@ -238,7 +238,8 @@ class KafkaSource:
             return
         # Before anything is received: an event that comes again is known only by then.
         await self._tails.read(found, self._settled_here)
-        if self._rebalances.arrivals == partitions:
+        # `is`: the same partitions may have gone and come back meanwhile, and somebody else has got on with them.
+        if self._rebalances.arrivals is partitions:
             self._begin(consumer, poller, found)
 
     def _begin(self, consumer: AIOKafkaConsumer, poller: Poller, found: dict[TopicPartition, Found]) -> None:

@@ -38,7 +38,7 @@ class Rebalances(ConsumerRebalanceListener):
 
     @property
     def arrivals(self) -> frozenset[TopicPartition]:
-        """The partitions that were assigned and have no epoch yet."""
+        """The partitions that were assigned and have no epoch yet: another object after each rebalance."""
         return self._arrivals
 
     @property

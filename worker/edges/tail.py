@@ -27,6 +27,7 @@ logger = logging.getLogger("worker.kafka")
 
 CHUNK_RECORDS = 1000
 POLL_MILLISECONDS = 200
+FETCH_WAIT_MILLISECONDS = 10
 STOP_SECONDS_MAX = 2.0
 # More dead letters or parked records than this within the window's age, and the window isn't rebuilt.
 NAMING_RECORDS_MAX = 100_000
@@ -101,7 +102,12 @@ class Tails:
         spans = {one: (start, where) for one, (start, where) in spans.items() if start < _end(where)}
         if not spans or self._options.records_max == 0:
             return
-        consumer = self._connection.consumer(enable_auto_commit=False, isolation_level="read_committed")
+        consumer = self._connection.consumer(
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            # Behind the end of one partition the client waits for more records, and only then asks for the next one's.
+            fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
+        )
         try:
             async with asyncio.timeout(self._options.seconds_max):
                 await consumer.start()
