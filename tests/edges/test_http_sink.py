@@ -11,7 +11,7 @@ from hashlib import sha256
 import pytest
 
 from tests.builders import make_batch, make_row
-from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions
+from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions, excerpt_of
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
@@ -149,6 +149,12 @@ async def test_what_is_no_answer_is_ambiguous(said: bytes, fault: TransportFault
         answer = await sink.post(recent())
     assert isinstance(answer, Ambiguous)
     assert answer.fault is fault
+
+
+@pytest.mark.parametrize("before", range(EXCERPT_CHARACTERS_MAX - len(KEY), EXCERPT_CHARACTERS_MAX))
+def test_an_excerpt_that_ends_within_the_key_shows_none_of_it(before: int) -> None:
+    excerpt = excerpt_of(b"x" * before + KEY.encode() + b" and more", KEY)
+    assert excerpt == ("x" * before + "*** and more")[:EXCERPT_CHARACTERS_MAX]
 
 
 async def test_the_excerpt_is_one_short_line_without_the_key() -> None:

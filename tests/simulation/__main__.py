@@ -20,8 +20,11 @@ MUTANT_SEEDS = 200
 
 
 def quiet() -> None:
-    """Libraries tell of every fault that a history is made of."""
-    logging.disable(logging.CRITICAL)
+    """Nothing is written: libraries tell of every fault that a history is made of. The worker's lines are heard by it."""
+    logging.getLogger().setLevel(logging.CRITICAL + 1)
+    worker = logging.getLogger("worker")
+    worker.setLevel(logging.INFO)
+    worker.propagate = False
 
 
 def tell(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from random import Random
 
 from tests.simulation.kafka_model import UNIX_SECONDS
@@ -25,6 +26,15 @@ def event_of(row: Row) -> str:
     return row.line.split(b",")[2].decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes arrive."""
+
+    name: str
+    watch: Watch
+    is_alive: Callable[[], bool]
+
+
 class ModelApi:
     """One destination for all workers. `heal` ends its faults."""
 
@@ -39,12 +49,12 @@ class ModelApi:
         """From now on it only refuses what is wrong."""
         self._is_healthy = True
 
-    async def post(self, batch: Batch, sender: str, watch: Watch, is_alive: Callable[[], bool]) -> Answer:
-        """One request of a worker. `watch` looks at it at its start, `is_alive` is asked when its bytes arrive."""
+    async def post(self, batch: Batch, key: str, sender: Sender) -> Answer:
+        """One request of a worker. What it says of a refusal repeats the key."""
         events = [event_of(row) for row in batch.rows]
-        watch.check_post(batch, UNIX_SECONDS + asyncio.get_running_loop().time())
-        sender = f"{sender} of {batch.rows[0].assignment.topic}"
-        self.truth.check_sender(sender, events)
+        sender.watch.check_post(batch, UNIX_SECONDS + asyncio.get_running_loop().time())
+        name = f"{sender.name} of {batch.rows[0].assignment.topic}"
+        self.truth.check_sender(name, events)
         if len({row.destination for row in batch.rows}) > 1:
             raise ViolationError("batch", f"{batch.id} mixes destinations")
         self.truth.check_body(batch.id, batch.body())
@@ -53,11 +63,13 @@ class ModelApi:
             await asyncio.sleep(0.01)
             return answer
         await asyncio.sleep(self._latency())
-        if loads and is_alive():
+        if loads and sender.is_alive():
             self.truth.receive(events)
         await asyncio.sleep(TIMEOUT_SECONDS if isinstance(answer, Ambiguous) else self._latency())
-        if isinstance(answer, Response) and answer.status == 200 and is_alive():
-            self.truth.answer(events, asyncio.get_running_loop().time(), sender)
+        if isinstance(answer, Response) and answer.status == 200 and sender.is_alive():
+            self.truth.answer(events, asyncio.get_running_loop().time(), name)
+        if isinstance(answer, Response) and answer.status != 200:
+            return replace(answer, excerpt=f"{answer.excerpt} for {key}")
         return answer
 
     def _latency(self) -> float:

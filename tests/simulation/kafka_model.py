@@ -217,7 +217,7 @@ class ModelKafka:
                 turned = "B" if metadata[middle] != "B" else "C"
                 committed[partition] = OffsetAndMetadata(offset, metadata[:middle] + turned + metadata[middle + 1 :])
                 if self._broker.on_commit is not None:
-                    self._broker.on_commit(group_id, "somebody else", {partition: tuple(committed[partition])})
+                    self._broker.on_commit(group_id, "somebody else", {partition: (offset, committed[partition].metadata)})
 
     # --- serving ---------------------------------------------------------------------------------------------------------
 

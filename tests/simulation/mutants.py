@@ -6,6 +6,8 @@ modules for the time of one history.
 
 from __future__ import annotations
 
+import asyncio
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,15 +16,18 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+import tests.simulation.worker_life
 import worker.assembly
 import worker.delivery.dispatcher
 import worker.leaving
 import worker.pipeline
 import worker.progress.drains
+import worker.progress.hints
 from worker.dedup.window import Admission, Window
 from worker.delivery.bisect import Bisections, Verdict
+from worker.delivery.dispatcher import Dispatcher
 from worker.delivery.limiter import Limiter
-from worker.delivery.outcome import Delivered, Outcome, classify
+from worker.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
 from worker.delivery.queue import Queue
 from worker.edges.kafka_source import KafkaSource
 from worker.edges.poller import Poller
@@ -32,8 +37,10 @@ from worker.leaving import Leaving
 from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
 from worker.model.event import Lost, TailRead
+from worker.progress.commits import Commits
 from worker.progress.hints import Hints
 from worker.progress.ledger import Ledger
+from worker.progress.pressure import MemoryGauge
 from worker.progress.tracker import Tracker
 from worker.settling import Settling
 
@@ -291,6 +298,66 @@ def send_without_a_limit(swap: Swap) -> None:
     swap(Limiter, "free_at", lambda self: 0.0)
 
 
+def send_what_has_grown_too_old(swap: Swap) -> None:
+    swap(Dispatcher, "_without_expired", lambda self, batch, now, settlement: batch)
+
+
+def open_the_breaker_for_refusals(swap: Swap) -> None:
+    give_back = Limiter.give_back
+
+    def strict(self: Limiter, permit: Any, outcome: Outcome, at: float) -> None:
+        is_refusal = isinstance(outcome, Refused)
+        give_back(self, permit, Retry("refused", 0.0, RetryKind.FAILED) if is_refusal else outcome, at)
+
+    swap(Limiter, "give_back", strict)
+
+
+def believe_hints_without_their_checksum(swap: Swap) -> None:
+    def decode(position: int, metadata: str) -> Hints | None:
+        try:
+            checked = urlsafe_b64decode(metadata.removeprefix("1:") + "==")
+        except ValueError:
+            return None
+        return worker.progress.hints._hints(position, checked[:-4])
+
+    swap(worker.progress.hints, "decode", decode)
+
+
+def ignore_the_hints(swap: Swap) -> None:
+    swap(Tracker, "is_settled", lambda self, offset: False)
+
+
+def commit_without_hints(swap: Swap) -> None:
+    encode = worker.progress.hints.encode
+    swap(worker.progress.hints, "encode", lambda position, floor, settled: encode(position, floor, []))
+
+
+def hold_whatever_comes(swap: Swap) -> None:
+    swap(MemoryGauge, "is_high", property(lambda self: False))
+
+
+def leave_the_key_in_what_the_api_says(swap: Swap) -> None:
+    swap(tests.simulation.worker_life, "excerpt_of", lambda body, key: body.decode())
+
+
+def commit_seldom(swap: Swap) -> None:
+    start = Commits.start
+    swap(Commits, "start", lambda self, at, **options: start(self, at + 2.0, **options))
+
+
+def let_a_task_die_unobserved(swap: Swap) -> None:
+    parked = Settling.parked
+
+    async def fail() -> None:
+        raise RuntimeError("nobody looks")
+
+    def careless(self: Settling, rows: Any, now: Any) -> None:
+        asyncio.get_running_loop().create_task(fail())
+        parked(self, rows, now)
+
+    swap(Settling, "parked", careless)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -319,6 +386,15 @@ MUTANTS: dict[str, Mutant] = {
         rebuild_no_window,
         leave_a_half_joined_member_behind,
         send_without_a_limit,
+        send_what_has_grown_too_old,
+        open_the_breaker_for_refusals,
+        believe_hints_without_their_checksum,
+        ignore_the_hints,
+        commit_without_hints,
+        hold_whatever_comes,
+        leave_the_key_in_what_the_api_says,
+        commit_seldom,
+        let_a_task_die_unobserved,
     )
 } | {
     "follow_a_redirect": _taken_for_success(302),

@@ -43,6 +43,7 @@ class Published:
 class Truth:
     """The ledger of a history."""
 
+    commits_come_in_order: bool = True
     published: dict[TopicPartition, dict[int, Published]] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     answered_at: dict[str, float] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Truth:
     buried: Counter[str] = field(default_factory=Counter)
     bodies: dict[str, bytes] = field(default_factory=dict)
     committed: dict[TopicPartition, int] = field(default_factory=dict)
-    commits: dict[TopicPartition, set[Position]] = field(default_factory=dict)
+    commits: dict[TopicPartition, list[Position]] = field(default_factory=dict)
     answered_to: dict[str, set[str]] = field(default_factory=dict)
     reasons: dict[str, set[str]] = field(default_factory=dict)
 
@@ -121,13 +122,14 @@ class Truth:
 
     def note_commit(self, partition: TopicPartition, position: Position) -> None:
         """This is what the group's coordinator has of the partition now."""
-        self.commits.setdefault(partition, set()).add(position)
+        self.commits.setdefault(partition, []).append(position)
 
     def check_start(self, start: Start) -> None:
-        """A worker starts from what was committed at some time, and where nothing was, from where it is told to."""
+        """A worker starts from the group's last commit; where commits come late or from outside, from one of its commits."""
         partition = TopicPartition(start.assignment.topic, start.assignment.partition)
-        if start.committed is not None and start.committed not in self.commits.get(partition, set()):
-            raise ViolationError("8 start", f"{start} was never committed")
+        commits = self.commits.get(partition, [])
+        if start.committed not in ((commits or [None])[-1:] if self.commits_come_in_order else [None, *commits]):
+            raise ViolationError("8 start", f"{start} is not what was committed: {commits[-1:]}")
 
     def check_sender(self, sender: str, events: list[str]) -> None:
         """Invariant 8: who has been told that an event is loaded doesn't send it again, whatever becomes of its partition.

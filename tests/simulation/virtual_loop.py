@@ -51,15 +51,20 @@ class SpinError(VirtualTimeError):
     """The loop turns and turns while time stands still."""
 
 
-def run(main: Coroutine[Any, Any, T], *, seconds_max: float) -> T:
+def run(main: Coroutine[Any, Any, T], *, seconds_max: float, complaints: list[str] | None = None) -> T:
     """Run the coroutine on a fresh virtual loop whose time starts at 0.
+
+    Args:
+        main: what to run.
+        seconds_max: how much virtual time it may take.
+        complaints: takes what the loop has to say of tasks that died unobserved, also after the end, as garbage is collected.
 
     Raises:
         DeadlockError: the tasks wait for nothing that could happen.
         TimeExceededError: `seconds_max` of virtual time have passed.
         SpinError: some task never sleeps.
     """
-    loop = VirtualLoop(seconds_max)
+    loop = VirtualLoop(seconds_max, complaints)
     randomness = random.getstate()
     random.seed(0)
     try:
@@ -90,13 +95,13 @@ def _clean_up(loop: VirtualLoop) -> None:
 class VirtualLoop(asyncio.SelectorEventLoop):
     """The loop. Its time is in seconds, starts at 0 and passes only while nothing is ready."""
 
-    def __init__(self, seconds_max: float) -> None:
+    def __init__(self, seconds_max: float, complaints: list[str] | None = None) -> None:
         self._now = 0.0
         self._turns = 0
         self._seconds_max = seconds_max
         self._listeners: dict[tuple[str, int], Listener] = {}
         self._failure: BaseException | None = None
-        self.complaints: list[str] = []
+        self.complaints = [] if complaints is None else complaints
         super().__init__(_VirtualSelector(self))
 
     def time(self) -> float:

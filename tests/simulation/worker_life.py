@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from tests.simulation.api_model import ModelApi
+from tests.simulation.api_model import ModelApi, Sender
 from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, TOPIC
 from tests.simulation.watch import Watch
 from worker.app import CLOSING_SECONDS_MAX
 from worker.assembly import Nature, Parts, assemble
+from worker.edges.http_sink import excerpt_of
 from worker.lasting import lasting
-from worker.model.answer import Answer
+from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
 from worker.model.clock import Now
 from worker.model.event import StopRequested
@@ -70,17 +72,17 @@ def settings() -> Settings:
 @contextmanager
 def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iterator[None]:
     """Show each commit at the moment when it is handed to the client: its client id, and the partitions it is for."""
-    commit = AIOKafkaConsumer.commit
+    commit = vars(AIOKafkaConsumer)["commit"]
 
-    async def seen(self: Any, offsets: Any) -> None:
+    async def seen(self: Any, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         see(self._client._client_id, offsets.keys())
         await commit(self, offsets)
 
-    AIOKafkaConsumer.commit = seen
+    setattr(AIOKafkaConsumer, "commit", seen)  # noqa: B010  # a method can't be assigned to, says mypy
     try:
         yield
     finally:
-        AIOKafkaConsumer.commit = commit
+        setattr(AIOKafkaConsumer, "commit", commit)  # noqa: B010
 
 
 class WorkerLife:
@@ -156,7 +158,10 @@ class WorkerLife:
         return Now(now, UNIX_SECONDS + now)
 
     async def _post(self, batch: Batch) -> Answer:
-        return await self._api.post(batch, self.name, self.watch, lambda: self._is_alive)
+        key = self.parts.keys.key(batch.destination.application_id)
+        answer = await self._api.post(batch, key, Sender(self.name, self.watch, lambda: self._is_alive))
+        # As the sink does that speaks HTTP.
+        return replace(answer, excerpt=excerpt_of(answer.excerpt.encode(), key)) if isinstance(answer, Response) else answer
 
 
 class _Sink:

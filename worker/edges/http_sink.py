@@ -14,6 +14,7 @@ from io import BytesIO
 import aiohttp
 from yarl import URL
 
+from worker.edges.redaction import Redactor
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
 
@@ -113,19 +114,24 @@ class HttpSink:
         )
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.
-            excerpt = "" if response.status == 200 else await _excerpt(response)
+            excerpt = "" if response.status == 200 else excerpt_of(await _start_of_body(response), key)
             duration = asyncio.get_running_loop().time() - started
-            return Response(response.status, response.headers.get("Retry-After"), excerpt.replace(key, "***"), duration)
+            return Response(response.status, response.headers.get("Retry-After"), excerpt, duration)
         finally:
             # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
             response.release()
 
 
-async def _excerpt(response: aiohttp.ClientResponse) -> str:
-    """The start of the body, as one line; empty where it can't be had soon."""
+def excerpt_of(body: bytes, key: str) -> str:
+    """What the API says, as one line. It may repeat the URL, so the key is masked first: half of one is too much as well."""
+    text = Redactor((key,)).redact(body.decode("utf-8", errors="replace"))
+    return " ".join(text.split())[:EXCERPT_CHARACTERS_MAX]
+
+
+async def _start_of_body(response: aiohttp.ClientResponse) -> bytes:
+    """The start of the body; empty where it can't be had soon."""
     try:
         async with asyncio.timeout(BODY_READ_SECONDS_MAX):
-            start = await response.content.read(BODY_READ_BYTES_MAX)
+            return await response.content.read(BODY_READ_BYTES_MAX)
     except (TimeoutError, aiohttp.ClientError, OSError):
-        return ""
-    return " ".join(start.decode("utf-8", errors="replace").split())[:EXCERPT_CHARACTERS_MAX]
+        return b""
