@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from math import log2
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import make_batch
+from tests.builders import make_batch, make_destination
 from worker.delivery.bisect import Bisections
 from worker.delivery.settlement import Refusal
 from worker.model.batch import Batch
@@ -48,7 +49,7 @@ class Api:
         self.requests += 1
         if not self.guilty & {row.record.offset for row in batch.rows}:
             self.delivered += [row.record.offset for row in batch.rows]
-            self.bury(self.bisections.end(batch.id))
+            self.bury(self.bisections.deliver(batch))
             return
         verdict = self.bisections.refuse(batch, refusal_of(batch))
         assert not (verdict.pieces and verdict.guilty)
@@ -125,6 +126,49 @@ def test_a_small_batch_says_nothing_about_the_system() -> None:
     api = Api(make_bisections(0.5, 20), set(range(19)))
     api.run(make_batch(19))
     assert len(api.buried) == 19
+
+
+def in_a_row(api: Api, sizes: list[int], **changes: Any) -> list[int]:
+    """Play small batches one after the other, rows numbered on; how many rows had been buried after each, until the hold."""
+    buried, start = [], 0
+    for number, size in enumerate(sizes):
+        if api.systemic is None:
+            api.run(make_batch(size, batch_id=f"batch-{number}", start=start, **changes))
+            buried.append(len(api.buried))
+        start += size
+    return buried
+
+
+@pytest.mark.parametrize("sizes", [[1] * 30, [4] * 8, [19, 1, 1], [7, 7, 7]], ids=str)
+def test_small_batches_in_a_row_of_which_no_row_was_taken_are_not_the_rows_fault(sizes: list[int]) -> None:
+    api = Api(make_bisections(0.5, 20), set(range(100)))
+    in_a_row(api, sizes)
+    assert api.systemic is not None
+    assert len(api.buried) < 20
+    assert sorted(api.buried + [row.record.offset for row in api.systemic.rows]) == list(
+        range(len(api.buried) + len(api.systemic.rows))
+    )
+
+
+def test_one_row_that_was_taken_shows_that_the_others_were_at_fault() -> None:
+    api = Api(make_bisections(0.5, 20), set(range(100)) - {15})
+    assert in_a_row(api, [1] * 35) == [*range(1, 16), *range(15, 35)]
+    assert api.systemic is None
+
+
+def test_a_small_batch_of_which_a_row_was_taken_does_not_count() -> None:
+    api = Api(make_bisections(0.5, 20), set(range(100)) - {3, 7, 11, 15, 19, 23, 27, 31})
+    in_a_row(api, [4] * 8)
+    assert api.systemic is None
+    assert len(api.buried) == 24
+
+
+def test_another_application_s_rows_prove_nothing() -> None:
+    api = Api(make_bisections(0.5, 20), set(range(100)))
+    in_a_row(api, [1] * 19)
+    in_a_row(api, [1], destination=make_destination(2222))
+    assert api.systemic is None
+    assert len(api.buried) == 20
 
 
 def test_after_a_systemic_fault_the_pieces_under_way_are_batches_of_their_own() -> None:

@@ -190,6 +190,26 @@ def test_a_systemic_hold_heals_like_any_other() -> None:
     assert sorted(delivered) == [0, 1, 2, 3]
 
 
+def test_a_bad_row_does_not_keep_a_systemic_hold_from_healing() -> None:
+    """One row asks at a time, and each time another: with a bad row in every batch no whole batch would ever be taken."""
+    stage = systemic_stage()
+    stage.dispatcher.submit([make_batch(3, batch_id="new", start=10)])
+    assert stage.start() == []
+    bad = {10, 11}
+    for attempt in range(1, 2 * (4 + 3)):
+        (probe,) = stage.start_at(30.0 * attempt)
+        assert len(probe.rows) == 1
+        is_taken = probe.rows[0].record.offset == 12
+        settlement = stage.answer(probe, status(200 if is_taken else 400))
+        assert settlement.refused == []
+        if is_taken:
+            break
+        bad.discard(probe.rows[0].record.offset)
+    assert stage.dispatcher.holds(now_at(stage.seconds)) == []
+    assert stage.dispatcher.rows_waiting == 4 + 2
+    assert bad == set()
+
+
 def test_a_batch_in_flight_when_the_systemic_hold_begins_waits_with_the_others() -> None:
     stage = Stage(systemic_rows_min=4, requests_in_flight_max=8)
     bystander = make_batch(4, batch_id="bystander", start=10)

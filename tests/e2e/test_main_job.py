@@ -100,7 +100,7 @@ async def test_a_worker_that_crashed_takes_its_partitions_back_without_waiting_f
     await stage.await_rows(delivered_before + 1)
     seconds = time.monotonic() - started
     with capsys.disabled():
-        sys.stdout.write(f"\n  back at work {seconds:.1f} s after it was ready\n")
+        sys.stdout.write(f"\n  back at work {seconds:.1f} s after its process was started\n")
     assert seconds < 20.0
     await stage.await_settled()
 

@@ -81,6 +81,8 @@ class ModelApi:
         if not self._is_healthy:
             trouble = self._trouble(batch)
             if trouble is not None:
+                if isinstance(trouble[0], Response) and trouble[0].status == 400:
+                    self.truth.misjudge([event_of(row) for row in batch.rows])
                 return trouble
         if any(event_of(row).startswith("refused") for row in batch.rows):
             return Response(self._chance.choice((400, 422)), None, "a row is bad", 0.1), False

@@ -173,6 +173,7 @@ class _History:
             case "kill" | "stop":
                 self._workers[moment.worker] = None
                 if moment.what == "kill":
+                    worker.check()
                     if self._scenario.mood is Mood.STEADY:
                         worker.watch.check_committed(lambda one: self._kafka.committed(GROUP, one), self._loop.time())
                     self.has_killed = True

@@ -345,6 +345,10 @@ def commit_seldom(swap: Swap) -> None:
     swap(Commits, "start", lambda self, at, **options: start(self, at + 2.0, **options))
 
 
+def dead_letter_small_batches_whatever_was_refused_before(swap: Swap) -> None:
+    swap(Bisections, "_is_systemic", lambda self, bisection, application_id: False)
+
+
 def let_a_task_die_unobserved(swap: Swap) -> None:
     parked = Settling.parked
 
@@ -394,6 +398,7 @@ MUTANTS: dict[str, Mutant] = {
         hold_whatever_comes,
         leave_the_key_in_what_the_api_says,
         commit_seldom,
+        dead_letter_small_batches_whatever_was_refused_before,
         let_a_task_die_unobserved,
     )
 } | {

@@ -49,6 +49,7 @@ class Truth:
     answered_at: dict[str, float] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
     answered_keys: set[bytes] = field(default_factory=set)
+    misjudged: set[str] = field(default_factory=set)
     wanted: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
     written: dict[str, set[tuple[str, int, int]]] = field(default_factory=lambda: {"dead": set(), "parked": set()})
@@ -72,6 +73,10 @@ class Truth:
     def receive(self, events: list[str]) -> None:
         """The API has taken these rows in."""
         self.accepted.update(events)
+
+    def misjudge(self, events: list[str]) -> None:
+        """The API refuses these whatever they are: it refuses everything at present."""
+        self.misjudged.update(events)
 
     def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
         """The sender has been told of it."""
@@ -128,7 +133,8 @@ class Truth:
         """A worker starts from the group's last commit; where commits come late or from outside, from one of its commits."""
         partition = TopicPartition(start.assignment.topic, start.assignment.partition)
         commits = self.commits.get(partition, [])
-        if start.committed not in ((commits or [None])[-1:] if self.commits_come_in_order else [None, *commits]):
+        last = commits[-1] if commits else None
+        if start.committed != last and (self.commits_come_in_order or start.committed not in (None, *commits)):
             raise ViolationError("8 start", f"{start} is not what was committed: {commits[-1:]}")
 
     def check_sender(self, sender: str, events: list[str]) -> None:
@@ -152,7 +158,7 @@ class Truth:
         lost = [
             event
             for event, record in events.items()
-            if record.is_valid and not self.accepted[event] and not (record.may_expire and self.buried[event])
+            if record.is_valid and not self.accepted[event] and not self._may_be_buried(event, record)
         ]
         if lost:
             raise ViolationError("lost", f"{len(lost)} events: {lost[:5]}")
@@ -164,11 +170,8 @@ class Truth:
         ]
         if unburied:
             raise ViolationError("2 dead letter missing", f"{len(unburied)} events: {unburied[:5]}")
-        wrongly = [
-            event
-            for event in self.buried
-            if events[event].is_valid and not (events[event].may_expire and self.reasons[event] == {Reason.TOO_OLD})
-        ]
+        valid = [event for event in self.buried if events[event].is_valid]
+        wrongly = [event for event in valid if not self._may_be_buried(event, events[event])]
         if wrongly:
             raise ViolationError("2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}")
         missed = [event for event, count in self.wanted.items() if self.accepted[event] < count]
@@ -177,3 +180,7 @@ class Truth:
         twice = [event for event, count in self.accepted.items() if count > max(1, self.wanted[event])]
         if twice and not may_repeat:
             raise ViolationError("8 duplicates", f"{len(twice)} events came more than once: {twice[:5]}")
+
+    def _may_be_buried(self, event: str, record: Published) -> bool:
+        has_expired = record.may_expire and self.reasons.get(event) == {Reason.TOO_OLD}
+        return bool(self.buried[event]) and (has_expired or event in self.misjudged)

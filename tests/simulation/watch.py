@@ -6,7 +6,9 @@ step takes long (7): all of it is reckoned here, apart from the worker's own boo
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 from aiokafka.structs import TopicPartition
@@ -16,8 +18,9 @@ from worker.delivery.breaker import BreakerState
 from worker.model.answer import Ambiguous, Answer, NotSent, Response
 from worker.model.batch import Batch
 from worker.model.clock import Now
-from worker.model.command import Command, Release
+from worker.model.command import Bury, Command, Release
 from worker.model.event import Answered, Assigned, Event, Lost
+from worker.model.fault import Rejection
 from worker.model.record import Assignment, Start
 from worker.model.row import RECORD_OVERHEAD_BYTES, Row
 from worker.pipeline import Pipeline
@@ -45,6 +48,7 @@ class Watch:
         self._sent: dict[str, Sequence[Row]] = {}
         self._delivered: dict[Assignment, dict[int, float]] = {}
         self._faults_in_a_row = 0
+        self._refused_in_a_row: Counter[int] = Counter()
         self._handle: Callable[[Event, Now], list[Command]] = pipeline.handle
         pipeline.handle = self._watched  # type: ignore[method-assign]
 
@@ -101,8 +105,13 @@ class Watch:
         if (seconds := time.thread_time() - started) > STEP_CPU_SECONDS_MAX:
             raise ViolationError("7 stall", f"{type(event).__name__} took {seconds:.3f} s of processor time")
         for command in commands:
-            if isinstance(command, Release):
-                self._end(command.assignments)
+            match command:
+                case Release(assignments=assignments):
+                    self._end(assignments)
+                case Bury(rejections=rejections):
+                    self._check_refusals(rejections)
+                case _:
+                    pass
         self._check_breaker(was_closed=was_closed)
         self._check_books(event)
         return commands
@@ -118,6 +127,7 @@ class Watch:
             case Answered(batch_id=batch_id, answer=answer):
                 rows = self._sent.pop(batch_id)
                 if isinstance(answer, Response) and answer.status == 200:
+                    self._refused_in_a_row.pop(rows[0].destination.application_id, None)
                     for row in rows:
                         self._delivered.setdefault(row.assignment, {})[row.record.offset] = now.monotonic_seconds
                 self._faults_in_a_row = self._faults_in_a_row + 1 if _is_fault_of_destination(answer) else 0
@@ -127,6 +137,21 @@ class Watch:
     def _end(self, assignments: Collection[Assignment]) -> None:
         for assignment in assignments:
             self._starts.pop(assignment, None)
+
+    def _check_refusals(self, rejections: Collection[Rejection]) -> None:
+        """An API that refuses everything must not empty a topic into dead letters.
+
+        Of one application fewer in a row than show that it isn't the rows, and, of the batches that were being taken apart when
+        it began, as many as the ratio bears.
+        """
+        delivery = self._settings.delivery
+        apart = delivery.requests_in_flight_max * int(self._settings.batching.rows_max * delivery.systemic_ratio)
+        for rejection in rejections:
+            if rejection.http_status is not None:
+                application_id = json.loads(rejection.record.value or b"{}")["application_id"]
+                self._refused_in_a_row[application_id] += 1
+                if self._refused_in_a_row[application_id] >= delivery.systemic_rows_min + apart:
+                    raise ViolationError("systemic", f"application {application_id} is buried though the API takes none of it")
 
     def _check_breaker(self, *, was_closed: bool) -> None:
         destination = self._pipeline._dispatcher.destination()

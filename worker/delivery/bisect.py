@@ -6,6 +6,8 @@ Both halves are always sent: that one passes says nothing about the other.
 
 A dead letter can't be taken back, so nothing is dead-lettered before the whole batch is known. If more than `systemic_ratio`
 of it turns out guilty, the rows aren't at fault but something else is (a wrong address, a change of the API): all are kept.
+A batch of a few rows says nothing about that. But batch after batch of which not one row was taken does, once they are as many
+rows as a batch would have to have: so an API that refuses everything costs fewer than that, however small the batches.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class Verdict:
 @dataclass(slots=True, eq=False)
 class _Bisection:
     rows: int
+    is_any_taken: bool = False
     pieces: set[str] = field(default_factory=set)
     guilty: list[Refusal] = field(default_factory=list)
 
@@ -40,13 +43,15 @@ class Bisections:
 
     Args:
         systemic_ratio: the share of refused rows above which the rows aren't to blame, in (0, 1].
-        systemic_rows_min: smaller batches say nothing about that, and are exempt.
+        systemic_rows_min: smaller batches say nothing about that; so many rows in a row do, of which the API took none.
     """
 
     def __init__(self, *, systemic_ratio: float, systemic_rows_min: int) -> None:
         self._systemic_ratio = systemic_ratio
         self._systemic_rows_min = systemic_rows_min
         self._bisection_of: dict[str, _Bisection] = {}
+        # By application: how many rows have been found guilty since the API last took any.
+        self._guilty_in_a_row: dict[int, int] = {}
 
     def concerns(self, batch_id: str) -> bool:
         """True if this batch is a piece of one that is being taken apart."""
@@ -63,12 +68,20 @@ class Bisections:
                 self._bisection_of[half.id] = bisection
             return Verdict(pieces=pieces)
         bisection.guilty.append(refusal)
-        if self._is_systemic(bisection):
+        if self._is_systemic(bisection, batch.destination.application_id):
             return Verdict(systemic=self._abandon(bisection, batch))
         return Verdict(guilty=self._found(bisection))
 
+    def deliver(self, batch: Batch) -> tuple[Refusal, ...]:
+        """This batch, or piece of one, was taken. Returns the guilty rows if it was the last piece."""
+        self._guilty_in_a_row.pop(batch.destination.application_id, None)
+        bisection = self._bisection_of.get(batch.id)
+        if bisection is not None:
+            bisection.is_any_taken = True
+        return self.end(batch.id)
+
     def end(self, batch_id: str) -> tuple[Refusal, ...]:
-        """This batch came to another end (delivered, expired, given back). Returns the guilty rows if it was the last piece."""
+        """This batch came to another end (expired, given back). Returns the guilty rows if it was the last piece."""
         bisection = self._bisection_of.pop(batch_id, None)
         if bisection is None:
             return ()
@@ -93,9 +106,14 @@ class Bisections:
             bisection.guilty = [refusal for refusal in bisection.guilty if not is_out(refusal.row)]
         return withdrawn
 
-    def _is_systemic(self, bisection: _Bisection) -> bool:
-        many = bisection.rows >= self._systemic_rows_min
-        return many and len(bisection.guilty) > self._systemic_ratio * bisection.rows
+    def _is_systemic(self, bisection: _Bisection, application_id: int) -> bool:
+        if bisection.rows >= self._systemic_rows_min:
+            return len(bisection.guilty) > self._systemic_ratio * bisection.rows
+        if bisection.pieces or bisection.is_any_taken:
+            return False
+        in_a_row = self._guilty_in_a_row.get(application_id, 0) + len(bisection.guilty)
+        self._guilty_in_a_row[application_id] = in_a_row
+        return in_a_row >= self._systemic_rows_min
 
     def _abandon(self, bisection: _Bisection, last: Batch) -> Batch:
         """Stop taking it apart: the pieces under way are ordinary batches again, the rows found guilty are one to be held."""

@@ -2,14 +2,15 @@
 
 A batch is in exactly one place: ready, delayed (waiting for its next attempt), waiting under a hold, or in flight. The rules it
 goes by live next door: `outcome` judges, `backoff` spaces, `bisect` finds guilty rows, `hold` stops one application, `limiter`
-bounds, `queue` keeps what waits. This file only moves batches between them.
+bounds, `backlog` keeps what waits. This file only moves batches between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from worker.delivery.backlog import Backlog
 from worker.delivery.backoff import Backoff
 from worker.delivery.bisect import Bisections
 from worker.delivery.flight import Flight
@@ -19,18 +20,15 @@ from worker.delivery.outcome import Delivered, Held, Refused, Retry, TooLarge, c
 from worker.delivery.queue import Queue
 from worker.delivery.rate import Rate
 from worker.delivery.settlement import Refusal, Settlement
-from worker.delivery.split import halves, without
+from worker.delivery.split import halves
 from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
 from worker.model.clock import Now
 from worker.model.command import Log, Severity
 from worker.model.fault import FieldFault, Reason
 from worker.model.record import Assignment
-from worker.model.row import Row
 from worker.model.snapshot import DestinationStatus, HoldStatus
-from worker.model.standing import Standing, StandingOf
-
-NEVER_SENT = frozenset({Standing.ENDING, Standing.GONE})
+from worker.model.standing import StandingOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,11 @@ class Dispatcher:
     def __init__(self, rules: DeliveryRules, backoff: Backoff, standing_of: StandingOf) -> None:
         self._rules = rules
         self._backoff = backoff
-        self._standing_of = standing_of
         self._queue = Queue()
         self._flight = Flight(rules.limiter, backoff)
-        self._failures: dict[str, int] = {}
         self._holds = Holds(rules.hold_probe_seconds)
         self._bisections = Bisections(systemic_ratio=rules.systemic_ratio, systemic_rows_min=rules.systemic_rows_min)
+        self._backlog = Backlog(self._queue, self._holds, self._bisections, standing_of)
         # A whole minute's worth at once: one bad batch is taken apart quickly, a flood of them doesn't become the API's flood.
         self._bisect_rate = Rate(rules.bisect_requests_per_minute_max / 60, burst_seconds=60.0)
 
@@ -75,12 +72,12 @@ class Dispatcher:
     @property
     def rows_waiting(self) -> int:
         """How many rows are in batches that are ready, delayed or under a hold."""
-        return sum(len(batch.rows) for batch in self._waiting())
+        return sum(len(batch.rows) for batch in self._backlog.batches())
 
     @property
     def oldest_event_timestamp(self) -> int | None:
         """The earliest event time among all rows here, in Unix seconds; None with no row here."""
-        batches = (*self._flight.batches(), *self._waiting())
+        batches = (*self._flight.batches(), *self._backlog.batches())
         return min((batch.oldest_event_timestamp for batch in batches), default=None)
 
     def destination(self) -> DestinationStatus:
@@ -123,7 +120,7 @@ class Dispatcher:
         """This batch's request ended."""
         outcome = classify(answer, unix_seconds=now.unix_seconds, retry_after_seconds_max=self._rules.retry_after_seconds_max)
         batch, logs = self._flight.end(batch_id, outcome, now.monotonic_seconds)
-        failures = self._failures.pop(batch_id, 0)
+        failures = self._backlog.take_failures(batch_id)
         settlement = Settlement(batch=batch, outcome=outcome, logs=logs)
         match outcome:
             case Delivered():
@@ -161,65 +158,24 @@ class Dispatcher:
 
     def park(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> Settlement:
         """Give up the rows on hold that alone keep others from going on: see `Holds.take_for_parking`."""
-        settlement = Settlement()
-        for batch in self._holds.take_for_parking(wide, bytes_min=bytes_min, topics=topics):
-            _, rows = self._take_out(batch, lambda _: True, settlement)
-            settlement.parked.extend(rows)
-        return settlement
+        return self._backlog.park(wide, bytes_min=bytes_min, topics=topics)
 
     def withdraw_waiting(self, assignments: Collection[Assignment]) -> Settlement:
         """Give back the rows of these assignments that wait for an attempt or for a probe."""
-        settlement = Settlement()
-        take = self._taker(assignments, settlement)
-        self._queue.replace_delayed(take)
-        self._holds.replace_waiting(take)
-        return settlement
+        return self._backlog.withdraw_waiting(assignments)
 
     def withdraw(self, assignments: Collection[Assignment]) -> Settlement:
         """Give back every row of these assignments that isn't in flight."""
-        settlement = self.withdraw_waiting(assignments)
-        self._queue.replace_ready(self._taker(assignments, settlement))
-        settlement.returned += self._bisections.withdraw_guilty(lambda row: row.assignment in assignments)
-        return settlement
-
-    def _waiting(self) -> tuple[Batch, ...]:
-        return (*self._queue.batches(), *self._holds.waiting())
-
-    def _taker(self, assignments: Collection[Assignment], settlement: Settlement) -> Callable[[Batch], Batch | None]:
-        def take(batch: Batch) -> Batch | None:
-            return self._give_back(batch, lambda row: row.assignment in assignments, settlement)
-
-        return take
-
-    def _give_back(self, batch: Batch, is_out: Callable[[Row], bool], settlement: Settlement) -> Batch | None:
-        kept, out = self._take_out(batch, is_out, settlement)
-        settlement.returned.extend(out)
-        return kept
-
-    def _take_out(
-        self, batch: Batch, is_out: Callable[[Row], bool], settlement: Settlement
-    ) -> tuple[Batch | None, tuple[Row, ...]]:
-        """The batch without some rows, under a new id if it lost any (None if none is left), and those rows."""
-        kept, out = without(batch, is_out, "kept")
-        if kept is batch:
-            return batch, ()
-        failures = self._failures.pop(batch.id, 0)
-        if kept is None:
-            settlement.refused.extend(self._bisections.end(batch.id))
-        else:
-            self._bisections.replace(batch.id, kept)
-            if failures:
-                self._failures[kept.id] = failures
-        return kept, out
+        return self._backlog.withdraw(assignments)
 
     def _next(self, now: Now, settlement: Settlement) -> Batch | None:
         """The next batch to be sent: a probe, then one whose wait is over, then a ready one."""
-        probe = self._holds.due(now.monotonic_seconds)
+        probe = self._backlog.next_probe(now.monotonic_seconds)
         if probe is not None:
             return probe
         while (batch := self._queue.pop(now.monotonic_seconds)) is not None:
             if self._holds.reason(batch.destination.application_id) is not None:
-                self._wait_under_hold(batch, settlement)
+                self._backlog.wait_under_hold(batch, settlement)
             elif self._bisections.concerns(batch.id) and now.monotonic_seconds < self._bisect_rate.free_at:
                 self._queue.delay(batch, self._bisect_rate.free_at)
             else:
@@ -232,7 +188,7 @@ class Dispatcher:
         if batch.oldest_event_timestamp >= earliest:
             return batch
         was_probe = self._holds.is_probe(batch)
-        kept, expired = self._take_out(batch, lambda row: row.event_timestamp < earliest, settlement)
+        kept, expired = self._backlog.take_out(batch, lambda row: row.event_timestamp < earliest, settlement)
         for row in expired:
             message = f"{row.event_timestamp} has become too old while it waited; the oldest event taken is {earliest}"
             settlement.refused.append(Refusal(row, FieldFault(Reason.TOO_OLD, "event_timestamp", message), None))
@@ -242,7 +198,7 @@ class Dispatcher:
 
     def _delivered(self, batch: Batch, settlement: Settlement) -> None:
         settlement.delivered.extend(batch.rows)
-        settlement.refused.extend(self._bisections.end(batch.id))
+        settlement.refused.extend(self._bisections.deliver(batch))
         if self._holds.is_probe(batch):
             self._heal(batch.destination.application_id, settlement)
 
@@ -258,7 +214,7 @@ class Dispatcher:
         if self._holds.is_probe(batch):
             # The API reads the rows again and finds fault with them: what the hold was for is over.
             self._heal(application_id, settlement)
-        kept = self._that_may_be_sent(batch, settlement)
+        kept = self._backlog.that_may_be_sent(batch, settlement)
         if kept is None:
             return
         if kept is not batch:
@@ -274,7 +230,7 @@ class Dispatcher:
     def _too_large(self, batch: Batch, refusal: Refusal, now: Now, settlement: Settlement) -> None:
         if self._holds.is_probe(batch):
             self._heal(batch.destination.application_id, settlement)
-        kept = self._that_may_be_sent(batch, settlement)
+        kept = self._backlog.that_may_be_sent(batch, settlement)
         if kept is None:
             return
         if len(kept.rows) > 1:
@@ -289,10 +245,10 @@ class Dispatcher:
         if self._holds.is_probe(batch):
             self._wait_again(batch, now, settlement, wait_seconds_min=outcome.wait_seconds_min)
             return
-        kept = self._that_may_wait(batch, settlement)
+        kept = self._backlog.that_may_wait(batch, settlement)
         if kept is None:
             return
-        self._failures[kept.id] = failures
+        self._backlog.note_failures(kept, failures)
         wait = self._backoff.wait_seconds(attempts=failures, wait_seconds_min=outcome.wait_seconds_min)
         self._queue.delay(kept, now.monotonic_seconds + wait)
 
@@ -305,23 +261,12 @@ class Dispatcher:
         if self._holds.is_probe(batch):
             self._wait_again(batch, now, settlement, wait_seconds_min=0.0)
         else:
-            self._wait_under_hold(batch, settlement)
+            self._backlog.wait_under_hold(batch, settlement)
 
     def _wait_again(self, probe: Batch, now: Now, settlement: Settlement, *, wait_seconds_min: float) -> None:
         """A probe failed: its batch goes back to those that wait, without the rows that may not."""
-        kept = self._that_may_wait(probe, settlement)
+        kept = self._backlog.that_may_wait(probe, settlement)
         self._holds.end_probe(probe, kept, now.monotonic_seconds, wait_seconds_min=wait_seconds_min)
-
-    def _wait_under_hold(self, batch: Batch, settlement: Settlement) -> None:
-        kept = self._that_may_wait(batch, settlement)
-        if kept is not None:
-            self._holds.add(kept)
-
-    def _that_may_wait(self, batch: Batch, settlement: Settlement) -> Batch | None:
-        return self._give_back(batch, lambda row: self._standing_of(row.assignment) is not Standing.OURS, settlement)
-
-    def _that_may_be_sent(self, batch: Batch, settlement: Settlement) -> Batch | None:
-        return self._give_back(batch, lambda row: self._standing_of(row.assignment) in NEVER_SENT, settlement)
 
 
 def _refusal(batch: Batch, status: int, answer: Answer) -> Refusal:

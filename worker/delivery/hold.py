@@ -143,6 +143,15 @@ class Holds:
         hold.probe = None
         hold.probe_due_seconds = monotonic_seconds + max(self._probe_seconds, wait_seconds_min)
 
+    def narrow_probe(self, batch: Batch, part: Batch, rest: Batch) -> None:
+        """Only a part of the probe asks; the rest waits on, and counts as having been asked with.
+
+        If it is refused, that part asks again only after all rows of the rest: what hasn't been asked with comes first.
+        """
+        hold, probe = self._probe(batch)
+        hold.probe = _Waiting(part, probe.probes + len(rest.rows))
+        hold.waiting.append(_Waiting(rest, probe.probes))
+
     def replace_probe(self, batch: Batch, successor: Batch | None, monotonic_seconds: float) -> None:
         """The probe lost rows before it was sent. None if nothing is left: then another is due at once."""
         hold, probe = self._probe(batch)

@@ -22,6 +22,13 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
     return piece(batch, batch.rows[:middle], "0"), piece(batch, batch.rows[middle:], "1")
 
 
+def first_row_apart(batch: Batch) -> tuple[Batch, Batch]:
+    """The first row of a batch of at least two rows, and the others."""
+    if len(batch.rows) < 2:
+        raise ValueError(f"batch {batch.id} has a single row, and no others")
+    return piece(batch, batch.rows[:1], "first"), piece(batch, batch.rows[1:], "rest")
+
+
 def without(batch: Batch, is_out: Callable[[Row], bool], name: str) -> tuple[Batch | None, tuple[Row, ...]]:
     """The batch without some of its rows, and those rows. The batch itself if none goes, None if all go."""
     out = tuple(row for row in batch.rows if is_out(row))
