@@ -25,13 +25,13 @@ async def breaks() -> None:
 
 async def test_a_task_that_returns_is_an_error() -> None:
     with pytest.raises(EndedError, match="the work has come to its end"):
-        await lasting("the work", returns())
+        await lasting("the work", returns)
 
 
 async def test_a_task_that_a_library_cancels_is_an_error() -> None:
     async def in_a_group() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(lasting("the work", is_cancelled_by_what_it_waits_for()))
+            tasks.create_task(lasting("the work", is_cancelled_by_what_it_waits_for))
 
     with pytest.raises(ExceptionGroup) as caught:
         await in_a_group()
@@ -39,7 +39,7 @@ async def test_a_task_that_a_library_cancels_is_an_error() -> None:
 
 
 async def test_a_task_that_we_cancel_just_ends() -> None:
-    task = asyncio.create_task(lasting("the work", asyncio.Event().wait()))  # type: ignore[arg-type]
+    task = asyncio.create_task(lasting("the work", asyncio.Event().wait))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -48,4 +48,16 @@ async def test_a_task_that_we_cancel_just_ends() -> None:
 
 async def test_its_own_error_is_told_as_it_is() -> None:
     with pytest.raises(ValueError, match="broken"):
-        await lasting("the work", breaks())
+        await lasting("the work", breaks)
+
+
+async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing_unawaited() -> None:
+    begun = []
+
+    async def work() -> None:
+        begun.append(True)
+
+    task = asyncio.create_task(lasting("the work", work))
+    task.cancel()
+    await asyncio.wait([task])
+    assert (task.cancelled(), begun) == (True, [])

@@ -105,11 +105,11 @@ class _Daemon:
                 background = [
                     tasks.create_task(lasting(name, work), name=name)
                     for name, work in (
-                        ("kafka source", self._consume()),
-                        ("dead letters", parts.dead_letters.run()),
-                        ("parking", parts.parking.run()),
-                        ("keys", parts.keys.run()),
-                        ("loop lag", self._loop_lag.run()),
+                        ("kafka source", self._consume),
+                        ("dead letters", parts.dead_letters.run),
+                        ("parking", parts.parking.run),
+                        ("keys", parts.keys.run),
+                        ("loop lag", self._loop_lag.run),
                     )
                 ]
                 edges = Edges(parts.source, parts.sink, parts.dead_letters, parts.parking)
@@ -119,7 +119,7 @@ class _Daemon:
                     task.cancel()
             # The last commit is made: leave the group, so that the others need not wait out our session.
             await asyncio.gather(
-                self._close("kafka source", parts.source.close()), parts.dead_letters.close(), parts.parking.close()
+                self._close("kafka source", parts.source.close), parts.dead_letters.close(), parts.parking.close()
             )
         finally:
             # The admin port last: a scrape sees the end.

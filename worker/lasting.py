@@ -7,7 +7,7 @@ when its own tasks die): the child would be gone, and everything would look well
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 
@@ -21,14 +21,14 @@ def is_cancelled_from_within() -> bool:
     return task is not None and task.cancelling() == 0
 
 
-async def lasting(name: str, work: Coroutine[Any, Any, None]) -> None:
-    """Run this until cancelled.
+async def lasting(name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Run this until cancelled. It is called only once the task has begun: a stop may come before.
 
     Raises:
         EndedError: it returned, or was cancelled from within.
     """
     try:
-        await work
+        await work()
     except asyncio.CancelledError:
         if is_cancelled_from_within():
             raise EndedError(f"{name} was cancelled from within") from None

@@ -209,9 +209,10 @@ class Pipeline:
         for route in self._routes.values():
             self._settling.submit(route.batcher.due(now.monotonic_seconds))
         self._post(now)
-        if self._commits.is_due(now.monotonic_seconds):
-            self._commit(now)
+        # The last commit of a drain comes before the regular one: where each fails, there is always a regular one to wait for.
         self._leaving.advance(now)
+        if self._commits.is_due(now.monotonic_seconds) and not self.is_finished:
+            self._commit(now)
         self._change_intakes()
         self._park(now)
 

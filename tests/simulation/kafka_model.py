@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -75,6 +75,11 @@ class ModelKafka:
         """Make a topic, or give one more partitions."""
         logs = self._broker.topics.setdefault(name, [])
         logs.extend(PartitionLog(name, number) for number in range(len(logs), partitions))
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The topics that are there."""
+        return self._broker.topics.keys()
 
     def append(
         self,

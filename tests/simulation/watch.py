@@ -49,6 +49,7 @@ class Watch:
         self._delivered: dict[Assignment, dict[int, float]] = {}
         self._faults_in_a_row = 0
         self._refused_in_a_row: Counter[int] = Counter()
+        self.seen: Counter[str] = Counter()
         self._handle: Callable[[Event, Now], list[Command]] = pipeline.handle
         pipeline.handle = self._watched  # type: ignore[method-assign]
 
@@ -99,12 +100,14 @@ class Watch:
 
     def _watched(self, event: Event, now: Now) -> list[Command]:
         self._before(event, now)
+        self.seen[type(event).__name__] += 1
         was_closed = self._pipeline._dispatcher.destination().breaker == BreakerState.CLOSED
         started = time.thread_time()
         commands = self._handle(event, now)
         if (seconds := time.thread_time() - started) > STEP_CPU_SECONDS_MAX:
             raise ViolationError("7 stall", f"{type(event).__name__} took {seconds:.3f} s of processor time")
         for command in commands:
+            self.seen[type(command).__name__] += 1
             match command:
                 case Release(assignments=assignments):
                     self._end(assignments)

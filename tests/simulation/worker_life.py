@@ -23,6 +23,7 @@ from worker.lasting import lasting
 from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
 from worker.model.clock import Now
+from worker.model.command import Finish
 from worker.model.event import StopRequested
 from worker.progress.pressure import MemoryGauge
 from worker.runner import Edges, Runner
@@ -98,6 +99,7 @@ class WorkerLife:
         self.parts.pipeline._ledger.memory = MemoryGauge(memory_bytes_max)
         self.watch = Watch(name, self.parts.pipeline, settings(), api.truth, memory_bytes_max)
         self._is_alive = True
+        self.finish: Finish | None = None
         self._task = loop.create_task(self._run(), name=f"worker {name}")
 
     @property
@@ -139,13 +141,13 @@ class WorkerLife:
             background = [
                 tasks.create_task(lasting(f"{self.name} {what}", work), name=f"{self.name} {what}")
                 for what, work in (
-                    ("source", parts.source.run()),
-                    ("dead letters", parts.dead_letters.run()),
-                    ("parking", parts.parking.run()),
+                    ("source", parts.source.run),
+                    ("dead letters", parts.dead_letters.run),
+                    ("parking", parts.parking.run),
                 )
             ]
             try:
-                await Runner(parts.pipeline, parts.inbox, edges, self._clock).run()
+                self.finish = await Runner(parts.pipeline, parts.inbox, edges, self._clock).run()
             finally:
                 for task in background:
                     task.cancel()
