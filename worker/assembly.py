@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from worker import __version__
 from worker.batching.batcher import Batcher, BatchLimits
-from worker.batching.csv_body import header
+from worker.batching.csv_body import header, no_header
 from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
@@ -27,8 +27,10 @@ from worker.edges.tail import TailOptions
 from worker.edges.topic_writer import TopicWriter
 from worker.inbox import Inbox
 from worker.intake.intake import Intake
-from worker.intake.rules import IntakeRules, UnknownFields
+from worker.intake.places import parse_path
+from worker.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields
 from worker.model.account import Account, TopicAccount
+from worker.model.batch import RequestForm
 from worker.model.fault import Rejection
 from worker.model.resource import RESOURCES, Identity
 from worker.model.row import Destination, Row
@@ -36,6 +38,7 @@ from worker.pipeline import Pipeline
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
 from worker.progress.pressure import Intakes
+from worker.settings.record_shape import constant_texts
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
 from worker.settling import Rooms, Route
@@ -146,29 +149,43 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
 
 
 def _route(settings: Settings, route: ResolvedRoute, batch_id_prefix: str) -> Route:
-    resource = RESOURCES[route.resource]
-    longest_header = max(len(header(Destination(resource.name, 1, identity))) for identity in Identity)
-    intake = Intake(
-        IntakeRules(
-            resource=resource,
-            applications=frozenset(settings.appmetrica.applications),
-            unknown_fields=UnknownFields(route.unknown_fields),
-            key_header=route.dedup.key_header,
-            key_field=route.dedup.key_field,
-            event_age_seconds_max=settings.limits.event_age_seconds_max,
-            event_ahead_seconds_max=settings.limits.event_ahead_seconds_max,
-            row_bytes_max=route.batching.body_bytes_max - longest_header,
-        )
-    )
-    limits = BatchLimits(route.batching.rows_max, route.batching.body_bytes_max, route.batching.linger_seconds)
+    is_body = RequestForm(settings.delivery.request) is RequestForm.BODY
+    intake = Intake(intake_rules(settings, route))
+    # One row to a query string.
+    rows_max = route.batching.rows_max if is_body else 1
+    limits = BatchLimits(rows_max, route.batching.body_bytes_max, route.batching.linger_seconds)
     window = Window(rows_max=route.dedup.window_rows_max, age_seconds=route.dedup.window_seconds)
     return Route(
         intake,
         window,
-        Batcher(limits, batch_id_prefix),
+        Batcher(limits, batch_id_prefix, header if is_body else no_header),
         parks=route.parking_topic is not None,
         is_parking=route.parked_from is not None,
     )
+
+
+def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
+    """What this route demands of its records."""
+    request = RequestForm(settings.delivery.request)
+    rules = IntakeRules(
+        resource=RESOURCES[route.resource],
+        applications=frozenset(settings.appmetrica.applications),
+        unknown_fields=UnknownFields(route.unknown_fields),
+        key_header=route.dedup.key_header,
+        key_field=route.dedup.key_field,
+        event_age_seconds_max=settings.limits.event_age_seconds_max,
+        event_ahead_seconds_max=settings.limits.event_ahead_seconds_max,
+        row_bytes_max=settings.delivery.query_bytes_max,
+        form=Form(route.form),
+        constants=constant_texts(route.constants),
+        fields={name: parse_path(path) for name, path in route.fields.items()},
+        columns=ColumnChoice(route.batching.columns),
+        request=request,
+    )
+    if request is RequestForm.PARAMS:
+        return rules
+    longest_header = max(len(header(Destination(one.name, 1, identity))) for one in rules.resources() for identity in Identity)
+    return replace(rules, row_bytes_max=route.batching.body_bytes_max - longest_header)
 
 
 def _connection(settings: Settings, client_id: str) -> KafkaConnection:
@@ -227,4 +244,5 @@ def _sink_options(settings: Settings) -> SinkOptions:
         total_timeout_seconds=api.total_timeout_seconds,
         trusts_environment=api.trust_env,
         user_agent=f"{CLIENT_ID}/{__version__}",
+        form=RequestForm(settings.delivery.request),
     )

@@ -145,7 +145,8 @@ class Pipeline:
         records = self._ledger.receive(assignment, event.records, event.next_offset)
         self._ledger.account.last_poll_unix_seconds = now.unix_seconds
         self._commits.note_progress()
-        rows, rejections = route.intake.read(assignment, records, now)
+        remarks = self._ledger.account.topics[assignment.topic].remarks
+        rows, rejections = route.intake.read(assignment, records, now, remarks)
         self._ledger.hold(rows)
         self._ledger.hold(rejections)
         self._settling.bury(rejections)

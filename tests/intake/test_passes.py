@@ -14,6 +14,7 @@ from tests.builders import UNIX_SECONDS, FakeRecord, make_event, make_rules, mak
 from tests.intake.reading import read, row_of
 from worker.intake.decode import value_decoder
 from worker.intake.explain import Cells, explain
+from worker.intake.places import Layout
 from worker.intake.rules import UnknownFields
 from worker.model.fault import Rejection
 from worker.model.resource import EVENTS
@@ -62,7 +63,8 @@ def assert_passes_agree(event: dict[str, object], routes: dict[str, Any]) -> Non
 
 
 def test_a_value_written_for_the_thorough_pass_is_refused_by_the_fast_one() -> None:
-    decode = value_decoder(make_rules())
+    rules = make_rules()
+    decode, _ = value_decoder(rules, Layout.of(rules), forbids_unknown_fields=True)
     assert isinstance(decode(make_value()), msgspec.Struct)
     with pytest.raises(msgspec.ValidationError):
         decode(thorough(make_value()))

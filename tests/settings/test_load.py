@@ -345,7 +345,7 @@ class TestTheExample:
 
     def test_it_leaves_no_setting_out(self) -> None:
         def leaves(value: object, path: str) -> set[str]:
-            if isinstance(value, dict):
+            if isinstance(value, dict) and value:
                 return {leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}.{name}")}
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 return leaves(value[0], path)
@@ -358,7 +358,7 @@ class TestTheExample:
                     schema = definitions[option["$ref"].rpartition("/")[2]]
             if isinstance(schema.get("items"), dict) and "$ref" in schema["items"]:  # type: ignore[operator]
                 schema = definitions[schema["items"]["$ref"].rpartition("/")[2]]  # type: ignore[index]
-            if isinstance(schema.get("additionalProperties"), dict):
+            if "$ref" in (schema.get("additionalProperties") or {}):  # type: ignore[operator]
                 schema = definitions[schema["additionalProperties"]["$ref"].rpartition("/")[2]]  # type: ignore[index]
                 path = f"{path}.1111"
             properties: dict[str, dict[str, object]] = schema.get("properties", {})  # type: ignore[assignment]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -43,11 +43,13 @@ class Batcher:
     Args:
         limits: when a batch is full or due.
         batch_id_prefix: what makes the ids unique among processes and routes.
+        head: what a body of a destination begins with.
     """
 
-    def __init__(self, limits: BatchLimits, batch_id_prefix: str) -> None:
+    def __init__(self, limits: BatchLimits, batch_id_prefix: str, head: Callable[[Destination], bytes] = header) -> None:
         self._limits = limits
         self._prefix = batch_id_prefix
+        self._head = head
         self._numbers = count(1)
         self._open: dict[Destination, _Open] = {}
 
@@ -110,7 +112,7 @@ class Batcher:
         return withdrawn
 
     def _begin(self, destination: Destination, monotonic_seconds: float) -> _Open:
-        line = header(destination)
+        line = self._head(destination)
         batch = _Open(line, monotonic_seconds + self._limits.linger_seconds, len(line))
         self._open[destination] = batch
         return batch

@@ -12,4 +12,10 @@ from worker.model.row import Destination
 
 def header(destination: Destination) -> bytes:
     """The line that names the columns of every row of this destination. Parameter names need no quoting."""
-    return (",".join(RESOURCES[destination.resource].header(destination.identity)) + "\n").encode()
+    names = RESOURCES[destination.resource].header(destination.identity)
+    return (",".join(name for index, name in enumerate(names) if destination.filled >> index & 1) + "\n").encode()
+
+
+def no_header(_: Destination) -> bytes:
+    """In the form `params` each row names its own columns."""
+    return b""

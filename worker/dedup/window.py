@@ -98,10 +98,11 @@ class Window:
         duplicates: list[Row] = []
         promoted: list[Row] = []
         for row in rows:
-            self._parked.add(_content(row), monotonic_seconds)
+            content = _content(row)
+            self._parked.add(content, monotonic_seconds)
             linked = self._linked.get(row.key, deque())
-            duplicates.extend(one for one in linked if one.line == row.line)
-            others = deque(one for one in linked if one.line != row.line)
+            duplicates.extend(one for one in linked if _content(one) == content)
+            others = deque(one for one in linked if _content(one) != content)
             if others:
                 self._linked[row.key] = others
             else:
@@ -139,5 +140,7 @@ class Window:
 
 
 def _content(row: Row) -> bytes:
-    """What a parked row is remembered by: its key and all that would be sent of it."""
-    return blake2b(row.key + row.line, digest_size=len(row.key)).digest()
+    """What a parked row is remembered by: its key and all that would be sent of it. A line alone doesn't name its columns."""
+    resource, _, identity, filled = row.destination
+    columns = f"{resource}\0{identity}\0{filled}\0".encode()
+    return blake2b(row.key + columns + row.line, digest_size=len(row.key)).digest()

@@ -27,6 +27,7 @@ from worker.model.clock import Now
 from worker.model.command import Log, Severity
 from worker.model.fault import FieldFault, Reason
 from worker.model.record import Assignment
+from worker.model.resource import RESOURCES
 from worker.model.snapshot import DestinationStatus, HoldStatus
 from worker.model.standing import StandingOf
 
@@ -185,7 +186,7 @@ class Dispatcher:
     def _without_expired(self, batch: Batch, now: Now, settlement: Settlement) -> Batch | None:
         """The batch as it may be sent: one event that has grown too old while it waited would have all of them refused."""
         earliest = int(now.unix_seconds) - self._rules.event_age_seconds_max
-        if batch.oldest_event_timestamp >= earliest:
+        if not RESOURCES[batch.destination.resource].is_dated or batch.oldest_event_timestamp >= earliest:
             return batch
         was_probe = self._holds.is_probe(batch)
         kept, expired = self._backlog.take_out(batch, lambda row: row.event_timestamp < earliest, settlement)

@@ -133,6 +133,8 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, int], unix_seconds: 
                 "parked": account.parked,
                 "given_back": account.given_back,
                 "offsets_skipped": account.offsets_skipped,
+                "unusual_values": dict(account.remarks.unusual_values),
+                "drifts": [{**drift._asdict(), "records": count} for drift, count in account.remarks.drifts.most_common()],
             }
             for topic, account in snapshot.account.topics.items()
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from hashlib import sha256
 
 import orjson
@@ -17,6 +18,8 @@ from worker.model.record import Record
 # What is kept of the value, and of the faults, of a record that is larger than its dead-letter topic accepts.
 SHORTENED_VALUE_BYTES = 4096
 SHORTENED_DETAIL_BYTES = 4096
+# Of each fault in the header `detail`, even where they are empty. What was expected and found stands there where it is known.
+ALWAYS_TOLD = frozenset({"reason", "field", "message"})
 
 
 def dead_letter_writer(
@@ -64,7 +67,7 @@ def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes]
     """
     record, assignment = rejection.record, rejection.assignment
     first = origin(record, assignment.topic, assignment.partition)
-    faults = [{"reason": one.reason, "field": one.field, "message": one.message} for one in rejection.faults]
+    faults = [{name: text for name, text in asdict(one).items() if text or name in ALWAYS_TOLD} for one in rejection.faults]
     ours = {
         "reason": rejection.reason.value.encode(),
         "detail": orjson.dumps(faults),

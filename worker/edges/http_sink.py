@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from worker.edges.redaction import Redactor
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
-from worker.model.batch import Batch
+from worker.model.batch import Batch, RequestForm
 
 EXCERPT_CHARACTERS_MAX = 500
 BODY_READ_BYTES_MAX = 64 * 1024
@@ -26,15 +27,13 @@ KEEPALIVE_SECONDS = 4.0
 # Larger bodies go as a stream of chunks, so that the loop isn't held up by one long write.
 BODY_AT_ONCE_BYTES_MAX = 1024 * 1024
 
-HEADERS = {
-    "Content-Type": "text/csv; charset=utf-8",
-    "Accept-Encoding": "identity",
-}
+HEADERS = {"Accept-Encoding": "identity"}
+CONTENT_TYPE = {"Content-Type": "text/csv; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
 class SinkOptions:
-    """Where to post and how long to wait. `trusts_environment`: proxies named by environment variables are used."""
+    """Where to post, how, and how long to wait. `trusts_environment`: proxies named by environment variables are used."""
 
     base_url: str
     requests_in_flight_max: int
@@ -43,6 +42,7 @@ class SinkOptions:
     total_timeout_seconds: float
     trusts_environment: bool
     user_agent: str
+    form: RequestForm = RequestForm.BODY
 
 
 class HttpSink:
@@ -104,13 +104,17 @@ class HttpSink:
         if self._session is None:
             raise RuntimeError("the sink is not open")
         key = self._key(batch.destination.application_id)
-        url = URL(self._options.base_url).joinpath("logs/v1/import", f"{batch.destination.resource}.csv")
+        encoded_key = quote(key, safe="")
         body = batch.body()
+        query, headers = f"post_api_key={encoded_key}", {"X-Request-Id": batch.id}
+        data: bytes | BytesIO | None = None
+        if self._options.form is RequestForm.PARAMS:
+            query = f"{query}&{body.decode()}"
+        else:
+            data = body if len(body) <= BODY_AT_ONCE_BYTES_MAX else BytesIO(body)
+            headers |= CONTENT_TYPE
         response = await self._session.post(
-            url.update_query(post_api_key=key),
-            data=body if len(body) <= BODY_AT_ONCE_BYTES_MAX else BytesIO(body),
-            headers={"X-Request-Id": batch.id},
-            allow_redirects=False,
+            self._url(batch.destination.resource, query), data=data, headers=headers, allow_redirects=False
         )
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.
@@ -120,6 +124,12 @@ class HttpSink:
         finally:
             # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
             response.release()
+
+    def _url(self, resource: str, query: str) -> URL:
+        """The address of a resource. Already encoded: yarl would write a space as `+`, which the API doesn't read as one."""
+        name = resource if self._options.form is RequestForm.PARAMS else f"{resource}.csv"
+        address = URL(self._options.base_url).joinpath("logs/v1/import", name)
+        return URL(f"{address}?{query}", encoded=True)
 
 
 def excerpt_of(body: bytes, key: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from worker.model.account import TopicAccount
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
 from worker.model.record import Assignment
@@ -105,6 +106,7 @@ class WorkerCollector(Collector):
                 buried.add_metric((topic, reason.value), account.dead_lettered[reason])
         yield rejected
         yield buried
+        yield from _of_contents(topics)
         yield _counter(
             "records_skipped_settled_total",
             "Records received again that an earlier life of their partition had settled, as the commit's hints told",
@@ -214,6 +216,26 @@ class WorkerCollector(Collector):
         )
         yield _histogram("loop_lag_seconds", "How late the event loop turns", self._readings.loop_lag_seconds())
         yield _counter("log_messages_total", "Log messages by level", "level", self._readings.log_counts())
+
+
+def _of_contents(topics: Mapping[str, TopicAccount]) -> Iterable[Metric]:
+    unusual = CounterMetricFamily(
+        PREFIX + "unusual_values_total",
+        "Values that the API's documentation doesn't list; delivered all the same",
+        labels=("topic", "field"),
+    )
+    drifts = CounterMetricFamily(
+        PREFIX + "contract_drifts_total",
+        "Fields that differ from the contract: unknown ones, and by JSON type those of a wrong type",
+        labels=("topic", "event_name", "field", "change"),
+    )
+    for topic, account in topics.items():
+        for name, count in account.remarks.unusual_values.items():
+            unusual.add_metric((topic, name), count)
+        for drift, count in account.remarks.drifts.items():
+            drifts.add_metric((topic, *drift), count)
+    yield unusual
+    yield drifts
 
 
 def _counter(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -25,11 +25,16 @@ def encode(cells: list[str], json_cells: tuple[int, ...]) -> bytes:
     Args:
         cells: one text per column, empty for an absent value; JSON cells still unquoted. Consumed: the list is changed.
     """
-    quoted_json = [quote(text) if (text := cells[index]) else "" for index in json_cells]
+    held = []
     for index in json_cells:
+        held.append(cells[index])
         cells[index] = ""
-    if not is_plain("".join(cells)):
+    joined = "".join(cells)
+    # As `is_plain`, without the call: this is done for every row.
+    if "," in joined or '"' in joined or "\n" in joined or "\r" in joined:
         cells = [cell if is_plain(cell) else quote(cell) for cell in cells]
-    for index, text in zip(json_cells, quoted_json, strict=True):
-        cells[index] = text
+    for index in json_cells:
+        text = held.pop(0)
+        if text:
+            cells[index] = '"' + text.replace('"', '""') + '"'
     return (",".join(cells) + "\n").encode()

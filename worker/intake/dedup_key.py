@@ -8,9 +8,13 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from worker.model.record import Record
-from worker.model.row import Destination
+from worker.model.resource import RESOURCES, Identity
+from worker.model.row import ALL_COLUMNS, Destination
 
 KEY_BYTES = 16
+
+# A line says nothing of its header: without this, a row of one resource could pass for one of another.
+_KINDS = {(resource, identity): f"{resource}\0{identity}\0".encode() for resource in RESOURCES for identity in Identity}
 
 
 def of_producer(application_id: int, identifier: bytes) -> bytes:
@@ -19,8 +23,10 @@ def of_producer(application_id: int, identifier: bytes) -> bytes:
 
 
 def of_line(destination: Destination, line: bytes) -> bytes:
-    """The key of an event without a name of its own: the digest of all that would be sent."""
-    return blake2b(destination.identity.encode() + b"\0" + line, digest_size=KEY_BYTES).digest()
+    """The key of an event without a name of its own: the digest of all that would be sent, and of what its cells are."""
+    resource, _, identity, filled = destination
+    columns = b"%d\0" % filled if filled != ALL_COLUMNS else b""
+    return blake2b(_KINDS[resource, identity] + columns + line, digest_size=KEY_BYTES).digest()
 
 
 def header(record: Record, name: str) -> bytes | None:

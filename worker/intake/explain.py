@@ -6,18 +6,27 @@ how a value may be written, and then the values found here are as good.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import msgspec
 
-from worker.intake.decode import DECODE_FAILURES, column_order
-from worker.intake.fields import TimeWindow, check, found
-from worker.intake.rules import IntakeRules, UnknownFields
+from worker.intake.decode import DECODE_FAILURES
+from worker.intake.fault_texts import shown_name, wrong_type
+from worker.intake.fields import check
+from worker.intake.places import Layout, Place, Tree
+from worker.intake.rules import IntakeRules, Path, UnknownFields
+from worker.intake.time_window import TimeWindow
+from worker.model.column import RAW_KINDS, Column, Kind
 from worker.model.fault import FieldFault, Reason
-from worker.model.resource import IDENTITY_COLUMNS, Column, Identity, Kind
+from worker.model.remarks import UNKNOWN, Remarks
+from worker.model.resource import IDENTITY_COLUMNS, Identity
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_JSON_TYPES = {b'"': "string", b"{": "object", b"[": "array", b"t": "boolean", b"f": "boolean", b"n": "null"}
+_OBJECT = "one JSON object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,99 +38,187 @@ class Cells:
     producer_key: str | None
 
 
-def explain(value: bytes | None, rules: IntakeRules, window: TimeWindow) -> Cells | tuple[FieldFault, ...]:
-    """Either the cells of a record, or all that is wrong with it (never empty)."""
+def explain(
+    value: bytes | msgspec.Raw | None,
+    rules: IntakeRules,
+    window: TimeWindow,
+    *,
+    layout: Layout | None = None,
+    timestamp: int | None = None,
+    remarks: Remarks | None = None,
+) -> Cells | tuple[FieldFault, ...]:
+    """Either the cells of an event, or all that is wrong with it (never empty).
+
+    Args:
+        value: the event's JSON.
+        rules: what it must be.
+        window: the event times that are taken.
+        layout: of these rules, if it is at hand.
+        timestamp: the time of an event that doesn't say it, in Unix seconds.
+        remarks: where fields that differ from the contract are noted.
+    """
+    fields = object_fields(value)
+    if isinstance(fields, FieldFault):
+        return (fields,)
+    judgement = _Judgement(rules, layout or Layout.of(rules), window, remarks if remarks is not None else Remarks())
+    return judgement.judge(fields, timestamp)
+
+
+def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] | FieldFault:
+    """The fields of a JSON object, each as its own text."""
     if not value:
-        return (FieldFault(Reason.EMPTY_VALUE, "", "the record has no value; send one JSON object"),)
+        return FieldFault(Reason.EMPTY_VALUE, "", "the record has no value; send one JSON object", _OBJECT)
     try:
-        fields = _fields.decode(value)
+        return _fields.decode(value)
     except msgspec.ValidationError as error:
-        return (FieldFault(Reason.NOT_AN_OBJECT, "", f"expected one JSON object: {error}"),)
+        return FieldFault(Reason.NOT_AN_OBJECT, "", f"expected {_OBJECT}: {error}", _OBJECT)
     except UnicodeDecodeError as error:
-        return (FieldFault(Reason.NOT_JSON, "", f"the value is not UTF-8 at byte {error.start} of a name"),)
+        return FieldFault(Reason.NOT_JSON, "", f"the value is not UTF-8 at byte {error.start} of a name", _OBJECT)
     except RecursionError:
-        return (FieldFault(Reason.NOT_JSON, "", "the value is nested too deeply"),)
+        return FieldFault(Reason.NOT_JSON, "", "the value is nested too deeply", _OBJECT)
     except msgspec.DecodeError as error:
-        return (FieldFault(Reason.NOT_JSON, "", f"expected one JSON object: {error}"),)
-    return _judge(fields, rules, window)
+        return FieldFault(Reason.NOT_JSON, "", f"expected {_OBJECT}: {error}", _OBJECT)
 
 
-def _judge(fields: dict[str, msgspec.Raw], rules: IntakeRules, window: TimeWindow) -> Cells | tuple[FieldFault, ...]:
-    columns = column_order(rules)
-    known = [column.name for column in columns]
-    faults: list[FieldFault] = []
-    texts: dict[str, str] = {}
-    for column in columns:
-        text = _cell(column, fields.get(column.name), window)
+def unknown_field(name: str, known: list[str], of_what: str) -> FieldFault:
+    """A field that nobody asked for, with the nearest known name."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return FieldFault(Reason.UNKNOWN_FIELD, shown_name(name), f"not a parameter of {of_what}{hint}", near[0] if near else "")
+
+
+def unknown_names(fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = ()) -> Iterator[tuple[str, list[str]]]:
+    """The fields that a tree doesn't name, as dotted paths, each with those that it names in the same place."""
+    for name, raw in fields.items():
+        inner = branch.get(name)
+        if inner is None:
+            yield ".".join((*path, name)), [".".join((*path, one)) for one in branch]
+        elif not isinstance(inner, int) and bytes(raw)[:1] == b"{":
+            deeper = object_fields(raw)
+            if not isinstance(deeper, FieldFault):
+                yield from unknown_names(deeper, inner, (*path, name))
+
+
+class _Judgement:
+    """One event before its judge."""
+
+    def __init__(self, rules: IntakeRules, layout: Layout, window: TimeWindow, remarks: Remarks) -> None:
+        self._rules = rules
+        self._layout = layout
+        self._window = window
+        self._remarks = remarks
+        self._faults: list[FieldFault] = []
+        self._unknown: list[FieldFault] = []
+        self._changed: list[tuple[str, str]] = []
+        self._texts: dict[str, str] = {}
+
+    def judge(self, fields: dict[str, msgspec.Raw], timestamp: int | None) -> Cells | tuple[FieldFault, ...]:
+        raws: dict[Path, msgspec.Raw] = {}
+        self._collect(fields, self._layout.tree, (), raws)
+        self._unknown = [
+            unknown_field(name, known, self._rules.resource.name) for name, known in unknown_names(fields, self._layout.tree)
+        ]
+        for place in self._layout.places:
+            self._column(place, raws, timestamp)
+        self._faults += self._unknown if self._rules.unknown_fields is UnknownFields.REJECT else []
+        self._application()
+        identity = self._identity()
+        self._remark()
+        if identity is None or self._faults:
+            return tuple(self._faults)
+        return Cells(self._texts, identity, self._producer_key(raws))
+
+    def _collect(self, fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path, raws: dict[Path, msgspec.Raw]) -> None:
+        """Find what the tree names, however deep."""
+        for name, inner in branch.items():
+            raw, here = fields.get(name), (*path, name)
+            if raw is None:
+                continue
+            if isinstance(inner, int):
+                raws[here] = raw
+            elif bytes(raw) != b"null":
+                deeper = object_fields(raw)
+                if isinstance(deeper, FieldFault):
+                    column = Column(".".join(here), Kind.JSON_OBJECT, "", "")
+                    self._fault(column, wrong_type(column, bytes(raw).decode(errors="replace")), raw)
+                else:
+                    self._collect(deeper, inner, here, raws)
+
+    def _column(self, place: Place, raws: Mapping[Path, msgspec.Raw], timestamp: int | None) -> None:
+        column = place.column
+        if place.path is None:
+            self._texts[column.name] = self._rules.constants[column.name]
+            return
+        raw = raws.get(place.path)
+        text = _cell(place.shown, raw, self._window)
+        if text == "" and column.kind is Kind.TIMESTAMP and timestamp is not None:
+            text = check(place.shown, timestamp, self._window)
         if isinstance(text, FieldFault):
-            faults.append(text)
+            self._fault(place.shown, text, raw)
         elif text:
-            texts[column.name] = text
+            self._texts[column.name] = text
         elif column.required:
-            faults.append(FieldFault(Reason.MISSING, column.name, f"required, {column.kind.value}"))
-    faults += _unknown_fields(fields, known, rules)
-    faults += _unknown_application(texts, rules)
-    identity = _identity(fields, texts, faults)
-    if identity is None or faults:
-        return tuple(faults)
-    return Cells(texts, identity, _producer_key(fields, rules))
+            expected = column.kind.value
+            self._faults.append(FieldFault(Reason.MISSING, place.shown.name, f"required, {expected}", expected))
+
+    def _fault(self, column: Column, fault: FieldFault, raw: msgspec.Raw | None) -> None:
+        self._faults.append(fault)
+        if fault.reason is Reason.WRONG_TYPE and raw is not None:
+            self._changed.append((column.name, _JSON_TYPES.get(bytes(raw)[:1], "number")))
+
+    def _application(self) -> None:
+        application = self._texts.get("application_id")
+        if application is None or int(application) in self._rules.applications:
+            return
+        message = f"no key is configured for application {application}"
+        known = ", ".join(map(str, sorted(self._rules.applications)))
+        fault = FieldFault(Reason.UNKNOWN_APPLICATION, "application_id", message, f"one of {known}", application)
+        self._faults.append(fault)
+
+    def _identity(self) -> Identity | None:
+        """Which of the two identities the event has; None, with a fault added, where that isn't exactly one."""
+        pair = self._layout.places[: len(IDENTITY_COLUMNS)]
+        present = [identity for identity in IDENTITY_COLUMNS if identity.value in self._texts]
+        if len(present) == 1:
+            return present[0]
+        names = [place.shown.name for place in pair]
+        expected = f"exactly one of {names[0]} and {names[1]}"
+        if present:
+            message = "exclude each other: send exactly one of them"
+            self._faults.append(FieldFault(Reason.BOTH_IDENTITIES, " and ".join(names), message, expected))
+        elif not any(fault.field in names for fault in self._faults):
+            self._faults.append(FieldFault(Reason.MISSING, names[0], f"required: send {expected}", expected))
+        return None
+
+    def _remark(self) -> None:
+        if not (self._unknown or self._changed):
+            return
+        event_name = shown_name(self._texts.get(self._rules.resource.name_column, ""))
+        for fault in self._unknown:
+            self._remarks.drift(event_name, fault.field, UNKNOWN)
+        for name, change in self._changed:
+            self._remarks.drift(event_name, name, change)
+
+    def _producer_key(self, raws: Mapping[Path, msgspec.Raw]) -> str | None:
+        raw = raws.get(self._layout.key) if self._layout.key is not None else None
+        if raw is None:
+            return None
+        try:
+            value = msgspec.json.decode(raw, type=int | str | None)
+        except DECODE_FAILURES:
+            return None
+        return None if value is None else str(value)
 
 
 def _cell(column: Column, raw: msgspec.Raw | None, window: TimeWindow) -> str | FieldFault:
     """The cell of one field; empty where the field is absent, null or an empty string."""
     if raw is None:
         return ""
-    if column.kind is Kind.JSON_OBJECT:
+    if column.kind in RAW_KINDS:
         return check(column, raw, window)
     try:
         value = msgspec.json.decode(raw)
     except DECODE_FAILURES as error:
-        return FieldFault(Reason.WRONG_TYPE, column.name, f"expected {column.kind.value}: {error}")
+        expected = column.kind.value
+        return FieldFault(Reason.WRONG_TYPE, column.name, f"expected {expected}: {error}", expected)
     return "" if value is None or value == "" else check(column, value, window)
-
-
-def _unknown_fields(fields: dict[str, msgspec.Raw], known: list[str], rules: IntakeRules) -> list[FieldFault]:
-    if rules.unknown_fields is UnknownFields.IGNORE:
-        return []
-    faults = []
-    for name in fields:
-        if name not in known and name != rules.key_field:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            faults.append(
-                FieldFault(Reason.UNKNOWN_FIELD, found(name)[1:-1], f"not a parameter of {rules.resource.name}{hint}")
-            )
-    return faults
-
-
-def _unknown_application(texts: dict[str, str], rules: IntakeRules) -> list[FieldFault]:
-    application = texts.get("application_id")
-    if application is None or int(application) in rules.applications:
-        return []
-    message = f"no key is configured for application {application}"
-    return [FieldFault(Reason.UNKNOWN_APPLICATION, "application_id", message)]
-
-
-def _identity(fields: dict[str, msgspec.Raw], texts: dict[str, str], faults: list[FieldFault]) -> Identity | None:
-    """Which of the two identities the record has; None, with a fault added, where that isn't exactly one."""
-    present = [identity for identity in IDENTITY_COLUMNS if identity.value in texts]
-    if len(present) == 1:
-        return present[0]
-    if present:
-        message = "exclude each other: send exactly one of them"
-        faults.append(FieldFault(Reason.BOTH_IDENTITIES, " and ".join(present), message))
-    elif not any(fault.field in IDENTITY_COLUMNS for fault in faults):
-        message = "required: send exactly one of profile_id and appmetrica_device_id"
-        faults.append(FieldFault(Reason.MISSING, Identity.PROFILE_ID.value, message))
-    return None
-
-
-def _producer_key(fields: dict[str, msgspec.Raw], rules: IntakeRules) -> str | None:
-    raw = fields.get(rules.key_field) if rules.key_field is not None else None
-    if raw is None:
-        return None
-    try:
-        value = msgspec.json.decode(raw, type=int | str | None)
-    except DECODE_FAILURES:
-        return None
-    return None if value is None else str(value)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
+from worker.model.remarks import Remarks
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LATENCY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0)
@@ -27,6 +28,7 @@ class TopicAccount:
 
     `skipped_settled` were received again although an earlier life of their partition had settled them, as the hints beside the
     commit told; they are not in `consumed`. `hints_ignored` counts commits whose metadata wasn't ours or was damaged.
+    `remarks` say what was unusual about the records' contents.
     """
 
     consumed: int = 0
@@ -40,6 +42,7 @@ class TopicAccount:
     offsets_skipped: int = 0
     skipped_settled: int = 0
     hints_ignored: int = 0
+    remarks: Remarks = field(default_factory=Remarks)
 
     def balance(self, outstanding: int) -> int:
         """0, or how many records are unaccounted for."""

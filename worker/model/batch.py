@@ -17,6 +17,13 @@ class FlushTrigger(StrEnum):
     DRAIN = "drain"
 
 
+class RequestForm(StrEnum):
+    """How rows travel: as CSV in a request's body, or one row in a request's query string."""
+
+    BODY = "body"
+    PARAMS = "params"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Rows of one destination, sealed: the same batch id always stands for the same bytes.
@@ -32,7 +39,7 @@ class Batch:
     body_bytes: int
 
     def body(self) -> bytes:
-        """The CSV body: the header line and the rows' lines, each ended by a newline."""
+        """The CSV body: the header line and the rows' lines, each ended by a newline. In the form `params`, the row's query."""
         return self.header + b"".join([row.line for row in self.rows])
 
     @property

@@ -24,17 +24,24 @@ class Reason(StrEnum):
     IN_FUTURE = "in_future"
     TOO_LARGE = "too_large"
     UNKNOWN_APPLICATION = "unknown_application"
+    UNKNOWN_ROUTE = "unknown_route"
     REFUSED = "refused"
     TOO_LARGE_FOR_API = "too_large_for_api"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One thing wrong with a record. `field` is the parameter's name, empty where the whole record is at fault."""
+    """One thing wrong with a record. `field` is the name as the record spells it, empty where the whole record is at fault.
+
+    `expected` and `found` say the same as the message, apart, where there is such a pair; what was found is shortened, on one
+    line, and ASCII.
+    """
 
     reason: Reason
     field: str
     message: str
+    expected: str = ""
+    found: str = ""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message

@@ -9,16 +9,21 @@ import msgspec
 from worker.model.record import Assignment, Record
 from worker.model.resource import Identity
 
+# All bits are set: whatever a header's columns are, they are all sent.
+ALL_COLUMNS = -1
+
 
 class Destination(NamedTuple):
     """What the rows of one request have in common.
 
-    Keys are per application, and a body never mixes the two kinds of identity: its header names one of them.
+    Keys are per application, and a body never mixes the two kinds of identity: its header names one of them. Bit i of `filled`
+    says that the header's column i is sent: an int, because a row looks for its batch by it.
     """
 
     resource: str
     application_id: int
     identity: Identity
+    filled: int = ALL_COLUMNS
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -27,8 +32,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     One is made per record, so it is a msgspec struct (0.15 µs to build where a frozen dataclass takes 1.0 µs), and untracked
     by the garbage collector: nothing it refers to refers back to it.
 
-    `line` is the row's CSV line with its `\\n`; `key` the 16-byte deduplication key; `event_timestamp` in Unix seconds;
-    `size_bytes` what holding the row costs, its record included. `is_replay`: it was sent again from a dead-letter topic.
+    `line` is the row's CSV line with its `\\n`, or its query string in the form `params`; `key` the 16-byte deduplication key;
+    `event_timestamp` in Unix seconds, the record's own time where the resource has none. `size_bytes` what holding the
+    row costs, its record included. `is_replay`: it was sent again from a dead-letter topic.
     """
 
     assignment: Assignment

@@ -28,7 +28,7 @@ from worker.settings.layers import (
     source_of,
 )
 from worker.settings.schema import Application, AppMetrica, Settings
-from worker.settings.section import FAULT_SEPARATOR
+from worker.settings.section import FAULT_SEPARATOR, PATH_SEPARATOR
 
 MASK = "********"
 # A key is some dozens of characters; a file of more than this was named by mistake.
@@ -152,9 +152,16 @@ def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
             return [Fault(dotted, source, f"unknown key{hint}")]
         case "value_error":
             text = details["msg"].removeprefix("Value error, ")
-            return [Fault(dotted, source, part) for part in text.split(FAULT_SEPARATOR)]
+            return [_agreement(path, part, layer) for part in text.split(FAULT_SEPARATOR)]
         case _:
             return [Fault(dotted, source, details["msg"])]
+
+
+def _agreement(path: tuple[str, ...], part: str, layer: Layer) -> Fault:
+    """A fault that a section found in itself: of the whole, or of a place within it."""
+    within, separator, message = part.rpartition(PATH_SEPARATOR)
+    whole = (*path, *within.split(".")) if separator else path
+    return Fault(".".join(whole) or "configuration", source_near(whole, layer.sources), message)
 
 
 def _missing(path: tuple[str, ...]) -> str:

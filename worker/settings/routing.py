@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, StrictStr, model_validator
 
+from worker.settings.record_shape import faults_of_shape
 from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agreed
 
 WindowSeconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
+ColumnNames = Literal["all", "exact"]
 # 11 GB of keys: more is a number mistyped.
 WINDOW_ROWS_LIMIT = 100_000_000
 
@@ -25,6 +28,10 @@ class Batching(Section):
     rows_max: int = Field(default=5000, ge=1, le=100_000, description="Rows per request; the API takes 100,000")
     body_bytes_max: int = Field(default=8_388_608, ge=4096, le=1_000_000_000, description="Bytes per body; the API takes 1 GB")
     linger_seconds: Seconds = Field(default=1.0, description="How long a batch waits for more rows")
+    columns: ColumnNames = Field(
+        default="all",
+        description="Columns of a body: all of the resource, or exactly those that its rows fill; each set has its own body",
+    )
 
 
 class Dedup(Section):
@@ -71,6 +78,7 @@ class BatchingOverride(Section):
     rows_max: int | None = Field(default=None, ge=1, le=100_000, description="As batching.rows_max")
     body_bytes_max: int | None = Field(default=None, ge=4096, le=1_000_000_000, description="As batching.body_bytes_max")
     linger_seconds: Seconds | None = Field(default=None, description="As batching.linger_seconds")
+    columns: ColumnNames | None = Field(default=None, description="As batching.columns")
 
 
 class DedupOverride(Section):
@@ -103,7 +111,18 @@ class RouteSettings(Section):
     """A topic, and what its records are."""
 
     topic: Topic
-    resource: Literal["events"] = Field(default="events", description="The kind of import its records are")
+    resource: Literal["events", "revenue", "adrevenue", "ecommerce", "profiles"] = Field(
+        default="events", description="The kind of import its records are; in an envelope each record says it"
+    )
+    form: Literal["json", "envelope", "cloudevents"] = Field(
+        default="json", description='A record is the event itself, {"type": resource, "data": event}, or a CloudEvent 1.0'
+    )
+    constants: Mapping[str, StrictStr | StrictInt] = Field(
+        default={}, description="Columns with the same value in every row, by name; no record may give them"
+    )
+    fields: Mapping[str, str] = Field(
+        default={}, description="Where a column's value is found, if not under its own name: a dotted path, as in $.user.id"
+    )
     unknown_fields: Literal["reject", "ignore"] = Field(
         default="reject", description="What becomes of a record with a field that the resource doesn't know"
     )
@@ -111,6 +130,10 @@ class RouteSettings(Section):
     dedup: DedupOverride = Field(default=DedupOverride(), description="What differs from the dedup of all")
     dead_letter: DeadLetterOverride | None = Field(default=None, description="Another dead-letter topic")
     parking: ParkingOverride = Field(default=ParkingOverride(), description="What differs from the parking of all")
+
+    @model_validator(mode="after")
+    def _agree(self) -> RouteSettings:
+        return agreed(self, faults_of_shape(self.resource, self.form, self.constants, self.fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +145,9 @@ class ResolvedRoute:
 
     topic: str
     resource: str
+    form: str
+    constants: Mapping[str, str | int]
+    fields: Mapping[str, str]
     unknown_fields: str
     batching: Batching
     dedup: Dedup

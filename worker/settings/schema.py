@@ -81,7 +81,15 @@ class Delivery(Section):
     """How batches are sent."""
 
     requests_in_flight_max: int = Field(default=8, ge=1, le=256, description="Requests under way at once")
-    request: Literal["body"] = Field(default="body", description="The form of a request: rows as CSV in its body")
+    request: Literal["body", "params"] = Field(
+        default="body", description="The form of a request: rows as CSV in its body, or one row in its query string"
+    )
+    query_bytes_max: int = Field(
+        default=7168,
+        ge=512,
+        le=1_048_576,
+        description="Bytes of a row in a query string; many servers take 8 KiB with the rest",
+    )
     backoff_initial_seconds: Seconds = Field(default=0.5, description="The longest first wait before a retry")
     backoff_max_seconds: Seconds = Field(default=60, description="The longest wait before a retry")
     retry_after_max_seconds: Seconds = Field(default=300, description="The longest Retry-After that is obeyed")
@@ -203,6 +211,9 @@ class Settings(Section):
         return ResolvedRoute(
             topic=route.topic,
             resource=route.resource,
+            form=route.form,
+            constants=route.constants,
+            fields=route.fields,
             unknown_fields=route.unknown_fields,
             batching=self.batching.model_copy(update=_given(route.batching)),
             dedup=self._dedup(route),

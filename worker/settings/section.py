@@ -32,6 +32,11 @@ def _types(annotation: object) -> tuple[object, ...]:
     return get_args(annotation) or (annotation,)
 
 
+def at(path: str, fault: str) -> str:
+    """A fault of something within the section, with the path to it from there: `constants.mcc`."""
+    return f"{path}{PATH_SEPARATOR}{fault}"
+
+
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -48,3 +53,5 @@ def agreed(section: SectionT, faults: list[str]) -> SectionT:
 
 # A validator can raise once only; the loader splits what it raised.
 FAULT_SEPARATOR = "\n"
+# Stands between a path within the section and what is wrong there.
+PATH_SEPARATOR = "\x1f"

@@ -1,0 +1,91 @@
+"""What a route says of the shape of its records, held against the resources' tables: constants, and where fields are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+import msgspec
+
+from worker.intake.fields import check
+from worker.intake.places import clash, parse_path
+from worker.intake.rules import Path
+from worker.intake.time_window import TimeWindow
+from worker.model.column import RAW_KINDS, Column, Kind
+from worker.model.fault import FieldFault
+from worker.model.resource import IDENTITY_COLUMNS, RESOURCES, Identity
+from worker.settings.section import at
+
+_NO_TIME = TimeWindow(0, 0)
+
+
+def faults_of_shape(resource: str, form: str, constants: Mapping[str, str | int], fields: Mapping[str, str]) -> list[str]:
+    """All that is wrong with a route's constants and fields, each with its path within the route."""
+    resources = tuple(RESOURCES) if form == "envelope" else (resource,)
+    columns = {name: column for one in resources for name, column in _columns(one).items()}
+    who = f"{resource} has no such column" if len(resources) == 1 else "no resource has such a column"
+    faults = [
+        at(f"{section}.{name}", f"{who}{_hint(name, columns)}")
+        for section, names in (("constants", constants), ("fields", fields))
+        for name in names
+        if name not in columns
+    ]
+    faults += [at(f"fields.{name}", "is a constant as well: leave one of the two out") for name in fields if name in constants]
+    for name, value in constants.items():
+        fault = _fault_of_constant(columns[name], value) if name in columns else ""
+        faults += [at(f"constants.{name}", fault)] if fault else []
+    if {Identity.PROFILE_ID, Identity.DEVICE_ID} <= constants.keys():
+        faults.append(at("constants", "profile_id and appmetrica_device_id exclude each other: leave one of them out"))
+    for one in resources:
+        faults += [fault for fault in _faults_of_paths(_columns(one), constants, fields) if fault not in faults]
+    return faults
+
+
+def constant_texts(constants: Mapping[str, str | int]) -> dict[str, str]:
+    """The cells of constants that are in order."""
+    columns = {name: column for one in RESOURCES for name, column in _columns(one).items()}
+    return {name: str(_cell(columns[name], value)) for name, value in constants.items()}
+
+
+def _columns(resource: str) -> dict[str, Column]:
+    return {column.name: column for column in (*IDENTITY_COLUMNS.values(), *RESOURCES[resource].columns)}
+
+
+def _hint(name: str, columns: Mapping[str, Column]) -> str:
+    near = get_close_matches(name, columns, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _fault_of_constant(column: Column, value: str | int) -> str:
+    if column.kind is Kind.TIMESTAMP:
+        return "can't be the same for every event: leave it out"
+    cell = _cell(column, value)
+    if isinstance(cell, FieldFault):
+        return cell.message
+    return "" if cell else "is empty: leave it out"
+
+
+def _cell(column: Column, value: str | int) -> str | FieldFault:
+    if column.kind in RAW_KINDS:
+        return check(column, msgspec.Raw(msgspec.json.encode(value)), _NO_TIME)
+    return check(column, value, _NO_TIME) if value != "" else ""
+
+
+def _faults_of_paths(columns: Mapping[str, Column], constants: Mapping[str, str | int], fields: Mapping[str, str]) -> list[str]:
+    faults: list[str] = []
+    paths: dict[str, Path] = {name: (name,) for name in columns if name not in constants and name not in fields}
+    for name, text in fields.items():
+        if name not in columns:
+            continue
+        try:
+            path = parse_path(text)
+        except ValueError as error:
+            faults.append(at(f"fields.{name}", str(error)))
+            continue
+        both = clash([*paths.values(), path])
+        if both is None:
+            paths[name] = path
+        else:
+            other = ".".join(both[0])
+            faults.append(at(f"fields.{name}", f"{text} and {other} can't both be read: one leads through the other"))
+    return faults
