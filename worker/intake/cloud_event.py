@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ STRUCTURED = "application/cloudevents"
 BATCHED = "application/cloudevents-batch"
 VERSION = "1.0"
 _REQUIRED = ("specversion", "id", "source", "type")
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON = "a content type of JSON"
 
@@ -61,7 +63,8 @@ def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str
             faults.append(_fault(Reason.WRONG_TYPE, PREFIX + name, "UTF-8 text", given.hex() if given else ""))
     faults += [_missing(PREFIX + name) for name in _REQUIRED if texts.get(name) is None and not _names(faults, PREFIX + name)]
     faults += _content_type(content_type, "content-type")
-    return _opened(value, _Attributes(texts, PREFIX), faults)
+    # Empty, and not None: that there is nothing is the event's fault to be told.
+    return _opened(value or b"", _Attributes(texts, PREFIX), faults)
 
 
 def _structured(value: bytes | None) -> Opened:
@@ -107,13 +110,12 @@ def _opened(data: bytes | msgspec.Raw | None, attributes: _Attributes, faults: l
 def _unix_seconds(text: str) -> int | None:
     """An RFC 3339 time, whole seconds: what is younger than its second is rounded down. None where it isn't one."""
     # fromisoformat takes more than RFC 3339 does: dates alone, weeks, times without an offset.
-    if len(text) < len("2026-01-01T00:00:00Z") or text[10] not in "Tt ":
+    if _RFC_3339.fullmatch(text) is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(seconds=1)
     except ValueError:
         return None
-    return None if moment.tzinfo is None else (moment - _EPOCH) // timedelta(seconds=1)
 
 
 def _content_type(content_type: str, name: str) -> list[FieldFault]:

@@ -66,6 +66,8 @@ CONTRACTS = {
 # ASCII digits only: Python's own int() and \d take those of every script.
 _UNSIGNED = re.compile(r"[0-9]{1,20}")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_ELEMENT = r"[^,\[\]\"\r\n]+"
+_ARRAY = re.compile(rf"\[{_ELEMENT}(?:,{_ELEMENT})*\]")
 
 
 def _is_unsigned_64(text: str) -> bool:
@@ -103,13 +105,27 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_array(text: str) -> bool:
-    return text.startswith("[") and text.endswith("]")
+    """`[a,b]`: without quoting, so an element can't hold what separates and ends them."""
+    return text == "[]" or _ARRAY.fullmatch(text) is not None
+
+
+def _has_attribute_values(text: str) -> bool:
+    """An object of strings, numbers (counters are numbers) and booleans. Numbers were left as text."""
+    if not _is_object(text):
+        return False
+    return all(isinstance(value, str | bool) for value in _JSON.decode(text).values())
+
+
+def _is_network_code(text: str) -> bool:
+    """A mobile country or network code: three digits at most."""
+    return _UNSIGNED.fullmatch(text) is not None and int(text) <= 999
 
 
 _Check = tuple[Callable[[str], bool], str]
 
 _CHECKS: dict[str, _Check] = {
-    **dict.fromkeys(("application_id", "appmetrica_device_id", "mcc", "mnc", "quantity"), (_is_unsigned_64, "an integer")),
+    **dict.fromkeys(("application_id", "appmetrica_device_id", "quantity"), (_is_unsigned_64, "an integer")),
+    **dict.fromkeys(("mcc", "mnc"), (_is_network_code, "an integer of at most three digits")),
     **dict.fromkeys(
         (
             *"price revenue cart_item_quantity cart_item_price_value cart_item_price_internal_value actual_price_value".split(),
@@ -117,9 +133,8 @@ _CHECKS: dict[str, _Check] = {
         ),
         (_is_decimal, "a decimal number"),
     ),
-    **dict.fromkeys(
-        ("event_json", "payload", "product_payload", "screen_payload", "attributes"), (_is_object, "a JSON object")
-    ),
+    **dict.fromkeys(("event_json", "payload", "product_payload", "screen_payload"), (_is_object, "a JSON object")),
+    "attributes": (_has_attribute_values, "a JSON object of strings, numbers and booleans"),
     "event_timestamp": (_is_unsigned_64, "Unix time in seconds"),
     "device_ipv6": (_is_ipv6, "an IPv6 address"),
     "session_type": (lambda text: text in ("foreground", "background"), "foreground or background"),
