@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from urllib.parse import quote
 
 import pytest
 
 from tests.builders import make_batch, make_row
 from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions, excerpt_of
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
-from worker.model.batch import Batch
+from worker.model.batch import Batch, RequestForm
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import free_ports
@@ -28,7 +29,9 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 @asynccontextmanager
-async def sink_to(base_url: str, *, total_seconds: float = 5.0, connect_seconds: float = 2.0) -> AsyncIterator[HttpSink]:
+async def sink_to(
+    base_url: str, *, total_seconds: float = 5.0, connect_seconds: float = 2.0, form: RequestForm = RequestForm.BODY
+) -> AsyncIterator[HttpSink]:
     options = SinkOptions(
         base_url=base_url,
         requests_in_flight_max=4,
@@ -37,6 +40,7 @@ async def sink_to(base_url: str, *, total_seconds: float = 5.0, connect_seconds:
         total_timeout_seconds=total_seconds,
         trusts_environment=False,
         user_agent="test",
+        form=form,
     )
     async with HttpSink(options, {1111: KEY}.__getitem__) as sink:
         yield sink
@@ -64,6 +68,59 @@ async def test_a_body_of_several_megabytes_arrives_whole(emulator: Emulator) -> 
     assert isinstance(answer, Response)
     assert answer.status == 200
     assert emulator.ledger.requests[0].bytes > 3_000_000
+
+
+QUERY = (
+    b"application_id=1111&profile_id=a%%20b%%2Bc&event_name=%%D1%%8F%%26&event_timestamp=%d&event_json=%%7B%%22a%%22%%3A1%%7D"
+)
+
+
+def one_query() -> Batch:
+    row = make_row(0, line=QUERY % int(time.time()))
+    return Batch("b-1", row.destination, b"", (row,), len(row.line))
+
+
+async def test_a_row_in_the_query_string_arrives_cell_by_cell(emulator: Emulator) -> None:
+    async with sink_to(emulator.base_url, form=RequestForm.PARAMS) as sink:
+        answer = await sink.post(one_query())
+    assert isinstance(answer, Response)
+    assert answer.status == 200
+    values = emulator.ledger.rows[0].as_dict()["values"]
+    assert isinstance(values, dict)
+    assert (values["profile_id"], values["event_name"], values["event_json"]) == ("a b+c", "я&", '{"a":1}')
+    assert (emulator.ledger.requests[0].request_id, emulator.ledger.requests[0].bytes) == ("b-1", 0)
+
+
+async def test_a_query_string_goes_over_the_wire_as_it_was_written_with_an_empty_body() -> None:
+    seen: list[bytes] = []
+
+    def answer(request: bytes) -> bytes:
+        seen.append(request)
+        return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 60\r\n\r\n" + (b"for " + request.partition(b"?")[2])[:60]
+
+    batch = one_query()
+    async with raw_server(answer) as url, sink_to(url, form=RequestForm.PARAMS) as sink:
+        response = await sink.post(batch)
+    head = seen[0].decode()
+    assert head.startswith(
+        f"POST /logs/v1/import/events?post_api_key=the%2Fkey%2Bof%3D1111&{batch.body().decode()} HTTP/1.1\r\n"
+    )
+    assert "\r\nContent-Length: 0\r\n" in head
+    assert "Content-Type" not in head
+    assert isinstance(response, Response)
+    # Whatever quotes the URL quotes the key with it.
+    assert response.excerpt.startswith("for post_api_key=***&")
+
+
+@pytest.mark.parametrize("fault", [FaultKind.RESET_AFTER, FaultKind.RESET_BEFORE, FaultKind.BROKEN_BODY])
+async def test_no_fault_of_a_query_string_shows_it(
+    emulator: Emulator, fault: FaultKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.plan(PlannedFault(fault))
+    async with sink_to(emulator.base_url, form=RequestForm.PARAMS) as sink:
+        answer = await sink.post(one_query())
+    for secret in (KEY, quote(KEY, safe=""), "profile_id"):
+        assert secret not in repr(answer) + caplog.text
 
 
 CASES: dict[str, tuple[PlannedFault, type[Answer], object]] = {

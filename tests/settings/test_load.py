@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from worker.errors import ConfigurationError, Fault
 from worker.settings.kafka import Kafka
 from worker.settings.load import MASK, Loaded, load
+from worker.settings.record_shape import constant_texts
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
 
@@ -145,6 +146,32 @@ class TestForms:
         assert (home.topic, home.parked_from, home.parking_topic) == ("films.parked", "films", None)
         assert (home.batching, home.dedup, home.dead_letter) == (films.batching, films.dedup, films.dead_letter)
 
+    def test_a_route_says_what_its_records_look_like_and_its_parking_topic_takes_the_same(self, tmp_path: Path) -> None:
+        text = """
+            routes:
+              - topic: shop
+                resource: ecommerce
+                form: cloudevents
+                constants: {application_id: 1111, cart_item_quantity: "1.50", payload: '{"from":"tv"}',
+                            product_promo_codes: "[a]"}
+                fields: {order_id: $.order.id, profile_id: $.user}
+                batching: {columns: exact}
+        """
+        shop, home = loaded(tmp_path, text).settings.resolved_routes()
+        assert (shop.resource, shop.form, shop.batching.columns) == ("ecommerce", "cloudevents", "exact")
+        assert constant_texts(shop.constants) == {
+            "application_id": "1111",
+            "cart_item_quantity": "1.50",
+            "payload": '{"from":"tv"}',
+            "product_promo_codes": "[a]",
+        }
+        assert (home.resource, home.form, home.constants, home.fields) == (
+            shop.resource,
+            shop.form,
+            shop.constants,
+            shop.fields,
+        )
+
 
 CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "unknown key, nearest name told": ("kafka: {grup_id: x}", {}, "kafka.grup_id", "did you mean group_id?"),
@@ -217,6 +244,67 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "configuration",
         "at most half of limits.memory_bytes_max",
     ),
+    "a constant that no column takes": (
+        "routes: [{topic: a, constants: {aplication_id: 1}}]",
+        {},
+        "routes.0.constants.aplication_id",
+        "events has no such column; did you mean application_id?",
+    ),
+    "a constant of a wrong type": (
+        "routes: [{topic: a, constants: {mcc: home}}]",
+        {},
+        "routes.0.constants.mcc",
+        "found 'home'",
+    ),
+    "a constant out of range": ("routes: [{topic: a, constants: {mcc: 1000}}]", {}, "routes.0.constants.mcc", "from 0 to 999"),
+    "a constant decimal that is a float": (
+        "routes: [{topic: a, resource: revenue, constants: {price: 0.1}}]",
+        {},
+        "routes.0.constants.price",
+        "string",
+    ),
+    "a constant time": (
+        "routes: [{topic: a, constants: {event_timestamp: 5}}]",
+        {},
+        "routes.0.constants.event_timestamp",
+        "can't be the same for every event",
+    ),
+    "an empty constant": ("routes: [{topic: a, constants: {os_name: ''}}]", {}, "routes.0.constants.os_name", "is empty"),
+    "two constant identities": (
+        "routes: [{topic: a, constants: {profile_id: u, appmetrica_device_id: 1}}]",
+        {},
+        "routes.0.constants",
+        "exclude each other",
+    ),
+    "a field that no column takes": (
+        "routes: [{topic: a, form: envelope, fields: {evnt_name: $.name}}]",
+        {},
+        "routes.0.fields.evnt_name",
+        "no resource has such a column; did you mean event_name?",
+    ),
+    "a field and a constant": (
+        "routes: [{topic: a, constants: {mcc: 1}, fields: {mcc: $.c}}]",
+        {},
+        "routes.0.fields.mcc",
+        "is a constant as well",
+    ),
+    "a path that is none": ("routes: [{topic: a, fields: {mcc: 'a[0]'}}]", {}, "routes.0.fields.mcc", "must be a dotted path"),
+    "paths that clash": (
+        "routes: [{topic: a, fields: {event_json: $.data, event_name: $.data.name}}]",
+        {},
+        "routes.0.fields.event_name",
+        "$.data.name and data can't both be read",
+    ),
+    "a path to another column": (
+        "routes: [{topic: a, fields: {os_name: $.os_version}}]",
+        {},
+        "routes.0.fields.os_name",
+        "can't both be read",
+    ),
+    "a resource that doesn't exist": ("routes: [{topic: a, resource: event}]", {}, "routes.0.resource", "'events'"),
+    "a form that doesn't exist": ("routes: [{topic: a, form: avro}]", {}, "routes.0.form", "'cloudevents'"),
+    "a form of request that doesn't exist": ("delivery: {request: query}", {}, "delivery.request", "'body' or 'params'"),
+    "columns that don't exist": ("batching: {columns: some}", {}, "batching.columns", "'all' or 'exact'"),
     "no key": ("appmetrica: {applications: {'3': {}}}", {}, "appmetrica.applications.3", "one of post_api_key and"),
     "no such key file": (
         "appmetrica: {applications: {'3': {post_api_key_file: /no/such}}}",
@@ -247,6 +335,19 @@ def test_all_faults_are_told_at_once_each_with_its_source(tmp_path: Path) -> Non
         ("log.level", "AMW_LOG__LEVEL"),
         ("nope", "AMW_NOPE"),
     }
+
+
+def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(tmp_path: Path) -> None:
+    text = (
+        "routes:\n  - topic: a\n    constants:\n      mcc: 1000\n      mnc: x\n    fields:\n      nope: $.a\n      os_name: b\n"
+    )
+    file = tmp_path / "config.yaml"
+    assert [(fault.path, fault.source) for fault in faults(tmp_path, text)] == [
+        ("routes.0.fields.nope", f"{file}:7"),
+        ("routes.0.constants.mcc", f"{file}:4"),
+        ("routes.0.constants.mnc", f"{file}:5"),
+        ("routes.0.fields.os_name", f"{file}:8"),
+    ]
 
 
 def test_the_commands_own_and_the_tests_variables_are_no_settings(tmp_path: Path) -> None:

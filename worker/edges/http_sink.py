@@ -114,7 +114,12 @@ class HttpSink:
             data = body if len(body) <= BODY_AT_ONCE_BYTES_MAX else BytesIO(body)
             headers |= CONTENT_TYPE
         response = await self._session.post(
-            self._url(batch.destination.resource, query), data=data, headers=headers, allow_redirects=False
+            self._url(batch.destination.resource, query),
+            data=data,
+            headers=headers,
+            # Without a body there is no type of it; aiohttp would make one up.
+            skip_auto_headers=("Content-Type",),
+            allow_redirects=False,
         )
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.

@@ -5,7 +5,7 @@ All that is wrong is said at once, each fault with its path and with the place i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
@@ -90,8 +90,7 @@ def load(
     try:
         settings = Settings.model_validate(merged.values)
     except ValidationError as error:
-        for details in error.errors(include_input=False, include_url=False):
-            merged.faults += _faults(details, merged)
+        merged.faults += _all_faults(error.errors(include_input=False, include_url=False), merged)
     if merged.faults or settings is None:
         raise ConfigurationError(merged.faults)
     return Loaded(settings, merged.sources)
@@ -137,6 +136,18 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
         if not text:
             layer.faults.append(Fault(dotted, source, f"{file} is empty"))
             section[name] = "empty"
+
+
+def _all_faults(errors: Sequence[ErrorDetails], layer: Layer) -> list[Fault]:
+    # A list of one bad entry is empty to pydantic, and it says that as well: the entry's own fault is the one to be mended.
+    places = [error["loc"] for error in errors]
+    told = [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(place != error["loc"] and place[: len(error["loc"])] == error["loc"] for place in places)
+    ]
+    return [fault for error in told for fault in _faults(error, layer)]
 
 
 def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
