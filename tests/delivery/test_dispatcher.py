@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders import UNIX_SECONDS, make_batch, make_rows, now_at
+from tests.builders import UNIX_SECONDS, make_batch, make_row, make_rows, now_at
 from tests.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, offsets, status
 from worker.delivery.outcome import Delivered, Retry, RetryKind
 from worker.model.answer import Answer
 from worker.model.batch import Batch
 from worker.model.fault import Reason
+from worker.model.resource import Identity
+from worker.model.row import Destination
 
 AGE_SECONDS = 1_209_600
 
@@ -211,6 +213,12 @@ def test_rows_that_grew_too_old_are_taken_out_before_a_send_and_the_rest_goes() 
 def test_a_row_exactly_at_the_age_limit_is_still_sent() -> None:
     batch = make_batch(1, event_timestamp=UNIX_SECONDS - AGE_SECONDS)
     assert expired_at(0.9, batch=batch).start() == [batch]
+
+
+def test_a_profile_s_attributes_never_grow_too_old() -> None:
+    destination = Destination("profiles", 1111, Identity.PROFILE_ID)
+    batch = make_batch([make_row(0, destination=destination, event_timestamp=UNIX_SECONDS - AGE_SECONDS)])
+    assert expired_at(1.0, batch=batch).start() == [batch]
 
 
 def test_a_batch_wholly_too_old_is_not_sent_and_holds_no_permit() -> None:

@@ -18,6 +18,7 @@ from worker.errors import UnavailableError
 from worker.model.account import Account, TopicAccount
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
+from worker.model.remarks import UNKNOWN
 from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot
 
 TOPIC = "offline-events"
@@ -39,6 +40,8 @@ def snapshot() -> Snapshot:
     account = Account({TOPIC: TopicAccount(consumed=10, consumed_bytes=1000, delivered=6, duplicates=2)})
     account.topics[TOPIC].rejected[Reason.MISSING] = 1
     account.topics[TOPIC].dead_lettered[Reason.MISSING] = 1
+    account.topics[TOPIC].remarks.unusual_values["os_name"] = 4
+    account.topics[TOPIC].remarks.drift("purchase", "colour", UNKNOWN)
     account.requests["200"] = 3
     account.observe_request("delivered", 0.02)
     account.delivery_latency_seconds.observe(0.3)
@@ -112,6 +115,8 @@ async def test_metrics_show_the_snapshot(server: AdminServer) -> None:
     assert value("records_consumed_total", topic=TOPIC) == 10
     assert value("records_rejected_total", topic=TOPIC, reason="missing") == 1
     assert value("records_rejected_total", topic=TOPIC, reason="too_old") == 0
+    assert value("unusual_values_total", topic=TOPIC, field="os_name") == 4
+    assert value("contract_drifts_total", topic=TOPIC, event_name="purchase", field="colour", change="unknown") == 1
     assert value("http_requests_total", code="200") == 3
     assert value("http_request_duration_seconds_bucket", outcome="delivered", le="0.025") == 1
     assert value("delivery_latency_seconds_count") == 1
@@ -130,6 +135,10 @@ async def test_status_is_json_for_people_and_machines(server: AdminServer) -> No
     assert status["partitions"][0]["lag_records"] == 6
     assert status["holds"][0]["reason"] == "http_403"
     assert status["topics"][TOPIC]["dead_lettered"] == {"missing": 1}
+    assert status["topics"][TOPIC]["unusual_values"] == {"os_name": 4}
+    assert status["topics"][TOPIC]["drifts"] == [
+        {"event_name": "purchase", "field": "colour", "change": "unknown", "records": 1}
+    ]
 
 
 async def test_liveness_and_readiness_answer(server: AdminServer) -> None:

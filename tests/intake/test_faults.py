@@ -267,25 +267,6 @@ def test_a_fault_of_the_whole_record_reads_without_a_field() -> None:
     assert str(FieldFault(Reason.TOO_LARGE, "", "too large")) == "too large"
 
 
-def test_every_reason_of_intake_is_reached_in_this_file() -> None:
-    refused_later = {Reason.REFUSED, Reason.TOO_LARGE_FOR_API}
-    wrapped = {Reason.UNKNOWN_ROUTE}
-    reached = {
-        fault.reason
-        for value, row_bytes_max in [
-            (None, 1000),
-            (b"x", 1000),
-            (b"[]", 1000),
-            (make_value(), 10),
-            (make_value(event_name=..., event_timestamp=0, mcc="x", mnc=1000, q=1, appmetrica_device_id=1), 1000),
-            (make_value(event_timestamp=UNIX_SECONDS * 1000, application_id=2222), 1000),
-            (make_value(event_timestamp=UNIX_SECONDS * 2), 1000),
-        ]
-        for fault in faults_of(value, row_bytes_max=row_bytes_max)
-    }
-    assert reached == set(Reason) - refused_later - wrapped
-
-
 def test_the_builder_s_event_is_valid() -> None:
     assert make_event()["application_id"] == APPLICATION_ID
     assert row_of(make_value()).destination.application_id == APPLICATION_ID

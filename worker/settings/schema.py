@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr,
 
 from worker.settings.kafka import Kafka
 from worker.settings.routing import Batching, DeadLetter, Dedup, Parking, ResolvedRoute, RouteSettings
-from worker.settings.section import YEAR_SECONDS, Seconds, Section, agreed
+from worker.settings.section import YEAR_SECONDS, Seconds, Section, agreed, at
 
 APPLICATION_ID_MAX = 2**63 - 1
 _APPLICATION_ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -178,23 +178,39 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
-        faults = []
         routes = self.resolved_routes()
         topics = [route.topic for route in routes]
+        positions = {route.topic: index for index, route in enumerate(self.routes)}
+        faults = []
         for topic in sorted({one for one in topics if topics.count(one) > 1}):
             parked = [route.parked_from for route in routes if route.topic == topic and route.parked_from is not None]
             what = f"is the parking topic of {' and '.join(parked)}, and " if parked else ""
-            faults.append(f"topic {topic} {what}has two routes")
-        for route in routes:
-            if route.dead_letter.topic in topics:
-                faults.append(f"the dead-letter topic {route.dead_letter.topic} of {route.topic} is itself read by a route")
-            # Span is per partition: a batch above it could never fill from one partition, and would always wait for linger.
-            if route.batching.rows_max > self.limits.span_records_max:
-                faults.append(f"batching.rows_max of {route.topic} must be at most limits.span_records_max")
-            # A body is held beside its rows while it is sent.
-            if route.batching.body_bytes_max * 2 > self.limits.memory_bytes_max:
-                faults.append(f"batching.body_bytes_max of {route.topic} must be at most half of limits.memory_bytes_max")
+            # Where it can be mended: the parking topic's name, or the later one of two routes.
+            place = f"{positions[parked[-1]]}.parking.topic" if parked else f"{positions[topic]}.topic"
+            faults.append(at(f"routes.{place}", f"topic {topic} {what}has two routes: give it another name"))
+        for index, route in enumerate(routes[: len(self.routes)]):
+            faults += self._faults_of_limits(index, route, topics)
         return agreed(self, faults)
+
+    def _faults_of_limits(self, index: int, route: ResolvedRoute, topics: list[str]) -> list[str]:
+        """What of a route doesn't fit the rest, at the place where it was said: in the route, or for all of them."""
+        given = self.routes[index]
+        faults = []
+        if route.dead_letter.topic in topics:
+            message = f"the dead-letter topic {route.dead_letter.topic} of {route.topic} is itself read by a route"
+            prefix = f"routes.{index}." if given.dead_letter is not None else ""
+            faults.append(at(f"{prefix}dead_letter.topic", f"{message}: give it another name"))
+        # Span is per partition: a batch above it could never fill from one partition, and would always wait for linger.
+        if route.batching.rows_max > self.limits.span_records_max:
+            prefix = f"routes.{index}." if given.batching.rows_max is not None else ""
+            message = f"{route.batching.rows_max} for {route.topic} must be at most limits.span_records_max"
+            faults.append(at(f"{prefix}batching.rows_max", f"{message} ({self.limits.span_records_max})"))
+        # A body is held beside its rows while it is sent.
+        if route.batching.body_bytes_max * 2 > self.limits.memory_bytes_max:
+            prefix = f"routes.{index}." if given.batching.body_bytes_max is not None else ""
+            message = f"{route.batching.body_bytes_max} for {route.topic} must be at most half of limits.memory_bytes_max"
+            faults.append(at(f"{prefix}batching.body_bytes_max", f"{message} ({self.limits.memory_bytes_max})"))
+        return faults
 
     def resolved_routes(self) -> tuple[ResolvedRoute, ...]:
         """Each route with what it leaves open taken from the top of the file, and behind them the routes of parking topics."""
