@@ -82,6 +82,8 @@ async def test_it_prints_an_account_that_balances(bootstrap_servers: str) -> Non
     )
     assert equation
     assert "dead-lettered: refused" in demo.output
+    (by_resource,) = re.findall(r"^delivered by resource: (.*)$", demo.output, re.M)
+    assert set(re.findall(r"'(\w+)': [1-9]", by_resource)) == {"events", "revenue", "adrevenue", "ecommerce", "profiles"}
     assert re.search(r"'503': \d+", demo.output)
     assert demo.remaining() == []
 

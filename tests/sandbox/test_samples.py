@@ -9,6 +9,10 @@ import orjson
 import pytest
 from aiokafka.structs import ConsumerRecord
 
+from tests.builders import FakeRecord, make_assignment, make_rules, now_at
+from worker.intake.intake import Intake
+from worker.intake.rules import Form
+from worker.model.resource import RESOURCES
 from worker.sandbox.account import REASON_HEADER, reckon
 from worker.sandbox.emulator.ledger import KeptRow
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
@@ -37,6 +41,18 @@ def test_they_hold_duplicates_mistakes_and_a_second_application() -> None:
     assert 0.002 < sum(bool(sample.dead_lettered_as) for sample in found) / COUNT < 0.01
     valid = [orjson.loads(sample.value) for sample in found if not sample.dead_lettered_as]
     assert 0.05 < sum(event["application_id"] == 2222 for event in valid) / len(valid) < 0.15
+
+
+def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_say() -> None:
+    rules = make_rules(form=Form.ENVELOPE, applications=frozenset({1111, 2222}))
+    imports = [one for one in samples(SampleOptions(COUNT, NOW, (1111, 2222), imports_share=0.5)) if one.is_import]
+    assert 0.4 < len(imports) / COUNT < 0.6
+    records = [FakeRecord(offset, one.value) for offset, one in enumerate(imports)]
+    rows, rejections = Intake(rules).read(make_assignment(), records, now_at(unix_start=NOW))
+    assert {row.destination.resource for row in rows} == set(RESOURCES) - {"events"}
+    reasons = {rejection.record.offset: rejection.reason.value for rejection in rejections}
+    assert reasons == {offset: one.dead_lettered_as for offset, one in enumerate(imports) if one.dead_lettered_as}
+    assert len(set(reasons.values())) > 2
 
 
 class Outcome:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiokafka.structs import ConsumerRecord
 
 from worker.sandbox.emulator.ledger import KeptRow
+from worker.sandbox.import_samples import DETAILS
 from worker.sandbox.samples import Sample
 
 REASON_HEADER = "__appmetrica.errors.reason"
@@ -91,7 +92,7 @@ def reckon(
 
 def event_number(row: KeptRow) -> int:
     """The sample's own number, from what was delivered of it."""
-    cell = row.cells[row.columns.index("event_json")]
+    cell = row.cells[row.columns.index(DETAILS[row.resource])]
     return int(json.loads(cell)["event_number"])
 
 

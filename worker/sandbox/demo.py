@@ -32,6 +32,8 @@ from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
 APPLICATIONS = (1111, 2222)
 PARTITIONS = 6
 OUTAGE_SECONDS = 3.0
+# So many samples are of the other four resources, in a topic of their own.
+IMPORTS_SHARE = 0.2
 # Samples are published in two parts: the second while the worker is at it.
 FIRST_PART = 0.6
 SETTLE_SECONDS_MAX = 120.0
@@ -54,6 +56,7 @@ class _Stage:
 
     bootstrap_servers: str
     topic: str
+    imports_topic: str
     dead_letter_topic: str
     emulator: Emulator
     worker: WorkerProcess
@@ -82,6 +85,7 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
     refused = {"event_name": frozenset({REFUSED_EVENT_NAME})}
     # A name of its own for each run: on a broker of yours nothing else is touched.
     topic = f"appmetrica-demo-{secrets.token_hex(3)}"
+    imports = f"{topic}-imports"
     with tempfile.TemporaryDirectory(prefix="appmetrica-worker-demo-") as directory:
         async with Emulator(EmulatorOptions(keys=keys, refused=refused)) as emulator:
             worker_options = WorkerOptions(
@@ -92,11 +96,14 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
                 group_id=topic,
                 keys=keys,
                 admin_port=free_ports(1)[0],
-                overrides={"delivery": {"backoff_max_seconds": 5}},
+                overrides={
+                    "delivery": {"backoff_max_seconds": 5},
+                    "routes": [{"topic": topic, "resource": "events"}, {"topic": imports, "form": "envelope"}],
+                },
             )
             worker = WorkerProcess(Path(directory), "worker", worker_options)
             with Display(console, options.count) as display:
-                stage = _Stage(bootstrap_servers, topic, f"{topic}.dlq", emulator, worker, display)
+                stage = _Stage(bootstrap_servers, topic, imports, f"{topic}.dlq", emulator, worker, display)
                 try:
                     return await _perform(options, stage, console)
                 finally:
@@ -106,12 +113,12 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
 async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> ExitCode:
     say = stage.display.say
     say(f"  The Post API emulator listens on {stage.emulator.base_url}")
-    await create_topics(
-        stage.bootstrap_servers, {stage.topic: PARTITIONS, stage.dead_letter_topic: 1, f"{stage.topic}.parked": 1}
-    )
-    produced = list(samples(SampleOptions(options.count, int(time.time()), APPLICATIONS)))
+    read = (stage.topic, stage.imports_topic)
+    partitions = {stage.dead_letter_topic: 1, **dict.fromkeys(read, PARTITIONS), **{f"{topic}.parked": 1 for topic in read}}
+    await create_topics(stage.bootstrap_servers, partitions)
+    produced = list(samples(SampleOptions(options.count, int(time.time()), APPLICATIONS, imports_share=IMPORTS_SHARE)))
     first = round(len(produced) * FIRST_PART)
-    say(f"Publishing {len(produced):,} sample events to {stage.topic} ({PARTITIONS} partitions, lz4) …")
+    say(f"Publishing {len(produced):,} samples of all five resources, to {stage.topic} and {stage.imports_topic} …")
     await _publish(stage, produced[:first])
     say("Starting the worker: appmetrica-worker run --config …")
     stage.worker.start()
@@ -128,7 +135,7 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
             say(f"The worker ended with exit code {code}: {stage.worker.log_tail()}")
             return ExitCode.INTERNAL
     dead_letters = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
-    duplicates = int(status["topics"][stage.topic]["duplicates"])
+    duplicates = sum(int(status["topics"][topic]["duplicates"]) for topic in read)
     reckoning = reckon(produced, stage.emulator.ledger.rows, dead_letters, duplicates)
     _show(console, reckoning, stage.emulator, seconds)
     if options.keeps_running:
@@ -137,7 +144,9 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
 
 
 async def _publish(stage: _Stage, part: Sequence[Sample]) -> None:
-    await publish(stage.bootstrap_servers, stage.topic, ((sample.key, sample.value) for sample in part))
+    for topic, is_import in ((stage.topic, False), (stage.imports_topic, True)):
+        records = ((sample.key, sample.value) for sample in part if sample.is_import == is_import)
+        await publish(stage.bootstrap_servers, topic, records)
 
 
 async def _outage(stage: _Stage, total: int) -> None:
@@ -153,12 +162,12 @@ async def _settled(stage: _Stage, total: int) -> dict[str, Any]:
     status: dict[str, Any] = {}
     for _ in range(round(SETTLE_SECONDS_MAX / POLL_SECONDS)):
         status = await stage.worker.status()
-        topic = status["topics"][stage.topic]
+        consumed = sum(topic["consumed"] for topic in status["topics"].values())
         behind = sum(one["unsettled_records"] for one in status["partitions"])
         uncommitted = sum(one["committed"] != one["position"] for one in status["partitions"])
         retries = sum(status["retries"].values())
         stage.display.advance(stage.emulator.ledger.rows_total, f"{behind:,} under way, {retries} retries")
-        if topic["consumed"] >= total and behind == 0 and uncommitted == 0:
+        if consumed >= total and behind == 0 and uncommitted == 0:
             return status
         await asyncio.sleep(POLL_SECONDS)
     raise UnavailableError(f"not settled after {SETTLE_SECONDS_MAX:g} s: {status}")
@@ -176,6 +185,7 @@ def _show(console: Console, reckoning: Reckoning, emulator: Emulator, seconds: f
         table.add_row(f"dead-lettered: {reason}", f"{count:,}")
     console.print(table)
     summary = emulator.ledger.summary()
+    console.print(f"delivered by resource: {summary['rows_by_resource']}", highlight=False, soft_wrap=True)
     console.print(f"requests: {summary['requests_total']}, by answer: {summary['requests_by_answer']}", highlight=False)
     console.print(
         f"{reckoning.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of {OUTAGE_SECONDS:g} s included",

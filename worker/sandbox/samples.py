@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+
+from worker.sandbox.import_samples import envelope, misfit
 
 # The row that the worker finds nothing wrong with, and only the API refuses.
 REFUSED_EVENT_NAME = "refused_by_the_api"
@@ -36,7 +38,8 @@ _LOCALES = ("ru_RU", "en_US", "kk_KZ", "tr_TR")
 class Sample:
     """One record: its key and value, and the reason why it ends as a dead letter (empty: it doesn't).
 
-    `identifier` names the event: a duplicate has its original's. In the event itself it is `event_number` in `event_json`.
+    `identifier` names the event: a duplicate has its original's. In the event itself it is `event_number` in `event_json`, or
+    in what its resource has instead. `is_import`: in an envelope, of another resource than events.
     """
 
     key: bytes
@@ -44,17 +47,22 @@ class Sample:
     identifier: int
     is_duplicate: bool
     dead_lettered_as: str
+    is_import: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions:
-    """What to make. `now` in Unix seconds: events are of the last day. `has_refused`: one row that only the API refuses."""
+    """What to make. `now` in Unix seconds: events are of the last day. `has_refused`: one row that only the API refuses.
+
+    `imports_share` are of the other four resources, in envelopes.
+    """
 
     count: int
     now: int
     applications: tuple[int, int]
     seed: int = 1
     has_refused: bool = True
+    imports_share: float = 0.0
 
 
 def samples(options: SampleOptions) -> Iterator[Sample]:
@@ -69,7 +77,13 @@ def samples(options: SampleOptions) -> Iterator[Sample]:
         roll = chance.random()
         if recent and roll < DUPLICATE_SHARE:
             original = chance.choice(recent)
-            yield Sample(original.key, original.value, original.identifier, is_duplicate=True, dead_lettered_as="")
+            yield replace(original, is_duplicate=True)
+            continue
+        if options.imports_share and chance.random() < options.imports_share:
+            sample = _import(chance, options, number)
+            if not sample.dead_lettered_as:
+                _remember(recent, sample, number)
+            yield sample
             continue
         event = _event(chance, options, number)
         if roll > 1 - INVALID_SHARE:
@@ -80,11 +94,25 @@ def samples(options: SampleOptions) -> Iterator[Sample]:
             yield Sample(key, value, number, is_duplicate=False, dead_lettered_as=reason)
             continue
         sample = _sample(event, number, "")
-        if len(recent) < RECENT_MAX:
-            recent.append(sample)
-        else:
-            recent[number % RECENT_MAX] = sample
+        _remember(recent, sample, number)
         yield sample
+
+
+def _remember(recent: list[Sample], sample: Sample, number: int) -> None:
+    if len(recent) < RECENT_MAX:
+        recent.append(sample)
+    else:
+        recent[number % RECENT_MAX] = sample
+
+
+def _import(chance: random.Random, options: SampleOptions, number: int) -> Sample:
+    common = {
+        name: value for name, value in _event(chance, options, number).items() if name not in ("event_name", "event_json")
+    }
+    wrapped, reason = envelope(chance, common, number), ""
+    if chance.random() < INVALID_SHARE:
+        wrapped, reason = misfit(chance, wrapped, options.now)
+    return replace(_sample(wrapped, number, reason), is_import=True)
 
 
 def _sample(event: dict[str, Any], number: int, dead_lettered_as: str) -> Sample:
