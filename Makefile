@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint types contracts pytest format lock simulate bench clean
+.PHONY: help setup demo run test lint types contracts pytest format lock simulate fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +53,14 @@ format: $(STAMP) ## Format the code and sort its imports
 LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 lock: $(STAMP) ## Pin the dependencies anew: requirements.lock (image) and requirements-dev.lock (everything)
 	$(BIN)/$(LOCK) --upgrade --output-file requirements.lock
-	$(BIN)/$(LOCK) --constraint requirements.lock --all-extras --output-file requirements-dev.lock
+	$(BIN)/$(LOCK) --constraint requirements.lock --extra sandbox --extra dev --output-file requirements-dev.lock
 
 # A set's order is part of a history: it must be the same when the history is played again.
 simulate: $(STAMP) ## Play random histories of the whole worker (SEEDS=300, or SEED=17 for one; ARGS=--mutants)
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300)) $(ARGS)
+
+fuzz: $(STAMP) ## Throw a million values at the intake (ARGS="--count 5000000 --seed 2", or ARGS=--atheris)
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(STAMP) ## Measure speed on real Kafka and write bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)

@@ -6,26 +6,31 @@ how a value may be written, and then the values found here are as good.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import msgspec
 
 from worker.intake.decode import DECODE_FAILURES
 from worker.intake.fault_texts import shown_name, wrong_type
 from worker.intake.fields import check
+from worker.intake.nearest import nearest
 from worker.intake.places import Layout, Place, Tree
 from worker.intake.rules import IntakeRules, Path, UnknownFields
 from worker.intake.time_window import TimeWindow
 from worker.model.column import RAW_KINDS, Column, Kind
 from worker.model.fault import FieldFault, Reason
-from worker.model.remarks import UNKNOWN, Remarks
+from worker.model.remarks import OTHER, UNKNOWN, Remarks
 from worker.model.resource import IDENTITY_COLUMNS, Identity
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
+# A record may hold as many fields as fit its bytes; a dead letter's header may not. Other faults are bounded by the columns.
+UNKNOWN_TOLD_MAX = 50
+
 _JSON_TYPES = {b'"': "string", b"{": "object", b"[": "array", b"t": "boolean", b"f": "boolean", b"n": "null"}
+# A field that nobody asked for: where it stands, its name, and the names that are known there.
+Unknown = tuple[Path, str, Iterable[str]]
 _OBJECT = "one JSON object"
 
 
@@ -80,23 +85,35 @@ def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] |
         return FieldFault(Reason.NOT_JSON, "", f"expected {_OBJECT}: {error}", _OBJECT)
 
 
-def unknown_field(name: str, known: list[str], of_what: str) -> FieldFault:
-    """A field that nobody asked for, with the nearest known name."""
-    near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return FieldFault(Reason.UNKNOWN_FIELD, shown_name(name), f"not a parameter of {of_what}{hint}", near[0] if near else "")
+def unknown_field(name: str, known: Iterable[str], of_what: str, path: Path = ()) -> FieldFault:
+    """A field that nobody asked for, with the nearest name that is known in the same place."""
+    near = nearest(name, known)
+    expected = ".".join((*path, near)) if near else ""
+    hint = f"; did you mean {expected}?" if near else ""
+    return FieldFault(
+        Reason.UNKNOWN_FIELD, shown_name(".".join((*path, name))), f"not a parameter of {of_what}{hint}", expected
+    )
 
 
-def unknown_names(fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = ()) -> Iterator[tuple[str, list[str]]]:
-    """The fields that a tree doesn't name, as dotted paths, each with those that it names in the same place."""
+def unknown_names(fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = ()) -> Iterator[Unknown]:
+    """The fields that a tree doesn't name: where, called what, and what it names in the same place."""
     for name, raw in fields.items():
         inner = branch.get(name)
         if inner is None:
-            yield ".".join((*path, name)), [".".join((*path, one)) for one in branch]
+            yield path, name, branch
         elif not isinstance(inner, int) and bytes(raw)[:1] == b"{":
             deeper = object_fields(raw)
             if not isinstance(deeper, FieldFault):
                 yield from unknown_names(deeper, inner, (*path, name))
+
+
+def note_unknown(unknown: Sequence[Unknown], event_name: str, remarks: Remarks) -> None:
+    """Take note of an event's unknown fields; of very many, the rest is counted together."""
+    for path, name, _ in unknown[:UNKNOWN_TOLD_MAX]:
+        remarks.drift(event_name, shown_name(".".join((*path, name))), UNKNOWN)
+    others = len(unknown) - UNKNOWN_TOLD_MAX
+    if others > 0:
+        remarks.drift(event_name, OTHER, UNKNOWN, others)
 
 
 class _Judgement:
@@ -108,19 +125,18 @@ class _Judgement:
         self._window = window
         self._remarks = remarks
         self._faults: list[FieldFault] = []
-        self._unknown: list[FieldFault] = []
+        self._unknown: list[Unknown] = []
         self._changed: list[tuple[str, str]] = []
         self._texts: dict[str, str] = {}
 
     def judge(self, fields: dict[str, msgspec.Raw], timestamp: int | None) -> Cells | tuple[FieldFault, ...]:
         raws: dict[Path, msgspec.Raw] = {}
         self._collect(fields, self._layout.tree, (), raws)
-        self._unknown = [
-            unknown_field(name, known, self._rules.resource.name) for name, known in unknown_names(fields, self._layout.tree)
-        ]
+        self._unknown = list(unknown_names(fields, self._layout.tree))
         for place in self._layout.places:
             self._column(place, raws, timestamp)
-        self._faults += self._unknown if self._rules.unknown_fields is UnknownFields.REJECT else []
+        if self._rules.unknown_fields is UnknownFields.REJECT:
+            self._unknown_fields()
         self._application()
         identity = self._identity()
         self._remark()
@@ -166,6 +182,15 @@ class _Judgement:
         if fault.reason is Reason.WRONG_TYPE and raw is not None:
             self._changed.append((column.name, _JSON_TYPES.get(bytes(raw)[:1], "number")))
 
+    def _unknown_fields(self) -> None:
+        of_what = self._rules.resource.name
+        told, others = self._unknown[:UNKNOWN_TOLD_MAX], len(self._unknown) - UNKNOWN_TOLD_MAX
+        self._faults += [unknown_field(name, known, of_what, path) for path, name, known in told]
+        if others > 0:
+            self._faults.append(
+                FieldFault(Reason.UNKNOWN_FIELD, "", f"and {others} more fields that are no parameters of {of_what}")
+            )
+
     def _application(self) -> None:
         application = self._texts.get("application_id")
         if application is None or int(application) in self._rules.applications:
@@ -194,8 +219,7 @@ class _Judgement:
         if not (self._unknown or self._changed):
             return
         event_name = shown_name(self._texts.get(self._rules.resource.name_column, ""))
-        for fault in self._unknown:
-            self._remarks.drift(event_name, fault.field, UNKNOWN)
+        note_unknown(self._unknown, event_name, self._remarks)
         for name, change in self._changed:
             self._remarks.drift(event_name, name, change)
 

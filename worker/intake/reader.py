@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from worker.intake.decode import CHECKED_BY_TYPE, DECODE_FAILURES, value_decoder
-from worker.intake.explain import Cells, explain, object_fields, unknown_names
+from worker.intake.explain import Cells, explain, note_unknown, object_fields, unknown_names
 from worker.intake.fault_texts import shown_name
 from worker.intake.fields import CHECKS
 from worker.intake.places import Layout
@@ -16,7 +16,7 @@ from worker.intake.rules import IntakeRules, UnknownFields
 from worker.intake.time_window import TimeWindow
 from worker.model.column import Kind
 from worker.model.fault import FieldFault
-from worker.model.remarks import UNKNOWN, Remarks
+from worker.model.remarks import Remarks
 from worker.model.resource import IDENTITY_COLUMNS, Identity
 from worker.model.row import Destination
 
@@ -140,6 +140,8 @@ class Reader:
         if self._lenient is None:
             return None
         try:
+            # msgspec passes over what it isn't asked for without looking whether it is text at all.
+            bytes(value).decode()
             return self._lenient(value)
         except DECODE_FAILURES:
             return None
@@ -148,5 +150,4 @@ class Reader:
         event_name = shown_name(cells[self._name]) if self._name is not None else ""
         fields = object_fields(value)
         if not isinstance(fields, FieldFault):
-            for name, _ in unknown_names(fields, self._layout.tree):
-                remarks.drift(event_name, shown_name(name), UNKNOWN)
+            note_unknown(list(unknown_names(fields, self._layout.tree)), event_name, remarks)

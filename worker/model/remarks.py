@@ -34,9 +34,9 @@ class Remarks:
     unusual_values: Counter[str] = field(default_factory=Counter)
     drifts: Counter[Drift] = field(default_factory=Counter)
 
-    def drift(self, event_name: str, field_name: str, change: str) -> None:
-        """Note one field of one record. Beyond `DRIFTS_MAX` different ones, new ones are counted together."""
+    def drift(self, event_name: str, field_name: str, change: str, count: int = 1) -> None:
+        """Note one field of one record, or so many. Beyond `DRIFTS_MAX` different ones, new ones are counted together."""
         drift = Drift(event_name, field_name, change)
         if drift not in self.drifts and len(self.drifts) >= DRIFTS_MAX:
             drift = Drift(OTHER, OTHER, change)
-        self.drifts[drift] += 1
+        self.drifts[drift] += count
