@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import make_batch
-from worker.delivery.split import halves, without
+from worker.delivery.split import first_row_apart, halves, without
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(2, (1, 1)), (3, (2, 1)), (4, (2, 2)), (101, (51, 50))])
@@ -46,3 +46,16 @@ def test_what_stays_and_what_goes_are_the_whole_batch(gone: set[int]) -> None:
     assert [row.record.offset for row in out] == sorted(gone)
     assert [row.record.offset for row in kept.rows] == sorted(set(range(10)) - gone)
     assert kept.body_bytes == len(kept.body())
+
+
+def test_the_first_row_stands_apart_from_the_others() -> None:
+    batch = make_batch(3)
+    first, rest = first_row_apart(batch)
+    assert (first.rows, rest.rows) == (batch.rows[:1], batch.rows[1:])
+    assert len({batch.id, first.id, rest.id}) == 3
+    assert (first.body_bytes, rest.body_bytes) == (len(first.body()), len(rest.body()))
+
+
+def test_a_single_row_has_no_others() -> None:
+    with pytest.raises(ValueError, match="single row"):
+        first_row_apart(make_batch(1))
