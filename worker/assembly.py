@@ -113,6 +113,7 @@ def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str],
         parking=parking_writer(
             connection,
             {route.topic: route.parking_topic for route in routes if route.parking_topic is not None},
+            applications,
             inbox.post,
         ),
     )

@@ -80,7 +80,7 @@ async def test_parked_records_keep_what_they_are_and_lie_together_by_application
         make_row(
             offset,
             assignment=make_assignment(3, topic="source"),
-            destination=make_destination(1000 + offset % 2),
+            destination=make_destination(1000 + 4 * (offset % 4)),
             record=FakeRecord(
                 offset, b"value-%d" % offset, key=b"key-%d" % offset, headers=(("own", b"header"),), timestamp=77
             ),
@@ -88,7 +88,7 @@ async def test_parked_records_keep_what_they_are_and_lie_together_by_application
         for offset in range(20)
     )
     events: Events = asyncio.Queue()
-    writer = parking_writer(connection(bootstrap_servers), {"source": topic}, events.put_nowait)
+    writer = parking_writer(connection(bootstrap_servers), {"source": topic}, [1012, 1000, 1008, 1004], events.put_nowait)
     async with running(writer):
         writer.write(rows)
         acknowledged: list[Row] = []
@@ -106,4 +106,5 @@ async def test_parked_records_keep_what_they_are_and_lie_together_by_application
         assert (record.key, record.value, headers["own"]) == (b"key-%d" % offset, b"value-%d" % offset, b"header")
         assert (headers[f"{PARKED_PREFIX}topic"], headers[f"{PARKED_PREFIX}partition"]) == (b"source", b"3")
         assert headers[f"{PARKED_PREFIX}timestamp"] == b"77"
-        assert record.partition == (1000 + offset % 2) % 4
+        # Ids that are the same modulo 4 have each a partition of their own all the same.
+        assert record.partition == offset % 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.topic_writer import Duty, Outgoing, TopicWriter
@@ -11,19 +11,24 @@ from worker.model.headers import PARKED_PREFIX, origin
 from worker.model.row import Row
 
 
-def parking_writer(connection: KafkaConnection, topics: Mapping[str, str], post: Callable[[Event], None]) -> TopicWriter[Row]:
+def parking_writer(
+    connection: KafkaConnection, topics: Mapping[str, str], applications: Collection[int], post: Callable[[Event], None]
+) -> TopicWriter[Row]:
     """The way to the parking topics.
 
     Args:
         connection: the brokers.
         topics: the parking topic of each topic that has one.
+        applications: all that may be parked. Each has a partition of its own in a topic of as many partitions.
         post: takes `ParkingAcknowledged` and `ParkingFailed`.
     """
 
+    # Where several are held, one that has healed must not wait behind another's records. By rank: ids of any pattern may collide.
+    ranks = {application_id: rank for rank, application_id in enumerate(sorted(applications))}
+
     def outgoing(row: Row) -> Outgoing:
-        # One application's rows in one partition: where several are held, one that has healed doesn't wait behind another.
-        application_id = row.destination.application_id
-        return Outgoing(topics[row.assignment.topic], row.record.key, row.record.value, headers(row), spread=application_id)
+        rank = ranks[row.destination.application_id]
+        return Outgoing(topics[row.assignment.topic], row.record.key, row.record.value, headers(row), spread=rank)
 
     return TopicWriter(connection, Duty(outgoing, None, ParkingAcknowledged, ParkingFailed), post)
 
