@@ -23,7 +23,7 @@ def parking_writer(
         post: takes `ParkingAcknowledged` and `ParkingFailed`.
     """
 
-    # Where several are held, one that has healed must not wait behind another's records. By rank: ids of any pattern may collide.
+    # Where several are held, one that has healed must not wait behind another. By rank: ids of any pattern may collide.
     ranks = {application_id: rank for rank, application_id in enumerate(sorted(applications))}
 
     def outgoing(row: Row) -> Outgoing:
