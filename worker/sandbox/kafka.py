@@ -5,15 +5,18 @@ Nodes are started from the main thread: see `process.start_process`.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from worker.errors import UnavailableError
 from worker.sandbox.kafka_packages import KafkaPackages, find
@@ -23,26 +26,34 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.05
 STARTED = "Kafka Server started"
+# Below where Linux (32768) and IANA (49152) begin with ports for outgoing connections.
+LISTENING_PORTS = range(16_384, 32_768)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """How a cluster is made. `heap` as java's -Xmx wants it; `properties` are added to every node's."""
+    """How a cluster is made. `heap` as java's -Xmx wants it; `properties` are added to every node's.
+
+    `advertised_ports`: where clients are told to find each node, if not at its own port: those of a proxy before it, say. The
+    nodes among themselves, and who asks at `KafkaCluster.direct_servers`, go round it.
+    """
 
     nodes: int = 1
     heap: str = "512m"
     properties: tuple[tuple[str, str], ...] = ()
+    advertised_ports: tuple[int, ...] = ()
 
 
 class KafkaNode:
     """One broker and controller."""
 
-    def __init__(self, packages: KafkaPackages, directory: Path, port: int, heap: str) -> None:
+    def __init__(self, packages: KafkaPackages, directory: Path, heap: str, *, port: int, direct_port: int) -> None:
         self._packages = packages
         self._directory = directory
         self._heap = heap
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port
+        self.direct_port = direct_port
 
     @property
     def address(self) -> str:
@@ -91,10 +102,14 @@ class KafkaNode:
         self.kill()
         raise UnavailableError(f"Apache Kafka did not start within {START_SECONDS_MAX:g} s on {self.address}: {tail}")
 
-    def restart(self) -> None:
-        """Start again after `kill` or `stop`: same port, same data."""
+    def relaunch(self) -> None:
+        """Start the process again after `kill` or `stop`: same port, same data. `await_start` waits for it."""
         self.log_file.write_bytes(b"")
         self.launch()
+
+    def restart(self) -> None:
+        """The same, and wait until it listens."""
+        self.relaunch()
         self.await_start()
 
     def pause(self) -> None:
@@ -160,6 +175,11 @@ class KafkaCluster:
         """All nodes' addresses, separated by commas."""
         return ",".join(node.address for node in self.nodes)
 
+    @property
+    def direct_servers(self) -> str:
+        """The same nodes, and the way round whatever stands at their advertised ports."""
+        return ",".join(f"127.0.0.1:{node.direct_port}" for node in self.nodes)
+
     def __enter__(self) -> KafkaCluster:
         packages = find()
         self._directory = Path(tempfile.mkdtemp(prefix="appmetrica-worker-kafka-"))
@@ -191,39 +211,65 @@ class KafkaCluster:
 
     def _prepare(self, packages: KafkaPackages, directory: Path) -> None:
         count = self._options.nodes
-        ports = free_ports(2 * count)
-        voters = ",".join(f"{index + 1}@127.0.0.1:{ports[count + index]}" for index in range(count))
-        for index in range(count):
+        free = free_ports(3 * count)
+        advertised = self._options.advertised_ports or free[:count]
+        nodes = [
+            _Ports(*ports) for ports in zip(free[:count], free[count : 2 * count], free[2 * count :], advertised, strict=True)
+        ]
+        voters = ",".join(f"{index + 1}@127.0.0.1:{ports.controller}" for index, ports in enumerate(nodes))
+        for index, ports in enumerate(nodes):
             home = directory / f"node-{index + 1}"
             home.mkdir()
-            properties = _properties(home, index + 1, ports[index], ports[count + index], voters) | _replication(count)
+            properties = _properties(home, index + 1, voters) | _listeners(ports) | _replication(count)
             properties |= dict(self._options.properties)
             text = "".join(f"{name}={value}\n" for name, value in properties.items())
             (home / "server.properties").write_text(text, encoding="utf-8")
-            self.nodes.append(KafkaNode(packages, home, ports[index], self._options.heap))
+            self.nodes.append(KafkaNode(packages, home, self._options.heap, port=ports.client, direct_port=ports.direct))
         cluster_id = self.nodes[0].java("kafka.tools.StorageTool", "random-uuid").strip()
         for node in self.nodes:
             node.format(cluster_id)
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Loopback ports that nobody listens on, all different.
+
+    None of those that the system gives to outgoing connections: a node that restarts must find its port free.
+    """
+    sockets: list[socket.socket] = []
     try:
+        while len(sockets) < count:
+            with suppress(OSError):
+                sockets.append(socket.create_server(("127.0.0.1", secrets.choice(LISTENING_PORTS))))
         return [int(one.getsockname()[1]) for one in sockets]
     finally:
         for one in sockets:
             one.close()
 
 
-def _properties(home: Path, number: int, port: int, controller_port: int, voters: str) -> dict[str, str]:
+class _Ports(NamedTuple):
+    """Where one node listens, and where its clients are told that it does."""
+
+    client: int
+    controller: int
+    direct: int
+    advertised: int
+
+
+def _listeners(ports: _Ports) -> dict[str, str]:
+    return {
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "DIRECT",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"PLAINTEXT://127.0.0.1:{ports.client},DIRECT://127.0.0.1:{ports.direct},CONTROLLER://127.0.0.1:{ports.controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.advertised},DIRECT://127.0.0.1:{ports.direct}",
+    }
+
+
+def _properties(home: Path, number: int, voters: str) -> dict[str, str]:
     return {
         "process.roles": "broker,controller",
         "node.id": str(number),
         "controller.quorum.voters": voters,
-        "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "log.dirs": str(home / "data"),
         # A join takes 0.14 s instead of 3.
         "group.initial.rebalance.delay.ms": "0",

@@ -1,0 +1,176 @@
+"""A TCP proxy that makes bad weather: latency, resets, black holes, half-open connections, truncated answers.
+
+It knows as much of a protocol as it takes to see requests and answers pass; a subclass per protocol tells it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+
+from worker.sandbox.kafka import free_ports
+
+CHUNK_BYTES = 64 * 1024
+# Closing with this sends a reset instead of a goodbye.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Connection:
+    """One client's conversation, in both directions."""
+
+    def __init__(self, client: Streams, upstream: Streams) -> None:
+        self.client = client
+        self.upstream = upstream
+        self.owner = ""
+        # Requests that went through and whose answer hasn't.
+        self.awaited: dict[int, int] = {}
+        self.is_silent = False
+
+    def reset(self) -> None:
+        """End it at once, with a reset to both sides."""
+        for _, writer in (self.client, self.upstream):
+            _reset(writer)
+
+    def half_close(self) -> None:
+        """End it towards the server, and let the client believe that it stands."""
+        self.is_silent = True
+        _reset(self.upstream[1])
+
+
+class Proxy:
+    """Listens on a port of its own, which stays the same, and forwards to `upstream_port` once that is set."""
+
+    def __init__(self) -> None:
+        self._server: asyncio.Server | None = None
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_flowing = asyncio.Event()
+        self._is_flowing.set()
+        self._truncations = 0
+        self.latency_seconds = 0.0
+        self.upstream_port = 0
+        self.port = free_ports(1)[0]
+        self.answers_withheld = 0
+
+    async def open(self) -> None:
+        """Listen, the first time and after `shut`."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    def shut(self) -> None:
+        """Refuse connections, and reset those that stand."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.reset_all()
+
+    async def close(self) -> None:
+        """The end."""
+        self.shut()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- weather -----------------------------------------------------------------------------------------------------------
+
+    def reset_all(self) -> None:
+        """Reset every connection."""
+        for connection in list(self._connections):
+            connection.reset()
+
+    def half_close_all(self) -> None:
+        """Every connection is dead, and the clients aren't told."""
+        for connection in list(self._connections):
+            connection.half_close()
+
+    def swallow(self) -> None:
+        """Nothing passes any more, in either direction, and nobody is told. Lasts until `flow`."""
+        self._is_flowing.clear()
+
+    def flow(self) -> None:
+        """What was held up passes, late."""
+        self._is_flowing.set()
+
+    def truncate(self, count: int) -> None:
+        """The next answers break off in the middle."""
+        self._truncations += count
+
+    # --- conversations -----------------------------------------------------------------------------------------------------
+
+    async def forward_requests(self, connection: Connection) -> None:
+        """Carry what the client says, until it ends. A protocol looks into it here."""
+        raise NotImplementedError
+
+    async def forward_answers(self, connection: Connection) -> None:
+        """Carry what the server says, until it ends."""
+        raise NotImplementedError
+
+    async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        """Pass on, through the weather."""
+        if self.latency_seconds:
+            await asyncio.sleep(self.latency_seconds)
+        await self._is_flowing.wait()
+        writer.write(data)
+        await writer.drain()
+
+    async def send_answer(self, connection: Connection, data: bytes) -> None:
+        """Pass an answer on; may break off in the middle.
+
+        Raises:
+            ConnectionError: it broke off.
+        """
+        if self._truncations:
+            self._truncations -= 1
+            await self.send(connection.client[1], data[: len(data) // 2])
+            raise ConnectionResetError("truncated")
+        await self.send(connection.client[1], data)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._converse((reader, writer)), name="conversation")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _converse(self, client: Streams) -> None:
+        try:
+            upstream = await asyncio.open_connection("127.0.0.1", self.upstream_port)
+        except OSError:
+            _reset(client[1])
+            return
+        connection = Connection(client, upstream)
+        self._connections.add(connection)
+        ways = [asyncio.ensure_future(way(connection)) for way in (self.forward_requests, self.forward_answers)]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await _end(ways)
+            if connection.is_silent:
+                await _listen_in_vain(client[0])
+        finally:
+            self._connections.discard(connection)
+            self.answers_withheld += len(connection.awaited)
+            await _end(ways)
+            connection.reset()
+
+
+async def _end(ways: Sequence[asyncio.Future[None]]) -> None:
+    """A conversation ends when either side ends it: what that side felt is no fault of ours."""
+    for way in ways:
+        way.cancel()
+    await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _listen_in_vain(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionError):
+        while await reader.read(CHUNK_BYTES):
+            pass
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    if sock is not None and not writer.transport.is_closing():
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    writer.transport.abort()
