@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint types contracts pytest format lock simulate fuzz bench clean
+.PHONY: help setup demo run test lint types contracts pytest format lock simulate fuzz chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,11 @@ simulate: $(STAMP) ## Play random histories of the whole worker (SEEDS=300, or S
 
 fuzz: $(STAMP) ## Throw a million values at the intake (ARGS="--count 5000000 --seed 2", or ARGS=--atheris)
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# MUTANT=all switches each of five safeguards off, one by one. What it costs and what it shows: docs/reliability.md.
+chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reckon (MINUTES=60 for a night, OUTAGE=600, MUTANT=all, SEED=17)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) \
+	  $(if $(MUTANT),$(if $(filter all,$(MUTANT)),--mutants,--mutant $(MUTANT))) $(ARGS)
 
 bench: $(STAMP) ## Measure speed on real Kafka and write bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)

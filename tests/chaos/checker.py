@@ -7,7 +7,7 @@ Every record of the source topic ends in exactly one way:
 A row accepted a second time, and a second dead letter for the same place, are duplicates; how many there may be is reckoned
 from the faults and from the ledger:
 
-    after kill -9       what was accepted in the last commit interval + requests in flight * rows per batch
+    after kill -9         what one worker delivered in the last commit interval + requests in flight * rows per batch
     per ambiguous answer  one batch
     otherwise           none
 """
@@ -26,7 +26,10 @@ VALID, REPEAT = "valid", "repeat"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that may cause duplicates: all that was accepted in the `window_seconds` before it, and `rows` more."""
+    """A fault that may cause duplicates: what one worker delivered in the `window_seconds` before it, and `rows` more.
+
+    Which worker it hit, the ledger doesn't tell: it was the one that had delivered the most.
+    """
 
     unix_seconds: float
     window_seconds: float = 0.0
@@ -89,9 +92,10 @@ class _Account:
         self._produced: defaultdict[str, list[Produced]] = defaultdict(list)
         for record in evidence.produced:
             self._produced[record.phase].append(record)
-        self._times = sorted(
-            [arrival.unix_seconds for arrival in evidence.ledger.arrivals] + [one.unix_seconds for one in evidence.buried]
-        )
+        self._sent: defaultdict[str, list[float]] = defaultdict(list)
+        for arrival in evidence.ledger.arrivals:
+            self._sent[arrival.sender].append(arrival.unix_seconds)
+        self._buried = sorted(letter.unix_seconds for letter in evidence.buried)
         self._duplicates: Counter[str] = Counter()
         self._arrived: Counter[int] = Counter()
         for arrival in evidence.ledger.arrivals:
@@ -153,11 +157,17 @@ class _Account:
         return self._reason(record) is not None
 
     def _allowed(self, fault: Fault) -> int:
-        before = bisect_right(self._times, fault.unix_seconds - fault.window_seconds)
-        return bisect_right(self._times, fault.unix_seconds) - before + fault.rows
+        delivered = max((_within(fault, times) for times in self._sent.values()), default=0)
+        return delivered + _within(fault, self._buried) + fault.rows
 
     def _phase_at(self, unix_seconds: float) -> str:
         return self._keys[max(0, bisect_right(self._starts, unix_seconds) - 1)]
+
+
+def _within(fault: Fault, times: Sequence[float]) -> int:
+    """How many of these, in rising order, lie in the fault's window."""
+    first = bisect_right(times, fault.unix_seconds - fault.window_seconds)
+    return bisect_right(times, fault.unix_seconds) - first
 
 
 def merged(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, TypeVar
 
 import aiohttp
@@ -48,10 +49,11 @@ class Buried:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A row that the API has accepted."""
+    """A row that the API has accepted. `sender`: the process that sent it, as its requests' ids tell."""
 
     number: int
     unix_seconds: float
+    sender: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,11 @@ async def read_ledger(url: str) -> Ledger:
             if request["answer"] == "kept, then dropped":
                 dropped.append(Dropped(request["rows_kept"], request["unix_seconds"]))
         arrivals = [
-            Arrival(json.loads(row["values"]["event_json"])["number"], times[row["request_number"]])
+            Arrival(
+                json.loads(row["values"]["event_json"])["number"],
+                times[row["request_number"]],
+                intern(row["request_id"].partition("-")[0]),
+            )
             async for row in _pages(session, f"{url}/_emulator/rows")
         ]
     return Ledger(arrivals, dropped, is_complete)

@@ -91,6 +91,7 @@ class Producer:
         self._topic = topic
         self._mill = mill
         self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
         self._unacknowledged: set[asyncio.Future[Any]] = set()
         self.records_per_second = records_per_second
         self.phase = b""
@@ -142,17 +143,18 @@ class Producer:
             self.failed += 1
 
     async def _connected(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._servers,
-                acks="all",
-                enable_idempotence=True,
-                compression_type="lz4",
-                linger_ms=10,
-            )
-            await producer.start()
-            self._producer = producer
-        return self._producer
+        async with self._connecting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._servers,
+                    acks="all",
+                    enable_idempotence=True,
+                    compression_type="lz4",
+                    linger_ms=10,
+                )
+                await producer.start()
+                self._producer = producer
+            return self._producer
 
     async def _give_up(self) -> None:
         producer, self._producer = self._producer, None

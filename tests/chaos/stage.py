@@ -30,6 +30,7 @@ from worker.sandbox.topics import create_topics
 PARTITIONS = 6
 WATCH_SECONDS = 0.2
 LAG_SECONDS_MAX = 90.0
+STOP_SECONDS_MAX = 30.0
 API_LATENCY_SECONDS = 0.02
 # Beyond the commit interval: how long a commit may take to be made, at rest.
 COMMIT_SECONDS = 0.5
@@ -82,10 +83,19 @@ class Stage:
         """The phase that goes on."""
         return self.phases[-1]
 
+    @property
+    def regulars(self) -> list[Member]:
+        """The workers that are there all the time; the others are guests."""
+        return self.members[: self.script.members]
+
+    async def pause(self, low: float, high: float) -> None:
+        """Let so many seconds go by, or something between."""
+        await asyncio.sleep(self.chance.uniform(low, high))
+
     # --- phases ------------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def during(self, name: str) -> AsyncIterator[Phase]:
+    async def during(self, name: str, lag_seconds_max: float = LAG_SECONDS_MAX) -> AsyncIterator[Phase]:
         """One phase: records flow; at its end the producer rests until there is no lag."""
         phase = Phase(f"{len(self.phases)}", name, time.time())
         self.phases.append(phase)
@@ -95,12 +105,12 @@ class Stage:
         yield phase
         await self.producer.rest()
         topics = (self.topics.events, self.topics.parked)
-        phase.lag_seconds = await await_no_lag(self.brokers.direct_servers, topics, LAG_SECONDS_MAX)
+        phase.lag_seconds = await await_no_lag(self.brokers.direct_servers, topics, lag_seconds_max)
 
-    def note_kill(self) -> None:
+    def note_kill(self, commit_seconds: float = COMMIT_SECONDS) -> None:
         """One more kill -9: what was accepted since the last commit may come again, and what was in flight."""
         limits = self.script.limits
-        window = limits.commit_interval_seconds + COMMIT_SECONDS
+        window = limits.commit_interval_seconds + commit_seconds
         self.phase.faults.append(Fault(time.time(), window, limits.requests_in_flight * limits.rows_per_batch))
 
     def note_ambiguous(self, answers: int) -> None:
