@@ -30,10 +30,10 @@ from tests.chaos.stage import Script, Stage, on_stage
 from tests.chaos.table import print_table
 
 RECORDS_MIN = 200_000
-NIGHT = Dose(clean_stops=12, random_kills=24, labelled_kills=24)
+NIGHT = Dose(clean_stops=12, random_kills=30, labelled_kills=24)
 WIDTH_MIN = 150
 # Records a second. At night less, as the API's ledger is kept in memory.
-RATE = 1000.0
+RATE = 700.0
 NIGHT_RATE = 500.0
 
 

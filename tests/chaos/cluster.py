@@ -15,7 +15,7 @@ from tests.chaos.traps import Traps
 from worker.sandbox.kafka import ClusterOptions, KafkaCluster, KafkaNode
 
 NODES = 3
-IN_SYNC_SECONDS_MAX = 60.0
+IN_SYNC_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.25
 # A dead broker is noticed within 3 s instead of 9, so that a run of minutes has room for many.
 QUICK = (("broker.session.timeout.ms", "3000"), ("broker.heartbeat.interval.ms", "500"))

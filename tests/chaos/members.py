@@ -22,6 +22,7 @@ from worker.sandbox.process import start_process
 READY_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.05
 KEYS = {1111: "key-of-the-first-application-7f3a", 2222: "key-of-the-second-application-91bc"}
+IMBALANCE = "appmetrica_worker_accounting_imbalance_records"
 CLIENT_ID_PREFIX = "appmetrica-worker-"
 INSTANCE_ID_CHARACTERS = 16
 
@@ -197,11 +198,11 @@ class Member:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
-    async def status(self) -> dict[str, Any]:
-        """What it says of itself."""
-        async with aiohttp.ClientSession() as session, session.get(f"{self.admin_url}/status") as response:
-            status: dict[str, Any] = await response.json()
-            return status
+    async def imbalance(self) -> float:
+        """How many records its own account can't explain."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.admin_url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(IMBALANCE))
 
     def resident_bytes(self) -> int:
         """The memory that is resident now, from /proc."""

@@ -106,6 +106,10 @@ class Stage:
         await self.producer.rest()
         topics = (self.topics.events, self.topics.parked)
         phase.lag_seconds = await await_no_lag(self.brokers.direct_servers, topics, lag_seconds_max)
+        for member in self.regulars:
+            imbalance = await member.imbalance()
+            if imbalance:
+                phase.complaints.append(f"{member.name} can't explain {imbalance:g} records itself")
 
     def note_kill(self, commit_seconds: float = COMMIT_SECONDS) -> None:
         """One more kill -9: what was accepted since the last commit may come again, and what was in flight."""
