@@ -39,8 +39,7 @@ async def random_kills(stage: Stage, count: int) -> None:
                 kill(stage, member)
             for member in victims:
                 member.start()
-            await victims[0].await_ready()
-            await stage.pause(0.0, 1.5)
+            await stage.pause(1.5, 2.5)
         for member in stage.members:
             member.proxy.latency_seconds = API_LATENCY_SECONDS
 
@@ -51,7 +50,7 @@ async def labelled_kills(stage: Stage, count: int) -> None:
         points = [*Point] * (count // len(Point) + 1)
         for point in points[:count]:
             await _kill_at(stage, point)
-            await stage.pause(0.2, 0.8)
+            await stage.pause(1, 2)
         await kill_with_dead_letters_withheld(stage)
 
 
@@ -66,7 +65,6 @@ async def kill_with_dead_letters_withheld(stage: Stage) -> None:
         proxy.withheld_kinds.clear()
     for member in stage.regulars:
         member.start()
-    await stage.regulars[0].await_ready()
 
 
 async def _kill_at(stage: Stage, point: Point) -> None:
@@ -93,5 +91,6 @@ async def _kill_at(stage: Stage, point: Point) -> None:
         stage.traps.disarm(point)
         stage.phase.complaints.append(f"nothing passed the point: {point}")
         return
-    struck.start()
-    await struck.await_ready()
+    # It may be the one that was stopped, and started again above.
+    if not struck.is_living:
+        struck.start()
