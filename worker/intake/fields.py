@@ -20,6 +20,8 @@ DIGITS_MAX = 20
 # As seconds these are the years 5138 and 3,170,843: nobody means that. As milliseconds they span 1973 to 5138.
 MILLISECONDS_FROM = 10**11
 MILLISECONDS_BELOW = 10**14
+# No IPv6 address is written longer: eight groups, the last two as IPv4. The standard library takes whatever it gets apart.
+ADDRESS_CHARACTERS_MAX = 45
 
 
 def check(column: Column, value: object, window: TimeWindow) -> str | FieldFault:
@@ -85,6 +87,8 @@ def _address(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
     """An IPv6 address as given; an IPv4 address in the mapped form that the API asks for."""
     if not isinstance(value, str):
         return wrong_type(column, value)
+    if len(value) > ADDRESS_CHARACTERS_MAX:
+        return out_of_range(column, "an IPv6 or IPv4 address", value)
     try:
         if ":" not in value:
             return f"::ffff:{IPv4Address(value)}"
