@@ -31,7 +31,7 @@ class FakeRecord:
     offset: int = 0
     value: bytes | None = None
     key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
     timestamp: int = UNIX_SECONDS * 1000
 
 
@@ -62,7 +62,7 @@ def make_value(**fields: object) -> bytes:
     return json.dumps(make_event(**fields)).encode()
 
 
-def make_record(offset: int = 0, *, value: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()) -> FakeRecord:
+def make_record(offset: int = 0, *, value: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()) -> FakeRecord:
     """A record, by default of a valid event that no other offset shares."""
     return FakeRecord(offset, make_value(profile_id=f"user-{offset}") if value is None else value, headers=headers)
 

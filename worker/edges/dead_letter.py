@@ -47,7 +47,7 @@ def dead_letter_writer(
         """
         record = rejection.record
         value = record.value or b""
-        kept = [(name, data[:SHORTENED_DETAIL_BYTES]) for name, data in headers(rejection, worker_version)]
+        kept = [(name, (data or b"")[:SHORTENED_DETAIL_BYTES]) for name, data in headers(rejection, worker_version)]
         note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
         ours = [entry for entry in kept if entry[0].startswith(ERRORS_PREFIX)]
         return Outgoing(
@@ -60,7 +60,7 @@ def dead_letter_writer(
     return TopicWriter(connection, Duty(outgoing, shortened, DeadLettersAcknowledged, DeadLettersFailed), post)
 
 
-def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes]]:
+def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes | None]]:
     """The record's own headers as they are, and ours behind them; those of an earlier rejection give way.
 
     A record that came home from parking is named by where it was first received.
@@ -79,9 +79,9 @@ def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes]
         "worker_version": worker_version.encode(),
         "replays": replays(record),
     }
-    return own(record) + [(ERRORS_PREFIX + name, value) for name, value in ours.items()]
+    return [*own(record), *((ERRORS_PREFIX + name, value) for name, value in ours.items())]
 
 
 def replays(record: Record) -> bytes:
     """How often this record was sent again from the dead-letter topic, as its replay has noted it."""
-    return next((value for name, value in record.headers if name == REPLAYS), b"0")
+    return next((value for name, value in record.headers if name == REPLAYS and value is not None), b"0")

@@ -33,10 +33,10 @@ def parking_writer(
     return TopicWriter(connection, Duty(outgoing, None, ParkingAcknowledged, ParkingFailed), post)
 
 
-def headers(row: Row) -> list[tuple[str, bytes]]:
+def headers(row: Row) -> list[tuple[str, bytes | None]]:
     """The record's headers as they are, and ours behind them."""
     record, assignment = row.record, row.assignment
     first = origin(record, assignment.topic, assignment.partition)
     kept = [(name, value) for name, value in record.headers if not name.startswith(PARKED_PREFIX)]
     ours = {"topic": first.topic, "partition": first.partition, "offset": first.offset, "timestamp": first.timestamp}
-    return kept + [(PARKED_PREFIX + name, value) for name, value in ours.items()]
+    return [*kept, *((PARKED_PREFIX + name, value) for name, value in ours.items())]

@@ -181,7 +181,7 @@ def _end(where: Found) -> int:
 
 
 def _note(named: _Named, record: Record) -> None:
-    headers = dict(record.headers)
+    headers = {name: value for name, value in record.headers if value is not None}
     for prefix, places in ((ERRORS_PREFIX, named.refused), (PARKED_PREFIX, named.parked)):
         try:
             topic = headers[prefix + "topic"].decode()

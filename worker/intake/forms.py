@@ -98,6 +98,6 @@ def text_of(raw: msgspec.Raw | None, name: str, faults: list[FieldFault]) -> str
     return text
 
 
-def header_texts(headers: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
+def header_texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, bytes]:
     """Headers by lower-case name, the last of a name counts; without empty ones."""
     return {name.lower(): value for name, value in headers if value}

@@ -40,7 +40,12 @@ def is_replay(record: Record) -> bool:
 
 def origin(record: Record, topic: str, partition: int) -> Origin:
     """Where a record received from this partition comes from: what its parking has noted, or here."""
-    noted = {name.removeprefix(PARKED_PREFIX): value for name, value in record.headers if name.startswith(PARKED_PREFIX)}
+    # A header's value may be null, and anybody may write these names.
+    noted = {
+        name.removeprefix(PARKED_PREFIX): value
+        for name, value in record.headers
+        if value is not None and name.startswith(PARKED_PREFIX)
+    }
     if {"topic", "partition", "offset", "timestamp"} <= noted.keys():
         return Origin(noted["topic"], noted["partition"], noted["offset"], noted["timestamp"])
     return Origin(topic.encode(), b"%d" % partition, b"%d" % record.offset, b"%d" % record.timestamp)
@@ -55,6 +60,6 @@ def came_from(record: Record, received: TopicPartition) -> Place:
         return Place(received.topic, received.partition, record.offset)
 
 
-def own(record: Record) -> list[tuple[str, bytes]]:
+def own(record: Record) -> list[tuple[str, bytes | None]]:
     """The producer's headers, without those that this worker has written."""
     return [(name, value) for name, value in record.headers if not name.startswith((ERRORS_PREFIX, PARKED_PREFIX))]

@@ -43,7 +43,7 @@ NO_EPOCH = 0
 class Record(Protocol):
     """One record as received. The Kafka client's own object fits, so that nothing is copied per record.
 
-    `timestamp` is in Unix milliseconds, -1 where the broker gave none.
+    `timestamp` is in Unix milliseconds, -1 where the broker gave none. A header's value may be null, like a record's.
     """
 
     @property
@@ -55,7 +55,7 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 class Position(NamedTuple):
