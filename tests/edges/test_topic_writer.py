@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import orjson
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.builders import FakeRecord, make_assignment, make_destination, make_row
@@ -69,6 +70,35 @@ async def test_a_dead_letter_too_large_for_its_topic_is_shortened_and_its_neighb
     assert orjson.loads(headers[f"{ERRORS_PREFIX}shortened"])["bytes"] == len(large)
     assert (headers[f"{ERRORS_PREFIX}reason"], headers[f"{ERRORS_PREFIX}topic"]) == (b"not_json", b"source")
     assert f"{ERRORS_PREFIX}shortened" not in dict(records[b"0"].headers)
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"),
+    [({"max.message.bytes": "20000"}, 50_000), ({"max.message.bytes": "9000000", "segment.bytes": "1048576"}, 1_500_000)],
+    ids=["larger than a batch may be", "larger than a segment"],
+)
+async def test_many_dead_letters_too_large_for_their_topic_are_written_without_a_failure_between(
+    bootstrap_servers: str, new_topic: Callable[[str], str], limit: dict[str, str], size: int
+) -> None:
+    topic = new_topic("many-large")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=limit)])
+    await admin.close()
+    rejections = tuple(rejection(number, os.urandom(size) if number % 2 else b"small") for number in range(20))
+    events: Events = asyncio.Queue()
+    writer = dead_letter_writer(connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait)
+    async with running(writer):
+        for _ in range(2):
+            writer.write(rejections)
+            # After a refusal the producer's sequence has a gap: one that goes on with it is refused everything else, and one
+            # attempt after the other, each later than the one before, writes one of these.
+            async with asyncio.timeout(EVENT_SECONDS_MAX):
+                event = await events.get()
+            assert event == DeadLettersAcknowledged(rejections)
+    records = await read_all(bootstrap_servers, topic)
+    assert len(records) == 2 * len(rejections)
+    assert {len(record.value or b"") for record in records} == {len(b"small"), SHORTENED_VALUE_BYTES}
 
 
 async def test_parked_records_keep_what_they_are_and_lie_together_by_application(

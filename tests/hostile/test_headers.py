@@ -46,7 +46,7 @@ def test_no_header_keeps_a_record_from_being_read_and_placed(headers: Headers) -
     assert came_from(record, make_assignment().topic_partition) == Place(TOPIC, 0, 7)
 
 
-@pytest.mark.parametrize("size", [3], ids=["whole"])
+@pytest.mark.parametrize("size", [3, 50_000], ids=["whole", "shortened"])
 async def test_no_header_keeps_a_dead_letter_from_being_written(
     bootstrap_servers: str, new_topic: Callable[[str], str], size: int
 ) -> None:
