@@ -47,6 +47,8 @@ CLIENT_ID = "appmetrica-worker"
 # The Kafka client keeps a fetch of each partition ready that nobody has asked for yet. So many of them fit the memory: with 60
 # partitions they take an eighth of it, which is what the allowance for the interpreter bears.
 FETCHES_IN_MEMORY = 512
+# What one batch may expand to is there twice while its records are taken out.
+BATCHES_IN_MEMORY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,7 @@ def _source_options(settings: Settings) -> SourceOptions:
         commit_timeout_seconds=kafka.commit_timeout_seconds,
         partition_fetch_bytes_max=min(kafka.partition_fetch_bytes_max, settings.limits.memory_bytes_max // FETCHES_IN_MEMORY),
         fetch_bytes_max=kafka.fetch_bytes_max,
+        batch_bytes_max=min(kafka.batch_bytes_max, settings.limits.memory_bytes_max // BATCHES_IN_MEMORY),
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(
             records_max=settings.dedup.rebuild_records_max,

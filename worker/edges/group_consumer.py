@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from worker.edges.decompression import bound_decompression
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.poller import PollOptions
 from worker.edges.subscription import LOOK_SECONDS
@@ -24,14 +25,16 @@ IDLE_SECONDS = 0.02
 # A partition that is added waits so long to be read; aiokafka's own 5 minutes are an outage.
 METADATA_SECONDS = 60.0
 STOP_SECONDS_MAX = 5.0
+BATCH_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """How to consume. Sizes in bytes before decompression. `optional_topics` may be missing; they are read once they exist.
 
-    `naming` is, of each topic, the topics whose records name its own: see `Tails`. `look_seconds` is how often topics that are
-    missing are looked for, `metadata_seconds` how often new partitions are.
+    `naming` is, of each topic, the topics whose records name its own: see `Tails`. `batch_bytes_max` is what a record batch may
+    expand to: see `bound_decompression`. `look_seconds` is how often topics that are missing are looked for, and
+    `metadata_seconds` how often new partitions are.
     """
 
     topics: tuple[str, ...]
@@ -48,6 +51,7 @@ class SourceOptions:
     poll: PollOptions
     tail: TailOptions
     naming: Mapping[str, frozenset[str]]
+    batch_bytes_max: int = BATCH_BYTES_MAX
     look_seconds: float = LOOK_SECONDS
     metadata_seconds: float = METADATA_SECONDS
     idle_seconds: float = IDLE_SECONDS
@@ -55,6 +59,7 @@ class SourceOptions:
 
 def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafkaConsumer:
     """A consumer, neither subscribed nor started."""
+    bound_decompression(options.batch_bytes_max)
     return connection.consumer(
         group_id=options.group_id,
         enable_auto_commit=False,

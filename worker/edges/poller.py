@@ -5,6 +5,7 @@ What aiokafka does when left alone would lose data here, so:
     their positions have moved on;
   - the position is compared with what is expected before each poll, and set back where they differ;
   - a paused partition is simply not polled: aiokafka's pause throws away what was fetched, and its flags vanish at rebalances;
+  - what it can't decode isn't always an error of its own kind, and would end the process at each restart;
   - a partition that can't be read waits on its own, and the others go on;
   - its fetch task may die in silence (aiokafka #983, #1037), and then `getmany` returns nothing for ever: noticed by the age of
     the last fetch.
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
@@ -150,7 +152,8 @@ class Poller:
             if assignment in self._damaged:
                 records = await self._up_to_the_damage(assignment)
             else:
-                fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=self._options.records_max)
+                with _undecodable_is_damaged():
+                    fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=self._options.records_max)
                 records = fetched.get(partition, ())
         except OffsetOutOfRangeError:
             self._out_of_range.append(assignment)
@@ -177,7 +180,8 @@ class Poller:
         while len(records) < self._options.records_max:
             try:
                 async with asyncio.timeout(DAMAGED_SECONDS):
-                    records.append(await self._consumer.getone(partition))
+                    with _undecodable_is_damaged():
+                        records.append(await self._consumer.getone(partition))
             except TimeoutError:
                 self._damaged.discard(assignment)
                 break
@@ -222,6 +226,15 @@ class Poller:
         quiet = self._quiet.get(assignment)
         if quiet is None or quiet.mark != mark:
             self._quiet[assignment] = _Quiet(mark, _now())
+
+
+@contextmanager
+def _undecodable_is_damaged() -> Iterator[None]:
+    """A header's name is UTF-8 by Kafka's protocol, but brokers don't look, and aiokafka fails where it isn't."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise CorruptRecordException(f"a header's name is not UTF-8 at byte {error.start}") from None
 
 
 def _now() -> float:

@@ -112,7 +112,7 @@ class Tails:
             async with asyncio.timeout(self._options.seconds_max):
                 await consumer.start()
                 await self._read(consumer, spans)
-        except (TimeoutError, KafkaError, OSError, TooMuchError) as error:
+        except (TimeoutError, KafkaError, OSError, UnicodeDecodeError, TooMuchError) as error:  # Unicode: of a header's name
             logger.warning("window_not_rebuilt", extra={"detail": f"{type(error).__name__}: {error}"})
         finally:
             with suppress(TimeoutError, KafkaError):

@@ -85,7 +85,12 @@ class Kafka(Section):
     fetch_bytes_max: int = Field(
         default=16_777_216, ge=1024, le=FETCH_BYTES_LIMIT, description="Bytes fetched at once, before decompression"
     )
-
+    batch_bytes_max: int = Field(
+        default=67_108_864,
+        ge=1_048_576,
+        le=FETCH_BYTES_LIMIT,
+        description="Bytes that one record batch may expand to; at most a quarter of limits.memory_bytes_max",
+    )
     on_corrupt: Literal["stop", "skip"] = Field(
         default="stop", description="What to do at a record that can't be read: stop that partition, or pass over it and count"
     )
