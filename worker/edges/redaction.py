@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r"(post_api_key(?:=|%3D))[^&\s'\"<>\\)]*", re.IGNORECASE
 def _forms(secret: str) -> set[str]:
     """As it may stand in a line: plain, in a URL, in a `repr` of a text or of bytes; and each of these within JSON."""
     encoded = secret.encode(errors="surrogatepass")
-    forms = {secret, quote(encoded, safe=""), quote_plus(encoded), repr(secret)[1:-1], repr(encoded)[2:-1]}
+    forms = {secret, quote(encoded, safe=""), quote(encoded), quote_plus(encoded), repr(secret)[1:-1], repr(encoded)[2:-1]}
     return forms | {json.dumps(form, ensure_ascii=ascii_only)[1:-1] for form in forms for ascii_only in (True, False)}
 
 
