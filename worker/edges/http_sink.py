@@ -13,6 +13,9 @@ from io import BytesIO
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from worker.edges.redaction import Redactor
@@ -45,6 +48,28 @@ class SinkOptions:
     form: RequestForm = RequestForm.BODY
 
 
+class QuietConnector(aiohttp.TCPConnector):
+    """Gives no connection on which something has come already: it would be taken for the answer to the next request.
+
+    A server or something in between may answer twice, or say on an idle connection that it has had enough of it. Were that a
+    200, the rows of the next request would count as loaded, and aiohttp looks at a connection only when it is put back.
+    """
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        """A connection on which nothing has come.
+
+        Raises:
+            aiohttp.ClientConnectionError: the server speaks first, on new connections too.
+        """
+        # All that wait idle, and a new one.
+        for _ in range(self.limit + 1):
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+        raise aiohttp.ClientConnectionError("the server speaks before it is asked")
+
+
 class HttpSink:
     """The connections to the API. An async context manager; `post` may be called by many tasks at once.
 
@@ -61,7 +86,7 @@ class HttpSink:
     async def __aenter__(self) -> HttpSink:
         options = self._options
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS),
+            connector=QuietConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS),
             timeout=aiohttp.ClientTimeout(
                 total=options.total_timeout_seconds,
                 connect=options.connect_timeout_seconds,
