@@ -33,6 +33,8 @@ TROUBLE_SECONDS_FIRST = 1.0
 TROUBLE_SECONDS_MAX = 30.0
 # How long a damaged partition is waited for, record by record; a fetch after a damaged one takes some 0.3 s.
 DAMAGED_SECONDS = 1.0
+# What is handled without a pause. A thousand records of 60 KB, which a batch of 1 MB can hold, take most of a second to decode.
+SLICE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +199,13 @@ class Poller:
             return False
         self._troubles.pop(assignment, None)
         self._quiet.pop(assignment, None)
-        self._expected[assignment] = position
-        self._post(Received(assignment, records, position))
-        await self._drained()
+        for part, next_offset in slices(records, position):
+            if not self._rebalances.may_receive(assignment):
+                # Taken away meanwhile: its next owner receives the rest.
+                break
+            self._expected[assignment] = next_offset
+            self._post(Received(assignment, part, next_offset))
+            await self._drained()
         return True
 
     def _failed(self, assignment: Assignment, error: KafkaError) -> None:
@@ -226,6 +232,21 @@ class Poller:
         quiet = self._quiet.get(assignment)
         if quiet is None or quiet.mark != mark:
             self._quiet[assignment] = _Quiet(mark, _now())
+
+
+def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[Record], int]]:
+    """The records in parts of about `SLICE_BYTES` at most, each with the position after it; always at least one part."""
+    sizes = [len(record.value or b"") + len(record.key or b"") for record in records]
+    if sum(sizes) <= SLICE_BYTES:
+        yield records, position
+        return
+    start = held = 0
+    for index, size in enumerate(sizes):
+        if index > start and held + size > SLICE_BYTES:
+            yield records[start:index], records[index - 1].offset + 1
+            start, held = index, 0
+        held += size
+    yield records[start:], position
 
 
 @contextmanager
