@@ -6,11 +6,14 @@ is down would only add duplicates. Readiness says that it is assembled and not s
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from worker.errors import UnavailableError
@@ -19,7 +22,10 @@ from worker.model.snapshot import Snapshot
 
 # A scrape or a probe asks for one small page; whoever sends more or slower isn't one.
 REQUEST_BYTES_MAX = 16 * 1024
-KEEPALIVE_SECONDS = 75.0
+# Each connection is for one request, and lasts so long at most: who is slower than that reads no metrics either.
+CONNECTION_SECONDS_MAX = 10.0
+# So many at once; for one more, the oldest is closed. A probe needs its own for milliseconds, an idle one is the oldest soon.
+CONNECTIONS_MAX = 100
 
 
 class AdminServer:
@@ -45,7 +51,7 @@ class AdminServer:
         self._registry = registry
         self._status = status
         self._is_ready = is_ready
-        application = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[_one_request])
         application.add_routes(
             [
                 web.get("/metrics", self._serve_metrics),
@@ -54,12 +60,21 @@ class AdminServer:
                 web.get("/status", self._serve_status),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._runner = web.AppRunner(application, access_log=None)
+        self._listening: asyncio.Server | None = None
+        self._latest: deque[web.RequestHandler] = deque()
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        return int(self._runner.addresses[0][1])
+        """The port it listens on; it must have been started."""
+        if self._listening is None:
+            raise RuntimeError("the admin port is not open")
+        return int(self._listening.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
 
     async def start(self) -> None:
         """Listen.
@@ -69,7 +84,7 @@ class AdminServer:
         """
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            self._listening = await asyncio.get_running_loop().create_server(self._accept, self._host, self._port)
         except OSError as error:
             await self._runner.cleanup()
             where = f"{self._host}:{self._port}"
@@ -77,7 +92,20 @@ class AdminServer:
 
     async def stop(self) -> None:
         """Stop listening."""
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        """A connection comes in: aiohttp bounds neither their number nor how long one may take to say what it wants."""
+        if self._runner.server is None:
+            raise RuntimeError("the admin port is not open")
+        handler = self._runner.server()
+        asyncio.get_running_loop().call_later(CONNECTION_SECONDS_MAX, _abort, handler)
+        self._latest.append(handler)
+        if len(self._latest) > CONNECTIONS_MAX:
+            _abort(self._latest.popleft())
+        return handler
 
     async def _serve_metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -93,6 +121,24 @@ class AdminServer:
     async def _serve_status(self, _: web.Request) -> web.Response:
         body = orjson.dumps(self._status(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
         return web.Response(body=body, content_type="application/json")
+
+
+def _abort(handler: web.RequestHandler) -> None:
+    """Close its connection, if it is still there."""
+    if handler.transport is not None:
+        handler.transport.abort()
+
+
+@web.middleware
+async def _one_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every answer ends its connection."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as refusal:
+        refusal.force_close()
+        raise
+    response.force_close()
+    return response
 
 
 def status_of(snapshot: Snapshot, ends: Mapping[Assignment, int], unix_seconds: float) -> dict[str, object]:
