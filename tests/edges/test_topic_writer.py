@@ -101,6 +101,25 @@ async def test_many_dead_letters_too_large_for_their_topic_are_written_without_a
     assert {len(record.value or b"") for record in records} == {len(b"small"), SHORTENED_VALUE_BYTES}
 
 
+async def test_a_record_without_key_and_value_has_its_dead_letter(
+    bootstrap_servers: str, new_topic: Callable[[str], str]
+) -> None:
+    topic = new_topic("nothing")
+    await create_topics(bootstrap_servers, {topic: 1})
+    record = FakeRecord(5, None, key=None, headers=(("own", b"header"),))
+    nothing = Rejection(make_assignment(0, topic="source"), record, (FieldFault(Reason.EMPTY_VALUE, "", "no"),), 100)
+    events: Events = asyncio.Queue()
+    writer = dead_letter_writer(connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait)
+    async with running(writer):
+        writer.write((rejection(1, b"before"), nothing, rejection(2, b"behind")))
+        async with asyncio.timeout(EVENT_SECONDS_MAX):
+            event = await events.get()
+        assert isinstance(event, DeadLettersAcknowledged)
+        assert nothing in event.rejections
+    (found,) = [one for one in await read_all(bootstrap_servers, topic) if not one.value]
+    assert (found.key, found.value, dict(found.headers)["own"]) == (None, b"", b"header")
+
+
 async def test_parked_records_keep_what_they_are_and_lie_together_by_application(
     bootstrap_servers: str, new_topic: Callable[[str], str]
 ) -> None:

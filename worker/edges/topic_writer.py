@@ -156,8 +156,10 @@ class TopicWriter(Generic[T]):
             if record.spread is not None:
                 partitions = sorted(await producer.partitions_for(record.topic))
                 partition = partitions[record.spread % len(partitions)]
+            # A record may have neither key nor value; aiokafka's assertion against that would end the process at each restart.
+            value = b"" if record.key is None and record.value is None else record.value
             acknowledgement = await producer.send(
-                record.topic, value=record.value, key=record.key, headers=record.headers, partition=partition
+                record.topic, value=value, key=record.key, headers=record.headers, partition=partition
             )
             await acknowledgement
         except (KafkaError, TimeoutError) as error:
