@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
@@ -150,9 +151,9 @@ class _Daemon:
         logger.error("stop_deadline_passed", extra={"drain_seconds": self._settings.shutdown.drain_seconds})
         os._exit(ExitCode.UNSETTLED)
 
-    async def _close(self, name: str, closing: object) -> None:
+    async def _close(self, name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Close what may hang when brokers are down, in a task of its own: aiokafka's stop may raise CancelledError."""
-        task = asyncio.ensure_future(closing)  # type: ignore[call-overload]
+        task = asyncio.ensure_future(close())
         done, _ = await asyncio.wait([task], timeout=CLOSING_SECONDS_MAX)
         if not done:
             task.cancel()

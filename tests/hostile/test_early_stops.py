@@ -1,0 +1,53 @@
+"""A stop that comes before there is anything to stop: the process ends at once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from worker.sandbox.kafka import free_ports
+from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
+
+
+def worker_without_brokers(directory: Path) -> WorkerProcess:
+    nobody, admin = free_ports(2)
+    return WorkerProcess(
+        directory,
+        "early",
+        WorkerOptions(
+            bootstrap_servers=f"127.0.0.1:{nobody}",
+            base_url=f"http://127.0.0.1:{nobody}",
+            topic="t",
+            dead_letter_topic="t.dlq",
+            group_id="g",
+            keys={1111: "key"},
+            admin_port=admin,
+            overrides={"state_dir": str(directory)},
+        ),
+    )
+
+
+async def until_logged(worker: WorkerProcess, what: str) -> None:
+    for _ in range(600):
+        if worker.log_file.exists() and what in worker.log_file.read_text():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(worker.log_tail())
+
+
+@pytest.mark.parametrize("moment", ['"started"', "kafka_not_reached"])
+async def test_a_stop_while_no_broker_can_be_reached_is_clean(tmp_path: Path, moment: str) -> None:
+    worker = worker_without_brokers(tmp_path)
+    worker.start()
+    try:
+        await until_logged(worker, moment)
+        worker.send(signal.SIGTERM)
+        assert await worker.wait(10.0) == 0
+    finally:
+        worker.kill()
+    log = worker.log_file.read_text()
+    assert '"stopped"' in log
+    assert "Traceback" not in log
