@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CoordinatorNotAvailableError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition as ClientPartition
 
@@ -62,24 +63,12 @@ class StartPositions:
         }
 
     async def _committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position | None]:
-        """What the group has committed.
-
-        Not by the consumer's own `committed`: where the coordinator answers that it is still loading, with no word on any
-        partition, that says "nothing committed", and everything would be read again, or passed over.
-        """
         admin = self._connection.admin()
         try:
             await admin.start()
-            answer = await admin.list_consumer_group_offsets(self._group_id, partitions=[_client(one) for one in partitions])
+            return await committed_positions(admin, self._group_id, partitions)
         finally:
             await admin.close()
-        if any(_client(partition) not in answer for partition in partitions):
-            raise CoordinatorNotAvailableError("the coordinator did not say what is committed")
-        found = {partition: answer[_client(partition)] for partition in partitions}
-        return {
-            partition: Position(position.offset, position.metadata) if position.offset != NOTHING_COMMITTED else None
-            for partition, position in found.items()
-        }
 
     async def _initial(self, topic: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         asked = [_client(partition) for partition in partitions]
@@ -95,6 +84,27 @@ class StartPositions:
             raise UnknownTopicOrPartitionError(f"the partitions of {topic} are not known yet")
         committed = await self._committed([TopicPartition(topic, number) for number in numbers])
         return all(position is None for position in committed.values())
+
+
+async def committed_positions(
+    admin: AIOKafkaAdminClient, group_id: str, partitions: Collection[TopicPartition]
+) -> Mapping[TopicPartition, Position | None]:
+    """What the group has committed for these partitions; None: nothing.
+
+    Not by a consumer's own `committed`: where the coordinator answers that it is still loading, with no word on any partition,
+    that says "nothing committed", and everything would be read again, or passed over.
+
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator couldn't be asked, or gave no full answer.
+    """
+    answer = await admin.list_consumer_group_offsets(group_id, partitions=[_client(one) for one in partitions])
+    if any(_client(partition) not in answer for partition in partitions):
+        raise CoordinatorNotAvailableError("the coordinator did not say what is committed")
+    found = {partition: answer[_client(partition)] for partition in partitions}
+    return {
+        partition: Position(position.offset, position.metadata) if position.offset != NOTHING_COMMITTED else None
+        for partition, position in found.items()
+    }
 
 
 def _client(partition: TopicPartition) -> ClientPartition:
