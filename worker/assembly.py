@@ -87,7 +87,7 @@ def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str],
         nature: chance and time.
     """
     inbox = Inbox()
-    connection = _connection(settings, f"{CLIENT_ID}-{instance_id}")
+    connection = kafka_connection(settings, f"{CLIENT_ID}-{instance_id}")
     routes = settings.resolved_routes()
     applications = settings.appmetrica.applications
     keys = Keys(
@@ -151,6 +151,11 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
     return Pipeline(rooms, Intakes())
 
 
+def route_parts(settings: Settings, route: ResolvedRoute) -> Route:
+    """One topic's intake, window and batcher, for tools that tell what the worker would do and send nothing."""
+    return _route(settings, route, "not-sent")
+
+
 def _route(settings: Settings, route: ResolvedRoute, batch_id_prefix: str) -> Route:
     is_body = RequestForm(settings.delivery.request) is RequestForm.BODY
     intake = Intake(intake_rules(settings, route))
@@ -191,7 +196,8 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
     return replace(rules, row_bytes_max=route.batching.body_bytes_max - longest_header)
 
 
-def _connection(settings: Settings, client_id: str) -> KafkaConnection:
+def kafka_connection(settings: Settings, client_id: str) -> KafkaConnection:
+    """How a client of that name connects. The tools take it from here, so that they see what the worker sees."""
     kafka = settings.kafka
     return KafkaConnection(
         bootstrap_servers=kafka.bootstrap_servers,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -61,9 +62,17 @@ def test_version_prints_the_version() -> None:
 
 
 def test_every_command_has_a_help_text_with_an_example() -> None:
-    for name, command in cli.commands.items():
-        if name not in ("version", "schema"):
-            assert "Example: appmetrica-worker" in (command.help or ""), name
+    for name, command in _leaves(cli):
+        if name != "version":
+            assert f"Example: appmetrica-worker {name}" in (command.help or ""), name
+
+
+def _leaves(group: click.Group, before: str = "") -> list[tuple[str, click.Command]]:
+    """Every command that does something, under its whole name."""
+    found: list[tuple[str, click.Command]] = []
+    for name, command in group.commands.items():
+        found += _leaves(command, f"{before}{name} ") if isinstance(command, click.Group) else [(before + name, command)]
+    return found
 
 
 def test_a_bad_configuration_is_an_error_with_all_faults() -> None:

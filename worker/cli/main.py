@@ -7,6 +7,7 @@ import orjson
 
 from worker import __version__
 from worker.cli.configuration import check_config, schema, show_config
+from worker.cli.letters import dlq, parked
 from worker.cli.run import run_command
 from worker.cli.sandbox import demo, sandbox
 
@@ -24,5 +25,14 @@ def version(as_json: bool) -> None:
     click.echo(orjson.dumps({"version": __version__}) if as_json else __version__)
 
 
-for command in (run_command, check_config, show_config, schema, sandbox, demo):
+for command in (
+    run_command,
+    check_config,
+    show_config,
+    schema,
+    dlq,
+    parked,
+    sandbox,
+    demo,
+):
     cli.add_command(command)

@@ -1,0 +1,34 @@
+"""Times as people write them."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import pytest
+
+from worker.cli.parameters import moment
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("2023-11-14", 1_699_920_000_000),
+        ("2023-11-14T22:13:20", 1_700_000_000_000),
+        ("2023-11-14T23:13:20+01:00", 1_700_000_000_000),
+        ("1700000000", 1_700_000_000_000),
+    ],
+)
+def test_a_moment_is_read(text: str, milliseconds: int) -> None:
+    assert moment(text) == milliseconds
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("7d", 604_800)])
+def test_a_moment_may_be_so_long_ago(text: str, seconds: int) -> None:
+    assert abs(time.time() * 1000 - moment(text) - seconds * 1000) < 5000
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "5", "-1h", "1w", "1700000000000"])
+def test_what_is_no_moment_is_said(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no time"):
+        moment(text)

@@ -1,0 +1,73 @@
+"""What is read from a letter's headers, whoever wrote them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.builders import FakeRecord, make_value
+from tests.tools.letters import DLQ, make_letter, make_rejection, settings
+from worker.model.fault import Reason
+from worker.model.headers import REPLAYS, Place
+from worker.tools.letter import LetterFault, application_of, read
+from worker.tools.letter_topics import constant_applications
+
+
+def test_a_dead_letter_tells_where_it_came_from_and_what_was_wrong() -> None:
+    letter = make_letter(4, rejection=make_rejection(7, reason=Reason.TOO_OLD))
+    assert letter.place == Place("offline-events.dlq", 0, 4)
+    assert letter.origin == Place("offline-events", 3, 7)
+    assert (letter.reason, letter.faults) == ("too_old", (LetterFault("too_old", "event_name", "required, a string"),))
+    assert (letter.application_id, letter.worker_version, letter.day) == (1111, "1.2.3", "2023-11-14")
+
+
+def test_a_parked_record_tells_where_it_came_from() -> None:
+    headers = [
+        (f"__appmetrica.parked.{name}", value) for name, value in (("topic", b"t"), ("partition", b"1"), ("offset", b"2"))
+    ]
+    letter = read(DLQ, FakeRecord(0, make_value(), headers=headers))
+    assert (letter.reason, letter.origin) == ("parked", Place("t", 1, 2))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("__appmetrica.errors.reason", b"\xff"), ("__appmetrica.errors.detail", b"\xff{"), (REPLAYS, b"many")],
+        [
+            ("__appmetrica.errors.topic", b"t"),
+            ("__appmetrica.errors.partition", b"-1"),
+            ("__appmetrica.errors.offset", b"9" * 30),
+        ],
+        [("__appmetrica.errors.http_status", "²".encode()), ("__appmetrica.errors.shortened", b"[]")],
+    ],
+    ids=["none", "not text", "no numbers", "digits that are none"],
+)
+def test_headers_that_make_no_sense_are_no_error(headers: list[tuple[str, bytes]]) -> None:
+    letter = read(DLQ, FakeRecord(0, b"", headers=headers))
+    assert (letter.origin, letter.replays, letter.http_status, letter.shortened, letter.faults) == (None, 0, None, None, ())
+
+
+def test_the_application_is_the_routes_where_it_says_one_for_all() -> None:
+    routes = "[{topic: offline-events, constants: {application_id: 1111}}, {topic: games}]"
+    constants = constant_applications(settings(routes=routes))
+    assert constants == {"offline-events": 1111, "offline-events.parked": 1111}
+    letter = make_letter(rejection=make_rejection(value=b"{}"))
+    assert letter.application_id is None
+    assert read(DLQ, letter.record, constants).application_id == 1111
+
+
+@pytest.mark.parametrize(
+    ("value", "application"),
+    [
+        (make_value(), 1111),
+        (make_value(application_id="2222"), 2222),
+        (b'{"type": "revenue", "data": {"application_id": 3}}', 3),
+        (b'{"application_id": "x"}', None),
+        (b"[1]", None),
+        (b"\xff", None),
+        (b"[" * 100_000, None),
+        (None, None),
+    ],
+)
+def test_the_application_is_read_from_the_value_where_it_can_be(value: bytes | None, application: int | None) -> None:
+    assert application_of(value) == application

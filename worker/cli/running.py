@@ -1,0 +1,50 @@
+"""Runs a tool's work: how it connects, and what becomes of brokers that don't answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from aiokafka.errors import KafkaError
+
+from worker.assembly import kafka_connection
+from worker.edges.kafka_client import KafkaConnection
+from worker.errors import UnavailableError
+from worker.settings.schema import Settings
+
+# Nobody waits at a terminal for as long as a worker waits for its brokers.
+REQUEST_SECONDS_MAX = 15.0
+# What a shell reports for a process ended by SIGINT.
+INTERRUPTED = 130
+# Not the worker's: a client of this name is nobody's predecessor.
+CLIENT_ID = "appmetrica-worker-tool"
+
+T = TypeVar("T")
+
+
+def tool_connection(settings: Settings) -> KafkaConnection:
+    """As the worker connects, under a name of its own."""
+    connection = kafka_connection(settings, CLIENT_ID)
+    return replace(connection, request_timeout_seconds=min(connection.request_timeout_seconds, REQUEST_SECONDS_MAX))
+
+
+def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
+    """Do it; returns what it returns.
+
+    Raises:
+        UnavailableError: the brokers can't be reached, or refuse.
+    """
+    # What the client library has to say comes as an error, and is said once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (KafkaError, TimeoutError) as error:
+        servers = ", ".join(settings.kafka.bootstrap_servers)
+        detail = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise UnavailableError(f"Kafka at {servers} can't be asked, or refuses: {detail}") from None

@@ -1,0 +1,40 @@
+"""Sends records and waits for their acknowledgements: for tools, which stop where they can't go on and don't try for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+
+from worker.edges.kafka_client import KafkaConnection
+from worker.edges.topic_writer import REQUEST_BYTES_MAX, Outgoing
+
+
+class Outlet:
+    """An async context manager. Opening and `send` raise `aiokafka.errors.KafkaError`."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._producer: AIOKafkaProducer
+
+    async def __aenter__(self) -> Outlet:
+        self._producer = self._connection.producer(
+            acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=5, max_request_size=REQUEST_BYTES_MAX
+        )
+        try:
+            await self._producer.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._producer.stop()
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Return when all are acknowledged. After an error it isn't known which of them are."""
+        acknowledgements = [
+            await self._producer.send(one.topic, value=one.value, key=one.key, headers=one.headers) for one in records
+        ]
+        await asyncio.gather(*acknowledgements)

@@ -1,0 +1,145 @@
+"""A record of a dead-letter topic or of a parking topic, with what its headers say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import msgspec
+
+from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, Place
+from worker.model.record import Record, TopicPartition
+
+PARKED = "parked"
+# Somebody else writes into the topic too.
+FOREIGN = "foreign"
+NO_CONSTANTS: Mapping[str, int] = {}
+
+
+class LetterFault(msgspec.Struct, frozen=True):
+    """One thing that was wrong with the record, as the worker wrote it down."""
+
+    reason: str
+    field: str
+    message: str
+
+
+class Shortened(msgspec.Struct, frozen=True):
+    """What the whole value was, of a letter that holds only its start."""
+
+    bytes: int
+    sha256: str
+
+    def is_of(self, record: Record) -> bool:
+        """True if this record has the whole value. Where a topic was made anew, something else stands at the offset."""
+        return sha256(record.value or b"").hexdigest() == self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter or a parked record.
+
+    `reason` is a reason code, `parked`, or `foreign` for a record that this worker has not written. `origin` is where the
+    record was first received, None where the headers don't say. `application_id` is the route's, or read from
+    the value where that is possible.
+    """
+
+    place: Place
+    record: Record
+    reason: str
+    faults: tuple[LetterFault, ...]
+    origin: Place | None
+    replays: int
+    http_status: int | None
+    worker_version: str
+    application_id: int | None
+    shortened: Shortened | None
+
+    @property
+    def day(self) -> str:
+        """The day (UTC) on which it was written."""
+        return datetime.fromtimestamp(max(0, self.record.timestamp) / 1000, UTC).date().isoformat()
+
+
+class _Application(msgspec.Struct):
+    application_id: int | str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_faults = msgspec.json.Decoder(tuple[LetterFault, ...])
+_shortened = msgspec.json.Decoder(Shortened)
+_application = msgspec.json.Decoder(_Application)
+
+
+def read(partition: TopicPartition, record: Record, applications: Mapping[str, int] = NO_CONSTANTS) -> Letter:
+    """The letter that this record is.
+
+    Args:
+        partition: where it lies.
+        record: the record.
+        applications: of topics whose routes say the application for all records, which it is.
+    """
+    headers = dict(record.headers)
+    origin = _origin(headers)
+    application = applications.get(origin.topic) if origin is not None else None
+    status = headers.get(f"{ERRORS_PREFIX}http_status", b"").decode(errors="replace")
+    return Letter(
+        place=Place(partition.topic, partition.partition, record.offset),
+        record=record,
+        reason=_reason(headers),
+        faults=_faults_of(headers),
+        origin=origin,
+        replays=_number(headers.get(REPLAYS, b"")) or 0,
+        http_status=int(status) if status.isdecimal() and status.isascii() else None,
+        worker_version=headers.get(f"{ERRORS_PREFIX}worker_version", b"").decode(errors="replace"),
+        application_id=application_of(record.value) if application is None else application,
+        shortened=_shortened_of(headers),
+    )
+
+
+def application_of(value: bytes | None) -> int | None:
+    """The application that a value names, at its top or within the `data` of an envelope; None where that can't be read."""
+    try:
+        found = _application.decode(value or b"")
+        if found.application_id is None:
+            found = _application.decode(found.data)
+        return None if found.application_id is None else int(found.application_id)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def _reason(headers: Mapping[str, bytes]) -> str:
+    reason = headers.get(f"{ERRORS_PREFIX}reason")
+    if reason is not None:
+        return reason.decode(errors="replace")
+    return PARKED if f"{PARKED_PREFIX}topic" in headers else FOREIGN
+
+
+def _faults_of(headers: Mapping[str, bytes]) -> tuple[LetterFault, ...]:
+    try:
+        return _faults.decode(headers.get(f"{ERRORS_PREFIX}detail", b"[]"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # The detail of a shortened letter may be cut off.
+        return ()
+
+
+def _shortened_of(headers: Mapping[str, bytes]) -> Shortened | None:
+    try:
+        return _shortened.decode(headers[f"{ERRORS_PREFIX}shortened"])
+    except (KeyError, msgspec.DecodeError):
+        return None
+
+
+def _origin(headers: Mapping[str, bytes]) -> Place | None:
+    for prefix in (ERRORS_PREFIX, PARKED_PREFIX):
+        topic = headers.get(f"{prefix}topic", b"").decode(errors="replace")
+        partition, offset = _number(headers.get(f"{prefix}partition", b"")), _number(headers.get(f"{prefix}offset", b""))
+        if topic and partition is not None and offset is not None:
+            return Place(topic, partition, offset)
+    return None
+
+
+def _number(text: bytes) -> int | None:
+    return int(text) if text.isdigit() and len(text) < 20 else None
