@@ -10,6 +10,7 @@ from worker.cli.configuration import check_config, schema, show_config
 from worker.cli.letters import dlq, parked
 from worker.cli.run import run_command
 from worker.cli.sandbox import demo, sandbox
+from worker.cli.validate import validate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,6 +31,7 @@ for command in (
     check_config,
     show_config,
     schema,
+    validate,
     dlq,
     parked,
     sandbox,

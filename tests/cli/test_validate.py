@@ -1,0 +1,111 @@
+"""The command `validate`, as people type it."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.builders import make_value
+from worker.cli.main import cli
+from worker.sandbox.import_samples import envelope
+
+KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
+NOW = int(time.time())
+
+
+def run(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Result:
+    return CliRunner().invoke(cli, ["validate", *arguments], input=stdin, env={KEY: "k", **(environment or {})})
+
+
+def good(**fields: object) -> bytes:
+    return make_value(event_timestamp=NOW, **fields) + b"\n"
+
+
+def test_good_records_end_with_0_and_bad_ones_with_65() -> None:
+    assert run("-", stdin=good()).exit_code == 0
+    result = run("-", stdin=good() + b"nonsense\n")
+    assert result.exit_code == 65
+    assert "line 2: dead-lettered\n  record: expected one JSON object" in result.output
+    assert "2 records: 1 would be delivered, 0 are duplicates, 1 are bad" in result.output
+
+
+def test_machines_get_a_line_per_bad_record_and_one_with_the_sums() -> None:
+    result = run("-", "--json", "--max", "1", stdin=b"1\n2\n" + good())
+    bad, sums = (orjson.loads(line) for line in result.stdout.splitlines())
+    assert (bad["line"], bad["ending"], bad["faults"][0]["reason"]) == (1, "dead-lettered", "not_an_object")
+    assert sums == {
+        "summary": {"records": 3, "delivered": 1, "duplicates": 0, "bad": 2, "by_reason": {"not_an_object": 2}},
+        "is_cut": True,
+    }
+
+
+def test_what_would_be_sent_can_be_written_and_is_valid_again(tmp_path: Path) -> None:
+    bodies = tmp_path / "bodies"
+    device = good(profile_id=..., appmetrica_device_id=2**64 - 1, event_json={"a": 'x,"\n'})
+    assert run("-", "--as-csv", str(bodies), stdin=good() + device).exit_code == 0
+    names = sorted(file.name for file in bodies.iterdir())
+    assert names == ["events-1111-appmetrica_device_id.csv", "events-1111-profile_id.csv"]
+    for name in names:
+        assert "1 records: 1 would be delivered" in run(str(bodies / name), "--format", "csv").output
+    first = (bodies / names[0]).read_bytes()
+    assert run(str(bodies / names[0]), "--format", "csv", "--as-csv", str(tmp_path / "again")).exit_code == 0
+    assert (tmp_path / "again" / names[0]).read_bytes() == first
+
+
+def test_each_record_is_told_of_where_that_is_wanted() -> None:
+    result = run("-", "--each", stdin=good() * 2)
+    assert "line 1: delivered, key " in result.output and "line 2: duplicate, key " in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--topic", "nowhere"), "has no route"),
+        (("--resource", "nothing"), "is none of"),
+        (("--format", "csv"), "the file is empty"),
+    ],
+)
+def test_what_can_not_be_judged_is_wrong_usage(arguments: tuple[str, ...], said: str) -> None:
+    result = run("-", *arguments)
+    assert result.exit_code == 2 and said in result.output
+
+
+def test_a_resource_without_a_route_is_judged_by_the_defaults() -> None:
+    assert run("-", "--resource", "events", "--set", "routes=[{topic: films}]", stdin=good()).exit_code == 0
+
+
+def test_records_of_any_form_and_resource_become_bodies_that_are_valid_again(tmp_path: Path) -> None:
+    chance, common = random.Random(1), {"application_id": 1111, "profile_id": "user-1", "event_timestamp": NOW}
+    records = [orjson.dumps(envelope(chance, common, number)) + b"\n" for number in range(50)]
+    options = ("--set", "routes=[{topic: all, form: envelope}]", "--set", "delivery.request=params")
+    result = run("-", "--as-csv", str(tmp_path), *options, stdin=b"".join(records))
+    assert "50 records: 50 would be delivered" in result.output
+    resources = {"revenue", "adrevenue", "ecommerce", "profiles"}
+    assert {file.name for file in tmp_path.iterdir()} == {f"{resource}-1111-profile_id.csv" for resource in resources}
+    for resource in resources:
+        again = run(str(tmp_path / f"{resource}-1111-profile_id.csv"), "--format", "csv", "--resource", resource)
+        assert (again.exit_code, ", 0 are bad" in again.output) == (0, True), again.output
+
+
+def test_each_set_of_columns_has_a_body_of_its_own_where_they_are_exact(tmp_path: Path) -> None:
+    result = run(
+        "-", "--as-csv", str(tmp_path), "--set", "batching.columns=exact", stdin=good() + good(mcc=250) + good(mcc=251)
+    )
+    assert result.exit_code == 0
+    first, second = (tmp_path / name for name in ("events-1111-profile_id.csv", "events-1111-profile_id-2.csv"))
+    assert first.read_text(encoding="utf-8").splitlines()[0] == "application_id,profile_id,event_name,event_timestamp"
+    assert [line.split(",")[-1] for line in second.read_text(encoding="utf-8").splitlines()] == ["mcc", "250", "251"]
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    environment = {"_APPMETRICA_WORKER_COMPLETE": "bash_complete", "COMP_WORDS": "appmetrica-worker dlq re", "COMP_CWORD": "2"}
+    assert "_APPMETRICA_WORKER_COMPLETE" not in os.environ
+    result = CliRunner().invoke(cli, [], env=environment, prog_name="appmetrica-worker")
+    assert result.output == "plain,replay\n"

@@ -1,0 +1,200 @@
+"""The command that judges a file of records."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import orjson
+from rich.table import Table
+from rich.text import Text
+
+from worker.batching.csv_body import header
+from worker.cli.options import with_configuration
+from worker.cli.output import console, progress
+from worker.errors import ExitCode
+from worker.model.clock import Now
+from worker.model.row import Destination, Row
+from worker.settings.load import Loaded
+from worker.settings.routing import RouteSettings
+from worker.settings.schema import Settings
+from worker.tools.forms import Form, FormError, read
+from worker.tools.judge import Judge
+from worker.tools.validation import Summary, Validation, Verdict, csv_name
+
+REPORT_RECORDS = 20_000
+
+
+class CsvFiles:
+    """The requests' bodies: a file per destination. A context manager."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._files: dict[Destination, BinaryIO] = {}
+        self._numbers: Counter[Destination] = Counter()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> CsvFiles:
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Add rows; nothing where no directory was given."""
+        if self._directory is None:
+            return
+        for row in rows:
+            file = self._files.get(row.destination) or self._open(self._directory, row.destination)
+            file.write(row.line)
+
+    def _open(self, directory: Path, destination: Destination) -> BinaryIO:
+        alike = destination._replace(filled=0)
+        self._numbers[alike] += 1
+        name = csv_name(destination, self._numbers[alike])
+        file = self._files[destination] = self._stack.enter_context((directory / name).open("wb"))
+        file.write(header(destination))
+        return file
+
+
+@click.command("validate")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--format",
+    "form",
+    default="jsonl",
+    show_default=True,
+    type=click.Choice([one.value for one in Form]),
+    help="One value a line; records as `kcat -J` prints them; or CSV with a header.",
+)
+@click.option("--topic", help="The route whose rules apply. Default: the first of the resource.")
+@click.option("--resource", help="The resource. Default: the first route's.")
+@click.option(
+    "--as-csv",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write what would be sent into this directory, a file per resource, application and identity.",
+)
+@click.option("--each", "is_each", is_flag=True, help="A line for every record, not only for the bad ones.")
+@click.option("--max", "count", default=20, show_default=True, type=click.IntRange(0), help="So many lines at most.")
+@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON line per record shown, then one with the sums.")
+@with_configuration
+def validate(loaded: Loaded, file: BinaryIO, form: str, topic: str | None, resource: str | None, **options: object) -> None:
+    """Say what the worker would do with each record of FILE (-: stdin). Exit code 65 if any is bad.
+
+    Example: appmetrica-worker validate events.jsonl --as-csv bodies/
+    """
+    directory = options["directory"]
+    settings = loaded.settings if directory is None else _as_bodies(loaded.settings)
+    settings, chosen = _bodies(settings, topic, resource) if form == Form.CSV else _route(settings, topic, resource)
+    shown = _Shown(int(str(options["count"])), as_json=bool(options["as_json"]))
+    with CsvFiles(directory if isinstance(directory, Path) else None) as files:
+        validation = Validation(
+            Judge(settings),
+            chosen,
+            is_routed=topic is None and resource is None,
+            is_each=bool(options["is_each"]),
+            take=shown.take,
+            take_rows=files.write,
+        )
+        try:
+            _judge_all(validation, file, Form(form))
+        except FormError as error:
+            raise click.BadParameter(str(error), param_hint="FILE") from None
+    shown.end(validation.summary)
+    sys.exit(ExitCode.BAD_DATA if validation.summary.bad else ExitCode.OK)
+
+
+def _judge_all(validation: Validation, file: BinaryIO, form: Form) -> None:
+    size = Path(file.name).stat().st_size if file is not sys.stdin.buffer and Path(file.name).is_file() else None
+    reported = 0
+    with progress("validating") as report:
+        for chunk in read(file, form):
+            validation.judge(chunk, Now(time.monotonic(), time.time()))
+            if validation.summary.records - reported >= REPORT_RECORDS:
+                reported = validation.summary.records
+                note = f"{reported:,} records, {validation.summary.bad:,} bad"
+                report(file.tell() if size is not None else reported, size, note)
+
+
+def _route(settings: Settings, topic: str | None, resource: str | None) -> tuple[Settings, str]:
+    """The route whose rules apply; where no route has the resource, one is made for it."""
+    routes = settings.resolved_routes()
+    if topic is not None:
+        if topic not in {route.topic for route in routes}:
+            raise click.BadParameter(f"{topic!r} has no route in the configuration", param_hint="--topic")
+        return settings, topic
+    if resource is None:
+        return settings, routes[0].topic
+    for route in routes:
+        if route.resource == resource:
+            return settings, route.topic
+    return _made(settings, resource)
+
+
+def _bodies(settings: Settings, topic: str | None, resource: str | None) -> tuple[Settings, str]:
+    """A body has the columns themselves: no envelope, no constant left out, no field under another name."""
+    routed, chosen = _route(settings, topic, resource)
+    named = {route.topic: route.resource for route in routed.resolved_routes()}
+    return _made(settings, named[chosen])
+
+
+def _as_bodies(settings: Settings) -> Settings:
+    """With rows in bodies, whatever the form of requests is."""
+    return settings.model_copy(update={"delivery": settings.delivery.model_copy(update={"request": "body"})})
+
+
+def _made(settings: Settings, resource: str) -> tuple[Settings, str]:
+    known = RouteSettings.model_json_schema()["properties"]["resource"]
+    names = known.get("enum", [known.get("const")])
+    if resource not in names:
+        raise click.BadParameter(f"{resource!r} is none of {', '.join(names)}", param_hint="--resource")
+    made = RouteSettings.model_validate({"topic": f"validate-{resource}", "resource": resource})
+    return settings.model_copy(update={"routes": (made,)}), made.topic
+
+
+class _Shown:
+    """Prints verdicts as they come, and the sums."""
+
+    def __init__(self, count: int, *, as_json: bool) -> None:
+        self._left = count
+        self._as_json = as_json
+        self._is_cut = False
+
+    def take(self, verdict: Verdict) -> None:
+        if self._left == 0:
+            self._is_cut = True
+            return
+        self._left -= 1
+        if self._as_json:
+            click.echo(orjson.dumps(verdict.document()))
+            return
+        document = verdict.document()
+        click.echo(f"line {verdict.line}: {document['ending']}" + (f", key {verdict.key}" if verdict.key else ""))
+        for fault in verdict.faults:
+            click.echo(f"  {fault.field or 'record'}: {fault.message}  [{fault.reason}]")
+
+    def end(self, summary: Summary) -> None:
+        if self._as_json:
+            click.echo(orjson.dumps({"summary": summary.document(), "is_cut": self._is_cut}))
+            return
+        if self._is_cut:
+            click.echo("…and more; --max shows them")
+        out = console()
+        out.print(
+            f"{summary.records:,} records: {summary.delivered:,} would be delivered, {summary.duplicates:,} are duplicates, "
+            f"{summary.bad:,} are bad"
+        )
+        if summary.by_reason:
+            table = Table("reason", "records", box=None, pad_edge=False)
+            for reason, count in summary.by_reason.most_common():
+                table.add_row(Text(reason), f"{count:,}")
+            out.print(table)
