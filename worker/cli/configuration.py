@@ -6,28 +6,48 @@ import sys
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.cli.options import with_configuration
+from worker.cli.output import console, dump
+from worker.cli.running import run_tool, tool_connection
+from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
-
-# A narrow terminal folds; a pipe gets whole lines.
-PIPE_COLUMNS = 200
+from worker.tools.connection_check import Standing, check_connections
 
 
 @click.command("check-config")
+@click.option("--connect", is_flag=True, help="Also ask the brokers and the API. Joins no group, writes and sends nothing.")
+@click.option("--json", "as_json", is_flag=True, help="For machines; with --connect.")
 @with_configuration
-def check_config(loaded: Loaded) -> None:
+def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     """Check the configuration and say all that is wrong with it.
 
-    Example: appmetrica-worker check-config --config config.yaml
+    Example: appmetrica-worker check-config --config config.yaml --connect
     """
     settings = loaded.settings
     topics = ", ".join(route.topic for route in settings.routes)
     applications = ", ".join(str(one) for one in settings.appmetrica.applications)
-    click.echo(f"The configuration is in order: topics {topics}; applications {applications}.")
+    # With --json stdout is for the document.
+    click.echo(f"The configuration is in order: topics {topics}; applications {applications}.", err=as_json)
+    if connect:
+        _connect(settings, as_json=as_json)
+
+
+def _connect(settings: Settings, *, as_json: bool) -> None:
+    findings = run_tool(settings, check_connections(settings, tool_connection(settings)))
+    if as_json:
+        dump([{"what": one.what, "standing": one.standing.value, "detail": one.detail} for one in findings])
+    else:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        styles = {Standing.OK: "green", Standing.WARNING: "yellow", Standing.FAULT: "bold red"}
+        for one in findings:
+            table.add_row(Text(one.standing.value, styles[one.standing]), Text(one.what), Text(one.detail, overflow="fold"))
+        console().print(table)
+    is_faulty = any(one.standing is Standing.FAULT for one in findings)
+    sys.exit(ExitCode.UNAVAILABLE if is_faulty else ExitCode.OK)
 
 
 @click.command("show-config")
@@ -46,7 +66,7 @@ def show_config(loaded: Loaded, as_json: bool) -> None:
     table = Table("setting", "value", "source")
     for one in shown:
         table.add_row(one.path, one.value, one.source)
-    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+    console().print(table)
 
 
 @click.group("schema")

@@ -7,10 +7,13 @@ import orjson
 
 from worker import __version__
 from worker.cli.configuration import check_config, schema, show_config
+from worker.cli.lag import lag
 from worker.cli.letters import dlq, parked
+from worker.cli.rehearse import rehearse_command
 from worker.cli.run import run_command
 from worker.cli.sandbox import demo, sandbox
 from worker.cli.validate import validate
+from worker.cli.why import why
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -32,6 +35,9 @@ for command in (
     show_config,
     schema,
     validate,
+    rehearse_command,
+    lag,
+    why,
     dlq,
     parked,
     sandbox,

@@ -1,0 +1,52 @@
+"""What is said of topics by what the brokers say of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tools.letters import settings
+from worker.edges.permissions import Operation, TopicAccess
+from worker.tools.connection_check import Standing, judge_topics
+
+ALL = frozenset(Operation)
+SOURCE, PARKING, DLQ = "offline-events", "offline-events.parked", "offline-events.dlq"
+
+
+def standing(topic: str, access: TopicAccess) -> tuple[Standing, str]:
+    topics = {name: TopicAccess(name, None, 4, ALL) for name in (SOURCE, PARKING, DLQ)} | {topic: access}
+    found = {one.what.split()[-1]: one for one in judge_topics(settings().resolved_routes(), topics)}
+    assert found.keys() == {SOURCE, PARKING, DLQ}
+    assert all(one.standing is Standing.OK for name, one in found.items() if name != topic)
+    return found[topic].standing, found[topic].detail
+
+
+@pytest.mark.parametrize("topic", [SOURCE, PARKING, DLQ])
+def test_a_topic_that_is_there_and_may_be_used_is_ok(topic: str) -> None:
+    assert standing(topic, TopicAccess(topic, None, 4, ALL))[0] is Standing.OK
+
+
+@pytest.mark.parametrize("topic", [SOURCE, PARKING, DLQ])
+def test_a_topic_that_is_missing_is_a_fault(topic: str) -> None:
+    assert standing(topic, TopicAccess(topic, "UnknownTopicOrPartitionError", 0, None)) == (Standing.FAULT, "does not exist")
+
+
+@pytest.mark.parametrize(
+    ("topic", "allowed", "lacking"),
+    [
+        (SOURCE, {Operation.DESCRIBE}, "READ"),
+        (PARKING, {Operation.READ}, "WRITE"),
+        (DLQ, {Operation.READ}, "WRITE"),
+        (DLQ, {Operation.WRITE}, "READ"),
+    ],
+)
+def test_a_right_that_is_missing_is_a_fault(topic: str, allowed: set[Operation], lacking: str) -> None:
+    found, detail = standing(topic, TopicAccess(topic, None, 4, frozenset(allowed)))
+    assert found is Standing.FAULT and f"the right {lacking} is missing" in detail
+
+
+def test_what_the_brokers_do_not_tell_is_a_warning() -> None:
+    assert standing(DLQ, TopicAccess(DLQ, None, 4, None))[0] is Standing.WARNING
+
+
+def test_a_parking_topic_with_fewer_partitions_is_a_warning() -> None:
+    assert standing(PARKING, TopicAccess(PARKING, None, 1, ALL))[0] is Standing.WARNING

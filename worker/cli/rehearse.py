@@ -1,0 +1,101 @@
+"""The command that does everything but send."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from worker.app import read_clock
+from worker.cli.options import with_configuration
+from worker.cli.output import console, dump, progress, say
+from worker.cli.parameters import moment
+from worker.cli.running import run_tool, tool_connection
+from worker.edges.topic_reader import TopicReader
+from worker.settings.load import Loaded
+from worker.settings.schema import Settings
+from worker.tools.rehearsal import CUSTOM_EVENTS_PER_DAY, From, Rehearsed, Traffic, rehearse
+
+
+def _start(text: str) -> From:
+    if text in ("committed", "earliest"):
+        return From(is_earliest=text == "earliest")
+    return From(since=moment(text))
+
+
+@click.command("rehearse")
+@click.option(
+    "--from",
+    "start",
+    default="committed",
+    show_default=True,
+    type=_start,
+    help="committed: what the worker would read next; earliest; or a time: 2026-11-25T10:00, Unix seconds, 2h, 7d.",
+)
+@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(0.1, 86_400), help="So long at most.")
+@click.option("--max", "records_max", type=click.IntRange(1), help="So many records, and the rest of their chunk.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@with_configuration
+def rehearse_command(loaded: Loaded, start: From, seconds: float, records_max: int | None, as_json: bool) -> None:
+    """Read, validate, deduplicate and batch what the topics hold, and say what would be sent. Nothing is sent or committed.
+
+    Example: appmetrica-worker rehearse --from 1d --seconds 60
+    """
+    began = time.monotonic()
+    found = run_tool(loaded.settings, _rehearse(loaded.settings, start, seconds, records_max))
+    say(f"{found.records:,} records read in {time.monotonic() - began:.1f} s; nothing was sent, nothing committed")
+    if as_json:
+        dump(found.document())
+    else:
+        _print(found)
+
+
+async def _rehearse(settings: Settings, start: From, seconds: float, records_max: int | None) -> Rehearsed:
+    async with TopicReader(tool_connection(settings)) as reader:
+        with progress("rehearsing") as report:
+            return await rehearse(
+                reader,
+                settings,
+                start,
+                read_clock,
+                (seconds, records_max),
+                lambda done, total, found: report(done, total, f"{found.rows:,} rows"),
+            )
+
+
+def _print(found: Rehearsed) -> None:
+    out = console()
+    out.print(
+        f"{found.records:,} records: {found.rows:,} rows would be sent, {found.duplicates:,} are duplicates, "
+        f"{found.rejected.total():,} would be dead-lettered, {found.settled_before:,} are settled already"
+    )
+    if found.rejected:
+        rejected = Table("reason", "records", box=None, pad_edge=False)
+        for reason, count in found.rejected.most_common():
+            rejected.add_row(Text(reason), f"{count:,}")
+        out.print(rejected)
+    if not found.traffic:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("resource", "application", "rows", "bytes", "requests", "rows per day", "of the daily quota"):
+        table.add_column(name, justify="left" if name == "resource" else "right")
+    for (resource, application_id), one in sorted(found.traffic.items()):
+        per_day = "?" if one.rows_per_day is None else f"{one.rows_per_day:,.0f}"
+        cells = (f"{one.rows:,}", f"{one.body_bytes:,}", f"{one.requests:,}", per_day, _quota(resource, one))
+        table.add_row(resource, str(application_id), *cells)
+    out.print(table)
+    out.print(f"The free plan takes {CUSTOM_EVENTS_PER_DAY:,} custom events a day, those of the SDK included.")
+    for (resource, application_id), one in sorted(found.traffic.items()):
+        out.print(Text(f"{resource} of {application_id}, the start of a body:"))
+        # As it is: CSV that is folded or coloured is no sample.
+        click.echo(one.sample, nl=False)
+
+
+def _quota(resource: str, one: Traffic) -> str:
+    """Only events are custom events. What lies there now goes out at once; the rest at its pace."""
+    if resource != "events":
+        return "-"
+    now = f"{one.rows / CUSTOM_EVENTS_PER_DAY:.1%} at once"
+    return now if one.rows_per_day is None else f"{now}, {one.rows_per_day / CUSTOM_EVENTS_PER_DAY:.1%} at this pace"

@@ -1,0 +1,123 @@
+"""Checks that what the configuration names is there and may be used: brokers, topics, permissions, the API.
+
+It joins no group, writes no record and sends no event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aiokafka.errors import KafkaError
+
+from worker.edges.api_probe import NotReached, probe
+from worker.edges.kafka_client import KafkaConnection
+from worker.edges.permissions import Operation, Permissions, TopicAccess
+from worker.edges.topic_reader import TopicReader
+from worker.settings.routing import ResolvedRoute
+from worker.settings.schema import Settings
+
+
+class Standing(StrEnum):
+    """How a check ended. A warning is what the worker can live with."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    what: str
+    standing: Standing
+    detail: str
+
+
+async def check_connections(settings: Settings, connection: KafkaConnection) -> list[Finding]:
+    """All findings; those that need what isn't there are left out."""
+    return [*await _kafka(settings, connection), await _api(settings)]
+
+
+async def _kafka(settings: Settings, connection: KafkaConnection) -> list[Finding]:
+    try:
+        async with TopicReader(connection) as reader:
+            brokers = await reader.brokers()
+        async with Permissions(connection) as permissions:
+            routes = settings.resolved_routes()
+            wanted = {topic for route in routes for topic in (route.topic, route.dead_letter.topic)}
+            topics = await permissions.topics(sorted(wanted))
+            return [
+                Finding("brokers", Standing.OK, ", ".join(brokers)),
+                *judge_topics(routes, topics),
+                await _group(permissions, settings.kafka.group_id),
+            ]
+    except (KafkaError, TimeoutError, OSError) as error:
+        return [Finding("brokers", Standing.FAULT, f"{type(error).__name__}: {error}".rstrip(": "))]
+
+
+async def _group(permissions: Permissions, group_id: str) -> Finding:
+    what = f"group {group_id}"
+    try:
+        allowed = await permissions.group(group_id)
+    except KafkaError as error:
+        return Finding(what, Standing.FAULT, f"{type(error).__name__}: {error}")
+    return _may(what, allowed, (Operation.READ, Operation.DESCRIBE), "may be joined; it was not")
+
+
+async def _api(settings: Settings) -> Finding:
+    api = settings.appmetrica
+    base_url = str(api.base_url)
+    answer = await probe(base_url, api.connect_timeout_seconds, trusts_environment=api.trust_env)
+    if isinstance(answer, NotReached):
+        return Finding(f"API {base_url}", Standing.FAULT, answer.detail)
+    detail = (
+        f"answers (HTTP {answer.status} after {answer.seconds * 1000:.0f} ms); keys can't be tried without sending an event"
+    )
+    return Finding(f"API {base_url}", Standing.OK, detail)
+
+
+def judge_topics(routes: Iterable[ResolvedRoute], topics: Mapping[str, TopicAccess]) -> list[Finding]:
+    """What is to be said of the topics of these routes."""
+    findings: dict[str, Finding] = {}
+    for route in routes:
+        if route.parked_from is None:
+            findings[f"topic {route.topic}"] = _topic(route.topic, topics, (Operation.READ,))
+        else:
+            findings[f"parking topic {route.topic}"] = _parking(route, topics)
+        # Read: after a restart its tail tells what must not count as delivered.
+        name = route.dead_letter.topic
+        findings[f"dead-letter topic {name}"] = _topic(name, topics, (Operation.WRITE, Operation.READ), "dead-letter topic ")
+    return list(findings.values())
+
+
+def _parking(route: ResolvedRoute, topics: Mapping[str, TopicAccess]) -> Finding:
+    found = _topic(route.topic, topics, (Operation.READ, Operation.WRITE), "parking topic ")
+    source = topics[route.parked_from or route.topic].partitions
+    if found.standing is Standing.OK and topics[route.topic].partitions < source:
+        detail = f"{found.detail}; fewer than the {source} of {route.parked_from}"
+        return Finding(found.what, Standing.WARNING, detail)
+    return found
+
+
+def _topic(name: str, topics: Mapping[str, TopicAccess], wanted: tuple[Operation, ...], kind: str = "topic ") -> Finding:
+    access = topics[name]
+    if access.error is not None:
+        missing = {
+            "UnknownTopicOrPartitionError": "does not exist",
+            "TopicAuthorizationFailedError": "must not be described by us: give the right DESCRIBE",
+        }
+        return Finding(kind + name, Standing.FAULT, missing.get(access.error, access.error))
+    return _may(kind + name, access.allowed, wanted, f"{access.partitions} partitions")
+
+
+def _may(what: str, allowed: frozenset[Operation] | None, wanted: tuple[Operation, ...], detail: str) -> Finding:
+    names = " and ".join(one.name for one in wanted)
+    if allowed is None:
+        return Finding(what, Standing.WARNING, f"{detail}; the brokers don't tell whether we have the right {names}")
+    lacking = [one.name for one in wanted if one not in allowed]
+    if lacking:
+        return Finding(what, Standing.FAULT, f"{detail}; the right {' and '.join(lacking)} is missing")
+    return Finding(what, Standing.OK, f"{detail}; {names} allowed")
