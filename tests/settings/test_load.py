@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -446,6 +447,18 @@ def test_the_hash_names_the_configuration_and_not_its_secrets(tmp_path: Path) ->
     first = loaded(tmp_path)
     assert loaded(tmp_path, environment={KEY: "another-key"}).config_hash() == first.config_hash()
     assert loaded(tmp_path, "log: {level: debug}").config_hash() != first.config_hash()
+
+
+def test_the_routes_that_the_readme_shows_are_in_order(tmp_path: Path) -> None:
+    readme = (EXAMPLE.parents[1] / "README.md").read_text(encoding="utf-8")
+    snippet = readme[readme.index("    routes:\n") :].partition("\n\nOf a CloudEvent")[0]
+    routes = loaded(tmp_path, textwrap.dedent(snippet)).settings.routes
+    assert [(route.resource, route.form) for route in routes] == [
+        ("events", "json"),
+        ("revenue", "json"),
+        ("events", "envelope"),
+        ("profiles", "cloudevents"),
+    ]
 
 
 class TestTheExample:
