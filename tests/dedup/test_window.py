@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec import structs
 
-from tests.builders import make_assignment, make_row
+from tests.builders import DESTINATION, make_assignment, make_row
 from worker.dedup.window import Window
 from worker.model.record import Assignment
 from worker.model.row import Row
@@ -53,6 +53,17 @@ def test_a_delivered_row_settles_those_linked_to_it_in_order() -> None:
 
 
 class TestParking:
+    def test_a_correction_whose_line_reads_the_same_under_other_columns_is_no_duplicate(self) -> None:
+        window = make_window()
+        parked, linked, later = (
+            make_row(offset, key=b"k" * 16, line=b"1111,u,x\n", destination=DESTINATION._replace(filled=filled))
+            for offset, filled in enumerate((0b10011, 0b100011, 0b1000011))
+        )
+        window.admit([parked, linked], 0.0)
+        assert window.park([parked], 1.0) == ([], [linked])
+        window.withdraw([linked])
+        assert window.admit([later], 2.0).fresh == [later]
+
     def test_a_parked_event_that_comes_again_is_a_duplicate_and_its_correction_is_not(self) -> None:
         window = make_window()
         parked = make_row(0, key=b"k" * 16, line=b"first\n")

@@ -9,8 +9,8 @@ from tests.intake.reading import faults_of, read, row_of
 from worker.intake.dedup_key import KEY_BYTES, header, of_line, of_producer
 from worker.intake.rules import UnknownFields
 from worker.model.fault import Reason
-from worker.model.resource import Identity
-from worker.model.row import Row
+from worker.model.resource import RESOURCES, Identity
+from worker.model.row import Destination, Row
 
 TWO = frozenset({1111, 2222})
 
@@ -110,6 +110,12 @@ def test_the_two_kinds_of_identity_never_share_a_key() -> None:
     assert by_profile.key != by_device.key
     line = b"1,2\n"
     assert of_line(make_destination(), line) != of_line(make_destination(identity=Identity.DEVICE_ID), line)
+
+
+def test_two_resources_never_share_a_key_of_content() -> None:
+    line = b"1111,u,1\n"
+    keys = {of_line(Destination(name, 1111, Identity.PROFILE_ID), line) for name in RESOURCES}
+    assert len(keys) == len(RESOURCES)
 
 
 def test_application_and_identifier_cannot_run_into_each_other() -> None:
