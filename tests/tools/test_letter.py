@@ -8,6 +8,7 @@ from tests.builders import FakeRecord, make_value
 from tests.tools.letters import DLQ, make_letter, make_rejection, settings
 from worker.model.fault import Reason
 from worker.model.headers import REPLAYS, Place
+from worker.tools.export import kcat
 from worker.tools.letter import LetterFault, application_of, read
 from worker.tools.letter_topics import constant_applications
 
@@ -39,12 +40,16 @@ def test_a_parked_record_tells_where_it_came_from() -> None:
             ("__appmetrica.errors.offset", b"9" * 30),
         ],
         [("__appmetrica.errors.http_status", "²".encode()), ("__appmetrica.errors.shortened", b"[]")],
+        [(f"__appmetrica.errors.{name}", None) for name in ("reason", "detail", "topic", "http_status", "shortened")],
     ],
-    ids=["none", "not text", "no numbers", "digits that are none"],
+    ids=["none", "not text", "no numbers", "digits that are none", "null"],
 )
-def test_headers_that_make_no_sense_are_no_error(headers: list[tuple[str, bytes]]) -> None:
+def test_headers_that_make_no_sense_are_no_error(headers: list[tuple[str, bytes | None]]) -> None:
     letter = read(DLQ, FakeRecord(0, b"", headers=headers))
     assert (letter.origin, letter.replays, letter.http_status, letter.shortened, letter.faults) == (None, 0, None, None, ())
+    assert kcat(letter).get("headers", []) == [
+        part for name, value in headers for part in (name, None if value is None else value.decode(errors="replace"))
+    ]
 
 
 def test_the_application_is_the_routes_where_it_says_one_for_all() -> None:

@@ -39,7 +39,7 @@ class Scene:
             routes=f"[{{topic: {topic}}}]", dead_letter__topic=f"{topic}.dlq", kafka__group_id=f"{topic}-group"
         )
 
-    async def write(self, topic: str, records: Sequence[tuple[bytes | None, Sequence[tuple[str, bytes]]]]) -> None:
+    async def write(self, topic: str, records: Sequence[tuple[bytes | None, Sequence[tuple[str, bytes | None]]]]) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
         await producer.start()
         try:

@@ -59,7 +59,8 @@ def peeked(letter: Letter, original: Record | None) -> dict[str, object]:
 def kcat(letter: Letter) -> dict[str, object]:
     """The record as it lies in its topic, as `kcat -J` prints it: headers are a flat list of names and values."""
     record = letter.record
-    headers = [part for name, value in record.headers for part in (name, value.decode(errors="replace"))]
+    texts = [(name, None if value is None else value.decode(errors="replace")) for name, value in record.headers]
+    headers = [part for pair in texts for part in pair]
     return {
         **(place(letter.place) or {}),
         "tstype": "create",

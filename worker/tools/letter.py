@@ -81,7 +81,8 @@ def read(partition: TopicPartition, record: Record, applications: Mapping[str, i
         record: the record.
         applications: of topics whose routes say the application for all records, which it is.
     """
-    headers = dict(record.headers)
+    # A header's value may be null, and anybody may write these names.
+    headers = {name: value for name, value in record.headers if value is not None}
     origin = _origin(headers)
     application = applications.get(origin.topic) if origin is not None else None
     status = headers.get(f"{ERRORS_PREFIX}http_status", b"").decode(errors="replace")
