@@ -15,6 +15,7 @@ import pytest
 from tests.builders import FakeRecord, make_assignment, make_event, make_rules, make_value, now_at
 from tests.intake.reading import faults_of
 from worker.intake.intake import VALUE_EXTRA_BYTES_MAX, Intake
+from worker.intake.rules import Form
 from worker.model.fault import Reason, Rejection
 from worker.model.row import Row
 
@@ -46,9 +47,9 @@ COSTLY: dict[str, Callable[[], bytes]] = {
 }
 
 
-def read_one(value: bytes) -> tuple[Row | Rejection, float]:
+def read_one(value: bytes, form: Form = Form.JSON) -> tuple[Row | Rejection, float]:
     """What becomes of the value, and the least CPU time of three times: nothing is measured but its own cost."""
-    intake = Intake(make_rules(row_bytes_max=ROW_BYTES_MAX))
+    intake = Intake(make_rules(row_bytes_max=ROW_BYTES_MAX, form=form))
     entries: list[Row | Rejection] = []
     seconds = []
     for _ in range(3):
@@ -68,6 +69,27 @@ def test_no_value_holds_the_loop_up_for_long(value: Callable[[], bytes]) -> None
     assert seconds < STALL_SECONDS_MAX
     if isinstance(entry, Rejection):
         assert sum(len(fault.field) + len(fault.message) for fault in entry.faults) < 10_000
+
+
+FIELDS = b"{" + b",".join([b'"%x":1' % number for number in range(SIZE // 10)]) + b"}"
+WRAPPED: dict[str, bytes] = {
+    "fields beside the wrapping": FIELDS,
+    "as many of them as are looked at": b"{" + b",".join([b'"%x":1' % number for number in range(25_000)]) + b"}",
+    "an event of fields": b'{"type":"events","data":{'
+    + b",".join([b'"%x":1' % number for number in range(SIZE // 10)])
+    + b"}}",
+    "data of base64": b'{"data_base64":"' + b"A" * (SIZE // 4 * 4) + b'"}',
+    "a long type": b'{"type":"' + b"x" * SIZE + b'","data":{}}',
+}
+
+
+@pytest.mark.parametrize("form", [Form.ENVELOPE, Form.CLOUDEVENTS])
+@pytest.mark.parametrize("value", WRAPPED.values(), ids=WRAPPED)
+def test_no_wrapped_value_holds_the_loop_up_for_long(value: bytes, form: Form) -> None:
+    entry, seconds = read_one(value, form)
+    assert isinstance(entry, Rejection)
+    assert seconds < STALL_SECONDS_MAX
+    assert sum(len(fault.field) + len(fault.message) for fault in entry.faults) < 10_000
 
 
 def test_a_value_too_large_for_any_request_is_refused_without_a_look_at_it() -> None:

@@ -32,7 +32,7 @@ STOP_SECONDS_MAX = 2.0
 # More dead letters or parked records than this within the window's age, and the window isn't rebuilt.
 NAMING_RECORDS_MAX = 100_000
 # Clocks of producers, brokers and workers differ.
-CLOCK_MARGIN_SECONDS = 3600
+CLOCK_MARGIN_SECONDS = 86_400
 
 
 class TooMuchError(Exception):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from worker.intake.explain import object_fields
+from worker.intake.explain import read_object
 from worker.intake.fault_texts import found
 from worker.intake.forms import Opened, header_texts, text_of
 from worker.model.fault import FieldFault, Reason
@@ -68,7 +68,7 @@ def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str
 
 
 def _structured(value: bytes | None) -> Opened:
-    fields = object_fields(value)
+    fields = read_object(value, (*_REQUIRED, "time", "datacontenttype", "data", "data_base64"))
     if isinstance(fields, FieldFault):
         return Opened(None, (fields,))
     faults: list[FieldFault] = []

@@ -68,11 +68,16 @@ def explain(
         remarks: where fields that differ from the contract are noted.
     """
     layout = layout or Layout.of(rules)
-    fields = _stuffed(value, tuple(layout.tree)) or object_fields(value)
+    fields = read_object(value, tuple(layout.tree))
     if isinstance(fields, FieldFault):
         return (fields,)
     judgement = _Judgement(rules, layout, window, remarks if remarks is not None else Remarks())
     return judgement.judge(fields, timestamp)
+
+
+def read_object(value: bytes | msgspec.Raw | None, known: tuple[str, ...]) -> dict[str, msgspec.Raw] | FieldFault:
+    """As `object_fields`, of an object that may hold fields beside the known ones, but not stuffed with them."""
+    return _stuffed(value, known) or object_fields(value)
 
 
 def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] | FieldFault:

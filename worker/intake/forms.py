@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
-from worker.intake.explain import object_fields, unknown_field
+from worker.intake.explain import UNKNOWN_TOLD_MAX, read_object, unknown_field
 from worker.intake.fault_texts import found
 from worker.intake.rules import UnknownFields
 from worker.model.fault import FieldFault, Reason
@@ -44,7 +45,7 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decode = msgspec.json.Decoder(Envelope).decode
-_ENVELOPE = ["type", "data"]
+_ENVELOPE = ("type", "data")
 
 
 def open_envelope(value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields) -> Opened:
@@ -65,7 +66,7 @@ def open_envelope(value: bytes | None, resources: Mapping[str, object], unknown_
 
 
 def _explain_envelope(value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields) -> Opened:
-    fields = object_fields(value)
+    fields = read_object(value, _ENVELOPE)
     if isinstance(fields, FieldFault):
         return Opened(None, (fields,))
     faults: list[FieldFault] = []
@@ -79,7 +80,8 @@ def _explain_envelope(value: bytes | None, resources: Mapping[str, object], unkn
     if data is None:
         faults.append(FieldFault(Reason.MISSING, "data", "required, the event as a JSON object", "a JSON object"))
     if unknown_fields is UnknownFields.REJECT:
-        faults += [unknown_field(name, _ENVELOPE, "the envelope") for name in fields if name not in _ENVELOPE]
+        unknown = (name for name in fields if name not in _ENVELOPE)
+        faults += [unknown_field(name, _ENVELOPE, "the envelope") for name in islice(unknown, UNKNOWN_TOLD_MAX)]
     is_known = resource in resources
     return Opened(data if is_known else None, tuple(faults), resource if is_known else None)
 
