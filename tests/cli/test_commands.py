@@ -13,9 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from worker import __version__
+from worker.cli.configuration import schema
 from worker.cli.main import cli
 from worker.errors import ConfigurationError
+from worker.model.resource import RESOURCES
 
+DOCS = Path(__file__).parents[2] / "docs"
 KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 
 
@@ -54,6 +57,28 @@ def test_schema_config_prints_a_json_schema() -> None:
     document = json.loads(run("schema", "config").stdout)
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert {"kafka", "routes", "appmetrica"} <= document["properties"].keys()
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_schema_event_prints_the_schema_that_is_in_the_docs(resource: str) -> None:
+    printed = run("schema", "event", "--resource", resource).stdout
+    assert printed == (DOCS / "schema" / "v1" / f"{resource}.schema.json").read_text(encoding="utf-8")
+
+
+def test_schema_event_is_of_events_unless_told_otherwise() -> None:
+    assert json.loads(run("schema", "event").stdout)["title"] == "A record of events"
+    assert run("schema", "event", "--resource", "clicks").exit_code == 2
+
+
+def test_schema_asyncapi_prints_the_document_that_is_in_the_docs() -> None:
+    printed = run("schema", "asyncapi").stdout
+    assert printed == (DOCS / "schema" / "v1" / "asyncapi.yaml").read_text(encoding="utf-8")
+    assert json.loads(run("schema", "asyncapi", "--json").stdout)["asyncapi"] == "3.0.0"
+
+
+def test_every_schema_command_has_a_help_text_with_an_example() -> None:
+    for name, command in schema.commands.items():
+        assert f"Example: appmetrica-worker schema {name}" in (command.help or ""), name
 
 
 def test_version_prints_the_version() -> None:

@@ -12,7 +12,9 @@ from rich.text import Text
 from worker.cli.options import with_configuration
 from worker.cli.output import console, dump
 from worker.cli.running import run_tool, tool_connection
+from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
 from worker.errors import ExitCode
+from worker.model.resource import RESOURCES
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.connection_check import Standing, check_connections
@@ -82,3 +84,23 @@ def schema_config() -> None:
     """
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+@schema.command("event")
+@click.option("--resource", default="events", show_default=True, type=click.Choice(list(RESOURCES)), help="Of which resource.")
+def schema_event(resource: str) -> None:
+    """Print the JSON Schema (2020-12) of a resource's records.
+
+    Example: appmetrica-worker schema event --resource revenue > revenue.schema.json
+    """
+    click.echo(schema_text(RESOURCES[resource]), nl=False)
+
+
+@schema.command("asyncapi")
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of YAML.")
+def schema_asyncapi(as_json: bool) -> None:
+    """Print the whole contract with producers as an AsyncAPI 3 document.
+
+    Example: appmetrica-worker schema asyncapi > asyncapi.yaml
+    """
+    click.echo(asyncapi_json() if as_json else asyncapi_yaml(), nl=False)

@@ -1,0 +1,240 @@
+"""The whole contract as one AsyncAPI document: topics, what is read from them, in which forms, and what is written.
+
+Topic names are examples, but for those that are the worker's defaults: an installation names its own in `routes`.
+
+Source: AsyncAPI 3.0.0 and its Kafka bindings; CloudEvents 1.0.2 with its Kafka Protocol Binding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.contract.json_schema import Schema, event_schema, example_of
+from worker.model.headers import ERRORS_PREFIX
+from worker.model.resource import EVENTS, RESOURCES, Resource
+
+ASYNCAPI_VERSION = "3.0.0"
+# Major: `json_schema.VERSION`.
+CONTRACT_VERSION = "1.0.0"
+
+Part = dict[str, Any]
+
+# The header that the producers in docs/producers write, and that a route's dedup.key_header names.
+_KEY_HEADER = "event-id"
+_JSON = "application/json"
+_EVENT_IN_CLOUD_EVENT = "eventDatedByCloudEvent"
+_KEY = {
+    "type": "string",
+    "description": "Whom the event is about, as profile_id or appmetrica_device_id says: so an event and its repetition "
+    "come to the same partition, and the worker that read the first knows the second.",
+}
+
+
+def asyncapi_document() -> Part:
+    """The document, as data that JSON and YAML can both hold."""
+    return {
+        "asyncapi": ASYNCAPI_VERSION,
+        "info": {
+            "title": "AppMetrica offline events",
+            "version": CONTRACT_VERSION,
+            "description": "What producers send to appmetrica-worker, and what it writes itself. Topics are named in its "
+            "configuration (routes, dead_letter); the names here are examples. Generated from the resources' tables.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": _JSON,
+        "channels": _channels(),
+        "operations": _operations(),
+        "components": {"messages": _messages(), "schemas": _schemas()},
+    }
+
+
+def _channels() -> Part:
+    channels = {
+        name: _channel(f"offline-{name}", f"{resource.description}: a route with resource {name}.", [name])
+        for name, resource in RESOURCES.items()
+    }
+    return channels | {
+        "envelopes": _channel(
+            "offline-imports", "Records of any resource: a route with form envelope. Each record names its own.", ["envelope"]
+        ),
+        "cloudEvents": _channel(
+            "offline-cloudevents",
+            "CloudEvents 1.0, binary or structured, here around events: a route with form cloudevents. Source and id are the "
+            "deduplication key.",
+            ["cloudEventBinary", "cloudEventStructured"],
+        ),
+        "deadLetters": _channel(
+            "offline-events.dlq", "Records that can't be delivered, with the reasons in their headers.", ["deadLetter"]
+        ),
+    }
+
+
+def _channel(address: str, description: str, messages: list[str]) -> Part:
+    return {
+        "address": address,
+        "description": description,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+    }
+
+
+def _operations() -> Part:
+    def operation(action: str, channel: str, summary: str) -> Part:
+        return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
+
+    received = {
+        f"receive_{name}": operation("receive", name, f"Read records of {name} and deliver them.") for name in RESOURCES
+    }
+    return received | {
+        "receive_envelopes": operation("receive", "envelopes", "Read records of all resources and deliver them."),
+        "receive_cloud_events": operation("receive", "cloudEvents", "Read CloudEvents and deliver their events."),
+        "send_dead_letters": operation("send", "deadLetters", "Write what can't be delivered."),
+    }
+
+
+def _messages() -> Part:
+    plain = {name: _plain_message(resource) for name, resource in RESOURCES.items()}
+    return plain | {
+        "envelope": _message(
+            "Any resource in an envelope",
+            {"$ref": "#/components/schemas/envelope"},
+            {"type": "revenue", "data": example_of(RESOURCES["revenue"])},
+        ),
+        "cloudEventBinary": _message(
+            "An event as a CloudEvent in binary mode",
+            {"$ref": f"#/components/schemas/{_EVENT_IN_CLOUD_EVENT}"},
+            example_of(EVENTS),
+        )
+        | {"headers": _cloud_event_headers()},
+        "cloudEventStructured": _message(
+            "An event as a CloudEvent in structured mode",
+            {"$ref": "#/components/schemas/cloudEvent"},
+            {"specversion": "1.0", "id": "8f2c", "source": "/tv-app", "type": "film.watched", "data": example_of(EVENTS)},
+        )
+        | {"contentType": "application/cloudevents+json"},
+        "deadLetter": _dead_letter(),
+    }
+
+
+def _plain_message(resource: Resource) -> Part:
+    message = _message(f"A record of {resource.name}", {"$ref": f"#/components/schemas/{resource.name}"}, example_of(resource))
+    described = "The event's id, if the route's dedup.key_header names this header. Without, the content is the key."
+    return message | {
+        "headers": {"type": "object", "properties": {_KEY_HEADER: {"type": "string", "minLength": 1, "description": described}}}
+    }
+
+
+def _message(title: str, payload: Part, example: object) -> Part:
+    return {
+        "title": title,
+        "contentType": _JSON,
+        "payload": payload,
+        "bindings": {"kafka": {"key": _KEY}},
+        "examples": [{"name": "smallest", "payload": example}],
+    }
+
+
+def _dead_letter() -> Part:
+    return {
+        "title": "A dead letter",
+        "summary": "The record's own key, value and headers, and headers that say why it can't be delivered.",
+        "headers": {
+            "type": "object",
+            "properties": {
+                ERRORS_PREFIX + name: {"type": "string", "description": text} for name, text in _DEAD_LETTER_HEADERS.items()
+            },
+            "required": [ERRORS_PREFIX + name for name in _DEAD_LETTER_HEADERS],
+        },
+        "payload": {"description": "The value as it came, whatever it is."},
+    }
+
+
+_DEAD_LETTER_HEADERS = {
+    "reason": "The first fault's reason code.",
+    "detail": "Every fault, as a JSON list of objects with reason, field, message, expected, found.",
+    "topic": "Where the record was first received: the topic,",
+    "partition": "the partition,",
+    "offset": "the offset,",
+    "timestamp": "and its time in Unix milliseconds.",
+    "http_status": "The API's answer to this very row; empty for what never reached it.",
+    "worker_version": "Who wrote it.",
+    "replays": "How often the record was sent again from here.",
+}
+
+
+def _schemas() -> Part:
+    events = {name: event_schema(resource) for name, resource in RESOURCES.items()}
+    return events | {
+        "envelope": _envelope(),
+        _EVENT_IN_CLOUD_EVENT: event_schema(EVENTS, is_dated_by_wrapping=True),
+        "cloudEvent": _cloud_event(),
+    }
+
+
+def _envelope() -> Schema:
+    return {
+        "title": "An envelope",
+        "type": "object",
+        "oneOf": [
+            {"properties": {"type": {"const": name}, "data": {"$ref": f"#/components/schemas/{name}"}}} for name in RESOURCES
+        ],
+        "properties": {
+            "type": {"type": "string", "enum": list(RESOURCES), "description": "The resource."},
+            "data": {"description": "The event, as a record of that resource."},
+        },
+        "required": ["type", "data"],
+        "additionalProperties": False,
+    }
+
+
+def _attributes() -> dict[str, Schema]:
+    def text(description: str) -> Schema:
+        return {"type": "string", "minLength": 1, "description": description}
+
+    return {
+        "specversion": {"type": "string", "const": "1.0"},
+        "id": text("Unique for its source. With the source it is the deduplication key."),
+        "source": text("Who says it."),
+        "type": text("What kind of event it is; the worker doesn't look at it."),
+        "time": {
+            "type": "string",
+            "minLength": 1,
+            "format": "date-time",
+            "description": "The event_timestamp of an event that has none; without fractions of a second.",
+        },
+    }
+
+
+_REQUIRED_ATTRIBUTES = ["specversion", "id", "source", "type"]
+
+
+def _cloud_event_headers() -> Schema:
+    return {
+        "type": "object",
+        "properties": {f"ce_{name}": schema for name, schema in _attributes().items()}
+        | {"content-type": {"type": "string", "description": "application/json, or another one of JSON."}},
+        "required": [f"ce_{name}" for name in _REQUIRED_ATTRIBUTES],
+    }
+
+
+def _cloud_event() -> Schema:
+    def data(schema: str) -> Schema:
+        return {"properties": {"data": {"$ref": f"#/components/schemas/{schema}"}}}
+
+    attributes = _attributes()
+    return {
+        "title": "A CloudEvent in structured mode",
+        "description": "Extension attributes are passed over.",
+        "type": "object",
+        "properties": {
+            **attributes,
+            "time": {**attributes["time"], "type": ["string", "null"]},
+            "datacontenttype": {"type": ["string", "null"], "description": "A content type of JSON, if it is there."},
+            "data": {"description": "The event."},
+            "data_base64": {"type": "string", "contentEncoding": "base64", "description": "The event's JSON, instead of data."},
+        },
+        "required": _REQUIRED_ATTRIBUTES,
+        "oneOf": [{"required": ["data"]}, {"required": ["data_base64"], "not": {"required": ["data"]}}],
+        "if": {"required": ["time"], "properties": {"time": {"type": "string"}}},
+        "then": data(_EVENT_IN_CLOUD_EVENT),
+        "else": data("events"),
+    }

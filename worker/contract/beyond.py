@@ -1,0 +1,77 @@
+"""What the worker refuses and JSON Schema can't: each rule with the reasons that it is refused for.
+
+A schema looks at one JSON value, without a clock, without the settings, and after it has been parsed. So it may take what the
+worker refuses, for one of these rules; what it refuses the worker always refuses too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.intake.fields import MILLISECONDS_FROM
+from worker.model.column import DECIMAL_CHARACTERS_MAX, Kind
+from worker.model.fault import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that a schema can't tell.
+
+    `name` is how examples refer to it. `kinds` are the kinds of column that it is about; empty: it is about the whole record.
+    """
+
+    name: str
+    reasons: frozenset[Reason]
+    text: str
+    kinds: frozenset[Kind] = frozenset()
+
+
+RULES = (
+    Rule(
+        "age",
+        frozenset({Reason.TOO_OLD, Reason.IN_FUTURE}),
+        "It must lie between 14 days ago and a day ahead (limits.event_age_seconds_max, limits.event_ahead_seconds_max); "
+        f"the schema only refuses {MILLISECONDS_FROM} and more, which are milliseconds.",
+        frozenset({Kind.TIMESTAMP}),
+    ),
+    Rule(
+        "whole number",
+        frozenset({Reason.WRONG_TYPE}),
+        "It is written with digits only; to JSON Schema 1.0 and 1e3 are integers as well.",
+        frozenset({Kind.INTEGER, Kind.TIMESTAMP}),
+    ),
+    Rule(
+        "long decimal",
+        frozenset({Reason.OUT_OF_RANGE}),
+        f"With its exponent written out it may take {DECIMAL_CHARACTERS_MAX} characters: 1e200 is too long.",
+        frozenset({Kind.DECIMAL}),
+    ),
+    Rule(
+        "object in text",
+        frozenset({Reason.WRONG_TYPE}),
+        "A string that stands for an object must hold one; the schema only looks at its braces.",
+        frozenset({Kind.JSON_OBJECT, Kind.ATTRIBUTES}),
+    ),
+    Rule(
+        "application",
+        frozenset({Reason.UNKNOWN_APPLICATION}),
+        "application_id must be one that the worker has a key for (appmetrica.applications).",
+    ),
+    Rule(
+        "half a character",
+        frozenset({Reason.WRONG_TYPE, Reason.NOT_JSON}),
+        "Half of a surrogate pair, as the escape d800 is, is no character of Unicode and may stand in no string.",
+    ),
+    Rule("depth", frozenset({Reason.NOT_JSON}), "A value may not be nested about a thousand levels deep."),
+    Rule("size", frozenset({Reason.TOO_LARGE}), "The row alone must fit into a request (batching.body_bytes_max)."),
+    Rule(
+        "not JSON",
+        frozenset({Reason.EMPTY_VALUE, Reason.NOT_JSON}),
+        "Where the record holds no JSON text in UTF-8 there is nothing that a schema could look at.",
+    ),
+)
+
+
+def comment(kind: Kind | None) -> str:
+    """The rules about this kind of column, or (None) about the whole record, as text; empty where there are none."""
+    return " ".join(rule.text for rule in RULES if (kind in rule.kinds if kind is not None else not rule.kinds))

@@ -1,0 +1,62 @@
+"""The resources' fields as tables for people, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worker.contract.beyond import RULES
+from worker.model.column import Column, Kind
+from worker.model.device_block import DEVICE_BLOCK
+from worker.model.resource import IDENTITY_COLUMNS, RESOURCES, Resource
+
+_HEAD = "| field | value | meaning | example |\n| --- | --- | --- | --- |\n"
+
+
+def field_tables() -> str:
+    """A table per resource, and one of the device block, which all but profiles share."""
+    parts = [_section(resource) for resource in RESOURCES.values()]
+    dated = ", ".join(name for name, resource in RESOURCES.items() if _has_device_block(resource))
+    parts.append(f"### The device block\n\nOptional, in {dated}.\n\n{_table(DEVICE_BLOCK)}")
+    return "\n".join(parts)
+
+
+def rule_table() -> str:
+    """What a schema can't tell, and the worker refuses."""
+    lines = [
+        f"| {rule.name} | {', '.join(f'`{reason}`' for reason in sorted(rule.reasons))} | {_where(rule.kinds)} | {rule.text} |"
+        for rule in RULES
+    ]
+    return "| rule | refused as | of | what it says |\n| --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
+
+
+def _section(resource: Resource) -> str:
+    first, *others = [column for column in resource.columns if column not in DEVICE_BLOCK]
+    table = _table((first, *IDENTITY_COLUMNS.values(), *others))
+    more = "\nAnd the [device block](#the-device-block).\n" if _has_device_block(resource) else ""
+    return f"### {resource.name}\n\n{resource.description}.\n\n{table}{more}"
+
+
+def _has_device_block(resource: Resource) -> bool:
+    return set(DEVICE_BLOCK) <= set(resource.columns)
+
+
+def _table(columns: Iterable[Column]) -> str:
+    return _HEAD + "".join(_line(column) for column in columns)
+
+
+def _line(column: Column) -> str:
+    star = "\\*" if column.required else ""
+    known = f"; known: {', '.join(column.known)}" if column.known else ""
+    default = f"; the API takes {column.default} where it is absent" if column.default is not None else ""
+    example = column.example.replace("|", "\\|")
+    return f"| `{column.name}`{star} | {_value(column)} | {column.description}{known}{default} | `{example}` |\n"
+
+
+def _value(column: Column) -> str:
+    if column.kind is not Kind.INTEGER:
+        return str(column.kind.value)
+    return f"an integer from {column.minimum} to {column.maximum}"
+
+
+def _where(kinds: Iterable[Kind]) -> str:
+    return "; ".join(sorted(kind.value for kind in kinds)) or "the record"
