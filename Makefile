@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint types contracts pytest format lock simulate fuzz chaos bench clean
+.PHONY: help setup demo run test lint types contracts pytest format schema lock simulate fuzz chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ pytest: $(STAMP)
 format: $(STAMP) ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: $(STAMP) ## Write docs/schema and the generated parts of docs/events.md anew
+	$(BIN)/python -m tests.contract
 
 # pip reads the universal lock; uv writes it. Hash-pinned, and no index line: where packages come from is the machine's business.
 LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
