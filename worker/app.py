@@ -34,6 +34,9 @@ logger = logging.getLogger("worker.app")
 
 # What is left of the stop's time for the last commit, leaving the group and closing, once draining is over.
 CLOSING_SECONDS_MAX = 5.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# One stop may come as two signals: `timeout`, and init programs that signal a whole process group, send both at once.
+ECHO_SECONDS = 0.5
 # If it takes longer, the predecessor's session is waited out.
 TAKE_OVER_SECONDS_MAX = 5.0
 
@@ -82,6 +85,7 @@ class _Daemon:
         self._journal = process.journal
         self._loop_lag = LoopLag()
         self._is_stopping = False
+        self._stopped_at = 0.0
         registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, self._collector(process)):
             registry.register(collector)
@@ -92,7 +96,7 @@ class _Daemon:
         """Start, run, stop: each step in order, with its reason."""
         parts = self._parts
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._stop, number)
         # The admin port first: liveness must answer while the brokers can't be reached yet.
         await self._admin.start()
@@ -125,6 +129,10 @@ class _Daemon:
         finally:
             # The admin port last: a scrape sees the end.
             await self._admin.stop()
+            # All is done: what a stop still sends must not turn its clean exit into a death by signal.
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
         return self._ended(finish)
 
     async def _consume(self) -> None:
@@ -136,11 +144,13 @@ class _Daemon:
 
     def _stop(self, number: signal.Signals) -> None:
         """The first signal drains; the second ends the process at once, and so does the deadline."""
+        loop = asyncio.get_running_loop()
+        if self._is_stopping and loop.time() - self._stopped_at < ECHO_SECONDS:
+            return
         if self._is_stopping:
             logger.error("stopped_at_once", extra={"signal": signal.Signals(number).name})
             os._exit(ExitCode.UNSETTLED)
-        self._is_stopping = True
-        loop = asyncio.get_running_loop()
+        self._is_stopping, self._stopped_at = True, loop.time()
         drain_seconds = self._settings.shutdown.drain_seconds
         reserve = min(CLOSING_SECONDS_MAX, drain_seconds / 4)
         logger.info("stopping", extra={"signal": signal.Signals(number).name, "drain_seconds": drain_seconds})

@@ -51,3 +51,18 @@ async def test_a_stop_while_no_broker_can_be_reached_is_clean(tmp_path: Path, mo
     log = worker.log_file.read_text()
     assert '"stopped"' in log
     assert "Traceback" not in log
+
+
+async def test_a_signal_that_comes_twice_at_once_is_one_stop(tmp_path: Path) -> None:
+    """As `timeout` sends it: to the process, and to the group that it is in."""
+    worker = worker_without_brokers(tmp_path)
+    worker.start()
+    try:
+        await until_logged(worker, "kafka_not_reached")
+        worker.send(signal.SIGTERM)
+        # Apart, so that the kernel doesn't make one of them.
+        await asyncio.sleep(0.01)
+        worker.send(signal.SIGTERM)
+        assert await worker.wait(10.0) == 0
+    finally:
+        worker.kill()
