@@ -53,8 +53,8 @@ async def test_a_stop_while_no_broker_can_be_reached_is_clean(tmp_path: Path, mo
     assert "Traceback" not in log
 
 
-async def test_a_signal_that_comes_twice_at_once_is_one_stop(tmp_path: Path) -> None:
-    """As `timeout` sends it: to the process, and to the group that it is in."""
+async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_path: Path) -> None:
+    """`timeout` sends two: to the process, and to the group that it is in. The second one may meet the very end."""
     worker = worker_without_brokers(tmp_path)
     worker.start()
     try:
