@@ -151,7 +151,10 @@ class WorkerLife:
             finally:
                 for task in background:
                     task.cancel()
-        closing = asyncio.gather(parts.source.close(), parts.dead_letters.close(), parts.parking.close())
+        # aiokafka's stop may raise, even CancelledError.
+        closing = asyncio.gather(
+            parts.source.close(), parts.dead_letters.close(), parts.parking.close(), return_exceptions=True
+        )
         # As the application does: what hangs is left behind.
         await asyncio.wait([closing], timeout=CLOSING_SECONDS_MAX)
 
