@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from worker import __version__
 from worker.batching.batcher import Batcher, BatchLimits
 from worker.batching.csv_body import header, no_header
+from worker.dedup.generations import remembered_at_least
 from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
@@ -233,6 +234,7 @@ def _source_options(settings: Settings) -> SourceOptions:
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(
             records_max=settings.dedup.rebuild_records_max,
+            rows_max={route.topic: remembered_at_least(route.dedup.window_rows_max) for route in routes},
             seconds_max=settings.dedup.rebuild_seconds_max,
             age_seconds=max(route.dedup.window_seconds for route in routes),
         ),

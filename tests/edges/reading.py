@@ -43,7 +43,7 @@ class Reader:
             fetch_bytes_max=1_048_576,
             starts_at_latest=False,
             poll=PollOptions(100, skips_corrupt=False, stall_seconds=60),
-            tail=TailOptions(1000, 10.0, 86_400.0),
+            tail=TailOptions(1000, {topic: 10_000}, 10.0, 86_400.0),
             naming={},
             look_seconds=0.5,
         )

@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka.errors import (
     BrokerResponseError,
     NoError,
+    NotLeaderForPartitionError,
     OffsetMetadataTooLargeError,
     OffsetOutOfRangeError,
     UnknownTopicOrPartitionError,
@@ -204,6 +205,8 @@ class Broker:
         log = self.log(*partition)
         if log is None or asking.error is not None:
             return (partition.partition, asking.code(UnknownTopicOrPartitionError), -1, -1, -1, [], -1, b"")
+        if partition in self._faults.leaderless:
+            return (partition.partition, NotLeaderForPartitionError.errno, -1, -1, -1, [], -1, b"")
         if not log.start <= offset <= log.end:
             return (partition.partition, OffsetOutOfRangeError.errno, -1, -1, -1, [], -1, b"")
         # A budget that others have used up leaves nothing; an empty answer gets the first record however large it is.

@@ -69,6 +69,7 @@ class Faults:
     randomness: random.Random
     latency_seconds: tuple[float, float]
     chances: Chances = field(default_factory=Chances)
+    leaderless: set[TopicPartition] = field(default_factory=set)
     _asked: defaultdict[int, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     _corrupted: set[TopicPartition] = field(default_factory=set)
 

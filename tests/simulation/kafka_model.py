@@ -21,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import BrokerResponseError
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
@@ -34,6 +35,9 @@ from tests.simulation.virtual_loop import VirtualLoop
 LATENCY_SECONDS = (0.0005, 0.003)
 # The unix time at which virtual time is 0.
 UNIX_SECONDS = 1_700_000_000
+MEMBERSHIP_API_KEYS = frozenset(
+    request.API_KEY for request in (JoinGroupRequest, SyncGroupRequest, HeartbeatRequest, OffsetCommitRequest)
+)
 
 
 class ModelKafka:
@@ -172,6 +176,10 @@ class ModelKafka:
         """The last batch of the next answer with records of this partition arrives corrupted; fetched again, it is whole."""
         self._faults.corrupt(partition)
 
+    def lose_leader(self, partition: TopicPartition) -> None:
+        """Nothing can be fetched of this partition any more: the broker says that another one leads it."""
+        self._faults.leaderless.add(partition)
+
     def take_down(self) -> None:
         """Break all connections, refuse new ones. No session ends meanwhile: a coordinator that comes back waits anew."""
         self._is_up = False
@@ -190,6 +198,12 @@ class ModelKafka:
         """Break all connections; new ones are accepted."""
         for connection in list(self._connections):
             connection.cut()
+
+    def silence_connections(self) -> None:
+        """All connections are dead, but for those of group members to their coordinator, and nobody is told; new ones work."""
+        for connection in list(self._connections):
+            if not connection.is_membership and connection.server is not None:
+                connection.server.cancel()
 
     def cut_off(self, client_id: str) -> None:
         """Nothing of what this client sends arrives any more, with its connections open; the cluster goes on without it."""
@@ -247,6 +261,7 @@ class ModelKafka:
         """One request after the other, as a broker does: what comes behind a long poll on the same connection waits for it."""
         while True:
             (api_key, version, correlation_id, client_id), body = await connection.receive()
+            connection.is_membership |= api_key in MEMBERSHIP_API_KEYS
             request, handler = self._broker.handlers[api_key, version]
             fault = self._faults.next(api_key)
             await asyncio.sleep(self._faults.latency() + fault.delay_seconds)

@@ -27,6 +27,7 @@ class Connection(asyncio.Transport):
         self._arrived = asyncio.Event()
         self._is_closed = False
         self.server: asyncio.Task[None] | None = None
+        self.is_membership = False
 
     # --- the client's end ------------------------------------------------------------------------------------------------
 

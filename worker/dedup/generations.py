@@ -20,6 +20,11 @@ class _Generation:
     keys: set[bytes]
 
 
+def remembered_at_least(rows_max: int) -> int:
+    """Of the keys added last, how many are remembered at any time."""
+    return rows_max // GENERATIONS * (GENERATIONS - 1)
+
+
 class Generations:
     """Remembers at most `rows_max` keys, each for at most `age_seconds` and, while the count allows, for 7/8 of it at least."""
 

@@ -1,62 +1,55 @@
 """Reads again what an earlier owner of a partition has settled, so that its events are known when they come a second time.
 
-The tail of the partition up to its committed position, and a word on each record that did not end as delivered: what the tails
-of the dead-letter topic and of the parking topic name was refused or lies in custody, and must not count as seen. Read by a
-consumer without a group, under a deadline: what can't be read in time costs duplicates and nothing else.
+The tail of the partition up to its committed position, and a word on each record that did not end as delivered: what the
+dead-letter topic and the parking topic name was refused or lies in custody, and must not count as seen.
+
+Read without a group, under a deadline: what can't be read in time costs duplicates and nothing else. So the newest records of
+every partition come first, for an event that comes again mostly does so soon; and while there is time, connections that fail or
+are silent are given up for new ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.not_delivered import NotDelivered, TooMuchError, read_not_delivered
 from worker.edges.start_position import Found
+from worker.edges.topic_reader import Span, TopicReader
 from worker.model.event import Event, TailRead
-from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX, Place
-from worker.model.record import NO_EPOCH, Assignment, Record, Start, TopicPartition
+from worker.model.record import NO_EPOCH, Assignment, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
-CHUNK_RECORDS = 1000
-POLL_MILLISECONDS = 200
-FETCH_WAIT_MILLISECONDS = 10
-STOP_SECONDS_MAX = 2.0
-# More dead letters or parked records than this within the window's age, and the window isn't rebuilt.
-NAMING_RECORDS_MAX = 100_000
+# Of each partition, before any older record of another one.
+NEWEST_RECORDS = 5_000
+# Of the time allowed: the most that one request may take, and that a chunk may, which can need a second request.
+REQUEST_SHARE, CHUNK_SHARE = 0.15, 0.35
+REQUEST_SECONDS_MIN = 0.5
+# Between one try and the next.
+WAIT_SECONDS = 0.2
 # Clocks of producers, brokers and workers differ.
 CLOCK_MARGIN_SECONDS = 86_400
-
-
-class TooMuchError(Exception):
-    """It can't be known which records must not count as seen, so none may."""
 
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
     """How far back, and how long it may take, for all partitions together.
 
-    `records_max` is per partition, 0 for not at all; `age_seconds` how old a record may be that the window still wants.
+    `records_max` is per partition, 0 for not at all. `rows_max` is per topic: what its window can remember, and so the most
+    that is read of all its partitions. `age_seconds` is how old a record may be that the window still wants.
     """
 
     records_max: int
+    rows_max: Mapping[str, int]
     seconds_max: float
     age_seconds: float
-
-
-@dataclass(slots=True)
-class _Named:
-    """The records that a dead letter or a parked record names, by where they were first received."""
-
-    refused: set[Place] = field(default_factory=set)
-    parked: set[Place] = field(default_factory=set)
 
 
 class Tails:
@@ -80,8 +73,12 @@ class Tails:
         drained: Callable[[], Awaitable[None]],
         unix_time: Callable[[], float],
     ) -> None:
+        request_seconds_max = max(REQUEST_SECONDS_MIN, options.seconds_max * REQUEST_SHARE)
+        self._connection = replace(
+            connection, request_timeout_seconds=min(connection.request_timeout_seconds, request_seconds_max)
+        )
+        self._chunk_seconds_max = max(2 * REQUEST_SECONDS_MIN, options.seconds_max * CHUNK_SHARE)
         self._unix_time = unix_time
-        self._connection = connection
         self._options = options
         self._naming = naming
         self._post = post
@@ -94,84 +91,106 @@ class Tails:
             arrived: the partitions and their committed positions.
             known_from: up to where this process has settled a partition itself, and so remembers.
         """
-        spans = {
-            partition: (max(known_from.get(partition, 0), where.committed.offset - self._options.records_max), where)
-            for partition, where in arrived.items()
-            if where.committed is not None
-        }
-        spans = {one: (start, where) for one, (start, where) in spans.items() if start < _end(where)}
-        if not spans or self._options.records_max == 0:
-            return
-        consumer = self._connection.consumer(
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            # Behind the end of one partition the client waits for more records, and only then asks for the next one's.
-            fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
-        )
+        todo = _Todo(deque(_newest_first(list(self._tails(arrived, known_from)))))
+        seconds_max = self._options.seconds_max
         try:
-            async with asyncio.timeout(self._options.seconds_max):
-                await consumer.start()
-                await self._read(consumer, spans)
-        except (TimeoutError, KafkaError, OSError, UnicodeDecodeError, TooMuchError) as error:  # Unicode: of a header's name
-            logger.warning("window_not_rebuilt", extra={"detail": f"{type(error).__name__}: {error}"})
-        finally:
-            with suppress(TimeoutError, KafkaError):
-                async with asyncio.timeout(STOP_SECONDS_MAX):
-                    await consumer.stop()
+            async with asyncio.timeout(seconds_max):
+                await self._read(todo, arrived)
+        except TimeoutError:
+            todo.note(f"not done within {seconds_max:g} s")
+        except (KafkaError, UnicodeDecodeError, TooMuchError) as error:
+            todo.note(f"{type(error).__name__}: {error}")
+        unread = sum(span.length for span in (*todo.spans, *todo.given_up))
+        if unread:
+            logger.warning("window_not_rebuilt", extra={"records": unread, "detail": "; ".join(todo.troubles)})
 
-    async def _read(self, consumer: AIOKafkaConsumer, spans: Mapping[TopicPartition, tuple[int, Found]]) -> None:
+    def _tails(self, arrived: Mapping[TopicPartition, Found], known_from: Mapping[TopicPartition, int]) -> Iterator[Span]:
+        """The tail of each partition, where there is one that isn't known."""
+        for partition, where in sorted(arrived.items()):
+            if where.committed is not None:
+                neighbours = sum(one.topic == partition.topic for one in arrived)
+                depth = min(self._options.records_max, self._options.rows_max[partition.topic] // neighbours)
+                tail = Span(partition, max(known_from.get(partition, 0), where.committed.offset - depth), _end(where))
+                if tail.length and depth:
+                    yield tail
+
+    async def _read(self, todo: _Todo, arrived: Mapping[TopicPartition, Found]) -> None:
+        """Read until nothing is left to do, with new connections after each trouble.
+
+        Raises:
+            KafkaError, UnicodeDecodeError, TooMuchError: it can't be known what must not count as seen.
+        """
         # First what must not count as seen: without it nothing may be remembered at all.
-        named = await self._named(consumer, {topic for one in spans for topic in self._naming.get(one.topic, ())})
-        for partition, (start, where) in spans.items():
-            client = ClientPartition(*partition)
-            consumer.assign([client])
-            begin = max(start, (await consumer.beginning_offsets([client]))[client])
-            told = Start(Assignment(*partition, NO_EPOCH), where.position, where.committed, where.end)
-            async for records in _records(consumer, client, begin, _end(where)):
-                self._post(TailRead(told, records, named.refused, named.parked))
-                await self._drained()
+        not_delivered: NotDelivered | None = None
+        while todo.spans:
+            try:
+                async with TopicReader(self._connection) as reader:
+                    if not_delivered is None:
+                        not_delivered = await self._not_delivered(reader, {span.partition.topic for span in todo.spans})
+                    while todo.spans:
+                        await self._recall(reader, todo, arrived, not_delivered)
+            except (KafkaError, OSError, UnicodeDecodeError) as error:  # a time-out is an OSError
+                if not_delivered is None and not _may_pass(error):
+                    raise
+                todo.note(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(WAIT_SECONDS)
 
-    async def _named(self, consumer: AIOKafkaConsumer, topics: set[str]) -> _Named:
-        """What the records of these topics say of others."""
-        named = _Named()
+    async def _not_delivered(self, reader: TopicReader, topics: set[str]) -> NotDelivered:
+        naming = {name for topic in topics for name in self._naming.get(topic, ())}
         # What was written before the oldest record that is wanted can't name it.
-        since = round((self._unix_time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS) * 1000)
-        for client in await self._partitions(topics):
-            consumer.assign([client])
-            end = (await consumer.end_offsets([client]))[client]
-            found = (await consumer.offsets_for_times({client: max(0, since)}))[client]
-            begin = found.offset if found is not None else end
-            if end - begin > NAMING_RECORDS_MAX:
-                raise TooMuchError(f"{client.topic} names more than {NAMING_RECORDS_MAX} records")
-            async for records in _records(consumer, client, begin, end):
-                for record in records:
-                    _note(named, record)
-        return named
+        since = self._unix_time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS
+        return await read_not_delivered(reader, naming, max(0, round(since * 1000)), self._chunk_seconds_max)
 
-    async def _partitions(self, topics: set[str]) -> list[ClientPartition]:
-        """The partitions of those that exist. Asked of the brokers: a consumer knows only of topics that it subscribes to."""
-        admin = self._connection.admin()
+    async def _recall(
+        self, reader: TopicReader, todo: _Todo, arrived: Mapping[TopicPartition, Found], not_delivered: NotDelivered
+    ) -> None:
+        """Post the records of the first span. If they can't be read now, the others mustn't wait for it.
+
+        Raises:
+            KafkaError, OSError, UnicodeDecodeError: whatever it was.
+        """
+        span = todo.spans[0]
+        where = arrived[span.partition]
+        told = Start(Assignment(*span.partition, NO_EPOCH), where.position, where.committed, where.end)
         try:
-            await admin.start()
-            present = sorted(topics & set(await admin.list_topics()))
-            described = await admin.describe_topics(present) if present else []
-        finally:
-            await admin.close()
-        return [ClientPartition(one["topic"], partition["partition"]) for one in described for partition in one["partitions"]]
+            async for _, records in reader.chunks([span], seconds_max=self._chunk_seconds_max):
+                self._post(TailRead(told, records, not_delivered.refused, not_delivered.parked))
+                await self._drained()
+                todo.spans[0] = replace(span, begin=records[-1].offset + 1)
+        except (KafkaError, OSError, UnicodeDecodeError) as error:
+            todo.put_off(may_pass=_may_pass(error))
+            raise
+        todo.spans.popleft()
 
 
-async def _records(
-    consumer: AIOKafkaConsumer, partition: ClientPartition, begin: int, end: int
-) -> AsyncIterator[Sequence[Record]]:
-    """The records of the one assigned partition, from one offset to before another, in chunks."""
-    if begin >= end:
-        return
-    consumer.seek(partition, begin)
-    while await consumer.position(partition) < end:
-        fetched = await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS, max_records=CHUNK_RECORDS)
-        records = [record for record in fetched.get(partition, ()) if record.offset < end]
-        if records:
-            yield records
+@dataclass(slots=True)
+class _Todo:
+    """What is still to be read, in this order; what never will; and what went wrong, the latest last."""
+
+    spans: deque[Span]
+    given_up: list[Span] = field(default_factory=list)
+    troubles: deque[str] = field(default_factory=lambda: deque(maxlen=2))
+    _damaged: set[TopicPartition] = field(default_factory=set)
+
+    def note(self, trouble: str) -> None:
+        if trouble not in self.troubles:
+            self.troubles.append(trouble)
+
+    def put_off(self, *, may_pass: bool) -> None:
+        """The first span comes last. Or never, if it can't be read for the second time: once may be due to the way here."""
+        span = self.spans.popleft()
+        if may_pass or span.partition not in self._damaged:
+            self.spans.append(span)
+        else:
+            self.given_up.append(span)
+        if not may_pass:
+            self._damaged.add(span.partition)
+
+
+def _newest_first(tails: Sequence[Span]) -> Iterator[Span]:
+    """The same records, in two spans of each partition where one would be long."""
+    yield from (replace(tail, begin=max(tail.begin, tail.end - NEWEST_RECORDS)) for tail in tails)
+    yield from (replace(tail, end=tail.end - NEWEST_RECORDS) for tail in tails if tail.length > NEWEST_RECORDS)
 
 
 def _end(where: Found) -> int:
@@ -180,12 +199,6 @@ def _end(where: Found) -> int:
     return max(where.position, where.end or 0) if has_hints else where.position
 
 
-def _note(named: _Named, record: Record) -> None:
-    headers = {name: value for name, value in record.headers if value is not None}
-    for prefix, places in ((ERRORS_PREFIX, named.refused), (PARKED_PREFIX, named.parked)):
-        try:
-            topic = headers[prefix + "topic"].decode()
-            places.add(Place(topic, int(headers[prefix + "partition"]), int(headers[prefix + "offset"])))
-        except (KeyError, ValueError):
-            # Not one of ours: somebody else writes here too.
-            continue
+def _may_pass(error: Exception) -> bool:
+    """True of troubles with the way to the brokers, or among them; not of what they refuse, or of what can't be read."""
+    return error.retriable if isinstance(error, KafkaError) else isinstance(error, OSError)

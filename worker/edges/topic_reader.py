@@ -1,4 +1,4 @@
-"""Reads topics as an onlooker: without a group, and without leaving a trace. What the tools around the worker look through."""
+"""Reads topics as an onlooker: without a group, and without leaving a trace. For tails, and for the tools around the worker."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ PARTITION_FETCH_BYTES_MAX = 1_048_576
 # aiokafka would try for ever against a dead coordinator.
 COMMIT_SECONDS_MAX = 15.0
 STOP_SECONDS_MAX = 1.0
+# Behind the end of one partition the client waits for more records, and only then asks for the next one's.
+FETCH_WAIT_MILLISECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class TopicReader:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+            fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
         )
         self._admin = self._connection.admin()
         try:
@@ -125,20 +128,34 @@ class TopicReader:
         return [Span(TopicPartition(*one), begins[one], ends[one]) for one in asked]
 
     async def chunks(
-        self, spans: Iterable[Span], records_max: int = CHUNK_RECORDS
+        self, spans: Iterable[Span], records_max: int = CHUNK_RECORDS, seconds_max: float | None = None
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """The records of these spans, one span after the other, in chunks that are never empty."""
+        """The records of these spans, one span after the other, in chunks that are never empty.
+
+        Raises:
+            TimeoutError: a chunk took longer than `seconds_max`. The client itself tries for ever.
+        """
         for span in spans:
             if span.length == 0:
                 continue
             client = ClientPartition(*span.partition)
             self._consumer.assign([client])
             self._consumer.seek(client, span.begin)
-            while await self._consumer.position(client) < span.end:
-                fetched = await self._consumer.getmany(client, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
-                records = [record for record in fetched.get(client, ()) if record.offset < span.end]
-                if records:
-                    yield span.partition, records
+            while True:
+                async with asyncio.timeout(seconds_max):
+                    records = await self._chunk(client, span.end, records_max)
+                if not records:
+                    break
+                yield span.partition, records
+
+    async def _chunk(self, client: ClientPartition, end: int, records_max: int) -> Sequence[Record]:
+        """The next records of the assigned partition; none if nothing more comes before the end."""
+        while await self._consumer.position(client) < end:
+            fetched = await self._consumer.getmany(client, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
+            records = [record for record in fetched.get(client, ()) if record.offset < end]
+            if records:
+                return records
+        return ()
 
     async def mixed(
         self, spans: Sequence[Span], records_max: int = CHUNK_RECORDS
