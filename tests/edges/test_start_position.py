@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aiokafka.errors import CoordinatorNotAvailableError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from worker.edges.start_position import NOTHING_COMMITTED, Found, StartPositions
+from worker.edges.coordinator import NOTHING_COMMITTED
+from worker.edges.start_position import Found, StartPositions
 from worker.model.record import Position, TopicPartition
 
 ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -19,11 +22,17 @@ class Brokers:
     def __init__(self, committed: dict[int, OffsetAndMetadata], partitions: set[int] | None = frozenset({0, 1})) -> None:  # type: ignore[assignment]
         self._committed = {ClientPartition("t", number): offset for number, offset in committed.items()}
         self._partitions = partitions
+        # What is closed with a consumer.
+        self._client, self._coordinator, self._fetcher = self, None, None
 
     def admin(self) -> Brokers:
         return self
 
+    def consumer(self, **options: Any) -> Brokers:
+        return self
+
     async def start(self) -> None: ...
+    async def stop(self) -> None: ...
     async def close(self) -> None: ...
 
     async def list_consumer_group_offsets(
@@ -37,12 +46,13 @@ class Brokers:
     async def end_offsets(self, partitions: list[ClientPartition]) -> dict[ClientPartition, int]:
         return dict.fromkeys(partitions, 50)
 
-    def partitions_for_topic(self, topic: str) -> set[int] | None:
-        return self._partitions
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        partitions = [{"partition": number} for number in self._partitions or ()]
+        return [{"topic": "t", "error_code": 0, "partitions": partitions}] if self._partitions is not None else []
 
 
 def starts(brokers: Brokers, *, at_latest: bool = False) -> StartPositions:
-    return StartPositions(brokers, brokers, "group", starts_at_latest=at_latest)  # type: ignore[arg-type]
+    return StartPositions(brokers, "group", starts_at_latest=at_latest)  # type: ignore[arg-type]
 
 
 NOTHING = OffsetAndMetadata(NOTHING_COMMITTED, "")

@@ -29,6 +29,9 @@ from worker.progress import hints
 
 LIVENESS_SECONDS = 200.0
 HISTORY_LINES_MAX = 40
+# So often, one after the other and after so long.
+SILENCES = 20
+SILENCE_SECONDS_MAX = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class _History:
         self._lines = lines
         self._chance = Random(scenario.seed + 2)
         self._workers: list[WorkerLife | None] = []
-        self._looked_at = {DEAD_LETTER_TOPIC: 0, PARKING_TOPIC: 0}
+        self._looked_at: dict[TopicPartition, int] = {}
         self._lives = 0
         self._apart: set[str] = set()
         self.has_killed = False
@@ -170,21 +173,18 @@ class _History:
             return
         self._say(f"{moment.what} {worker.name}")
         match moment.what:
-            case "kill" | "stop":
+            case "kill" | "stop" | "replace":
                 self._workers[moment.worker] = None
-                if moment.what == "kill":
-                    worker.check()
-                    if self._scenario.mood is Mood.STEADY:
-                        worker.watch.check_committed(lambda one: self._kafka.committed(GROUP, one), self._loop.time())
-                    self.has_killed = True
-                    await worker.kill()
-                else:
-                    worker.stop()
-                    await self._ended(worker)
-                await asyncio.sleep(self._chance.uniform(0.1, 3))
+                await (self._kill(worker) if moment.what == "kill" else self._stop(worker))
+                if moment.what != "replace":
+                    await asyncio.sleep(self._chance.uniform(0.1, 3))
                 self._workers[moment.worker] = self._start()
+                if moment.what == "replace":
+                    await self._silence()
             case "zombie":
                 await self._cut_off(worker)
+            case "silence":
+                self._kafka.silence_connections()
             case "rebalance":
                 self._kafka.force_rebalance(GROUP)
             case "expire":
@@ -201,6 +201,23 @@ class _History:
                 self._kafka.bring_up()
             case _:
                 raise AssertionError(f"no such moment: {moment.what}")
+
+    async def _kill(self, worker: WorkerLife) -> None:
+        worker.check()
+        if self._scenario.mood is Mood.STEADY:
+            worker.watch.check_committed(lambda one: self._kafka.committed(GROUP, one), self._loop.time())
+        self.has_killed = True
+        await worker.kill()
+
+    async def _stop(self, worker: WorkerLife) -> None:
+        worker.stop()
+        await self._ended(worker)
+
+    async def _silence(self) -> None:
+        """Connections die one after the other, while a worker finds out what it has taken over."""
+        for _ in range(SILENCES):
+            await asyncio.sleep(self._chance.uniform(0, SILENCE_SECONDS_MAX))
+            self._kafka.silence_connections()
 
     async def _cut_off(self, worker: WorkerLife) -> None:
         """For a while nothing of it reaches the brokers; it may have been killed meanwhile, or be cut off already."""
@@ -248,12 +265,12 @@ class _History:
 
     def _look(self) -> None:
         """Take note of what has been written to the dead-letter topic and to the parking topic."""
-        for topic in self._looked_at:
-            records = self._kafka.records(topic)
-            for record in records[:] if topic == PARKING_TOPIC else records[self._looked_at[topic] :]:
-                self._truth.write(topic, dict(record.headers))
-                self._hear(*(value.decode("utf-8", "replace") for _, value in record.headers))
-            self._looked_at[topic] = len(records)
+        for topic in (DEAD_LETTER_TOPIC, PARKING_TOPIC):
+            for partition, last in self._kafka.last_offsets(topic).items():
+                for record in self._kafka.records_after(partition, self._looked_at.get(partition, -1)):
+                    self._truth.write(topic, dict(record.headers))
+                    self._hear(*(value.decode("utf-8", "replace") for _, value in record.headers))
+                self._looked_at[partition] = last
 
     async def _settle(self) -> None:
         """Wait until everything is committed. What has ended by giving up is started again, as a supervisor would."""
@@ -276,11 +293,8 @@ class _History:
         """The partitions that aren't committed to their end: committed, and the last record's offset."""
         behind = {}
         for topic in (TOPIC, PARKING_TOPIC):
-            ends: dict[int, int] = {}
-            for record in self._kafka.records(topic):
-                ends[record.partition] = record.offset
-            for number, last in ends.items():
-                committed = self._kafka.committed(GROUP, TopicPartition(topic, number))
-                if committed is None or committed[0] <= last:
-                    behind[f"{topic}-{number}"] = (committed[0] if committed is not None else -1, last)
+            for partition, last in self._kafka.last_offsets(topic).items():
+                committed = self._kafka.committed(GROUP, partition)
+                if last >= 0 and (committed is None or committed[0] <= last):
+                    behind[f"{topic}-{partition.partition}"] = (committed[0] if committed is not None else -1, last)
         return behind

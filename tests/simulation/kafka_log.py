@@ -96,9 +96,14 @@ class PartitionLog:
             taken.append(entry)
         return [_encode(batch) for batch in _batches(taken)]
 
-    def records(self) -> list[ConsumerRecord[bytes, bytes]]:
-        """All that was ever appended, what retention has removed included."""
-        return [self._record(entry) for entry in self._entries if not entry.is_control]
+    def records(self, after_offset: int = -1) -> list[ConsumerRecord[bytes, bytes]]:
+        """All that was ever appended behind this offset, what retention has removed included."""
+        return [self._record(entry) for entry in self._from(after_offset + 1) if not entry.is_control]
+
+    @property
+    def last_offset(self) -> int:
+        """The offset of the last record that a consumer gets to see; -1 if there is none."""
+        return next((entry.offset for entry in reversed(self._entries) if not entry.is_control), -1)
 
     def _from(self, offset: int) -> Iterator[Entry]:
         first = bisect_left(self._entries, offset, key=lambda entry: entry.offset)

@@ -119,6 +119,14 @@ class ModelKafka:
         """Every record that was ever written, removed ones included, in order per partition."""
         return [record for log in self._broker.topics[topic] for record in log.records()]
 
+    def records_after(self, partition: TopicPartition, offset: int) -> list[ConsumerRecord[bytes, bytes]]:
+        """As `records`, of one partition, and only what was written behind this offset."""
+        return self._log(*partition).records(offset)
+
+    def last_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """The offset of each partition's last record, -1 for none."""
+        return {TopicPartition(topic, log.partition): log.last_offset for log in self._broker.topics[topic]}
+
     def committed(self, group_id: str, partition: TopicPartition) -> tuple[int, str] | None:
         """What the group has committed for the partition: offset and metadata."""
         position = self._broker.group(group_id).committed.get(partition)

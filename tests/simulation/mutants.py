@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 import tests.simulation.worker_life
 import worker.assembly
 import worker.delivery.dispatcher
+import worker.edges.tail
 import worker.leaving
 import worker.pipeline
 import worker.progress.drains
@@ -33,6 +34,7 @@ from worker.edges.kafka_source import KafkaSource
 from worker.edges.poller import Poller
 from worker.edges.rebalance import Rebalances
 from worker.edges.tail import Tails
+from worker.edges.topic_reader import TopicReader
 from worker.leaving import Leaving
 from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
@@ -286,6 +288,21 @@ def rebuild_no_window(swap: Swap) -> None:
     swap(Tails, "read", nothing)
 
 
+def give_up_a_tail_at_the_first_trouble(swap: Swap) -> None:
+    async def read_once(self: Tails, todo: Any, arrived: Any) -> None:
+        async with TopicReader(self._connection) as reader:
+            not_delivered = await self._not_delivered(reader, {span.partition.topic for span in todo.spans})
+            while todo.spans:
+                await self._recall(reader, todo, arrived, not_delivered)
+
+    swap(Tails, "_read", read_once)
+
+
+def wait_for_a_dead_connection_as_long_as_there_is_time(swap: Swap) -> None:
+    swap(worker.edges.tail, "REQUEST_SHARE", 1.0)
+    swap(worker.edges.tail, "CHUNK_SHARE", 1.0)
+
+
 def leave_a_half_joined_member_behind(swap: Swap) -> None:
     async def close(self: KafkaSource) -> None:
         if self._consumer is not None:
@@ -388,6 +405,8 @@ MUTANTS: dict[str, Mutant] = {
         keep_the_key_of_a_refused_row,
         send_until_the_very_end_of_a_drain,
         rebuild_no_window,
+        give_up_a_tail_at_the_first_trouble,
+        wait_for_a_dead_connection_as_long_as_there_is_time,
         leave_a_half_joined_member_behind,
         send_without_a_limit,
         send_what_has_grown_too_old,

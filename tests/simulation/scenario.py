@@ -12,8 +12,9 @@ from tests.simulation.kafka_faults import Chances
 class Mood(Enum):
     """How much may go wrong.
 
-    CALM: only joins, stops and a healthy API, so nothing may come twice. STEADY: the brokers work, but workers are killed and
-    the API has its troubles, so what may come twice can be counted. WILD: everything.
+    CALM: only joins and stops, a healthy API, and connections that die where nothing is committed, so nothing may come twice.
+    STEADY: the brokers work, but workers are killed and the API has its troubles, so what may come twice can be counted. WILD:
+    everything.
     """
 
     CALM = auto()
@@ -61,9 +62,9 @@ class Scenario:
 
 # What may happen in each mood.
 MOMENTS = {
-    Mood.CALM: ("stop", "rebalance"),
-    Mood.STEADY: ("kill", "kill", "stop", "rebalance"),
-    Mood.WILD: ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "brokers", "hang", "scribble"),
+    Mood.CALM: ("stop", "rebalance", "replace"),
+    Mood.STEADY: ("kill", "kill", "stop", "rebalance", "replace"),
+    Mood.WILD: ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "brokers", "hang", "scribble", "silence"),
 }
 # The small one is met in an outage; the settings don't allow so little, so it is put in their place.
 MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
@@ -88,7 +89,7 @@ def draw(seed: int) -> Scenario:
         seed=seed,
         workers=workers,
         partitions=chance.randint(4, 8),
-        records=chance.randint(400, 1200),
+        records=chance.randint(1000, 3000),
         seconds=seconds,
         moments=tuple(moments),
         windows=() if is_calm else tuple(_window(chance, seconds) for _ in range(chance.randint(0, 3))),

@@ -45,6 +45,7 @@ class Watch:
         self._truth = truth
         self._memory_bytes_max = memory_bytes_max
         self._starts: dict[Assignment, Start] = {}
+        self._settled: dict[Assignment, Sequence[tuple[int, int]]] = {}
         self._sent: dict[str, Sequence[Row]] = {}
         self._delivered: dict[Assignment, dict[int, float]] = {}
         self._faults_in_a_row = 0
@@ -92,8 +93,7 @@ class Watch:
     def _check_that_it_was_not_settled(self, row: Row, start: Start) -> None:
         """Invariant 8: what a commit has named as settled isn't worked on by whoever starts from that commit."""
         offset = row.record.offset
-        known = None if start.committed is None else hints.decode(*start.committed)
-        if offset < start.position or (known is not None and any(first <= offset < end for first, end in known.settled)):
+        if offset < start.position or any(first <= offset < end for first, end in self._settled[row.assignment]):
             raise ViolationError("8 settled", f"{self._name} sends {row.assignment} {offset} again; its start was {start}")
 
     # --- its steps -------------------------------------------------------------------------------------------------------
@@ -125,6 +125,8 @@ class Watch:
                 for start in starts:
                     self._truth.check_start(start)
                     self._starts[start.assignment] = start
+                    known = None if start.committed is None else hints.decode(*start.committed)
+                    self._settled[start.assignment] = known.settled if known is not None else ()
             case Lost(assignments=assignments):
                 self._end(assignments)
             case Answered(batch_id=batch_id, answer=answer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from worker.edges.closing import close_consumer
 from worker.edges.decompression import bound_decompression
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.poller import PollOptions
@@ -79,10 +79,7 @@ def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafk
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
-    """In a task of its own: with brokers down aiokafka's stop may hang, or raise CancelledError (aiokafka #647)."""
-    stopping = asyncio.ensure_future(consumer.stop())
-    done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS_MAX)
-    if not done:
-        stopping.cancel()
-    elif not stopping.cancelled() and stopping.exception() is not None:
-        logger.warning("consumer_not_closed", extra={"detail": repr(stopping.exception())})
+    """Leave the group, and close the connections."""
+    trouble = await close_consumer(consumer, STOP_SECONDS_MAX)
+    if trouble is not None:
+        logger.warning("consumer_not_closed", extra={"detail": trouble})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ class KafkaConnection:
     client_id: str
     request_timeout_seconds: float
     security: KafkaSecurity
+
+    def capped(self, seconds_max: float) -> KafkaConnection:
+        """The same, with no more time for a request."""
+        return replace(self, request_timeout_seconds=min(self.request_timeout_seconds, seconds_max))
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
         """A consumer, not yet started."""

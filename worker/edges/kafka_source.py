@@ -36,6 +36,8 @@ logger = logging.getLogger("worker.kafka")
 
 TROUBLE_SECONDS = 1.0
 CONNECT_SECONDS_MAX = 30.0
+# One request of a look-up.
+LOOK_UP_SECONDS_MAX = 10.0
 # So many new consumers in so long, and the fault is nothing that another one would mend.
 REBUILDS_MAX = 3
 REBUILDS_SECONDS = 900.0
@@ -65,6 +67,9 @@ class KafkaSource:
         self._post = post
         self._drained = drained
         self._epochs = count(1)
+        self._starts = StartPositions(
+            connection.capped(LOOK_UP_SECONDS_MAX), options.group_id, starts_at_latest=options.starts_at_latest
+        )
         self._tails = Tails(connection, options.tail, options.naming, post, drained, unix_time)
         self._settled_here: dict[TopicPartition, int] = {}
         self._topics = Topics(connection, options.topics, options.optional_topics, options.look_seconds)
@@ -152,7 +157,7 @@ class KafkaSource:
     async def close(self) -> None:
         """Leave the group and close the connections, also those of a consumer that was only about to join."""
         if self._latest is not None:
-            await self._latest.stop()
+            await stop(self._latest)
 
     async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller) -> str:
         """Receive, until this consumer is beyond help; returns what shows it."""
@@ -228,10 +233,8 @@ class KafkaSource:
     async def _install(self, consumer: AIOKafkaConsumer, poller: Poller) -> None:
         """Give each partition that has arrived an epoch and a position, and say so."""
         partitions = self._rebalances.arrivals
-        starts_at_latest = self._options.starts_at_latest
-        starts = StartPositions(consumer, self._connection, self._options.group_id, starts_at_latest=starts_at_latest)
         try:
-            found = await starts.find(partitions)
+            found = await self._starts.find(partitions)
         except (KafkaError, OSError) as error:
             logger.warning("start_positions_not_found", extra={"detail": f"{type(error).__name__}: {error}"})
             await asyncio.sleep(TROUBLE_SECONDS)
@@ -254,8 +257,7 @@ class KafkaSource:
 
     async def _restart(self, consumer: AIOKafkaConsumer, poller: Poller, assignment: Assignment, expected: int) -> None:
         """The broker doesn't have the expected offset: an incident. Go on from the earliest one it has, in a new epoch."""
-        partition = ClientPartition(assignment.topic, assignment.partition)
-        earliest = (await consumer.beginning_offsets([partition]))[partition]
+        earliest = await self._starts.earliest(assignment.topic_partition)
         self._rebalances.end([assignment])
         self._post(Lost((assignment,)))
         self._post(OffsetsSkipped(assignment, max(0, earliest - expected)))

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.not_delivered import NotDelivered, TooMuchError, read_not_delivered
@@ -73,10 +73,7 @@ class Tails:
         drained: Callable[[], Awaitable[None]],
         unix_time: Callable[[], float],
     ) -> None:
-        request_seconds_max = max(REQUEST_SECONDS_MIN, options.seconds_max * REQUEST_SHARE)
-        self._connection = replace(
-            connection, request_timeout_seconds=min(connection.request_timeout_seconds, request_seconds_max)
-        )
+        self._connection = connection.capped(max(REQUEST_SECONDS_MIN, options.seconds_max * REQUEST_SHARE))
         self._chunk_seconds_max = max(2 * REQUEST_SECONDS_MIN, options.seconds_max * CHUNK_SHARE)
         self._unix_time = unix_time
         self._options = options
@@ -201,4 +198,5 @@ def _end(where: Found) -> int:
 
 def _may_pass(error: Exception) -> bool:
     """True of troubles with the way to the brokers, or among them; not of what they refuse, or of what can't be read."""
-    return error.retriable if isinstance(error, KafkaError) else isinstance(error, OSError)
+    # aiokafka doesn't count its own time-out of a look-up among what can be tried again.
+    return (isinstance(error, KafkaError) and error.retriable) or isinstance(error, KafkaTimeoutError | OSError)

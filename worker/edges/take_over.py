@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, cast
 
 from aiokafka.client import AIOKafkaClient, CoordinationType
@@ -43,7 +42,7 @@ async def take_over(connection: KafkaConnection, group_id: str, client_id: str, 
 
     Source: KIP-62 (sessions); the Kafka protocol's DescribeGroups and LeaveGroup.
     """
-    patience = replace(connection, request_timeout_seconds=timeout_seconds * REQUEST_SHARE)
+    patience = connection.capped(timeout_seconds * REQUEST_SHARE)
     client: AIOKafkaClient | None = None
     try:
         async with asyncio.timeout(timeout_seconds * (1 - CLOSING_SHARE)):

@@ -12,9 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from worker.edges.coordinator import ask_coordinator
+from worker.edges.closing import close_consumer
+from worker.edges.coordinator import ask_coordinator, committed_positions
 from worker.edges.kafka_client import KafkaConnection
-from worker.edges.start_position import committed_positions
 from worker.model.headers import Place
 from worker.model.record import Position, Record, TopicPartition
 
@@ -82,13 +82,7 @@ class TopicReader:
 
     async def close(self) -> None:
         """Close the connections."""
-        # aiokafka's fetcher swallows the cancellation that ends it while it changes to another assignment, and stop() then
-        # waits for ever; a second one gets through.
-        stopping = asyncio.ensure_future(self._consumer.stop())
-        done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS_MAX)
-        if not done:
-            stopping.cancel()
-            await asyncio.wait([stopping], timeout=STOP_SECONDS_MAX)
+        await close_consumer(self._consumer, STOP_SECONDS_MAX)
         await self._admin.close()
 
     async def partitions(self, topics: Collection[str]) -> dict[str, list[TopicPartition]]:

@@ -1,0 +1,59 @@
+"""A consumer that is closed leaves nothing behind, whatever aiokafka is doing at that moment; on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from tests.simulation.kafka_model import ModelKafka
+from tests.simulation.virtual_loop import run
+from worker.edges.closing import close_consumer
+
+TOPIC = "events"
+
+
+def go_on(kafka: ModelKafka) -> None:
+    """Nothing happens to the brokers."""
+
+
+def remains() -> list[str]:
+    """What goes on, at either end of a connection."""
+    return [str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+@pytest.mark.parametrize("disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections])
+@pytest.mark.parametrize("group_id", [None, "group"])
+def test_nothing_remains_of_a_consumer_that_is_closed(disturb: Callable[[ModelKafka], None], group_id: str | None) -> None:
+    async def history(after_seconds: float) -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 2)
+        consumer: AIOKafkaConsumer = kafka.consumer(TOPIC, group_id=group_id, request_timeout_ms=5000)
+        await consumer.start()
+        await asyncio.sleep(2)
+        disturb(kafka)
+        await asyncio.sleep(after_seconds)
+        began = asyncio.get_running_loop().time()
+        await close_consumer(consumer, 1.0)
+        assert asyncio.get_running_loop().time() - began <= 4.0
+        kafka.bring_up()
+        await asyncio.sleep(1)
+        assert remains() == []
+
+    # Whatever it is doing: a fetch is under way, or waits for its next attempt.
+    for number in range(20):
+        run(history(number * 0.02), seconds_max=600)
+
+
+def test_a_stop_that_fails_is_told() -> None:
+    async def history() -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 1)
+        consumer = kafka.consumer(TOPIC, group_id="group")
+        await consumer.start()
+        kafka.hang()
+        assert await close_consumer(consumer, 1.0) == "not stopped in 1 s"
+
+    run(history(), seconds_max=600)
