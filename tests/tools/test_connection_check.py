@@ -12,9 +12,9 @@ ALL = frozenset(Operation)
 SOURCE, PARKING, DLQ = "offline-events", "offline-events.parked", "offline-events.dlq"
 
 
-def standing(topic: str, access: TopicAccess) -> tuple[Standing, str]:
+def standing(topic: str, access: TopicAccess, applications: int = 1) -> tuple[Standing, str]:
     topics = {name: TopicAccess(name, None, 4, ALL) for name in (SOURCE, PARKING, DLQ)} | {topic: access}
-    found = {one.what.split()[-1]: one for one in judge_topics(settings().resolved_routes(), topics)}
+    found = {one.what.split()[-1]: one for one in judge_topics(settings().resolved_routes(), topics, applications)}
     assert found.keys() == {SOURCE, PARKING, DLQ}
     assert all(one.standing is Standing.OK for name, one in found.items() if name != topic)
     return found[topic].standing, found[topic].detail
@@ -48,5 +48,7 @@ def test_what_the_brokers_do_not_tell_is_a_warning() -> None:
     assert standing(DLQ, TopicAccess(DLQ, None, 4, None))[0] is Standing.WARNING
 
 
-def test_a_parking_topic_with_fewer_partitions_is_a_warning() -> None:
-    assert standing(PARKING, TopicAccess(PARKING, None, 1, ALL))[0] is Standing.WARNING
+def test_a_parking_topic_with_fewer_partitions_than_there_are_applications_is_a_warning() -> None:
+    found, detail = standing(PARKING, TopicAccess(PARKING, None, 2, ALL), applications=3)
+    assert found is Standing.WARNING and "of 3 applications some share one" in detail
+    assert standing(PARKING, TopicAccess(PARKING, None, 3, ALL), applications=3)[0] is Standing.OK

@@ -51,7 +51,7 @@ async def _kafka(settings: Settings, connection: KafkaConnection) -> list[Findin
             topics = await permissions.topics(sorted(wanted))
             return [
                 Finding("brokers", Standing.OK, ", ".join(brokers)),
-                *judge_topics(routes, topics),
+                *judge_topics(routes, topics, len(settings.appmetrica.applications)),
                 await _group(permissions, settings.kafka.group_id),
             ]
     except (KafkaError, TimeoutError, OSError) as error:
@@ -79,25 +79,24 @@ async def _api(settings: Settings) -> Finding:
     return Finding(f"API {base_url}", Standing.OK, detail)
 
 
-def judge_topics(routes: Iterable[ResolvedRoute], topics: Mapping[str, TopicAccess]) -> list[Finding]:
-    """What is to be said of the topics of these routes."""
+def judge_topics(routes: Iterable[ResolvedRoute], topics: Mapping[str, TopicAccess], applications: int) -> list[Finding]:
+    """What is to be said of the topics of these routes, with so many applications."""
     findings: dict[str, Finding] = {}
     for route in routes:
         if route.parked_from is None:
             findings[f"topic {route.topic}"] = _topic(route.topic, topics, (Operation.READ,))
         else:
-            findings[f"parking topic {route.topic}"] = _parking(route, topics)
+            findings[f"parking topic {route.topic}"] = _parking(route, topics, applications)
         # Read: after a restart its tail tells what must not count as delivered.
         name = route.dead_letter.topic
         findings[f"dead-letter topic {name}"] = _topic(name, topics, (Operation.WRITE, Operation.READ), "dead-letter topic ")
     return list(findings.values())
 
 
-def _parking(route: ResolvedRoute, topics: Mapping[str, TopicAccess]) -> Finding:
+def _parking(route: ResolvedRoute, topics: Mapping[str, TopicAccess], applications: int) -> Finding:
     found = _topic(route.topic, topics, (Operation.READ, Operation.WRITE), "parking topic ")
-    source = topics[route.parked_from or route.topic].partitions
-    if found.standing is Standing.OK and topics[route.topic].partitions < source:
-        detail = f"{found.detail}; fewer than the {source} of {route.parked_from}"
+    if found.standing is Standing.OK and topics[route.topic].partitions < applications:
+        detail = f"{found.detail}; of {applications} applications some share one, and wait there while the other is on hold"
         return Finding(found.what, Standing.WARNING, detail)
     return found
 
