@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.simulation.mutants import Mutant, Swap, mutated
+from tests.simulation.mutants import mutated
+from tests.simulation.mutants.swap import Mutant, Swap
 from worker.__main__ import main
 from worker.progress.pressure import MemoryGauge
 

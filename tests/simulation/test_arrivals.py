@@ -78,3 +78,16 @@ def test_tails_of_many_partitions_are_read_without_waiting_for_records_to_come()
             assert begun < 3
 
     play(history, partitions=40)
+
+
+def test_partitions_are_looked_up_although_the_connections_have_died_silently() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        kafka.append(TOPIC, 0, b"k", b"{}")
+        async with running(kafka) as reader:
+            await reader.until(Assigned)
+            # Nothing is fetched from now on, so that nothing shows that this connection is dead.
+            kafka.silence_connections()
+            kafka.force_rebalance(TOPIC)
+            await reader.until(Assigned)
+
+    play(history, partitions=1)

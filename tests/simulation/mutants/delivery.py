@@ -1,0 +1,100 @@
+"""What is sent, when, and what is made of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import tests.simulation.worker_life
+import worker.delivery.dispatcher
+from tests.simulation.mutants.swap import Mutant, Swap
+from worker.delivery.bisect import Bisections, Verdict
+from worker.delivery.dispatcher import Dispatcher
+from worker.delivery.limiter import Limiter
+from worker.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
+from worker.delivery.queue import Queue
+from worker.model.answer import Answer, Response
+from worker.model.batch import Batch
+
+
+def _taken_for_success(*statuses: int) -> Mutant:
+    def judge(answer: Answer, **options: Any) -> Outcome:
+        return Delivered() if isinstance(answer, Response) and answer.status in statuses else classify(answer, **options)
+
+    return lambda swap: swap(worker.delivery.dispatcher, "classify", judge)
+
+
+def send_another_body_after_an_ambiguous_answer(swap: Swap) -> None:
+    delay = Queue.delay
+
+    def reordered(self: Queue, batch: Batch, due: float) -> None:
+        delay(self, replace(batch, rows=tuple(reversed(batch.rows))), due)
+
+    swap(Queue, "delay", reordered)
+
+
+def bisect_only_the_first_half(swap: Swap) -> None:
+    refuse = Bisections.refuse
+
+    def lazy(self: Bisections, batch: Batch, refusal: Any) -> Verdict:
+        verdict = refuse(self, batch, refusal)
+        for piece in verdict.pieces[1:]:
+            self.end(piece.id)
+        return replace(verdict, pieces=verdict.pieces[:1])
+
+    swap(Bisections, "refuse", lazy)
+
+
+def dead_letter_a_refused_batch_whole(swap: Swap) -> None:
+    from worker.delivery.settlement import Refusal
+
+    def harsh(self: Bisections, batch: Batch, refusal: Any) -> Verdict:
+        return Verdict(guilty=tuple(Refusal(row, refusal.fault, refusal.http_status) for row in batch.rows))
+
+    swap(Bisections, "refuse", harsh)
+
+
+def dead_letter_small_batches_whatever_was_refused_before(swap: Swap) -> None:
+    swap(Bisections, "_is_systemic", lambda self, bisection, application_id: False)
+
+
+def send_without_a_limit(swap: Swap) -> None:
+    swap(Limiter, "free_at", lambda self: 0.0)
+
+
+def send_what_has_grown_too_old(swap: Swap) -> None:
+    swap(Dispatcher, "_without_expired", lambda self, batch, now, settlement: batch)
+
+
+def open_the_breaker_for_refusals(swap: Swap) -> None:
+    give_back = Limiter.give_back
+
+    def strict(self: Limiter, permit: Any, outcome: Outcome, at: float) -> None:
+        is_refusal = isinstance(outcome, Refused)
+        give_back(self, permit, Retry("refused", 0.0, RetryKind.FAILED) if is_refusal else outcome, at)
+
+    swap(Limiter, "give_back", strict)
+
+
+def leave_the_key_in_what_the_api_says(swap: Swap) -> None:
+    swap(tests.simulation.worker_life, "excerpt_of", lambda body, key: body.decode())
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        send_another_body_after_an_ambiguous_answer,
+        bisect_only_the_first_half,
+        dead_letter_a_refused_batch_whole,
+        dead_letter_small_batches_whatever_was_refused_before,
+        send_without_a_limit,
+        send_what_has_grown_too_old,
+        open_the_breaker_for_refusals,
+        leave_the_key_in_what_the_api_says,
+    )
+} | {
+    "follow_a_redirect": _taken_for_success(302),
+    "count_a_404_as_success": _taken_for_success(404),
+    "count_any_2xx_as_success": _taken_for_success(201),
+    "count_a_503_as_success": _taken_for_success(503),
+}

@@ -1,0 +1,91 @@
+"""How records are received, and how tails are read again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition as ClientPartition
+
+import worker.edges.tail
+from tests.simulation.mutants.swap import Mutant, Swap
+from worker.edges.kafka_source import KafkaSource
+from worker.edges.poller import Poller
+from worker.edges.tail import Tails
+from worker.edges.topic_reader import TopicReader
+
+
+def receive_of_paused_partitions(swap: Swap) -> None:
+    swap(KafkaSource, "pause", lambda self, assignments: None)
+
+
+def poll_all_partitions_at_once(swap: Swap) -> None:
+    async def together(self: Any, paused: Any, is_stopped: Any) -> bool:
+        mine = [one for one in self._expected if one not in paused and self._rebalances.may_receive(one) and not is_stopped()]
+        if not mine:
+            return False
+        partitions = [ClientPartition(one.topic, one.partition) for one in mine]
+        try:
+            fetched = await self._consumer.getmany(*partitions, timeout_ms=0, max_records=50)
+        except KafkaError:
+            fetched = {}
+        received = False
+        for one, partition in zip(mine, partitions, strict=True):
+            position = await self._consumer.position(partition)
+            if self._rebalances.may_receive(one):
+                received |= await self._hand_over(one, fetched.get(partition, ()), position)
+        return received
+
+    swap(Poller, "round", together)
+
+
+def trust_the_position_of_the_client(swap: Swap) -> None:
+    poll = Poller._poll
+
+    async def trusting(self: Any, assignment: Any) -> bool:
+        partition = ClientPartition(assignment.topic, assignment.partition)
+        self._expected[assignment] = max(self._expected[assignment], await self._consumer.position(partition))
+        try:
+            await self._consumer.getmany(partition, timeout_ms=0, max_records=1)
+        except KafkaError:
+            return False
+        self._expected[assignment] = await self._consumer.position(partition)
+        return await poll(self, assignment)
+
+    swap(Poller, "_poll", trusting)
+
+
+def give_up_a_tail_at_the_first_trouble(swap: Swap) -> None:
+    async def read_once(self: Tails, todo: Any, arrived: Any) -> None:
+        async with TopicReader(self._connection) as reader:
+            not_delivered = await self._not_delivered(reader, {span.partition.topic for span in todo.spans})
+            while todo.spans:
+                await self._recall(reader, todo, arrived, not_delivered)
+
+    swap(Tails, "_read", read_once)
+
+
+def wait_for_a_dead_connection_as_long_as_there_is_time(swap: Swap) -> None:
+    swap(worker.edges.tail, "REQUEST_SHARE", 1.0)
+    swap(worker.edges.tail, "CHUNK_SHARE", 1.0)
+
+
+def leave_a_half_joined_member_behind(swap: Swap) -> None:
+    async def close(self: KafkaSource) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    swap(KafkaSource, "close", close)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        receive_of_paused_partitions,
+        poll_all_partitions_at_once,
+        trust_the_position_of_the_client,
+        give_up_a_tail_at_the_first_trouble,
+        wait_for_a_dead_connection_as_long_as_there_is_time,
+        leave_a_half_joined_member_behind,
+    )
+}
