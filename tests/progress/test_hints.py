@@ -21,7 +21,7 @@ POSITIONS = st.integers(0, 2**62)
 def hinted(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
     position = draw(POSITIONS)
     runs = draw(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), max_size=60))
-    ranges, cursor = [], position
+    ranges, cursor = [], position - draw(st.sampled_from((0, runs[0][0] if runs else 0)))
     for open_run, settled_run in runs:
         ranges.append((cursor + open_run, cursor + open_run + settled_run))
         cursor += open_run + settled_run
@@ -91,11 +91,19 @@ def sealed(payload: bytes, position: int = 0) -> str:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"\x00\x01", b"\x00\x00\x01", b"\x00\x01\x00", b"\x00\x01\x81", b"\x00" + b"\xff" * 12 + b"\x01\x01", b"\x01"],
+    [
+        b"",
+        b"\x00\x01",
+        b"\x00\x01\x01\x00\x01",
+        b"\x00\x01\x00",
+        b"\x00\x01\x81",
+        b"\x00" + b"\xff" * 12 + b"\x01\x01",
+        b"\x01",
+    ],
     ids=[
         "nothing",
         "half a pair of runs",
-        "an empty open run",
+        "an empty open run behind a settled one",
         "an empty settled run",
         "an unfinished number",
         "an endless number",

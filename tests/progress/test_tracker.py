@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.progress.hints import decode, encode
 from worker.progress.tracker import Tracker
 
 
@@ -113,7 +114,8 @@ class TestEarlierLives:
         tracker.settle(11)
         assert tracker.settled_ranges() == [(11, 14), (20, 21)]
         tracker.settle(10)
-        assert (tracker.safe_position, tracker.settled_ranges()) == (13, [(20, 21)])
+        # All that was received is settled, and the next one was before.
+        assert (tracker.safe_position, tracker.settled_ranges()) == (13, [(13, 14), (20, 21)])
 
     @settings(deadline=None, max_examples=200)
     @given(st.integers(1, 40), st.integers(0, 40), st.randoms(use_true_random=False))
@@ -133,3 +135,20 @@ class TestEarlierLives:
         again = Tracker(tracker.safe_position, tracker.settled_ranges())
         left = [offset for offset in offsets if offset >= tracker.safe_position and not again.is_settled(offset)]
         assert left == sorted(unsettled)
+
+    @settings(deadline=None, max_examples=300)
+    @given(st.lists(st.booleans(), max_size=30), st.integers(0, 30), st.randoms(use_true_random=False))
+    def test_nothing_that_is_settled_is_forgotten_whatever_has_been_received_again(
+        self, earlier: list[bool], received: int, chance: Random
+    ) -> None:
+        settled = {offset for offset, was_settled in enumerate(earlier) if was_settled}
+        tracker = Tracker(0, [(offset, offset + 1) for offset in sorted(settled)])
+        position = min(received, len(earlier))
+        fresh = [offset for offset in range(position) if not tracker.is_settled(offset)]
+        tracker.track(fresh, position)
+        for offset in chance.sample(fresh, chance.randint(0, len(fresh))):
+            tracker.settle(offset)
+            settled.add(offset)
+        named = {offset for start, end in tracker.settled_ranges() for offset in range(start, end)}
+        assert named == {offset for offset in settled if offset >= tracker.safe_position}
+        assert decode(tracker.safe_position, encode(tracker.safe_position, 0, tracker.settled_ranges())) is not None

@@ -29,9 +29,11 @@ from worker.progress import hints
 
 LIVENESS_SECONDS = 200.0
 HISTORY_LINES_MAX = 40
-# So often, one after the other and after so long.
-SILENCES = 20
-SILENCE_SECONDS_MAX = 0.2
+# Connections die for so long, one lot after the other.
+SILENT_SECONDS = 3.0
+SILENCE_SECONDS_MAX = 0.25
+# What is closed is closed in so long.
+LEAVING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,13 @@ def log_heard(hear: Callable[[str], None]) -> Iterator[None]:
 def unexpected(complaints: Sequence[str], *, may_be_unclosed: bool) -> list[str]:
     """What the loop complains of and the worker has to answer for.
 
-    A commit that has run out of time goes on inside aiokafka, which shields it, and its end concerns nobody any more. A worker
-    that was killed has closed nothing.
+    A commit that has run out of time goes on inside aiokafka, which shields it, and its end concerns nobody any more. Where a
+    client is given up while it asks its first broker, that connection is closed by its finaliser, which says so. A worker that
+    was killed has closed nothing.
     """
     known = (
         "GroupCoordinator._do_commit_offsets",
+        "Unclosed AIOKafkaConnection",
         *(("Unclosed AIOKafka", "Sender._sender_routine") if may_be_unclosed else ()),
     )
     return [complaint for complaint in complaints if not any(name in complaint for name in known)]
@@ -139,6 +143,14 @@ class _History:
             if worker is not None:
                 worker.stop()
                 await worker.ended()
+        await asyncio.sleep(LEAVING_SECONDS)
+        self._check_that_nothing_remains()
+
+    def _check_that_nothing_remains(self) -> None:
+        """Who has ended by itself has closed its connections, whose other ends are tasks here, and nothing of it goes on."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks and not self.has_killed:
+            raise ViolationError("5 remains", f"{len(tasks)} tasks: {[str(task.get_coro()) for task in tasks][:5]}")
 
     def _say(self, text: str) -> None:
         self._lines.append(f"{self._loop.time():8.2f} {text}")
@@ -215,7 +227,8 @@ class _History:
 
     async def _silence(self) -> None:
         """Connections die one after the other, while a worker finds out what it has taken over."""
-        for _ in range(SILENCES):
+        until = self._loop.time() + SILENT_SECONDS
+        while self._loop.time() < until:
             await asyncio.sleep(self._chance.uniform(0, SILENCE_SECONDS_MAX))
             self._kafka.silence_connections()
 

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 
 from tests.simulation.kafka_model import ModelKafka
 from tests.simulation.virtual_loop import run
-from worker.edges.closing import close_consumer
+from worker.edges.closing import close_consumer, close_producer
 
 TOPIC = "events"
 
@@ -55,5 +55,48 @@ def test_a_stop_that_fails_is_told() -> None:
         await consumer.start()
         kafka.hang()
         assert await close_consumer(consumer, 1.0) == "not stopped in 1 s"
+
+    run(history(), seconds_max=600)
+
+
+@pytest.mark.parametrize("disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections])
+def test_nothing_remains_of_a_producer_that_is_closed(disturb: Callable[[ModelKafka], None]) -> None:
+    async def history(after_seconds: float) -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 2)
+        producer = kafka.producer(acks="all", enable_idempotence=True, request_timeout_ms=5000)
+        await producer.start()
+        await producer.send_and_wait(TOPIC, b"before", partition=0)
+        disturb(kafka)
+        acknowledgements = [await producer.send(TOPIC, b"v", partition=number) for number in range(2)]
+        await asyncio.sleep(after_seconds)
+        began = asyncio.get_running_loop().time()
+        await close_producer(producer, 1.0)
+        assert asyncio.get_running_loop().time() - began <= 5.0
+        await asyncio.wait(acknowledgements, timeout=1)
+        assert all(one.done() for one in acknowledgements)
+        for one in acknowledgements:
+            one.exception()
+        kafka.bring_up()
+        await asyncio.sleep(1)
+        assert remains() == []
+
+    for number in range(20):
+        run(history(number * 0.02), seconds_max=600)
+
+
+def test_a_client_that_is_closed_before_it_has_started_leaves_nothing() -> None:
+    async def history() -> None:
+        kafka = ModelKafka()
+        kafka.hang()
+        producer = kafka.producer(request_timeout_ms=5000)
+        starting = asyncio.create_task(producer.start())
+        await asyncio.sleep(1)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await close_producer(producer, 1.0)
+        kafka.bring_up()
+        await asyncio.sleep(1)
+        assert remains() == []
 
     run(history(), seconds_max=600)

@@ -1,17 +1,19 @@
-"""Ends a consumer for good, whatever becomes of aiokafka's own stop.
+"""Ends a client of Kafka for good, whatever becomes of aiokafka's own stop.
 
 That may hang while brokers are away, swallow the cancellation that is to end it, or raise CancelledError on its way (aiokafka
 #647). What it hasn't come to by then would go on for ever: connections, the task that renews metadata, one that fetches records
-for nobody.
+for nobody, one that sends what nobody waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import ProducerClosed
 
 # A first cancellation may be swallowed, by a fetcher that changes to another assignment; a second one gets through.
 CANCELLATIONS = 2
@@ -27,15 +29,35 @@ async def close_consumer(consumer: AIOKafkaConsumer, seconds_max: float) -> str 
         seconds_max: for its stop; what is left behind then takes some seconds at most.
     """
     stopping = asyncio.ensure_future(consumer.stop())
+    return await _close(stopping, seconds_max, lambda: _tasks_of_consumer(consumer), consumer._client)
+
+
+async def close_producer(producer: AIOKafkaProducer, seconds_max: float) -> str | None:
+    """As `close_consumer`. What it hasn't been acknowledged by then may be written or not."""
+    stopping = asyncio.ensure_future(producer.stop())
+
+    def give_up() -> Iterable[asyncio.Task[None]]:
+        producer._message_accumulator.fail_all(ProducerClosed())
+        return [producer._sender.sender_task] if producer._sender.sender_task is not None else []
+
+    return await _close(stopping, seconds_max, give_up, producer.client)
+
+
+async def _close(
+    stopping: asyncio.Task[None],
+    seconds_max: float,
+    left_behind: Callable[[], Iterable[asyncio.Task[None]]],
+    client: AIOKafkaClient,
+) -> str | None:
+    # By aiokafka's private parts, as there is no public way: a client whose stop has begun takes no second one.
     try:
         is_in_time, _ = await asyncio.wait([stopping], timeout=seconds_max)
     finally:
         await _end([stopping])
-        # No public way: a consumer whose stop has begun takes no second one.
-        await _end(list(_tasks(consumer)))
+        await _end(list(left_behind()))
         with suppress(TimeoutError):
             async with asyncio.timeout(REST_SECONDS_MAX):
-                await consumer._client.close()
+                await client.close()
     if not is_in_time:
         return f"not stopped in {seconds_max:g} s"
     return None if stopping.cancelled() or stopping.exception() is None else repr(stopping.exception())
@@ -52,8 +74,8 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(left, timeout=REST_SECONDS_MAX)
 
 
-def _tasks(consumer: AIOKafkaConsumer) -> Iterator[asyncio.Task[None]]:
-    """What aiokafka has started for this consumer. A member's coordinator has other tasks than that of one without a group."""
+def _tasks_of_consumer(consumer: AIOKafkaConsumer) -> Iterator[asyncio.Task[None]]:
+    """What aiokafka has started for it. A member's coordinator has other tasks than that of one without a group."""
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
     for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reset_committed_task"):
         task = getattr(coordinator, name, None)

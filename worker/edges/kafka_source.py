@@ -37,7 +37,7 @@ logger = logging.getLogger("worker.kafka")
 TROUBLE_SECONDS = 1.0
 CONNECT_SECONDS_MAX = 30.0
 # One request of a look-up.
-LOOK_UP_SECONDS_MAX = 10.0
+LOOK_UP_SECONDS_MAX = 5.0
 # So many new consumers in so long, and the fault is nothing that another one would mend.
 REBUILDS_MAX = 3
 REBUILDS_SECONDS = 900.0

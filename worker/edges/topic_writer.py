@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
+from worker.edges.closing import close_producer
 from worker.edges.kafka_client import KafkaConnection
 from worker.lasting import is_cancelled_from_within
 from worker.model.event import Event
@@ -87,7 +88,7 @@ class TopicWriter(Generic[T]):
         """Close the connection; gives up on it after a while."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
+            await close_producer(producer, STOP_SECONDS_MAX)
 
     async def _write(self, entries: Sequence[T]) -> None:
         """Return when all are acknowledged, and not before."""
@@ -131,7 +132,7 @@ class TopicWriter(Generic[T]):
         except (KafkaError, OSError) as error:
             return [error] * len(entries)
         finally:
-            await _stop(producer)
+            await close_producer(producer, STOP_SECONDS_MAX)
 
     async def _send_alone(self, producer: AIOKafkaProducer, entry: T) -> Exception | None:
         fault = await self._send(producer, self._duty.outgoing(entry))
@@ -144,8 +145,8 @@ class TopicWriter(Generic[T]):
             producer = self._connection.producer(acks="all", enable_idempotence=True, linger_ms=5, **OPTIONS)
             try:
                 await producer.start()
-            except (KafkaError, OSError):
-                await producer.stop()
+            except BaseException:
+                await close_producer(producer, STOP_SECONDS_MAX)
                 raise
             self._producer = producer
         return self._producer
@@ -169,12 +170,3 @@ class TopicWriter(Generic[T]):
                 raise
             return KafkaError("aiokafka cancelled it")
         return None
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(STOP_SECONDS_MAX):
-            await producer.stop()
-    except (TimeoutError, KafkaError):
-        # Nothing is lost with it: what wasn't acknowledged is uncommitted.
-        return

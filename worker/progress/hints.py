@@ -7,7 +7,8 @@
 They only save duplicates: metadata that isn't ours, or is damaged, or stands beside another position is ignored.
 
     metadata = "1:" + base64url(varints + crc32)       at most 4,096 characters, the broker's own default bound
-    varints  = position - floor, then open, settled, open, settled, …: lengths of alternating runs from the position on
+    varints  = position - floor, then open, settled, open, settled, …: lengths of alternating runs from the position on; the
+               first is 0 where what follows was settled in an earlier life of the partition
 
 The checksum covers the position as well: a position that somebody has set by hand doesn't take over the hints beside it.
 """
@@ -36,7 +37,7 @@ _VARINT_BYTES_MAX = 9
 class Hints:
     """What stands beside a committed position.
 
-    Everything from `floor` up to the position is settled. `settled` are ranges above the position, each from its first offset
+    Everything from `floor` up to the position is settled. `settled` are ranges from the position on, each from its first offset
     to the one after its last, rising.
     """
 
@@ -99,7 +100,7 @@ def decode(position: int, metadata: str) -> Hints | None:
 
 def _hints(position: int, payload: bytes) -> Hints | None:
     numbers = _varints(payload)
-    if not numbers or len(numbers) % 2 == 0 or 0 in numbers[1:] or numbers[0] > position:
+    if not numbers or len(numbers) % 2 == 0 or 0 in numbers[2:] or numbers[0] > position:
         return None
     ranges = []
     cursor = position

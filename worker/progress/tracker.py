@@ -66,7 +66,7 @@ class Tracker:
         return bool(self._foreseen)
 
     def settled_ranges(self) -> list[tuple[int, int]]:
-        """The settled offsets above the safe position, as ranges from their first to the one after their last, rising.
+        """The settled offsets from the safe position on, as ranges from their first to the one after their last, rising.
 
         Offsets that don't exist (gaps) lie in them as well: nobody will ever ask for these.
         """
@@ -81,7 +81,7 @@ class Tracker:
         for start, end in self._foreseen:
             if ranges and max(start, self._position) <= ranges[-1][1]:
                 ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
-            elif end > self._position and max(start, self._position) > self.safe_position:
+            elif end > self._position:
                 ranges.append((max(start, self._position), end))
         return ranges
 
