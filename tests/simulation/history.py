@@ -7,7 +7,7 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -31,7 +31,7 @@ LIVENESS_SECONDS = 200.0
 HISTORY_LINES_MAX = 40
 # Connections die for so long, one lot after the other.
 SILENT_SECONDS = 3.0
-SILENCE_SECONDS_MAX = 0.25
+SILENCE_SECONDS_MAX = 0.02
 # What is closed is closed in so long.
 LEAVING_SECONDS = 1.0
 
@@ -226,11 +226,13 @@ class _History:
         await self._ended(worker)
 
     async def _silence(self) -> None:
-        """Connections die one after the other, while a worker finds out what it has taken over."""
-        until = self._loop.time() + SILENT_SECONDS
-        while self._loop.time() < until:
-            await asyncio.sleep(self._chance.uniform(0, SILENCE_SECONDS_MAX))
-            self._kafka.silence_connections()
+        """Connections die again and again, while workers find out what they have taken over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SILENT_SECONDS):
+                while True:
+                    await self._kafka.onlooker_comes()
+                    await asyncio.sleep(self._chance.uniform(0, SILENCE_SECONDS_MAX))
+                    self._kafka.silence_connections()
 
     async def _cut_off(self, worker: WorkerLife) -> None:
         """For a while nothing of it reaches the brokers; it may have been killed meanwhile, or be cut off already."""

@@ -55,6 +55,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tests.simulation.kafka_faults import Faults
 from tests.simulation.kafka_group import Group, Joining
 from tests.simulation.kafka_log import PartitionLog, corrupted
+from worker.edges.topic_reader import FETCH_WAIT_MILLISECONDS
 
 NODE_ID = 0
 HOST, PORT = "kafka.model", 9092
@@ -91,6 +92,8 @@ class Broker:
         self._unix_milliseconds = unix_milliseconds
         self._is_reachable = is_reachable
         self._producer_ids = count(1)
+        # An onlooker has asked for records: no member is in such a hurry.
+        self.onlooked = asyncio.Event()
         self._appended = asyncio.Event()
         handlers: dict[type[RequestStruct], Handler] = {
             ApiVersionRequest_v0: self._versions,
@@ -180,6 +183,8 @@ class Broker:
         return 0, first, -1, log.start
 
     async def _fetch(self, request: Any, asking: Asking) -> Response:
+        if request.max_wait_time <= FETCH_WAIT_MILLISECONDS:
+            self.onlooked.set()
         try:
             async with asyncio.timeout(request.max_wait_time / 1000):
                 while not self._has_news(request):

@@ -207,6 +207,11 @@ class ModelKafka:
         for connection in list(self._connections):
             connection.cut()
 
+    async def onlooker_comes(self) -> None:
+        """Wait until somebody without a group asks for records."""
+        self._broker.onlooked.clear()
+        await self._broker.onlooked.wait()
+
     def silence_connections(self) -> None:
         """All connections are dead, but for those of group members to their coordinator, and nobody is told; new ones work."""
         for connection in list(self._connections):

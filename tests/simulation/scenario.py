@@ -62,8 +62,8 @@ class Scenario:
 
 # What may happen in each mood.
 MOMENTS = {
-    Mood.CALM: ("stop", "rebalance", "replace"),
-    Mood.STEADY: ("kill", "kill", "stop", "rebalance", "replace"),
+    Mood.CALM: ("stop", "rebalance", "replace", "silence"),
+    Mood.STEADY: ("kill", "kill", "stop", "rebalance", "replace", "silence"),
     Mood.WILD: ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "brokers", "hang", "scribble", "silence"),
 }
 # The small one is met in an outage; the settings don't allow so little, so it is put in their place.
@@ -89,7 +89,7 @@ def draw(seed: int) -> Scenario:
         seed=seed,
         workers=workers,
         partitions=chance.randint(4, 8),
-        records=chance.randint(1000, 3000),
+        records=chance.randint(1000, 2500),
         seconds=seconds,
         moments=tuple(moments),
         windows=() if is_calm else tuple(_window(chance, seconds) for _ in range(chance.randint(0, 3))),

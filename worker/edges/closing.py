@@ -13,7 +13,6 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import ProducerClosed
 
 # A first cancellation may be swallowed, by a fetcher that changes to another assignment; a second one gets through.
 CANCELLATIONS = 2
@@ -33,14 +32,14 @@ async def close_consumer(consumer: AIOKafkaConsumer, seconds_max: float) -> str 
 
 
 async def close_producer(producer: AIOKafkaProducer, seconds_max: float) -> str | None:
-    """As `close_consumer`. What it hasn't been acknowledged by then may be written or not."""
-    stopping = asyncio.ensure_future(producer.stop())
-
-    def give_up() -> Iterable[asyncio.Task[None]]:
-        producer._message_accumulator.fail_all(ProducerClosed())
-        return [producer._sender.sender_task] if producer._sender.sender_task is not None else []
-
-    return await _close(stopping, seconds_max, give_up, producer.client)
+    """As `close_consumer`. What hasn't been acknowledged by then may be written or not, and nobody is told."""
+    # Its stop starts a task that it doesn't keep, and that waits for ever for what isn't acknowledged: so this does the same.
+    producer._closed = True
+    flushing = asyncio.ensure_future(producer.flush())
+    sender = producer._sender
+    return await _close(
+        flushing, seconds_max, lambda: [sender.sender_task] if sender.sender_task is not None else [], producer.client
+    )
 
 
 async def _close(
