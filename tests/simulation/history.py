@@ -196,7 +196,7 @@ class _History:
             case "zombie":
                 await self._cut_off(worker)
             case "silence":
-                self._kafka.silence_connections()
+                self._kafka.silence_connections(but_memberships=self._scenario.mood is not Mood.WILD)
             case "rebalance":
                 self._kafka.force_rebalance(GROUP)
             case "expire":

@@ -212,10 +212,10 @@ class ModelKafka:
         self._broker.onlooked.clear()
         await self._broker.onlooked.wait()
 
-    def silence_connections(self) -> None:
-        """All connections are dead, but for those of group members to their coordinator, and nobody is told; new ones work."""
+    def silence_connections(self, *, but_memberships: bool = True) -> None:
+        """All connections die, and nobody is told; new ones work. Those of members to their coordinator may be left out."""
         for connection in list(self._connections):
-            if not connection.is_membership and connection.server is not None:
+            if not (but_memberships and connection.is_membership) and connection.server is not None:
                 connection.server.cancel()
 
     def cut_off(self, client_id: str) -> None:
