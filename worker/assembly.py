@@ -36,6 +36,7 @@ from worker.model.fault import Rejection
 from worker.model.resource import RESOURCES, Identity
 from worker.model.row import Destination, Row
 from worker.pipeline import Pipeline
+from worker.progress import hints
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
 from worker.progress.pressure import Intakes
@@ -237,6 +238,7 @@ def _source_options(settings: Settings) -> SourceOptions:
             rows_max={route.topic: remembered_at_least(route.dedup.window_rows_max) for route in routes},
             seconds_max=settings.dedup.rebuild_seconds_max,
             age_seconds=max(route.dedup.window_seconds for route in routes),
+            end=hints.end,
         ),
         naming={
             route.topic: frozenset(topic for topic in (route.dead_letter.topic, route.parking_topic) if topic is not None)

@@ -16,6 +16,7 @@ from worker.edges.tail import TailOptions
 from worker.inbox import Inbox
 from worker.model.event import Event, Received, Revoked
 from worker.model.record import Assignment
+from worker.progress import hints
 
 EVENT_SECONDS_MAX = 30.0
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Reader:
             fetch_bytes_max=1_048_576,
             starts_at_latest=False,
             poll=PollOptions(100, skips_corrupt=False, stall_seconds=60),
-            tail=TailOptions(1000, {topic: 10_000}, 10.0, 86_400.0),
+            tail=TailOptions(1000, {topic: 10_000}, 10.0, 86_400.0, hints.end),
             naming={},
             look_seconds=0.5,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,10 +27,10 @@ def play(history: Callable[[ModelKafka], Coroutine[Any, Any, None]], partitions:
     run(staged(), seconds_max=600)
 
 
-def commit(kafka: ModelKafka, partition: int, offset: int) -> None:
-    """The group commits this position, with hints beside it that vouch for all before it."""
+def commit(kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tuple[int, int]] = ()) -> None:
+    """The group commits this position, with hints beside it that vouch for all before it, and for these ranges above."""
     committed = kafka._broker.group(TOPIC).committed
-    committed[TopicPartition(TOPIC, partition)] = OffsetAndMetadata(offset, hints.encode(offset, 0, []))
+    committed[TopicPartition(TOPIC, partition)] = OffsetAndMetadata(offset, hints.encode(offset, 0, settled))
 
 
 @asynccontextmanager

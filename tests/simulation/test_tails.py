@@ -17,6 +17,7 @@ from tests.simulation.test_arrivals import TOPIC, commit, play, running
 from worker.edges.logs import fields_of
 from worker.edges.tail import NEWEST_RECORDS, TailOptions
 from worker.model.event import Assigned, TailRead
+from worker.progress import hints
 
 LETTERS = "events.dlq"
 NAMING = {TOPIC: frozenset({LETTERS})}
@@ -26,7 +27,7 @@ VALUE = b"{}".ljust(100)
 
 # The model's records are years old, by the clock on the wall.
 AGE_SECONDS = 1e9
-OPTIONS = TailOptions(records_max=50_000, rows_max={TOPIC: 1_000_000}, seconds_max=10.0, age_seconds=AGE_SECONDS)
+OPTIONS = TailOptions(records_max=50_000, rows_max={TOPIC: 1_000_000}, seconds_max=10.0, age_seconds=AGE_SECONDS, end=hints.end)
 
 
 def fill(kafka: ModelKafka, records: int) -> None:
@@ -134,6 +135,19 @@ def test_when_time_runs_out_it_is_older_records_that_are_not_known(caplog: pytes
 def test_no_more_is_read_than_the_window_remembers() -> None:
     read = offsets(read_while(nothing, 0.0, 2000, replace(OPTIONS, rows_max={TOPIC: 1500})))
     assert read == {partition: set(range(1500, 2000)) for partition in range(PARTITIONS)}
+
+
+def test_what_waits_to_be_received_is_no_part_of_the_tail() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        fill(kafka, 30_000)
+        told = [(400, 402), (410, 420)]
+        for partition in range(PARTITIONS):
+            commit(kafka, partition, 350, told)
+        async with running(kafka, naming=NAMING, tail=OPTIONS) as reader:
+            # Up to the last record that the commit names as settled, though most of the topic lies behind it.
+            assert offsets(await tails_until_assigned(reader)) == whole(420)
+
+    play(history, partitions=PARTITIONS)
 
 
 @pytest.mark.parametrize("options", [replace(OPTIONS, records_max=0), replace(OPTIONS, rows_max={TOPIC: 2})])

@@ -43,13 +43,15 @@ class TailOptions:
     """How far back, and how long it may take, for all partitions together.
 
     `records_max` is per partition, 0 for not at all. `rows_max` is per topic: what its window can remember, and so the most
-    that is read of all its partitions. `age_seconds` is how old a record may be that the window still wants.
+    that is read of all its partitions. `age_seconds` is how old a record may be that the window still wants. `end` tells, of
+    where a partition starts, the offset behind the last record that the commit names as settled.
     """
 
     records_max: int
     rows_max: Mapping[str, int]
     seconds_max: float
     age_seconds: float
+    end: Callable[[Start], int]
 
 
 class Tails:
@@ -107,7 +109,8 @@ class Tails:
             if where.committed is not None:
                 neighbours = sum(one.topic == partition.topic for one in arrived)
                 depth = min(self._options.records_max, self._options.rows_max[partition.topic] // neighbours)
-                tail = Span(partition, max(known_from.get(partition, 0), where.committed.offset - depth), _end(where))
+                begin = max(known_from.get(partition, 0), where.committed.offset - depth)
+                tail = Span(partition, begin, self._options.end(_start(partition, where)))
                 if tail.length and depth:
                     yield tail
 
@@ -147,8 +150,7 @@ class Tails:
             KafkaError, OSError, UnicodeDecodeError: whatever it was.
         """
         span = todo.spans[0]
-        where = arrived[span.partition]
-        told = Start(Assignment(*span.partition, NO_EPOCH), where.position, where.committed, where.end)
+        told = _start(span.partition, arrived[span.partition])
         try:
             async for _, records in reader.chunks([span], seconds_max=self._chunk_seconds_max):
                 self._post(TailRead(told, records, not_delivered.refused, not_delivered.parked))
@@ -190,10 +192,8 @@ def _newest_first(tails: Sequence[Span]) -> Iterator[Span]:
     yield from (replace(tail, end=tail.end - NEWEST_RECORDS) for tail in tails if tail.length > NEWEST_RECORDS)
 
 
-def _end(where: Found) -> int:
-    """Where the tail ends: hints may name records above the committed position as settled, and those are part of it."""
-    has_hints = where.committed is not None and bool(where.committed.metadata)
-    return max(where.position, where.end or 0) if has_hints else where.position
+def _start(partition: TopicPartition, where: Found) -> Start:
+    return Start(Assignment(*partition, NO_EPOCH), where.position, where.committed, where.end)
 
 
 def _may_pass(error: Exception) -> bool:

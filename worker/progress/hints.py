@@ -83,6 +83,12 @@ def of(start: Start) -> Hints | None:
     return hints
 
 
+def end(start: Start) -> int:
+    """Up to where the last commit names records as settled: the position, or the end of the last range above it."""
+    known = of(start)
+    return known.settled[-1][1] if known is not None and known.settled else start.position
+
+
 def decode(position: int, metadata: str) -> Hints | None:
     """The hints that stand beside a committed `position`; None for metadata that can't be used."""
     if not metadata.startswith(PREFIX) or len(metadata) > METADATA_CHARACTERS_MAX:
