@@ -10,7 +10,7 @@ from worker.model.fault import Reason
 from worker.model.headers import REPLAYS, Place
 from worker.tools.export import kcat
 from worker.tools.letter import LetterFault, application_of, read
-from worker.tools.letter_topics import constant_applications
+from worker.tools.letter_topics import applications_said
 
 
 def test_a_dead_letter_tells_where_it_came_from_and_what_was_wrong() -> None:
@@ -54,11 +54,17 @@ def test_headers_that_make_no_sense_are_no_error(headers: list[tuple[str, bytes 
 
 def test_the_application_is_the_routes_where_it_says_one_for_all() -> None:
     routes = "[{topic: offline-events, constants: {application_id: 1111}}, {topic: games}]"
-    constants = constant_applications(settings(routes=routes))
+    constants = applications_said(settings(routes=routes))
     assert constants == {"offline-events": 1111, "offline-events.parked": 1111}
     letter = make_letter(rejection=make_rejection(value=b"{}"))
     assert letter.application_id is None
     assert read(DLQ, letter.record, constants).application_id == 1111
+
+
+def test_the_application_is_read_where_the_route_says_that_it_is_found() -> None:
+    said = applications_said(settings(routes="[{topic: offline-events, fields: {application_id: $.app.id}}]"))
+    for value, application in ((b'{"app": {"id": "2222"}}', 2222), (b'{"data": {"app": {"id": 3}}}', 3), (b'{"app": 4}', None)):
+        assert read(DLQ, make_letter(rejection=make_rejection(value=value)).record, said).application_id == application
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from worker.model.row import Row
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
 from worker.settling import Route
-from worker.tools.letter_topics import constant_applications
+from worker.tools.letter_topics import applications_said
 
 
 class Judge:
@@ -18,7 +18,7 @@ class Judge:
 
     def __init__(self, settings: Settings) -> None:
         self.routes: dict[str, ResolvedRoute] = {route.topic: route for route in settings.resolved_routes()}
-        self.applications = constant_applications(settings)
+        self.applications = applications_said(settings)
         self._parts: dict[str, Route] = {topic: route_parts(settings, route) for topic, route in self.routes.items()}
 
     def parts(self, topic: str) -> Route:

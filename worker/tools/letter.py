@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
+from worker.intake.rules import Path
 from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, Place
 from worker.model.record import Record, TopicPartition
 
 PARKED = "parked"
 # Somebody else writes into the topic too.
 FOREIGN = "foreign"
-NO_CONSTANTS: Mapping[str, int] = {}
+NOTHING_SAID: Mapping[str, int | Path] = {}
+APPLICATION_PATH: Path = ("application_id",)
 
 
 class LetterFault(msgspec.Struct, frozen=True):
@@ -63,28 +66,23 @@ class Letter:
         return datetime.fromtimestamp(max(0, self.record.timestamp) / 1000, UTC).date().isoformat()
 
 
-class _Application(msgspec.Struct):
-    application_id: int | str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
 _faults = msgspec.json.Decoder(tuple[LetterFault, ...])
 _shortened = msgspec.json.Decoder(Shortened)
-_application = msgspec.json.Decoder(_Application)
+_value = msgspec.json.Decoder()
 
 
-def read(partition: TopicPartition, record: Record, applications: Mapping[str, int] = NO_CONSTANTS) -> Letter:
+def read(partition: TopicPartition, record: Record, applications: Mapping[str, int | Path] = NOTHING_SAID) -> Letter:
     """The letter that this record is.
 
     Args:
         partition: where it lies.
         record: the record.
-        applications: of topics whose routes say the application for all records, which it is.
+        applications: of topics whose routes say the application for all records, which it is, or where a value names it.
     """
     # A header's value may be null, and anybody may write these names.
     headers = {name: value for name, value in record.headers if value is not None}
     origin = _origin(headers)
-    application = applications.get(origin.topic) if origin is not None else None
+    said = applications.get(origin.topic, APPLICATION_PATH) if origin is not None else APPLICATION_PATH
     status = headers.get(f"{ERRORS_PREFIX}http_status", b"").decode(errors="replace")
     return Letter(
         place=Place(partition.topic, partition.partition, record.offset),
@@ -95,20 +93,30 @@ def read(partition: TopicPartition, record: Record, applications: Mapping[str, i
         replays=_number(headers.get(REPLAYS, b"")) or 0,
         http_status=int(status) if status.isdecimal() and status.isascii() else None,
         worker_version=headers.get(f"{ERRORS_PREFIX}worker_version", b"").decode(errors="replace"),
-        application_id=application_of(record.value) if application is None else application,
+        application_id=said if isinstance(said, int) else application_of(record.value, said),
         shortened=_shortened_of(headers),
     )
 
 
-def application_of(value: bytes | None) -> int | None:
-    """The application that a value names, at its top or within the `data` of an envelope; None where that can't be read."""
+def application_of(value: bytes | None, path: Path = APPLICATION_PATH) -> int | None:
+    """The application that a value names, from its top or within the `data` of an envelope; None where that can't be read."""
     try:
-        found = _application.decode(value or b"")
-        if found.application_id is None:
-            found = _application.decode(found.data)
-        return None if found.application_id is None else int(found.application_id)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+        top = _value.decode(value or b"")
+    except (msgspec.DecodeError, RecursionError):
         return None
+    for found in (_follow(top, path), _follow(top, ("data", *path))):
+        if isinstance(found, int | str) and not isinstance(found, bool):
+            try:
+                return int(found)
+            except ValueError:
+                return None
+    return None
+
+
+def _follow(value: Any, path: Path) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _reason(headers: Mapping[str, bytes]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from worker.intake.places import parse_path
+from worker.intake.rules import Path
 from worker.settings.schema import Settings
 
 
@@ -27,10 +29,15 @@ def letter_topics(settings: Settings, kind: LetterKind, only: Sequence[str] = ()
     )
 
 
-def constant_applications(settings: Settings) -> dict[str, int]:
-    """By topic, the application of routes that say one for all their records."""
-    constants = {route.topic: route.constants.get("application_id") for route in settings.resolved_routes()}
-    return {topic: int(application) for topic, application in constants.items() if application is not None}
+def applications_said(settings: Settings) -> dict[str, int | Path]:
+    """By topic, the application of routes that say one for all their records, or where else than usual these name it."""
+    said: dict[str, int | Path] = {}
+    for route in settings.resolved_routes():
+        if "application_id" in route.constants:
+            said[route.topic] = int(route.constants["application_id"])
+        elif "application_id" in route.fields:
+            said[route.topic] = parse_path(route.fields["application_id"])
+    return said
 
 
 def coming_home(settings: Settings, topics: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from worker.edges.topic_reader import TopicReader
 from worker.model.record import Record
 from worker.settings.schema import Settings
 from worker.tools.letter import Letter, read
-from worker.tools.letter_topics import constant_applications
+from worker.tools.letter_topics import applications_said
 from worker.tools.selection import Selection
 
 # Done, total: offsets.
@@ -30,7 +30,7 @@ async def letters(
 ) -> AsyncIterator[Letter]:
     """Those of the selection; of each partition the last `newest` offsets only, where that is given."""
     topics, selection = where
-    applications = constant_applications(settings)
+    applications = applications_said(settings)
     spans = await reader.spans(topics, selection.since)
     if newest is not None:
         spans = [replace(span, begin=max(span.begin, span.end - newest)) for span in spans]
