@@ -1,33 +1,26 @@
-"""The emulator's HTTP side: the API's paths, and the paths to look into the ledger and to plan faults.
+"""The emulator's HTTP side: the API's paths. Those beside them, to look in and to plan faults, are `control`'s.
 
 POST   /logs/v1/import/<resource>.csv?post_api_key=…      rows in the body
 POST   /logs/v1/import/<resource>?post_api_key=…&…        one row in the query string
-GET    /_emulator/ledger                                   the counts                 DELETE  forget everything
-GET    /_emulator/requests?after=0&limit=1000              requests, in order
-GET    /_emulator/rows?after=0&limit=1000                  accepted rows, in order
-GET    /_emulator/faults        PUT [fault, …]             the plan                   DELETE  no faults
-PUT    /_emulator/keys          {"1111": "key"}            which key each application has
-PUT    /_emulator/refused       {"event_name": ["…"]}      values refused although well-formed
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 
 from aiohttp import web
 
-from worker.sandbox.emulator.contract import COLUMNS, CONTRACTS
-from worker.sandbox.emulator.faults import FaultKind, FaultPlan, PlanError, PlannedFault, parse
+from worker.sandbox.emulator.contract import CONTRACTS
+from worker.sandbox.emulator.control import Control
+from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.ledger import Ledger, Request
 from worker.sandbox.emulator.reader import Bounds, Refusal, Rows, read_body, read_parameters, read_query
+from worker.sandbox.emulator.state import State
 
-PAGE_MAX = 100_000
 KEY_PARAMETER = "post_api_key"
 KEPT: Mapping[FaultKind, str] = {
     FaultKind.ACCEPT_THEN_DROP: "kept, then dropped",
@@ -70,25 +63,14 @@ class Emulator:
 
     def __init__(self, options: EmulatorOptions) -> None:
         self._options = options
-        self._keys = dict(options.keys)
-        self._refused = dict(options.refused)
+        self._state = State(dict(options.keys), dict(options.refused), Ledger(options.entries_max))
         self._numbers = 0
-        self._faults = FaultPlan()
-        self.ledger = Ledger(options.entries_max)
         application = web.Application(client_max_size=options.body_bytes_max)
         application.add_routes(
             [
                 web.post("/logs/v1/import/{resource}.csv", self._serve_body),
                 web.post("/logs/v1/import/{resource}", self._serve_parameters),
-                web.get("/_emulator/ledger", self._serve_ledger),
-                web.delete("/_emulator/ledger", self._clear_ledger),
-                web.get("/_emulator/requests", self._serve_requests),
-                web.get("/_emulator/rows", self._serve_rows),
-                web.get("/_emulator/faults", self._serve_faults),
-                web.put("/_emulator/faults", self._put_faults),
-                web.delete("/_emulator/faults", self._delete_faults),
-                web.put("/_emulator/keys", self._put_keys),
-                web.put("/_emulator/refused", self._put_refused),
+                *Control(self._state).routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
@@ -107,9 +89,14 @@ class Emulator:
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
 
+    @property
+    def ledger(self) -> Ledger:
+        """What it has been sent."""
+        return self._state.ledger
+
     def plan(self, *faults: PlannedFault) -> None:
         """Let these go wrong from now on, instead of what was planned; none: nothing."""
-        self._faults.replace(faults, time.monotonic())
+        self._state.plan(*faults)
 
     def plan_from_json(self, text: str) -> None:
         """The same, from a JSON list.
@@ -117,14 +104,11 @@ class Emulator:
         Raises:
             PlanError: it isn't a plan.
         """
-        try:
-            self.plan(*parse(json.loads(text)))
-        except json.JSONDecodeError as error:
-            raise PlanError(f"the plan is not JSON: {error}") from None
+        self._state.plan_from_json(text)
 
     def set_keys(self, keys: Mapping[int, str]) -> None:
         """Which key each application has from now on."""
-        self._keys = dict(keys)
+        self._state.keys = dict(keys)
 
     # --- the API ---------------------------------------------------------------------------------------------------------
 
@@ -138,7 +122,7 @@ class Emulator:
         query = read_query(request.rel_url.raw_query_string)
         applications = self._applications(query) if not isinstance(query, Refusal) else frozenset[int]()
         arrival = _Arrival(request.match_info["resource"], request.headers.get("X-Request-Id", ""), applications)
-        fault = self._faults.take(applications, time.monotonic())
+        fault = self._state.faults.take(applications, time.monotonic())
         delay = self._options.delay_seconds
         if fault is not None:
             early = await self._fail_early(request, arrival, fault)
@@ -203,7 +187,7 @@ class Emulator:
     def _applications(self, query: list[tuple[str, str]]) -> frozenset[int]:
         """The applications that the request's key belongs to; none where it has no key, two keys or a wrong one."""
         keys = [value for name, value in query if name == KEY_PARAMETER]
-        return frozenset(one for one, its_key in self._keys.items() if keys == [its_key])
+        return frozenset(one for one, its_key in self._state.keys.items() if keys == [its_key])
 
     async def _accept(self, request: web.Request, fault: PlannedFault | None) -> web.StreamResponse:
         kind = fault.kind if fault is not None else None
@@ -240,79 +224,13 @@ class Emulator:
             sha256=sha256(arrival.body).hexdigest(),
             unix_seconds=time.time(),
         )
-        await self.ledger.enter(request, kept.columns, kept.cells if self._options.is_thorough else [])
+        await self._state.ledger.enter(request, kept.columns, kept.cells if self._options.is_thorough else [])
 
     def _bounds(self, applications: frozenset[int]) -> Bounds:
         now = int(time.time())
         # A second each way: the sender's clock has read its second before ours did.
         oldest = now - self._options.event_age_seconds_max - 1
-        return Bounds(applications, oldest, now + self._options.event_ahead_seconds_max + 1, self._refused)
-
-    # --- looking in and planning -----------------------------------------------------------------------------------------
-
-    async def _serve_ledger(self, _: web.Request) -> web.Response:
-        return web.json_response(self.ledger.summary())
-
-    async def _clear_ledger(self, _: web.Request) -> web.Response:
-        self.ledger.clear()
-        return web.Response(status=204)
-
-    async def _serve_requests(self, request: web.Request) -> web.Response:
-        return web.json_response(self.ledger.page_of_requests(*_page(request)))
-
-    async def _serve_rows(self, request: web.Request) -> web.Response:
-        return web.json_response(self.ledger.page_of_rows(*_page(request)))
-
-    async def _serve_faults(self, _: web.Request) -> web.Response:
-        return web.json_response([asdict(entry) for entry in self._faults.entries()])
-
-    async def _put_faults(self, request: web.Request) -> web.Response:
-        try:
-            self.plan_from_json(await request.text())
-        except PlanError as error:
-            return web.Response(status=400, text=f"{error}\n")
-        return web.Response(status=204)
-
-    async def _delete_faults(self, _: web.Request) -> web.Response:
-        self.plan()
-        return web.Response(status=204)
-
-    async def _put_keys(self, request: web.Request) -> web.Response:
-        keys = await _object(request)
-        if keys is None or not all(name.isdigit() and isinstance(key, str) and key for name, key in keys.items()):
-            return web.Response(status=400, text='keys are an object: {"1111": "key"}\n')
-        self.set_keys({int(name): str(key) for name, key in keys.items()})
-        return web.Response(status=204)
-
-    async def _put_refused(self, request: web.Request) -> web.Response:
-        refused = await _object(request)
-        if refused is None or not all(_is_list_of_text(values) for values in refused.values()):
-            return web.Response(status=400, text='refused values are an object: {"event_name": ["value"]}\n')
-        unknown = sorted(refused.keys() - COLUMNS)
-        if unknown:
-            return web.Response(status=400, text=f"no resource has the column {unknown[0]!r}\n")
-        self._refused = {name: frozenset(values) for name, values in refused.items()}
-        return web.Response(status=204)
-
-
-async def _object(request: web.Request) -> dict[str, Any] | None:
-    try:
-        value = json.loads(await request.text())
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _is_list_of_text(values: object) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _page(request: web.Request) -> tuple[int, int]:
-    try:
-        after, limit = int(request.query.get("after", "0")), int(request.query.get("limit", "1000"))
-    except ValueError:
-        raise web.HTTPBadRequest(text="after and limit are integers\n") from None
-    return max(0, after), min(max(0, limit), PAGE_MAX)
+        return Bounds(applications, oldest, now + self._options.event_ahead_seconds_max + 1, self._state.refused)
 
 
 def _reset(request: web.Request) -> web.Response:
