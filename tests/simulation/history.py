@@ -29,6 +29,8 @@ from worker.progress import hints
 
 LIVENESS_SECONDS = 200.0
 HISTORY_LINES_MAX = 40
+# In steps of half a second.
+EVENT_EVERY = 20
 # Connections die for so long, one lot after the other.
 SILENT_SECONDS = 3.0
 SILENCE_SECONDS_MAX = 0.02
@@ -288,8 +290,13 @@ class _History:
                 self._looked_at[partition] = last
 
     async def _settle(self) -> None:
-        """Wait until everything is committed. What has ended by giving up is started again, as a supervisor would."""
-        for _ in range(round(LIVENESS_SECONDS / 0.5)):
+        """Wait until everything is committed. What has ended by giving up is started again, as a supervisor would.
+
+        Life goes on meanwhile: where only bad rows are left, nobody can tell them from an API that refuses everything.
+        """
+        for number in range(1, round(LIVENESS_SECONDS / 0.5)):
+            if number % EVENT_EVERY == 0:
+                self._producers.publish_valid()
             for index, worker in enumerate(self._workers):
                 if worker is None or not worker.is_running:
                     if worker is not None:

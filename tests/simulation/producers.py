@@ -66,6 +66,11 @@ class Producers:
         if self._chance.random() < 0.01:
             self._kafka.append_control(TOPIC, self._chance.randrange(self._partitions))
 
+    def publish_valid(self) -> None:
+        """One event that nothing is wrong with."""
+        self._number += 1
+        self._send(self._made("event"))
+
     def _made(
         self,
         kind: str,
