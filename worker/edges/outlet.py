@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
 
+from worker.edges.closing import close_producer
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.topic_writer import REQUEST_BYTES_MAX, Outgoing
+
+STOP_SECONDS_MAX = 5.0
 
 
 class Outlet:
@@ -25,12 +28,12 @@ class Outlet:
         try:
             await self._producer.start()
         except BaseException:
-            await self._producer.stop()
+            await close_producer(self._producer, STOP_SECONDS_MAX)
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._producer.stop()
+        await close_producer(self._producer, STOP_SECONDS_MAX)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Return when all are acknowledged. After an error it isn't known which of them are."""

@@ -49,16 +49,16 @@ class StartPositions:
         Raises:
             aiokafka.errors.KafkaError: the coordinator or a broker couldn't be asked, or gave no full answer.
         """
-        found: dict[TopicPartition, Found] = {}
         async with TopicReader(self._connection) as reader:
             committed = await reader.committed(self._group_id, partitions)
-            for span in await reader.spans_of(list(partitions)):
-                position = committed[span.partition]
-                if position is not None:
-                    found[span.partition] = Found(position.offset, position, span.end)
-                else:
-                    at_latest = self._starts_at_latest and await self._is_first_start(reader, span.partition.topic)
-                    found[span.partition] = Found(span.end if at_latest else span.begin, None, span.end)
+            spans = await reader.spans_of(list(partitions))
+            unknown = {partition.topic for partition, position in committed.items() if position is None}
+            at_latest = {topic for topic in unknown if self._starts_at_latest and await self._is_first_start(reader, topic)}
+        found: dict[TopicPartition, Found] = {}
+        for span in spans:
+            position = committed[span.partition]
+            initial = span.end if span.partition.topic in at_latest else span.begin
+            found[span.partition] = Found(initial if position is None else position.offset, position, span.end)
         return found
 
     async def earliest(self, partition: TopicPartition) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -105,10 +105,11 @@ class Tails:
 
     def _tails(self, arrived: Mapping[TopicPartition, Found], known_from: Mapping[TopicPartition, int]) -> Iterator[Span]:
         """The tail of each partition, where there is one that isn't known."""
+        neighbours = Counter(partition.topic for partition in arrived)
         for partition, where in sorted(arrived.items()):
             if where.committed is not None:
-                neighbours = sum(one.topic == partition.topic for one in arrived)
-                depth = min(self._options.records_max, self._options.rows_max[partition.topic] // neighbours)
+                share = self._options.rows_max[partition.topic] // neighbours[partition.topic]
+                depth = min(self._options.records_max, share)
                 begin = max(known_from.get(partition, 0), where.committed.offset - depth)
                 tail = Span(partition, begin, self._options.end(_start(partition, where)))
                 if tail.length and depth:
