@@ -80,6 +80,26 @@ def test_a_record_without_a_broker_s_time_has_no_latency() -> None:
     assert ledger.account.event_age_seconds.cumulative()[-1] == 1
 
 
+def test_what_is_dated_ahead_makes_no_sum_fall_and_is_counted() -> None:
+    ledger = make_ledger()
+    ahead = make_row(
+        0,
+        record=FakeRecord(0, b"value", timestamp=(UNIX_SECONDS + 500) * 1000),
+        event_timestamp=UNIX_SECONDS + 3600,
+    )
+    behind = make_row(1, record=FakeRecord(1, b"value"))
+    ledger.receive(FIRST, [ahead.record, behind.record], 2)
+    ledger.hold([ahead, behind])
+    ledger.deliver([behind], now_at(10))
+    before = (ledger.account.event_age_seconds.sum, ledger.account.delivery_latency_seconds.sum)
+    ledger.deliver([ahead], now_at(10))
+    account = ledger.account
+    assert (account.event_age_seconds.sum, account.delivery_latency_seconds.sum) == before == (10.0, 10.0)
+    assert account.event_age_seconds.cumulative()[0] == 1, "its age counts as 0"
+    assert account.event_age_seconds.cumulative()[-1] == account.delivery_latency_seconds.cumulative()[-1] == 2
+    assert (topic(ledger).events_ahead, topic(ledger).records_ahead) == (1, 1)
+
+
 def test_duplicates_and_dead_letters_are_settled_under_their_own_names() -> None:
     ledger = make_ledger()
     rows = receive(ledger, 3)

@@ -17,6 +17,8 @@ from worker.model.headers import REPLAYS
 UNDER_WAY_SECONDS = 12.0
 # The API's own limit: 14 days.
 EVENT_AGE_SECONDS_MAX = 1_209_600
+# A clock that is wrong; events may be dated a day ahead.
+AHEAD_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Producers:
             # Never repeated nor replayed: by then it may be refused.
             self._send(self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8)))
         else:
-            sent = self._made("event")
+            sent = self._made("event", age_seconds=-AHEAD_SECONDS if roll < 0.18 else 0)
             self._sent.append(sent)
             self._send(sent)
         if self._chance.random() < 0.01:

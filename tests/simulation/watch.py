@@ -50,6 +50,7 @@ class Watch:
         self._delivered: dict[Assignment, dict[int, float]] = {}
         self._faults_in_a_row = 0
         self._refused_in_a_row: Counter[int] = Counter()
+        self._sums: dict[str, float] = {}
         self.seen: Counter[str] = Counter()
         self._handle: Callable[[Event, Now], list[Command]] = pipeline.handle
         pipeline.handle = self._watched  # type: ignore[method-assign]
@@ -117,6 +118,7 @@ class Watch:
                     pass
         self._check_breaker(was_closed=was_closed)
         self._check_books(event)
+        self._check_sums()
         return commands
 
     def _before(self, event: Event, now: Now) -> None:
@@ -181,6 +183,15 @@ class Watch:
         bytes_max = self._memory_bytes_max + (kafka.poll_records_max + bodies) * ROW_BYTES_MAX
         if ledger.memory.held_bytes > bytes_max:
             raise ViolationError("5 bytes", f"{ledger.memory.held_bytes} held of {bytes_max}")
+
+    def _check_sums(self) -> None:
+        """A sum that falls is a restart to Prometheus."""
+        account = self._pipeline._ledger.account
+        sums = {"event age": account.event_age_seconds.sum, "delivery latency": account.delivery_latency_seconds.sum}
+        for name, seconds in sums.items():
+            if seconds < self._sums.get(name, 0.0):
+                raise ViolationError("sums", f"that of the {name} falls by {self._sums[name] - seconds:.1f} s")
+        self._sums = sums
 
     def check_end(self) -> None:
         """It ended by itself: with nothing of ours left, nothing is held."""

@@ -126,6 +126,18 @@ class WorkerCollector(Collector):
             {t: a.parked for t, a in topics.items()},
         )
         yield _counter(
+            "events_ahead_total",
+            "Delivered events whose own time lay ahead of the worker's clock: their age counts as 0",
+            "topic",
+            {t: a.events_ahead for t, a in topics.items()},
+        )
+        yield _counter(
+            "records_ahead_total",
+            "Delivered records whose timestamp lay ahead of the worker's clock: their latency counts as 0",
+            "topic",
+            {t: a.records_ahead for t, a in topics.items()},
+        )
+        yield _counter(
             "offsets_skipped_total",
             "Offsets that the broker no longer had when they were asked for: lost before they were read",
             "topic",

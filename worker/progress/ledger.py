@@ -6,6 +6,7 @@ Whoever settles a record settles it here, so that the three can't drift apart. R
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from worker.model.account import Account
@@ -57,10 +58,24 @@ class Ledger:
         for assignment, count in self._settle(rows).items():
             topics[assignment.topic].delivered += count
         self.account.last_delivery_unix_seconds = now.unix_seconds
-        self.account.delivery_latency_seconds.observe_all(
-            [now.unix_seconds - row.record.timestamp / 1000 for row in rows if row.record.timestamp >= 0]
-        )
-        self.account.event_age_seconds.observe_all([now.unix_seconds - row.event_timestamp for row in rows])
+        self._observe_times(rows, now.unix_seconds)
+
+    def _observe_times(self, rows: Sequence[Row], unix_seconds: float) -> None:
+        """Count the ages of these events and the latencies of their records.
+
+        A time ahead of our clock counts as now: with a negative value a histogram's sum would fall, and a sum that falls is a
+        restart to Prometheus.
+        """
+        topics = self.account.topics
+        ages = [unix_seconds - row.event_timestamp for row in rows]
+        for topic, count in _ahead(rows, ages).items():
+            topics[topic].events_ahead += count
+        self.account.event_age_seconds.observe_all(_not_negative(ages))
+        dated = [row for row in rows if row.record.timestamp >= 0]
+        latencies = [unix_seconds - row.record.timestamp / 1000 for row in dated]
+        for topic, count in _ahead(dated, latencies).items():
+            topics[topic].records_ahead += count
+        self.account.delivery_latency_seconds.observe_all(_not_negative(latencies))
 
     def drop_duplicates(self, rows: Sequence[Row]) -> None:
         """These rows were recognised as duplicates of delivered ones."""
@@ -114,3 +129,16 @@ class Ledger:
                 counts[assignment] = counts.get(assignment, 0) + 1
         self.let_go(entries)
         return counts
+
+
+def _ahead(rows: Sequence[Row], seconds: Sequence[float]) -> Counter[str]:
+    """How many of these rows have a negative age, by topic."""
+    # One comparison for all: times ahead are rare, and this is done for every batch.
+    if min(seconds, default=0.0) >= 0:
+        return Counter()
+    return Counter(row.assignment.topic for row, age in zip(rows, seconds, strict=True) if age < 0)
+
+
+def _not_negative(seconds: Sequence[float]) -> list[float]:
+    """What is ahead of our clock counts as now."""
+    return [max(0.0, one) for one in seconds]

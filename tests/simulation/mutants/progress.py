@@ -11,6 +11,7 @@ import worker.leaving
 import worker.pipeline
 import worker.progress.drains
 import worker.progress.hints
+import worker.progress.ledger
 from tests.simulation.mutants.swap import Mutant, Swap
 from worker.edges.rebalance import Rebalances
 from worker.leaving import Leaving
@@ -130,6 +131,10 @@ def commit_seldom(swap: Swap) -> None:
     swap(Commits, "start", lambda self, at, **options: start(self, at + 2.0, **options))
 
 
+def observe_negative_ages(swap: Swap) -> None:
+    swap(worker.progress.ledger, "_not_negative", list)
+
+
 def let_a_task_die_unobserved(swap: Swap) -> None:
     parked = Settling.parked
 
@@ -159,6 +164,7 @@ MUTANTS: dict[str, Mutant] = {
         commit_without_hints,
         hold_whatever_comes,
         commit_seldom,
+        observe_negative_ages,
         let_a_task_die_unobserved,
     )
 }
