@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 
 import orjson
 import yaml
+
+from worker.sandbox.process import end_with
 
 COMMAND_SECONDS_MAX = 60.0
 COMMAND = str(Path(sys.executable).with_name("appmetrica-worker"))
@@ -44,7 +47,12 @@ class Commands:
     async def start(self, *arguments: str, out: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
         """Start one and don't wait for it."""
         return await asyncio.create_subprocess_exec(
-            COMMAND, *arguments, env=self.environment(), stdout=out, stderr=asyncio.subprocess.DEVNULL
+            COMMAND,
+            *arguments,
+            env=self.environment(),
+            stdout=out,
+            stderr=asyncio.subprocess.DEVNULL,
+            preexec_fn=end_with(os.getpid()),
         )
 
     async def run(self, *arguments: str, stdin: bytes = b"", **environment: str) -> Result:
@@ -56,6 +64,7 @@ class Commands:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=end_with(os.getpid()),
         )
         try:
             async with asyncio.timeout(COMMAND_SECONDS_MAX):

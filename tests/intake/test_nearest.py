@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from tests.builders import make_value
 from tests.intake.reading import faults_of
+from tests.yardstick import STALL_UNITS_MAX, units
 from worker.intake.explain import UNKNOWN_TOLD_MAX
 from worker.intake.nearest import NAME_CHARACTERS_MAX, nearest
 from worker.model.fault import Reason
@@ -53,8 +53,6 @@ def test_of_very_many_unknown_fields_the_rest_is_counted_in_one_fault() -> None:
     assert (faults[-1].field, faults[-1].message) == ("", "and 7 more fields that are no parameters of events")
 
 
-def test_a_record_of_a_hundred_thousand_fields_is_judged_in_less_than_a_heartbeat() -> None:
+def test_a_record_of_a_hundred_thousand_fields_does_not_hold_up_the_loop() -> None:
     value = json.dumps({f"event_nam{number}": 1 for number in range(100_000)}).encode()
-    started = time.process_time()
-    faults_of(value)
-    assert time.process_time() - started < 1.0
+    assert units(lambda: faults_of(value)) < STALL_UNITS_MAX

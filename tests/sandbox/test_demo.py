@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from worker.sandbox.process import end_with
+
 MARK = "DEMO_TEST_MARK"
 TIMEOUT_SECONDS = 120.0
 
@@ -61,6 +63,7 @@ async def start(*arguments: str) -> Demo:
         env=os.environ | {MARK: mark},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        preexec_fn=end_with(os.getpid()),
     )
     return Demo(process, mark)
 

@@ -16,8 +16,15 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.history import Outcome, play
 from tests.simulation.mutants import MUTANTS, mutated
+from worker.sandbox.process import end_with
 
 MUTANT_SEEDS = 200
+
+
+def begin_job(parent: int) -> None:
+    """What a process of the pool does first: it must not outlive a run that is killed."""
+    end_with(parent)()
+    quiet()
 
 
 def quiet() -> None:
@@ -59,7 +66,7 @@ def play_one(seed: int, mutant: str | None) -> int:
 def play_all(first: int, count: int, jobs: int) -> int:
     """Many histories; the first violations are told."""
     started = time.monotonic()
-    with ProcessPoolExecutor(jobs, initializer=quiet) as pool:
+    with ProcessPoolExecutor(jobs, initializer=begin_job, initargs=(os.getpid(),)) as pool:
         outcomes = list(pool.map(play, range(first, first + count), chunksize=4))
     failed = [outcome for outcome in outcomes if outcome.violation]
     for outcome in failed[:5]:
@@ -72,7 +79,7 @@ def play_all(first: int, count: int, jobs: int) -> int:
 
 def play_mutants(jobs: int) -> int:
     """Each safeguard switched off: which invariant notices, and in which history."""
-    with ProcessPoolExecutor(jobs, initializer=quiet) as pool:
+    with ProcessPoolExecutor(jobs, initializer=begin_job, initargs=(os.getpid(),)) as pool:
         found = list(pool.map(hunt, MUTANTS))
     for name, outcome in found:
         caught = f"seed {outcome.seed}: {outcome.violation}" if outcome is not None else "NOT CAUGHT"

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.simulation.virtual_loop import DeadlockError, SpinError, TimeExceededError, run
+from tests.yardstick import REPEATS, units
 
 
 def test_an_hour_of_sleep_takes_no_time_and_ends_exactly_then() -> None:
@@ -22,7 +23,7 @@ def test_an_hour_of_sleep_takes_no_time_and_ends_exactly_then() -> None:
 
     started = time.perf_counter()
     assert run(history(), seconds_max=4000) == pytest.approx([0, 0.1, 3600, 3600.001])
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 3600 / 100
 
 
 def test_ten_thousand_timers_are_quick_and_go_off_in_order() -> None:
@@ -37,9 +38,10 @@ def test_ten_thousand_timers_are_quick_and_go_off_in_order() -> None:
         await done
         return order
 
-    started = time.perf_counter()
-    assert run(history(), seconds_max=20_000) == list(range(10_000))
-    assert time.perf_counter() - started < 1
+    moments: list[list[int]] = []
+    # A loop that looked through all timers at each turn would take many times as much.
+    assert units(lambda: moments.append(run(history(), seconds_max=20_000))) < 100
+    assert moments == [list(range(10_000))] * REPEATS
 
 
 def test_a_deadlock_names_the_tasks_that_wait() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1
@@ -29,10 +31,22 @@ def start_process(
         stderr=subprocess.STDOUT,
         env=dict(environment) if environment is not None else None,
         start_new_session=True,
-        preexec_fn=_die_with_parent if _libc is not None else None,
+        preexec_fn=end_with(os.getpid()),
     )
 
 
-def _die_with_parent() -> None:
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with(parent: int) -> Callable[[], None]:
+    """What a child process calls first (as `preexec_fn`, or as the initializer of a pool) so that it ends with its parent.
+
+    Where the kernel can do it (Linux), the child is killed when the thread that started it is gone; elsewhere nothing is done.
+    """
+    return partial(_end_with, parent)
+
+
+def _end_with(parent: int) -> None:
+    if _libc is None:
+        return
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # It was gone before the kernel knew.
+        os.kill(os.getpid(), signal.SIGKILL)
