@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
@@ -33,6 +33,12 @@ class Entry:
     value: bytes | None
     headers: tuple[Header, ...]
     is_control: bool = False
+    is_damaged: bool = False
+
+    @property
+    def stands_alone(self) -> bool:
+        """True of what has a batch of its own."""
+        return self.is_control or self.is_damaged
 
     @property
     def size_bytes(self) -> int:
@@ -63,6 +69,11 @@ class PartitionLog:
         self._entries.append(Entry(self.end, timestamp_ms, COMMIT_MARKER_KEY, b"\0\0\0\0\0\0", (), is_control=True))
         self.end += 1
         return self.end - 1
+
+    def damage(self, offset: int) -> None:
+        """From now on this record stands in a batch of its own whose checksum doesn't hold."""
+        index = bisect_left(self._entries, offset, key=lambda entry: entry.offset)
+        self._entries[index] = replace(self._entries[index], is_damaged=True)
 
     def skip(self, count: int) -> None:
         """Leave a gap, as compaction does."""
@@ -131,11 +142,11 @@ def corrupted(batch: bytes) -> bytes:
 
 
 def _batches(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Control markers stand alone."""
+    """Control markers and damaged records stand alone."""
     batches: list[list[Entry]] = []
     for entry in entries:
         last = batches[-1] if batches else None
-        if last is None or entry.is_control or last[-1].is_control or len(last) == BATCH_RECORDS_MAX:
+        if last is None or entry.stands_alone or last[-1].stands_alone or len(last) == BATCH_RECORDS_MAX:
             batches.append([entry])
         else:
             last.append(entry)
@@ -152,4 +163,4 @@ def _encode(entries: Sequence[Entry]) -> bytes:
     if entries[0].is_control:
         batch[ATTRIBUTES_AT + 1] |= CONTROL_FLAG
         struct.pack_into(">I", batch, CHECKSUM_AT, calc_crc32c(bytes(batch[ATTRIBUTES_AT:])))
-    return bytes(batch)
+    return corrupted(bytes(batch)) if entries[0].is_damaged else bytes(batch)

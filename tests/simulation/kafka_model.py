@@ -184,6 +184,10 @@ class ModelKafka:
         """The last batch of the next answer with records of this partition arrives corrupted; fetched again, it is whole."""
         self._faults.corrupt(partition)
 
+    def damage(self, partition: TopicPartition, offset: int) -> None:
+        """This record can't be read any more, however often it is fetched; those beside it can."""
+        self._log(*partition).damage(offset)
+
     def lose_leader(self, partition: TopicPartition) -> None:
         """Nothing can be fetched of this partition any more: the broker says that another one leads it."""
         self._faults.leaderless.add(partition)

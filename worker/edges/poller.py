@@ -218,6 +218,8 @@ class Poller:
             self._expected[assignment] = offset + 1
             self._consumer.seek(ClientPartition(assignment.topic, assignment.partition), offset + 1)
             self._post(OffsetsSkipped(assignment, 1))
+            # And the position behind it, or a restart would begin before it and count it again until a whole record follows.
+            self._post(Received(assignment, (), offset + 1))
             return
         detail = f"{type(error).__name__}: {error}"
         before = self._troubles.get(assignment)
