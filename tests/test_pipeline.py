@@ -113,7 +113,8 @@ class World:
         }
         dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.standing)
         self.ledger = ledger
-        self.pipeline = Pipeline(Rooms(routes, dispatcher, ledger, Commits(1.0)), Intakes())
+        self.rooms = Rooms(routes, dispatcher, ledger, Commits(1.0))
+        self.pipeline = Pipeline(self.rooms, Intakes())
 
     def tell(self, event: Event) -> list[Command]:
         """Hand in an event; the account must balance afterwards, whatever it was."""

@@ -5,7 +5,7 @@ Routes between the rooms like the pipeline does, and owns no rule either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 
 from worker.model.clock import Now
 from worker.model.command import Command, Finish, Release
@@ -46,11 +46,12 @@ class Leaving:
 
     def begin(self, assignments: Collection[Assignment], deadline_seconds: float, now: Now, *, is_stop: bool) -> None:
         """What can be sent at once is sent; what waits for an attempt or a probe is given back."""
-        self._ledger.offsets.drain(assignments)
-        self._drains.begin(assignments, now.monotonic_seconds, deadline_seconds, is_stop=is_stop)
+        leaving = frozenset(assignments)
+        self._ledger.offsets.drain(leaving)
+        self._drains.begin(leaving, now.monotonic_seconds, deadline_seconds, is_stop=is_stop)
         for route in self._routes.values():
-            self._settling.submit(route.batcher.drain(assignments))
-        self._settling.settle(self._dispatcher.withdraw_waiting(assignments), now)
+            self._settling.submit(route.batcher.drain(leaving))
+        self._settling.settle(self._dispatcher.withdraw_waiting(leaving), now)
 
     def advance(self, now: Now) -> None:
         """Bring drains to their end, as far as they are: the last sending, the last commit, the fence."""
@@ -68,12 +69,13 @@ class Leaving:
 
     def let_go(self, assignments: Collection[Assignment], now: Now) -> None:
         """The fence: from here on nothing is sent, settled or committed for these."""
-        self._ledger.remove(assignments)
+        gone = frozenset(assignments)
+        self._ledger.remove(gone)
         for route in self._routes.values():
-            self._ledger.let_go(route.window.unlink(assignments))
-        self._give_up(assignments, now)
+            self._ledger.let_go(route.window.unlink(gone))
+        self._give_up(gone, now)
 
-    def _give_up(self, assignments: Collection[Assignment], now: Now) -> None:
+    def _give_up(self, assignments: Set[Assignment], now: Now) -> None:
         """What isn't in flight is left to the next owner."""
         for route in self._routes.values():
             self._settling.give_back(route.batcher.withdraw(assignments), now)
@@ -87,4 +89,4 @@ class Leaving:
             self.is_finished = True
             self._commands.append(Finish(unsettled))
         else:
-            self._commands.append(Release(drain.assignments))
+            self._commands.append(Release(tuple(sorted(drain.assignments))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Set
 
 import pytest
 from hypothesis import settings
@@ -219,7 +219,7 @@ class WindowAgainstAModel(RuleBasedStateMachine):
         assert self.window.withdraw([leader]) == promoted
 
     @rule(assignments=st.sets(st.sampled_from([FIRST, SECOND])))
-    def unlink(self, assignments: Collection[Assignment]) -> None:
+    def unlink(self, assignments: Set[Assignment]) -> None:
         expected = {one.record.offset for queue in self.queues.values() for one in queue if one.assignment in assignments}
         self.queues = {key: [one for one in queue if one.assignment not in assignments] for key, queue in self.queues.items()}
         removed = self.window.unlink(assignments)

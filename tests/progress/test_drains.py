@@ -27,7 +27,7 @@ def test_a_drain_is_over_when_nothing_of_it_moves() -> None:
     assert drains.over(0.0, motion) == []
     motion.records[FIRST] = 0
     (drain,) = drains.over(0.0, motion)
-    assert (drain.assignments, drain.is_stop, drain.is_committed) == ((FIRST,), False, False)
+    assert (drain.assignments, drain.is_stop, drain.is_committed) == (frozenset({FIRST}), False, False)
 
 
 def test_a_drain_is_over_when_its_time_is_up() -> None:
@@ -43,7 +43,7 @@ def test_in_the_last_third_of_a_drain_nothing_is_sent_any_more() -> None:
     drains.begin([FIRST], 1.0, 10.0, is_stop=False)
     assert drains.next_deadline() == 7.0
     assert drains.to_be_quiet(6.99) == []
-    assert [drain.assignments for drain in drains.to_be_quiet(7.0)] == [(FIRST,)]
+    assert [drain.assignments for drain in drains.to_be_quiet(7.0)] == [{FIRST}]
     assert drains.to_be_quiet(8.0) == []
     assert drains.next_deadline() == 10.0
 
@@ -63,8 +63,8 @@ def test_several_drains_go_on_beside_each_other_oldest_first() -> None:
     drains, motion = Drains(), Motion()
     drains.begin([FIRST], 0.0, 10.0, is_stop=False)
     drains.begin([SECOND], 0.0, 5.0, is_stop=True)
-    assert [drain.assignments for drain in drains.over(5.0, motion)] == [(SECOND,)]
-    assert [drain.assignments for drain in drains.over(10.0, motion)] == [(FIRST,), (SECOND,)]
+    assert [drain.assignments for drain in drains.over(5.0, motion)] == [{SECOND}]
+    assert [drain.assignments for drain in drains.over(10.0, motion)] == [{FIRST}, {SECOND}]
 
 
 def test_a_stop_is_told_from_a_revocation() -> None:

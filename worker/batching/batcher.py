@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -89,14 +89,14 @@ class Batcher:
         """When the next open batch is due, in monotonic seconds; None with no batch open."""
         return min((batch.due_seconds for batch in self._open.values()), default=None)
 
-    def drain(self, assignments: Collection[Assignment]) -> list[Sealed]:
+    def drain(self, assignments: Set[Assignment]) -> list[Sealed]:
         """Seal every open batch that holds a row of these assignments, whatever its age."""
         holding = [
             destination for destination, batch in self._open.items() if any(row.assignment in assignments for row in batch.rows)
         ]
         return [self._seal(destination, FlushTrigger.DRAIN) for destination in holding]
 
-    def withdraw(self, assignments: Collection[Assignment]) -> list[Row]:
+    def withdraw(self, assignments: Set[Assignment]) -> list[Row]:
         """Take the rows of these assignments out of the open batches, and return them."""
         withdrawn: list[Row] = []
         for destination, batch in list(self._open.items()):

@@ -11,7 +11,7 @@ is delivered. If the first is refused or given back instead, the oldest linked o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -124,7 +124,7 @@ class Window:
                 promoted.append(heir)
         return promoted
 
-    def unlink(self, assignments: Collection[Assignment]) -> list[Row]:
+    def unlink(self, assignments: Set[Assignment]) -> list[Row]:
         """Take out the linked rows of partitions that are no longer ours, and return them."""
         removed: list[Row] = []
         for key, linked in list(self._linked.items()):

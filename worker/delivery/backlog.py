@@ -6,7 +6,7 @@ of) has to go on with it: that is seen to here, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 
 from worker.delivery.bisect import Bisections
 from worker.delivery.hold import SYSTEMIC, Holds
@@ -103,7 +103,7 @@ class Backlog:
             settlement.parked.extend(rows)
         return settlement
 
-    def withdraw_waiting(self, assignments: Collection[Assignment]) -> Settlement:
+    def withdraw_waiting(self, assignments: Set[Assignment]) -> Settlement:
         """Give back the rows of these assignments that wait for an attempt or for a probe."""
         settlement = Settlement()
         take = self._taker(assignments, settlement)
@@ -111,14 +111,14 @@ class Backlog:
         self._holds.replace_waiting(take)
         return settlement
 
-    def withdraw(self, assignments: Collection[Assignment]) -> Settlement:
+    def withdraw(self, assignments: Set[Assignment]) -> Settlement:
         """Give back every row of these assignments that isn't in flight."""
         settlement = self.withdraw_waiting(assignments)
         self._queue.replace_ready(self._taker(assignments, settlement))
         settlement.returned += self._bisections.withdraw_guilty(lambda row: row.assignment in assignments)
         return settlement
 
-    def _taker(self, assignments: Collection[Assignment], settlement: Settlement) -> Callable[[Batch], Batch | None]:
+    def _taker(self, assignments: Set[Assignment], settlement: Settlement) -> Callable[[Batch], Batch | None]:
         def take(batch: Batch) -> Batch | None:
             return self._give_back(batch, lambda row: row.assignment in assignments, settlement)
 

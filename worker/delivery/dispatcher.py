@@ -7,7 +7,7 @@ bounds, `backlog` keeps what waits. This file only moves batches between them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from worker.delivery.backlog import Backlog
@@ -161,11 +161,11 @@ class Dispatcher:
         """Give up the rows on hold that alone keep others from going on: see `Holds.take_for_parking`."""
         return self._backlog.park(wide, bytes_min=bytes_min, topics=topics)
 
-    def withdraw_waiting(self, assignments: Collection[Assignment]) -> Settlement:
+    def withdraw_waiting(self, assignments: Set[Assignment]) -> Settlement:
         """Give back the rows of these assignments that wait for an attempt or for a probe."""
         return self._backlog.withdraw_waiting(assignments)
 
-    def withdraw(self, assignments: Collection[Assignment]) -> Settlement:
+    def withdraw(self, assignments: Set[Assignment]) -> Settlement:
         """Give back every row of these assignments that isn't in flight."""
         return self._backlog.withdraw(assignments)
 

@@ -23,7 +23,7 @@ class Drain:
     Until `quiet_seconds` requests may start; after it, answers are awaited until `deadline_seconds`.
     """
 
-    assignments: tuple[Assignment, ...]
+    assignments: frozenset[Assignment]
     quiet_seconds: float
     deadline_seconds: float
     is_stop: bool
@@ -48,7 +48,7 @@ class Drains:
     ) -> None:
         """Start a drain; what it takes is done by the caller."""
         quiet_seconds = deadline_seconds - (deadline_seconds - monotonic_seconds) * QUIET_SHARE
-        self._drains.append(Drain(tuple(assignments), quiet_seconds, deadline_seconds, is_stop))
+        self._drains.append(Drain(frozenset(assignments), quiet_seconds, deadline_seconds, is_stop))
 
     def to_be_quiet(self, monotonic_seconds: float) -> list[Drain]:
         """The drains that may send nothing more from now on. Each is told once."""
