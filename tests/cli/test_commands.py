@@ -53,6 +53,22 @@ def test_show_config_masks_secrets_and_names_sources() -> None:
     assert "secret-key" not in run("show-config").output
 
 
+@pytest.mark.parametrize("value", ["[fd00::10]:9092", "a[/b]", "[bold]x", ":warning:", "x" * 300])
+def test_show_config_shows_text_as_it_is(value: str) -> None:
+    setting = "BOOTSTRAP_SERVERS" if value.endswith("]:9092") else "GROUP_ID"
+    result = run("show-config", environment={f"AMW_KAFKA__{setting}": value})
+    assert result.exit_code == 0, result.exception
+    # A long value goes on in the next row of its cell.
+    cells = [row.split("│")[2].strip() for row in result.stdout.splitlines() if row.count("│") == 4]
+    assert value in "".join(cells)
+
+
+def test_show_config_sends_no_control_character_to_the_terminal() -> None:
+    shown = run("show-config", environment={"AMW_KAFKA__GROUP_ID": "a\x1b[2Jb"}).stdout
+    assert "a\\x1b[2Jb" in shown
+    assert "\x1b" not in shown
+
+
 def test_schema_config_prints_a_json_schema() -> None:
     document = json.loads(run("schema", "config").stdout)
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"

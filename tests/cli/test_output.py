@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from worker.cli.output import SHOWN_CHARACTERS_MAX, readable
+import pytest
+from rich.table import Table
+
+import worker
+from worker.cli.output import SHOWN_CHARACTERS_MAX, console, readable
 
 
 @pytest.mark.parametrize(
@@ -26,3 +30,21 @@ def test_bytes_are_shown_without_doing_anything(value: bytes | None, shown: str)
 def test_long_values_are_cut_and_say_so() -> None:
     shown = readable(b"x" * (SHOWN_CHARACTERS_MAX + 1))
     assert shown == "x" * SHOWN_CHARACTERS_MAX + f"… ({SHOWN_CHARACTERS_MAX + 1:,} bytes)"
+
+
+# To rich a closing tag that nothing has opened is an error, an opening one vanishes, and a name in colons becomes a picture.
+@pytest.mark.parametrize("text", ["[fd00::10]:9092", "a[/b]", "[red]", ":warning:"])
+def test_the_console_prints_text_as_it_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = console()
+    out.print(text)
+    table = Table(text, title=text)
+    table.add_row(text)
+    out.print(table)
+    out.rule(text)
+    assert capsys.readouterr().out.count(text) == 5
+
+
+def test_no_command_makes_another_console() -> None:
+    package = Path(worker.__file__).parent
+    makers = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "Console(" in path.read_text()}
+    assert makers == {"cli/output.py"}

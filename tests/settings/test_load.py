@@ -186,7 +186,7 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "not one of": ("log: {format: xml}", {}, "log.format", "'json' or 'console'"),
     "key twice": ("log: {level: info}\nlog: {level: debug}", {}, "log", "stands twice"),
     "not YAML": ("kafka: [", {}, "file", "is not YAML"),
-    "a date that doesn't exist": ("kafka: {group_id: 2026-13-45}", {}, "file", "a number or a date that doesn't exist"),
+    "a value that isn't of its tag": ("kafka: {group_id: !!int x}", {}, "file", "not a value of its type"),
     "a list that holds itself": ("kafka: &a [*a]", {}, "file", "holds itself"),
     "key file that is no text": (
         "appmetrica: {applications: {'3': {post_api_key_file: [a]}}}",
@@ -206,7 +206,27 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "appmetrica.applications",
         "without leading zeros",
     ),
-    "yes for a number": ("batching: {rows_max: yes}", {}, "batching.rows_max", "must not be true or false"),
+    "true for a number": ("batching: {rows_max: true}", {}, "batching.rows_max", "must not be true or false"),
+    "yes for a number": ("batching: {rows_max: yes}", {}, "batching.rows_max", "valid integer"),
+    "a number with a leading zero": ("admin: {port: 09090}", {}, "admin.port", "a leading zero is octal in YAML 1.1"),
+    "application with a leading zero, without quotes": (
+        "appmetrica: {applications: {01111: {post_api_key: k}}}",
+        {},
+        "appmetrica.applications.1111",
+        "a leading zero is octal in YAML 1.1",
+    ),
+    "application in two notations": (
+        "appmetrica: {applications: {0x457: {post_api_key: k}, 1111: {post_api_key: l}}}",
+        {},
+        "appmetrica.applications.1111",
+        "stands twice",
+    ),
+    "key twice in JSON": (
+        "",
+        {"AMW_APPMETRICA__APPLICATIONS": '{"1111": {"post_api_key": "a"}, "1111": {"post_api_key": "b"}}'},
+        "appmetrica.applications",
+        "no key twice",
+    ),
     "a port that doesn't exist": ("kafka: {bootstrap_servers: 'a:70000'}", {}, "kafka.bootstrap_servers", "host:port"),
     "a login without SASL": (
         "kafka: {sasl_username: a}",
@@ -366,6 +386,27 @@ def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(t
         ("routes.0.constants.mnc", f"{file}:5"),
         ("routes.0.fields.os_name", f"{file}:8"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "path", "message"),
+    [
+        ("admin.port", "09090", "admin.port", "a leading zero"),
+        ("admin", "{port: 1, port: 2}", "admin.port", "stands twice"),
+        ("routes", "[{topic: a, constants: {mcc: 007}}]", "routes.0.constants.mcc", "a leading zero"),
+    ],
+)
+def test_what_a_value_on_the_line_hides_is_a_fault(tmp_path: Path, name: str, value: str, path: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, flags={name: value})
+    assert [(one.path, one.source) for one in caught.value.faults if message in one.message] == [(path, f"--set {name}")]
+
+
+def test_text_is_the_text_that_is_written(tmp_path: Path) -> None:
+    kafka = loaded(tmp_path, "kafka: {group_id: 2026-11-28, bootstrap_servers: [10:30]}").settings.kafka
+    assert (kafka.group_id, kafka.bootstrap_servers) == ("2026-11-28", ("10:30",))
+    routes = loaded(tmp_path, "routes: [{topic: no, constants: {os_name: NO}}]").settings.routes
+    assert (routes[0].topic, routes[0].constants) == ("no", {"os_name": "NO"})
 
 
 def test_the_commands_own_and_the_tests_variables_are_no_settings(tmp_path: Path) -> None:

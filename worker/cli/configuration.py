@@ -6,11 +6,11 @@ import sys
 
 import click
 import orjson
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from worker.cli.options import with_configuration
-from worker.cli.output import console, dump
+from worker.cli.output import console, dump, readable
 from worker.cli.running import run_tool, tool_connection
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
 from worker.errors import ExitCode
@@ -65,9 +65,10 @@ def show_config(loaded: Loaded, as_json: bool) -> None:
         rows = [{"path": one.path, "value": one.value, "source": one.source} for one in shown]
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
-    table = Table("setting", "value", "source")
+    # Nothing is cut where the terminal is narrow, and no control character reaches it.
+    table = Table(*(Column(name, overflow="fold") for name in ("setting", "value", "source")))
     for one in shown:
-        table.add_row(one.path, one.value, one.source)
+        table.add_row(*(readable(text.encode()) for text in (one.path, one.value, one.source)))
     console().print(table)
 
 

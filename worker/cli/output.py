@@ -25,8 +25,11 @@ class Report(Protocol):
 
 
 def console() -> Console:
-    """For people, on stdout. rich honours NO_COLOR, and colours no pipe."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
+    """For people, on stdout; the only console of the commands. rich honours NO_COLOR, and colours no pipe.
+
+    Text is printed as it is: what looks like rich's markup or like the name of an emoji may be a broker's address or a topic.
+    """
+    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False, markup=False, emoji=False)
 
 
 def say(message: str) -> None:
@@ -52,12 +55,12 @@ def readable(value: bytes | None) -> str:
 def progress(description: str) -> Iterator[Report]:
     """A bar on stderr, on a terminal only."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, markup=False, emoji=False),
         transient=True,
         disable=not sys.stderr.isatty(),
     )

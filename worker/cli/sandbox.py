@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from worker.cli.output import console
 from worker.errors import ExitCode
 from worker.sandbox.demo import DemoOptions, run_demo
 from worker.sandbox.emulator.faults import PlanError
@@ -28,7 +28,7 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
     Example: appmetrica-worker demo --keep
     """
     try:
-        sys.exit(run_demo(DemoOptions(count, bootstrap_servers, keep), Console()))
+        sys.exit(run_demo(DemoOptions(count, bootstrap_servers, keep), console()))
     except KeyboardInterrupt:
         click.echo("Stopped; nothing is left running.", err=True)
         sys.exit(INTERRUPTED)

@@ -5,11 +5,13 @@ Every layer is read to its end, and what is wrong with it is noted as faults, so
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from worker.errors import Fault
@@ -51,6 +53,19 @@ class _OneVariable(EnvSettingsSource):
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return self._one
 
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Read JSON as pydantic-settings does; a key that stands twice is an error, or one of the two would silently win."""
+        decoded = super().decode_complex_value(field_name, field, value)
+        if decoded is not value:
+            json.loads(value, object_pairs_hook=_without_repetition)
+        return decoded
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> Values:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
 
 def from_file(path: Path) -> Layer:
     """The YAML file: one mapping. Duplicate keys are faults: one of the two would silently win."""
@@ -73,9 +88,7 @@ def from_file(path: Path) -> Layer:
         return layer
     layer.values = document.value
     layer.sources = {place: f"{path}:{line}" for place, line in document.lines.items()}
-    layer.faults = [
-        Fault(".".join(place), f"{path}:{line}", "this key stands twice") for place, line in document.repeated.items()
-    ]
+    layer.faults = [Fault(".".join(one.place), f"{path}:{one.line}", one.message) for one in document.findings]
     return layer
 
 
@@ -112,10 +125,12 @@ def from_flags(flags: Mapping[str, str]) -> Layer:
     for dotted, text in flags.items():
         source = f"--set {dotted}"
         try:
-            value = yaml_text.read(text).value
+            document = yaml_text.read(text)
         except yaml_text.NotYamlError as error:
             layer.faults.append(Fault(dotted, source, f"the value is not YAML: {error}"))
             continue
+        layer.faults += [Fault(".".join((dotted, *one.place)), source, one.message) for one in document.findings]
+        value = document.value
         for name in reversed(dotted.split(".")):
             value = {name: value}
         _add(layer, value, source)
@@ -150,10 +165,10 @@ def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
     try:
         values = _OneVariable(name, value)()
     except SettingsError:
-        layer.faults.append(Fault(path, source, "must be JSON: this setting is a list or an object"))
+        layer.faults.append(Fault(path, source, "must be JSON, with no key twice: this setting is a list or an object"))
         return
     if values:
-        _add(layer, yaml_text.with_text_keys(values), source)
+        _add(layer, values, source)
     else:
         layer.faults.append(Fault(path, source, "no setting has this name"))
 

@@ -1,17 +1,38 @@
-"""YAML as values and the line of each. No message shows anything of the text: a secret may stand anywhere in it."""
+"""YAML 1.2 as values and the line of each. No message shows anything of the text: a secret may stand anywhere in it.
+
+PyYAML reads YAML 1.1: `01111` is 585, `1:30` is 90, `no` is false, `2026-11-28` is a date. Here a plain word is a number, a
+switch or null only where the core schema of YAML 1.2 says so; everything else is text, as it is written.
+Source: https://yaml.org/spec/1.2.2/#103-core-schema
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import yaml
+from yaml.constructor import ConstructorError
 
 Place = tuple[str, ...]
+T = TypeVar("T")
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_MERGE_TAG = "tag:yaml.org,2002:merge"
+_TAG = "tag:yaml.org,2002:"
+_MERGE_TAG = f"{_TAG}merge"
+_INTEGER_TAG = f"{_TAG}int"
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
+_BASES = {"0o": 8, "0x": 16}
+# What a plain word is: kind, form, and the characters that such a word begins with.
+_PLAIN = (
+    ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    # Merge keys are of YAML 1.1; files are written with them all the same.
+    ("merge", r"<<", "<"),
+)
 
 
 class NotYamlError(ValueError):
@@ -19,12 +40,21 @@ class NotYamlError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """A place whose value must not be used, though it can be read. `line` counts from 1; the message shows no value."""
+
+    place: Place
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """The value, with text for keys; each key's line, counted from 1; and the keys that stand twice in one mapping."""
+    """The value, with text for keys; each key's line, counted from 1; and what is wrong with single places."""
 
     value: Any
     lines: dict[Place, int] = field(default_factory=dict)
-    repeated: dict[Place, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def read(text: str) -> Document:
@@ -34,34 +64,89 @@ def read(text: str) -> Document:
         NotYamlError: it isn't one, or holds a value that YAML's types don't allow, or itself.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = Document(with_text_keys(yaml.safe_load(text)))
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        document = Document(None)
         if node is not None:
+            # First: the construction of merge keys changes the nodes.
             _locate(node, (), document)
+            document = Document(loader.construct_document(node), document.lines, document.findings)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
         raise NotYamlError(where + _QUOTED.sub("…", error.problem or error.context or "not readable")) from None
     except yaml.YAMLError:
         raise NotYamlError("it holds a character that YAML doesn't allow") from None
-    except ValueError:
-        # As 2026-13-45, which looks like a date.
-        raise NotYamlError("it holds a number or a date that doesn't exist; if text is meant, put it in quotes") from None
     except RecursionError:
         raise NotYamlError("it is nested too deeply, or holds itself") from None
     return document
 
 
-def with_text_keys(value: Any) -> Any:
-    """YAML reads the key 1111 as a number; names are text everywhere else."""
-    if isinstance(value, dict):
-        return {str(name): with_text_keys(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [with_text_keys(inner) for inner in value]
-    return value
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Which kinds a plain word may be, by its first character: what PyYAML looks them up by."""
+    found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for kind, form, firsts in _PLAIN:
+        for first in firsts:
+            found.setdefault(first, []).append((_TAG + kind, re.compile(rf"(?:{form})\Z")))
+    return found
+
+
+def _boolean(_: _Loader, node: yaml.ScalarNode) -> bool:
+    return _scalar(node, lambda text: {"true": True, "false": False}[text.lower()])
+
+
+def _integer(_: _Loader, node: yaml.ScalarNode) -> int:
+    return _scalar(node, _whole)
+
+
+def _whole(text: str) -> int:
+    base = _BASES.get(text[:2])
+    return int(text) if base is None else int(text[2:], base)
+
+
+def _float(_: _Loader, node: yaml.ScalarNode) -> float:
+    # `.inf`, `-.inf` and `.nan`: Python writes them without the dot.
+    return _scalar(node, lambda text: float(text.replace(".", "") if text[-1:].isalpha() else text))
+
+
+def _scalar(node: yaml.ScalarNode, convert: Callable[[str], T]) -> T:
+    try:
+        return convert(node.value)
+    except (ValueError, KeyError):
+        # An explicit tag before something else, or a number of more digits than Python reads.
+        raise ConstructorError(
+            None, None, "not a value of its type; if text is meant, put it in quotes", node.start_mark
+        ) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's reading, with the types of YAML 1.2 and with text for keys."""
+
+    yaml_implicit_resolvers = _resolvers()
+    yaml_constructors: ClassVar[dict[str | None, Callable[..., Any]]] = {
+        # Whatever has another tag: an error that says so.
+        None: yaml.SafeLoader.construct_undefined,
+        **{_TAG + kind: yaml.SafeLoader.yaml_constructors[_TAG + kind] for kind in ("null", "str", "seq", "map")},
+        _TAG + "bool": _boolean,
+        _INTEGER_TAG: _integer,
+        _TAG + "float": _float,
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:  # type: ignore[override]
+        self.flatten_mapping(node)
+        return {_name(name): self.construct_object(value, deep=deep) for name, value in node.value}
+
+
+def _name(node: yaml.Node) -> str:
+    """A key as text. A whole number as all other layers write it, so that 0x457 and 1111 are one key."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise ConstructorError(None, None, "a key must be text or a number", node.start_mark)
+    return str(_scalar(node, _whole)) if node.tag == _INTEGER_TAG else str(node.value)
 
 
 def _locate(node: yaml.Node, place: Place, document: Document) -> None:
+    if isinstance(node, yaml.ScalarNode):
+        _find_leading_zero(node, place, document)
     if isinstance(node, yaml.SequenceNode):
         for index, inner in enumerate(node.value):
             document.lines[(*place, str(index))] = inner.start_mark.line + 1
@@ -72,9 +157,19 @@ def _locate(node: yaml.Node, place: Place, document: Document) -> None:
             if name_node.tag == _MERGE_TAG:
                 _locate(inner, place, document)
                 continue
-            name, line = str(name_node.value), name_node.start_mark.line + 1
+            name, line = _name(name_node), name_node.start_mark.line + 1
             if name in seen:
-                document.repeated[(*place, name)] = line
+                document.findings.append(Finding((*place, name), line, "this key stands twice"))
             seen.add(name)
             document.lines[(*place, name)] = line
+            _find_leading_zero(name_node, (*place, name), document)
             _locate(inner, (*place, name), document)
+
+
+def _find_leading_zero(node: yaml.ScalarNode, place: Place, document: Document) -> None:
+    if node.tag == _INTEGER_TAG and _LEADING_ZERO.fullmatch(node.value):
+        message = (
+            "a number with a leading zero is octal in YAML 1.1 and decimal in YAML 1.2: "
+            "write it without the zero, or in quotes if text is meant"
+        )
+        document.findings.append(Finding(place, node.start_mark.line + 1, message))
