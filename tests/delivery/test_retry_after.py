@@ -45,13 +45,22 @@ def wait(header: str | None) -> float:
         pytest.param("Tue, 14 Nov 2023 22:14:20 -0000", 0.0, id="a naive date"),
         pytest.param("Tue, 99 Nov 2023 22:14:20 GMT", 0.0, id="a day that does not exist"),
         pytest.param("2023-11-14T22:14:20Z", 0.0, id="a date of another form"),
+        pytest.param("Tuesday, 14-Nov-23 22:14:20 GMT", 60.0, id="an obsolete date"),
+        pytest.param("Tue Nov 14 22:14:20 2023", 60.0, id="another obsolete date"),
+        pytest.param("Thu, 01 Jan 99999999999 00:00:00 GMT", 0.0, id="a year beyond a C integer"),
+        pytest.param("Thu, 01 Jan 2026 00:00:00 +99999999999", 0.0, id="a zone beyond a C integer"),
+        pytest.param("Thu, 01 Jan 2026 00:00:00 +9999", MAX, id="a zone of more than a day"),
     ],
 )
 def test_the_header_is_read_in_all_its_forms(header: str | None, seconds: float) -> None:
     assert wait(header) == seconds
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.text(max_size=40) | st.text(st.sampled_from("0123456789 :,+-GMTJan"), max_size=40))
+digits = st.text("0123456789", max_size=12)
+dates = st.builds("Thu, {} Jan {} {}:00:00 {}{}".format, digits, digits, digits, st.sampled_from(["GMT", "+", "-"]), digits)
+
+
+@settings(max_examples=500)
+@given(st.text(max_size=40) | st.text(st.sampled_from("0123456789 :,+-GMTJan"), max_size=40) | dates)
 def test_the_wait_is_never_negative_and_never_above_the_bound(header: str) -> None:
     assert 0.0 <= wait(header) <= MAX

@@ -5,7 +5,7 @@ Source: RFC 9110, section 10.2.3: a number of seconds or an HTTP date.
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
+from worker.model.http_date import unix_seconds_of
 
 # More digits than any wait makes sense in; int() of a hostile header of thousands would raise.
 DIGITS_MAX = 9
@@ -18,11 +18,5 @@ def seconds_to_wait(header: str | None, *, unix_seconds: float, max_seconds: flo
     text = header.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), max_seconds) if len(text) <= DIGITS_MAX else max_seconds
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    if date.tzinfo is None:
-        # RFC 9110 wants GMT; a date with the zone "-0000" comes out naive, and would be read as local time.
-        return 0.0
-    return min(max(date.timestamp() - unix_seconds, 0.0), max_seconds)
+    date = unix_seconds_of(text)
+    return 0.0 if date is None else min(max(date - unix_seconds, 0.0), max_seconds)
