@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -29,14 +28,12 @@ from worker.model.command import Finish
 from worker.model.event import StopRequested
 from worker.runner import Edges, Runner
 from worker.settings.schema import Settings
+from worker.signals import Signals
 
 logger = logging.getLogger("worker.app")
 
 # What is left of the stop's time for the last commit, leaving the group and closing, once draining is over.
 CLOSING_SECONDS_MAX = 5.0
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# One stop may come as two signals: `timeout`, and init programs that signal a whole process group, send both at once.
-ECHO_SECONDS = 0.5
 # If it takes longer, the predecessor's session is waited out.
 TAKE_OVER_SECONDS_MAX = 5.0
 
@@ -48,6 +45,7 @@ class Process:
     settings: Settings
     config_hash: str
     journal: Journal
+    signals: Signals
 
 
 def read_clock() -> Now:
@@ -61,18 +59,21 @@ async def run(process: Process) -> ExitCode:
     Raises:
         WorkerError: something the worker can't do without isn't to be had.
     """
-    instance = claim(process.settings.state_dir)
-    daemon = _Daemon(assemble(process.settings, instance.id, process.journal.learn_secret), process, instance)
-    try:
-        return await daemon.run()
-    except ExceptionGroup as group:
-        explained, _ = group.split(WorkerError)
-        if explained is None:
-            raise
-        raise _first(explained) from None
-    finally:
-        # The consumer has left the group: another process may be this instance now.
-        instance.release()
+    with process.signals:
+        instance = claim(process.settings.state_dir)
+        try:
+            daemon = _Daemon(assemble(process.settings, instance.id, process.journal.learn_secret), process, instance)
+            exit_code = await daemon.run()
+        except ExceptionGroup as group:
+            explained, _ = group.split(WorkerError)
+            if explained is None:
+                raise
+            raise _first(explained) from None
+        finally:
+            # The consumer has left the group: another process may be this instance now.
+            instance.release()
+        process.signals.ends_with(exit_code)
+        return exit_code
 
 
 class _Daemon:
@@ -83,9 +84,9 @@ class _Daemon:
         self._instance = instance
         self._settings = process.settings
         self._journal = process.journal
+        self._signals = process.signals
         self._loop_lag = LoopLag()
         self._is_stopping = False
-        self._stopped_at = 0.0
         registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, self._collector(process)):
             registry.register(collector)
@@ -96,8 +97,9 @@ class _Daemon:
         """Start, run, stop: each step in order, with its reason."""
         parts = self._parts
         loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._stop, number)
+        self._signals.hand_over(
+            lambda number: loop.call_soon_threadsafe(self._stop, number), self._settings.shutdown.drain_seconds
+        )
         # The admin port first: liveness must answer while the brokers can't be reached yet.
         await self._admin.start()
         try:
@@ -129,10 +131,6 @@ class _Daemon:
         finally:
             # The admin port last: a scrape sees the end.
             await self._admin.stop()
-            # All is done: what a stop still sends must not turn its clean exit into a death by signal.
-            for number in STOP_SIGNALS:
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)
         return self._ended(finish)
 
     async def _consume(self) -> None:
@@ -143,23 +141,12 @@ class _Daemon:
         await self._parts.source.run()
 
     def _stop(self, number: signal.Signals) -> None:
-        """The first signal drains; the second ends the process at once, and so does the deadline."""
-        loop = asyncio.get_running_loop()
-        if self._is_stopping and loop.time() - self._stopped_at < ECHO_SECONDS:
-            return
-        if self._is_stopping:
-            logger.error("stopped_at_once", extra={"signal": signal.Signals(number).name})
-            os._exit(ExitCode.UNSETTLED)
-        self._is_stopping, self._stopped_at = True, loop.time()
+        """Drain. What `signals` does at a second signal, and at the deadline, needs no event loop."""
+        self._is_stopping = True
         drain_seconds = self._settings.shutdown.drain_seconds
         reserve = min(CLOSING_SECONDS_MAX, drain_seconds / 4)
-        logger.info("stopping", extra={"signal": signal.Signals(number).name, "drain_seconds": drain_seconds})
-        loop.call_later(drain_seconds, self._give_up)
-        self._parts.inbox.post(StopRequested(loop.time() + drain_seconds - reserve))
-
-    def _give_up(self) -> None:
-        logger.error("stop_deadline_passed", extra={"drain_seconds": self._settings.shutdown.drain_seconds})
-        os._exit(ExitCode.UNSETTLED)
+        logger.info("stopping", extra={"signal": number.name, "drain_seconds": drain_seconds})
+        self._parts.inbox.post(StopRequested(asyncio.get_running_loop().time() + drain_seconds - reserve))
 
     async def _close(self, name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Close what may hang when brokers are down, in a task of its own: aiokafka's stop may raise CancelledError."""

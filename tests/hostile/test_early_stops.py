@@ -66,3 +66,29 @@ async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_
         assert await worker.wait(10.0) == 0
     finally:
         worker.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2])
+async def test_a_signal_that_asks_for_nothing_is_logged_and_the_worker_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    worker = worker_without_brokers(tmp_path)
+    worker.start()
+    try:
+        await until_logged(worker, "kafka_not_reached")
+        worker.send(number)
+        await until_logged(worker, f'"event":"signal_ignored","signal":"{number.name}"')
+        worker.send(signal.SIGTERM)
+        assert await worker.wait(10.0) == 0
+    finally:
+        worker.kill()
+
+
+async def test_a_hangup_drains(tmp_path: Path) -> None:
+    worker = worker_without_brokers(tmp_path)
+    worker.start()
+    try:
+        await until_logged(worker, "kafka_not_reached")
+        worker.send(signal.SIGHUP)
+        assert await worker.wait(10.0) == 0
+    finally:
+        worker.kill()
+    assert '"stopped"' in worker.log_file.read_text()

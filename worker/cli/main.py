@@ -14,12 +14,18 @@ from worker.cli.run import run_command
 from worker.cli.sandbox import demo, sandbox
 from worker.cli.validate import validate
 from worker.cli.why import why
+from worker.signals import Signals
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="appmetrica-worker")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Deliver offline events from Kafka to the AppMetrica Post API: at least once, never lost, every record accounted for."""
+    signals = context.find_object(Signals)
+    # The tools end as programs of a terminal do.
+    if signals is not None and context.invoked_subcommand != run_command.name:
+        signals.give_back()
 
 
 @cli.command("version")

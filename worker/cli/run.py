@@ -11,16 +11,18 @@ from worker.app import Process, run
 from worker.cli.options import with_configuration
 from worker.edges.logs import configure_logging
 from worker.settings.load import Loaded
+from worker.signals import Signals
 
 
 @click.command("run")
 @with_configuration
-def run_command(loaded: Loaded) -> None:
+@click.pass_obj
+def run_command(signals: Signals, loaded: Loaded) -> None:
     """Read events from Kafka and deliver them to the Post API, until SIGTERM or SIGINT.
 
     Example: appmetrica-worker run --config config.yaml
     """
     settings = loaded.settings
     journal = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
-    process = Process(settings, loaded.config_hash(), journal)
+    process = Process(settings, loaded.config_hash(), journal, signals)
     sys.exit(asyncio.run(run(process)))
