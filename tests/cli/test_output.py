@@ -8,7 +8,7 @@ import pytest
 from rich.table import Table
 
 import worker
-from worker.cli.output import SHOWN_CHARACTERS_MAX, console, readable
+from worker.cli.output import SHOWN_CHARACTERS_MAX, console, readable, shown_time
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,18 @@ def test_no_command_makes_another_console() -> None:
     package = Path(worker.__file__).parent
     makers = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "Console(" in path.read_text()}
     assert makers == {"cli/output.py"}
+
+
+@pytest.mark.parametrize(
+    ("unix_seconds", "shown"),
+    [
+        (1_700_000_000.9, "2023-11-14 22:13:20 UTC"),
+        (-0.001, "undated"),
+        (0.0, "undated"),
+        (2**63 / 1000, "undated"),
+        (-(2**63) / 1000, "undated"),
+    ],
+    ids=["a time", "none", "a zero", "beyond the calendar", "before it"],
+)
+def test_whatever_stands_as_a_record_s_time_is_shown(unix_seconds: float, shown: str) -> None:
+    assert shown_time(unix_seconds) == shown

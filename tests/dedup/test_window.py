@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec import structs
 
-from tests.builders import DESTINATION, make_assignment, make_row
+from tests.builders import DESTINATION, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
 from worker.dedup.window import Window
 from worker.model.record import Assignment
 from worker.model.row import Row
@@ -157,6 +157,18 @@ def test_a_delivered_key_is_forgotten_after_its_time() -> None:
     window.deliver([first], 0.0)
     assert window.admit([row(1)], 79.9).duplicates
     assert window.admit([row(2)], 80.0).fresh
+
+
+@pytest.mark.parametrize("age_seconds", [0, DAY + 1], ids=["young", "old"])
+@pytest.mark.parametrize("timestamp", [-1, 0, None], ids=["none", "a zero", "dated"])
+def test_what_was_settled_before_is_known_again_as_long_as_it_is_young(timestamp: int | None, age_seconds: float) -> None:
+    window = make_window()
+    written = int(UNIX_SECONDS - age_seconds)
+    record = FakeRecord(0, timestamp=written * 1000 if timestamp is None else timestamp)
+    settled = [make_row(0, key=key, record=record, event_timestamp=written) for key in (b"delivered", b"parked")]
+    window.recall(settled[:1], settled[1:], now_at(0))
+    again = [row(1, b"delivered"), make_row(2, key=b"parked", line=settled[1].line)]
+    assert len(window.admit(again, 0.0).duplicates) == (2 if age_seconds == 0 else 0)
 
 
 def test_a_key_in_flight_is_never_forgotten() -> None:

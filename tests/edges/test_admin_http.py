@@ -28,7 +28,7 @@ ASSIGNMENT = make_assignment(3)
 COUNTERS = """records_consumed_total records_consumed_bytes_total records_rejected_total records_deduplicated_total
 records_delivered_total batches_total batch_flush_total http_requests_total http_retries_total commits_total
 consumer_rebalances_total dlq_records_total dlq_publish_failures_total offsets_skipped_total log_messages_total
-events_ahead_total records_ahead_total""".split()
+events_ahead_total records_ahead_total records_undated_total""".split()
 HISTOGRAMS = """http_request_duration_seconds delivery_latency_seconds event_age_seconds batch_rows batch_bytes
 commit_duration_seconds loop_lag_seconds""".split()
 GAUGES = """build_info config_info ready consumer_lag_records consumer_assigned_partitions consumer_paused

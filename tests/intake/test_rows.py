@@ -20,7 +20,7 @@ from tests.builders import (
 from tests.intake.reading import cells_of, codes_of, row_of
 from worker.intake.intake import Intake, held_bytes
 from worker.model.fault import Reason
-from worker.model.resource import EVENTS, Identity
+from worker.model.resource import EVENTS, PROFILES, Identity
 
 ALL_FIELDS = {
     "event_json": {"sum": 5},
@@ -81,6 +81,17 @@ def test_digits_with_leading_zeros_name_the_same_number(spelling: str) -> None:
     assert row.destination.application_id == APPLICATION_ID
     assert row.event_timestamp == UNIX_SECONDS
     assert cells_of(row)["mcc"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "seconds"),
+    [(UNIX_SECONDS * 1000 - 5000, UNIX_SECONDS - 5), (-1, UNIX_SECONDS), (0, UNIX_SECONDS)],
+    ids=["the record's", "the moment's: the record has none", "the moment's: a zero is none"],
+)
+def test_a_profile_has_the_time_of_its_record(timestamp: int, seconds: int) -> None:
+    record = FakeRecord(0, b'{"application_id": 1111, "profile_id": "u", "attributes": {}}', timestamp=timestamp)
+    ((row,), _) = Intake(make_rules(resource=PROFILES)).read(make_assignment(), [record], now_at(0))
+    assert row.event_timestamp == seconds
 
 
 def test_an_application_id_is_exact_up_to_63_bits() -> None:

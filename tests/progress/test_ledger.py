@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,15 +70,18 @@ def test_delivered_rows_are_settled_counted_and_let_go() -> None:
     assert ledger.imbalance() == 0
 
 
-def test_a_record_without_a_broker_s_time_has_no_latency() -> None:
+@pytest.mark.parametrize("timestamp", [-1, 0, -62_135_596_800_000], ids=["none", "a zero", "a client's year 1"])
+def test_a_record_without_a_time_has_no_latency_and_is_counted(timestamp: int) -> None:
     ledger = make_ledger()
-    record = FakeRecord(0, b"value", timestamp=-1)
-    ledger.receive(FIRST, [record], 1)
-    row = make_row(0, record=record)
-    ledger.hold([row])
-    ledger.deliver([row], now_at(10))
-    assert ledger.account.delivery_latency_seconds.cumulative()[-1] == 0
-    assert ledger.account.event_age_seconds.cumulative()[-1] == 1
+    undated, dated = FakeRecord(0, b"value", timestamp=timestamp), FakeRecord(1, b"value")
+    ledger.receive(FIRST, [undated, dated], 2)
+    rows = [make_row(record.offset, record=record) for record in (undated, dated)]
+    ledger.hold(rows)
+    ledger.deliver(rows, now_at(10))
+    account = ledger.account
+    assert (account.delivery_latency_seconds.cumulative()[-1], account.delivery_latency_seconds.sum) == (1, 10.0)
+    assert account.event_age_seconds.cumulative()[-1] == 2
+    assert topic(ledger).records_undated == 1
 
 
 def test_what_is_dated_ahead_makes_no_sum_fall_and_is_counted() -> None:

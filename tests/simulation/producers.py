@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from aiokafka.structs import TopicPartition
@@ -27,6 +27,7 @@ class _Sent:
     key: bytes
     value: bytes
     record: Published
+    is_dated: bool = True
 
 
 class Producers:
@@ -63,6 +64,7 @@ class Producers:
             self._send(self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8)))
         else:
             sent = self._made("event", age_seconds=-AHEAD_SECONDS if roll < 0.18 else 0)
+            sent = replace(sent, is_dated=not 0.18 <= roll < 0.2)
             self._sent.append(sent)
             self._send(sent)
         if self._chance.random() < 0.01:
@@ -96,7 +98,9 @@ class Producers:
         return _Sent(where, own_key, value or json.dumps(event).encode(), published)
 
     def _send(self, sent: _Sent, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
-        offset = self._kafka.append(TOPIC, sent.partition, sent.key, sent.value, (("id", sent.key), *headers))
+        offset = self._kafka.append(
+            TOPIC, sent.partition, sent.key, sent.value, (("id", sent.key), *headers), None if sent.is_dated else 0
+        )
         self._truth.publish(TopicPartition(TOPIC, sent.partition), offset, sent.record)
 
     def _replay(self, sent: _Sent) -> None:

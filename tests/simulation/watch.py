@@ -33,6 +33,7 @@ ROW_BYTES_MAX = RECORD_OVERHEAD_BYTES + 600
 STEP_CPU_SECONDS_MAX = 0.1
 # A commit is under way so long, where the brokers work, and may have to wait for the one before it.
 COMMIT_SECONDS = 0.1
+HISTORY_SECONDS_MAX = 1000.0
 
 
 class Watch:
@@ -191,6 +192,8 @@ class Watch:
         for name, seconds in sums.items():
             if seconds < self._sums.get(name, 0.0):
                 raise ViolationError("sums", f"that of the {name} falls by {self._sums[name] - seconds:.1f} s")
+        if sums["delivery latency"] > account.delivery_latency_seconds.cumulative()[-1] * HISTORY_SECONDS_MAX:
+            raise ViolationError("sums", f"records took {sums['delivery latency']:.0f} s: more than there were")
         self._sums = sums
 
     def check_end(self) -> None:

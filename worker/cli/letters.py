@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from worker.app import read_clock
 from worker.cli.options import with_configuration
-from worker.cli.output import console, dump, progress, readable, say
+from worker.cli.output import console, dump, progress, readable, say, shown_time
 from worker.cli.parameters import moment
 from worker.cli.running import run_tool, tool_connection
 from worker.edges.topic_reader import TopicReader
@@ -135,7 +134,7 @@ async def _newest(
 
 def _described(letter: Letter, record: Record) -> Table:
     table = Table.grid(padding=(0, 2))
-    written = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(max(0, letter.record.timestamp) / 1000))
+    written = shown_time(letter.record.timestamp / 1000)
     rows = [("reason", letter.reason), ("", explanation(letter.reason))]
     rows += [("fault", f"{one.field or 'record'}: {one.message}  [{one.reason}]") for one in letter.faults]
     if letter.http_status is not None:

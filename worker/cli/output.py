@@ -12,6 +12,8 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from worker.tools.letter import UNDATED, calendar_time
+
 # A narrow terminal folds; a pipe gets whole lines.
 PIPE_COLUMNS = 200
 # Of a value, to people.
@@ -49,6 +51,12 @@ def readable(value: bytes | None) -> str:
     text = value.decode(errors="backslashreplace")
     safe = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:SHOWN_CHARACTERS_MAX])
     return safe + (f"… ({len(value):,} bytes)" if len(text) > SHOWN_CHARACTERS_MAX else "")
+
+
+def shown_time(unix_seconds: float) -> str:
+    """A moment for people."""
+    moment = calendar_time(unix_seconds)
+    return UNDATED if moment is None else f"{moment:%Y-%m-%d %H:%M:%S UTC}"
 
 
 @contextmanager

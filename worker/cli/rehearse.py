@@ -46,6 +46,8 @@ def rehearse_command(loaded: Loaded, start: From, seconds: float, records_max: i
     began = time.monotonic()
     found = run_tool(loaded.settings, _rehearse(loaded.settings, start, seconds, records_max))
     say(f"{found.records:,} records read in {time.monotonic() - began:.1f} s; nothing was sent, nothing committed")
+    if start.since is not None and not found.records:
+        say("no record has a timestamp that late; records without one are found by no time: try --from earliest")
     if as_json:
         dump(found.document())
     else:

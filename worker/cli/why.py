@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 from rich.table import Table
 from rich.text import Text
 
 from worker.app import read_clock
 from worker.cli.options import with_configuration
-from worker.cli.output import console, dump, readable, say
+from worker.cli.output import console, dump, readable, say, shown_time
 from worker.cli.running import run_tool, tool_connection
 from worker.edges.topic_reader import TopicReader
 from worker.model.fault import Rejection
@@ -73,13 +71,13 @@ def _described(story: Story) -> Table:
     table = Table.grid(padding=(0, 2))
     rows = [("record", f"{_shown(story.place)}, {story.presence.value}"), ("", story.summary)]
     if story.record is not None:
-        rows.append(("written", _time(story.record.timestamp / 1000) + (", as a replay" if story.is_replay else "")))
+        rows.append(("written", shown_time(story.record.timestamp / 1000) + (", as a replay" if story.is_replay else "")))
         rows += [("key", readable(story.record.key)), ("value", readable(story.record.value))]
     rows += _verdict(story)
     committed = "" if story.committed is None else f" (committed: {story.committed.offset})"
     rows.append(("offset", story.progress.value + committed))
     rows += [
-        ("dead letter", f"{_shown(one.place)}: {one.reason}; {_time(one.record.timestamp / 1000)}")
+        ("dead letter", f"{_shown(one.place)}: {one.reason}; {shown_time(one.record.timestamp / 1000)}")
         for one in story.dead_letters
     ]
     for one in story.parked:
@@ -94,7 +92,7 @@ def _verdict(story: Story) -> list[tuple[str, str]]:
     if verdict is None:
         known = "its topic has no route in this configuration" if story.record is not None else "there is no record to judge"
         return [("verdict", known)]
-    as_of = f"as of {_time(story.judged_at)}, with this configuration"
+    as_of = f"as of {shown_time(story.judged_at)}, with this configuration"
     if isinstance(verdict, Rejection):
         faults = [("fault", f"{one.field or 'record'}: {one.message}  [{one.reason}]") for one in verdict.faults]
         return [("verdict", f"bad, {as_of}"), ("", explanation(verdict.reason)), *faults]
@@ -104,10 +102,6 @@ def _verdict(story: Story) -> list[tuple[str, str]]:
         ("goes to", f"{goes.resource} of application {goes.application_id}, by {goes.identity.value}"),
         ("dedup key", verdict.key.hex()),
     ]
-
-
-def _time(unix_seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(max(0.0, unix_seconds)))
 
 
 def _shown(place: Place) -> str:

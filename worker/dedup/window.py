@@ -72,10 +72,10 @@ class Window:
         """These were settled by an earlier owner of their partition. What is older than the window is not remembered."""
         earliest = (now.unix_seconds - self._age_seconds) * 1000
         for row in delivered:
-            if row.record.timestamp >= earliest:
+            if _written_milliseconds(row) >= earliest:
                 self._delivered.add(row.key, now.monotonic_seconds)
         for row in parked:
-            if row.record.timestamp >= earliest:
+            if _written_milliseconds(row) >= earliest:
                 self._parked.add(_content(row), now.monotonic_seconds)
 
     def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
@@ -144,3 +144,8 @@ def _content(row: Row) -> bytes:
     resource, _, identity, filled = row.destination
     columns = f"{resource}\0{identity}\0{filled}\0".encode()
     return blake2b(row.key + columns + row.line, digest_size=len(row.key)).digest()
+
+
+def _written_milliseconds(row: Row) -> int:
+    """When this row's record was written: by its timestamp, or where it has none, by the time of its event."""
+    return row.record.timestamp if row.record.timestamp > 0 else row.event_timestamp * 1000

@@ -138,6 +138,12 @@ class WorkerCollector(Collector):
             {t: a.records_ahead for t, a in topics.items()},
         )
         yield _counter(
+            "records_undated_total",
+            "Delivered records without a timestamp: they have no latency",
+            "topic",
+            {t: a.records_undated for t, a in topics.items()},
+        )
+        yield _counter(
             "offsets_skipped_total",
             "Offsets that the broker no longer had when they were asked for: lost before they were read",
             "topic",

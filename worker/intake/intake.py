@@ -142,7 +142,7 @@ class Intake:
 
 def _own_time(record: Record, now: Now) -> int:
     """The time of what has none of its own, in Unix seconds: its record's, or this moment."""
-    return record.timestamp // 1000 if record.timestamp >= 0 else int(now.unix_seconds)
+    return record.timestamp // 1000 if record.timestamp > 0 else int(now.unix_seconds)
 
 
 def held_bytes(record: Record) -> int:

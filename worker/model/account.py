@@ -29,7 +29,8 @@ class TopicAccount:
     `skipped_settled` were received again although an earlier life of their partition had settled them, as the hints beside the
     commit told; they are not in `consumed`. `hints_ignored` counts commits whose metadata wasn't ours or was damaged.
     `events_ahead` counts delivered events, and `records_ahead` delivered records, whose time lay ahead of the worker's clock:
-    their age, or their latency, is observed as 0. `remarks` say what was unusual about the records' contents.
+    their age, or their latency, is observed as 0. `records_undated` were delivered and have no timestamp, and so no latency.
+    `remarks` say what was unusual about the records' contents.
     """
 
     consumed: int = 0
@@ -45,6 +46,7 @@ class TopicAccount:
     hints_ignored: int = 0
     events_ahead: int = 0
     records_ahead: int = 0
+    records_undated: int = 0
     remarks: Remarks = field(default_factory=Remarks)
 
     def balance(self, outstanding: int) -> int:

@@ -71,7 +71,10 @@ class Ledger:
         for topic, count in _ahead(rows, ages).items():
             topics[topic].events_ahead += count
         self.account.event_age_seconds.observe_all(_not_negative(ages))
-        dated = [row for row in rows if row.record.timestamp >= 0]
+        dated = [row for row in rows if row.record.timestamp > 0]
+        if len(dated) < len(rows):
+            for row in rows:
+                topics[row.assignment.topic].records_undated += row.record.timestamp <= 0
         latencies = [unix_seconds - row.record.timestamp / 1000 for row in dated]
         for topic, count in _ahead(dated, latencies).items():
             topics[topic].records_ahead += count

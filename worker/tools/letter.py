@@ -17,6 +17,8 @@ from worker.model.record import Record, TopicPartition
 PARKED = "parked"
 # Somebody else writes into the topic too.
 FOREIGN = "foreign"
+# Instead of a day or a time, where a record has none.
+UNDATED = "undated"
 NOTHING_SAID: Mapping[str, int | Path] = {}
 APPLICATION_PATH: Path = ("application_id",)
 
@@ -62,13 +64,22 @@ class Letter:
 
     @property
     def day(self) -> str:
-        """The day (UTC) on which it was written."""
-        return datetime.fromtimestamp(max(0, self.record.timestamp) / 1000, UTC).date().isoformat()
+        """The day (UTC) on which it was written; `undated` where it doesn't say."""
+        written = calendar_time(self.record.timestamp / 1000)
+        return UNDATED if written is None else written.date().isoformat()
 
 
 _faults = msgspec.json.Decoder(tuple[LetterFault, ...])
 _shortened = msgspec.json.Decoder(Shortened)
 _value = msgspec.json.Decoder()
+
+
+def calendar_time(unix_seconds: float) -> datetime | None:
+    """This moment in UTC; None for what no calendar has: a record's timestamp may be any number."""
+    try:
+        return datetime.fromtimestamp(unix_seconds, UTC) if unix_seconds > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def read(partition: TopicPartition, record: Record, applications: Mapping[str, int | Path] = NOTHING_SAID) -> Letter:

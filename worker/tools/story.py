@@ -111,7 +111,8 @@ async def tell(reader: TopicReader, settings: Settings, judge: Judge, place: Pla
     dead: list[Letter] = []
     parked: list[Ending] = []
     if route is not None:
-        since = max(0, record.timestamp - CLOCK_MARGIN_MILLISECONDS) if record is not None else None
+        is_dated = record is not None and record.timestamp > 0
+        since = max(0, record.timestamp - CLOCK_MARGIN_MILLISECONDS) if record is not None and is_dated else None
         dead = await _naming(reader, [route.dead_letter.topic], place, since)
         parked = await _parked(reader, settings, route, place, since)
     replayed = record is not None and is_replay(record)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import worker.assembly
+import worker.dedup.window
 import worker.edges.tail
 import worker.pipeline
 import worker.progress.hints
@@ -100,6 +101,10 @@ def rebuild_no_window(swap: Swap) -> None:
     swap(Tails, "read", nothing)
 
 
+def forget_undated_records(swap: Swap) -> None:
+    swap(worker.dedup.window, "_written_milliseconds", lambda row: row.record.timestamp)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -112,5 +117,6 @@ MUTANTS: dict[str, Mutant] = {
         take_replays_for_duplicates,
         keep_the_key_of_a_refused_row,
         rebuild_no_window,
+        forget_undated_records,
     )
 }
