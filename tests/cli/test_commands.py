@@ -26,6 +26,19 @@ def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Result
     return CliRunner().invoke(cli, list(arguments), env={KEY: "secret-key", **(environment or {})})
 
 
+def installed(command: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """A process of its own, that sees these variables and no others."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker", command],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+
+
 def test_check_config_says_that_all_is_in_order() -> None:
     result = run("check-config")
     assert (result.exit_code, result.output) == (
@@ -116,6 +129,22 @@ def _leaves(group: click.Group, before: str = "") -> list[tuple[str, click.Comma
     return found
 
 
+SERVICE = {"AMW_SERVICE_HOST": "10.96.0.7", "AMW_SERVICE_PORT": "9090", "AMW_PORT": "tcp://10.96.0.7:9090"}
+
+
+def test_check_config_names_the_variables_that_kubernetes_sets_for_a_service() -> None:
+    result = run("check-config", environment=SERVICE)
+    assert (result.exit_code, "AMW_PORT, AMW_SERVICE_HOST, AMW_SERVICE_PORT." in result.stderr) == (0, True)
+
+
+def test_run_names_them_in_one_log_line() -> None:
+    # The last word of a host's name must not be a number: no such address, so the run ends where the admin port would open.
+    result = installed("run", {KEY: "secret-key", "AMW_ADMIN__HOST": "host.1", **SERVICE})
+    assert result.returncode == 69, result.stderr
+    told = [json.loads(line) for line in result.stderr.splitlines() if "service_links_ignored" in line]
+    assert [(one["count"], one["variables"]) for one in told] == [(3, sorted(SERVICE))]
+
+
 def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
     result = run("check-config", environment={"AMW_LOG__LEVEL": "loud", "AMW_NOPE": "1"})
     assert isinstance(result.exception, ConfigurationError)
@@ -131,17 +160,7 @@ def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
     ],
     ids=["in order", "nothing given", "wrong value"],
 )
-def test_the_installed_command_ends_with_the_exit_code(
-    environment: dict[str, str], code: int, said: str, tmp_path: Path
-) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "worker", "check-config"],
-        env={"PATH": "/usr/bin:/bin", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
+def test_the_installed_command_ends_with_the_exit_code(environment: dict[str, str], code: int, said: str) -> None:
+    result = installed("check-config", environment)
     assert result.returncode == code, result.stderr
     assert said in (result.stdout if code == 0 else result.stderr)

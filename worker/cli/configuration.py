@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker.cli.options import with_configuration
-from worker.cli.output import console, dump, readable
+from worker.cli.output import console, dump, readable, say
 from worker.cli.running import run_tool, tool_connection
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
 from worker.errors import ExitCode
@@ -34,6 +34,9 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     applications = ", ".join(str(one) for one in settings.appmetrica.applications)
     # With --json stdout is for the document.
     click.echo(f"The configuration is in order: topics {topics}; applications {applications}.", err=as_json)
+    if loaded.ignored:
+        names = ", ".join(sorted(loaded.ignored))
+        say(f"Ignored, because Kubernetes sets them for a Service: {names}.")
     if connect:
         _connect(settings, as_json=as_json)
 

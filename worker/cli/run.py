@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
 import click
@@ -12,6 +13,11 @@ from worker.cli.options import with_configuration
 from worker.edges.logs import configure_logging
 from worker.settings.load import Loaded
 from worker.signals import Signals
+
+logger = logging.getLogger("worker.run")
+
+# A Service has seven variables and more for each of its ports: the first ones say which Service it is.
+NAMES_MAX = 10
 
 
 @click.command("run")
@@ -24,5 +30,9 @@ def run_command(signals: Signals, loaded: Loaded) -> None:
     """
     settings = loaded.settings
     journal = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
+    if loaded.ignored:
+        logger.info(
+            "service_links_ignored", extra={"variables": sorted(loaded.ignored)[:NAMES_MAX], "count": len(loaded.ignored)}
+        )
     process = Process(settings, loaded.config_hash(), journal, signals)
     sys.exit(asyncio.run(run(process)))

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from worker.errors import Fault
 from worker.settings import yaml_text
 from worker.settings.schema import Settings
+from worker.settings.service_links import service_links
 
 ENVIRONMENT_PREFIX = "AMW_"
 NESTING = "__"
@@ -30,11 +31,12 @@ Path_ = tuple[str, ...]
 
 @dataclass(slots=True)
 class Layer:
-    """Nested values, where each leaf comes from, and what was wrong while reading."""
+    """Nested values, where each leaf comes from, what was wrong while reading, and which variables are no settings."""
 
     values: Values = field(default_factory=dict)
     sources: dict[Path_, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    ignored: frozenset[str] = frozenset()
 
 
 class _Names(BaseSettings, Settings):
@@ -93,10 +95,11 @@ def from_file(path: Path) -> Layer:
 
 
 def from_environment(environment: Mapping[str, str]) -> Layer:
-    """Every variable that starts with `AMW_`. One that names no setting is a fault."""
-    layer = Layer()
+    """Every variable that starts with `AMW_`. One that names no setting is a fault, but for those that Kubernetes sets."""
+    layer = Layer(ignored=service_links(environment))
     for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in COMMAND_VARIABLES and not name.startswith(TEST_PREFIX):
+        is_ours = name not in COMMAND_VARIABLES and name not in layer.ignored and not name.startswith(TEST_PREFIX)
+        if name.startswith(ENVIRONMENT_PREFIX) and is_ours:
             _add_variable(layer, name, value, name)
     return layer
 
@@ -143,6 +146,7 @@ def merge(layers: list[Layer]) -> Layer:
     for layer in reversed(layers):
         _lay_over(merged, layer.values, layer.sources)
     merged.faults = [fault for layer in layers for fault in layer.faults]
+    merged.ignored = frozenset().union(*(layer.ignored for layer in layers))
     return merged
 
 

@@ -46,10 +46,11 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that is in order, and where each of its values came from."""
+    """A configuration that is in order, where each of its values came from, and which `AMW_` variables are no settings."""
 
     settings: Settings
     sources: Mapping[tuple[str, ...], str]
+    ignored: frozenset[str] = frozenset()
 
     def shown(self) -> list[Shown]:
         """Every setting, in the order of the schema."""
@@ -93,7 +94,7 @@ def load(
         merged.faults += _all_faults(error.errors(include_input=False, include_url=False), merged)
     if merged.faults or settings is None:
         raise ConfigurationError(merged.faults)
-    return Loaded(settings, merged.sources)
+    return Loaded(settings, merged.sources, merged.ignored)
 
 
 def _read_secret_files(layer: Layer) -> None:
