@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from urllib.parse import quote
 
 import pytest
 
 from tests.builders import make_batch, make_row
+from worker.edges.answer_head import HEAD_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX
 from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions, excerpt_of
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch, RequestForm
@@ -196,7 +197,7 @@ HOSTILE: dict[str, tuple[bytes, TransportFault]] = {
     "no HTTP": (b"garbage\r\n\r\n", TransportFault.BROKEN_ANSWER),
     "nothing": (b"", TransportFault.CONNECTION_LOST),
     "half a status line": (b"HTTP/1.1 20", TransportFault.CONNECTION_LOST),
-    "endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, TransportFault.BROKEN_ANSWER),
+    "interim answers only": (b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 40_000, TransportFault.BROKEN_ANSWER),
 }
 
 
@@ -206,6 +207,60 @@ async def test_what_is_no_answer_is_ambiguous(said: bytes, fault: TransportFault
         answer = await sink.post(recent())
     assert isinstance(answer, Ambiguous)
     assert answer.fault is fault
+
+
+LARGE_HEADS: dict[str, bytes] = {
+    "a header of 9,000 bytes": b"X: " + b"x" * 9_000 + b"\r\n",
+    "a header of 60,000 bytes": b"X: " + b"x" * 60_000 + b"\r\n",
+    "a header beyond the bound": b"X: " + b"x" * 2 * LINE_BYTES_MAX + b"\r\n",
+    "130 headers": b"X: y\r\n" * 130,
+    "1,000 headers but the others": b"X: y\r\n" * (HEADERS_MAX - 3),
+    "more headers than the bound": b"X: y\r\n" * 2 * HEADERS_MAX,
+    "more bytes than the bound": (b"X: " + b"x" * 60_000 + b"\r\n") * 20,
+}
+
+
+@pytest.mark.parametrize("headers", LARGE_HEADS.values(), ids=LARGE_HEADS)
+@pytest.mark.parametrize("status", [b"200 OK", b"403 No", b"503 Later"])
+async def test_the_status_line_decides_however_large_the_headers(headers: bytes, status: bytes) -> None:
+    # What is waited for stands before what is too large.
+    head = b"HTTP/1.1 " + status + b"\r\nRetry-After: 17\r\nContent-Length: 0\r\n" + headers + b"\r\n"
+    async with raw_server(lambda _: head) as url, sink_to(url) as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.retry_after) == (int(status[:3]), "17")
+
+
+async def test_headers_that_are_each_within_the_bounds_are_bounded_together() -> None:
+    header, written = b"X: " + b"x" * 60_000 + b"\r\n", 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await reader.read(65536)
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        with suppress(ConnectionError):
+            for _ in range(HEADERS_MAX - 1):
+                writer.write(header)
+                await writer.drain()
+                written += len(header)
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening, sink_to(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}") as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, Response)
+    assert answer.status == 200
+    # What the system's buffers hold beside it.
+    assert written < HEAD_BYTES_MAX + 20_000_000
+
+
+@pytest.mark.parametrize("headers", [b"X: " + b"x" * 60_000 + b"\r\n", b"X: y\r\n" * 990], ids=["one large", "many"])
+async def test_headers_within_the_bounds_leave_the_excerpt_as_it_is(headers: bytes) -> None:
+    said = b"HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n" + headers + b"\r\nwhy"
+    async with raw_server(lambda _: said) as url, sink_to(url) as sink:
+        answer = await sink.post(recent())
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.excerpt) == (400, "why")
 
 
 @pytest.mark.parametrize("before", range(EXCERPT_CHARACTERS_MAX - len(KEY), EXCERPT_CHARACTERS_MAX))

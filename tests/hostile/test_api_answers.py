@@ -1,6 +1,6 @@
 """Answers as no sane server gives them, over raw sockets: each ends in time, is what it must be, and shows the key nowhere.
 
-A 200 counts once its headers are complete, whatever follows; anything less is ambiguous, because the rows may have been loaded.
+A status line decides once it is complete, whatever follows; anything less is ambiguous, because the rows may have been loaded.
 """
 
 from __future__ import annotations
@@ -121,25 +121,25 @@ LOST, BROKEN, TIMEOUT = TransportFault.CONNECTION_LOST, TransportFault.BROKEN_AN
 
 CASES: dict[str, tuple[Serve, int | set[TransportFault]]] = {
     "a status line that drips": (dripping(b"HTTP/1.1 200 ", b"O"), {TIMEOUT, BROKEN}),
-    "headers that drip": (dripping(OK + b"X: ", b"x"), {TIMEOUT, BROKEN}),
-    "headers without end": (dripping(OK, b"X: y\r\n" * 50, 0.0), {TIMEOUT, BROKEN}),
-    "a header without end": (dripping(OK + b"X: ", b"y" * 65_536, 0.0), {TIMEOUT, BROKEN}),
+    "headers that drip": (dripping(OK + b"X: ", b"x"), 200),
+    "headers without end": (dripping(OK, b"X: y\r\n" * 50, 0.0), 200),
+    "a header without end": (dripping(OK + b"X: ", b"y" * 65_536, 0.0), 200),
+    "a reason without end": (dripping(b"HTTP/1.1 200 ", b"y" * 65_536, 0.0), 200),
     "interim answers without end": (dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0.0), {TIMEOUT, BROKEN}),
     "one interim answer": (saying(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"Content-Length: 0\r\n\r\n"), 200),
     "a 200 whose body drips": (dripping(OK + b"Content-Length: 1000000\r\n\r\n", b"x"), 200),
     "a 200 whose body has no end": (dripping(OK + b"\r\n", b"x" * 65_536, 0.0), 200),
     "a 200 whose body is cut": (saying(OK + b"Content-Length: 100\r\n\r\nhalf", then_closes=True), 200),
-    # Where the fault comes in one packet with the headers aiohttp says nothing of these: ambiguous, and sent again.
-    "a 200 whose body is longer": (saying(OK + b"Content-Length: 2\r\n\r\n" + b"long" * 100, then_closes=True), {BROKEN}),
-    "a 200 whose chunks are broken": (saying(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), {BROKEN}),
+    "a 200 whose body is longer": (saying(OK + b"Content-Length: 2\r\n\r\n" + b"long" * 100, then_closes=True), 200),
+    "a 200 whose chunks are broken": (saying(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 200),
     "a 200 whose chunks break later": (saying(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"", b"zz\r\n"), 200),
     "a 200 that says gzip and isn't": (saying(OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"), 200),
     "a 400 whose body drips": (dripping(BAD + b"Content-Length: 1000000\r\n\r\n", b"x"), 400),
     "a 400 whose body has no end": (dripping(BAD + b"\r\n", b"x" * 65_536, 0.0), 400),
     "a 400 whose body is cut": (saying(BAD + b"Content-Length: 100\r\n\r\nhalf", then_closes=True), 400),
-    "a length that is none": (saying(OK + b"Content-Length: ten\r\n\r\n"), {BROKEN}),
-    "a negative length": (saying(OK + b"Content-Length: -1\r\n\r\n"), {BROKEN}),
-    "two lengths": (saying(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), {BROKEN}),
+    "a length that is none": (saying(OK + b"Content-Length: ten\r\n\r\n"), 200),
+    "a negative length": (saying(OK + b"Content-Length: -1\r\n\r\n"), 200),
+    "two lengths": (saying(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 200),
     "a status of four digits": (saying(b"HTTP/1.1 2000 OK\r\n\r\n"), {BROKEN}),
     "a status of letters": (saying(b"HTTP/1.1 OK 200\r\n\r\n"), {BROKEN}),
     "another protocol": (saying(b"SSH-2.0-OpenSSH_9.6\r\n"), {BROKEN}),
@@ -147,8 +147,8 @@ CASES: dict[str, tuple[Serve, int | set[TransportFault]]] = {
     "noise of TLS": (saying(b"\x15\x03\x01\x00\x02\x02\x16"), {BROKEN, TIMEOUT}),
     "nothing, and a close": (saying(b"", then_closes=True), {LOST}),
     "nothing at all": (saying(b""), {TIMEOUT}),
-    "half a header, and a close": (saying(OK + b"Content-Le", then_closes=True), {LOST, BROKEN}),
-    "a NUL in a header": (saying(OK + b"X: a\0b\r\nContent-Length: 0\r\n\r\n"), {BROKEN}),
+    "half a header, and a close": (saying(OK + b"Content-Le", then_closes=True), 200),
+    "a NUL in a header": (saying(OK + b"X: a\0b\r\nContent-Length: 0\r\n\r\n"), 200),
     # RFC 9112, 2.2: a recipient may take a line feed alone.
     "lines that end in a line feed alone": (saying(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"), 200),
 }

@@ -13,11 +13,12 @@ from io import BytesIO
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.client_middlewares import ClientHandlerType
 from aiohttp.client_reqrep import ClientRequest
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from yarl import URL
 
+from worker.edges.answer_head import HEADERS_MAX, LINE_BYTES_MAX, AnswerHead
+from worker.edges.connections import QuietConnector
 from worker.edges.redaction import Redactor
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch, RequestForm
@@ -48,26 +49,23 @@ class SinkOptions:
     form: RequestForm = RequestForm.BODY
 
 
-class QuietConnector(aiohttp.TCPConnector):
-    """Gives no connection on which something has come already: it would be taken for the answer to the next request.
+class _Attempt:
+    """One request on its way through aiohttp, as its middleware: it keeps hold of what else only aiohttp knows."""
 
-    A server or something in between may answer twice, or say on an idle connection that it has had enough of it. Were that a
-    200, the rows of the next request would count as loaded, and aiohttp looks at a connection only when it is put back.
-    """
+    def __init__(self, connector: QuietConnector) -> None:
+        self._connector = connector
+        self._request: ClientRequest | None = None
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
-        """A connection on which nothing has come.
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        """aiohttp shows the request, and goes on."""
+        self._request = request
+        return await handler(request)
 
-        Raises:
-            aiohttp.ClientConnectionError: the server speaks first, on new connections too.
-        """
-        # All that wait idle, and a new one.
-        for _ in range(self.limit + 1):
-            connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            connection.close()
-        raise aiohttp.ClientConnectionError("the server speaks before it is asked")
+    @property
+    def head(self) -> AnswerHead | None:
+        """What has come of the answer; None while there was no connection yet, so that nothing can have been sent."""
+        witness = self._connector.witness_of(self._request) if self._request is not None else None
+        return witness.head if witness is not None else None
 
 
 class HttpSink:
@@ -85,8 +83,9 @@ class HttpSink:
 
     async def __aenter__(self) -> HttpSink:
         options = self._options
+        self._connector = QuietConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS)
         self._session = aiohttp.ClientSession(
-            connector=QuietConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS),
+            connector=self._connector,
             timeout=aiohttp.ClientTimeout(
                 total=options.total_timeout_seconds,
                 connect=options.connect_timeout_seconds,
@@ -97,6 +96,9 @@ class HttpSink:
             trust_env=options.trusts_environment,
             headers=HEADERS | {"User-Agent": options.user_agent},
             auto_decompress=False,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
         )
         return self
 
@@ -106,28 +108,17 @@ class HttpSink:
 
     async def post(self, batch: Batch) -> Answer:
         """Send the batch once. Every fault of the world is an answer; redirects are not followed."""
-        clock = asyncio.get_running_loop().time
-        started = clock()
-        fault: TransportFault
-        try:
-            return await self._post(batch, started)
-        except aiohttp.ClientSSLError:
-            return NotSent(TransportFault.TLS_FAILED, clock() - started)
-        except aiohttp.ClientConnectorError:
-            return NotSent(TransportFault.CONNECT_FAILED, clock() - started)
-        except aiohttp.ConnectionTimeoutError:
-            return NotSent(TransportFault.CONNECT_TIMEOUT, clock() - started)
-        except TimeoutError:
-            fault = TransportFault.TIMEOUT
-        except aiohttp.ClientResponseError:
-            fault = TransportFault.BROKEN_ANSWER
-        except (aiohttp.ClientError, OSError):
-            fault = TransportFault.CONNECTION_LOST
-        return Ambiguous(fault, clock() - started)
-
-    async def _post(self, batch: Batch, started: float) -> Response:
         if self._session is None:
             raise RuntimeError("the sink is not open")
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        attempt = _Attempt(self._connector)
+        try:
+            return await self._post(self._session, batch, attempt, started)
+        except (aiohttp.ClientError, OSError) as error:
+            return _answer_to(error, attempt.head, clock() - started)
+
+    async def _post(self, session: aiohttp.ClientSession, batch: Batch, attempt: _Attempt, started: float) -> Response:
         key = self._key(batch.destination.application_id)
         encoded_key = quote(key, safe="")
         body = batch.body()
@@ -138,13 +129,14 @@ class HttpSink:
         else:
             data = body if len(body) <= BODY_AT_ONCE_BYTES_MAX else BytesIO(body)
             headers |= CONTENT_TYPE
-        response = await self._session.post(
+        response = await session.post(
             self._url(batch.destination.resource, query),
             data=data,
             headers=headers,
             # Without a body there is no type of it; aiohttp would make one up.
             skip_auto_headers=("Content-Type",),
             allow_redirects=False,
+            middlewares=(attempt,),
         )
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.
@@ -160,6 +152,29 @@ class HttpSink:
         name = resource if self._options.form is RequestForm.PARAMS else f"{resource}.csv"
         address = URL(self._options.base_url).joinpath("logs/v1/import", name)
         return URL(f"{address}?{query}", encoded=True)
+
+
+def _answer_to(error: aiohttp.ClientError | OSError, head: AnswerHead | None, seconds: float) -> Answer:
+    """What a request that aiohttp gave up has come to."""
+    if head is None:
+        return NotSent(_connect_fault(error), seconds)
+    if head.status is not None:
+        # The status line decides. What is wrong behind it, or was lost, would be so again with the next attempt.
+        return Response(head.status, head.header("retry-after"), "", seconds)
+    if isinstance(error, TimeoutError):
+        return Ambiguous(TransportFault.TIMEOUT, seconds)
+    if isinstance(error, aiohttp.ClientResponseError) or head.is_too_large:
+        return Ambiguous(TransportFault.BROKEN_ANSWER, seconds)
+    return Ambiguous(TransportFault.CONNECTION_LOST, seconds)
+
+
+def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:
+    """Why there was no connection. Whatever it is, nothing was sent."""
+    if isinstance(error, aiohttp.ClientSSLError):
+        return TransportFault.TLS_FAILED
+    if isinstance(error, TimeoutError):
+        return TransportFault.CONNECT_TIMEOUT
+    return TransportFault.CONNECT_FAILED
 
 
 def excerpt_of(body: bytes, key: str) -> str:
