@@ -17,7 +17,7 @@ from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
 from worker.delivery.limiter import LimiterRules
 from worker.edges.dead_letter import dead_letter_writer
-from worker.edges.group_consumer import IDLE_SECONDS, SourceOptions
+from worker.edges.group_consumer import SourceOptions
 from worker.edges.http_sink import HttpSink, SinkOptions
 from worker.edges.kafka_client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka_source import KafkaSource
@@ -55,11 +55,10 @@ BATCHES_IN_MEMORY = 4
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """What a worker can't decide: chance and time. `uniform` draws from [0, 1); `idle_seconds` lie between idle polls."""
+    """What a worker can't decide: chance and time. `uniform` draws from [0, 1)."""
 
     uniform: Callable[[], float] = random.random
     unix_time: Callable[[], float] = time.time
-    idle_seconds: float = IDLE_SECONDS
 
 
 REAL = Nature()
@@ -104,7 +103,7 @@ def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str],
         inbox=inbox,
         source=KafkaSource(
             connection,
-            replace(_source_options(settings), idle_seconds=nature.idle_seconds),
+            _source_options(settings),
             inbox.post,
             inbox.drained,
             nature.unix_time,

@@ -45,7 +45,7 @@ def refuses_the_second(offsets: Offsets) -> None:
 
 
 def ours(*assignments: Assignment) -> Rebalances:
-    rebalances = Rebalances(1.0, 1.0, lambda event: None)
+    rebalances = Rebalances(1.0, 1.0, lambda event: None, lambda: None)
     rebalances.begin(assignments)
     return rebalances
 

@@ -6,10 +6,10 @@ import asyncio
 
 from aiokafka.structs import TopicPartition
 
-from tests.simulation.kafka_model import ModelKafka
-from tests.simulation.test_arrivals import TOPIC, play, running
+from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
+from tests.simulation.test_arrivals import TOPIC, commit, play, running
 from worker.edges.poller import PollOptions
-from worker.model.event import OffsetsSkipped, Received
+from worker.model.event import Lost, OffsetsSkipped, Received
 
 FIRST = TopicPartition(TOPIC, 0)
 SKIPPING = PollOptions(100, skips_corrupt=True, stall_seconds=60)
@@ -29,3 +29,62 @@ def test_the_position_behind_what_is_skipped_at_the_end_of_a_partition_is_told()
         assert sum(event.count for event in reader.seen if isinstance(event, OffsetsSkipped)) == 2
 
     play(history, partitions=1)
+
+
+def test_a_damaged_partition_with_a_trickle_of_records_holds_up_no_other() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        kafka.append(TOPIC, 0, b"k", b"{}")
+        kafka.damage(FIRST, 0)
+        clock = asyncio.get_running_loop().time
+        delays = []
+        async with running(kafka, poll=SKIPPING) as reader, asyncio.TaskGroup() as tasks:
+            tasks.create_task(trickle(kafka))
+            for _ in range(60):
+                event = await reader.until(Received)
+                while event.assignment.partition != 1:
+                    event = await reader.until(Received)
+                delays += [clock() - record.timestamp / 1000 + UNIX_SECONDS for record in event.records]
+        assert max(delays) < 1.0
+
+    async def trickle(kafka: ModelKafka) -> None:
+        for _ in range(150):
+            kafka.append(TOPIC, 0, b"k", b"{}")
+            kafka.append(TOPIC, 1, b"k", b"{}")
+            await asyncio.sleep(0.2)
+
+    play(history, partitions=2)
+
+
+def test_a_lost_offset_is_looked_after_in_the_middle_of_a_backlog() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        for partition in range(40):
+            for _ in range(20):
+                kafka.append(TOPIC, partition, b"k", b"{}")
+        commit(kafka, 0, 3)
+        kafka.truncate(TOPIC, 0, 10)
+        async with running(kafka) as reader:
+            chunks = 0
+            while not isinstance(event := await reader.next(), OffsetsSkipped):
+                chunks += isinstance(event, Received)
+                # Handling takes its time.
+                await asyncio.sleep(0.2)
+        assert chunks < 10
+
+    play(history, partitions=40)
+
+
+def test_a_partition_that_falls_silent_is_noticed_while_others_have_a_backlog() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        for partition in range(3):
+            for _ in range(60_000):
+                kafka.append(TOPIC, partition, b"k", b"{}")
+        kafka.lose_leader(TopicPartition(TOPIC, 3))
+        async with running(kafka, poll=PollOptions(10_000, skips_corrupt=False, stall_seconds=5)) as reader:
+            received = 0
+            while not isinstance(event := await reader.next(), Lost):
+                received += len(event.records) if isinstance(event, Received) else 0
+                # Handling takes longer than fetching: each round receives something.
+                await asyncio.sleep(0.1)
+        assert received < 150_000
+
+    play(history, partitions=4)

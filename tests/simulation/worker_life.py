@@ -94,7 +94,7 @@ class WorkerLife:
         self._kafka = kafka
         self._api = api
         loop = asyncio.get_running_loop()
-        nature = Nature(Random(seed).random, lambda: UNIX_SECONDS + loop.time(), idle_seconds=0.2)
+        nature = Nature(Random(seed).random, lambda: UNIX_SECONDS + loop.time())
         self.parts: Parts = assemble(settings(), name, lambda _: None, nature)
         self.parts.pipeline._ledger.memory = MemoryGauge(memory_bytes_max)
         self.watch = Watch(name, self.parts.pipeline, settings(), api.truth, memory_bytes_max)

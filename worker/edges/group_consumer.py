@@ -20,8 +20,6 @@ logger = logging.getLogger("worker.kafka")
 
 # aiokafka leaves the group when nobody polls for max_poll_interval. With every partition paused nobody does, by design.
 POLL_INTERVAL_MILLISECONDS = 2**31 - 1
-# aiokafka has no public way to wait for records of any partition that doesn't also take them.
-IDLE_SECONDS = 0.02
 # A partition that is added waits so long to be read; aiokafka's own 5 minutes are an outage.
 METADATA_SECONDS = 60.0
 STOP_SECONDS_MAX = 5.0
@@ -54,7 +52,6 @@ class SourceOptions:
     batch_bytes_max: int = BATCH_BYTES_MAX
     look_seconds: float = LOOK_SECONDS
     metadata_seconds: float = METADATA_SECONDS
-    idle_seconds: float = IDLE_SECONDS
 
 
 def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafkaConsumer:

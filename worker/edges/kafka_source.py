@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from worker.edges.commit import commit
 from worker.edges.group_consumer import SourceOptions, new_consumer, stop
 from worker.edges.kafka_client import KafkaConnection
-from worker.edges.poller import Poller
+from worker.edges.poller import WATCH_SECONDS, Poller
 from worker.edges.rebalance import Rebalances
 from worker.edges.start_position import Found, StartPositions
 from worker.edges.subscription import Topics
@@ -96,6 +96,7 @@ class KafkaSource:
     def resume(self, assignments: frozenset[Assignment]) -> None:
         """Poll these again."""
         self._paused -= assignments
+        self._wake()
 
     def release(self, assignments: tuple[Assignment, ...]) -> None:
         """The rebalance may go on without these."""
@@ -104,6 +105,7 @@ class KafkaSource:
     def stop_intake(self) -> None:
         """Poll nothing any more. The membership stays, for the last commit."""
         self._is_stopped = True
+        self._wake()
 
     async def commit(self, positions: dict[Assignment, Position]) -> Committed | CommitFailed:
         """Commit these positions: see `commit`."""
@@ -161,6 +163,8 @@ class KafkaSource:
 
     async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller) -> str:
         """Receive, until this consumer is beyond help; returns what shows it."""
+        clock = asyncio.get_running_loop().time
+        watch_at = clock()
         while True:
             if self._is_stopped:
                 # Stay a member, silently: the last commit needs the membership.
@@ -171,17 +175,24 @@ class KafkaSource:
                 received = await poller.round(self._paused, lambda: self._is_stopped)
                 for assignment, expected in poller.take_out_of_range():
                     await self._restart(consumer, poller, assignment, expected)
+                # In a rhythm of its own: under a backlog each round receives something.
+                if clock() >= watch_at:
+                    watch_at = clock() + WATCH_SECONDS
+                    poller.watch(self._paused)
+                    if (stall := poller.stalled()) is not None:
+                        return stall
             except IllegalStateError:
                 # A partition went away between two calls; the rebalance listener has the news.
                 await asyncio.sleep(0)
                 continue
-            if not received:
-                stall = poller.stalled()
-                if stall is not None:
-                    return stall
+            if not received and not self._rebalances.arrivals:
                 if await self._topics.have_appeared():
                     consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
-                await asyncio.sleep(self._options.idle_seconds)
+                await poller.wait()
+
+    def _wake(self) -> None:
+        if self._poller is not None:
+            self._poller.wake()
 
     async def _give_up(self, consumer: AIOKafkaConsumer, reason: str) -> None:
         """This consumer is beyond help: its partitions are lost to us, and the next one begins anew."""
@@ -226,7 +237,9 @@ class KafkaSource:
             wait_seconds = min(wait_seconds * 2, CONNECT_SECONDS_MAX)
 
     def _new_rebalances(self) -> Rebalances:
-        return Rebalances(self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post)
+        return Rebalances(
+            self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post, self._wake
+        )
 
     # --- partitions that arrive --------------------------------------------------------------------------------------------
 

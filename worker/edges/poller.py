@@ -7,6 +7,7 @@ What aiokafka does when left alone would lose data here, so:
   - a paused partition is simply not polled: aiokafka's pause throws away what was fetched, and its flags vanish at rebalances;
   - what it can't decode isn't always an error of its own kind, and would end the process at each restart;
   - a partition that can't be read waits on its own, and the others go on;
+  - only what has been fetched is asked for: to wait for one partition would be to wait for it with all others;
   - its fetch task may die in silence (aiokafka #983, #1037), and then `getmany` returns nothing for ever: noticed by the age of
     the last fetch.
 """
@@ -16,13 +17,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from worker.edges.fetched import Fetched
 from worker.edges.rebalance import Rebalances
 from worker.model.event import Event, OffsetsSkipped, Received
 from worker.model.record import Assignment, Record
@@ -31,8 +33,12 @@ logger = logging.getLogger("worker.kafka")
 
 TROUBLE_SECONDS_FIRST = 1.0
 TROUBLE_SECONDS_MAX = 30.0
-# How long a damaged partition is waited for, record by record; a fetch after a damaged one takes some 0.3 s.
-DAMAGED_SECONDS = 1.0
+# How long a round goes on before what else has happened is looked at: new partitions, lost offsets, a stop.
+ROUND_SECONDS = 0.5
+# How often what has no event of its own is looked at, where nothing else happens.
+WATCH_SECONDS = 1.0
+# A call of `getmany` with this partition takes no records, and shows whether the consumer is well.
+NOWHERE = ClientPartition("", 0)
 # What is handled without a pause. A thousand records of 60 KB, which a batch of 1 MB can hold, take most of a second to decode.
 SLICE_BYTES = 1024 * 1024
 
@@ -94,10 +100,13 @@ class Poller:
         self._out_of_range: list[Assignment] = []
         # Read record by record, as damage has been seen there.
         self._damaged: set[Assignment] = set()
+        self._fetched = Fetched(consumer)
+        self._at: dict[ClientPartition, Assignment] = {}
 
     def begin(self, positions: dict[Assignment, int]) -> None:
         """These partitions are received of from these offsets on. What is no longer ours is forgotten."""
         self._expected = {one: at for one, at in self._expected.items() if self._rebalances.may_receive(one)} | positions
+        self._at = {ClientPartition(one.topic, one.partition): one for one in self._expected}
         self._damaged &= self._expected.keys()
         for known in (self._troubles, self._quiet):
             for assignment in known.keys() - self._expected.keys():
@@ -113,21 +122,58 @@ class Poller:
         self._out_of_range.clear()
         return taken
 
+    def wake(self) -> None:
+        """Something has happened that a round may care for: `wait` returns."""
+        self._fetched.news.set()
+
+    async def wait(self) -> None:
+        """Until something may be ready, or it is time to look at what has no event of its own."""
+        now = _now()
+        # A partition whose time has come and of which nothing is fetched yet is news once something is.
+        retries = [trouble.retry_at for trouble in self._troubles.values() if trouble.retry_at > now]
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(min([now + WATCH_SECONDS, *retries])):
+                await self._fetched.news.wait()
+
     async def round(self, paused: Collection[Assignment], is_stopped: Callable[[], bool]) -> bool:
-        """Receive one chunk of each partition that isn't paused. True if anything came."""
+        """Receive what is ready of the partitions that aren't paused, the longest waiting first. True if anything came.
+
+        One partition after the other is emptied, so that no more than one record batch is expanded at a time.
+        """
+        self._fetched.news.clear()
+        # Also with nothing ready: it shows a coordinator in trouble, and a member that polls nothing is never let back into the
+        # group once it has been out (aiokafka #1187).
+        await self._consumer.getmany(NOWHERE, timeout_ms=0)
         received = False
-        if not self._expected:
-            # A member that polls nothing is never let back into the group once it has been out (aiokafka #1187).
-            await self._poll_nothing()
-        for assignment in list(self._expected):
+        deadline = _now() + ROUND_SECONDS
+        for partition in self._fetched.ready():
+            assignment = self._at.get(partition)
             # Handling the chunk before may have paused or revoked this one.
-            if assignment in paused or is_stopped() or not self._rebalances.may_receive(assignment):
+            while assignment is not None and self._is_due(assignment, paused) and not is_stopped():
+                received |= await self._poll(assignment, partition)
+                if _now() >= deadline:
+                    return received
+        return received
+
+    def _is_due(self, assignment: Assignment, paused: Collection[Assignment]) -> bool:
+        if assignment in paused or not self._rebalances.may_receive(assignment):
+            return False
+        trouble = self._troubles.get(assignment)
+        return (trouble is None or trouble.retry_at <= _now()) and self._fetched.holds(_client(assignment))
+
+    def watch(self, paused: Collection[Assignment]) -> None:
+        """See which partitions nothing comes of. In a rhythm of its own: a partition may be silent while others have plenty.
+
+        A healthy consumer goes on fetching, and each answer, an empty one too, has a new mark.
+        """
+        for partition, assignment in self._at.items():
+            if assignment in paused or not self._rebalances.may_receive(assignment) or self._fetched.holds(partition):
                 self._quiet.pop(assignment, None)
                 continue
-            trouble = self._troubles.get(assignment)
-            if trouble is None or trouble.retry_at <= _now():
-                received |= await self._poll(assignment)
-        return received
+            mark = self._consumer.last_poll_timestamp(partition)
+            quiet = self._quiet.get(assignment)
+            if quiet is None or quiet.mark != mark:
+                self._quiet[assignment] = _Quiet(mark, _now())
 
     def stalled(self) -> str | None:
         """What shows that this consumer is beyond help; None while it isn't."""
@@ -140,19 +186,14 @@ class Poller:
             return f"every partition has failed for {patience:g} s: {failing[0].detail}"
         return None
 
-    async def _poll_nothing(self) -> None:
-        if not self._consumer.assignment():
-            await self._consumer.getmany(timeout_ms=0)
-
-    async def _poll(self, assignment: Assignment) -> bool:
-        partition = ClientPartition(assignment.topic, assignment.partition)
+    async def _poll(self, assignment: Assignment, partition: ClientPartition) -> bool:
         expected = self._expected[assignment]
         if await self._consumer.position(partition) != expected:
             logger.warning("position_set_back", extra={"partition": str(assignment), "offset": expected})
             self._consumer.seek(partition, expected)
         try:
             if assignment in self._damaged:
-                records = await self._up_to_the_damage(assignment)
+                records = await self._up_to_the_damage(assignment, partition)
             else:
                 with _undecodable_is_damaged():
                     fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=self._options.records_max)
@@ -169,23 +210,25 @@ class Poller:
             return False
         return await self._hand_over(assignment, records, position)
 
-    async def _up_to_the_damage(self, assignment: Assignment) -> Sequence[Record]:
+    async def _up_to_the_damage(self, assignment: Assignment, partition: ClientPartition) -> Sequence[Record]:
         """Whole records that stand before damaged ones: `getmany` drops them with these, `getone` stops exactly there.
 
-        With all read and no damage met the partition counts as whole again.
+        What has been fetched is taken and nothing waited for. With all of it read and no damage met the partition counts as
+        whole again.
 
         Raises:
             CorruptRecordException: the very next record is damaged.
         """
-        partition = ClientPartition(assignment.topic, assignment.partition)
         records: list[Record] = []
         while len(records) < self._options.records_max:
             try:
-                async with asyncio.timeout(DAMAGED_SECONDS):
+                # No time at all: `getone` suspends only where it would have to wait for a fetch.
+                async with asyncio.timeout(0):
                     with _undecodable_is_damaged():
                         records.append(await self._consumer.getone(partition))
             except TimeoutError:
-                self._damaged.discard(assignment)
+                if records:
+                    self._damaged.discard(assignment)
                 break
             except CorruptRecordException:
                 if not records:
@@ -195,7 +238,6 @@ class Poller:
 
     async def _hand_over(self, assignment: Assignment, records: Sequence[Record], position: int) -> bool:
         if position == self._expected[assignment]:
-            self._note_quiet(assignment)
             return False
         self._troubles.pop(assignment, None)
         self._quiet.pop(assignment, None)
@@ -216,7 +258,7 @@ class Poller:
         if isinstance(error, CorruptRecordException) and self._options.skips_corrupt:
             # One offset at a time: nothing tells how far the damage reaches, and what is whole behind it must be read.
             self._expected[assignment] = offset + 1
-            self._consumer.seek(ClientPartition(assignment.topic, assignment.partition), offset + 1)
+            self._consumer.seek(_client(assignment), offset + 1)
             self._post(OffsetsSkipped(assignment, 1))
             # And the position behind it, or a restart would begin before it and count it again until a whole record follows.
             self._post(Received(assignment, (), offset + 1))
@@ -227,13 +269,6 @@ class Poller:
         since = before.since if before is not None else _now()
         self._troubles[assignment] = _Trouble(detail, since, _now() + wait, wait)
         logger.error("poll_failed", extra={"partition": str(assignment), "offset": offset, "detail": detail})
-
-    def _note_quiet(self, assignment: Assignment) -> None:
-        """Nothing came. A healthy consumer goes on fetching, and each answer, an empty one too, has a new mark."""
-        mark = self._consumer.last_poll_timestamp(ClientPartition(assignment.topic, assignment.partition))
-        quiet = self._quiet.get(assignment)
-        if quiet is None or quiet.mark != mark:
-            self._quiet[assignment] = _Quiet(mark, _now())
 
 
 def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[Record], int]]:
@@ -258,6 +293,10 @@ def _undecodable_is_damaged() -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise CorruptRecordException(f"a header's name is not UTF-8 at byte {error.start}") from None
+
+
+def _client(assignment: Assignment) -> ClientPartition:
+    return ClientPartition(assignment.topic, assignment.partition)
 
 
 def _now() -> float:

@@ -25,12 +25,16 @@ class Rebalances(ConsumerRebalanceListener):
         drain_seconds: how long the pipeline may take to bring partitions to an end.
         release_seconds: how long a rebalance waits at most, last commit included. The group waits for nobody longer.
         post: takes `Revoked` and `Lost`.
+        arrived: called when partitions have arrived.
     """
 
-    def __init__(self, drain_seconds: float, release_seconds: float, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, drain_seconds: float, release_seconds: float, post: Callable[[Event], None], arrived: Callable[[], None]
+    ) -> None:
         self._drain_seconds = drain_seconds
         self._release_seconds = release_seconds
         self._post = post
+        self._arrived = arrived
         self._arrivals: frozenset[TopicPartition] = frozenset()
         self._ours: set[Assignment] = set()
         self._draining: set[Assignment] = set()
@@ -91,3 +95,4 @@ class Rebalances(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
         """The group gives partitions. They are received of once they have an epoch and a position; nothing is awaited here."""
         self._arrivals = frozenset(TopicPartition(partition.topic, partition.partition) for partition in assigned)
+        self._arrived()

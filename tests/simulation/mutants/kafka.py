@@ -21,6 +21,7 @@ def receive_of_paused_partitions(swap: Swap) -> None:
 
 def poll_all_partitions_at_once(swap: Swap) -> None:
     async def together(self: Any, paused: Any, is_stopped: Any) -> bool:
+        self._fetched.news.clear()
         mine = [one for one in self._expected if one not in paused and self._rebalances.may_receive(one) and not is_stopped()]
         if not mine:
             return False
@@ -42,15 +43,14 @@ def poll_all_partitions_at_once(swap: Swap) -> None:
 def trust_the_position_of_the_client(swap: Swap) -> None:
     poll = Poller._poll
 
-    async def trusting(self: Any, assignment: Any) -> bool:
-        partition = ClientPartition(assignment.topic, assignment.partition)
+    async def trusting(self: Any, assignment: Any, partition: ClientPartition) -> bool:
         self._expected[assignment] = max(self._expected[assignment], await self._consumer.position(partition))
         try:
             await self._consumer.getmany(partition, timeout_ms=0, max_records=1)
         except KafkaError:
             return False
         self._expected[assignment] = await self._consumer.position(partition)
-        return await poll(self, assignment)
+        return await poll(self, assignment, partition)
 
     swap(Poller, "_poll", trusting)
 
