@@ -113,6 +113,7 @@ class _Daemon:
                     tasks.create_task(lasting(name, work), name=name)
                     for name, work in (
                         ("kafka source", self._consume),
+                        ("missing topics", parts.source.watch_topics),
                         ("dead letters", parts.dead_letters.run),
                         ("parking", parts.parking.run),
                         ("keys", parts.keys.run),

@@ -80,10 +80,11 @@ class Reader:
 
 @asynccontextmanager
 async def reading(reader: Reader) -> AsyncIterator[Reader]:
-    task = asyncio.create_task(reader.source.run())
+    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics)]
     try:
         yield reader
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await reader.source.close()

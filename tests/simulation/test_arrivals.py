@@ -36,12 +36,13 @@ def commit(kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tup
 @asynccontextmanager
 async def running(kafka: ModelKafka, **changes: Any):  # type: ignore[no-untyped-def]
     reader = Reader(kafka.bootstrap_servers, TOPIC, **changes)
-    task = asyncio.create_task(reader.source.run(), name="source")
+    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics)]
     try:
         yield reader
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await reader.source.close()
 
 

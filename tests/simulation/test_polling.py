@@ -88,3 +88,25 @@ def test_a_partition_that_falls_silent_is_noticed_while_others_have_a_backlog() 
         assert received < 150_000
 
     play(history, partitions=4)
+
+
+def test_a_topic_that_has_just_been_made_is_read_while_another_has_a_backlog() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        for partition in range(3):
+            for _ in range(30_000):
+                kafka.append(TOPIC, partition, b"k", b"{}")
+        changes = {"topics": (TOPIC, "parked"), "optional_topics": frozenset({"parked"})}
+        async with running(kafka, poll=PollOptions(10_000, skips_corrupt=False, stall_seconds=60), **changes) as reader:
+            received = 0
+            while True:
+                event = await reader.until(Received)
+                if event.assignment.topic == "parked":
+                    break
+                if not received:
+                    kafka.add_topic("parked", 1)
+                    kafka.append("parked", 0, b"k", b"{}")
+                received += len(event.records)
+                await asyncio.sleep(0.1)
+        assert received < 70_000
+
+    play(history, partitions=3)

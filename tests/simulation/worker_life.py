@@ -142,6 +142,7 @@ class WorkerLife:
                 tasks.create_task(lasting(f"{self.name} {what}", work), name=f"{self.name} {what}")
                 for what, work in (
                     ("source", parts.source.run),
+                    ("missing topics", parts.source.watch_topics),
                     ("dead letters", parts.dead_letters.run),
                     ("parking", parts.parking.run),
                 )

@@ -156,6 +156,19 @@ class KafkaSource:
                 reason = "aiokafka cancelled what it was asked for"
             await self._give_up(consumer, reason)
 
+    async def watch_topics(self) -> None:
+        """Look for topics that are missing, and read those that are there by now. Until cancelled.
+
+        A task of its own: brokers that are slow to answer hold up no records, and records hold up no look.
+        """
+        while True:
+            await asyncio.sleep(self._options.look_seconds)
+            await self._topics.look_for_missing()
+            consumer = self._consumer
+            if consumer is None or self._is_stopped or consumer.subscription() == frozenset(self._topics.present):
+                continue
+            consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
+
     async def close(self) -> None:
         """Leave the group and close the connections, also those of a consumer that was only about to join."""
         if self._latest is not None:
@@ -186,8 +199,6 @@ class KafkaSource:
                 await asyncio.sleep(0)
                 continue
             if not received and not self._rebalances.arrivals:
-                if await self._topics.have_appeared():
-                    consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
                 await poller.wait()
 
     def _wake(self) -> None:

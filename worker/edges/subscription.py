@@ -8,6 +8,7 @@ import logging
 from aiokafka.errors import KafkaError
 
 from worker.edges.kafka_client import KafkaConnection
+from worker.lasting import is_cancelled_from_within
 
 logger = logging.getLogger("worker.kafka")
 
@@ -32,7 +33,6 @@ class Topics:
         self._wanted = wanted
         self._optional = optional
         self._look_seconds = look_seconds
-        self._look_at = 0.0
         self.present: list[str] = []
 
     async def look(self) -> None:
@@ -47,21 +47,21 @@ class Topics:
             known = set(await admin.list_topics())
         finally:
             await admin.close()
-        self._look_at = asyncio.get_running_loop().time() + self._look_seconds
         self.present = [topic for topic in self._wanted if topic in known]
         for topic in self._wanted:
             if topic not in known:
                 level = logging.WARNING if topic in self._optional else logging.ERROR
                 logger.log(level, "topic_missing", extra={"topic": topic, "retry_seconds": self._look_seconds})
 
-    async def have_appeared(self) -> bool:
-        """True if a topic that was missing is there now. Asks the brokers now and then, and only while one is missing."""
-        if len(self.present) == len(self._wanted) or asyncio.get_running_loop().time() < self._look_at:
-            return False
-        before = len(self.present)
+    async def look_for_missing(self) -> None:
+        """See which exist by now, where any is missing; brokers that can't be asked are asked another time."""
+        if len(self.present) == len(self._wanted):
+            return
         try:
             await self.look()
         except (KafkaError, OSError) as error:
-            self._look_at = asyncio.get_running_loop().time() + self._look_seconds
             logger.warning("topics_not_looked_for", extra={"detail": f"{type(error).__name__}: {error}"})
-        return len(self.present) > before
+        except asyncio.CancelledError:
+            if not is_cancelled_from_within():
+                raise
+            logger.warning("topics_not_looked_for", extra={"detail": "aiokafka cancelled what it was asked for"})
