@@ -52,7 +52,7 @@ class Application(Section):
     @model_validator(mode="after")
     def _agree(self) -> Application:
         missing = self.post_api_key is None
-        return agreed(self, ["one of post_api_key and post_api_key_file is required"] if missing else [])
+        return agreed(self, ["required: one of post_api_key and post_api_key_file"] if missing else [])
 
     @property
     def key(self) -> str:
