@@ -157,7 +157,7 @@ class HttpSink:
 def _answer_to(error: aiohttp.ClientError | OSError, head: AnswerHead | None, seconds: float) -> Answer:
     """What a request that aiohttp gave up has come to."""
     if head is None:
-        return NotSent(_connect_fault(error), seconds)
+        return NotSent(_connect_fault(error), seconds, _proxy_status(error))
     if head.status is not None:
         # The status line decides. What is wrong behind it, or was lost, would be so again with the next attempt.
         return Response(head.status, head.header("retry-after"), "", seconds)
@@ -174,7 +174,14 @@ def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:
         return TransportFault.TLS_FAILED
     if isinstance(error, TimeoutError):
         return TransportFault.CONNECT_TIMEOUT
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return TransportFault.PROXY_REFUSED
     return TransportFault.CONNECT_FAILED
+
+
+def _proxy_status(error: aiohttp.ClientError | OSError) -> int | None:
+    """What a proxy answered to CONNECT, if it answered at all and wouldn't."""
+    return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
 def excerpt_of(body: bytes, key: str) -> str:
