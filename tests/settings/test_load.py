@@ -474,6 +474,41 @@ def test_text_is_the_text_that_is_written(tmp_path: Path) -> None:
     assert (routes[0].topic, routes[0].constants) == ("no", {"os_name": "NO"})
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xef\xbb\xbfhidden", "begins with a byte order mark"),
+        (b'"hidden"', "holds quotes"),
+        (b"hid den\n", "holds white space"),
+        (b"", "is empty"),
+        (b"h" * 70_000, "is larger than 65,536 bytes"),
+    ],
+)
+def test_what_a_key_file_may_not_hold_is_a_fault_that_names_the_file(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "key").write_bytes(data)
+    found = faults(tmp_path, f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}")
+    assert [one.path for one in found] == ["appmetrica.applications.3.post_api_key_file"]
+    assert f"{tmp_path / 'key'} {message}" in found[0].message
+    assert "hid" not in str(found[0]).replace(str(tmp_path), "")
+
+
+def test_white_space_at_the_end_of_a_key_file_is_not_the_key(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file \t\n")
+    text = f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
+    assert loaded(tmp_path, text).settings.appmetrica.applications[3].key == "from-a-file"
+
+
+def test_a_key_in_a_variable_in_quotes_is_a_fault(tmp_path: Path) -> None:
+    found = faults(tmp_path, environment={KEY: '"hidden"'})
+    assert [(one.source, one.message) for one in found] == [(KEY, "the key holds quotes: write the key without them")]
+
+
+def test_a_secret_file_with_a_byte_order_mark_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, secrets={"AMW_KAFKA__GROUP_ID": "\ufeffg"})
+    assert [(one.path, "byte order mark" in one.message) for one in caught.value.faults] == [("kafka.group_id", True)]
+
+
 def test_an_empty_secret_file_is_a_fault_and_names_itself(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, secrets={"AMW_STATE_DIR": "\n"})

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from worker.errors import Fault
+from worker.model.secret_text import SECRET_BYTES_MAX, Unusable, secret_in
 from worker.settings import yaml_text
 from worker.settings.schema import Settings
 from worker.settings.service_links import service_links
@@ -135,9 +136,13 @@ def from_secrets(directory: Path, source: str) -> Layer:
         return layer
     for path in files:
         try:
-            value = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            layer.faults.append(Fault(path.name, str(path), f"can't be read: {type(error).__name__}"))
+            with path.open("rb") as file:
+                value = secret_in(file.read(SECRET_BYTES_MAX + 1))
+        except OSError as error:
+            layer.faults.append(Fault(_setting(path.name), str(path), f"can't be read: {error.strerror}"))
+            continue
+        if isinstance(value, Unusable):
+            layer.faults.append(Fault(_setting(path.name), str(path), value.message))
         else:
             _add_variable(layer, path.name, value, str(path))
     return layer
@@ -191,8 +196,13 @@ def source_near(path: Path_, sources: Mapping[Path_, str]) -> str:
     return inside[0] if inside else "default"
 
 
+def _setting(name: str) -> str:
+    """The dotted path of the setting that a variable of this name would give."""
+    return ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING))
+
+
 def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
-    path = ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING))
+    path = _setting(name)
     if not value.strip():
         # An empty path would be the working directory, an empty text a name.
         layer.faults.append(Fault(path, source, _EMPTY))

@@ -16,6 +16,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from worker.errors import ConfigurationError, Fault
+from worker.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in, secret_in
 from worker.settings.layers import (
     CONFIG_VARIABLE,
     SECRETS_VARIABLE,
@@ -36,8 +37,8 @@ from worker.settings.section import FAULT_SEPARATOR, PATH_SEPARATOR
 MASK = "********"
 # The one thing that has no default.
 APPLICATIONS = ("appmetrica", "applications")
-# A key is some dozens of characters; a file of more than this was named by mistake.
-SECRET_FILE_BYTES_MAX = 64 * 1024
+# Stands for a secret whose file is a fault already.
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +132,22 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
         layer.faults.append(Fault(dotted, source, f"excludes {name}: give one of the two"))
         return
     # Whatever is wrong with the file, the setting itself was given: no second fault for the same thing.
-    section[name] = "unreadable"
+    section[name] = UNREADABLE
     try:
         with file.open("rb") as opened:
-            text = opened.read(SECRET_FILE_BYTES_MAX).decode().rstrip("\r\n")
+            data = opened.read(SECRET_BYTES_MAX + 1)
     except OSError as error:
         layer.faults.append(Fault(dotted, source, f"{file} can't be read: {error.strerror}"))
-    except UnicodeDecodeError:
-        layer.faults.append(Fault(dotted, source, f"{file} is not UTF-8 text"))
+        return
     except ValueError:
         layer.faults.append(Fault(dotted, source, "is not the name of a file"))
-    else:
-        section[name] = text
-        layer.sources[(*path, name)] = str(file)
-        if not text:
-            layer.faults.append(Fault(dotted, source, f"{file} is empty"))
-            section[name] = "empty"
+        return
+    secret = key_in(data) if name == "post_api_key" else secret_in(data)
+    if isinstance(secret, Unusable):
+        layer.faults.append(Fault(dotted, source, f"{file} {secret.message}"))
+        return
+    section[name] = secret
+    layer.sources[(*path, name)] = str(file)
 
 
 def _all_faults(errors: Sequence[ErrorDetails], layer: Layer) -> list[Fault]:
