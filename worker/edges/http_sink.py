@@ -25,7 +25,8 @@ from worker.model.batch import Batch, RequestForm
 
 EXCERPT_CHARACTERS_MAX = 500
 BODY_READ_BYTES_MAX = 64 * 1024
-BODY_READ_SECONDS_MAX = 2.0
+# The rows wait for so long at most, although they are settled: a new connection would take longer than most bodies.
+BODY_READ_SECONDS_MAX = 1.0
 # Many servers close idle connections after 5 s; aiohttp's own 15 s would run into their resets.
 KEEPALIVE_SECONDS = 4.0
 # Larger bodies go as a stream of chunks, so that the loop isn't held up by one long write.
@@ -140,8 +141,9 @@ class HttpSink:
         )
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.
-            excerpt = "" if response.status == 200 else excerpt_of(await _start_of_body(response), key)
             duration = asyncio.get_running_loop().time() - started
+            said = await _body_of(response)
+            excerpt = "" if response.status == 200 else excerpt_of(said, key)
             return Response(response.status, response.headers.get("Retry-After"), excerpt, duration)
         finally:
             # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
@@ -190,10 +192,14 @@ def excerpt_of(body: bytes, key: str) -> str:
     return " ".join(text.split())[:EXCERPT_CHARACTERS_MAX]
 
 
-async def _start_of_body(response: aiohttp.ClientResponse) -> bytes:
-    """The start of the body; empty where it can't be had soon."""
+async def _body_of(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or what of it can be had soon. Only a connection whose answer was read to its end is used again."""
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_READ_SECONDS_MAX):
-            return await response.content.read(BODY_READ_BYTES_MAX)
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        return b""
+            while len(body) < BODY_READ_BYTES_MAX and not response.content.at_eof():
+                body += await response.content.readany()
+    except (aiohttp.ClientError, OSError):
+        # What has come is enough: the status is known.
+        pass
+    return bytes(body)
