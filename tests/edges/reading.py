@@ -80,7 +80,7 @@ class Reader:
 
 @asynccontextmanager
 async def reading(reader: Reader) -> AsyncIterator[Reader]:
-    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics)]
+    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)]
     try:
         yield reader
     finally:

@@ -18,11 +18,13 @@ from worker.errors import UnavailableError
 from worker.model.account import Account, TopicAccount
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
+from worker.model.record import End
 from worker.model.remarks import UNKNOWN
 from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot
 
 TOPIC = "offline-events"
 ASSIGNMENT = make_assignment(3)
+ENDS = {ASSIGNMENT: End(stable=15, written=15, unix_seconds=3.0)}
 
 # What operators build on; the names are fixed.
 COUNTERS = """records_consumed_total records_consumed_bytes_total records_rejected_total records_deduplicated_total
@@ -66,7 +68,7 @@ def registry(ready: bool = True) -> CollectorRegistry:
     registry = CollectorRegistry()
     readings = Readings(
         snapshot=snapshot,
-        end_offsets=lambda: {ASSIGNMENT: 15},
+        ends=lambda: ENDS,
         log_counts=lambda: {"error": 2},
         loop_lag_seconds=lambda: Histogram((0.1,)),
         is_ready=lambda: ready,
@@ -81,7 +83,7 @@ IDENTIFICATION = Identification("1.2.3", "abc", (TOPIC, f"{TOPIC}.parked"), {TOP
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), {ASSIGNMENT: 15}, 5.0), lambda: True)
+    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), ENDS, 5.0), lambda: True)
     await server.start()
     yield server
     await server.stop()
@@ -134,6 +136,7 @@ async def test_status_is_json_for_people_and_machines(server: AdminServer) -> No
     async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{server.port}/status") as response:
         status = await response.json()
     assert status["partitions"][0]["lag_records"] == 6
+    assert status["partitions"][0]["end_age_seconds"] == 2.0
     assert status["holds"][0]["reason"] == "http_403"
     assert status["topics"][TOPIC]["dead_lettered"] == {"missing": 1}
     assert status["topics"][TOPIC]["unusual_values"] == {"os_name": 4}

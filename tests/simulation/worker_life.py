@@ -143,6 +143,7 @@ class WorkerLife:
                 for what, work in (
                     ("source", parts.source.run),
                     ("missing topics", parts.source.watch_topics),
+                    ("ends of partitions", parts.source.watch_ends),
                     ("dead letters", parts.dead_letters.run),
                     ("parking", parts.parking.run),
                 )

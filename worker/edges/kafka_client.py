@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.helpers import create_ssl_context
 
 
@@ -31,6 +32,10 @@ class KafkaConnection:
     def producer(self, **options: Any) -> AIOKafkaProducer:
         """A producer, not yet started."""
         return AIOKafkaProducer(**self.arguments(), **options)
+
+    def client(self) -> AIOKafkaClient:
+        """What carries single requests to single brokers, not yet connected."""
+        return AIOKafkaClient(**self.arguments())
 
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client, not yet started."""
