@@ -190,6 +190,7 @@ def _partition(status: PartitionStatus, end: End | None, unix_seconds: float) ->
         "committed": status.committed,
         "unsettled_records": status.unsettled,
         "lag_records": max(0, end.stable - status.safe_position) if end is not None else None,
+        "records_behind_transaction": end.behind_transaction if end is not None else None,
         "end_age_seconds": round(max(0.0, unix_seconds - end.unix_seconds), 1) if end is not None else None,
         "is_paused": status.is_paused,
         "is_draining": status.is_draining,

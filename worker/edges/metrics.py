@@ -202,6 +202,11 @@ class WorkerCollector(Collector):
             "Offsets between the safe position and the end of the partition",
             labels=("topic", "partition"),
         )
+        transaction = GaugeMetricFamily(
+            PREFIX + "records_behind_transaction",
+            "Offsets that are written and can't be read yet: an open transaction stands before them",
+            labels=("topic", "partition"),
+        )
         parked = dict.fromkeys(self._identification.parking_topics, 0)
         for partition in snapshot.partitions:
             topic, number, _ = partition.assignment
@@ -209,9 +214,11 @@ class WorkerCollector(Collector):
                 continue
             behind = max(0, end.stable - partition.safe_position)
             lag.add_metric((topic, str(number)), behind)
+            transaction.add_metric((topic, str(number)), end.behind_transaction)
             if topic in self._homes:
                 parked[self._homes[topic]] += behind
         yield lag
+        yield transaction
         yield _gauge("records_parked", "Records in the parking topic that have not come home yet", "topic", parked)
 
     def _of_process(self, snapshot: Snapshot) -> Iterable[Metric]:
