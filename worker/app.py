@@ -183,6 +183,7 @@ class _Daemon:
             snapshot=lambda: self._parts.pipeline.snapshot(read_clock()),
             ends=self._parts.source.ends,
             log_counts=lambda: process.journal.by_level,
+            log_lines_dropped=lambda: process.journal.lines_dropped,
             loop_lag_seconds=lambda: self._loop_lag.histogram,
             is_ready=self._is_ready,
             rebuilds=lambda: self._parts.source.rebuilds,

@@ -70,6 +70,7 @@ def registry(ready: bool = True) -> CollectorRegistry:
         snapshot=snapshot,
         ends=lambda: ENDS,
         log_counts=lambda: {"error": 2},
+        log_lines_dropped=lambda: 7,
         loop_lag_seconds=lambda: Histogram((0.1,)),
         is_ready=lambda: ready,
         rebuilds=lambda: 1,
@@ -131,6 +132,7 @@ async def test_metrics_show_the_snapshot(server: AdminServer) -> None:
     assert value("build_info", version="1.2.3") == 1
     assert value("log_messages_total", level="error") == 2
     assert value("log_messages_total", level="warning") == 0
+    assert value("log_lines_dropped_total") == 7
 
 
 async def test_status_is_json_for_people_and_machines(server: AdminServer) -> None:

@@ -39,6 +39,7 @@ class Readings:
     snapshot: Callable[[], Snapshot]
     ends: Callable[[], Mapping[Assignment, End]]
     log_counts: Callable[[], Mapping[str, int]]
+    log_lines_dropped: Callable[[], int]
     loop_lag_seconds: Callable[[], Histogram]
     is_ready: Callable[[], bool]
     rebuilds: Callable[[], int]
@@ -244,6 +245,11 @@ class WorkerCollector(Collector):
         )
         yield _histogram("loop_lag_seconds", "How late the event loop turns", self._readings.loop_lag_seconds())
         yield _counter("log_messages_total", "Log messages by level", "level", self._readings.log_counts())
+        yield _plain_counter(
+            "log_lines_dropped_total",
+            "Log lines that nobody read in time, or that could not be written",
+            self._readings.log_lines_dropped(),
+        )
 
 
 def _of_contents(topics: Mapping[str, TopicAccount]) -> Iterable[Metric]:
