@@ -184,4 +184,5 @@ def _received(_number: int, _frame: FrameType | None) -> None:
 
 def _say(event: str, fields: Mapping[str, object], error: BaseException | None) -> None:
     logger.error(event, extra=dict(fields), exc_info=error)
-    logging.shutdown()
+    for handler in logging.getLogger().handlers:
+        handler.flush()

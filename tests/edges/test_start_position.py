@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka.errors import CoordinatorNotAvailableError, UnknownTopicOrPartitionError
+from aiokafka.protocol.offset import OffsetRequest, OffsetRequest_v3, OffsetResetStrategy, OffsetResponse_v3
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 
@@ -24,8 +25,12 @@ class Brokers:
         self._partitions = partitions
         # What is closed with a consumer.
         self._client, self._coordinator, self._fetcher = self, None, None
+        self.cluster = self
 
     def admin(self) -> Brokers:
+        return self
+
+    def client(self) -> Brokers:
         return self
 
     def consumer(self, **options: Any) -> Brokers:
@@ -40,11 +45,19 @@ class Brokers:
     ) -> dict[ClientPartition, OffsetAndMetadata]:
         return self._committed
 
-    async def beginning_offsets(self, partitions: list[ClientPartition]) -> dict[ClientPartition, int]:
-        return dict.fromkeys(partitions, 5)
+    async def bootstrap(self) -> None: ...
 
-    async def end_offsets(self, partitions: list[ClientPartition]) -> dict[ClientPartition, int]:
-        return dict.fromkeys(partitions, 50)
+    async def force_metadata_update(self) -> bool:
+        return True
+
+    def leader_for_partition(self, partition: ClientPartition) -> int:
+        return 0
+
+    async def send(self, node_id: int, request: OffsetRequest) -> OffsetResponse_v3:
+        """Every partition reaches from 5 to 50."""
+        at = {OffsetResetStrategy.EARLIEST: 5, OffsetResetStrategy.LATEST: 50}
+        asked = cast(Any, request.build(OffsetRequest_v3)).topics
+        return OffsetResponse_v3(0, [(topic, [(one, 0, -1, at[which]) for one, which in its]) for topic, its in asked])
 
     async def describe_topics(self) -> list[dict[str, Any]]:
         partitions = [{"partition": number} for number in self._partitions or ()]
@@ -65,13 +78,13 @@ async def test_a_coordinator_that_says_nothing_of_a_partition_has_not_said_that_
 
 async def test_what_is_committed_is_taken_with_its_metadata_and_the_rest_begins_at_the_earliest() -> None:
     found = await starts(Brokers({0: OffsetAndMetadata(7, "hints"), 1: NOTHING})).find([ZERO, ONE])
-    assert found == {ZERO: Found(7, Position(7, "hints"), 50), ONE: Found(5, None, 50)}
+    assert found.found == {ZERO: Found(7, Position(7, "hints"), 50), ONE: Found(5, None, 50)}
 
 
 async def test_the_very_first_start_may_begin_at_the_end_and_no_later_one() -> None:
-    assert (await starts(Brokers({0: NOTHING, 1: NOTHING}), at_latest=True).find([ZERO]))[ZERO].position == 50
+    assert (await starts(Brokers({0: NOTHING, 1: NOTHING}), at_latest=True).find([ZERO])).found[ZERO].position == 50
     added = Brokers({0: OffsetAndMetadata(7, ""), 1: NOTHING})
-    assert (await starts(added, at_latest=True).find([ONE]))[ONE].position == 5
+    assert (await starts(added, at_latest=True).find([ONE])).found[ONE].position == 5
 
 
 async def test_a_topic_whose_partitions_are_not_known_is_no_first_start() -> None:

@@ -13,6 +13,7 @@ from random import Random
 
 from aiokafka.structs import TopicPartition
 
+from tests.simulation.absences import Absences
 from tests.simulation.api_model import ModelApi
 from tests.simulation.kafka_faults import Chances
 from tests.simulation.kafka_model import ModelKafka
@@ -134,13 +135,16 @@ class _History:
         self._kafka.set_chances(scenario.chances)
         self._api = ModelApi(scenario, self._truth)
         self._producers = Producers(self._kafka, self._truth, scenario.partitions, self._chance)
+        absences = Absences(self._kafka, scenario, self._held)
+        self._say(f"away: {absences.drawn}")
         self._workers = [self._start() for _ in range(scenario.workers)]
-        await asyncio.gather(self._publish(), *(self._at(moment) for moment in scenario.moments))
+        await asyncio.gather(self._publish(), absences.play(), *(self._at(moment) for moment in scenario.moments))
         self._say("all faults end")
         self._kafka.set_chances(Chances())
         self._api.heal()
         await self._settle()
         self._truth.check_end(may_repeat=scenario.mood is not Mood.CALM)
+        absences.check_rebuilds(sum(worker.parts.source.rebuilds for worker in self._workers if worker is not None))
         for worker in self._workers:
             if worker is not None:
                 worker.stop()
@@ -177,6 +181,10 @@ class _History:
                 self._producers.publish()
             left -= burst
             await asyncio.sleep(self._chance.uniform(0, 2 * pause))
+
+    def _held(self) -> set[TopicPartition]:
+        """What workers receive of at this moment."""
+        return {one for worker in self._workers if worker is not None for one in worker.watch.held}
 
     # --- what goes wrong -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiokafka.errors import (
     BrokerResponseError,
+    LeaderNotAvailableError,
     NoError,
     NotLeaderForPartitionError,
     OffsetMetadataTooLargeError,
@@ -58,8 +59,7 @@ from tests.simulation.kafka_log import PartitionLog, corrupted
 from worker.edges.topic_reader import FETCH_WAIT_MILLISECONDS
 
 NODE_ID = 0
-# The isolation level in which only records of committed transactions are seen.
-READ_COMMITTED = 1
+NO_LEADER = -1
 HOST, PORT = "kafka.model", 9092
 # The broker's default, offset.metadata.max.bytes.
 COMMIT_METADATA_BYTES_MAX = 4096
@@ -144,7 +144,12 @@ class Broker:
         logs = self.topics.get(name)
         if logs is None or asking.error is not None:
             return (asking.code(UnknownTopicOrPartitionError), name, False, [])
-        return (0, name, False, [(0, log.partition, NODE_ID, [NODE_ID], [NODE_ID], []) for log in logs])
+        return (0, name, False, [self._partition_metadata(TopicPartition(name, log.partition)) for log in logs])
+
+    def _partition_metadata(self, partition: TopicPartition) -> tuple[Any, ...]:
+        if partition in self._faults.leaderless:
+            return (LeaderNotAvailableError.errno, partition.partition, NO_LEADER, [NODE_ID], [], [NODE_ID])
+        return (0, partition.partition, NODE_ID, [NODE_ID], [NODE_ID], [])
 
     async def _coordinator(self, _request: Any, asking: Asking) -> Response:
         return FindCoordinatorResponse_v1(0, asking.code(), None, NODE_ID, HOST, PORT)
@@ -165,6 +170,8 @@ class Broker:
     def _append(self, log: PartitionLog | None, data: bytes, asking: Asking) -> tuple[int, int, int, int]:
         if log is None or asking.error is not None:
             return asking.code(UnknownTopicOrPartitionError), -1, -1, -1
+        if TopicPartition(log.topic, log.partition) in self._faults.leaderless:
+            return NotLeaderForPartitionError.errno, -1, -1, -1
         batches = MemoryRecords(data)
         first = log.end
         while (batch := batches.next_batch()) is not None:
@@ -206,7 +213,10 @@ class Broker:
 
     def _has_news(self, request: Any) -> bool:
         wanted = [(self.log(topic, number), offset) for topic, parts in request.topics for number, _, offset, *_ in parts]
-        return any(log is None or not log.start <= offset <= log.end or offset < log.stable_end for log, offset in wanted)
+        asked = {TopicPartition(topic, number) for topic, parts in request.topics for number, *_ in parts}
+        if asked & self._faults.leaderless:
+            return True
+        return any(log is None or not log.start <= offset <= log.end or offset < log.end for log, offset in wanted)
 
     def _read(self, partition: TopicPartition, offset: int, bytes_max: int, asking: Asking) -> tuple[Any, ...]:
         log = self.log(*partition)
@@ -220,25 +230,20 @@ class Broker:
         batches = log.read(offset, bytes_max) if bytes_max > 0 else []
         if batches and self._faults.takes_corruption(partition):
             batches[-1] = corrupted(batches[-1])
-        return (partition.partition, 0, log.end, log.stable_end, log.start, [], -1, b"".join(batches))
+        return (partition.partition, 0, log.end, log.end, log.start, [], -1, b"".join(batches))
 
     async def _offsets(self, request: Any, asking: Asking) -> Response:
-        committed_only = request.isolation_level == READ_COMMITTED
         topics = []
         for topic, partitions in request.topics:
-            answers = []
-            for number, at in partitions:
-                error, time, offset = self._offset(log := self.log(topic, number), at, asking)
-                if log is not None and at == OffsetResetStrategy.LATEST and committed_only:
-                    offset = min(offset, log.stable_end)
-                answers.append((number, error, time, offset))
-            topics.append((topic, answers))
+            topics.append((topic, [(number, *self._offset(self.log(topic, number), at, asking)) for number, at in partitions]))
         return OffsetResponse_v3(0, topics)
 
     def _offset(self, log: PartitionLog | None, at: int, asking: Asking) -> tuple[int, int, int]:
         """Error code, time, offset."""
         if log is None or asking.error is not None:
             return asking.code(UnknownTopicOrPartitionError), -1, -1
+        if TopicPartition(log.topic, log.partition) in self._faults.leaderless:
+            return NotLeaderForPartitionError.errno, -1, -1
         if at == OffsetResetStrategy.LATEST:
             return 0, -1, log.end
         if at == OffsetResetStrategy.EARLIEST:

@@ -4,15 +4,15 @@ The clients are not imitated: `ModelKafka.consumer` and its siblings build the r
 `ModelKafka.bootstrap_servers`. What is modelled is the broker, which speaks Kafka's protocol over the virtual loop's network.
 So all that aiokafka does by itself — its retries, its prefetching, what the rebalance listener sees — is as it will be.
 
-Not modelled: several brokers (leader and coordinator never move), transactions beyond that one is open, static membership,
-compression limits, quotas, authentication, and that a produced record keeps the time its producer gave it: it gets the virtual
-time.
+Not modelled: several brokers (leader and coordinator never move), transactions, static membership, compression limits, quotas,
+authentication, and that a produced record keeps the time its producer gave it: it gets the virtual time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import count
 from typing import Any
@@ -68,6 +68,7 @@ class ModelKafka:
         self._broker.on_commit = on_commit
         self._connections: dict[Connection, None] = {}
         self._numbers = count()
+        self.requests: Counter[str] = Counter()
         self._is_up = True
         self._flows = asyncio.Event()
         self._cut_off: dict[str, asyncio.Event] = {}
@@ -106,15 +107,6 @@ class ModelKafka:
         offset = self._log(topic, partition).append_control(self.unix_milliseconds())
         self._broker.wake_fetches()
         return offset
-
-    def open_transaction(self, topic: str, partition: int) -> None:
-        """What is written from now on can't be read by a worker until `end_transaction`."""
-        self._log(topic, partition).open_transaction()
-
-    def end_transaction(self, topic: str, partition: int) -> None:
-        """The open transaction is committed."""
-        self._log(topic, partition).end_transaction()
-        self._broker.wake_fetches()
 
     def skip(self, topic: str, partition: int, count: int) -> None:
         """Leave a gap of so many offsets before the next record, as compaction does."""
@@ -199,8 +191,12 @@ class ModelKafka:
         self._log(*partition).damage(offset)
 
     def lose_leader(self, partition: TopicPartition) -> None:
-        """Nothing can be fetched of this partition any more: the broker says that another one leads it."""
+        """All replicas of this partition are away: nobody leads it, and nothing can be asked of it or written to it."""
         self._faults.leaderless.add(partition)
+
+    def find_leader(self, partition: TopicPartition) -> None:
+        """End what `lose_leader` has begun."""
+        self._faults.leaderless.discard(partition)
 
     def take_down(self) -> None:
         """Break all connections, refuse new ones. No session ends meanwhile: a coordinator that comes back waits anew."""
@@ -290,6 +286,7 @@ class ModelKafka:
             (api_key, version, correlation_id, client_id), body = await connection.receive()
             connection.is_membership |= api_key in MEMBERSHIP_API_KEYS
             request, handler = self._broker.handlers[api_key, version]
+            self.requests[request.__name__] += 1
             fault = self._faults.next(api_key)
             await asyncio.sleep(self._faults.latency() + fault.delay_seconds)
             if client_id in self._cut_off:

@@ -36,7 +36,7 @@ def commit(kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tup
 @asynccontextmanager
 async def running(kafka: ModelKafka, **changes: Any):  # type: ignore[no-untyped-def]
     reader = Reader(kafka.bootstrap_servers, TOPIC, **changes)
-    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)]
+    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics)]
     try:
         yield reader
     finally:
@@ -56,9 +56,9 @@ def test_partitions_that_went_and_came_back_while_they_were_looked_up_are_looked
             tail = await reader.until(TailRead)
             assert tail.start.position == 3
             kafka.force_rebalance(TOPIC)
-            await asyncio.sleep(5)
             # Whoever had the partition meanwhile has got on with it.
             commit(kafka, 0, 7)
+            await asyncio.sleep(5)
             assigned = await reader.until(Assigned)
             assert [start.position for start in assigned.starts] == [7]
 

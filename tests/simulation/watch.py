@@ -56,6 +56,11 @@ class Watch:
         self._handle: Callable[[Event, Now], list[Command]] = pipeline.handle
         pipeline.handle = self._watched  # type: ignore[method-assign]
 
+    @property
+    def held(self) -> set[TopicPartition]:
+        """The partitions that are its own."""
+        return {TopicPartition(one.topic, one.partition) for one in self._starts}
+
     # --- what it sends ---------------------------------------------------------------------------------------------------
 
     def check_post(self, batch: Batch, unix_seconds: float) -> None:
@@ -72,7 +77,7 @@ class Watch:
 
     def check_commit(self, partitions: Collection[TopicPartition]) -> None:
         """A commit of these is about to be sent."""
-        ours = {TopicPartition(one.topic, one.partition) for one in self._starts}
+        ours = self.held
         foreign = [partition for partition in partitions if partition not in ours]
         if foreign:
             raise ViolationError("3 commit fence", f"{self._name} commits {foreign[0]}, which isn't its own")

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from worker.settings.layers import CONFIG_VARIABLE, SECRETS_VARIABLE
 from worker.settings.load import Loaded, load
 
 
@@ -20,16 +19,14 @@ def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--config",
         "config_file",
-        type=click.Path(path_type=Path),
-        envvar=CONFIG_VARIABLE,
-        show_envvar=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="AMW_CONFIG",
         help="The YAML file with the configuration.",
     )
     @click.option(
         "--secrets-dir",
-        type=click.Path(path_type=Path),
-        envvar=SECRETS_VARIABLE,
-        show_envvar=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="AMW_SECRETS_DIR",
         help="A directory of files named like AMW_ variables, each holding a value.",
     )
     @click.option(

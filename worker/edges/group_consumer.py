@@ -11,6 +11,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from worker.edges.closing import close_consumer
 from worker.edges.decompression import bound_decompression
+from worker.edges.fetching import pace_look_ups_of_leaders
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.poller import PollOptions
 from worker.edges.subscription import LOOK_SECONDS
@@ -73,6 +74,16 @@ def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafk
         max_partition_fetch_bytes=options.partition_fetch_bytes_max,
         fetch_max_bytes=options.fetch_bytes_max,
     )
+
+
+async def start(consumer: AIOKafkaConsumer) -> None:
+    """Connect to the brokers and join the group.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers can't be reached, or a topic that is subscribed to doesn't exist.
+    """
+    await consumer.start()
+    pace_look_ups_of_leaders(consumer)
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:

@@ -11,27 +11,29 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from worker.edges.arrivals import Arrivals
 from worker.edges.commit import commit
-from worker.edges.ends import Ends, fetched_end
-from worker.edges.group_consumer import SourceOptions, new_consumer, stop
+from worker.edges.group_consumer import SourceOptions, new_consumer, start, stop
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.offset_lookup import Away
 from worker.edges.poller import WATCH_SECONDS, Poller
 from worker.edges.rebalance import Rebalances
 from worker.edges.start_position import Found, StartPositions
 from worker.edges.subscription import Topics
 from worker.edges.tail import Tails
 from worker.edges.task_report import where_tasks_stand
+from worker.edges.watchdog import Watchdog
 from worker.errors import UnavailableError
 from worker.lasting import is_cancelled_from_within
 from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped
-from worker.model.record import Assignment, End, Position, Start, TopicPartition
+from worker.model.record import Assignment, Position, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
@@ -74,11 +76,12 @@ class KafkaSource:
         self._tails = Tails(connection, options.tail, options.naming, post, drained, unix_time)
         self._settled_here: dict[TopicPartition, int] = {}
         self._topics = Topics(connection, options.topics, options.optional_topics, options.look_seconds)
-        self._ends = Ends(connection.capped(LOOK_UP_SECONDS_MAX), self._partitions)
         self._consumer: AIOKafkaConsumer | None = None
         self._latest: AIOKafkaConsumer | None = None
         self._rebalances = self._new_rebalances()
         self._poller: Poller | None = None
+        self._arrivals: Arrivals | None = None
+        self._watchdog: Watchdog | None = None
         self._paused: set[Assignment] = set()
         self._is_stopped = False
         self._rebuilt_at: deque[float] = deque(maxlen=REBUILDS_MAX)
@@ -118,26 +121,25 @@ class KafkaSource:
 
     # --- what operators ask for --------------------------------------------------------------------------------------------
 
-    def ends(self) -> dict[Assignment, End]:
-        """Where each partition of ours ends, as it was told last: with a fetch, or when it was asked for."""
-        assigned = self._consumer.assignment() if self._consumer is not None else frozenset()
-        ends: dict[Assignment, End] = {}
+    def end_offsets(self) -> dict[Assignment, int]:
+        """The last known end of each partition of ours, as a consumer of committed transactions sees it."""
+        if self._consumer is None:
+            return {}
+        ends: dict[Assignment, int] = {}
+        assigned = self._consumer.assignment()
         for assignment in self._rebalances.ours:
-            known = [self._ends.known.get(assignment.topic_partition)]
-            if self._consumer is not None and ClientPartition(assignment.topic, assignment.partition) in assigned:
-                known.append(fetched_end(self._consumer, ClientPartition(assignment.topic, assignment.partition)))
-            told = [end for end in known if end is not None]
-            if told:
-                ends[assignment] = max(told, key=lambda end: end.unix_seconds)
+            partition = ClientPartition(assignment.topic, assignment.partition)
+            end = self._consumer.last_stable_offset(partition) if partition in assigned else None
+            if end is not None:
+                ends[assignment] = end
         return ends
 
-    async def watch_ends(self) -> None:
-        """Ask the brokers where partitions end, whatever is paused. Until cancelled."""
-        await self._ends.run()
-
-    def troubles(self) -> dict[Assignment, str]:
-        """The partitions that can't be read at present, and why."""
-        return self._poller.troubles() if self._poller is not None else {}
+    def troubles(self) -> dict[TopicPartition, str]:
+        """The partitions that can't be read at present, and why; also those that have arrived and can't begin."""
+        if self._arrivals is None or self._watchdog is None or self._poller is None:
+            return {}
+        ours = {**self._watchdog.away, **self._poller.troubles()}
+        return {**self._arrivals.away, **{one.topic_partition: detail for one, detail in ours.items()}}
 
     # --- the life of the member ------------------------------------------------------------------------------------------
 
@@ -152,14 +154,19 @@ class KafkaSource:
             consumer = await self._connect()
             self._consumer = consumer
             self._poller = Poller(consumer, self._rebalances, self._options.poll, self._post, self._drained)
+            self._arrivals = Arrivals(self._rebalances, self._starts, self._tails, self._settled_here, self._wake)
+            self._watchdog = Watchdog(self._poller, self._starts)
             try:
-                reason = await self._receive(consumer, self._poller)
+                reason = await self._receive(consumer, self._poller, self._arrivals, self._watchdog)
             except KafkaError as error:
                 reason = f"{type(error).__name__}: {error}"
             except asyncio.CancelledError:
                 if not is_cancelled_from_within():
                     raise
                 reason = "aiokafka cancelled what it was asked for"
+            finally:
+                await self._arrivals.close()
+                await self._watchdog.close()
             await self._give_up(consumer, reason)
 
     async def watch_topics(self) -> None:
@@ -180,7 +187,7 @@ class KafkaSource:
         if self._latest is not None:
             await stop(self._latest)
 
-    async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller) -> str:
+    async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller, arrivals: Arrivals, watchdog: Watchdog) -> str:
         """Receive, until this consumer is beyond help; returns what shows it."""
         clock = asyncio.get_running_loop().time
         watch_at = clock()
@@ -189,22 +196,22 @@ class KafkaSource:
                 # Stay a member, silently: the last commit needs the membership.
                 await asyncio.Event().wait()
             try:
-                if self._rebalances.arrivals:
-                    await self._install(consumer, poller)
+                if found := arrivals.advance():
+                    self._begin(consumer, poller, found)
                 received = await poller.round(self._paused, lambda: self._is_stopped)
-                for assignment, expected in poller.take_out_of_range():
-                    await self._restart(consumer, poller, assignment, expected)
+                if out_of_range := poller.take_out_of_range():
+                    await self._restart(consumer, poller, dict(out_of_range))
                 # In a rhythm of its own: under a backlog each round receives something.
                 if clock() >= watch_at:
                     watch_at = clock() + WATCH_SECONDS
                     poller.watch(self._paused)
-                    if (stall := poller.stalled()) is not None:
-                        return stall
+                    if (failure := watchdog.advance()) is not None:
+                        return failure
             except IllegalStateError:
                 # A partition went away between two calls; the rebalance listener has the news.
                 await asyncio.sleep(0)
                 continue
-            if not received and not self._rebalances.arrivals:
+            if not received:
                 await poller.wait()
 
     def _wake(self) -> None:
@@ -216,7 +223,7 @@ class KafkaSource:
         logger.error("consumer_rebuilt", extra={"reason": reason, "tasks": where_tasks_stand()})
         lost = tuple(self._rebalances.ours)
         self._rebalances.end(lost)
-        self._consumer, self._poller = None, None
+        self._consumer, self._poller, self._arrivals, self._watchdog = None, None, None, None
         self._paused.clear()
         if lost:
             self._post(Lost(lost))
@@ -239,7 +246,7 @@ class KafkaSource:
                 await self._topics.look()
                 if self._topics.present:
                     consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
-                    await consumer.start()
+                    await start(consumer)
                     return consumer
                 detail = "none of the topics is there"
             except (KafkaError, OSError) as error:
@@ -253,9 +260,6 @@ class KafkaSource:
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, CONNECT_SECONDS_MAX)
 
-    def _partitions(self) -> frozenset[TopicPartition]:
-        return frozenset(assignment.topic_partition for assignment in self._rebalances.ours)
-
     def _new_rebalances(self) -> Rebalances:
         return Rebalances(
             self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post, self._wake
@@ -263,22 +267,8 @@ class KafkaSource:
 
     # --- partitions that arrive --------------------------------------------------------------------------------------------
 
-    async def _install(self, consumer: AIOKafkaConsumer, poller: Poller) -> None:
-        """Give each partition that has arrived an epoch and a position, and say so."""
-        partitions = self._rebalances.arrivals
-        try:
-            found = await self._starts.find(partitions)
-        except (KafkaError, OSError) as error:
-            logger.warning("start_positions_not_found", extra={"detail": f"{type(error).__name__}: {error}"})
-            await asyncio.sleep(TROUBLE_SECONDS)
-            return
-        # Before anything is received: an event that comes again is known only by then.
-        await self._tails.read(found, self._settled_here)
-        # `is`: the same partitions may have gone and come back meanwhile, and somebody else has got on with them.
-        if self._rebalances.arrivals is partitions:
-            self._begin(consumer, poller, found)
-
-    def _begin(self, consumer: AIOKafkaConsumer, poller: Poller, found: dict[TopicPartition, Found]) -> None:
+    def _begin(self, consumer: AIOKafkaConsumer, poller: Poller, found: Mapping[TopicPartition, Found]) -> None:
+        """Give each of these partitions an epoch and a position, and say so."""
         starts = []
         for partition, where in found.items():
             consumer.seek(ClientPartition(*partition), where.position)
@@ -288,11 +278,23 @@ class KafkaSource:
         self._paused &= self._rebalances.ours
         self._post(Assigned(tuple(starts)))
 
-    async def _restart(self, consumer: AIOKafkaConsumer, poller: Poller, assignment: Assignment, expected: int) -> None:
-        """The broker doesn't have the expected offset: an incident. Go on from the earliest one it has, in a new epoch."""
-        earliest = await self._starts.earliest(assignment.topic_partition)
-        self._rebalances.end([assignment])
-        self._post(Lost((assignment,)))
-        self._post(OffsetsSkipped(assignment, max(0, earliest - expected)))
-        await self._drained()
-        self._begin(consumer, poller, {assignment.topic_partition: Found(earliest, None, None)})
+    async def _restart(self, consumer: AIOKafkaConsumer, poller: Poller, expected: Mapping[Assignment, int]) -> None:
+        """The brokers don't have these offsets: an incident. Go on from the earliest ones they have, in new epochs."""
+        try:
+            bounds = await self._starts.bounds([one.topic_partition for one in expected])
+        except (KafkaError, OSError) as error:
+            bounds = dict.fromkeys((one.topic_partition for one in expected), Away(f"{type(error).__name__}: {error}"))
+        found: dict[TopicPartition, Found] = {}
+        for assignment, offset in expected.items():
+            there = bounds[assignment.topic_partition]
+            if isinstance(there, Away):
+                # It is polled again later, and is out of range again.
+                poller.put_off(assignment, there.reason)
+            elif self._rebalances.may_receive(assignment):
+                self._rebalances.end([assignment])
+                self._post(Lost((assignment,)))
+                self._post(OffsetsSkipped(assignment, max(0, there.begin - offset)))
+                found[assignment.topic_partition] = Found(there.begin, None, None)
+        if found:
+            await self._drained()
+            self._begin(consumer, poller, found)

@@ -9,7 +9,7 @@ What aiokafka does when left alone would lose data here, so:
   - a partition that can't be read waits on its own, and the others go on;
   - only what has been fetched is asked for: to wait for one partition would be to wait for it with all others;
   - its fetch task may die in silence (aiokafka #983, #1037), and then `getmany` returns nothing for ever: noticed by the age of
-    the last fetch.
+    the last fetch, see `worker.edges.watchdog`.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Poller:
         self._expected: dict[Assignment, int] = {}
         self._troubles: dict[Assignment, _Trouble] = {}
         self._quiet: dict[Assignment, _Quiet] = {}
+        self._polled: set[Assignment] = set()
         self._out_of_range: list[Assignment] = []
         # Read record by record, as damage has been seen there.
         self._damaged: set[Assignment] = set()
@@ -166,8 +167,9 @@ class Poller:
 
         A healthy consumer goes on fetching, and each answer, an empty one too, has a new mark.
         """
+        self._polled = {one for one in self._expected if one not in paused and self._rebalances.may_receive(one)}
         for partition, assignment in self._at.items():
-            if assignment in paused or not self._rebalances.may_receive(assignment) or self._fetched.holds(partition):
+            if assignment not in self._polled or self._fetched.holds(partition):
                 self._quiet.pop(assignment, None)
                 continue
             mark = self._consumer.last_poll_timestamp(partition)
@@ -175,12 +177,24 @@ class Poller:
             if quiet is None or quiet.mark != mark:
                 self._quiet[assignment] = _Quiet(mark, _now())
 
-    def stalled(self) -> str | None:
-        """What shows that this consumer is beyond help; None while it isn't."""
+    @property
+    def stall_seconds(self) -> float:
+        """How long nothing may be fetched of a partition before it counts as silent."""
+        return self._options.stall_seconds
+
+    @property
+    def polled(self) -> frozenset[Assignment]:
+        """The partitions that are ours, not paused and not in trouble: a healthy consumer goes on fetching of these."""
+        return frozenset(self._polled - self._troubles.keys())
+
+    def silent(self) -> frozenset[Assignment]:
+        """The partitions of which nothing has been fetched for `stall_seconds`, not even an empty answer."""
+        now = _now()
+        return frozenset(one for one, quiet in self._quiet.items() if now - quiet.since > self._options.stall_seconds)
+
+    def failure(self) -> str | None:
+        """What shows that this consumer is beyond help: it gives an error whatever it is asked for. None while it doesn't."""
         patience = self._options.stall_seconds
-        for assignment, quiet in self._quiet.items():
-            if _now() - quiet.since > patience:
-                return f"no fetch of {assignment} for {patience:g} s"
         failing = [one for one in self._troubles.values() if not one.detail.startswith(CorruptRecordException.__name__)]
         if failing and len(failing) == len(self._expected) and min(_now() - one.since for one in failing) > patience:
             return f"every partition has failed for {patience:g} s: {failing[0].detail}"
@@ -263,12 +277,16 @@ class Poller:
             # And the position behind it, or a restart would begin before it and count it again until a whole record follows.
             self._post(Received(assignment, (), offset + 1))
             return
-        detail = f"{type(error).__name__}: {error}"
+        self.put_off(assignment, f"{type(error).__name__}: {error}")
+
+    def put_off(self, assignment: Assignment, detail: str) -> None:
+        """This one can't be read at present: it is polled again some time later."""
         before = self._troubles.get(assignment)
         wait = min(before.wait_seconds * 2, TROUBLE_SECONDS_MAX) if before is not None else TROUBLE_SECONDS_FIRST
         since = before.since if before is not None else _now()
         self._troubles[assignment] = _Trouble(detail, since, _now() + wait, wait)
-        logger.error("poll_failed", extra={"partition": str(assignment), "offset": offset, "detail": detail})
+        fields = {"partition": str(assignment), "offset": self._expected[assignment], "detail": detail}
+        logger.error("poll_failed", extra=fields)
 
 
 def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[Record], int]]:

@@ -42,7 +42,7 @@ class Rebalances(ConsumerRebalanceListener):
 
     @property
     def arrivals(self) -> frozenset[TopicPartition]:
-        """The partitions that were assigned and have no epoch yet: another object after each rebalance."""
+        """The partitions that were assigned and have no epoch yet: another object after each rebalance, and each `begin`."""
         return self._arrivals
 
     @property
@@ -59,8 +59,10 @@ class Rebalances(ConsumerRebalanceListener):
         return assignment in self._ours and assignment not in self._draining
 
     def begin(self, assignments: Collection[Assignment]) -> None:
-        """The arrivals have their epochs."""
-        self._arrivals = frozenset()
+        """These have their epochs; of the arrivals, those that are left go on waiting."""
+        begun = {assignment.topic_partition for assignment in assignments}
+        if not self._arrivals.isdisjoint(begun):
+            self._arrivals -= begun
         self._ours.update(assignments)
 
     def end(self, assignments: Collection[Assignment]) -> None:

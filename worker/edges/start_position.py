@@ -6,16 +6,19 @@ record, or what was written before we noticed it would be lost.
 
 Asked over connections of its own, each time new ones: the member's may be dead without its knowing, and aiokafka, which ends a
 look-up at the very moment when the request under it would time out, would ask over the same dead one for ever.
+
+Each partition on its own: of one whose leader can't be asked nothing is known yet, and the others start without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.offset_lookup import Away, Bounds, look_up
 from worker.edges.topic_reader import TopicReader
 from worker.model.record import Position, TopicPartition
 
@@ -27,6 +30,14 @@ class Found:
     position: int
     committed: Position | None
     end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """Where partitions start, and those of which that can't be known at present, with the reason."""
+
+    found: Mapping[TopicPartition, Found]
+    away: Mapping[TopicPartition, str]
 
 
 class StartPositions:
@@ -43,33 +54,36 @@ class StartPositions:
         self._group_id = group_id
         self._starts_at_latest = starts_at_latest
 
-    async def find(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Found]:
+    async def find(self, partitions: Collection[TopicPartition]) -> LookedUp:
         """Where each of these partitions starts.
 
         Raises:
-            aiokafka.errors.KafkaError: the coordinator or a broker couldn't be asked, or gave no full answer.
+            aiokafka.errors.KafkaError: the coordinator couldn't be asked, or gave no full answer, or no broker could.
         """
         async with TopicReader(self._connection) as reader:
             committed = await reader.committed(self._group_id, partitions)
-            spans = await reader.spans_of(list(partitions))
             unknown = {partition.topic for partition, position in committed.items() if position is None}
             at_latest = {topic for topic in unknown if self._starts_at_latest and await self._is_first_start(reader, topic)}
+        # After the positions: an end that is read later can't lie below them.
+        bounds = await look_up(self._connection, partitions)
         found: dict[TopicPartition, Found] = {}
-        for span in spans:
-            position = committed[span.partition]
-            initial = span.end if span.partition.topic in at_latest else span.begin
-            found[span.partition] = Found(initial if position is None else position.offset, position, span.end)
-        return found
+        away: dict[TopicPartition, str] = {}
+        for partition, one in bounds.items():
+            if isinstance(one, Away):
+                away[partition] = one.reason
+                continue
+            position = committed[partition]
+            initial = one.end if partition.topic in at_latest else one.begin
+            found[partition] = Found(initial if position is None else position.offset, position, one.end)
+        return LookedUp(found, away)
 
-    async def earliest(self, partition: TopicPartition) -> int:
-        """The offset of the first record that the brokers have.
+    async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Bounds | Away]:
+        """Where each of these partitions begins and ends.
 
         Raises:
-            aiokafka.errors.KafkaError: a broker couldn't be asked.
+            aiokafka.errors.KafkaError: no broker could be asked.
         """
-        async with TopicReader(self._connection) as reader:
-            (span,) = await reader.spans_of([partition])
-        return span.begin
+        return await look_up(self._connection, partitions)
 
     async def _is_first_start(self, reader: TopicReader, topic: str) -> bool:
         known = await reader.partitions({topic})

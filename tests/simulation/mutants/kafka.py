@@ -7,12 +7,15 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+import worker.edges.start_position
 import worker.edges.tail
 from tests.simulation.mutants.swap import Mutant, Swap
 from worker.edges.kafka_source import KafkaSource
+from worker.edges.offset_lookup import Away, look_up
 from worker.edges.poller import Poller
 from worker.edges.tail import Tails
 from worker.edges.topic_reader import TopicReader
+from worker.edges.watchdog import Watchdog
 
 
 def receive_of_paused_partitions(swap: Swap) -> None:
@@ -78,6 +81,24 @@ def leave_a_half_joined_member_behind(swap: Swap) -> None:
     swap(KafkaSource, "close", close)
 
 
+def wait_for_all_partitions_before_any_begins(swap: Swap) -> None:
+    async def all_or_none(connection: Any, partitions: Any) -> Any:
+        answers = await look_up(connection, partitions)
+        away = [one for one in answers.values() if isinstance(one, Away)]
+        if away:
+            raise KafkaError(away[0].reason)
+        return answers
+
+    swap(worker.edges.start_position, "look_up", all_or_none)
+
+
+def replace_a_consumer_for_a_partition_that_is_away(swap: Swap) -> None:
+    def hasty(self: Watchdog) -> str | None:
+        return next((f"no fetch of {one}" for one in self._poller.silent()), None)
+
+    swap(Watchdog, "advance", hasty)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -87,5 +108,7 @@ MUTANTS: dict[str, Mutant] = {
         give_up_a_tail_at_the_first_trouble,
         wait_for_a_dead_connection_as_long_as_there_is_time,
         leave_a_half_joined_member_behind,
+        wait_for_all_partitions_before_any_begins,
+        replace_a_consumer_for_a_partition_that_is_away,
     )
 }
