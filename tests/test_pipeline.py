@@ -99,7 +99,8 @@ class World:
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        ledger = Ledger(Account({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()}), self.memory_bytes_max, self.span_max)
+        account = Account({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()})
+        ledger = Ledger(account, self.memory_bytes_max, self.span_max, chunk_records_max=100)
         delivery = DeliveryRules(LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400)
         rules = IntakeRules(EVENTS, frozenset({1, 2}), UnknownFields.REJECT, "event-id", None, 14 * 86400, 86400, 1_000_000)
 
@@ -238,6 +239,14 @@ class TestTheWayOfARecord:
         assert committed(world.tell(CommitFailed({FIRST: Position(7)}, "no answer", 5.0))) == {FIRST: 9}
         world.tell(Committed({FIRST: Position(9)}, 0.01))
         assert committed(world.wait(5.0)) == {}
+
+    def test_a_commit_whose_metadata_is_too_large_is_made_again_at_once_with_less(self, world: World) -> None:
+        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+        refused = Position(7, "x" * 100)
+        again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
+        assert committed(again) == {FIRST: 7}, "less is possible now, and the interval is not waited for"
+        assert [log.event for log in only(Log, again)] == ["commit_failed", "commit_metadata_limited"]
+        assert committed(world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))) == {}, "nothing new"
 
     def test_requests_in_flight_are_bounded(self, world: World) -> None:
         commands = world.receive(*(event(offset) for offset in range(60)))
@@ -501,6 +510,15 @@ class TestStop:
         assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
         world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
         assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [Finish(0)]
+
+    def test_a_last_commit_whose_metadata_is_too_large_is_made_again(self, world: World) -> None:
+        commands = world.tell(Received(FIRST, (), 5))
+        assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
+        world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 0.01))
+        refused = Position(5, "x" * 100)
+        again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
+        assert (committed(again), only(Finish, again)) == ({FIRST: 5}, [])
+        assert only(Finish, world.tell(Committed({FIRST: Position(5)}, 0.01))) == [Finish(0)]
 
 
 def test_a_story_replayed_gives_the_same_commands() -> None:

@@ -124,7 +124,8 @@ def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str],
 
 def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Callable[[], float]) -> Pipeline:
     account = Account(topics={route.topic: TopicAccount() for route in routes})
-    ledger = Ledger(account, settings.limits.memory_bytes_max, settings.limits.span_records_max)
+    limits = settings.limits
+    ledger = Ledger(account, limits.memory_bytes_max, limits.span_records_max, settings.kafka.poll_records_max)
     delivery = settings.delivery
     rules = DeliveryRules(
         limiter=LimiterRules(

@@ -67,6 +67,10 @@ class Leaving:
                     return
             self._end(drain, now)
 
+    def commit_again(self) -> None:
+        """The last commit was refused for what is different now: drains send it once more."""
+        self._drains.commit_again()
+
     def let_go(self, assignments: Collection[Assignment], now: Now) -> None:
         """The fence: from here on nothing is sent, settled or committed for these."""
         gone = frozenset(assignments)

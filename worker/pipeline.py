@@ -182,6 +182,11 @@ class Pipeline:
             account.last_commit_unix_seconds = now.unix_seconds
         else:
             self._log(Severity.WARNING, "commit_failed", detail=event.detail, partitions=len(event.positions))
+            limit = self._ledger.offsets.limit_metadata(event.too_large)
+            if limit is not None:
+                self._log(Severity.WARNING, "commit_metadata_limited", characters=limit)
+                self._commits.hasten()
+                self._leaving.commit_again()
 
     def _rebalanced(self, event: Assigned | Revoked | Lost | OffsetsSkipped, now: Now) -> None:
         rebalances = self._ledger.account.rebalances

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 from aiokafka import OffsetAndMetadata
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, OffsetMetadataTooLargeError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from tests.builders import make_assignment
-from worker.edges.commit import commit
+from worker.edges.commit import COMMIT_CHARACTERS_MAX, commit
 from worker.edges.rebalance import Rebalances
 from worker.model.event import CommitFailed, Committed
 from worker.model.record import Assignment, Position
@@ -100,3 +100,26 @@ async def test_without_a_consumer_nothing_is_committed() -> None:
     failed = await committed(None, ours(FIRST, SECOND))
     assert isinstance(failed, CommitFailed)
     assert failed.detail == "not connected"
+
+
+async def test_what_is_refused_for_its_size_is_named_and_keeps_nothing_else_from_being_committed() -> None:
+    def refuses_the_longer_one(offsets: Offsets) -> None:
+        if any(len(one.metadata) > 1 for one in offsets.values()):
+            raise OffsetMetadataTooLargeError
+
+    consumer = Consumer(refuses_the_longer_one)
+    positions = {FIRST: Position(5, "a"), SECOND: Position(7, "bb")}
+    failed = await commit(consumer, ours(FIRST, SECOND), positions, 5.0)  # type: ignore[arg-type]
+    assert consumer.commits == [{0, 1}, {0}, {1}]
+    assert isinstance(failed, CommitFailed)
+    assert failed.too_large == (Position(7, "bb"),)
+
+
+async def test_a_commit_of_many_partitions_is_cut_into_what_a_broker_takes_at_once() -> None:
+    assignments = [make_assignment(number) for number in range(600)]
+    consumer = Consumer(takes_all)
+    positions = dict.fromkeys(assignments, Position(5, "x" * 4096))
+    assert isinstance(await commit(consumer, ours(*assignments), positions, 5.0), Committed)  # type: ignore[arg-type]
+    assert sum(len(piece) for piece in consumer.commits) == 600
+    assert max(len(piece) for piece in consumer.commits) * 4096 <= COMMIT_CHARACTERS_MAX
+    assert len(consumer.commits) == 10

@@ -21,7 +21,8 @@ FIRST, SECOND = make_assignment(0), make_assignment(1)
 
 
 def make_ledger() -> Ledger:
-    ledger = Ledger(Account({TOPIC: TopicAccount(), "idle": TopicAccount()}), memory_bytes_max=10**9, span_max=1000)
+    account = Account({TOPIC: TopicAccount(), "idle": TopicAccount()})
+    ledger = Ledger(account, memory_bytes_max=10**9, span_max=1000, chunk_records_max=100)
     ledger.assign([Start(FIRST, 0, None), Start(SECOND, 0, None)])
     return ledger
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from tests.builders import make_assignment
 from worker.model.record import Assignment, Position, Start
 from worker.model.standing import Standing
 from worker.progress import hints
-from worker.progress.offsets import SPAN_ALWAYS_HINTED, Offsets
+from worker.progress.offsets import SPAN_RECORDS_MIN, Offsets
 
 FIRST, SECOND = make_assignment(0), make_assignment(1)
 FIRST_AGAIN = make_assignment(0, epoch=2)
+CHUNK = 1000
 
 
 def to_commit(offsets: Offsets) -> dict[Assignment, int]:
@@ -20,7 +23,7 @@ def to_commit(offsets: Offsets) -> dict[Assignment, int]:
 
 
 def make_offsets() -> Offsets:
-    offsets = Offsets(1000)
+    offsets = Offsets(1000, CHUNK)
     offsets.assign(Start(FIRST, position=10, committed=Position(10, hints.encode(10, 10, []))))
     offsets.assign(Start(SECOND, position=0, committed=None))
     return offsets
@@ -131,31 +134,78 @@ class TestHints:
         ids=["no commit", "no metadata", "hints", "the partition was cut off below them", "foreign metadata"],
     )
     def test_what_can_be_used_is_told(self, committed: Position | None, end: int, is_understood: bool) -> None:
-        assert Offsets(1000).assign(Start(FIRST, 10, committed, end)) == is_understood
+        assert Offsets(1000, CHUNK).assign(Start(FIRST, 10, committed, end)) == is_understood
 
     def test_hints_do_not_count_where_reading_starts_elsewhere(self) -> None:
-        offsets = Offsets(1000)
+        offsets = Offsets(1000, CHUNK)
         offsets.assign(Start(FIRST, 50, Position(10, hints.encode(10, 10, [(60, 70)])), 100))
         assert not offsets.tracker(FIRST).foresees
 
-    def test_the_span_shrinks_before_hints_find_no_room_and_grows_again(self) -> None:
-        offsets = Offsets(20_000)
+    @pytest.mark.parametrize("limit", [4096, 1024, 512])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_all_that_is_settled_finds_room_whatever_the_order(self, limit: int, seed: int) -> None:
+        """A partition that is received of until it is paused, in chunks with a marker behind each record."""
+        chance = Random(seed)
+        offsets = Offsets(20_000, CHUNK)
+        if limit < hints.METADATA_CHARACTERS_MAX:
+            assert offsets.limit_metadata([Position(0, "x" * (limit + 1))]) == limit
+        offsets.assign(Start(FIRST, 0, None))
+        tracker = offsets.tracker(FIRST)
+        while tracker.span < offsets.reach(FIRST).span_max:
+            tracker.track(range(tracker.position, tracker.position + 2 * CHUNK, 2), tracker.position + 2 * CHUNK)
+        settled = chance.sample(range(0, tracker.position, 2), tracker.unsettled // 2)
+        for offset in settled:
+            tracker.settle(offset)
+            if chance.random() < 0.005:
+                assert self.named(offsets) == tuple(tracker.settled_ranges())
+        position = offsets.to_commit()[FIRST]
+        assert len(position.metadata) <= limit
+        assert self.named(offsets) == tuple(tracker.settled_ranges())
+
+    @staticmethod
+    def named(offsets: Offsets) -> tuple[tuple[int, int], ...]:
+        found = hints.decode(*offsets.to_commit()[FIRST])
+        assert found is not None
+        return found.settled
+
+    def test_a_partition_may_reach_as_far_as_is_asked_for_while_all_of_it_can_be_named(self) -> None:
+        offsets = Offsets(20_000, CHUNK)
+        offsets.assign(Start(FIRST, 0, None))
+        assert offsets.reach(FIRST).span_max == 20_000
+        assert offsets.limit_metadata([Position(0, "x" * 600)]) == 512
+        assert offsets.reach(FIRST).span_max == hints.span_named(512) - 2 * CHUNK == 952
+        offsets.assign(Start(SECOND, 0, None))
+        assert offsets.reach(SECOND).span_max == 952, "what is known of the broker holds for all partitions"
+        assert offsets.limit_metadata([Position(0, "x" * 90)]) == 64
+        assert offsets.reach(FIRST).span_max == SPAN_RECORDS_MIN
+
+    def test_a_limit_is_found_from_refusals_and_ends_with_no_metadata_at_all(self) -> None:
+        offsets = make_offsets()
+        assert offsets.limit_metadata([]) is None
+        assert offsets.limit_metadata([Position(0, "x" * 3000), Position(0, "x" * 800)]) == 768
+        assert offsets.limit_metadata([Position(0, "x" * 600)]) == 512
+        assert offsets.limit_metadata([Position(0, "x" * 600)]) is None, "a refusal from before says nothing new"
+        limits = []
+        while (position := offsets.to_commit()[SECOND]).metadata:
+            limits.append(offsets.limit_metadata([position]))
+        assert limits == [8]
+        assert offsets.to_commit()[SECOND] == Position(0)
+
+    def test_a_span_that_is_wider_than_what_can_be_named_shrinks_with_scattered_completion_and_grows_again(self) -> None:
+        offsets = Offsets(200_000, CHUNK)
         offsets.assign(Start(FIRST, 0, None))
         tracker = offsets.tracker(FIRST)
         tracker.track(range(20_000), 20_000)
         for offset in range(1, 20_000, 2):
             tracker.settle(offset)
         spans = []
-        for _ in range(6):
+        for _ in range(5):
             assert len(offsets.to_commit()[FIRST].metadata) <= hints.METADATA_CHARACTERS_MAX
             spans.append(offsets.reach(FIRST).span_max)
-        assert spans == [10_000, 5000, 2500, 1250, SPAN_ALWAYS_HINTED, SPAN_ALWAYS_HINTED]
+        named = hints.span_named() - 2 * CHUNK
+        assert spans == [100_000, 50_000, 25_000, named, named]
         for offset in range(0, 20_000, 2):
             tracker.settle(offset)
         for _ in range(6):
             offsets.to_commit()
-        assert offsets.reach(FIRST).span_max == 20_000
-
-    def test_the_least_span_always_finds_room(self) -> None:
-        ranges = [(2**40 + offset, 2**40 + offset + 1) for offset in range(1, SPAN_ALWAYS_HINTED, 2)]
-        assert hints.decode(2**40, hints.encode(2**40, 0, ranges)) == hints.Hints(0, tuple(ranges))
+        assert offsets.reach(FIRST).span_max == 200_000

@@ -37,6 +37,8 @@ SILENT_SECONDS = 3.0
 SILENCE_SECONDS_MAX = 0.02
 # What is closed is closed in so long.
 LEAVING_SECONDS = 1.0
+# What was sent may arrive as late.
+LATE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class _History:
         self._apart: set[str] = set()
         self.has_killed = False
         self._leaks: list[str] = []
+        self._refused_for_size: dict[str, tuple[int, float]] = {}
 
     async def play(self) -> None:
         """Safety first, then liveness."""
@@ -132,6 +135,7 @@ class _History:
         self._kafka = ModelKafka(Random(scenario.seed + 3), on_commit=self._on_commit)
         for topic, count in ((TOPIC, scenario.partitions), (PARKING_TOPIC, 2), (DEAD_LETTER_TOPIC, 1)):
             self._kafka.add_topic(topic, count)
+        self._kafka.limit_commit_metadata(scenario.commit_metadata_bytes_max, self._on_refusal_for_size)
         self._kafka.set_chances(scenario.chances)
         self._api = ModelApi(scenario, self._truth)
         self._producers = Producers(self._kafka, self._truth, scenario.partitions, self._chance)
@@ -276,6 +280,15 @@ class _History:
             self._hear(metadata)
             told = hints.decode(offset, metadata)
             self._truth.check_commit(partition, offset, told.settled if told is not None else ())
+
+    def _on_refusal_for_size(self, client_id: str, size: int) -> None:
+        """Who was refused once doesn't come with as much again, but for what was under way."""
+        now = self._loop.time()
+        least, since = self._refused_for_size.setdefault(client_id, (size, now))
+        if size >= least and now - since > LATE_SECONDS:
+            raise ViolationError("8 metadata", f"{client_id} commits {size} characters; {least} were refused long ago")
+        if size < least:
+            self._refused_for_size[client_id] = (size, now)
 
     def hear_log(self, line: str) -> None:
         """A line of the worker's log. What is raised here would be swallowed by `logging`: it is raised in `_settle`."""

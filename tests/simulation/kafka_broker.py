@@ -90,6 +90,8 @@ class Broker:
         self.topics: dict[str, list[PartitionLog]] = {}
         self.groups: dict[str, Group] = {}
         self.on_commit: OnCommit | None = None
+        self.on_refusal_for_size: Callable[[str, int], None] | None = None
+        self.commit_metadata_bytes_max = COMMIT_METADATA_BYTES_MAX
         self._faults = faults
         self._unix_milliseconds = unix_milliseconds
         self._is_reachable = is_reachable
@@ -294,8 +296,11 @@ class Broker:
         refused: dict[TopicPartition, type[Any]] = {
             partition: OffsetMetadataTooLargeError if self.log(*partition) is not None else UnknownTopicOrPartitionError
             for partition, position in offsets.items()
-            if len(position.metadata.encode()) > COMMIT_METADATA_BYTES_MAX or self.log(*partition) is None
+            if len(position.metadata.encode()) > self.commit_metadata_bytes_max or self.log(*partition) is None
         }
+        too_large = [one for one, error in refused.items() if error is OffsetMetadataTooLargeError]
+        if too_large and self.on_refusal_for_size is not None:
+            self.on_refusal_for_size(asking.client_id, min(len(offsets[one].metadata) for one in too_large))
         accepted = {partition: position for partition, position in offsets.items() if partition not in refused}
         group = self.group(request.consumer_group)
         about = (request.consumer_id, request.consumer_group_generation_id)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -161,6 +161,11 @@ class ModelKafka:
     def set_chances(self, chances: Chances) -> None:
         """How likely faults are from now on; `Chances()` ends them."""
         self._faults.chances = chances
+
+    def limit_commit_metadata(self, bytes_max: int, on_refusal: Callable[[str, int], None]) -> None:
+        """The broker's `offset.metadata.max.bytes`, and who is told whose commit had how much more."""
+        self._broker.commit_metadata_bytes_max = bytes_max
+        self._broker.on_refusal_for_size = on_refusal
 
     def disturb(self, request: type[Request[Any]], fault: Fault) -> None:
         """The next request of this kind, from whomever, meets this fault."""

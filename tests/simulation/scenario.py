@@ -58,6 +58,7 @@ class Scenario:
     latency_seconds: tuple[float, float]
     memory_bytes_max: int
     mood: Mood
+    commit_metadata_bytes_max: int
 
 
 # What may happen in each mood.
@@ -99,6 +100,8 @@ def draw(seed: int) -> Scenario:
         latency_seconds=(0.005, chance.choice((0.05, 0.3, 1.0) if is_calm else (0.05, 0.3, 1.0, 9.0))),
         memory_bytes_max=chance.choice((MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE)),
         mood=mood,
+        # Little, so that as short a span as a history has may not find room in runs.
+        commit_metadata_bytes_max=chance.choice((4096, 48)),
     )
 
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetMetadataTooLargeError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.rebalance import Rebalances
 from worker.lasting import is_cancelled_from_within
 from worker.model.event import CommitFailed, Committed
 from worker.model.record import Assignment, Position
+
+# A commit is one batch of the offsets topic, and a broker takes 1 MiB (message.max.bytes) with all that is around the metadata.
+COMMIT_CHARACTERS_MAX = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What came of an attempt. `is_for_size`: the broker found the metadata too large."""
+
+    detail: str
+    is_for_size: bool = False
 
 
 async def commit(
@@ -28,23 +41,43 @@ async def commit(
     clock = asyncio.get_running_loop().time
     started = clock()
     mine = {assignment: at for assignment, at in positions.items() if rebalances.may_commit(assignment)}
-    detail = await _attempt(consumer, rebalances, mine, started + timeout_seconds / 2)
-    if detail is not None:
-        faults = [await _attempt(consumer, rebalances, {one: at}, started + timeout_seconds) for one, at in mine.items()]
-        detail = next((fault for fault in faults if fault is not None), None if faults else detail)
-    if detail is None and len(mine) < len(positions):
-        detail = "partitions were taken away"
-    if detail is None:
+    faults = [] if mine else [_Fault("none of the partitions is ours any more")]
+    too_large: list[Position] = []
+    for piece in _pieces(mine):
+        if await _attempt(consumer, rebalances, piece, started + timeout_seconds / 2) is None:
+            continue
+        for assignment, at in piece.items():
+            fault = await _attempt(consumer, rebalances, {assignment: at}, started + timeout_seconds)
+            if fault is not None:
+                faults.append(fault)
+                too_large += [at] if fault.is_for_size else []
+    if not faults and len(mine) < len(positions):
+        faults.append(_Fault("partitions were taken away"))
+    if not faults:
         return Committed(positions, clock() - started)
-    return CommitFailed(positions, detail, clock() - started)
+    return CommitFailed(positions, faults[0].detail, clock() - started, tuple(too_large))
+
+
+def _pieces(positions: dict[Assignment, Position]) -> Iterator[dict[Assignment, Position]]:
+    """The same, in requests that a coordinator can write down as one batch."""
+    piece: dict[Assignment, Position] = {}
+    size = 0
+    for assignment, at in positions.items():
+        if piece and size + len(at.metadata) > COMMIT_CHARACTERS_MAX:
+            yield piece
+            piece, size = {}, 0
+        piece[assignment] = at
+        size += len(at.metadata)
+    if piece:
+        yield piece
 
 
 async def _attempt(
     consumer: AIOKafkaConsumer | None, rebalances: Rebalances, positions: dict[Assignment, Position], deadline_seconds: float
-) -> str | None:
+) -> _Fault | None:
     """One commit; returns what went wrong, None if nothing did."""
     if consumer is None:
-        return "not connected"
+        return _Fault("not connected")
     # Since the last attempt a rebalance may have passed: the fence holds for each.
     offsets = {
         ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(position.offset, position.metadata)
@@ -52,17 +85,17 @@ async def _attempt(
         if rebalances.may_commit(assignment)
     }
     if not offsets:
-        return "none of the partitions is ours any more"
+        return _Fault("none of the partitions is ours any more")
     try:
         # aiokafka has no deadline of its own here: it would try for ever against a dead coordinator.
         async with asyncio.timeout_at(deadline_seconds):
             await consumer.commit(offsets)
     except TimeoutError:
-        return "no answer in time"
+        return _Fault("no answer in time")
     except KafkaError as error:
-        return f"{type(error).__name__}: {error}"
+        return _Fault(f"{type(error).__name__}: {error}".rstrip(": "), isinstance(error, OffsetMetadataTooLargeError))
     except asyncio.CancelledError:
         if not is_cancelled_from_within():
             raise
-        return "aiokafka cancelled it"
+        return _Fault("aiokafka cancelled it")
     return None

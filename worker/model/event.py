@@ -108,11 +108,15 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class CommitFailed:
-    """A commit was refused or not answered in time; the positions stay uncommitted and are offered again."""
+    """A commit was refused or not answered in time; the positions stay uncommitted and are offered again.
+
+    `too_large` are those of the positions whose metadata the broker finds too large.
+    """
 
     positions: dict[Assignment, Position]
     detail: str
     duration_seconds: float
+    too_large: tuple[Position, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,3 +40,7 @@ class Commits:
         self._is_in_flight = False
         if not is_committed:
             self._has_news = True
+
+    def hasten(self) -> None:
+        """Whatever stood in the way of the last commit is out of the way: the next one is due at once."""
+        self._due_seconds = 0.0

@@ -67,6 +67,11 @@ class Drains:
         """This drain has committed and let go."""
         self._drains.remove(drain)
 
+    def commit_again(self) -> None:
+        """The last commit was refused for what is different now: it is sent once more."""
+        for drain in self._drains:
+            drain.is_committed = False
+
     def next_deadline(self) -> float | None:
         """When a drain must send no more, or runs out of time, in monotonic seconds; None where neither can be."""
         dues = [

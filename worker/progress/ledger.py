@@ -21,9 +21,9 @@ from worker.progress.pressure import MemoryGauge
 class Ledger:
     """Offsets, account and memory as one."""
 
-    def __init__(self, account: Account, memory_bytes_max: int, span_max: int) -> None:
+    def __init__(self, account: Account, memory_bytes_max: int, span_max: int, chunk_records_max: int) -> None:
         self.account = account
-        self.offsets = Offsets(span_max)
+        self.offsets = Offsets(span_max, chunk_records_max)
         self.memory = MemoryGauge(memory_bytes_max)
 
     def assign(self, starts: Iterable[Start]) -> None:

@@ -15,11 +15,12 @@ from worker.progress import hints
 from worker.progress.pressure import Reach
 from worker.progress.tracker import Tracker
 
-# The span shrinks when hints fill so much of their room, and grows again when they fill so little.
+# A span that is wider than what can always be named shrinks when hints fill so much of their room, and grows again when they
+# fill so little.
 SHRINK_SHARE = 0.75
 GROW_SHARE = 0.25
-# Every second record settled makes the most runs: 1,000 records, 500 pairs of 2 bytes, 1,400 characters. It always fits.
-SPAN_ALWAYS_HINTED = 1000
+# However little a broker allows: a span must hold some batches.
+SPAN_RECORDS_MIN = 500
 
 
 @dataclass(slots=True)
@@ -34,12 +35,21 @@ class _Progress:
 class Offsets:
     """The partitions that are ours, each with its epoch.
 
+    What is settled above a safe position travels in the commit's metadata, and what finds no room there is delivered again
+    after a crash. So a partition reaches no further ahead than metadata can name, whatever is settled in whatever order. Who
+    allows more (an outage is to fill the memory and not the span) accepts that some of it may find no room.
+
     Args:
         span_max: how far one partition may reach beyond its safe position, in offsets.
+        chunk_records_max: how many records are received at once; a chunk that is being received comes on top of the span.
     """
 
-    def __init__(self, span_max: int) -> None:
-        self._span_max = span_max
+    def __init__(self, span_max: int, chunk_records_max: int) -> None:
+        self._span_wanted = span_max
+        # Half of a chunk's offsets may be markers of transactions.
+        self._chunk_span = 2 * chunk_records_max
+        self._metadata_characters_max = hints.METADATA_CHARACTERS_MAX
+        self._is_wide = span_max > self._span_named()
         self._progress: dict[Assignment, _Progress] = {}
 
     def __contains__(self, assignment: Assignment) -> bool:
@@ -56,7 +66,7 @@ class Offsets:
         found = hints.of(start)
         known = found if found is not None else hints.Hints(floor=start.position)
         tracker = Tracker(start.position, known.settled)
-        self._progress[start.assignment] = _Progress(tracker, start.committed, known.floor, self._span_max)
+        self._progress[start.assignment] = _Progress(tracker, start.committed, known.floor, self._span_max())
         return found is not None
 
     def tracker(self, assignment: Assignment) -> Tracker:
@@ -105,14 +115,39 @@ class Offsets:
         }
 
     def _position(self, progress: _Progress) -> Position:
-        safe = progress.tracker.safe_position
-        metadata = hints.encode(safe, progress.floor, progress.tracker.settled_ranges())
-        # Hints that no longer fit would be duplicates after a crash: rather let the partition reach less far ahead.
-        if len(metadata) > hints.METADATA_CHARACTERS_MAX * SHRINK_SHARE:
-            progress.span_max = max(SPAN_ALWAYS_HINTED, progress.span_max // 2)
-        elif len(metadata) < hints.METADATA_CHARACTERS_MAX * GROW_SHARE:
-            progress.span_max = min(self._span_max, progress.span_max * 2)
+        safe, room = progress.tracker.safe_position, self._metadata_characters_max
+        metadata = hints.encode(safe, progress.floor, progress.tracker.settled_ranges(), room)
+        if len(metadata) > room * SHRINK_SHARE:
+            progress.span_max = max(min(self._span_named(), self._span_wanted), progress.span_max // 2)
+        elif len(metadata) < room * GROW_SHARE:
+            progress.span_max = min(self._span_max(), progress.span_max * 2)
         return Position(safe, metadata)
+
+    def limit_metadata(self, refused: Collection[Position]) -> int | None:
+        """The broker found the metadata of these positions too large. Returns the limit from now on, None if it stays.
+
+        Its own limit isn't in its answer. So the next lower one is tried of 4096, 3072, 2048, 1536, 1024 and so on: limits are
+        mostly powers of two, and no metadata at all is never too large.
+        """
+        if not refused:
+            return None
+        limit, least = self._metadata_characters_max, min(len(position.metadata) for position in refused)
+        while limit and limit >= least:
+            is_power = limit & (limit - 1) == 0
+            limit -= max(1, limit // (4 if is_power else 3))
+        if limit == self._metadata_characters_max:
+            return None
+        self._metadata_characters_max = limit
+        for progress in self._progress.values():
+            progress.span_max = min(progress.span_max, self._span_max())
+        return limit
+
+    def _span_named(self) -> int:
+        """How far a partition may reach so that all of it can be named, with the chunk that comes on top."""
+        return max(SPAN_RECORDS_MIN, hints.span_named(self._metadata_characters_max) - self._chunk_span)
+
+    def _span_max(self) -> int:
+        return self._span_wanted if self._is_wide else min(self._span_wanted, self._span_named())
 
     def commit(self, positions: dict[Assignment, Position]) -> None:
         """The broker has acknowledged these. What has been removed since is passed over."""

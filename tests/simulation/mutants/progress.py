@@ -19,6 +19,7 @@ from worker.model.event import Lost
 from worker.progress.commits import Commits
 from worker.progress.hints import Hints
 from worker.progress.ledger import Ledger
+from worker.progress.offsets import Offsets
 from worker.progress.pressure import MemoryGauge
 from worker.progress.tracker import Tracker
 from worker.settling import Settling
@@ -104,11 +105,12 @@ def send_until_the_very_end_of_a_drain(swap: Swap) -> None:
 
 def believe_hints_without_their_checksum(swap: Swap) -> None:
     def decode(position: int, metadata: str) -> Hints | None:
+        read = {"1:": worker.progress.hints._of_runs, "2:": worker.progress.hints._of_flags}.get(metadata[:2])
         try:
-            checked = urlsafe_b64decode(metadata.removeprefix("1:") + "==")
+            checked = urlsafe_b64decode(metadata[2:] + "==")
         except ValueError:
             return None
-        return worker.progress.hints._hints(position, checked[:-4])
+        return read(position, checked[:-4]) if read is not None else None
 
     swap(worker.progress.hints, "decode", decode)
 
@@ -120,6 +122,14 @@ def ignore_the_hints(swap: Swap) -> None:
 def commit_without_hints(swap: Swap) -> None:
     encode = worker.progress.hints.encode
     swap(worker.progress.hints, "encode", lambda position, floor, settled: encode(position, floor, []))
+
+
+def name_nothing_that_finds_no_room_in_runs(swap: Swap) -> None:
+    swap(worker.progress.hints, "_flags", lambda position, settled, room: b"")
+
+
+def commit_what_is_too_large_again_and_again(swap: Swap) -> None:
+    swap(Offsets, "limit_metadata", lambda self, refused: None)
 
 
 def hold_whatever_comes(swap: Swap) -> None:
@@ -162,6 +172,8 @@ MUTANTS: dict[str, Mutant] = {
         believe_hints_without_their_checksum,
         ignore_the_hints,
         commit_without_hints,
+        name_nothing_that_finds_no_room_in_runs,
+        commit_what_is_too_large_again_and_again,
         hold_whatever_comes,
         commit_seldom,
         observe_negative_ages,
