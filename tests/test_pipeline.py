@@ -117,9 +117,13 @@ class World:
         self.rooms = Rooms(routes, dispatcher, ledger, Commits(1.0))
         self.pipeline = Pipeline(self.rooms, Intakes())
 
+    @property
+    def now(self) -> Now:
+        return Now(self.seconds, UNIX + self.seconds)
+
     def tell(self, event: Event) -> list[Command]:
         """Hand in an event; the account must balance afterwards, whatever it was."""
-        commands = self.pipeline.handle(event, Now(self.seconds, UNIX + self.seconds))
+        commands = self.pipeline.handle(event, self.now)
         assert self.ledger.imbalance() == 0
         return commands
 

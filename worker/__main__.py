@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from worker.errors import ExitCode, WorkerError
-from worker.signals import Signals
+from worker.signals import LAST_WORDS_SECONDS_MAX, Signals
 
 
 def main() -> None:
     """Run the command line; exits with one of `ExitCode`."""
+    _hold_standard_streams()
     signals = Signals()
     signals.install()
     try:
@@ -18,15 +20,40 @@ def main() -> None:
 
         cli(obj=signals)
     except WorkerError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # the last word, whatever became of the logs
+        _say(str(error))
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001  # the one place: our own fault, told without secrets, and the process ends
         import traceback
 
         from worker.edges.redaction import Redactor
 
-        print(Redactor(()).redact(traceback.format_exc()), file=sys.stderr)  # noqa: T201
+        _say(Redactor(()).redact(traceback.format_exc()))
         sys.exit(ExitCode.INTERNAL)
+
+
+def _say(text: str) -> None:
+    """The last word, whatever has become of the log. It doesn't keep the process from ending, whoever reads it."""
+    from worker.edges.log_writer import LineWriter
+
+    writer = LineWriter(2, str)
+    writer.offer(text)
+    writer.flush(LAST_WORDS_SECONDS_MAX)
+
+
+def _hold_standard_streams() -> None:
+    """Where standard input, output or error is closed, it is the null device from now on.
+
+    Else the next file or socket to be opened would get its number, and what is meant for people would be written into that.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is given out, so it is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    # The streams' files are never closed: like the interpreter's own, they last as long as the process.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ class _Daemon:
                     for name, work in (
                         ("kafka source", self._consume),
                         ("missing topics", parts.source.watch_topics),
+                        ("ends of partitions", parts.source.watch_ends),
                         ("dead letters", parts.dead_letters.run),
                         ("parking", parts.parking.run),
                         ("keys", parts.keys.run),
@@ -169,7 +170,7 @@ class _Daemon:
     def _status(self) -> Mapping[str, object]:
         now = read_clock()
         snapshot = self._parts.pipeline.snapshot(now)
-        status = status_of(snapshot, self._parts.source.end_offsets(), now.unix_seconds)
+        status = status_of(snapshot, self._parts.source.ends(), now.unix_seconds)
         troubles = [
             {"topic": one.topic, "partition": one.partition, "detail": detail}
             for one, detail in self._parts.source.troubles().items()
@@ -180,8 +181,9 @@ class _Daemon:
     def _collector(self, process: Process) -> WorkerCollector:
         readings = Readings(
             snapshot=lambda: self._parts.pipeline.snapshot(read_clock()),
-            end_offsets=self._parts.source.end_offsets,
+            ends=self._parts.source.ends,
             log_counts=lambda: process.journal.by_level,
+            log_lines_dropped=lambda: process.journal.lines_dropped,
             loop_lag_seconds=lambda: self._loop_lag.histogram,
             is_ready=self._is_ready,
             rebuilds=lambda: self._parts.source.rebuilds,

@@ -55,10 +55,11 @@ BATCHES_IN_MEMORY = 4
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """What a worker can't decide: chance and time. `uniform` draws from [0, 1)."""
+    """What a worker can't decide: chance and time. `uniform` draws from [0, 1); `turn_clock` times the handling of events."""
 
     uniform: Callable[[], float] = random.random
     unix_time: Callable[[], float] = time.time
+    turn_clock: Callable[[], float] = time.perf_counter
 
 
 REAL = Nature()
@@ -87,7 +88,7 @@ def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str],
         learn_secret: takes a key that comes while the worker runs, to keep it out of the log.
         nature: chance and time.
     """
-    inbox = Inbox()
+    inbox = Inbox(nature.turn_clock)
     connection = kafka_connection(settings, f"{CLIENT_ID}-{instance_id}")
     routes = settings.resolved_routes()
     applications = settings.appmetrica.applications

@@ -42,6 +42,7 @@ from worker.model.event import (
     TimePassed,
 )
 from worker.model.headers import came_from
+from worker.model.record import Assignment
 from worker.model.snapshot import Snapshot
 from worker.model.standing import Standing
 from worker.overview import overview
@@ -61,7 +62,6 @@ class Pipeline:
     def __init__(self, rooms: Rooms, intakes: Intakes) -> None:
         self._commands: list[Command] = []
         self._routes = rooms.routes
-        self._has_parking = any(route.is_parking for route in rooms.routes.values())
         self._dispatcher = rooms.dispatcher
         self._ledger = rooms.ledger
         self._commits = rooms.commits
@@ -71,6 +71,8 @@ class Pipeline:
         self._leaving = Leaving(rooms, self._settling, self._commands, self._commit)
         self._is_dead_letter_blocked = False
         self._is_parking_blocked = False
+        self._held: frozenset[Assignment] = frozenset()
+        self._resting: frozenset[Assignment] = frozenset()
 
     @property
     def is_finished(self) -> bool:
@@ -239,14 +241,17 @@ class Pipeline:
 
     def _change_intakes(self) -> None:
         offsets = self._ledger.offsets
+        # Only what has changed: with hundreds of partitions a look at each of them would cost more than the event.
         reaches = {
-            assignment: offsets.reach(assignment) for assignment in offsets if offsets.standing(assignment) is Standing.OURS
+            assignment: offsets.reach(assignment) if offsets.standing(assignment) is Standing.OURS else None
+            for assignment in offsets.take_changed()
         }
-        # A parking topic whose records are on hold has nothing to do but to wait for the hold to heal.
-        waiting = self._dispatcher.held_assignments() if self._has_parking else ()
-        resting = [assignment for assignment in waiting if self._routes[assignment.topic].is_parking]
+        if (held := self._dispatcher.held_assignments()) is not self._held:
+            self._held = held
+            # A parking topic whose records are on hold has nothing to do but to wait for the hold to heal.
+            self._resting = frozenset(assignment for assignment in held if self._routes[assignment.topic].is_parking)
         stop_all = self._ledger.memory.is_high or self._is_dead_letter_blocked or self._is_parking_blocked
-        pause, resume = self._intakes.change(reaches, waiting=resting, stop_all=stop_all)
+        pause, resume = self._intakes.change(reaches, waiting=self._resting, stop_all=stop_all)
         if pause:
             self._commands.append(Pause(pause))
         if resume:
@@ -254,14 +259,15 @@ class Pipeline:
 
     def _park(self, now: Now) -> None:
         """What is on hold must not stop its neighbours: where it alone pauses a partition or fills the memory, it is parked."""
-        wide = [assignment for assignment in self._intakes.wide if self._routes[assignment.topic].parks]
-        if not wide and not self._ledger.memory.is_high:
-            return
-        safe = {assignment: self._ledger.offsets.tracker(assignment).safe_position for assignment in wide}
-        topics = [topic for topic, route in self._routes.items() if route.parks]
         memory = self._ledger.memory
-        bytes_min = memory.low_bytes if memory.is_high else memory.held_bytes + 1
-        self._settling.settle(self._dispatcher.park(safe, bytes_min=bytes_min, topics=topics), now)
+        if self._held and (self._intakes.wide or memory.is_high):
+            wide = [assignment for assignment in self._intakes.wide if self._routes[assignment.topic].parks]
+            safe = {assignment: self._ledger.offsets.tracker(assignment).safe_position for assignment in wide}
+            topics = [topic for topic, route in self._routes.items() if route.parks]
+            bytes_min = memory.low_bytes if memory.is_high else memory.held_bytes + 1
+            self._dispatcher.choose_for_parking(safe, bytes_min=bytes_min, topics=topics)
+        if self._dispatcher.has_to_park:
+            self._settling.settle(self._dispatcher.park(), now)
 
     def snapshot(self, now: Now) -> Snapshot:
         """The state at this moment, for operators."""

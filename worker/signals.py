@@ -184,5 +184,4 @@ def _received(_number: int, _frame: FrameType | None) -> None:
 
 def _say(event: str, fields: Mapping[str, object], error: BaseException | None) -> None:
     logger.error(event, extra=dict(fields), exc_info=error)
-    for handler in logging.getLogger().handlers:
-        handler.flush()
+    logging.shutdown()

@@ -157,10 +157,50 @@ class TestParking:
             holds.add(batch)
         return holds
 
+    def taken(
+        self,
+        holds: Holds,
+        wide: dict[Assignment, int],
+        *,
+        bytes_min: int = 10**9,
+        topics: frozenset[str] = TOPICS,
+    ) -> list[Batch]:
+        holds.choose_for_parking(wide, bytes_min=bytes_min, topics=topics)
+        taken = holds.take_chosen(1000)
+        assert holds.take_chosen(1000) == []
+        return taken
+
+    def test_what_is_chosen_is_taken_in_slices_and_counts_as_waiting_until_then(self) -> None:
+        batches = [make_batch(3, batch_id=name, start=start) for name, start in (("a", 10), ("b", 20), ("c", 30))]
+        holds = self.held(*batches)
+        holds.choose_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS)
+        assert (holds.has_chosen, holds.status(now_at(1))[0].rows, holds.waiting()) == (True, 9, batches)
+        assert holds.take_chosen(4) == batches[:2]
+        assert (holds.has_chosen, holds.status(now_at(1))[0].rows) == (True, 3)
+        later = make_batch(3, batch_id="d", start=40)
+        holds.add(later)
+        assert (holds.take_chosen(4), holds.take_chosen(4)) == (batches[2:], [])
+        assert (holds.has_chosen, holds.waiting()) == (False, [later]), "what came after the choice waits on"
+
+    def test_what_is_chosen_is_sent_like_all_else_when_the_hold_heals_before_it_is_taken(self) -> None:
+        first, second = make_batch(1, batch_id="a", start=10), make_batch(1, batch_id="b", start=20)
+        holds = self.held(first)
+        holds.choose_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS)
+        holds.add(second)
+        assert holds.heal(ONE) == [first, second]
+        assert not holds.has_chosen
+
+    def test_what_is_chosen_loses_the_rows_of_partitions_that_leave(self) -> None:
+        holds = self.held(make_batch(1, start=10))
+        holds.choose_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS)
+        holds.replace_waiting(lambda _: None)
+        assert holds.take_chosen(1000) == []
+        assert not holds.has_chosen
+
     def test_a_hold_that_pins_a_wide_partition_gives_up_what_waits_and_parks_from_then_on(self) -> None:
         first, second = make_batch(3, batch_id="a", start=10), make_batch(3, batch_id="b", start=20)
         holds = self.held(first, second)
-        assert holds.take_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS) == [first, second]
+        assert self.taken(holds, {make_assignment(): 10}) == [first, second]
         assert (holds.is_parking, holds.diverts(ONE), holds.lacks_probe(ONE)) == (True, True, True)
 
     @pytest.mark.parametrize(
@@ -175,14 +215,14 @@ class TestParking:
     )
     def test_otherwise_it_keeps_what_waits(self, wide: dict[Assignment, int], topics: frozenset[str]) -> None:
         holds = self.held(make_batch(3, start=10))
-        assert holds.take_for_parking(wide, bytes_min=10**9, topics=topics) == []
+        assert self.taken(holds, wide, topics=topics) == []
         assert (holds.is_parking, holds.diverts(ONE)) == (False, False)
 
     def test_a_hold_that_alone_fills_the_memory_parks(self) -> None:
         batch = make_batch(3)
         size = sum(row.size_bytes for row in batch.rows)
-        assert self.held(batch).take_for_parking({}, bytes_min=size + 1, topics=self.TOPICS) == []
-        assert self.held(batch).take_for_parking({}, bytes_min=size, topics=self.TOPICS) == [batch]
+        assert self.taken(self.held(batch), {}, bytes_min=size + 1) == []
+        assert self.taken(self.held(batch), {}, bytes_min=size) == [batch]
 
     def test_it_has_a_probe_while_something_waits_or_is_under_way(self) -> None:
         holds = self.held(make_batch(1))
@@ -192,13 +232,18 @@ class TestParking:
 
     def test_an_application_that_heals_parks_no_more(self) -> None:
         holds = self.held(make_batch(3, start=10))
-        holds.take_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS)
+        assert len(self.taken(holds, {make_assignment(): 10})) == 1
         assert holds.heal(ONE) == []
         assert (holds.is_parking, holds.diverts(ONE), holds.lacks_probe(ONE)) == (False, False, False)
 
     def test_the_partitions_of_what_waits_are_named(self) -> None:
-        holds = self.held(make_batch(2), make_batch(1, assignment=make_assignment(5)))
+        holds = self.held(make_batch(2, batch_id="a"), make_batch(1, batch_id="b", assignment=make_assignment(5)))
         assert holds.assignments() == {make_assignment(), make_assignment(5)}
+        assert holds.assignments() is holds.assignments(), "asked for with each event"
+        assert holds.due(30.0) is not None
+        assert holds.assignments() == {make_assignment()}
+        holds.heal(ONE)
+        assert holds.assignments() == frozenset()
 
 
 def test_a_hold_is_tried_again_at_once_when_something_has_changed() -> None:

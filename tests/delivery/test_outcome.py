@@ -42,6 +42,15 @@ def test_a_request_without_a_connection_is_retried_and_cannot_have_been_loaded(f
     assert judge(NotSent(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.NOT_SENT)
 
 
+@pytest.mark.parametrize("status", range(100, 600))
+def test_a_tunnel_that_a_proxy_refuses_was_not_sent_and_waits_like_the_same_answer(status: int) -> None:
+    outcome = judge(NotSent(TransportFault.PROXY_REFUSED, 0.1, status))
+    if status in RETRIED:
+        assert outcome == Retry(f"proxy_{status}", 0.0, RetryKind.NOT_SENT)
+    else:
+        assert outcome == Held(f"proxy_{status}")
+
+
 @pytest.mark.parametrize("fault", TransportFault)
 def test_a_request_without_an_answer_is_retried_and_may_have_been_loaded(fault: TransportFault) -> None:
     assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.AMBIGUOUS)

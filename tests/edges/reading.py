@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ class Reader:
     """A source whose events a test takes one by one, as the runner would."""
 
     def __init__(self, bootstrap_servers: str, topic: str, **changes: Any) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(time.perf_counter)
         options = SourceOptions(
             topics=(topic,),
             optional_topics=frozenset(),
@@ -80,7 +81,7 @@ class Reader:
 
 @asynccontextmanager
 async def reading(reader: Reader) -> AsyncIterator[Reader]:
-    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics)]
+    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)]
     try:
         yield reader
     finally:

@@ -18,11 +18,13 @@ from worker.errors import UnavailableError
 from worker.model.account import Account, TopicAccount
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
+from worker.model.record import End
 from worker.model.remarks import UNKNOWN
 from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot
 
 TOPIC = "offline-events"
 ASSIGNMENT = make_assignment(3)
+ENDS = {ASSIGNMENT: End(stable=15, written=22, unix_seconds=3.0)}
 
 # What operators build on; the names are fixed.
 COUNTERS = """records_consumed_total records_consumed_bytes_total records_rejected_total records_deduplicated_total
@@ -34,7 +36,7 @@ commit_duration_seconds loop_lag_seconds""".split()
 GAUGES = """build_info config_info ready consumer_lag_records consumer_assigned_partitions consumer_paused
 records_outstanding buffer_bytes application_held dedup_window_rows last_poll_timestamp_seconds
 last_delivery_timestamp_seconds last_commit_timestamp_seconds oldest_unsettled_event_timestamp_seconds
-accounting_imbalance_records""".split()
+accounting_imbalance_records records_behind_transaction""".split()
 
 
 def snapshot() -> Snapshot:
@@ -66,8 +68,9 @@ def registry(ready: bool = True) -> CollectorRegistry:
     registry = CollectorRegistry()
     readings = Readings(
         snapshot=snapshot,
-        end_offsets=lambda: {ASSIGNMENT: 15},
+        ends=lambda: ENDS,
         log_counts=lambda: {"error": 2},
+        log_lines_dropped=lambda: 7,
         loop_lag_seconds=lambda: Histogram((0.1,)),
         is_ready=lambda: ready,
         rebuilds=lambda: 1,
@@ -81,7 +84,7 @@ IDENTIFICATION = Identification("1.2.3", "abc", (TOPIC, f"{TOPIC}.parked"), {TOP
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), {ASSIGNMENT: 15}, 5.0), lambda: True)
+    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), ENDS, 5.0), lambda: True)
     await server.start()
     yield server
     await server.stop()
@@ -122,18 +125,22 @@ async def test_metrics_show_the_snapshot(server: AdminServer) -> None:
     assert value("http_request_duration_seconds_bucket", outcome="delivered", le="0.025") == 1
     assert value("delivery_latency_seconds_count") == 1
     assert value("consumer_lag_records", topic=TOPIC, partition="3") == 6
+    assert value("records_behind_transaction", topic=TOPIC, partition="3") == 7
     assert value("consumer_assigned_partitions", topic=TOPIC) == 1
     assert value("consumer_paused") == 1
     assert value("application_held", application_id="1111", reason="http_403") == 1
     assert value("build_info", version="1.2.3") == 1
     assert value("log_messages_total", level="error") == 2
     assert value("log_messages_total", level="warning") == 0
+    assert value("log_lines_dropped_total") == 7
 
 
 async def test_status_is_json_for_people_and_machines(server: AdminServer) -> None:
     async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{server.port}/status") as response:
         status = await response.json()
     assert status["partitions"][0]["lag_records"] == 6
+    assert status["partitions"][0]["records_behind_transaction"] == 7
+    assert status["partitions"][0]["end_age_seconds"] == 2.0
     assert status["holds"][0]["reason"] == "http_403"
     assert status["topics"][TOPIC]["dead_lettered"] == {"missing": 1}
     assert status["topics"][TOPIC]["unusual_values"] == {"os_name": 4}

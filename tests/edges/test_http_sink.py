@@ -31,7 +31,12 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 @asynccontextmanager
 async def sink_to(
-    base_url: str, *, total_seconds: float = 5.0, connect_seconds: float = 2.0, form: RequestForm = RequestForm.BODY
+    base_url: str,
+    *,
+    total_seconds: float = 5.0,
+    connect_seconds: float = 2.0,
+    form: RequestForm = RequestForm.BODY,
+    trusts_environment: bool = False,
 ) -> AsyncIterator[HttpSink]:
     options = SinkOptions(
         base_url=base_url,
@@ -39,7 +44,7 @@ async def sink_to(
         connect_timeout_seconds=connect_seconds,
         read_timeout_seconds=total_seconds,
         total_timeout_seconds=total_seconds,
-        trusts_environment=False,
+        trusts_environment=trusts_environment,
         user_agent="test",
         form=form,
     )

@@ -84,12 +84,32 @@ def test_a_span_that_falls_while_all_is_stopped_is_not_forgotten() -> None:
     assert intakes.change(reaches({FIRST: 8}), stop_all=False) == (NONE, JUST_FIRST), "it had fallen to the low mark"
 
 
-def test_a_partition_that_is_no_longer_named_is_forgotten_without_a_word() -> None:
+def test_a_partition_that_nothing_is_received_of_any_more_is_forgotten_without_a_word() -> None:
     intakes = Intakes()
     intakes.change(reaches({FIRST: 10, SECOND: 10}), stop_all=False)
-    assert intakes.change(reaches({SECOND: 10}), stop_all=False) == (NONE, NONE)
+    assert intakes.change({FIRST: None}, stop_all=False) == (NONE, NONE)
+    assert intakes.paused == intakes.wide == JUST_SECOND
+    assert intakes.change(reaches({FIRST: 6}), stop_all=False) == (NONE, NONE), "it starts anew"
+    assert intakes.change({FIRST: None}, stop_all=True) == (NONE, NONE)
+    assert intakes.change({}, stop_all=False) == (NONE, NONE)
+
+
+def test_what_has_not_changed_is_not_looked_at_again_and_keeps_its_state() -> None:
+    intakes = Intakes()
+    assert intakes.change(reaches({FIRST: 10, SECOND: 0}), stop_all=False) == (JUST_FIRST, NONE)
+    assert intakes.change({}, stop_all=False) == (NONE, NONE)
+    assert intakes.change(reaches({SECOND: 10}), stop_all=False) == (JUST_SECOND, NONE)
+    assert intakes.change(reaches({FIRST: 0}), stop_all=False) == (NONE, JUST_FIRST)
     assert intakes.paused == {SECOND}
-    assert intakes.change(reaches({FIRST: 6, SECOND: 10}), stop_all=False) == (NONE, NONE), "it starts anew"
+
+
+def test_what_has_nothing_to_do_but_to_wait_is_paused_for_as_long_as_that_is_so() -> None:
+    intakes = Intakes()
+    intakes.change(reaches({FIRST: 0, SECOND: 0}), stop_all=False)
+    assert intakes.change({}, waiting=JUST_FIRST, stop_all=False) == (JUST_FIRST, NONE)
+    assert intakes.change(reaches({FIRST: 1}), waiting=JUST_FIRST, stop_all=False) == (NONE, NONE)
+    assert intakes.change({}, waiting=JUST_SECOND, stop_all=False) == (JUST_SECOND, JUST_FIRST)
+    assert intakes.change({}, stop_all=False) == (NONE, JUST_SECOND)
 
 
 def test_a_new_partition_is_paused_while_all_is_stopped() -> None:
@@ -103,8 +123,11 @@ def test_a_new_partition_is_paused_while_all_is_stopped() -> None:
 def test_the_commands_add_up_to_what_is_paused(steps: list[tuple[dict[Assignment, int], bool]]) -> None:
     intakes = Intakes()
     paused: set[Assignment] = set()
+    known: set[Assignment] = set()
     for spans, stop_all in steps:
-        pause, resume = intakes.change(reaches(spans), stop_all=stop_all)
+        gone = dict.fromkeys(known - spans.keys())
+        known = set(spans)
+        pause, resume = intakes.change(reaches(spans) | gone, stop_all=stop_all)
         paused &= spans.keys()
         assert not pause & paused
         assert resume <= paused

@@ -99,6 +99,59 @@ class TestPrecedence:
         assert sources["log.level"] == f"{tmp_path / 'config.yaml'}:4"
 
 
+KEY_FILE = "appmetrica.applications.1111.post_api_key_file"
+
+
+class TestAlternatives:
+    """What may be given instead of something else replaces it where it comes from a stronger source."""
+
+    def shown(self, tmp_path: Path, text: str, **given: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        file = tmp_path / "config.yaml"
+        file.write_text(text)
+        result = load(file, {KEY: "secret-key", **given.get("environment", {})}, None, given.get("flags", {}))
+        return {one.path: (one.value, one.source) for one in result.shown()}
+
+    def test_a_key_in_a_variable_replaces_a_key_file_of_the_file(self, tmp_path: Path) -> None:
+        shown = self.shown(tmp_path, "appmetrica: {applications: {1111: {post_api_key_file: /no/such}}}")
+        assert shown[KEY_FILE] == ("null", "default")
+        assert shown["appmetrica.applications.1111.post_api_key"] == (MASK, KEY)
+
+    def test_a_key_file_on_the_line_replaces_a_key_in_a_variable(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("from-a-file")
+        shown = self.shown(tmp_path, "", flags={KEY_FILE: str(tmp_path / "key")})
+        assert shown[KEY_FILE] == (str(tmp_path / "key"), f"--set {KEY_FILE}")
+        assert shown["appmetrica.applications.1111.post_api_key"] == (MASK, str(tmp_path / "key"))
+
+    @pytest.mark.parametrize("name", ["sasl_password", "ssl_key_password"])
+    def test_so_does_every_other_secret_that_may_stand_in_a_file(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "password").write_text("from-a-file")
+        security = "security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: me"
+        more = "" if name == "sasl_password" else ", sasl_password: p, ssl_certificate_file: /c"
+        text = f"kafka: {{{security}{more}, {name}_file: /no/such}}"
+        shown = self.shown(tmp_path, text, environment={f"AMW_KAFKA__{name.upper()}": "given"})
+        assert (shown[f"kafka.{name}_file"], shown[f"kafka.{name}"][1]) == (
+            ("null", "default"),
+            f"AMW_KAFKA__{name.upper()}",
+        )
+        text = text.replace(f"{name}_file: /no/such", f"{name}: given")
+        shown = self.shown(tmp_path, text, environment={f"AMW_KAFKA__{name.upper()}_FILE": str(tmp_path / "password")})
+        assert shown[f"kafka.{name}"][1] == str(tmp_path / "password")
+
+    def test_so_does_the_other_place_of_an_event_s_id(self, tmp_path: Path) -> None:
+        shown = self.shown(tmp_path, "dedup: {key_header: a}", environment={"AMW_DEDUP__KEY_FIELD": "b"})
+        assert (shown["dedup.key_header"][0], shown["dedup.key_field"][0]) == ("null", "b")
+
+    def test_null_replaces_nothing_else(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("from-a-file")
+        text = f"appmetrica: {{applications: {{2222: {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
+        shown = self.shown(tmp_path, text, flags={"appmetrica.applications.2222.post_api_key": "null"})
+        assert shown["appmetrica.applications.2222.post_api_key"] == (MASK, str(tmp_path / "key"))
+
+    def test_two_of_one_source_are_a_fault(self, tmp_path: Path) -> None:
+        found = faults(tmp_path, environment={f"{KEY}_FILE": "/key"})
+        assert [(one.path, one.message) for one in found] == [(KEY_FILE, "excludes post_api_key: give one of the two")]
+
+
 class TestForms:
     @pytest.mark.parametrize(
         ("text", "servers"),
@@ -343,6 +396,18 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "a form that doesn't exist": ("routes: [{topic: a, form: avro}]", {}, "routes.0.form", "'cloudevents'"),
     "a form of request that doesn't exist": ("delivery: {request: query}", {}, "delivery.request", "'body' or 'params'"),
     "columns that don't exist": ("batching: {columns: some}", {}, "batching.columns", "'all' or 'exact'"),
+    "null for a section": ("kafka:", {}, "kafka", "must be a mapping of settings; leave it out"),
+    "null for an application": (
+        "appmetrica: {applications: {'3': }}",
+        {},
+        "appmetrica.applications.3",
+        "required: one of post_api_key and",
+    ),
+    "no route": ("routes: []", {}, "routes", "required: at least one route, as in routes: [{topic: offline-events}]"),
+    "a variable for the file, misnamed": ("", {"AMW_CONFIG_FILE": "/a"}, "config_file", "did you mean AMW_CONFIG?"),
+    "an empty variable": ("", {"AMW_STATE_DIR": ""}, "state_dir", "is empty: give it a value, or leave it out"),
+    "a blank variable": ("", {"AMW_STATE_DIR": " "}, "state_dir", "is empty"),
+    "an empty variable that names the file": ("", {"AMW_CONFIG": ""}, "AMW_CONFIG", "is empty"),
     "no key": ("appmetrica: {applications: {'3': {}}}", {}, "appmetrica.applications.3", "one of post_api_key and"),
     "no such key file": (
         "appmetrica: {applications: {'3': {post_api_key_file: /no/such}}}",
@@ -407,6 +472,81 @@ def test_text_is_the_text_that_is_written(tmp_path: Path) -> None:
     assert (kafka.group_id, kafka.bootstrap_servers) == ("2026-11-28", ("10:30",))
     routes = loaded(tmp_path, "routes: [{topic: no, constants: {os_name: NO}}]").settings.routes
     assert (routes[0].topic, routes[0].constants) == ("no", {"os_name": "NO"})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xef\xbb\xbfhidden", "begins with a byte order mark"),
+        (b'"hidden"', "holds quotes"),
+        (b"hid den\n", "holds white space"),
+        (b"", "is empty"),
+        (b"h" * 70_000, "is larger than 65,536 bytes"),
+    ],
+)
+def test_what_a_key_file_may_not_hold_is_a_fault_that_names_the_file(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "key").write_bytes(data)
+    found = faults(tmp_path, f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}")
+    assert [one.path for one in found] == ["appmetrica.applications.3.post_api_key_file"]
+    assert f"{tmp_path / 'key'} {message}" in found[0].message
+    assert "hid" not in str(found[0]).replace(str(tmp_path), "")
+
+
+def test_white_space_at_the_end_of_a_key_file_is_not_the_key(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file \t\n")
+    text = f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
+    assert loaded(tmp_path, text).settings.appmetrica.applications[3].key == "from-a-file"
+
+
+def test_a_key_in_a_variable_in_quotes_is_a_fault(tmp_path: Path) -> None:
+    found = faults(tmp_path, environment={KEY: '"hidden"'})
+    assert [(one.source, one.message) for one in found] == [(KEY, "the key holds quotes: write the key without them")]
+
+
+def test_a_secret_file_with_a_byte_order_mark_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, secrets={"AMW_KAFKA__GROUP_ID": "\ufeffg"})
+    assert [(one.path, "byte order mark" in one.message) for one in caught.value.faults] == [("kafka.group_id", True)]
+
+
+def test_an_empty_secret_file_is_a_fault_and_names_itself(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, secrets={"AMW_STATE_DIR": "\n"})
+    assert [(one.path, one.source) for one in caught.value.faults] == [("state_dir", str(tmp_path / "secrets/AMW_STATE_DIR"))]
+
+
+@pytest.mark.parametrize("name", ["no-such", "."], ids=["missing", "a directory"])
+def test_a_file_that_a_variable_names_is_named_with_it(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, {"AMW_CONFIG": str(file), "AMW_SECRETS_DIR": "/no/such"}, Path("/no/such"), {})
+    assert [one.source for one in caught.value.faults] == [
+        "/no/such, which AMW_SECRETS_DIR names",
+        f"{file}, which AMW_CONFIG names",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "appmetrica:", "appmetrica: {}", "appmetrica: {applications: {}}", "appmetrica: {applications: }"]
+)
+def test_where_no_application_is_given_the_fault_says_what_is_required(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, {}, None, {})
+    assert [one.message.partition(":")[0] for one in caught.value.faults] == ["required"]
+
+
+def test_what_is_missing_is_told_beside_what_else_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("appmetrica: {base_url: 5}")
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, {"AMW_APPMETRICA__READ_TIMEOUT_SECONDS": ""}, None, {})
+    assert {one.path for one in caught.value.faults} == {
+        "appmetrica.base_url",
+        "appmetrica.read_timeout_seconds",
+        "appmetrica.applications",
+    }
 
 
 def test_the_commands_own_and_the_tests_variables_are_no_settings(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ from tests.simulation.kafka_log import PartitionLog, corrupted
 from worker.edges.topic_reader import FETCH_WAIT_MILLISECONDS
 
 NODE_ID = 0
+# The isolation level in which only records of committed transactions are seen.
+READ_COMMITTED = 1
 NO_LEADER = -1
 HOST, PORT = "kafka.model", 9092
 # The broker's default, offset.metadata.max.bytes.
@@ -218,7 +220,7 @@ class Broker:
         asked = {TopicPartition(topic, number) for topic, parts in request.topics for number, *_ in parts}
         if asked & self._faults.leaderless:
             return True
-        return any(log is None or not log.start <= offset <= log.end or offset < log.end for log, offset in wanted)
+        return any(log is None or not log.start <= offset <= log.end or offset < log.stable_end for log, offset in wanted)
 
     def _read(self, partition: TopicPartition, offset: int, bytes_max: int, asking: Asking) -> tuple[Any, ...]:
         log = self.log(*partition)
@@ -232,12 +234,19 @@ class Broker:
         batches = log.read(offset, bytes_max) if bytes_max > 0 else []
         if batches and self._faults.takes_corruption(partition):
             batches[-1] = corrupted(batches[-1])
-        return (partition.partition, 0, log.end, log.end, log.start, [], -1, b"".join(batches))
+        return (partition.partition, 0, log.end, log.stable_end, log.start, [], -1, b"".join(batches))
 
     async def _offsets(self, request: Any, asking: Asking) -> Response:
+        committed_only = request.isolation_level == READ_COMMITTED
         topics = []
         for topic, partitions in request.topics:
-            topics.append((topic, [(number, *self._offset(self.log(topic, number), at, asking)) for number, at in partitions]))
+            answers = []
+            for number, at in partitions:
+                error, time, offset = self._offset(log := self.log(topic, number), at, asking)
+                if log is not None and at == OffsetResetStrategy.LATEST and committed_only:
+                    offset = min(offset, log.stable_end)
+                answers.append((number, error, time, offset))
+            topics.append((topic, answers))
         return OffsetResponse_v3(0, topics)
 
     def _offset(self, log: PartitionLog | None, at: int, asking: Asking) -> tuple[int, int, int]:

@@ -55,6 +55,7 @@ class PartitionLog:
         self.partition = partition
         self.start = 0
         self.end = 0
+        self._transaction_start: int | None = None
         self._entries: list[Entry] = []
         self._produced: dict[tuple[int, int, int], int] = {}
 
@@ -69,6 +70,19 @@ class PartitionLog:
         self._entries.append(Entry(self.end, timestamp_ms, COMMIT_MARKER_KEY, b"\0\0\0\0\0\0", (), is_control=True))
         self.end += 1
         return self.end - 1
+
+    @property
+    def stable_end(self) -> int:
+        """Where a consumer of committed transactions has to stop: before the first record of one that is still open."""
+        return self.end if self._transaction_start is None else self._transaction_start
+
+    def open_transaction(self) -> None:
+        """What is appended from now on can't be read by consumers of committed transactions, until the transaction ends."""
+        self._transaction_start = self.end
+
+    def end_transaction(self) -> None:
+        """It is committed."""
+        self._transaction_start = None
 
     def damage(self, offset: int) -> None:
         """From now on this record stands in a batch of its own whose checksum doesn't hold."""
@@ -101,6 +115,8 @@ class PartitionLog:
         taken: list[Entry] = []
         size = 0
         for entry in self._from(offset):
+            if entry.offset >= self.stable_end:
+                break
             size += entry.size_bytes
             if taken and size > bytes_max:
                 break

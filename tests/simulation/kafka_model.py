@@ -4,8 +4,9 @@ The clients are not imitated: `ModelKafka.consumer` and its siblings build the r
 `ModelKafka.bootstrap_servers`. What is modelled is the broker, which speaks Kafka's protocol over the virtual loop's network.
 So all that aiokafka does by itself — its retries, its prefetching, what the rebalance listener sees — is as it will be.
 
-Not modelled: several brokers (leader and coordinator never move), transactions, static membership, compression limits, quotas,
-authentication, and that a produced record keeps the time its producer gave it: it gets the virtual time.
+Not modelled: several brokers (leader and coordinator never move), transactions beyond that one is open, static membership,
+compression limits, quotas, authentication, and that a produced record keeps the time its producer gave it: it gets the virtual
+time.
 """
 
 from __future__ import annotations
@@ -107,6 +108,15 @@ class ModelKafka:
         offset = self._log(topic, partition).append_control(self.unix_milliseconds())
         self._broker.wake_fetches()
         return offset
+
+    def open_transaction(self, topic: str, partition: int) -> None:
+        """What is written from now on can't be read by a worker until `end_transaction`."""
+        self._log(topic, partition).open_transaction()
+
+    def end_transaction(self, topic: str, partition: int) -> None:
+        """The open transaction is committed."""
+        self._log(topic, partition).end_transaction()
+        self._broker.wake_fetches()
 
     def skip(self, topic: str, partition: int, count: int) -> None:
         """Leave a gap of so many offsets before the next record, as compaction does."""

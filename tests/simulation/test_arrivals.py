@@ -36,7 +36,7 @@ def commit(kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tup
 @asynccontextmanager
 async def running(kafka: ModelKafka, **changes: Any):  # type: ignore[no-untyped-def]
     reader = Reader(kafka.bootstrap_servers, TOPIC, **changes)
-    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics)]
+    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)]
     try:
         yield reader
     finally:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.simulation.watch import Watch
 from worker.app import CLOSING_SECONDS_MAX
 from worker.assembly import Nature, Parts, assemble
 from worker.edges.http_sink import excerpt_of
+from worker.inbox import TURN_SECONDS_MAX
 from worker.lasting import lasting
 from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
@@ -94,7 +96,9 @@ class WorkerLife:
         self._kafka = kafka
         self._api = api
         loop = asyncio.get_running_loop()
-        nature = Nature(Random(seed).random, lambda: UNIX_SECONDS + loop.time())
+        # As if each event took a third of a turn: the time of the loop stands still while events are handled.
+        turns = count(0.0, TURN_SECONDS_MAX / 3)
+        nature = Nature(Random(seed).random, lambda: UNIX_SECONDS + loop.time(), turn_clock=lambda: next(turns))
         self.parts: Parts = assemble(settings(), name, lambda _: None, nature)
         self.parts.pipeline._ledger.memory = MemoryGauge(memory_bytes_max)
         self.watch = Watch(name, self.parts.pipeline, settings(), api.truth, memory_bytes_max)
@@ -143,6 +147,7 @@ class WorkerLife:
                 for what, work in (
                     ("source", parts.source.run),
                     ("missing topics", parts.source.watch_topics),
+                    ("ends of partitions", parts.source.watch_ends),
                     ("dead letters", parts.dead_letters.run),
                     ("parking", parts.parking.run),
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
 
 from worker.batching.csv_body import header
 from worker.model.batch import Batch, FlushTrigger
@@ -51,6 +51,7 @@ class Batcher:
         self._prefix = batch_id_prefix
         self._head = head
         self._numbers = count(1)
+        # In the order in which they were opened, so in that in which they are due.
         self._open: dict[Destination, _Open] = {}
 
     @property
@@ -82,12 +83,13 @@ class Batcher:
 
     def due(self, monotonic_seconds: float) -> list[Sealed]:
         """The batches whose linger is over."""
-        due = [destination for destination, batch in self._open.items() if batch.due_seconds <= monotonic_seconds]
+        due = list(takewhile(lambda one: self._open[one].due_seconds <= monotonic_seconds, self._open))
         return [self._seal(destination, FlushTrigger.LINGER) for destination in due]
 
     def next_deadline(self) -> float | None:
         """When the next open batch is due, in monotonic seconds; None with no batch open."""
-        return min((batch.due_seconds for batch in self._open.values()), default=None)
+        first = next(iter(self._open.values()), None)
+        return first.due_seconds if first is not None else None
 
     def drain(self, assignments: Set[Assignment]) -> list[Sealed]:
         """Seal every open batch that holds a row of these assignments, whatever its age."""

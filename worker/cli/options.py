@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from worker.settings.layers import CONFIG_VARIABLE, SECRETS_VARIABLE
 from worker.settings.load import Loaded, load
 
 
@@ -19,14 +20,16 @@ def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--config",
         "config_file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        envvar="AMW_CONFIG",
+        type=click.Path(path_type=Path),
+        envvar=CONFIG_VARIABLE,
+        show_envvar=True,
         help="The YAML file with the configuration.",
     )
     @click.option(
         "--secrets-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        envvar="AMW_SECRETS_DIR",
+        type=click.Path(path_type=Path),
+        envvar=SECRETS_VARIABLE,
+        show_envvar=True,
         help="A directory of files named like AMW_ variables, each holding a value.",
     )
     @click.option(

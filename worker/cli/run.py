@@ -10,7 +10,7 @@ import click
 
 from worker.app import Process, run
 from worker.cli.options import with_configuration
-from worker.edges.logs import configure_logging
+from worker.edges.logs import configure_logging, log_stray_exceptions
 from worker.settings.load import Loaded
 from worker.signals import Signals
 
@@ -30,6 +30,7 @@ def run_command(signals: Signals, loaded: Loaded) -> None:
     """
     settings = loaded.settings
     journal = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
+    log_stray_exceptions()
     if loaded.ignored:
         logger.info(
             "service_links_ignored", extra={"variables": sorted(loaded.ignored)[:NAMES_MAX], "count": len(loaded.ignored)}

@@ -7,10 +7,11 @@ bounds, `backlog` keeps what waits. This file only moves batches between them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from worker.delivery.backlog import Backlog
+from worker.delivery.backlog import STEP_ROWS_MAX, Backlog
 from worker.delivery.backoff import Backoff
 from worker.delivery.bisect import Bisections
 from worker.delivery.flight import Flight
@@ -94,7 +95,9 @@ class Dispatcher:
         self._queue.append(batches)
 
     def next_deadline(self) -> float | None:
-        """When a batch that waits can be sent, in monotonic seconds. None while an answer has to come first."""
+        """When a batch that waits can be sent or parked, in monotonic seconds. None while an answer has to come first."""
+        if self._holds.has_chosen:
+            return -math.inf
         free_at = self._flight.free_at()
         if free_at is None:
             return None
@@ -104,17 +107,23 @@ class Dispatcher:
         return max(free_at, min(dues)) if dues else None
 
     def start(self, now: Now) -> tuple[list[Batch], Settlement]:
-        """The batches to be sent now, each in flight until its `answer`; and rows that this has shown to be too old."""
+        """The batches to be sent now, each in flight until its `answer`; and rows that this has shown to be too old.
+
+        What is set aside on the way is bounded: `next_deadline` is not in the future while there is more to be looked at.
+        """
         posts: list[Batch] = []
         settlement = Settlement()
         at = now.monotonic_seconds
-        while self._flight.is_free(at) and (batch := self._next(now, settlement)) is not None:
-            fresh = self._without_expired(batch, now, settlement)
-            if fresh is not None:
-                if self._bisections.concerns(fresh.id):
-                    self._bisect_rate.take(1, at)
-                self._flight.start(fresh, at)
-                posts.append(fresh)
+        steps_left = STEP_ROWS_MAX
+        while steps_left > 0 and self._flight.is_free(at) and (batch := self._next(at)) is not None:
+            fresh = self._without_expired(batch, now, settlement) if self._may_go(batch, at, settlement) else None
+            if fresh is None:
+                steps_left -= len(batch.rows)
+                continue
+            if self._bisections.concerns(fresh.id):
+                self._bisect_rate.take(1, at)
+            self._flight.start(fresh, at)
+            posts.append(fresh)
         return posts, settlement
 
     def answer(self, batch_id: str, answer: Answer, now: Now) -> Settlement:
@@ -153,13 +162,22 @@ class Dispatcher:
         """Something has changed for this application: if it is on hold, its next probe is due at once."""
         self._holds.try_again(application_id, now.monotonic_seconds)
 
-    def held_assignments(self) -> set[Assignment]:
-        """The partitions that have rows waiting under a hold."""
+    def held_assignments(self) -> frozenset[Assignment]:
+        """The partitions that have rows waiting under a hold: the same object for as long as they are the same."""
         return self._holds.assignments()
 
-    def park(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> Settlement:
-        """Give up the rows on hold that alone keep others from going on: see `Holds.take_for_parking`."""
-        return self._backlog.park(wide, bytes_min=bytes_min, topics=topics)
+    def choose_for_parking(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> None:
+        """Choose the rows on hold that alone keep others from going on: see `Holds.choose_for_parking`."""
+        self._holds.choose_for_parking(wide, bytes_min=bytes_min, topics=topics)
+
+    @property
+    def has_to_park(self) -> bool:
+        """True while chosen rows are still here."""
+        return self._holds.has_chosen
+
+    def park(self) -> Settlement:
+        """Give up some of the chosen rows. Called until none is left."""
+        return self._backlog.park()
 
     def withdraw_waiting(self, assignments: Set[Assignment]) -> Settlement:
         """Give back the rows of these assignments that wait for an attempt or for a probe."""
@@ -169,19 +187,21 @@ class Dispatcher:
         """Give back every row of these assignments that isn't in flight."""
         return self._backlog.withdraw(assignments)
 
-    def _next(self, now: Now, settlement: Settlement) -> Batch | None:
+    def _next(self, monotonic_seconds: float) -> Batch | None:
         """The next batch to be sent: a probe, then one whose wait is over, then a ready one."""
-        probe = self._backlog.next_probe(now.monotonic_seconds)
-        if probe is not None:
-            return probe
-        while (batch := self._queue.pop(now.monotonic_seconds)) is not None:
-            if self._holds.reason(batch.destination.application_id) is not None:
-                self._backlog.wait_under_hold(batch, settlement)
-            elif self._bisections.concerns(batch.id) and now.monotonic_seconds < self._bisect_rate.free_at:
-                self._queue.delay(batch, self._bisect_rate.free_at)
-            else:
-                return batch
-        return None
+        return self._backlog.next_probe(monotonic_seconds) or self._queue.pop(monotonic_seconds)
+
+    def _may_go(self, batch: Batch, monotonic_seconds: float, settlement: Settlement) -> bool:
+        """False where it has to wait, and is set aside: under its application's hold, or for its turn in a bisection."""
+        if self._holds.is_probe(batch):
+            return True
+        if self._holds.reason(batch.destination.application_id) is not None:
+            self._backlog.wait_under_hold(batch, settlement)
+            return False
+        if self._bisections.concerns(batch.id) and monotonic_seconds < self._bisect_rate.free_at:
+            self._queue.delay(batch, self._bisect_rate.free_at)
+            return False
+        return True
 
     def _without_expired(self, batch: Batch, now: Now, settlement: Settlement) -> Batch | None:
         """The batch as it may be sent: one event that has grown too old while it waited would have all of them refused."""

@@ -10,8 +10,9 @@ topic is read by the same workers, so its records wait under the hold as well, a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from worker.delivery.held import Choice, HeldBatch, HeldBatches, HeldPartitions
 from worker.model.batch import Batch
 from worker.model.clock import Now
 from worker.model.record import Assignment
@@ -21,30 +22,15 @@ SYSTEMIC = "refused_systemically"
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """A batch under a hold, with what the rule of parking asks of it."""
-
-    batch: Batch
-    probes: int = 0
-    size_bytes: int = field(init=False)
-    first_offsets: dict[Assignment, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.size_bytes = sum([row.size_bytes for row in self.batch.rows])
-        self.first_offsets = {}
-        for row in self.batch.rows:
-            offset = row.record.offset
-            self.first_offsets[row.assignment] = min(offset, self.first_offsets.get(row.assignment, offset))
-
-
-@dataclass(slots=True)
 class _Hold:
     reason: str
     since_unix_seconds: float
     probe_due_seconds: float
-    waiting: list[_Waiting] = field(default_factory=list)
-    probe: _Waiting | None = None
+    waiting: HeldBatches
+    probe: HeldBatch | None = None
     is_parking: bool = False
+    # Of the waiting batches, those on their way to the parking topic.
+    chosen: Choice | None = None
 
 
 class Holds:
@@ -53,6 +39,7 @@ class Holds:
     def __init__(self, probe_seconds: float) -> None:
         self._probe_seconds = probe_seconds
         self._holds: dict[int, _Hold] = {}
+        self._partitions = HeldPartitions()
 
     def reason(self, application_id: int) -> str | None:
         """Why this application is on hold; None if it isn't."""
@@ -69,7 +56,7 @@ class Holds:
         hold = self._holds.get(application_id)
         if hold is None:
             due = now.monotonic_seconds + self._probe_seconds
-            self._holds[application_id] = _Hold(reason, now.unix_seconds, due)
+            self._holds[application_id] = _Hold(reason, now.unix_seconds, due, HeldBatches(self._partitions))
         else:
             hold.reason = reason
 
@@ -81,7 +68,7 @@ class Holds:
 
     def add(self, batch: Batch) -> None:
         """Let this batch wait. Its application must be on hold."""
-        self._holds[batch.destination.application_id].waiting.append(_Waiting(batch))
+        self._holds[batch.destination.application_id].waiting.add(batch)
 
     @property
     def is_parking(self) -> bool:
@@ -98,8 +85,8 @@ class Holds:
         hold = self._holds.get(application_id)
         return hold is not None and not hold.waiting and hold.probe is None
 
-    def take_for_parking(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> list[Batch]:
-        """The waiting batches of applications that alone keep others from going on; they park from now on.
+    def choose_for_parking(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> None:
+        """Choose the waiting batches of applications that alone keep others from going on; they park from now on.
 
         Args:
             wide: the partitions that are paused for their span, each with its first unsettled offset. Where that is a record
@@ -107,19 +94,32 @@ class Holds:
             bytes_min: where the batches of one application take so much, they alone keep the memory full.
             topics: whose records may be parked.
         """
-        taken: list[Batch] = []
         for hold in self._holds.values():
-            mine = [waiting for waiting in hold.waiting if waiting.batch.rows[0].assignment.topic in topics]
-            pins = any(wide.get(assignment) == offset for one in mine for assignment, offset in one.first_offsets.items())
-            if pins or (mine and sum(one.size_bytes for one in mine) >= bytes_min):
+            size_bytes = hold.waiting.size_bytes(topics)
+            if hold.chosen is not None or not size_bytes:
+                continue
+            if size_bytes >= bytes_min or hold.waiting.pins(wide, topics):
                 hold.is_parking = True
-                hold.waiting = [waiting for waiting in hold.waiting if waiting not in mine]
-                taken.extend(waiting.batch for waiting in mine)
-        return taken
+                hold.chosen = hold.waiting.choice(topics)
 
-    def assignments(self) -> set[Assignment]:
-        """The partitions that have rows waiting under a hold."""
-        return {assignment for hold in self._holds.values() for one in hold.waiting for assignment in one.first_offsets}
+    @property
+    def has_chosen(self) -> bool:
+        """True until `take_chosen` has found that nothing chosen is left."""
+        return any(hold.chosen is not None for hold in self._holds.values())
+
+    def take_chosen(self, rows_max: int) -> list[Batch]:
+        """Take chosen batches of one application, of about so many rows, in the order in which they came."""
+        for hold in self._holds.values():
+            if hold.chosen is not None:
+                taken = hold.waiting.take_chosen(hold.chosen, rows_max)
+                if taken:
+                    return taken
+                hold.chosen = None
+        return []
+
+    def assignments(self) -> frozenset[Assignment]:
+        """The partitions that have rows waiting under a hold: the same object for as long as they are the same."""
+        return self._partitions.names()
 
     def due(self, monotonic_seconds: float) -> Batch | None:
         """A probe whose time has come, taken out of the waiting batches; it is under way from now on.
@@ -128,8 +128,7 @@ class Holds:
         """
         for hold in self._holds.values():
             if hold.probe is None and hold.waiting and hold.probe_due_seconds <= monotonic_seconds:
-                chosen = min(hold.waiting, key=lambda waiting: (waiting.probes, len(waiting.batch.rows)))
-                hold.waiting.remove(chosen)
+                chosen = hold.waiting.pop_for_probe()
                 chosen.probes += 1
                 hold.probe = chosen
                 return chosen.batch
@@ -139,7 +138,7 @@ class Holds:
         """The probe under way failed. `successor` is what is left of its batch, to wait again; None if nothing is."""
         hold, probe = self._probe(batch)
         if successor is not None:
-            hold.waiting.append(_Waiting(successor, probe.probes))
+            hold.waiting.add(successor, probe.probes)
         hold.probe = None
         hold.probe_due_seconds = monotonic_seconds + max(self._probe_seconds, wait_seconds_min)
 
@@ -149,16 +148,16 @@ class Holds:
         If it is refused, that part asks again only after all rows of the rest: what hasn't been asked with comes first.
         """
         hold, probe = self._probe(batch)
-        hold.probe = _Waiting(part, probe.probes + len(rest.rows))
-        hold.waiting.append(_Waiting(rest, probe.probes))
+        hold.probe = HeldBatch(part, probe.probes + len(rest.rows))
+        hold.waiting.add(rest, probe.probes)
 
     def replace_probe(self, batch: Batch, successor: Batch | None, monotonic_seconds: float) -> None:
         """The probe lost rows before it was sent. None if nothing is left: then another is due at once."""
         hold, probe = self._probe(batch)
-        hold.probe = _Waiting(successor, probe.probes) if successor is not None else None
+        hold.probe = HeldBatch(successor, probe.probes) if successor is not None else None
         hold.probe_due_seconds = monotonic_seconds
 
-    def _probe(self, batch: Batch) -> tuple[_Hold, _Waiting]:
+    def _probe(self, batch: Batch) -> tuple[_Hold, HeldBatch]:
         hold = self._holds[batch.destination.application_id]
         if hold.probe is None or hold.probe.batch is not batch:
             raise RuntimeError(f"batch {batch.id} is not the probe of application {batch.destination.application_id}")
@@ -166,17 +165,16 @@ class Holds:
 
     def heal(self, application_id: int) -> list[Batch]:
         """End the hold; returns the batches that waited, in the order in which they came."""
-        return [waiting.batch for waiting in self._holds.pop(application_id).waiting]
+        return self._holds.pop(application_id).waiting.take_all()
 
     def replace_waiting(self, transform: Callable[[Batch], Batch | None]) -> None:
         """Pass every waiting batch through `transform`: it stays, is replaced, or (None) goes."""
         for hold in self._holds.values():
-            passed = [(waiting, transform(waiting.batch)) for waiting in hold.waiting]
-            hold.waiting = [_Waiting(batch, waiting.probes) for waiting, batch in passed if batch is not None]
+            hold.waiting.replace(transform)
 
     def waiting(self) -> list[Batch]:
         """Every batch that waits under a hold."""
-        return [waiting.batch for hold in self._holds.values() for waiting in hold.waiting]
+        return [batch for hold in self._holds.values() for batch in hold.waiting.batches()]
 
     def next_deadline(self) -> float | None:
         """When the next probe is due, in monotonic seconds; None where nothing waits for one."""
@@ -191,7 +189,7 @@ class Holds:
                 reason=hold.reason,
                 since_unix_seconds=hold.since_unix_seconds,
                 next_probe_unix_seconds=now.unix_seconds + max(0.0, hold.probe_due_seconds - now.monotonic_seconds),
-                rows=sum(len(waiting.batch.rows) for waiting in hold.waiting)
+                rows=sum(len(batch.rows) for batch in hold.waiting.batches())
                 + (len(hold.probe.batch.rows) if hold.probe is not None else 0),
                 is_parking=hold.is_parking,
             )

@@ -6,7 +6,7 @@
 | 400, 422                                | `Refused`: bisect, until the guilty rows stand alone                 |
 | 413                                     | `TooLarge`: split in two                                             |
 | 408, 420, 425, 429, 5xx                 | `Retry`, at least `Retry-After`; 420 and 429 are throttling          |
-| no connection made                      | `Retry`                                                              |
+| no connection made                      | `Retry`; where a proxy refused it, by its status like an answer      |
 | time-out or connection lost after that  | `Retry`, ambiguous: the rows may have been loaded                    |
 | everything else (401, 403, 404, 3xx, …) | `Held`: nobody may drop rows for a fault that isn't theirs           |
 
@@ -89,6 +89,10 @@ Outcome = Delivered | Refused | TooLarge | Retry | Held
 def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: float) -> Outcome:
     """What this answer means. Total: every status and every fault has an outcome."""
     match answer:
+        case NotSent(proxy_status=int(status)):
+            # 502 passes; 407 and its like are faults of the configuration, and don't pass by themselves.
+            reason = f"proxy_{status}"
+            return Retry(reason, 0.0, RetryKind.NOT_SENT) if _passes(status) else Held(reason)
         case NotSent(fault=fault):
             return Retry(fault.value, 0.0, RetryKind.NOT_SENT)
         case Ambiguous(fault=fault):
@@ -99,13 +103,18 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
             return Refused(status)
         case Response(status=413):
             return TooLarge(413)
-        case Response(status=status, retry_after=header) if status in RETRIED_STATUSES or 500 <= status <= 599:
+        case Response(status=status, retry_after=header) if _passes(status):
             wait = seconds_to_wait(header, unix_seconds=unix_seconds, max_seconds=retry_after_seconds_max)
             return Retry(f"http_{status}", wait, RETRIED_STATUSES.get(status, RetryKind.FAILED))
         case Response(status=status):
             return Held(f"http_{status}")
         case _:
             assert_never(answer)
+
+
+def _passes(status: int) -> bool:
+    """True if a later attempt may be answered otherwise."""
+    return status in RETRIED_STATUSES or 500 <= status <= 599
 
 
 def label(outcome: Outcome) -> str:

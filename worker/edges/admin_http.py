@@ -17,8 +17,8 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from worker.errors import UnavailableError
-from worker.model.record import Assignment
-from worker.model.snapshot import Snapshot
+from worker.model.record import Assignment, End
+from worker.model.snapshot import PartitionStatus, Snapshot
 
 # A scrape or a probe asks for one small page; whoever sends more or slower isn't one.
 REQUEST_BYTES_MAX = 16 * 1024
@@ -141,28 +141,14 @@ async def _one_request(request: web.Request, handler: Handler) -> web.StreamResp
     return response
 
 
-def status_of(snapshot: Snapshot, ends: Mapping[Assignment, int], unix_seconds: float) -> dict[str, object]:
+def status_of(snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: float) -> dict[str, object]:
     """`/status` as data: partitions with their lag, holds, what is held where, the account of each topic."""
     return {
         "time_unix_seconds": unix_seconds,
         "is_stopping": snapshot.is_stopping,
         "dead_letter_topic_is_blocked": snapshot.is_dead_letter_blocked,
         "parking_topic_is_blocked": snapshot.is_parking_blocked,
-        "partitions": [
-            {
-                "topic": one.assignment.topic,
-                "partition": one.assignment.partition,
-                "epoch": one.assignment.epoch,
-                "position": one.position,
-                "safe_position": one.safe_position,
-                "committed": one.committed,
-                "unsettled_records": one.unsettled,
-                "lag_records": max(0, ends[one.assignment] - one.safe_position) if one.assignment in ends else None,
-                "is_paused": one.is_paused,
-                "is_draining": one.is_draining,
-            }
-            for one in snapshot.partitions
-        ],
+        "partitions": [_partition(one, ends.get(one.assignment), unix_seconds) for one in snapshot.partitions],
         "holds": [asdict(hold) for hold in snapshot.holds],
         "records_held": snapshot.rows,
         "held_bytes": snapshot.held_bytes,
@@ -189,4 +175,23 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, int], unix_seconds: 
         "commits": dict(snapshot.account.commits),
         "last_delivery_timestamp_seconds": snapshot.account.last_delivery_unix_seconds,
         "last_commit_timestamp_seconds": snapshot.account.last_commit_unix_seconds,
+    }
+
+
+def _partition(status: PartitionStatus, end: End | None, unix_seconds: float) -> dict[str, object]:
+    """`end_age_seconds` is how long ago the end was told: while brokers can't be asked, the lag is that old as well."""
+    topic, partition, epoch = status.assignment
+    return {
+        "topic": topic,
+        "partition": partition,
+        "epoch": epoch,
+        "position": status.position,
+        "safe_position": status.safe_position,
+        "committed": status.committed,
+        "unsettled_records": status.unsettled,
+        "lag_records": max(0, end.stable - status.safe_position) if end is not None else None,
+        "records_behind_transaction": end.behind_transaction if end is not None else None,
+        "end_age_seconds": round(max(0.0, unix_seconds - end.unix_seconds), 1) if end is not None else None,
+        "is_paused": status.is_paused,
+        "is_draining": status.is_draining,
     }

@@ -25,7 +25,8 @@ from worker.model.batch import Batch, RequestForm
 
 EXCERPT_CHARACTERS_MAX = 500
 BODY_READ_BYTES_MAX = 64 * 1024
-BODY_READ_SECONDS_MAX = 2.0
+# The rows wait for so long at most, although they are settled: a new connection would take longer than most bodies.
+BODY_READ_SECONDS_MAX = 1.0
 # Many servers close idle connections after 5 s; aiohttp's own 15 s would run into their resets.
 KEEPALIVE_SECONDS = 4.0
 # Larger bodies go as a stream of chunks, so that the loop isn't held up by one long write.
@@ -140,8 +141,9 @@ class HttpSink:
         )
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.
-            excerpt = "" if response.status == 200 else excerpt_of(await _start_of_body(response), key)
             duration = asyncio.get_running_loop().time() - started
+            said = await _body_of(response)
+            excerpt = "" if response.status == 200 else excerpt_of(said, key)
             return Response(response.status, response.headers.get("Retry-After"), excerpt, duration)
         finally:
             # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
@@ -157,7 +159,7 @@ class HttpSink:
 def _answer_to(error: aiohttp.ClientError | OSError, head: AnswerHead | None, seconds: float) -> Answer:
     """What a request that aiohttp gave up has come to."""
     if head is None:
-        return NotSent(_connect_fault(error), seconds)
+        return NotSent(_connect_fault(error), seconds, _proxy_status(error))
     if head.status is not None:
         # The status line decides. What is wrong behind it, or was lost, would be so again with the next attempt.
         return Response(head.status, head.header("retry-after"), "", seconds)
@@ -174,7 +176,14 @@ def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:
         return TransportFault.TLS_FAILED
     if isinstance(error, TimeoutError):
         return TransportFault.CONNECT_TIMEOUT
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return TransportFault.PROXY_REFUSED
     return TransportFault.CONNECT_FAILED
+
+
+def _proxy_status(error: aiohttp.ClientError | OSError) -> int | None:
+    """What a proxy answered to CONNECT, if it answered at all and wouldn't."""
+    return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
 def excerpt_of(body: bytes, key: str) -> str:
@@ -183,10 +192,14 @@ def excerpt_of(body: bytes, key: str) -> str:
     return " ".join(text.split())[:EXCERPT_CHARACTERS_MAX]
 
 
-async def _start_of_body(response: aiohttp.ClientResponse) -> bytes:
-    """The start of the body; empty where it can't be had soon."""
+async def _body_of(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or what of it can be had soon. Only a connection whose answer was read to its end is used again."""
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_READ_SECONDS_MAX):
-            return await response.content.read(BODY_READ_BYTES_MAX)
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        return b""
+            while len(body) < BODY_READ_BYTES_MAX and not response.content.at_eof():
+                body += await response.content.readany()
+    except (aiohttp.ClientError, OSError):
+        # What has come is enough: the status is known.
+        pass
+    return bytes(body)

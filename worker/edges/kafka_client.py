@@ -33,13 +33,13 @@ class KafkaConnection:
         """A producer, not yet started."""
         return AIOKafkaProducer(**self.arguments(), **options)
 
+    def client(self) -> AIOKafkaClient:
+        """What carries single requests to single brokers, not yet connected."""
+        return AIOKafkaClient(**self.arguments())
+
     def admin(self) -> AIOKafkaAdminClient:
         """An admin client, not yet started."""
         return AIOKafkaAdminClient(**self.arguments())
-
-    def client(self) -> AIOKafkaClient:
-        """What the others are made on, for requests that they don't offer. Not yet bootstrapped."""
-        return AIOKafkaClient(**self.arguments())
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads the certificate files."""

@@ -20,6 +20,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.arrivals import Arrivals
 from worker.edges.commit import commit
+from worker.edges.ends import Ends, fetched_end
 from worker.edges.group_consumer import SourceOptions, new_consumer, start, stop
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.offset_lookup import Away
@@ -33,7 +34,7 @@ from worker.edges.watchdog import Watchdog
 from worker.errors import UnavailableError
 from worker.lasting import is_cancelled_from_within
 from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped
-from worker.model.record import Assignment, Position, Start, TopicPartition
+from worker.model.record import Assignment, End, Position, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
@@ -76,6 +77,7 @@ class KafkaSource:
         self._tails = Tails(connection, options.tail, options.naming, post, drained, unix_time)
         self._settled_here: dict[TopicPartition, int] = {}
         self._topics = Topics(connection, options.topics, options.optional_topics, options.look_seconds)
+        self._ends = Ends(connection.capped(LOOK_UP_SECONDS_MAX), self._partitions)
         self._consumer: AIOKafkaConsumer | None = None
         self._latest: AIOKafkaConsumer | None = None
         self._rebalances = self._new_rebalances()
@@ -121,18 +123,22 @@ class KafkaSource:
 
     # --- what operators ask for --------------------------------------------------------------------------------------------
 
-    def end_offsets(self) -> dict[Assignment, int]:
-        """The last known end of each partition of ours, as a consumer of committed transactions sees it."""
-        if self._consumer is None:
-            return {}
-        ends: dict[Assignment, int] = {}
-        assigned = self._consumer.assignment()
+    def ends(self) -> dict[Assignment, End]:
+        """Where each partition of ours ends, as it was told last: with a fetch, or when it was asked for."""
+        assigned = self._consumer.assignment() if self._consumer is not None else frozenset()
+        ends: dict[Assignment, End] = {}
         for assignment in self._rebalances.ours:
-            partition = ClientPartition(assignment.topic, assignment.partition)
-            end = self._consumer.last_stable_offset(partition) if partition in assigned else None
-            if end is not None:
-                ends[assignment] = end
+            known = [self._ends.known.get(assignment.topic_partition)]
+            if self._consumer is not None and ClientPartition(assignment.topic, assignment.partition) in assigned:
+                known.append(fetched_end(self._consumer, ClientPartition(assignment.topic, assignment.partition)))
+            told = [end for end in known if end is not None]
+            if told:
+                ends[assignment] = max(told, key=lambda end: end.unix_seconds)
         return ends
+
+    async def watch_ends(self) -> None:
+        """Ask the brokers where partitions end, whatever is paused. Until cancelled."""
+        await self._ends.run()
 
     def troubles(self) -> dict[TopicPartition, str]:
         """The partitions that can't be read at present, and why; also those that have arrived and can't begin."""
@@ -259,6 +265,9 @@ class KafkaSource:
             await stop(consumer)
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, CONNECT_SECONDS_MAX)
+
+    def _partitions(self) -> frozenset[TopicPartition]:
+        return frozenset(assignment.topic_partition for assignment in self._rebalances.ours)
 
     def _new_rebalances(self) -> Rebalances:
         return Rebalances(

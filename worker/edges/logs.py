@@ -12,15 +12,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TextIO
+from functools import partial
+from typing import Protocol
 
 import orjson
 
+from worker.edges.log_writer import LineWriter
 from worker.edges.redaction import Redactor
 
 # So many lines of one kind pass in a window; what follows is counted, and told in one line when the window is over.
@@ -30,6 +33,8 @@ WINDOW_SECONDS = 60.0
 KINDS_MAX = 512
 # The latest warnings and errors that `/status` shows.
 TROUBLES_MAX = 20
+# How long the lines that wait may hold up the end of the process.
+FLUSH_SECONDS_MAX = 1.0
 
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -72,14 +77,34 @@ class RepeatLimit(logging.Filter):
         return True
 
 
+class Lines(Protocol):
+    """Where lines go. No call waits for whoever reads them, `flush` no longer than it is allowed to."""
+
+    @property
+    def dropped(self) -> int: ...
+    def offer(self, line: str, /) -> None: ...
+    def flush(self, seconds_max: float, /) -> bool: ...
+
+
+# Opens them, given what makes the line that says how many were dropped.
+OpenLines = Callable[[Callable[[int], str]], Lines]
+_TO_STANDARD_ERROR: OpenLines = partial(LineWriter, 2)
+
+
 class Journal(logging.Filter):
     """What the lines were: counts by level, whether written or held back; and the latest that tell of trouble."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, lines: Lines) -> None:
         super().__init__()
         self._redactor = redactor
+        self._lines = lines
         self.by_level: Counter[str] = Counter()
         self._troubles: deque[str] = deque(maxlen=TROUBLES_MAX)
+
+    @property
+    def lines_dropped(self) -> int:
+        """How many lines could not be written."""
+        return self._lines.dropped
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True: it only counts."""
@@ -96,7 +121,8 @@ class Journal(logging.Filter):
 
     def troubles(self) -> list[dict[str, object]]:
         """The latest warnings and errors, the last one last."""
-        return [json.loads(line) for line in self._troubles]
+        # A copy: other threads log as well.
+        return [json.loads(line) for line in tuple(self._troubles)]
 
 
 class JsonFormatter(logging.Formatter):
@@ -150,14 +176,27 @@ class ConsoleFormatter(logging.Formatter):
         return self._redactor.redact(text)
 
 
-class LogHandler(logging.StreamHandler[TextIO]):
-    """Writes lines. One that can't be written is told of in a line that names its origin, and nothing of its content.
+class _Stream:
+    """Lines as the standard library's handlers write them."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def write(self, line: str) -> None:
+        self._lines.offer(line)
+
+
+class LogHandler(logging.StreamHandler[_Stream]):
+    """Writes lines. One that can't be formatted is told of in a line that names its origin, and nothing of its content.
 
     The standard library would print the message and its arguments to standard error, past every formatter: with secrets.
     """
 
-    def __init__(self, stream: TextIO, journal: Journal, redactor: Redactor) -> None:
-        super().__init__(stream)
+    terminator = ""
+
+    def __init__(self, lines: Lines, journal: Journal, redactor: Redactor) -> None:
+        super().__init__(_Stream(lines))
+        self._lines = lines
         self._journal = journal
         self._json = JsonFormatter(redactor)
 
@@ -172,18 +211,24 @@ class LogHandler(logging.StreamHandler[TextIO]):
                 return
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is the standard library's
-        """Called where writing `record` has raised."""
+        """Called where formatting `record` has raised."""
         error = sys.exc_info()[0]
         fields = {"logger_name": record.name, "line": record.lineno, "error_kind": error.__name__ if error is not None else ""}
-        substitute = logging.makeLogRecord(
-            {"name": __name__, "levelno": logging.ERROR, "levelname": "ERROR", "msg": "log_line_failed", **fields}
-        )
-        try:
-            self.stream.write(self.format(substitute) + self.terminator)
-            self.flush()
-        except (OSError, ValueError):
-            # The stream itself is gone: there is nobody to tell.
-            return
+        self._lines.offer(self.format(_record(logging.ERROR, "log_line_failed", fields)))
+
+    def flush(self) -> None:
+        """Nothing: called behind every line, and lines go out by themselves."""
+
+    def close(self) -> None:
+        """The process ends; for whoever reads the lines it waits no longer than this."""
+        self._lines.flush(FLUSH_SECONDS_MAX)
+        super().close()
+
+
+def _record(level: int, event: str, fields: dict[str, object]) -> logging.LogRecord:
+    """A line about lines."""
+    name = logging.getLevelName(level)
+    return logging.makeLogRecord({"name": __name__, "levelno": level, "levelname": name, "msg": event, **fields})
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
@@ -191,12 +236,16 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
 
 
-def configure_logging(format_name: str, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> Journal:
-    """Send every logger's lines to one handler on `stream` (standard error if None). Returns the journal of these lines."""
+def configure_logging(
+    format_name: str, level: str, secrets: Iterable[str], open_lines: OpenLines = _TO_STANDARD_ERROR
+) -> Journal:
+    """Send every logger's lines to one handler. Returns the journal of these lines."""
     redactor = Redactor(secrets)
-    journal = Journal(redactor)
-    handler = LogHandler(stream if stream is not None else sys.stderr, journal, redactor)
-    handler.setFormatter(JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor))
+    formatter = JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor)
+    lines = open_lines(lambda count: formatter.format(_record(logging.WARNING, "log_lines_dropped", {"lines": count})))
+    journal = Journal(redactor, lines)
+    handler = LogHandler(lines, journal, redactor)
+    handler.setFormatter(formatter)
     handler.addFilter(journal)
     handler.addFilter(RepeatLimit())
     root = logging.getLogger()
@@ -208,3 +257,19 @@ def configure_logging(format_name: str, level: str, secrets: Iterable[str], stre
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
     return journal
+
+
+def log_stray_exceptions() -> None:
+    """Exceptions that nobody can catch (in a destructor, in a thread) go to the log: not to standard error, unredacted."""
+    sys.unraisablehook = _log_unraisable
+    threading.excepthook = _log_of_thread
+
+
+def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    error = unraisable.exc_value
+    logging.getLogger(__name__).error("exception_ignored", extra={"detail": unraisable.err_msg}, exc_info=error)
+
+
+def _log_of_thread(ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread is not None else None
+    logging.getLogger(__name__).error("thread_failed", extra={"thread_name": name}, exc_info=ended.exc_value)

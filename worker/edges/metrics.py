@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from worker.model.account import TopicAccount
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
-from worker.model.record import Assignment
+from worker.model.record import Assignment, End
 from worker.model.snapshot import Snapshot
 
 PREFIX = "appmetrica_worker_"
@@ -37,8 +37,9 @@ class Readings:
     """What the metrics are read from, besides constants: each is called once a scrape."""
 
     snapshot: Callable[[], Snapshot]
-    end_offsets: Callable[[], Mapping[Assignment, int]]
+    ends: Callable[[], Mapping[Assignment, End]]
     log_counts: Callable[[], Mapping[str, int]]
+    log_lines_dropped: Callable[[], int]
     loop_lag_seconds: Callable[[], Histogram]
     is_ready: Callable[[], bool]
     rebuilds: Callable[[], int]
@@ -184,32 +185,42 @@ class WorkerCollector(Collector):
         yield _counter("commits_total", "Commits by result", "result", account.commits)
         yield _counter("consumer_rebalances_total", "Rebalances by what they did", "event", account.rebalances)
         yield _histogram("commit_duration_seconds", "From a commit's start to its end", account.commit_seconds)
-        ends = self._readings.end_offsets()
-        lag = GaugeMetricFamily(
-            PREFIX + "consumer_lag_records",
-            "Offsets between the safe position and the end of the partition",
-            labels=("topic", "partition"),
-        )
+        yield from self._of_ends(snapshot)
         assigned = dict.fromkeys(self._identification.topics, 0)
         for partition in snapshot.partitions:
-            assignment = partition.assignment
-            assigned[assignment.topic] += 1
-            if assignment in ends:
-                behind = max(0, ends[assignment] - partition.safe_position)
-                lag.add_metric((assignment.topic, str(assignment.partition)), behind)
-        yield lag
-        parked = dict.fromkeys(self._identification.parking_topics, 0)
-        for partition in snapshot.partitions:
-            source = self._homes.get(partition.assignment.topic)
-            if source is not None and partition.assignment in ends:
-                parked[source] += max(0, ends[partition.assignment] - partition.safe_position)
-        yield _gauge("records_parked", "Records in the parking topic that have not come home yet", "topic", parked)
+            assigned[partition.assignment.topic] += 1
         yield _plain_counter(
             "consumer_rebuilds_total", "Consumers that were beyond help and replaced", self._readings.rebuilds()
         )
         yield _gauge("consumer_assigned_partitions", "Partitions that are ours", "topic", assigned)
         paused = sum(1 for partition in snapshot.partitions if partition.is_paused)
         yield _plain_gauge("consumer_paused", "Partitions that are not received of, for their span or for memory", paused)
+
+    def _of_ends(self, snapshot: Snapshot) -> Iterable[Metric]:
+        ends = self._readings.ends()
+        lag = GaugeMetricFamily(
+            PREFIX + "consumer_lag_records",
+            "Offsets between the safe position and the end of the partition",
+            labels=("topic", "partition"),
+        )
+        transaction = GaugeMetricFamily(
+            PREFIX + "records_behind_transaction",
+            "Offsets that are written and can't be read yet: an open transaction stands before them",
+            labels=("topic", "partition"),
+        )
+        parked = dict.fromkeys(self._identification.parking_topics, 0)
+        for partition in snapshot.partitions:
+            topic, number, _ = partition.assignment
+            if (end := ends.get(partition.assignment)) is None:
+                continue
+            behind = max(0, end.stable - partition.safe_position)
+            lag.add_metric((topic, str(number)), behind)
+            transaction.add_metric((topic, str(number)), end.behind_transaction)
+            if topic in self._homes:
+                parked[self._homes[topic]] += behind
+        yield lag
+        yield transaction
+        yield _gauge("records_parked", "Records in the parking topic that have not come home yet", "topic", parked)
 
     def _of_process(self, snapshot: Snapshot) -> Iterable[Metric]:
         account = snapshot.account
@@ -234,6 +245,11 @@ class WorkerCollector(Collector):
         )
         yield _histogram("loop_lag_seconds", "How late the event loop turns", self._readings.loop_lag_seconds())
         yield _counter("log_messages_total", "Log messages by level", "level", self._readings.log_counts())
+        yield _plain_counter(
+            "log_lines_dropped_total",
+            "Log lines that nobody read in time, or that could not be written",
+            self._readings.log_lines_dropped(),
+        )
 
 
 def _of_contents(topics: Mapping[str, TopicAccount]) -> Iterable[Metric]:

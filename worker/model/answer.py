@@ -12,6 +12,7 @@ class TransportFault(StrEnum):
     CONNECT_FAILED = "connect_failed"
     TLS_FAILED = "tls_failed"
     CONNECT_TIMEOUT = "connect_timeout"
+    PROXY_REFUSED = "proxy_refused"
     TIMEOUT = "timeout"
     CONNECTION_LOST = "connection_lost"
     BROKEN_ANSWER = "broken_answer"
@@ -29,10 +30,14 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The connection was never made: the API has seen nothing of the rows."""
+    """The connection was never made: the API has seen nothing of the rows.
+
+    `proxy_status` is what a proxy answered when it was asked for a tunnel to the API, None where none answered.
+    """
 
     fault: TransportFault
     duration_seconds: float
+    proxy_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

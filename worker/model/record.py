@@ -66,6 +66,23 @@ class Position(NamedTuple):
     metadata: str = ""
 
 
+class End(NamedTuple):
+    """Where a partition ended at a time, in offsets.
+
+    `stable` is the offset after the last record that may be read: behind it stand records of a transaction that is still open,
+    and whatever was written after its first record. `written` is the offset after the last record.
+    """
+
+    stable: int
+    written: int
+    unix_seconds: float
+
+    @property
+    def behind_transaction(self) -> int:
+        """How many offsets wait for the end of a transaction."""
+        return max(0, self.written - self.stable)
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where an assignment starts to read.

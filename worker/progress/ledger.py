@@ -44,6 +44,7 @@ class Ledger:
             records = [record for record in records if not tracker.is_settled(record.offset)]
             topic.skipped_settled += received - len(records)
         tracker.track([record.offset for record in records], next_offset)
+        self.offsets.note_change((assignment,))
         topic.consumed += len(records)
         topic.consumed_bytes += sum([len(record.value) for record in records if record.value])
         return records
@@ -130,6 +131,7 @@ class Ledger:
             if assignment in offsets:
                 offsets.tracker(assignment).settle(entry.record.offset)
                 counts[assignment] = counts.get(assignment, 0) + 1
+        offsets.note_change(counts)
         self.let_go(entries)
         return counts
 

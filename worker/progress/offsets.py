@@ -6,7 +6,7 @@ that is the fence that keeps a late answer from touching another epoch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from worker.model.record import Assignment, Position, Start
@@ -51,6 +51,7 @@ class Offsets:
         self._metadata_characters_max = hints.METADATA_CHARACTERS_MAX
         self._is_wide = span_max > self._span_named()
         self._progress: dict[Assignment, _Progress] = {}
+        self._changed: set[Assignment] = set()
 
     def __contains__(self, assignment: Assignment) -> bool:
         return assignment in self._progress
@@ -61,12 +62,22 @@ class Offsets:
     def __len__(self) -> int:
         return len(self._progress)
 
+    def note_change(self, assignments: Iterable[Assignment]) -> None:
+        """Records of these were tracked or settled."""
+        self._changed.update(assignments)
+
+    def take_changed(self) -> set[Assignment]:
+        """The assignments whose reach or standing may be another than when this was last asked."""
+        changed, self._changed = self._changed, set()
+        return changed
+
     def assign(self, start: Start) -> bool:
         """A partition became ours: a new epoch begins. False if the metadata of its last commit couldn't be used."""
         found = hints.of(start)
         known = found if found is not None else hints.Hints(floor=start.position)
         tracker = Tracker(start.position, known.settled)
         self._progress[start.assignment] = _Progress(tracker, start.committed, known.floor, self._span_max())
+        self._changed.add(start.assignment)
         return found is not None
 
     def tracker(self, assignment: Assignment) -> Tracker:
@@ -89,6 +100,7 @@ class Offsets:
 
     def drain(self, assignments: Collection[Assignment]) -> None:
         """Nothing more is received of these; what is under way is brought to an end."""
+        self._changed.update(assignments)
         for assignment in assignments:
             # What is about to end already isn't held up: a stop may come in the middle of a revocation.
             if self.standing(assignment) is Standing.OURS:
@@ -96,18 +108,22 @@ class Offsets:
 
     def end_sending(self, assignments: Collection[Assignment]) -> None:
         """Nothing more is sent of these; answers to what has been sent still count."""
+        self._changed.update(assignments)
         for assignment in assignments:
             if assignment in self._progress:
                 self._progress[assignment].standing = Standing.ENDING
 
     def remove(self, assignments: Collection[Assignment]) -> None:
         """These are no longer ours: from now on nothing is settled, sent or committed for them."""
+        self._changed.update(assignments)
         for assignment in assignments:
             self._progress.pop(assignment, None)
 
     def to_commit(self) -> dict[Assignment, Position]:
         """The safe positions, with hints beside them, that the broker doesn't have yet."""
         positions = {assignment: self._position(progress) for assignment, progress in self._progress.items()}
+        # How far each may reach depends on the size of its hints.
+        self._changed.update(positions)
         return {
             assignment: position
             for assignment, position in positions.items()

@@ -6,7 +6,7 @@ flicker. The marks are soft by one chunk: what was being received when the mark 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from worker.model.record import Assignment
@@ -51,6 +51,9 @@ class MemoryGauge:
             self._is_high = False
 
 
+NOBODY: frozenset[Assignment] = frozenset()
+
+
 class Reach(NamedTuple):
     """How far a partition's reception reaches beyond its safe position, and how far it may, in offsets."""
 
@@ -62,8 +65,11 @@ class Intakes:
     """Which assignments are received of. `change` says what to pause and what to resume, each only when it changes."""
 
     def __init__(self) -> None:
+        self._known: set[Assignment] = set()
         self._wide: set[Assignment] = set()
         self._paused: set[Assignment] = set()
+        self._waiting: Set[Assignment] = frozenset()
+        self._stops_all = False
 
     @property
     def paused(self) -> frozenset[Assignment]:
@@ -71,26 +77,45 @@ class Intakes:
         return frozenset(self._paused)
 
     @property
-    def wide(self) -> frozenset[Assignment]:
+    def wide(self) -> Set[Assignment]:
         """The assignments that are paused for their span."""
-        return frozenset(self._wide)
+        return self._wide
 
     def change(
-        self, reaches: dict[Assignment, Reach], *, waiting: Collection[Assignment] = (), stop_all: bool
+        self, reaches: Mapping[Assignment, Reach | None], *, waiting: Set[Assignment] = NOBODY, stop_all: bool
     ) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
         """What to pause and what to resume now.
 
         Args:
-            reaches: each assignment that may be received of. What isn't named is forgotten.
+            reaches: the assignments whose reach has changed since the last call; None for one that nothing more may be received
+                of, which is forgotten.
             waiting: those that have nothing to do but to wait, whatever their span.
             stop_all: nothing at all may be received now (memory, or the dead-letter topic can't be written).
         """
-        self._wide = {assignment for assignment, reach in reaches.items() if self._is_wide(assignment, reach)}
-        self._paused &= reaches.keys()
-        wanted = set(reaches) if stop_all else self._wide | (reaches.keys() & set(waiting))
-        pause, resume = wanted - self._paused, self._paused - wanted
-        self._paused = set(wanted)
+        looked_at = set(reaches)
+        if waiting is not self._waiting:
+            looked_at |= waiting ^ self._waiting
+        if stop_all is not self._stops_all:
+            looked_at |= self._known
+        self._waiting, self._stops_all = waiting, stop_all
+        if not looked_at:
+            return NOBODY, NOBODY
+        for assignment, reach in reaches.items():
+            self._note(assignment, reach)
+        looked_at &= self._known
+        wanted = looked_at if stop_all else {one for one in looked_at if one in self._wide or one in waiting}
+        pause, resume = wanted - self._paused, (looked_at - wanted) & self._paused
+        self._paused |= pause
+        self._paused -= resume
         return frozenset(pause), frozenset(resume)
 
-    def _is_wide(self, assignment: Assignment, reach: Reach) -> bool:
-        return reach.span >= reach.span_max or (assignment in self._wide and reach.span > reach.span_max // 2)
+    def _note(self, assignment: Assignment, reach: Reach | None) -> None:
+        if reach is None:
+            for names in (self._known, self._wide, self._paused):
+                names.discard(assignment)
+            return
+        self._known.add(assignment)
+        if reach.span >= reach.span_max:
+            self._wide.add(assignment)
+        elif reach.span <= reach.span_max // 2:
+            self._wide.discard(assignment)

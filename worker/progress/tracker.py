@@ -25,8 +25,11 @@ class Tracker:
         self._position = position
         # What is settled beyond the position: received later, and skipped then.
         self._foreseen = deque(settled)
-        # A dict, because it keeps the order of insertion: its first key is the first unsettled offset.
+        # A dict, because it keeps the order of insertion.
         self._unsettled: dict[int, None] = {}
+        # The same, with what has been settled since behind the first: the first key of a dict is found by a walk over all that
+        # was taken from its front.
+        self._in_order: deque[int] = deque()
         self._returned = 0
 
     @property
@@ -52,7 +55,10 @@ class Tracker:
     @property
     def safe_position(self) -> int:
         """What may be committed: no unsettled record lies below it."""
-        return next(iter(self._unsettled), self._position)
+        in_order = self._in_order
+        while in_order and in_order[0] not in self._unsettled:
+            in_order.popleft()
+        return in_order[0] if in_order else self._position
 
     def is_settled(self, offset: int) -> bool:
         """True for an offset that was settled in an earlier life of the partition. Asked in rising order, before `track`."""
@@ -89,7 +95,9 @@ class Tracker:
         """These records were received; the next one is expected at `next_offset`."""
         if next_offset < self._position:
             raise ValueError(f"position {next_offset} is below {self._position}")
-        self._unsettled.update(dict.fromkeys(offsets))
+        tracked = dict.fromkeys(offsets)
+        self._unsettled.update(tracked)
+        self._in_order.extend(tracked)
         self._position = next_offset
 
     def settle(self, offset: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from worker.errors import Fault
+from worker.model.secret_text import SECRET_BYTES_MAX, Unusable, secret_in
 from worker.settings import yaml_text
 from worker.settings.schema import Settings
 from worker.settings.service_links import service_links
@@ -22,8 +24,15 @@ from worker.settings.service_links import service_links
 ENVIRONMENT_PREFIX = "AMW_"
 NESTING = "__"
 # Variables that tell the command itself something, and are no settings.
-COMMAND_VARIABLES = frozenset({"AMW_CONFIG", "AMW_SECRETS_DIR"})
+CONFIG_VARIABLE, SECRETS_VARIABLE = "AMW_CONFIG", "AMW_SECRETS_DIR"
+COMMAND_VARIABLES = frozenset({CONFIG_VARIABLE, SECRETS_VARIABLE})
+# Settings of which one is given instead of the other, beside every `…_file` and what its file holds.
+_INSTEAD = {"key_header": "key_field", "key_field": "key_header"}
+_FILE = "_file"
+# The path of a fault that keeps a whole file from being read.
+WHOLE_FILE = "file"
 TEST_PREFIX = "AMW_TEST_"
+_EMPTY = "is empty: give it a value, or leave it out"
 
 Values = dict[str, Any]
 Path_ = tuple[str, ...]
@@ -69,24 +78,29 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> Values:
     return dict(pairs)
 
 
-def from_file(path: Path) -> Layer:
-    """The YAML file: one mapping. Duplicate keys are faults: one of the two would silently win."""
+def from_file(path: Path, source: str) -> Layer:
+    """The YAML file: one mapping. Duplicate keys are faults: one of the two would silently win.
+
+    Args:
+        path: the file.
+        source: what a fault of the whole file names: the file, and the variable if that gave its name.
+    """
     layer = Layer()
     try:
         document = yaml_text.read(path.read_text(encoding="utf-8"))
     except OSError as error:
-        layer.faults.append(Fault("file", str(path), f"can't be read: {error.strerror}"))
+        layer.faults.append(Fault(WHOLE_FILE, source, f"can't be read: {error.strerror}"))
         return layer
     except UnicodeDecodeError as error:
-        layer.faults.append(Fault("file", str(path), f"is not UTF-8 at byte {error.start}"))
+        layer.faults.append(Fault(WHOLE_FILE, source, f"is not UTF-8 at byte {error.start}"))
         return layer
     except yaml_text.NotYamlError as error:
-        layer.faults.append(Fault("file", str(path), f"is not YAML: {error}"))
+        layer.faults.append(Fault(WHOLE_FILE, source, f"is not YAML: {error}"))
         return layer
     if document.value is None:
         return layer
     if not isinstance(document.value, dict):
-        layer.faults.append(Fault("file", str(path), "must hold a mapping of sections"))
+        layer.faults.append(Fault(WHOLE_FILE, source, "must hold a mapping of sections"))
         return layer
     layer.values = document.value
     layer.sources = {place: f"{path}:{line}" for place, line in document.lines.items()}
@@ -97,6 +111,9 @@ def from_file(path: Path) -> Layer:
 def from_environment(environment: Mapping[str, str]) -> Layer:
     """Every variable that starts with `AMW_`. One that names no setting is a fault, but for those that Kubernetes sets."""
     layer = Layer(ignored=service_links(environment))
+    for name in sorted(COMMAND_VARIABLES & environment.keys()):
+        if not environment[name].strip():
+            layer.faults.append(Fault(name, name, _EMPTY))
     for name, value in sorted(environment.items()):
         is_ours = name not in COMMAND_VARIABLES and name not in layer.ignored and not name.startswith(TEST_PREFIX)
         if name.startswith(ENVIRONMENT_PREFIX) and is_ours:
@@ -104,19 +121,28 @@ def from_environment(environment: Mapping[str, str]) -> Layer:
     return layer
 
 
-def from_secrets(directory: Path) -> Layer:
-    """A directory of files named like variables, each holding a value: a mounted secret."""
+def from_secrets(directory: Path, source: str) -> Layer:
+    """A directory of files named like variables, each holding a value: a mounted secret.
+
+    Args:
+        directory: the directory.
+        source: what a fault of the whole directory names.
+    """
     layer = Layer()
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file() and path.name.startswith(ENVIRONMENT_PREFIX))
     except OSError as error:
-        layer.faults.append(Fault("secrets directory", str(directory), f"can't be read: {error.strerror}"))
+        layer.faults.append(Fault("secrets directory", source, f"can't be read: {error.strerror}"))
         return layer
     for path in files:
         try:
-            value = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            layer.faults.append(Fault(path.name, str(path), f"can't be read: {type(error).__name__}"))
+            with path.open("rb") as file:
+                value = secret_in(file.read(SECRET_BYTES_MAX + 1))
+        except OSError as error:
+            layer.faults.append(Fault(_setting(path.name), str(path), f"can't be read: {error.strerror}"))
+            continue
+        if isinstance(value, Unusable):
+            layer.faults.append(Fault(_setting(path.name), str(path), value.message))
         else:
             _add_variable(layer, path.name, value, str(path))
     return layer
@@ -141,9 +167,15 @@ def from_flags(flags: Mapping[str, str]) -> Layer:
 
 
 def merge(layers: list[Layer]) -> Layer:
-    """One layer of all, the first in the list the strongest. Mappings merge, everything else replaces."""
+    """One layer of all, the first in the list the strongest. Mappings merge, everything else replaces.
+
+    What a stronger layer gives replaces in the weaker ones what may be given instead of it as well: a password the file of a
+    password, and the other way round.
+    """
     merged = Layer()
     for layer in reversed(layers):
+        merged.values = _without_alternatives(merged.values, layer.values)
+        merged.sources = {path: source for path, source in merged.sources.items() if _has(merged.values, path)}
         _lay_over(merged, layer.values, layer.sources)
     merged.faults = [fault for layer in layers for fault in layer.faults]
     merged.ignored = frozenset().union(*(layer.ignored for layer in layers))
@@ -164,8 +196,17 @@ def source_near(path: Path_, sources: Mapping[Path_, str]) -> str:
     return inside[0] if inside else "default"
 
 
+def _setting(name: str) -> str:
+    """The dotted path of the setting that a variable of this name would give."""
+    return ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING))
+
+
 def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
-    path = ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING))
+    path = _setting(name)
+    if not value.strip():
+        # An empty path would be the working directory, an empty text a name.
+        layer.faults.append(Fault(path, source, _EMPTY))
+        return
     try:
         values = _OneVariable(name, value)()
     except SettingsError:
@@ -174,7 +215,9 @@ def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
     if values:
         _add(layer, values, source)
     else:
-        layer.faults.append(Fault(path, source, "no setting has this name"))
+        near = get_close_matches(name, COMMAND_VARIABLES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        layer.faults.append(Fault(path, source, f"no setting has this name{hint}"))
 
 
 def _add(layer: Layer, values: Values, source: str) -> None:
@@ -206,6 +249,36 @@ def _at(values: Any, path: Path_) -> Any:
     for name in path:
         values = values[int(name)] if isinstance(values, list) else values.get(name) if isinstance(values, dict) else None
     return values
+
+
+def _has(values: Any, path: Path_) -> bool:
+    """Whether there is something at this path, be it null."""
+    for name in path:
+        if isinstance(values, list) and name.isdigit() and int(name) < len(values):
+            values = values[int(name)]
+        elif isinstance(values, dict) and name in values:
+            values = values[name]
+        else:
+            return False
+    return True
+
+
+def _without_alternatives(weaker: Values, stronger: Values) -> Values:
+    """The weaker values but for those instead of which a stronger one is given."""
+    replaced = {
+        other
+        for name, value in stronger.items()
+        if value is not None
+        for other in (f"{name}{_FILE}", name.removesuffix(_FILE), _INSTEAD.get(name))
+        if other is not None and stronger.get(other) is None
+    }
+    return {
+        name: _without_alternatives(value, stronger[name])
+        if isinstance(value, dict) and isinstance(stronger.get(name), dict)
+        else value
+        for name, value in weaker.items()
+        if name not in replaced
+    }
 
 
 def _deep_merged(weaker: Values, stronger: Values) -> Values:

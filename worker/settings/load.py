@@ -16,7 +16,11 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from worker.errors import ConfigurationError, Fault
+from worker.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in, secret_in
 from worker.settings.layers import (
+    CONFIG_VARIABLE,
+    SECRETS_VARIABLE,
+    WHOLE_FILE,
     Layer,
     Values,
     from_environment,
@@ -31,8 +35,10 @@ from worker.settings.schema import Application, AppMetrica, Settings
 from worker.settings.section import FAULT_SEPARATOR, PATH_SEPARATOR
 
 MASK = "********"
-# A key is some dozens of characters; a file of more than this was named by mistake.
-SECRET_FILE_BYTES_MAX = 64 * 1024
+# The one thing that has no default.
+APPLICATIONS = ("appmetrica", "applications")
+# Stands for a secret whose file is a fault already.
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +88,9 @@ def load(
     """
     layers = [from_flags(flags), from_environment(environment)]
     if secrets_directory is not None:
-        layers.append(from_secrets(secrets_directory))
+        layers.append(from_secrets(secrets_directory, _named(secrets_directory, SECRETS_VARIABLE, environment)))
     if config_file is not None:
-        layers.append(from_file(config_file))
+        layers.append(from_file(config_file, _named(config_file, CONFIG_VARIABLE, environment)))
     merged = merge(layers)
     _read_secret_files(merged)
     settings: Settings | None = None
@@ -95,6 +101,11 @@ def load(
     if merged.faults or settings is None:
         raise ConfigurationError(merged.faults)
     return Loaded(settings, merged.sources, merged.ignored)
+
+
+def _named(path: Path, variable: str, environment: Mapping[str, str]) -> str:
+    """What a fault of this file or directory names as its source: the variable as well, if that gave it."""
+    return f"{path}, which {variable} names" if environment.get(variable) == str(path) else str(path)
 
 
 def _read_secret_files(layer: Layer) -> None:
@@ -121,34 +132,42 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
         layer.faults.append(Fault(dotted, source, f"excludes {name}: give one of the two"))
         return
     # Whatever is wrong with the file, the setting itself was given: no second fault for the same thing.
-    section[name] = "unreadable"
+    section[name] = UNREADABLE
     try:
         with file.open("rb") as opened:
-            text = opened.read(SECRET_FILE_BYTES_MAX).decode().rstrip("\r\n")
+            data = opened.read(SECRET_BYTES_MAX + 1)
     except OSError as error:
         layer.faults.append(Fault(dotted, source, f"{file} can't be read: {error.strerror}"))
-    except UnicodeDecodeError:
-        layer.faults.append(Fault(dotted, source, f"{file} is not UTF-8 text"))
+        return
     except ValueError:
         layer.faults.append(Fault(dotted, source, "is not the name of a file"))
-    else:
-        section[name] = text
-        layer.sources[(*path, name)] = str(file)
-        if not text:
-            layer.faults.append(Fault(dotted, source, f"{file} is empty"))
-            section[name] = "empty"
+        return
+    secret = key_in(data) if name == "post_api_key" else secret_in(data)
+    if isinstance(secret, Unusable):
+        layer.faults.append(Fault(dotted, source, f"{file} {secret.message}"))
+        return
+    section[name] = secret
+    layer.sources[(*path, name)] = str(file)
 
 
 def _all_faults(errors: Sequence[ErrorDetails], layer: Layer) -> list[Fault]:
-    # A list of one bad entry is empty to pydantic, and it says that as well: the entry's own fault is the one to be mended.
     places = [error["loc"] for error in errors]
-    told = [
-        error
-        for error in errors
-        if error["type"] != "too_short"
-        or not any(place != error["loc"] and place[: len(error["loc"])] == error["loc"] for place in places)
-    ]
-    return [fault for error in told for fault in _faults(error, layer)]
+    refused = [tuple(fault.path.split(".")) for fault in layer.faults]
+    return [fault for error in errors if not _follows(error, places, refused) for fault in _faults(error, layer)]
+
+
+def _follows(error: ErrorDetails, places: Sequence[tuple[int | str, ...]], refused: Sequence[tuple[str, ...]]) -> bool:
+    """Whether this is only what another fault leads to: that one is to be fixed, and it is shown.
+
+    A list of one bad entry is empty to pydantic, which says so as well. And what couldn't be read of a layer is missing.
+    """
+    place = error["loc"]
+    if error["type"] == "too_short":
+        return any(other != place and other[: len(place)] == place for other in places)
+    if error["type"] == "missing":
+        place = APPLICATIONS if place == APPLICATIONS[:1] else place
+        return any(other == (WHOLE_FILE,) or other[: len(place)] == place for other in refused)
+    return False
 
 
 def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
@@ -156,8 +175,12 @@ def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
     source = source_near(path, layer.sources)
     dotted = ".".join(path) or "configuration"
     match details["type"]:
+        case "missing" | "too_short" | "model_type" | "mapping_type" | "dict_type" if required := _required(path):
+            return [Fault(dotted, source, required)]
         case "missing":
-            return [Fault(dotted, source, _missing(path))]
+            return [Fault(dotted, source, "required")]
+        case "model_type" | "mapping_type" | "dict_type":
+            return [Fault(dotted, source, "must be a mapping of settings; leave it out to have the defaults")]
         case "extra_forbidden":
             near = get_close_matches(path[-1], _names(path[:-1]), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -176,10 +199,17 @@ def _agreement(path: tuple[str, ...], part: str, layer: Layer) -> Fault:
     return Fault(".".join(whole) or "configuration", source_near(whole, layer.sources), message)
 
 
-def _missing(path: tuple[str, ...]) -> str:
-    if path[:1] == ("appmetrica",):
-        return 'required: at least one application with its key, as in applications: {"1111": {post_api_key_file: FILE}}'
-    return "required"
+def _required(path: tuple[str, ...]) -> str | None:
+    """What must be given at this path at least. None: nothing."""
+    match path:
+        case ("appmetrica",) | ("appmetrica", "applications"):
+            return 'required: at least one application with its key, as in applications: {"1111": {post_api_key_file: FILE}}'
+        case ("appmetrica", "applications", _):
+            return "required: one of post_api_key and post_api_key_file"
+        case ("routes",):
+            return "required: at least one route, as in routes: [{topic: offline-events}]"
+        case _:
+            return None
 
 
 def _names(path: tuple[str, ...]) -> list[str]:

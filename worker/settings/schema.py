@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, model_validator
 
+from worker.model.secret_text import unusable_key
 from worker.settings.kafka import Kafka
 from worker.settings.routing import Batching, DeadLetter, Dedup, Parking, ResolvedRoute, RouteSettings
 from worker.settings.section import YEAR_SECONDS, Seconds, Section, agreed, at
@@ -22,9 +23,9 @@ _APPLICATION_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
 def _key(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text or any(character.isspace() for character in text):
-        raise ValueError("a key is not empty and holds no white space")
+    unusable = unusable_key(value.get_secret_value())
+    if unusable is not None:
+        raise ValueError(f"the key {unusable.message}")
     return value
 
 
@@ -52,7 +53,7 @@ class Application(Section):
     @model_validator(mode="after")
     def _agree(self) -> Application:
         missing = self.post_api_key is None
-        return agreed(self, ["one of post_api_key and post_api_key_file is required"] if missing else [])
+        return agreed(self, ["required: one of post_api_key and post_api_key_file"] if missing else [])
 
     @property
     def key(self) -> str:

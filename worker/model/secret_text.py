@@ -1,0 +1,53 @@
+"""What a secret is and what a file of it may hold: one rule for the start and for each time that the file is replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# A secret is some dozens of characters, a private key some thousands; a file of more than this was named by mistake.
+SECRET_BYTES_MAX = 64 * 1024
+
+_MARK = "\ufeff"
+_QUOTES = frozenset("'\"`\u2018\u2019\u201c\u201d\u00ab\u00bb")
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a text is no secret. `message` goes on from the name of what holds it, and shows nothing of it."""
+
+    message: str
+
+
+def secret_in(data: bytes) -> str | Unusable:
+    """The secret that a file with these bytes holds: all but the line breaks at its end, which editors and `echo` write."""
+    if len(data) > SECRET_BYTES_MAX:
+        return Unusable(f"is larger than {SECRET_BYTES_MAX:,} bytes: not a file of a secret")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return Unusable("is not UTF-8 text")
+    if text.startswith(_MARK):
+        return Unusable("begins with a byte order mark: save it as UTF-8 without one")
+    return text.rstrip("\r\n") or Unusable("is empty")
+
+
+def key_in(data: bytes) -> str | Unusable:
+    """The API key that a file with these bytes holds; no white space at its end belongs to it."""
+    secret = secret_in(data)
+    if isinstance(secret, Unusable):
+        return secret
+    key = secret.rstrip()
+    return unusable_key(key) or key
+
+
+def unusable_key(text: str) -> Unusable | None:
+    """Why this can't be an API key; None: it may be one."""
+    if not text:
+        return Unusable("is empty")
+    if any(character.isspace() for character in text):
+        return Unusable("holds white space: a key is one word")
+    if not _QUOTES.isdisjoint(text):
+        return Unusable("holds quotes: write the key without them")
+    if not text.isprintable():
+        return Unusable("holds an invisible character, such as a byte order mark: write the key anew")
+    return None
