@@ -156,6 +156,7 @@ class Offsets:
         self._metadata_characters_max = limit
         for progress in self._progress.values():
             progress.span_max = min(progress.span_max, self._span_max())
+        self._changed.update(self._progress)
         return limit
 
     def _span_named(self) -> int:
