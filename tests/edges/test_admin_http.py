@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
@@ -64,10 +65,10 @@ def snapshot() -> Snapshot:
     )
 
 
-def registry(ready: bool = True) -> CollectorRegistry:
+def registry(ready: bool = True, of: Callable[[], Snapshot] = snapshot) -> CollectorRegistry:
     registry = CollectorRegistry()
     readings = Readings(
-        snapshot=snapshot,
+        snapshot=of,
         ends=lambda: ENDS,
         log_counts=lambda: {"error": 2},
         log_lines_dropped=lambda: 7,
@@ -147,6 +148,33 @@ async def test_status_is_json_for_people_and_machines(server: AdminServer) -> No
     assert status["topics"][TOPIC]["drifts"] == [
         {"event_name": "purchase", "field": "colour", "change": "unknown", "records": 1}
     ]
+
+
+# What no encoder, or no line, takes as it is; and more than any field should hold.
+ODD = ["\ud800", "\udcff", "a\nb", 'a"b\\', "\x1b[31m", "\x00", "\r", "\u2028", "x" * 1_000_000]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd)[:10])
+async def test_whatever_producers_call_their_fields_metrics_and_status_are_served(odd: str) -> None:
+    strange = snapshot()
+    strange.account.topics[TOPIC].remarks.drift(odd, odd, UNKNOWN)
+    troubles = [{"detail": odd, "offset": 2**70, "share": float("nan"), odd: [odd]}]
+    server = AdminServer(
+        "127.0.0.1",
+        0,
+        registry(of=lambda: strange),
+        lambda: {**status_of(strange, ENDS, 5.0), "partitions_in_trouble": troubles},
+        lambda: True,
+    )
+    await server.start()
+    try:
+        status, text = await get(server, "/status")
+        assert (status, len(json.loads(text)["topics"][TOPIC]["drifts"])) == (200, 2)
+        status, text = await get(server, "/metrics")
+        families = {one.name: one for one in text_string_to_metric_families(text)}
+        assert (status, len(families[PREFIX + "contract_drifts"].samples)) == (200, 2)
+    finally:
+        await server.stop()
 
 
 async def test_liveness_and_readiness_answer(server: AdminServer) -> None:

@@ -7,9 +7,22 @@ import logging
 from collections.abc import Iterator
 from urllib.parse import quote_plus
 
+import orjson
 import pytest
+from hypothesis import given, strategies
 
-from worker.edges.logs import KINDS_MAX, REPEATS_MAX, TROUBLES_MAX, WINDOW_SECONDS, Journal, RepeatLimit, configure_logging
+from worker.edges.logs import (
+    KINDS_MAX,
+    REPEATS_MAX,
+    TROUBLES_MAX,
+    WINDOW_SECONDS,
+    ConsoleFormatter,
+    Journal,
+    JsonFormatter,
+    RepeatLimit,
+    configure_logging,
+)
+from worker.edges.plain import CHARACTERS_MAX
 from worker.edges.redaction import Redactor
 
 SECRET = "s3cret/key+of=ours"
@@ -97,6 +110,25 @@ def test_no_line_holds_a_key(root: logging.Logger, format_name: str, text: str) 
         assert secret not in written
 
 
+class TestMasking:
+    """Secrets are masked in values, so that a line that was redacted is still JSON."""
+
+    @pytest.mark.parametrize("secret", ["1", "1111", "e", "null", '":"', "worker"])
+    def test_a_secret_that_is_part_of_json_leaves_the_line_whole(self, root: logging.Logger, secret: str) -> None:
+        stream, journal = configured(root, secret=secret)
+        logging.getLogger("worker.x").warning("held", extra={"application_id": 1111, "reason": None, "text": f"<{secret}>"})
+        line = json.loads(stream.getvalue())
+        assert (line["application_id"], line["reason"], line["text"]) == (1111, None, "<***>")
+        assert journal.troubles() == [line]
+
+    def test_a_secret_is_masked_however_deep_it_is(self, root: logging.Logger) -> None:
+        stream, _ = configured(root)
+        value = {"a": [(SECRET, {SECRET: {SECRET}})], "b": SECRET.encode(), "c": ValueError(SECRET)}
+        logging.getLogger("worker.x").warning("deep", extra={"field": value})
+        assert SECRET not in stream.getvalue()
+        assert stream.getvalue().count("***") == 5
+
+
 @pytest.mark.parametrize(
     "field",
     [2**70, "\ud800", {"a": {1, 2}}, float("nan"), object()],
@@ -106,6 +138,49 @@ def test_whatever_a_field_holds_the_line_is_written(root: logging.Logger, field:
     stream, _ = configured(root)
     logging.getLogger("worker.x").warning("odd", extra={"field": field})
     assert json.loads(stream.getvalue())["event"] == "odd"
+
+
+# All that a field may hold: half characters, integers of any size, what is no number.
+_LEAVES = (
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.integers().map(lambda number: number**40)
+    | strategies.floats()
+    | strategies.text(strategies.characters(exclude_categories=()))
+    | strategies.binary()
+)
+_VALUES = strategies.recursive(
+    _LEAVES, lambda inner: strategies.lists(inner) | strategies.dictionaries(_LEAVES, inner) | strategies.tuples(inner, inner)
+)
+
+
+@given(_VALUES, strategies.text(strategies.characters(exclude_categories=())))
+def test_whatever_lines_hold_they_are_lines_and_the_troubles_can_be_shown(value: object, name: str) -> None:
+    for formatter in (JsonFormatter(Redactor([SECRET])), ConsoleFormatter(Redactor([SECRET]))):
+        (line,) = formatter.format(line_of(name, value)).split("\n")
+        assert line.encode()
+    journal = Journal(Redactor(()), Written())
+    journal.note(JsonFormatter(Redactor(())).format(line_of(name, value)))
+    assert orjson.loads(orjson.dumps(journal.troubles())) == journal.troubles()
+
+
+def line_of(event: str, value: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": event, "levelname": "WARNING", "msg": event, "field": value})
+
+
+def test_a_long_text_loses_its_middle(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("long", extra={"text": "a" * 40_000 + "b" * 1_000_000 + "c" * 40_000})
+    shown = json.loads(stream.getvalue())["text"]
+    assert (shown[:32768].strip("a"), shown[-32768:].strip("c")) == ("", "")
+    assert len(shown) < CHARACTERS_MAX + 100
+
+
+def test_a_line_for_people_moves_no_cursor(root: logging.Logger) -> None:
+    stream, _ = configured(root, "console")
+    logging.getLogger("worker.x").warning("odd", extra={"text": "\x1b[31mred\nnext"})
+    assert stream.getvalue().endswith("odd  text=\\x1b[31mred\\nnext\n")
 
 
 def test_a_field_cannot_hide_what_happened(root: logging.Logger) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from worker.edges.plain import plain
 from worker.errors import UnavailableError
 from worker.model.record import Assignment, End
 from worker.model.snapshot import PartitionStatus, Snapshot
@@ -119,7 +120,7 @@ class AdminServer:
         return web.Response(status=503, text="not ready: starting or stopping\n")
 
     async def _serve_status(self, _: web.Request) -> web.Response:
-        body = orjson.dumps(self._status(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        body = orjson.dumps(plain(self._status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
         return web.Response(body=body, content_type="application/json")
 
 

@@ -9,7 +9,6 @@ Libraries' own lines pass through the same handler, so they are redacted and lim
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import threading
@@ -24,6 +23,7 @@ from typing import Protocol
 import orjson
 
 from worker.edges.log_writer import LineWriter
+from worker.edges.plain import plain, printable, text
 from worker.edges.redaction import Redactor
 
 # So many lines of one kind pass in a window; what follows is counted, and told in one line when the window is over.
@@ -122,7 +122,7 @@ class Journal(logging.Filter):
     def troubles(self) -> list[dict[str, object]]:
         """The latest warnings and errors, the last one last."""
         # A copy: other threads log as well.
-        return [json.loads(line) for line in tuple(self._troubles)]
+        return [orjson.loads(line) for line in tuple(self._troubles)]
 
 
 class JsonFormatter(logging.Formatter):
@@ -134,27 +134,20 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, redacted."""
+        redact = self._redactor.redact
         line: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
+            "logger": text(record.name),
+            "event": text(record.getMessage(), redact),
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = text(self.formatException(record.exc_info), redact)
         if record.stack_info:
-            line["stack"] = record.stack_info
+            line["stack"] = text(record.stack_info, redact)
         # A library's field may have one of these names: what happened stays readable.
-        fields = {name: value for name, value in fields_of(record).items() if name not in line}
-        return self._redactor.redact(_as_json(line | fields))
-
-
-def _as_json(line: dict[str, object]) -> str:
-    try:
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except orjson.JSONEncodeError:
-        # Lone surrogates, integers above 64 bits: rare in a log line, and the standard library takes them.
-        return json.dumps(line, default=str, skipkeys=True)
+        fields = {text(name): plain(value, redact) for name, value in fields_of(record).items() if name not in line}
+        return orjson.dumps(line | fields).decode()
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -166,14 +159,16 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line (and an exception's lines below it), redacted."""
+        redact = self._redactor.redact
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
-        text = f"{moment} {record.levelname.lower():7} {record.getMessage()}" + (f"  {fields}" if fields else "")
+        fields = " ".join(f"{name}={plain(value, redact)}" for name, value in fields_of(record).items())
+        event = text(record.getMessage(), redact) + (f"  {fields}" if fields else "")
+        line = f"{moment} {record.levelname.lower():7} {printable(event)}"
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            line += "\n" + text(self.formatException(record.exc_info), redact)
         if record.stack_info:
-            text += "\n" + record.stack_info
-        return self._redactor.redact(text)
+            line += "\n" + text(record.stack_info, redact)
+        return line
 
 
 class _Stream:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from worker.edges.plain import printable, text
 from worker.model.account import TopicAccount
 from worker.model.fault import Reason
 from worker.model.histogram import Histogram
@@ -267,7 +268,8 @@ def _of_contents(topics: Mapping[str, TopicAccount]) -> Iterable[Metric]:
         for name, count in account.remarks.unusual_values.items():
             unusual.add_metric((topic, name), count)
         for drift, count in account.remarks.drifts.items():
-            drifts.add_metric((topic, *drift), count)
+            # Names of the producers' own.
+            drifts.add_metric((topic, *(printable(text(label)) for label in drift)), count)
     yield unusual
     yield drifts
 
