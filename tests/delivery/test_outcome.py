@@ -53,7 +53,9 @@ def test_a_tunnel_that_a_proxy_refuses_was_not_sent_and_waits_like_the_same_answ
 
 @pytest.mark.parametrize("fault", TransportFault)
 def test_a_request_without_an_answer_is_retried_and_may_have_been_loaded(fault: TransportFault) -> None:
-    assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.AMBIGUOUS)
+    kind = RetryKind.CUT_OFF if fault is TransportFault.UPLOAD_RESET else RetryKind.AMBIGUOUS
+    assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, kind)
+    assert label(judge(Ambiguous(fault, 0.1))) == "ambiguous"
 
 
 @pytest.mark.parametrize("status", sorted(RETRIED - set(range(505, 600))))

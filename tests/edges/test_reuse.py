@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp.connector
 import pytest
 
 from tests.edges.test_http_sink import KEY, recent, sink_to
@@ -19,19 +17,6 @@ from worker.model.answer import Response
 REQUESTS = 12
 # So often the loop that both sides share turns between the headers and the body: a client that doesn't wait is long gone.
 TURNS_BETWEEN = 50
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 and its key, trusted by this process."""
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)]
-    subprocess.run(command + names, check=True, capture_output=True)
-    # aiohttp makes its context when it is imported, so no variable of the environment reaches it any more.
-    aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(chain)
-    return chain, key
 
 
 @asynccontextmanager

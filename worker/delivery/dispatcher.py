@@ -17,7 +17,7 @@ from worker.delivery.bisect import Bisections
 from worker.delivery.flight import Flight
 from worker.delivery.hold import SYSTEMIC, Holds
 from worker.delivery.limiter import LimiterRules
-from worker.delivery.outcome import Delivered, Held, Refused, Retry, TooLarge, classify
+from worker.delivery.outcome import Delivered, Held, Refused, Retry, RetryKind, TooLarge, classify
 from worker.delivery.queue import Queue
 from worker.delivery.rate import Rate
 from worker.delivery.settlement import Refusal, Settlement
@@ -31,6 +31,9 @@ from worker.model.record import Assignment
 from worker.model.resource import RESOURCES
 from worker.model.snapshot import DestinationStatus, HoldStatus
 from worker.model.standing import StandingOf
+
+# One connection may be lost for any reason; the same batch twice, and it may be the body's size that something doesn't bear.
+CUT_OFFS_TO_SPLIT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +272,15 @@ class Dispatcher:
         kept = self._backlog.that_may_wait(batch, settlement)
         if kept is None:
             return
-        self._backlog.note_failures(kept, failures)
         wait = self._backoff.wait_seconds(attempts=failures, wait_seconds_min=outcome.wait_seconds_min)
-        self._queue.delay(kept, now.monotonic_seconds + wait)
+        if outcome.kind is RetryKind.CUT_OFF and failures >= CUT_OFFS_TO_SPLIT and len(kept.rows) > 1:
+            parts: tuple[Batch, ...] = halves(kept)
+            self._bisections.replace(kept.id, *parts)
+        else:
+            parts = (kept,)
+            self._backlog.note_failures(kept, failures)
+        for part in parts:
+            self._queue.delay(part, now.monotonic_seconds + wait)
 
     def _hold(self, batch: Batch, reason: str, now: Now, settlement: Settlement) -> None:
         application_id = batch.destination.application_id

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from worker.delivery.backoff import Backoff
 from worker.delivery.breaker import Breaker, BreakerState
 from worker.delivery.concurrency import AdaptiveConcurrency
-from worker.delivery.outcome import Delivered, Outcome, Retry, RetryKind
+from worker.delivery.outcome import AMBIGUOUS, Delivered, Outcome, Retry, RetryKind
 from worker.delivery.rate import Rate
 
-OVERLOADS = frozenset({RetryKind.THROTTLED, RetryKind.FAILED, RetryKind.AMBIGUOUS})
-DESTINATION_FAULTS = frozenset({RetryKind.FAILED, RetryKind.AMBIGUOUS, RetryKind.NOT_SENT})
+OVERLOADS = frozenset({RetryKind.THROTTLED, RetryKind.FAILED}) | AMBIGUOUS
+DESTINATION_FAULTS = frozenset({RetryKind.FAILED, RetryKind.NOT_SENT}) | AMBIGUOUS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
 | 413                                     | `TooLarge`: split in two                                             |
 | 408, 420, 425, 429, 5xx                 | `Retry`, at least `Retry-After`; 420 and 429 are throttling          |
 | no connection made                      | `Retry`; where a proxy refused it, by its status like an answer      |
+| connection lost while the body was sent | `Retry`, ambiguous; again so, and the batch is split in two          |
 | time-out or connection lost after that  | `Retry`, ambiguous: the rows may have been loaded                    |
 | everything else (401, 403, 404, 3xx, …) | `Held`: nobody may drop rows for a fault that isn't theirs           |
 
@@ -20,7 +21,7 @@ from enum import Enum, auto
 from typing import assert_never
 
 from worker.delivery.retry_after import seconds_to_wait
-from worker.model.answer import Ambiguous, Answer, NotSent, Response
+from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 
 REFUSED_STATUSES = frozenset({400, 422})
 
@@ -49,7 +50,7 @@ class RetryKind(Enum):
 
     THROTTLED: it is there and wants less. FAILED: it answered that it can't. AMBIGUOUS: it gave no answer to what was sent, so
     the rows may have been loaded and a retry may duplicate them. NOT_SENT: it couldn't be reached. EARLY: it is there and
-    wants the request once more.
+    wants the request once more. CUT_OFF: as AMBIGUOUS, but while the body was on its way: it may be too large.
     """
 
     THROTTLED = auto()
@@ -57,6 +58,7 @@ class RetryKind(Enum):
     AMBIGUOUS = auto()
     NOT_SENT = auto()
     EARLY = auto()
+    CUT_OFF = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ class Held:
 
     reason: str
 
+
+# What may have been loaded: the budget of duplicates.
+AMBIGUOUS = frozenset({RetryKind.AMBIGUOUS, RetryKind.CUT_OFF})
 
 # Beside these, every 5xx is a failure.
 RETRIED_STATUSES = {
@@ -95,6 +100,8 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
             return Retry(reason, 0.0, RetryKind.NOT_SENT) if _passes(status) else Held(reason)
         case NotSent(fault=fault):
             return Retry(fault.value, 0.0, RetryKind.NOT_SENT)
+        case Ambiguous(fault=TransportFault.UPLOAD_RESET as fault):
+            return Retry(fault.value, 0.0, RetryKind.CUT_OFF)
         case Ambiguous(fault=fault):
             return Retry(fault.value, 0.0, RetryKind.AMBIGUOUS)
         case Response(status=200):
@@ -127,6 +134,6 @@ def label(outcome: Outcome) -> str:
         case TooLarge():
             return "too_large"
         case Retry():
-            return "ambiguous" if outcome.kind is RetryKind.AMBIGUOUS else "retried"
+            return "ambiguous" if outcome.kind in AMBIGUOUS else "retried"
         case Held():
             return "held"

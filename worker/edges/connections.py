@@ -12,6 +12,8 @@ from aiohttp.tracing import Trace
 
 from worker.edges.answer_head import AnswerHead
 
+LEFT_BYTES_MAX = 64 * 1024
+
 
 class Witness(asyncio.Protocol):
     """Stands between a connection and aiohttp: passes everything on, and reads the start of each answer for itself."""
@@ -20,6 +22,11 @@ class Witness(asyncio.Protocol):
         self._transport = transport
         self._aiohttps = aiohttps
         self.head = AnswerHead()
+
+    @property
+    def has_unsent(self) -> bool:
+        """True while bytes wait here to be sent."""
+        return self._transport.get_write_buffer_size() > 0
 
     def begin(self) -> None:
         """The next request starts: what comes from now on is its answer."""
@@ -47,7 +54,26 @@ class Witness(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
+        if exc is not None and self.head.status is None:
+            self._read_what_is_left()
         self._aiohttps.connection_lost(exc)
+
+    def _read_what_is_left(self) -> None:
+        """Read what the system's buffer holds: asyncio stops reading when a write fails, and an early answer may be there.
+
+        With TLS the connection's end takes the keys with it; what is left then stays unread.
+        """
+        ours = self._transport.get_extra_info("socket")
+        if ours is None or self._transport.get_extra_info("ssl_object") is not None:
+            return
+        try:
+            with ours.dup() as copy:
+                left = copy.recv(LEFT_BYTES_MAX)
+        except OSError:
+            # Nothing is left, or only the reset itself.
+            return
+        if left:
+            self.data_received(left)
 
 
 class QuietConnector(aiohttp.TCPConnector):

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp.client_middlewares import ClientHandlerType
-from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
-from worker.edges.answer_head import HEADERS_MAX, LINE_BYTES_MAX, AnswerHead
+from worker.edges.answer_head import HEADERS_MAX, LINE_BYTES_MAX
+from worker.edges.attempt import Attempt, Upload
 from worker.edges.connections import QuietConnector
 from worker.edges.redaction import Redactor
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
@@ -29,8 +27,6 @@ BODY_READ_BYTES_MAX = 64 * 1024
 BODY_READ_SECONDS_MAX = 1.0
 # Many servers close idle connections after 5 s; aiohttp's own 15 s would run into their resets.
 KEEPALIVE_SECONDS = 4.0
-# Larger bodies go as a stream of chunks, so that the loop isn't held up by one long write.
-BODY_AT_ONCE_BYTES_MAX = 1024 * 1024
 
 HEADERS = {"Accept-Encoding": "identity"}
 CONTENT_TYPE = {"Content-Type": "text/csv; charset=utf-8"}
@@ -48,25 +44,6 @@ class SinkOptions:
     trusts_environment: bool
     user_agent: str
     form: RequestForm = RequestForm.BODY
-
-
-class _Attempt:
-    """One request on its way through aiohttp, as its middleware: it keeps hold of what else only aiohttp knows."""
-
-    def __init__(self, connector: QuietConnector) -> None:
-        self._connector = connector
-        self._request: ClientRequest | None = None
-
-    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        """aiohttp shows the request, and goes on."""
-        self._request = request
-        return await handler(request)
-
-    @property
-    def head(self) -> AnswerHead | None:
-        """What has come of the answer; None while there was no connection yet, so that nothing can have been sent."""
-        witness = self._connector.witness_of(self._request) if self._request is not None else None
-        return witness.head if witness is not None else None
 
 
 class HttpSink:
@@ -113,23 +90,23 @@ class HttpSink:
             raise RuntimeError("the sink is not open")
         clock = asyncio.get_running_loop().time
         started = clock()
-        attempt = _Attempt(self._connector)
+        attempt = Attempt(self._connector)
         try:
             return await self._post(self._session, batch, attempt, started)
         except (aiohttp.ClientError, OSError) as error:
-            return _answer_to(error, attempt.head, clock() - started)
+            return _answer_to(error, attempt, clock() - started)
 
-    async def _post(self, session: aiohttp.ClientSession, batch: Batch, attempt: _Attempt, started: float) -> Response:
+    async def _post(self, session: aiohttp.ClientSession, batch: Batch, attempt: Attempt, started: float) -> Answer:
         key = self._key(batch.destination.application_id)
         encoded_key = quote(key, safe="")
         body = batch.body()
         query, headers = f"post_api_key={encoded_key}", {"X-Request-Id": batch.id}
-        data: bytes | BytesIO | None = None
+        data: bytes | Upload | None = None
         if self._options.form is RequestForm.PARAMS:
             query = f"{query}&{body.decode()}"
         else:
-            data = body if len(body) <= BODY_AT_ONCE_BYTES_MAX else BytesIO(body)
-            headers |= CONTENT_TYPE
+            data = attempt.body(body)
+            headers |= CONTENT_TYPE | {"Content-Length": str(len(body))}
         response = await session.post(
             self._url(batch.destination.resource, query),
             data=data,
@@ -142,6 +119,8 @@ class HttpSink:
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.
             duration = asyncio.get_running_loop().time() - started
+            if response.status == 200 and not attempt.is_uploaded:
+                return Ambiguous(TransportFault.EARLY_ANSWER, duration)
             said = await _body_of(response)
             excerpt = "" if response.status == 200 else excerpt_of(said, key)
             return Response(response.status, response.headers.get("Retry-After"), excerpt, duration)
@@ -156,10 +135,13 @@ class HttpSink:
         return URL(f"{address}?{query}", encoded=True)
 
 
-def _answer_to(error: aiohttp.ClientError | OSError, head: AnswerHead | None, seconds: float) -> Answer:
+def _answer_to(error: aiohttp.ClientError | OSError, attempt: Attempt, seconds: float) -> Answer:
     """What a request that aiohttp gave up has come to."""
+    head = attempt.head
     if head is None:
         return NotSent(_connect_fault(error), seconds, _proxy_status(error))
+    if head.status == 200 and not attempt.is_uploaded:
+        return Ambiguous(TransportFault.EARLY_ANSWER, seconds)
     if head.status is not None:
         # The status line decides. What is wrong behind it, or was lost, would be so again with the next attempt.
         return Response(head.status, head.header("retry-after"), "", seconds)
@@ -167,6 +149,8 @@ def _answer_to(error: aiohttp.ClientError | OSError, head: AnswerHead | None, se
         return Ambiguous(TransportFault.TIMEOUT, seconds)
     if isinstance(error, aiohttp.ClientResponseError) or head.is_too_large:
         return Ambiguous(TransportFault.BROKEN_ANSWER, seconds)
+    if not attempt.is_uploaded:
+        return Ambiguous(TransportFault.UPLOAD_RESET, seconds)
     return Ambiguous(TransportFault.CONNECTION_LOST, seconds)
 
 

@@ -7,7 +7,11 @@ from enum import StrEnum
 
 
 class TransportFault(StrEnum):
-    """Why a request has no status line. Never carries a URL: the URL holds the key."""
+    """Why a request has no status line, or none that means anything. Never carries a URL: the URL holds the key.
+
+    `UPLOAD_RESET`: the connection was lost before the body was sent. `EARLY_ANSWER`: a 200 came before that, and nobody can
+    have loaded what wasn't sent.
+    """
 
     CONNECT_FAILED = "connect_failed"
     TLS_FAILED = "tls_failed"
@@ -16,6 +20,8 @@ class TransportFault(StrEnum):
     TIMEOUT = "timeout"
     CONNECTION_LOST = "connection_lost"
     BROKEN_ANSWER = "broken_answer"
+    UPLOAD_RESET = "upload_reset"
+    EARLY_ANSWER = "early_answer"
 
 
 @dataclass(frozen=True, slots=True)
