@@ -319,4 +319,4 @@ async def test_a_certificate_that_is_not_there_is_a_warning(
 ) -> None:
     security = KafkaSecurity("SSL", ca_file=tmp_path / "missing")
     assert await take_over(KafkaConnection(("localhost:1",), "test", 60.0, security), "group", client_id, 5.0) == 0
-    assert warnings(caplog) == ["take_over_failed: FileNotFoundError"]
+    assert warnings(caplog) == ["take_over_failed: TlsNotUsableError"]

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.certificates import PASSWORD, make_certificates
 from worker.errors import ConfigurationError, Fault
 from worker.settings.kafka import Kafka
 from worker.settings.load import MASK, Loaded, load
@@ -126,7 +127,9 @@ class TestAlternatives:
     def test_so_does_every_other_secret_that_may_stand_in_a_file(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "password").write_text("from-a-file")
         security = "security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: me"
-        more = "" if name == "sasl_password" else ", sasl_password: p, ssl_certificate_file: /c"
+        own = make_certificates(tmp_path)
+        identity = f"ssl_certificate_file: {own.certificate}, ssl_key_file: {own.key}"
+        more = "" if name == "sasl_password" else f", sasl_password: p, {identity}"
         text = f"kafka: {{{security}{more}, {name}_file: /no/such}}"
         shown = self.shown(tmp_path, text, environment={f"AMW_KAFKA__{name.upper()}": "given"})
         assert (shown[f"kafka.{name}_file"], shown[f"kafka.{name}"][1]) == (
@@ -507,6 +510,39 @@ def test_a_secret_file_with_a_byte_order_mark_is_a_fault(tmp_path: Path) -> None
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, secrets={"AMW_KAFKA__GROUP_ID": "\ufeffg"})
     assert [(one.path, "byte order mark" in one.message) for one in caught.value.faults] == [("kafka.group_id", True)]
+
+
+class TestTlsFiles:
+    """The files of TLS are read before anything starts; the setting that names a bad one is the fault's path."""
+
+    SECURITY = "security_protocol: SSL, ssl_ca_file: {0}/ca, ssl_certificate_file: {0}/own.pem, ssl_key_file: {0}/encrypted.key"
+
+    def text(self, tmp_path: Path, more: str = "") -> str:
+        make_certificates(tmp_path)
+        return f"kafka: {{{self.SECURITY.format(tmp_path)}{more}}}\n"
+
+    def test_what_is_wrong_with_them_is_told_beside_all_else(self, tmp_path: Path) -> None:
+        found = faults(tmp_path, self.text(tmp_path) + "log: {level: loud}")
+        file = tmp_path / "config.yaml"
+        assert [(one.path, one.source) for one in found] == [
+            ("log.level", f"{file}:2"),
+            ("kafka.ssl_ca_file", f"{file}:1"),
+            ("kafka.ssl_key_file", f"{file}:1"),
+        ]
+        assert f"{tmp_path / 'ca'} can't be read: No such file or directory" in found[1].message
+        assert f"{tmp_path / 'encrypted.key'} is encrypted" in found[2].message
+
+    def test_a_key_whose_password_file_is_a_fault_is_no_second_fault(self, tmp_path: Path) -> None:
+        found = faults(tmp_path, self.text(tmp_path, f", ssl_key_password_file: {tmp_path}/none"))
+        assert [one.path for one in found] == ["kafka.ssl_key_password_file", "kafka.ssl_ca_file"]
+
+    def test_a_key_is_opened_with_the_password_in_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "password").write_text(PASSWORD + "\n")
+        text = self.text(tmp_path, f", ssl_key_password_file: {tmp_path}/password").replace("/ca,", "/own.pem,")
+        assert loaded(tmp_path, text).settings.kafka.security_protocol == "SSL"
+
+    def test_files_of_connections_that_are_not_made_are_not_read(self, tmp_path: Path) -> None:
+        assert [one.path for one in faults(tmp_path, "kafka: {ssl_ca_file: /no/such}")] == ["kafka"]
 
 
 def test_an_empty_secret_file_is_a_fault_and_names_itself(tmp_path: Path) -> None:

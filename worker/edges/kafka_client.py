@@ -9,7 +9,18 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.helpers import create_ssl_context
+from aiokafka.errors import KafkaError
+
+from worker.tls_files import TlsFiles, TlsFilesError, tls_context
+
+
+class TlsNotUsableError(KafkaError):
+    """A file of the connection's TLS is of no use now: being replaced, say. To be tried again, like brokers that are away."""
+
+    retriable = True
+
+    def __str__(self) -> str:
+        return RuntimeError.__str__(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,7 @@ class KafkaConnection:
         return replace(self, request_timeout_seconds=min(self.request_timeout_seconds, seconds_max))
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
-        """A consumer, not yet started."""
+        """A consumer, not yet started. Raises `TlsNotUsableError`, as do the other clients."""
         return AIOKafkaConsumer(**self.arguments(), **options)
 
     def producer(self, **options: Any) -> AIOKafkaProducer:
@@ -42,7 +53,11 @@ class KafkaConnection:
         return AIOKafkaAdminClient(**self.arguments())
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads the certificate files."""
+        """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads the files of TLS.
+
+        Raises:
+            TlsNotUsableError: a file of TLS is of no use now.
+        """
         return {
             "bootstrap_servers": list(self.bootstrap_servers),
             "client_id": self.client_id,
@@ -68,12 +83,11 @@ class KafkaSecurity:
         """The part of aiokafka's keyword arguments that says how to be safe."""
         arguments: dict[str, Any] = {"security_protocol": self.protocol}
         if self.protocol in ("SSL", "SASL_SSL"):
-            arguments["ssl_context"] = create_ssl_context(
-                cafile=str(self.ca_file) if self.ca_file is not None else None,
-                certfile=str(self.certificate_file) if self.certificate_file is not None else None,
-                keyfile=str(self.key_file) if self.key_file is not None else None,
-                password=self.key_password.value if self.key_password is not None else None,
-            )
+            password = self.key_password.value if self.key_password is not None else None
+            try:
+                arguments["ssl_context"] = tls_context(TlsFiles(self.ca_file, self.certificate_file, self.key_file, password))
+            except TlsFilesError as error:
+                raise TlsNotUsableError(f"{error.setting}: {error}") from None
         if self.protocol.startswith("SASL_"):
             arguments["sasl_mechanism"] = self.sasl_mechanism
             arguments["sasl_plain_username"] = self.sasl_username

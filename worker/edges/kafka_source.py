@@ -247,8 +247,9 @@ class KafkaSource:
     async def _connect(self) -> AIOKafkaConsumer:
         wait_seconds = TROUBLE_SECONDS
         while True:
-            consumer = self._latest = new_consumer(self._connection, self._options)
+            consumer: AIOKafkaConsumer | None = None
             try:
+                consumer = self._latest = new_consumer(self._connection, self._options)
                 await self._topics.look()
                 if self._topics.present:
                     consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
@@ -262,7 +263,8 @@ class KafkaSource:
                     raise
                 detail = "aiokafka cancelled what it was asked for"
             logger.warning("kafka_not_reached", extra={"detail": detail, "retry_seconds": wait_seconds})
-            await stop(consumer)
+            if consumer is not None:
+                await stop(consumer)
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, CONNECT_SECONDS_MAX)
 

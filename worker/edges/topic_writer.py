@@ -125,14 +125,16 @@ class TopicWriter(Generic[T]):
 
     async def _attempt_each(self, entries: Sequence[T]) -> list[Exception | None]:
         """As `_attempt`, but each is a batch of its own, without a sequence: what one is refused for touches no other."""
-        producer = self._connection.producer(acks="all", enable_idempotence=False, max_batch_size=1, **OPTIONS)
+        producer: AIOKafkaProducer | None = None
         try:
+            producer = self._connection.producer(acks="all", enable_idempotence=False, max_batch_size=1, **OPTIONS)
             await producer.start()
             return list(await asyncio.gather(*(self._send_alone(producer, one) for one in entries)))
         except (KafkaError, OSError) as error:
             return [error] * len(entries)
         finally:
-            await close_producer(producer, STOP_SECONDS_MAX)
+            if producer is not None:
+                await close_producer(producer, STOP_SECONDS_MAX)
 
     async def _send_alone(self, producer: AIOKafkaProducer, entry: T) -> Exception | None:
         fault = await self._send(producer, self._duty.outgoing(entry))

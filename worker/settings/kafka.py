@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import NoDecode
 
 from worker.settings.section import Seconds, Section, agreed
+from worker.tls_files import TlsFiles
 
 PORT_MAX = 65_535
 # Sizes of fetches are signed 32-bit numbers in Kafka's protocol.
@@ -95,6 +96,18 @@ class Kafka(Section):
         default="stop", description="What to do at a record that can't be read: stop that partition, or pass over it and count"
     )
     stall_seconds: Seconds = Field(default=60, description="A consumer that fetches nothing for so long is replaced")
+
+    def tls_files(self) -> TlsFiles | None:
+        """The files of TLS and the password of the key; None: TLS isn't used."""
+        if not self.security_protocol.endswith("SSL"):
+            return None
+        password = self.ssl_key_password
+        return TlsFiles(
+            self.ssl_ca_file,
+            self.ssl_certificate_file,
+            self.ssl_key_file,
+            password.get_secret_value() if password is not None else None,
+        )
 
     @model_validator(mode="after")
     def _agree(self) -> Kafka:

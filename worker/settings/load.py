@@ -6,7 +6,7 @@ All that is wrong is said at once, each fault with its path and with the place i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from worker.errors import ConfigurationError, Fault
 from worker.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in, secret_in
+from worker.settings.kafka import Kafka
 from worker.settings.layers import (
     CONFIG_VARIABLE,
     SECRETS_VARIABLE,
@@ -33,6 +34,7 @@ from worker.settings.layers import (
 )
 from worker.settings.schema import Application, AppMetrica, Settings
 from worker.settings.section import FAULT_SEPARATOR, PATH_SEPARATOR
+from worker.tls_files import faults_of
 
 MASK = "********"
 # The one thing that has no default.
@@ -98,6 +100,7 @@ def load(
         settings = Settings.model_validate(merged.values)
     except ValidationError as error:
         merged.faults += _all_faults(error.errors(include_input=False, include_url=False), merged)
+    merged.faults += _faults_of_tls(merged)
     if merged.faults or settings is None:
         raise ConfigurationError(merged.faults)
     return Loaded(settings, merged.sources, merged.ignored)
@@ -148,6 +151,23 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
         return
     section[name] = secret
     layer.sources[(*path, name)] = str(file)
+
+
+def _faults_of_tls(layer: Layer) -> list[Fault]:
+    """What is wrong with the files of TLS, if their section is in order: whatever the others are."""
+    try:
+        files = Kafka.model_validate(layer.values.get("kafka", {})).tls_files()
+    except ValidationError:
+        return []
+    if files is None:
+        return []
+    if files.key_password == UNREADABLE:
+        # A fault already, and nothing can be said of the key without it.
+        files = replace(files, certificate_file=None)
+    return [
+        Fault(f"kafka.{error.setting}", source_near(("kafka", error.setting), layer.sources), str(error))
+        for error in faults_of(files)
+    ]
 
 
 def _all_faults(errors: Sequence[ErrorDetails], layer: Layer) -> list[Fault]:

@@ -1,0 +1,144 @@
+"""The files of a TLS client: read, parsed, and if one is of no use, which one, why and what to do about it.
+
+OpenSSL names neither the file nor what is wrong with it ("[SSL] PEM lib"), and asks at the terminal for the password of a
+private key. So each file is looked at before, and the password is never asked for.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+# The bundle of a whole operating system has a quarter of a megabyte.
+FILE_BYTES_MAX = 16 * 1024 * 1024
+
+_CERTIFICATE = b"CERTIFICATE-----"
+_PRIVATE_KEY = b"PRIVATE KEY-----"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What the settings name. `ca_file` None: the system's certificates. `repr` doesn't show the password."""
+
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    key_password: str | None = field(default=None, repr=False)
+
+
+class TlsFilesError(Exception):
+    """A file is of no use. `setting` is what names it; the message has the path, what is wrong, and what to do."""
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+def tls_context(files: TlsFiles) -> ssl.SSLContext:
+    """The context for connections to servers whose certificates and names are verified.
+
+    Raises:
+        TlsFilesError: a file is of no use; the first one that is found.
+    """
+    context = ssl.create_default_context() if files.ca_file is None else _trusting(files.ca_file)
+    if files.certificate_file is not None:
+        _identify(context, files.certificate_file, files)
+    return context
+
+
+def faults_of(files: TlsFiles) -> list[TlsFilesError]:
+    """Everything that is wrong with the files at this moment."""
+    faults = []
+    # Each alone: a bad CA doesn't hide a bad key.
+    for one in (TlsFiles(ca_file=files.ca_file), replace(files, ca_file=None)):
+        try:
+            tls_context(one)
+        except TlsFilesError as error:
+            faults.append(error)
+    return faults
+
+
+def _trusting(path: Path) -> ssl.SSLContext:
+    _with_certificate("ssl_ca_file", path)
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ValueError):
+        raise TlsFilesError("ssl_ca_file", f"{path} holds a damaged certificate: write the file anew") from None
+
+
+def _identify(context: ssl.SSLContext, path: Path, files: TlsFiles) -> None:
+    setting, key_path = ("ssl_certificate_file", path) if files.key_file is None else ("ssl_key_file", files.key_file)
+    _with_certificate("ssl_certificate_file", path)
+    key = _read(setting, key_path)
+    if _PRIVATE_KEY not in key:
+        advice = (
+            "name the key's file in ssl_key_file" if files.key_file is None else "it begins with -----BEGIN PRIVATE KEY-----"
+        )
+        raise TlsFilesError(setting, f"{key_path} holds no private key in PEM form: {advice}")
+    password = _Password(files.key_password)
+    try:
+        context.load_cert_chain(path, files.key_file, password)
+    except _PasswordMissingError:
+        advice = "give its password in ssl_key_password or ssl_key_password_file"
+        raise TlsFilesError(setting, f"{key_path} is encrypted: {advice}") from None
+    except (OSError, ValueError) as error:
+        raise _unusable_identity(error, path, setting, key_path, password) from None
+
+
+def _unusable_identity(error: Exception, path: Path, setting: str, key_path: Path, password: _Password) -> TlsFilesError:
+    try:
+        # Is it the certificate? To be trusted it must be readable as well.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError):
+        message = f"{path} holds a damaged certificate: write the file anew"
+        return TlsFilesError("ssl_certificate_file", message)
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return TlsFilesError(
+            setting, f"{key_path} is not the key of the certificate in {path}: give the two that belong together"
+        )
+    if password.is_asked_for:
+        return TlsFilesError("ssl_key_password", f"doesn't open {key_path}: give the password of this key")
+    return TlsFilesError(setting, f"{key_path} holds a damaged private key: write the file anew")
+
+
+def _with_certificate(setting: str, path: Path) -> None:
+    if _CERTIFICATE not in _read(setting, path):
+        advice = "such a file begins with -----BEGIN CERTIFICATE-----"
+        raise TlsFilesError(setting, f"{path} holds no certificate in PEM form: {advice}")
+
+
+def _read(setting: str, path: Path) -> bytes:
+    try:
+        # OpenSSL would wait at a pipe for ever.
+        if path.exists() and not path.is_file():
+            raise TlsFilesError(setting, f"{path} is not a file: name the file itself")
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise TlsFilesError(setting, f"{path} can't be read: {error.strerror}") from None
+    except ValueError:
+        raise TlsFilesError(setting, "is not the name of a file") from None
+    if len(data) > FILE_BYTES_MAX:
+        raise TlsFilesError(setting, f"{path} is larger than {FILE_BYTES_MAX:,} bytes: name the right file")
+    if not data.strip():
+        raise TlsFilesError(setting, f"{path} is empty: write the certificate or key into it")
+    return data
+
+
+class _PasswordMissingError(Exception):
+    """OpenSSL wants the password of a private key, and there is none."""
+
+
+class _Password:
+    """What OpenSSL asks instead of the terminal."""
+
+    def __init__(self, password: str | None) -> None:
+        self._password = password
+        self.is_asked_for = False
+
+    def __call__(self) -> str:
+        self.is_asked_for = True
+        if self._password is None:
+            raise _PasswordMissingError
+        return self._password
