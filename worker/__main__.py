@@ -20,15 +20,35 @@ def main() -> None:
 
         cli(obj=signals)
     except WorkerError as error:
-        _say(str(error))
+        if not _log("run_failed", {"exit_code": error.exit_code, "detail": str(error)}):
+            _say(str(error))
         sys.exit(error.exit_code)
-    except Exception:  # noqa: BLE001  # the one place: our own fault, told without secrets, and the process ends
-        import traceback
-
-        from worker.edges.redaction import Redactor
-
-        _say(Redactor(()).redact(traceback.format_exc()))
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001  # the one place: our own fault, told without secrets, and the process ends
+        if not _log("crashed", {"exit_code": ExitCode.INTERNAL}, error):
+            _say_stack(error)
         sys.exit(ExitCode.INTERNAL)
+
+
+def _log(event: str, fields: dict[str, object], error: BaseException | None = None) -> bool:
+    """One line in the log, in its format and without the secrets it knows; False where there is no log: yet, or for a tool."""
+    import logging
+
+    from worker.edges.logs import LogHandler
+
+    is_open = any(isinstance(handler, LogHandler) for handler in logging.getLogger().handlers)
+    if is_open:
+        logging.getLogger("worker").error(event, extra=fields, exc_info=error)
+    return is_open
+
+
+def _say_stack(error: BaseException) -> None:
+    import traceback
+
+    from worker.edges.redaction import Redactor
+
+    _say(Redactor(()).redact("".join(traceback.format_exception(error))).rstrip())
 
 
 def _say(text: str) -> None:
