@@ -37,6 +37,7 @@ def overview(
         account=rooms.ledger.account,
         partitions=tuple(_partition(offsets, assignment, is_paused=assignment in paused) for assignment in offsets),
         holds=tuple(dispatcher.holds(now)),
+        throttles=tuple(dispatcher.throttles(now)),
         rows={
             "linked": sum(route.window.linked for route in routes),
             "batching": sum(route.batcher.rows for route in routes),

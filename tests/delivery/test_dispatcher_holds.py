@@ -126,8 +126,8 @@ def test_a_retry_that_comes_due_under_a_hold_waits_with_the_others() -> None:
     stage.submit(first, second)
     stage.answer(first, status(503, retry_after="10"))
     stage.answer(second, status(403))
-    assert stage.start_at(10.0) == []
-    assert stage.dispatcher.holds(now_at(10.0))[0].rows == 2
+    assert stage.start_at(10.25) == []
+    assert stage.dispatcher.holds(now_at(10.25))[0].rows == 2
 
 
 def test_an_expired_row_is_taken_out_of_a_probe_and_the_probe_goes_on() -> None:

@@ -21,7 +21,7 @@ from worker.model.fault import Reason
 from worker.model.histogram import Histogram
 from worker.model.record import End
 from worker.model.remarks import UNKNOWN
-from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot
+from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot, ThrottleStatus
 
 TOPIC = "offline-events"
 ASSIGNMENT = make_assignment(3)
@@ -53,6 +53,7 @@ def snapshot() -> Snapshot:
         account=account,
         partitions=(PartitionStatus(ASSIGNMENT, 10, 9, 8, 1, is_paused=True, is_draining=False),),
         holds=(HoldStatus(1111, "http_403", 1.0, 2.0, 5, is_parking=False),),
+        throttles=(ThrottleStatus(2222, "http_429", 1.0, 20.0, 7),),
         rows={"linked": 0, "batching": 1, "waiting": 0, "in_flight": 0, "dead_letter": 0, "parking": 0},
         destination=DestinationStatus("closed", 8, 0),
         held_bytes=1234,

@@ -44,6 +44,8 @@ class ModelApi:
         self._chance = Random(scenario.seed + 1)
         self._is_healthy = False
         self.ambiguous = 0
+        # Until when a worker has been asked to leave an application alone.
+        self._asked_to_wait: dict[tuple[Watch, int], float] = {}
 
     def heal(self) -> None:
         """From now on it only refuses what is wrong."""
@@ -58,6 +60,9 @@ class ModelApi:
         if len({row.destination for row in batch.rows}) > 1:
             raise ViolationError("batch", f"{batch.id} mixes destinations")
         self.truth.check_body(batch.id, batch.body())
+        asked = (sender.watch, batch.destination.application_id)
+        if asyncio.get_running_loop().time() < self._asked_to_wait.get(asked, 0.0):
+            raise ViolationError("throttling", f"{sender.name} sends {batch.id} although its application was to wait")
         answer, loads = self._judge(batch)
         if isinstance(answer, NotSent):
             await asyncio.sleep(0.01)
@@ -69,6 +74,8 @@ class ModelApi:
         if isinstance(answer, Response) and answer.status == 200 and sender.is_alive():
             self.truth.answer(events, asyncio.get_running_loop().time(), name)
         if isinstance(answer, Response) and answer.status != 200:
+            if answer.status == 429 and answer.retry_after is not None:
+                self._asked_to_wait[asked] = asyncio.get_running_loop().time() + float(answer.retry_after)
             return replace(answer, excerpt=f"{answer.excerpt} for {key}")
         return answer
 

@@ -13,6 +13,7 @@ from worker.delivery.hold import SYSTEMIC, Holds
 from worker.delivery.queue import Queue
 from worker.delivery.settlement import Settlement
 from worker.delivery.split import first_row_apart, without
+from worker.delivery.throttle import Throttles
 from worker.model.batch import Batch
 from worker.model.record import Assignment
 from worker.model.row import Row
@@ -30,11 +31,15 @@ class Backlog:
         queue: the batches that go when it is their turn or their time.
         holds: those of applications on hold.
         bisections: what is being taken apart.
+        throttles: those of applications that the API throttles.
         standing_of: how an assignment stands: rows of one that drains don't wait, rows of one that is gone aren't sent.
     """
 
-    def __init__(self, queue: Queue, holds: Holds, bisections: Bisections, standing_of: StandingOf) -> None:
+    def __init__(
+        self, queue: Queue, holds: Holds, bisections: Bisections, throttles: Throttles, standing_of: StandingOf
+    ) -> None:
         self._queue = queue
+        self._throttles = throttles
         self._holds = holds
         self._bisections = bisections
         self._standing_of = standing_of
@@ -42,7 +47,7 @@ class Backlog:
 
     def batches(self) -> tuple[Batch, ...]:
         """All of them."""
-        return (*self._queue.batches(), *self._holds.waiting())
+        return (*self._queue.batches(), *self._holds.waiting(), *self._throttles.batches())
 
     def take_failures(self, batch_id: str) -> int:
         """How often this batch has failed in a row; from now on nobody remembers."""
@@ -82,6 +87,12 @@ class Backlog:
         if kept is not None:
             self._holds.add(kept)
 
+    def wait_for_turn(self, batch: Batch, settlement: Settlement) -> None:
+        """Its application is throttled: it waits behind the others."""
+        kept = self.that_may_wait(batch, settlement)
+        if kept is not None:
+            self._throttles.wait(kept)
+
     def next_probe(self, monotonic_seconds: float) -> Batch | None:
         """A batch of an application on hold that is to ask whether it still is; None while no such question is due.
 
@@ -112,6 +123,7 @@ class Backlog:
         take = self._taker(assignments, settlement)
         self._queue.replace_delayed(take)
         self._holds.replace_waiting(take)
+        self._throttles.replace_waiting(take)
         return settlement
 
     def withdraw(self, assignments: Set[Assignment]) -> Settlement:

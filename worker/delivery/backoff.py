@@ -1,8 +1,9 @@
-"""How long a batch waits before it is sent again: exponential, with full jitter.
+"""How long a batch waits before it is sent again: exponential, with full jitter, beyond what the API asks for.
 
-    wait = max(asked by the API, uniform(0, min(max, initial * 2^(attempts-1))))
+    wait = asked by the API + uniform(0, min(max, initial * 2^(attempts-1)))
 
 Full jitter spreads the retries of many workers evenly, so that an API that comes back isn't knocked over by them all at once.
+It comes on top of `Retry-After`, which names the same moment to all.
 Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
 
@@ -24,6 +25,6 @@ class Backoff:
     uniform: Callable[[], float]
 
     def wait_seconds(self, *, attempts: int, wait_seconds_min: float) -> float:
-        """The wait after the `attempts`-th failure in a row (counted from 1), in [wait_seconds_min, max(that, max_seconds)]."""
+        """The wait after the `attempts`-th failure in a row (counted from 1), in [wait_seconds_min, that + max_seconds]."""
         ceiling = min(self.max_seconds, self.initial_seconds * 2.0 ** min(attempts - 1, DOUBLINGS_MAX))
-        return max(wait_seconds_min, self.uniform() * ceiling)
+        return wait_seconds_min + self.uniform() * ceiling

@@ -20,16 +20,17 @@ from worker.delivery.limiter import LimiterRules
 from worker.delivery.outcome import Delivered, Held, Refused, Retry, RetryKind, TooLarge, classify
 from worker.delivery.queue import Queue
 from worker.delivery.rate import Rate
-from worker.delivery.settlement import Refusal, Settlement
+from worker.delivery.settlement import Refusal, Settlement, refusal
 from worker.delivery.split import halves
-from worker.model.answer import Answer, Response
+from worker.delivery.throttle import Throttles
+from worker.model.answer import Answer
 from worker.model.batch import Batch
 from worker.model.clock import Now
 from worker.model.command import Log, Severity
 from worker.model.fault import FieldFault, Reason
 from worker.model.record import Assignment
 from worker.model.resource import RESOURCES
-from worker.model.snapshot import DestinationStatus, HoldStatus
+from worker.model.snapshot import DestinationStatus, HoldStatus, ThrottleStatus
 from worker.model.standing import StandingOf
 
 # One connection may be lost for any reason; the same batch twice, and it may be the body's size that something doesn't bear.
@@ -65,7 +66,8 @@ class Dispatcher:
         self._flight = Flight(rules.limiter, backoff)
         self._holds = Holds(rules.hold_probe_seconds)
         self._bisections = Bisections(systemic_ratio=rules.systemic_ratio, systemic_rows_min=rules.systemic_rows_min)
-        self._backlog = Backlog(self._queue, self._holds, self._bisections, standing_of)
+        self._throttles = Throttles(rules.limiter.requests_in_flight_max, backoff)
+        self._backlog = Backlog(self._queue, self._holds, self._bisections, self._throttles, standing_of)
         # A whole minute's worth at once: one bad batch is taken apart quickly, a flood of them doesn't become the API's flood.
         self._bisect_rate = Rate(rules.bisect_requests_per_minute_max / 60, burst_seconds=60.0)
 
@@ -93,6 +95,10 @@ class Dispatcher:
         """The applications on hold."""
         return self._holds.status(now)
 
+    def throttles(self, now: Now) -> list[ThrottleStatus]:
+        """The applications that the API throttles."""
+        return self._throttles.status(now)
+
     def submit(self, batches: Iterable[Batch]) -> None:
         """Take over sealed batches; `start` sends them."""
         self._queue.append(batches)
@@ -104,7 +110,8 @@ class Dispatcher:
         free_at = self._flight.free_at()
         if free_at is None:
             return None
-        dues = [due for due in (self._queue.next_due, self._holds.next_deadline()) if due is not None]
+        waits = (self._queue.next_due, self._holds.next_deadline(), self._throttles.next_deadline())
+        dues = [due for due in waits if due is not None]
         if self._queue.has_ready:
             dues.append(free_at)
         return max(free_at, min(dues)) if dues else None
@@ -126,6 +133,7 @@ class Dispatcher:
             if self._bisections.concerns(fresh.id):
                 self._bisect_rate.take(1, at)
             self._flight.start(fresh, at)
+            self._throttles.start(fresh)
             posts.append(fresh)
         return posts, settlement
 
@@ -133,19 +141,22 @@ class Dispatcher:
         """This batch's request ended."""
         outcome = classify(answer, unix_seconds=now.unix_seconds, retry_after_seconds_max=self._rules.retry_after_seconds_max)
         batch, logs = self._flight.end(batch_id, outcome, now.monotonic_seconds)
+        logs += self._throttles.end(batch, outcome, now)
         failures = self._backlog.take_failures(batch_id)
         settlement = Settlement(batch=batch, outcome=outcome, logs=logs)
         match outcome:
             case Delivered():
                 self._delivered(batch, settlement)
             case Refused(status=status):
-                self._refused(batch, _refusal(batch, status, answer), now, settlement)
+                self._refused(batch, refusal(batch, status, answer), now, settlement)
             case TooLarge():
-                self._too_large(batch, _refusal(batch, 413, answer), now, settlement)
+                self._too_large(batch, refusal(batch, 413, answer), now, settlement)
             case Retry():
                 self._retry(batch, outcome, failures + 1, now, settlement)
             case Held(reason=reason):
                 self._hold(batch, reason, now, settlement)
+        if (paused_until := self._throttles.paused_until(batch.destination.application_id)) is not None:
+            self._holds.postpone(batch.destination.application_id, paused_until)
         return settlement
 
     @property
@@ -191,11 +202,15 @@ class Dispatcher:
         return self._backlog.withdraw(assignments)
 
     def _next(self, monotonic_seconds: float) -> Batch | None:
-        """The next batch to be sent: a probe, then one whose wait is over, then a ready one."""
-        return self._backlog.next_probe(monotonic_seconds) or self._queue.pop(monotonic_seconds)
+        """The next batch to be sent: a probe, then one that was throttled or whose wait is over, then a ready one."""
+        return (
+            self._backlog.next_probe(monotonic_seconds)
+            or self._throttles.pop(monotonic_seconds)
+            or self._queue.pop(monotonic_seconds)
+        )
 
     def _may_go(self, batch: Batch, monotonic_seconds: float, settlement: Settlement) -> bool:
-        """False where it has to wait, and is set aside: under its application's hold, or for its turn in a bisection."""
+        """False where it has to wait, and is set aside: under a hold, for its turn in a bisection, or while it is throttled."""
         if self._holds.is_probe(batch):
             return True
         if self._holds.reason(batch.destination.application_id) is not None:
@@ -203,6 +218,9 @@ class Dispatcher:
             return False
         if self._bisections.concerns(batch.id) and monotonic_seconds < self._bisect_rate.free_at:
             self._queue.delay(batch, self._bisect_rate.free_at)
+            return False
+        if not self._throttles.admits(batch.destination.application_id, monotonic_seconds):
+            self._backlog.wait_for_turn(batch, settlement)
             return False
         return True
 
@@ -272,6 +290,10 @@ class Dispatcher:
         kept = self._backlog.that_may_wait(batch, settlement)
         if kept is None:
             return
+        if outcome.kind is RetryKind.THROTTLED:
+            self._backlog.note_failures(kept, failures)
+            self._throttles.wait_first(kept)
+            return
         wait = self._backoff.wait_seconds(attempts=failures, wait_seconds_min=outcome.wait_seconds_min)
         if outcome.kind is RetryKind.CUT_OFF and failures >= CUT_OFFS_TO_SPLIT and len(kept.rows) > 1:
             parts: tuple[Batch, ...] = halves(kept)
@@ -297,11 +319,3 @@ class Dispatcher:
         """A probe failed: its batch goes back to those that wait, without the rows that may not."""
         kept = self._backlog.that_may_wait(probe, settlement)
         self._holds.end_probe(probe, kept, now.monotonic_seconds, wait_seconds_min=wait_seconds_min)
-
-
-def _refusal(batch: Batch, status: int, answer: Answer) -> Refusal:
-    """What a refusal says of the batch's first row: meant for a batch of one."""
-    reason = Reason.TOO_LARGE_FOR_API if status == 413 else Reason.REFUSED
-    excerpt = answer.excerpt if isinstance(answer, Response) else ""
-    message = f"the API answered {status}" + (f": {excerpt}" if excerpt else "")
-    return Refusal(batch.rows[0], FieldFault(reason, "", message), status)

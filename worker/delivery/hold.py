@@ -66,6 +66,12 @@ class Holds:
         if hold is not None:
             hold.probe_due_seconds = monotonic_seconds
 
+    def postpone(self, application_id: int, monotonic_seconds: float) -> None:
+        """If this application is on hold, its next probe is not due before then."""
+        hold = self._holds.get(application_id)
+        if hold is not None:
+            hold.probe_due_seconds = max(hold.probe_due_seconds, monotonic_seconds)
+
     def add(self, batch: Batch) -> None:
         """Let this batch wait. Its application must be on hold."""
         self._holds[batch.destination.application_id].waiting.add(batch)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from worker.delivery.outcome import Outcome
+from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
 from worker.model.command import Log
-from worker.model.fault import FieldFault
+from worker.model.fault import FieldFault, Reason
 from worker.model.row import Row
 
 
@@ -36,3 +37,11 @@ class Settlement:
     returned: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
     logs: list[Log] = field(default_factory=list)
+
+
+def refusal(batch: Batch, status: int, answer: Answer) -> Refusal:
+    """What a refusal says of the batch's first row: meant for a batch of one."""
+    reason = Reason.TOO_LARGE_FOR_API if status == 413 else Reason.REFUSED
+    excerpt = answer.excerpt if isinstance(answer, Response) else ""
+    message = f"the API answered {status}" + (f": {excerpt}" if excerpt else "")
+    return Refusal(batch.rows[0], FieldFault(reason, "", message), status)

@@ -151,6 +151,7 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: 
         "parking_topic_is_blocked": snapshot.is_parking_blocked,
         "partitions": [_partition(one, ends.get(one.assignment), unix_seconds) for one in snapshot.partitions],
         "holds": [asdict(hold) for hold in snapshot.holds],
+        "throttled_applications": [asdict(throttle) for throttle in snapshot.throttles],
         "records_held": snapshot.rows,
         "held_bytes": snapshot.held_bytes,
         "destination": asdict(snapshot.destination),

@@ -24,6 +24,17 @@ class HoldStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ThrottleStatus:
+    """An application that the API throttles. Nothing of it is sent for `paused_seconds` yet; `rows` wait for their turn."""
+
+    application_id: int
+    reason: str
+    since_unix_seconds: float
+    paused_seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationStatus:
     """How the API is doing: its breaker, how many requests it is thought to bear at once, and how many are in flight."""
 
@@ -56,6 +67,7 @@ class Snapshot:
     account: Account
     partitions: tuple[PartitionStatus, ...]
     holds: tuple[HoldStatus, ...]
+    throttles: tuple[ThrottleStatus, ...]
     rows: dict[str, int]
     destination: DestinationStatus
     held_bytes: int

@@ -13,6 +13,7 @@ from worker.delivery.dispatcher import Dispatcher
 from worker.delivery.limiter import Limiter
 from worker.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
 from worker.delivery.queue import Queue
+from worker.delivery.throttle import Throttles
 from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
 
@@ -80,6 +81,10 @@ def leave_the_key_in_what_the_api_says(swap: Swap) -> None:
     swap(tests.simulation.worker_life, "excerpt_of", lambda body, key: body.decode())
 
 
+def remember_a_429_for_its_batch_alone(swap: Swap) -> None:
+    swap(Throttles, "admits", lambda self, application_id, at: True)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -90,6 +95,7 @@ MUTANTS: dict[str, Mutant] = {
         send_without_a_limit,
         send_what_has_grown_too_old,
         open_the_breaker_for_refusals,
+        remember_a_429_for_its_batch_alone,
         leave_the_key_in_what_the_api_says,
     )
 } | {
