@@ -91,7 +91,7 @@ class _Daemon:
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, self._collector(process)):
             registry.register(collector)
         admin = process.settings.admin
-        self._admin = AdminServer(admin.host, admin.port, registry, self._status, self._is_ready)
+        self._admin = AdminServer(admin.host, admin.port, registry, self._status, self._unready)
 
     async def run(self) -> ExitCode:
         """Start, run, stop: each step in order, with its reason."""
@@ -164,8 +164,9 @@ class _Daemon:
         logger.info("stopped", extra={"unsettled_records": finish.unsettled})
         return ExitCode.UNSETTLED if finish.unsettled else ExitCode.OK
 
-    def _is_ready(self) -> bool:
-        return self._parts.source.is_connected and not self._is_stopping
+    def _unready(self) -> str | None:
+        """Why this worker isn't ready; None while it is a member of its group, with or without partitions, and not stopping."""
+        return "it is stopping" if self._is_stopping else self._parts.source.membership.trouble()
 
     def _status(self) -> Mapping[str, object]:
         now = read_clock()
@@ -175,8 +176,13 @@ class _Daemon:
             {"topic": one.topic, "partition": one.partition, "detail": detail}
             for one, detail in self._parts.source.troubles().items()
         ]
-        errors = self._journal.troubles()
-        return {"version": __version__, **status, "partitions_in_trouble": troubles, "last_errors": errors}
+        return {
+            "version": __version__,
+            **status,
+            "not_ready_because": self._unready(),
+            "partitions_in_trouble": troubles,
+            "last_errors": self._journal.troubles(),
+        }
 
     def _collector(self, process: Process) -> WorkerCollector:
         readings = Readings(
@@ -185,7 +191,7 @@ class _Daemon:
             log_counts=lambda: process.journal.by_level,
             log_lines_dropped=lambda: process.journal.lines_dropped,
             loop_lag_seconds=lambda: self._loop_lag.histogram,
-            is_ready=self._is_ready,
+            is_ready=lambda: self._unready() is None,
             rebuilds=lambda: self._parts.source.rebuilds,
         )
         routes = process.settings.resolved_routes()

@@ -86,7 +86,7 @@ IDENTIFICATION = Identification("1.2.3", "abc", (TOPIC, f"{TOPIC}.parked"), {TOP
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), ENDS, 5.0), lambda: True)
+    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), ENDS, 5.0), lambda: None)
     await server.start()
     yield server
     await server.stop()
@@ -165,7 +165,7 @@ async def test_whatever_producers_call_their_fields_metrics_and_status_are_serve
         0,
         registry(of=lambda: strange),
         lambda: {**status_of(strange, ENDS, 5.0), "partitions_in_trouble": troubles},
-        lambda: True,
+        lambda: None,
     )
     await server.start()
     try:
@@ -184,7 +184,7 @@ async def test_liveness_and_readiness_answer(server: AdminServer) -> None:
 
 
 async def test_a_worker_that_is_not_ready_says_so() -> None:
-    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: False)
+    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: "it is stopping")
     await server.start()
     assert (await get(server, "/readyz"))[0] == 503
     assert (await get(server, "/livez"))[0] == 200
@@ -198,7 +198,7 @@ async def test_other_paths_and_methods_are_refused(server: AdminServer) -> None:
 
 
 async def test_a_taken_port_is_told_with_what_to_do(server: AdminServer) -> None:
-    second = AdminServer("127.0.0.1", server.port, registry(), dict, lambda: True)
+    second = AdminServer("127.0.0.1", server.port, registry(), dict, lambda: None)
     with pytest.raises(UnavailableError, match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port"):
         await second.start()
 

@@ -50,7 +50,7 @@ async def test_a_source_waits_while_a_file_is_being_replaced_and_goes_on_with_th
     ca = tmp_path / "ca"
     ca.write_text("being written")
     reader = Reader(NOBODY[0], "topic")
-    reader.source._connection = connection(KafkaSecurity("SSL", ca_file=ca))
+    reader.source.membership._connection = connection(KafkaSecurity("SSL", ca_file=ca))
     lines = Lines("kafka_not_reached")
     logger = logging.getLogger("worker.kafka")
     logger.addHandler(lines)

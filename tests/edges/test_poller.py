@@ -219,7 +219,7 @@ async def test_with_one_consumer_after_the_other_beyond_help_the_source_gives_up
     topic = new_topic("hopeless")
     await create_topics(bootstrap_servers, {topic: 1})
     reader = Reader(bootstrap_servers, topic)
-    reader.source._connection = HopelessConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    reader.source.membership._connection = HopelessConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
     running = asyncio.create_task(reader.source.run())
     async with asyncio.timeout(60.0):
         while not running.done():
@@ -252,7 +252,7 @@ async def test_a_consumer_that_cancels_what_it_is_asked_for_is_replaced(
     await create_topics(bootstrap_servers, {topic: 1})
     await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
     reader = Reader(bootstrap_servers, topic)
-    reader.source._connection = CancellingConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    reader.source.membership._connection = CancellingConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
     async with reading(reader):
         assert sum(map(len, (await reader.records(5)).values())) == 5
     assert reader.source.rebuilds == 1

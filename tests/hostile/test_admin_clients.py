@@ -19,7 +19,7 @@ HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: True)
+    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: None)
     await server.start()
     yield server
     await server.stop()

@@ -25,7 +25,9 @@ from aiokafka.protocol.admin import (
     ApiVersionRequest_v0,
     ApiVersionResponse_v0,
     DescribeGroupsRequest_v2,
+    DescribeGroupsRequest_v3,
     DescribeGroupsResponse_v2,
+    DescribeGroupsResponse_v3,
 )
 from aiokafka.protocol.api import RequestStruct, Response
 from aiokafka.protocol.commit import (
@@ -54,7 +56,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.simulation.kafka_faults import Faults
-from tests.simulation.kafka_group import Group, Joining
+from tests.simulation.kafka_group import Group, Joining, State
 from tests.simulation.kafka_log import PartitionLog, corrupted
 from worker.edges.topic_reader import FETCH_WAIT_MILLISECONDS
 
@@ -65,6 +67,8 @@ NO_LEADER = -1
 HOST, PORT = "kafka.model", 9092
 # The broker's default, offset.metadata.max.bytes.
 COMMIT_METADATA_BYTES_MAX = 4096
+# Without an authorizer: READ, DELETE and DESCRIBE of a group, as bits.
+ALL_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8
 NOTHING_COMMITTED = OffsetAndMetadata(-1, "")
 
 OnCommit = Callable[[str, str, dict[TopicPartition, tuple[int, str]]], None]
@@ -114,6 +118,7 @@ class Broker:
             HeartbeatRequest_v1: self._heartbeat,
             LeaveGroupRequest_v1: self._leave,
             DescribeGroupsRequest_v2: self._describe_groups,
+            DescribeGroupsRequest_v3: self._describe_groups,
             OffsetCommitRequest_v3: self._commit,
             OffsetFetchRequest_v3: self._committed,
         }
@@ -136,8 +141,10 @@ class Broker:
     # --- the cluster -----------------------------------------------------------------------------------------------------
 
     async def _versions(self, _request: ApiVersionRequest_v0, asking: Asking) -> Response:
-        versions = [(key, version, version) for key, version in self.handlers]
-        return ApiVersionResponse_v0(asking.code(), versions)
+        known: defaultdict[int, list[int]] = defaultdict(list)
+        for key, version in self.handlers:
+            known[key].append(version)
+        return ApiVersionResponse_v0(asking.code(), [(key, min(its), max(its)) for key, its in known.items()])
 
     async def _metadata(self, request: Any, asking: Asking) -> Response:
         names = list(self.topics) if request.topics is None else request.topics
@@ -289,12 +296,16 @@ class Broker:
         return LeaveGroupResponse_v1(0, error.errno)
 
     async def _describe_groups(self, request: Any, asking: Asking) -> Response:
-        return DescribeGroupsResponse_v2(0, [self._description(name, asking) for name in request.groups])
+        described = [self._description(name, asking) for name in request.groups]
+        if request.API_VERSION == DescribeGroupsResponse_v2.API_VERSION:
+            return DescribeGroupsResponse_v2(0, described)
+        return DescribeGroupsResponse_v3(0, [(*one, ALL_OPERATIONS) for one in described])
 
     def _description(self, name: str, asking: Asking) -> tuple[Any, ...]:
         group = self.group(name)
         members = [(one, m.joining.client_id, "/model", b"", m.assignment) for one, m in group.members.items()]
-        return (asking.code(), name, group.state.value, "consumer", "", members)
+        protocol = group.protocol if group.state is State.STABLE else ""
+        return (asking.code(), name, group.state.value, "consumer", protocol, members)
 
     async def _commit(self, request: Any, asking: Asking) -> Response:
         offsets = {

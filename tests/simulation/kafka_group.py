@@ -18,6 +18,7 @@ from typing import TypeVar
 from aiokafka.errors import (
     BrokerResponseError,
     IllegalGenerationError,
+    InconsistentGroupProtocolError,
     MemberIdRequired,
     NoError,
     RebalanceInProgressError,
@@ -95,10 +96,19 @@ class Group:
     _deadline: asyncio.TimerHandle | None = None
     _numbers: count[int] = field(default_factory=count)
 
+    @property
+    def protocol(self) -> str:
+        """The first protocol that all members share."""
+        members = list(self.members.values())
+        shared = set.intersection(*({name for name, _ in member.joining.protocols} for member in members))
+        return next(name for name, _ in members[0].joining.protocols if name in shared)
+
     # --- what members send -----------------------------------------------------------------------------------------------
 
     async def join(self, joining: Joining) -> Joined:
         """Answers when every member has joined, or the time for it is over."""
+        if self._is_inconsistent(joining):
+            return Joined(InconsistentGroupProtocolError, joining.member_id)
         if not joining.member_id:
             return self._promise_member_id(joining)
         pending = self._pending.pop(joining.member_id, None)
@@ -198,6 +208,14 @@ class Group:
 
     # --- the rebalance ---------------------------------------------------------------------------------------------------
 
+    def _is_inconsistent(self, joining: Joining) -> bool:
+        """True if the others share no protocol with it."""
+        others = [member.joining.protocols for one, member in self.members.items() if one != joining.member_id]
+        shared = {name for name, _ in joining.protocols}
+        for protocols in others:
+            shared &= {name for name, _ in protocols}
+        return bool(others) and not shared
+
     def _promise_member_id(self, joining: Joining) -> Joined:
         # Numbered, not random: the assignor deals partitions out in the order of the member ids.
         member_id = f"{joining.client_id}-{next(self._numbers):06d}"
@@ -216,7 +234,7 @@ class Group:
         return self.state is State.STABLE and member_id != self.leader_id
 
     def _joined(self, member_id: str) -> Joined:
-        protocol = next(iter(self.members.values())).joining.protocols[0][0]
+        protocol = self.protocol
         members: tuple[tuple[str, None, bytes], ...] = ()
         if member_id == self.leader_id:
             members = tuple((one, None, dict(member.joining.protocols)[protocol]) for one, member in self.members.items())

@@ -10,11 +10,13 @@ from typing import Any, Protocol, cast
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
+    InconsistentGroupProtocolError,
     KafkaConnectionError,
     KafkaError,
     MemberIdRequired,
@@ -143,6 +145,16 @@ def test_a_lone_member_gets_every_partition(play: Play) -> None:
         await heard.until(2)
         assert heard.heard == [("revoked", frozenset()), ("assigned", ALL)]
         assert member.partitions_for_topic(stage.topic) == ALL
+
+    play(history)
+
+
+def test_a_member_that_shares_no_assignor_with_the_others_is_refused(play: Play) -> None:
+    async def history(stage: Stage) -> None:
+        await stage.member(partition_assignment_strategy=(RangePartitionAssignor,))
+        with pytest.raises(InconsistentGroupProtocolError):
+            await stage.member(partition_assignment_strategy=(RoundRobinPartitionAssignor,))
+        assert numbers(await stage.member(partition_assignment_strategy=(RoundRobinPartitionAssignor, RangePartitionAssignor)))
 
     play(history)
 

@@ -64,8 +64,8 @@ def is_parking(life: WorkerLife, _: ModelKafka) -> bool:
 
 STATES = {
     "before anything": State(lambda life, _: True, leaves=False),
-    "joining": State(lambda life, _: life.parts.source._latest is not None, leaves=False),
-    "connected, without partitions": State(lambda life, _: life.parts.source.is_connected, leaves=False),
+    "joining": State(lambda life, _: life.parts.source.membership.latest is not None, leaves=False),
+    "connected, without partitions": State(lambda life, _: life.parts.source.membership.trouble() is None, leaves=False),
     "rebuilding the window": State(seen("TailRead"), leaves=False),
     "just assigned": State(seen("Assigned")),
     "in full flight": State(seen("Post", 2), leaves=False),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.tools.letters import settings
+from worker.edges.group_description import GroupDescription, GroupMember
 from worker.edges.permissions import Operation, TopicAccess
-from worker.tools.connection_check import Standing, judge_topics
+from worker.tools.connection_check import Standing, judge_group, judge_topics
 
 ALL = frozenset(Operation)
 SOURCE, PARKING, DLQ = "offline-events", "offline-events.parked", "offline-events.dlq"
@@ -52,3 +53,30 @@ def test_a_parking_topic_with_fewer_partitions_than_there_are_applications_is_a_
     found, detail = standing(PARKING, TopicAccess(PARKING, None, 2, ALL), applications=3)
     assert found is Standing.WARNING and "of 3 applications some share one" in detail
     assert standing(PARKING, TopicAccess(PARKING, None, 3, ALL), applications=3)[0] is Standing.OK
+
+
+WORKER, STRANGER = GroupMember("appmetrica-worker-1a2b", "/10.0.0.1"), GroupMember("billing", "/10.0.0.7")
+
+
+def group(*members: GroupMember, assignor: str = "roundrobin", protocol_type: str = "consumer") -> tuple[Standing, str]:
+    description = GroupDescription("Stable", protocol_type, assignor, members, 0)
+    found = judge_group("group workers", description, ALL)
+    return found.standing, found.detail
+
+
+def test_a_group_of_nobody_or_of_workers_is_ok() -> None:
+    assert group(protocol_type="", assignor="")[0] is Standing.OK
+    assert group(WORKER)[0] is Standing.OK
+    assert group(WORKER, assignor="")[0] is Standing.OK
+
+
+@pytest.mark.parametrize("protocol", [{"assignor": "range"}, {"assignor": "cooperative-sticky"}, {"protocol_type": "connect"}])
+def test_a_group_that_another_program_holds_is_a_fault(protocol: dict[str, str]) -> None:
+    standing, detail = group(STRANGER, **protocol)
+    assert standing is Standing.FAULT
+    assert "held by another program" in detail and "billing at 10.0.0.7" in detail
+
+
+def test_a_stranger_that_shares_the_workers_assignor_is_a_warning() -> None:
+    standing, detail = group(WORKER, STRANGER)
+    assert standing is Standing.WARNING and "other programs are in it" in detail

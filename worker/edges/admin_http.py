@@ -1,7 +1,11 @@
 """The admin port: `/metrics`, `/livez`, `/readyz`, `/status`.
 
 Liveness says that the loop turns, and nothing about the broker, the API or the lag: restarting a healthy worker because the API
-is down would only add duplicates. Readiness says that it is assembled and not stopping; it needs no partitions.
+is down would only add duplicates.
+
+Readiness says that it is a member of its group and not stopping; it needs no partitions. Nobody sends requests to a worker:
+what readiness decides is whether a rollout goes on. With a configuration that reaches no brokers, or a group that another
+program holds, it must stop at the first pod, while the others still work.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ class AdminServer:
         host, port: where; port 0 takes a free one (`port` tells which).
         registry: what `/metrics` shows.
         status: what `/status` shows.
-        is_ready: what `/readyz` says.
+        unready: why `/readyz` says no; None: it says yes.
     """
 
     def __init__(
@@ -45,13 +49,13 @@ class AdminServer:
         port: int,
         registry: CollectorRegistry,
         status: Callable[[], Mapping[str, object]],
-        is_ready: Callable[[], bool],
+        unready: Callable[[], str | None],
     ) -> None:
         self._host = host
         self._port = port
         self._registry = registry
         self._status = status
-        self._is_ready = is_ready
+        self._unready = unready
         application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[_one_request])
         application.add_routes(
             [
@@ -115,9 +119,10 @@ class AdminServer:
         return web.Response(text="alive\n")
 
     async def _serve_readyz(self, _: web.Request) -> web.Response:
-        if self._is_ready():
+        reason = self._unready()
+        if reason is None:
             return web.Response(text="ready\n")
-        return web.Response(status=503, text="not ready: starting or stopping\n")
+        return web.Response(status=503, text=f"not ready: {reason}\n")
 
     async def _serve_status(self, _: web.Request) -> web.Response:
         body = orjson.dumps(plain(self._status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)

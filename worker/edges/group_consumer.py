@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
@@ -11,14 +11,16 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from worker.edges.closing import close_consumer
 from worker.edges.decompression import bound_decompression
-from worker.edges.fetching import pace_look_ups_of_leaders
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.overrides import hear_coordinator, pace_look_ups_of_leaders
 from worker.edges.poller import PollOptions
 from worker.edges.subscription import LOOK_SECONDS
 from worker.edges.tail import TailOptions
 
 logger = logging.getLogger("worker.kafka")
 
+# What the members of the group must share: the name of the one assignor.
+ASSIGNOR = RoundRobinPartitionAssignor.name
 # aiokafka leaves the group when nobody polls for max_poll_interval. With every partition paused nobody does, by design.
 POLL_INTERVAL_MILLISECONDS = 2**31 - 1
 # A partition that is added waits so long to be read; aiokafka's own 5 minutes are an outage.
@@ -76,12 +78,18 @@ def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafk
     )
 
 
-async def start(consumer: AIOKafkaConsumer) -> None:
+async def start(consumer: AIOKafkaConsumer, heard: Callable[[], None]) -> None:
     """Connect to the brokers and join the group.
 
+    Args:
+        consumer: subscribed.
+        heard: called whenever the coordinator answers it as a member, from now on.
+
     Raises:
+        aiokafka.errors.InconsistentGroupProtocolError: the group's members share another assignor.
         aiokafka.errors.KafkaError: the brokers can't be reached, or a topic that is subscribed to doesn't exist.
     """
+    hear_coordinator(consumer, heard)
     await consumer.start()
     pace_look_ups_of_leaders(consumer)
 

@@ -21,8 +21,9 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from worker.edges.arrivals import Arrivals
 from worker.edges.commit import commit
 from worker.edges.ends import Ends, fetched_end
-from worker.edges.group_consumer import SourceOptions, new_consumer, start, stop
+from worker.edges.group_consumer import SourceOptions, stop
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.membership import Membership
 from worker.edges.offset_lookup import Away
 from worker.edges.poller import WATCH_SECONDS, Poller
 from worker.edges.rebalance import Rebalances
@@ -38,8 +39,6 @@ from worker.model.record import Assignment, End, Position, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
-TROUBLE_SECONDS = 1.0
-CONNECT_SECONDS_MAX = 30.0
 # One request of a look-up.
 LOOK_UP_SECONDS_MAX = 5.0
 # So many new consumers in so long, and the fault is nothing that another one would mend.
@@ -66,7 +65,6 @@ class KafkaSource:
         drained: Callable[[], Awaitable[None]],
         unix_time: Callable[[], float] = time.time,
     ) -> None:
-        self._connection = connection
         self._options = options
         self._post = post
         self._drained = drained
@@ -78,8 +76,8 @@ class KafkaSource:
         self._settled_here: dict[TopicPartition, int] = {}
         self._topics = Topics(connection, options.topics, options.optional_topics, options.look_seconds)
         self._ends = Ends(connection.capped(LOOK_UP_SECONDS_MAX), self._partitions)
+        self.membership = Membership(connection, options, self._topics)
         self._consumer: AIOKafkaConsumer | None = None
-        self._latest: AIOKafkaConsumer | None = None
         self._rebalances = self._new_rebalances()
         self._poller: Poller | None = None
         self._arrivals: Arrivals | None = None
@@ -88,11 +86,6 @@ class KafkaSource:
         self._is_stopped = False
         self._rebuilt_at: deque[float] = deque(maxlen=REBUILDS_MAX)
         self.rebuilds = 0
-
-    @property
-    def is_connected(self) -> bool:
-        """True while there is a consumer that has reached the brokers."""
-        return self._consumer is not None
 
     # --- what the runner asks for ----------------------------------------------------------------------------------------
 
@@ -157,7 +150,7 @@ class KafkaSource:
         """
         while True:
             self._rebalances = self._new_rebalances()
-            consumer = await self._connect()
+            consumer = await self.membership.join(self._rebalances)
             self._consumer = consumer
             self._poller = Poller(consumer, self._rebalances, self._options.poll, self._post, self._drained)
             self._arrivals = Arrivals(self._rebalances, self._starts, self._tails, self._settled_here, self._wake)
@@ -190,8 +183,10 @@ class KafkaSource:
 
     async def close(self) -> None:
         """Leave the group and close the connections, also those of a consumer that was only about to join."""
-        if self._latest is not None:
-            await stop(self._latest)
+        await self.membership.close()
+
+    def _partitions(self) -> frozenset[TopicPartition]:
+        return frozenset(assignment.topic_partition for assignment in self._rebalances.ours)
 
     async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller, arrivals: Arrivals, watchdog: Watchdog) -> str:
         """Receive, until this consumer is beyond help; returns what shows it."""
@@ -243,33 +238,6 @@ class KafkaSource:
                 f"the last reason: {reason}. See the log for what the brokers say"
             )
         self._rebuilt_at.append(now)
-
-    async def _connect(self) -> AIOKafkaConsumer:
-        wait_seconds = TROUBLE_SECONDS
-        while True:
-            consumer: AIOKafkaConsumer | None = None
-            try:
-                consumer = self._latest = new_consumer(self._connection, self._options)
-                await self._topics.look()
-                if self._topics.present:
-                    consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
-                    await start(consumer)
-                    return consumer
-                detail = "none of the topics is there"
-            except (KafkaError, OSError) as error:
-                detail = f"{type(error).__name__}: {error}"
-            except asyncio.CancelledError:
-                if not is_cancelled_from_within():
-                    raise
-                detail = "aiokafka cancelled what it was asked for"
-            logger.warning("kafka_not_reached", extra={"detail": detail, "retry_seconds": wait_seconds})
-            if consumer is not None:
-                await stop(consumer)
-            await asyncio.sleep(wait_seconds)
-            wait_seconds = min(wait_seconds * 2, CONNECT_SECONDS_MAX)
-
-    def _partitions(self) -> frozenset[TopicPartition]:
-        return frozenset(assignment.topic_partition for assignment in self._rebalances.ours)
 
     def _new_rebalances(self) -> Rebalances:
         return Rebalances(

@@ -231,7 +231,11 @@ class WorkerCollector(Collector):
         config = GaugeMetricFamily(PREFIX + "config_info", "The configuration in force", labels=("config_hash",))
         config.add_metric((self._identification.config_hash,), 1)
         yield config
-        yield _plain_gauge("ready", "1 while assembled and not stopping", int(self._readings.is_ready()))
+        yield _plain_gauge(
+            "ready",
+            "1 while a member of the group, with or without partitions, and not stopping",
+            int(self._readings.is_ready()),
+        )
         yield _gauge("records_outstanding", "Records held, by stage", "stage", snapshot.rows)
         yield _plain_gauge("buffer_bytes", "Bytes held by everything that holds records", snapshot.held_bytes)
         yield _plain_gauge("dedup_window_rows", "Delivered keys remembered", snapshot.dedup_window_rows)

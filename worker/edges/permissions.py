@@ -1,7 +1,7 @@
 """What we may do with topics and with a group, as the brokers say: asked for, and not tried out.
 
 Source: KIP-430 (authorized operations): a bit per operation in the answers of Metadata (from version 8) and DescribeGroups
-(from version 3). aiokafka writes Metadata up to version 5 and reads the other answer by an older form, so both are written down
+(from version 3, see `worker.edges.group_description`). aiokafka writes Metadata up to version 5, so its request is written down
 here. A broker without an authorizer says that everything is allowed.
 """
 
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, cast
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import KafkaError, NodeNotReadyError, for_code
-from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import NodeNotReadyError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-from worker.edges.coordinator import ask_coordinator
+from worker.edges.group_description import GroupDescription, describe
 from worker.edges.kafka_client import KafkaConnection
 
 # What a broker says that can't tell.
@@ -98,23 +97,6 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):
         return request_struct_class(self._topics, False, False, True)
 
 
-class _GroupRequestStruct(RequestStruct):
-    API_KEY = 15
-    API_VERSION = 3
-    RESPONSE_TYPE = DescribeGroupsResponse_v3
-    SCHEMA = DescribeGroupsRequest_v3.SCHEMA
-
-
-class _GroupRequest(Request[_GroupRequestStruct]):
-    API_KEY = 15
-
-    def __init__(self, group_id: str) -> None:
-        self._group_id = group_id
-
-    def build(self, request_struct_class: type[_GroupRequestStruct]) -> _GroupRequestStruct:
-        return request_struct_class([self._group_id], True)
-
-
 class Permissions:
     """An async context manager. Opening and every method raise `aiokafka.errors.KafkaError`."""
 
@@ -123,7 +105,7 @@ class Permissions:
         self._client: AIOKafkaClient
 
     async def __aenter__(self) -> Permissions:
-        self._client = AIOKafkaClient(**self._connection.arguments())
+        self._client = self._connection.client()
         try:
             await self._client.bootstrap()
             if self._client.get_random_node() is None:
@@ -144,17 +126,10 @@ class Permissions:
             for code, topic, _, partitions, bits in answer.topics
         }
 
-    async def group(self, group_id: str) -> frozenset[Operation] | None:
-        """What we may do with this group, which need not exist; None where the broker doesn't tell."""
-        return await ask_coordinator(lambda: self._group(group_id))
-
-    async def _group(self, group_id: str) -> frozenset[Operation] | None:
-        coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, group_id)
-        answer = cast(Any, await self._client.send(coordinator, _GroupRequest(group_id)))
-        ((code, *_, bits),) = answer.groups
-        if code:
-            raise cast(KafkaError, for_code(code)(f"group {group_id}"))
-        return _operations(bits)
+    async def group(self, group_id: str) -> tuple[GroupDescription, frozenset[Operation] | None]:
+        """This group, which need not exist, and what we may do with it; None where the broker doesn't tell."""
+        description = await describe(self._client, group_id)
+        return description, _operations(description.operations)
 
 
 def _error(code: int) -> str | None:

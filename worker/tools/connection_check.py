@@ -11,7 +11,10 @@ from enum import StrEnum
 
 from aiokafka.errors import KafkaError
 
+from worker.assembly import CLIENT_ID
 from worker.edges.api_probe import NotReached, probe
+from worker.edges.group_consumer import ASSIGNOR
+from worker.edges.group_description import GroupDescription
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.permissions import Operation, Permissions, TopicAccess
 from worker.edges.topic_reader import TopicReader
@@ -61,10 +64,23 @@ async def _kafka(settings: Settings, connection: KafkaConnection) -> list[Findin
 async def _group(permissions: Permissions, group_id: str) -> Finding:
     what = f"group {group_id}"
     try:
-        allowed = await permissions.group(group_id)
+        description, allowed = await permissions.group(group_id)
     except KafkaError as error:
         return Finding(what, Standing.FAULT, f"{type(error).__name__}: {error}")
-    return _may(what, allowed, (Operation.READ, Operation.DESCRIBE), "may be joined; it was not")
+    return judge_group(what, description, allowed)
+
+
+def judge_group(what: str, description: GroupDescription, allowed: frozenset[Operation] | None) -> Finding:
+    """What is to be said of the worker's group."""
+    if description.is_of_another_program(ASSIGNOR):
+        detail = f"held by another program, the worker would not be let in: {description.members_text()}"
+        return Finding(what, Standing.FAULT, f"{detail}; stop it, or choose another kafka.group_id")
+    found = _may(what, allowed, (Operation.READ, Operation.DESCRIBE), "may be joined; it was not")
+    strangers = [one for one in description.members if not one.client_id.startswith(CLIENT_ID)]
+    if found.standing is Standing.OK and strangers:
+        detail = f"{found.detail}; other programs are in it and may take partitions: {description.members_text()}"
+        return Finding(what, Standing.WARNING, detail)
+    return found
 
 
 async def _api(settings: Settings) -> Finding:

@@ -1,0 +1,112 @@
+"""Whether this process is a member of its group, and why not: how it joins, and when the coordinator last answered it.
+
+A member is one whose coordinator has answered within its session: after that the group goes on without it, whatever it believes
+itself. So a worker without partitions knows it too, which fetches nothing and commits nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import InconsistentGroupProtocolError, KafkaError
+
+from worker.edges.group_consumer import SourceOptions, new_consumer, start, stop
+from worker.edges.group_description import who_holds
+from worker.edges.kafka_client import KafkaConnection
+from worker.edges.rebalance import Rebalances
+from worker.edges.subscription import Topics
+from worker.lasting import is_cancelled_from_within
+
+logger = logging.getLogger("worker.kafka")
+
+WAIT_SECONDS_FIRST = 1.0
+WAIT_SECONDS_MAX = 30.0
+# One request to find out who else is in the group.
+DESCRIBE_SECONDS_MAX = 5.0
+
+
+class Membership:
+    """Joins the group, with one consumer after the other.
+
+    Args:
+        connection: the brokers.
+        options: how to consume.
+        topics: which topics are there.
+    """
+
+    def __init__(self, connection: KafkaConnection, options: SourceOptions, topics: Topics) -> None:
+        self._connection = connection
+        self._options = options
+        self._topics = topics
+        self._refusal: str | None = None
+        self._answered_at: float | None = None
+        self.latest: AIOKafkaConsumer | None = None
+
+    def trouble(self) -> str | None:
+        """Why this process isn't a member of its group; None while it is."""
+        silent_seconds = _now() - self._answered_at if self._answered_at is not None else None
+        if silent_seconds is not None and silent_seconds <= self._options.session_timeout_seconds:
+            return None
+        if self._refusal is not None:
+            return self._refusal
+        if silent_seconds is None:
+            return "it has not joined its group yet"
+        return f"the group's coordinator has not answered for {silent_seconds:.0f} s"
+
+    async def join(self, rebalances: Rebalances) -> AIOKafkaConsumer:
+        """A consumer that has joined. Waits for brokers that aren't there yet, and for a group that doesn't let us in."""
+        wait_seconds = WAIT_SECONDS_FIRST
+        while True:
+            joined = await self._attempt(rebalances)
+            if isinstance(joined, AIOKafkaConsumer):
+                self._refusal = None
+                return joined
+            event, self._refusal = joined
+            fields = {"group_id": self._options.group_id, "detail": self._refusal, "retry_seconds": wait_seconds}
+            logger.warning(event, extra=fields)
+            await self.close()
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * 2, WAIT_SECONDS_MAX)
+
+    async def close(self) -> None:
+        """Leave the group and close the connections, also those of a consumer that was only about to join."""
+        latest, self.latest = self.latest, None
+        if latest is not None:
+            await stop(latest)
+
+    async def _attempt(self, rebalances: Rebalances) -> AIOKafkaConsumer | tuple[str, str]:
+        """A consumer that has joined; or why none has, with the event to be logged."""
+        try:
+            # Made within: it reads the files of TLS, which may be of no use at this moment.
+            consumer = self.latest = new_consumer(self._connection, self._options)
+            await self._topics.look()
+            if not self._topics.present:
+                return "kafka_not_reached", "none of the topics is there"
+            consumer.subscribe(topics=self._topics.present, listener=rebalances)
+            await start(consumer, self._hear)
+        except InconsistentGroupProtocolError:
+            return "group_held_by_another_program", await self._foreigners()
+        except (KafkaError, OSError) as error:
+            return "kafka_not_reached", f"{type(error).__name__}: {error}"
+        except asyncio.CancelledError:
+            if not is_cancelled_from_within():
+                raise
+            return "kafka_not_reached", "aiokafka cancelled what it was asked for"
+        return consumer
+
+    async def _foreigners(self) -> str:
+        group_id = self._options.group_id
+        members = await who_holds(self._connection.capped(DESCRIBE_SECONDS_MAX), group_id)
+        return (
+            f"another program holds the group {group_id} and shares no assignor with the worker: {members}; "
+            "stop it, or give the worker a group of its own (kafka.group_id)"
+        )
+
+    def _hear(self) -> None:
+        self._answered_at = _now()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
