@@ -115,6 +115,16 @@ async def test_what_is_refused_for_its_size_is_named_and_keeps_nothing_else_from
     assert failed.too_large == (Position(7, "bb"),)
 
 
+async def test_a_refusal_for_size_is_not_forgotten_when_something_else_comes_between() -> None:
+    def rebalances_after_the_first(offsets: Offsets) -> None:
+        raise OffsetMetadataTooLargeError if len(offsets) == 2 else CommitFailedError("rebalancing")
+
+    positions = {FIRST: Position(5, "bb"), SECOND: Position(7, "a")}
+    failed = await commit(Consumer(rebalances_after_the_first), ours(FIRST, SECOND), positions, 5.0)  # type: ignore[arg-type]
+    assert isinstance(failed, CommitFailed)
+    assert failed.too_large == (Position(5, "bb"),)
+
+
 async def test_a_commit_of_many_partitions_is_cut_into_what_a_broker_takes_at_once() -> None:
     assignments = [make_assignment(number) for number in range(600)]
     consumer = Consumer(takes_all)

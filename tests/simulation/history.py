@@ -37,8 +37,8 @@ SILENT_SECONDS = 3.0
 SILENCE_SECONDS_MAX = 0.02
 # What is closed is closed in so long.
 LEAVING_SECONDS = 1.0
-# What was sent may arrive as late.
-LATE_SECONDS = 5.0
+# What was sent may arrive late, and what is answered may be lost.
+LATE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,13 +318,14 @@ class Broker:
             for partition, position in offsets.items()
             if len(position.metadata.encode()) > self.commit_metadata_bytes_max or self.log(*partition) is None
         }
-        too_large = [one for one, error in refused.items() if error is OffsetMetadataTooLargeError]
-        if too_large and self.on_refusal_for_size is not None:
-            self.on_refusal_for_size(asking.client_id, min(len(offsets[one].metadata) for one in too_large))
         accepted = {partition: position for partition, position in offsets.items() if partition not in refused}
         group = self.group(request.consumer_group)
         about = (request.consumer_id, request.consumer_group_generation_id)
         error = asking.error or group.commit(*about, accepted)
+        sizes = [len(offsets[one].metadata) for one, why in refused.items() if why is OffsetMetadataTooLargeError]
+        # Where the whole commit is refused for something else the member isn't told of sizes.
+        if error is NoError and sizes and self.on_refusal_for_size is not None:
+            self.on_refusal_for_size(asking.client_id, min(sizes))
         if error is NoError and accepted and self.on_commit is not None:
             positions = {one: (position.offset, position.metadata) for one, position in accepted.items()}
             self.on_commit(group.group_id, asking.client_id, positions)

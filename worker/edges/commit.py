@@ -44,13 +44,19 @@ async def commit(
     faults = [] if mine else [_Fault("none of the partitions is ours any more")]
     too_large: list[Position] = []
     for piece in _pieces(mine):
-        if await _attempt(consumer, rebalances, piece, started + timeout_seconds / 2) is None:
+        together = await _attempt(consumer, rebalances, piece, started + timeout_seconds / 2)
+        if together is None:
             continue
+        refused: list[Position] = []
         for assignment, at in piece.items():
             fault = await _attempt(consumer, rebalances, {assignment: at}, started + timeout_seconds)
             if fault is not None:
                 faults.append(fault)
-                too_large += [at] if fault.is_for_size else []
+                refused += [at] if fault.is_for_size else []
+        if together.is_for_size and not refused:
+            # Something else has come between, but the largest of them certainly is too large.
+            refused = [max(piece.values(), key=lambda at: len(at.metadata))]
+        too_large += refused
     if not faults and len(mine) < len(positions):
         faults.append(_Fault("partitions were taken away"))
     if not faults:
