@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError
 
 from worker.edges.closing import close_producer
 from worker.edges.kafka_client import KafkaConnection
-from worker.edges.topic_writer import REQUEST_BYTES_MAX, Outgoing
+from worker.edges.topic_writer import GRACE_SECONDS, REQUEST_BYTES_MAX, Outgoing
 
 STOP_SECONDS_MAX = 5.0
 
@@ -36,8 +37,16 @@ class Outlet:
         await close_producer(self._producer, STOP_SECONDS_MAX)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        """Return when all are acknowledged. After an error it isn't known which of them are."""
-        acknowledgements = [
-            await self._producer.send(one.topic, value=one.value, key=one.key, headers=one.headers) for one in records
-        ]
-        await asyncio.gather(*acknowledgements)
+        """Return when all are acknowledged. After an error it isn't known which of them are.
+
+        aiokafka itself waits for ever where the brokers have moved to other addresses.
+        """
+        seconds_max = self._connection.request_timeout_seconds + GRACE_SECONDS
+        try:
+            async with asyncio.timeout(seconds_max):
+                acknowledgements = [
+                    await self._producer.send(one.topic, value=one.value, key=one.key, headers=one.headers) for one in records
+                ]
+                await asyncio.gather(*acknowledgements)
+        except TimeoutError as error:
+            raise KafkaTimeoutError(f"not acknowledged within {seconds_max:g} s") from error
