@@ -142,7 +142,7 @@ class _History:
         absences = Absences(self._kafka, scenario, self._held)
         self._say(f"away: {absences.drawn}")
         self._workers = [self._start() for _ in range(scenario.workers)]
-        await asyncio.gather(self._publish(), absences.play(), *(self._at(moment) for moment in scenario.moments))
+        await asyncio.gather(self._publish(), absences.play(), self._move(), *(self._at(moment) for moment in scenario.moments))
         self._say("all faults end")
         self._kafka.set_chances(Chances())
         self._api.heal()
@@ -227,6 +227,13 @@ class _History:
                 self._kafka.bring_up()
             case _:
                 raise AssertionError(f"no such moment: {moment.what}")
+
+    async def _move(self) -> None:
+        """The brokers come to other addresses, and what clients know of the cluster leads nowhere."""
+        if self._scenario.move_seconds is not None:
+            await asyncio.sleep(self._scenario.move_seconds)
+            self._say("the brokers move")
+            self._kafka.move()
 
     async def _kill(self, worker: WorkerLife) -> None:
         worker.check()

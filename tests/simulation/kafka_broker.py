@@ -65,6 +65,8 @@ NODE_ID = 0
 READ_COMMITTED = 1
 NO_LEADER = -1
 HOST, PORT = "kafka.model", 9092
+# What clients are told to ask once they have found the cluster by the other name.
+BROKER_HOST = "broker.model"
 # The broker's default, offset.metadata.max.bytes.
 COMMIT_METADATA_BYTES_MAX = 4096
 # Without an authorizer: READ, DELETE and DESCRIBE of a group, as bits.
@@ -98,6 +100,7 @@ class Broker:
         self.on_commit: OnCommit | None = None
         self.on_refusal_for_size: Callable[[str, int], None] | None = None
         self.commit_metadata_bytes_max = COMMIT_METADATA_BYTES_MAX
+        self.host = BROKER_HOST
         self._faults = faults
         self._unix_milliseconds = unix_milliseconds
         self._is_reachable = is_reachable
@@ -149,7 +152,7 @@ class Broker:
     async def _metadata(self, request: Any, asking: Asking) -> Response:
         names = list(self.topics) if request.topics is None else request.topics
         topics = [self._topic_metadata(name, asking) for name in names]
-        return MetadataResponse_v5(0, [(NODE_ID, HOST, PORT, None)], "model", NODE_ID, topics)
+        return MetadataResponse_v5(0, [(NODE_ID, self.host, PORT, None)], "model", NODE_ID, topics)
 
     def _topic_metadata(self, name: str, asking: Asking) -> tuple[Any, ...]:
         logs = self.topics.get(name)
@@ -163,7 +166,7 @@ class Broker:
         return (0, partition.partition, NODE_ID, [NODE_ID], [NODE_ID], [])
 
     async def _coordinator(self, _request: Any, asking: Asking) -> Response:
-        return FindCoordinatorResponse_v1(0, asking.code(), None, NODE_ID, HOST, PORT)
+        return FindCoordinatorResponse_v1(0, asking.code(), None, NODE_ID, self.host, PORT)
 
     # --- records ---------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from tests.simulation.aiokafka_time import follow_loop_time
-from tests.simulation.kafka_broker import HOST, PORT, Asking, Broker, OnCommit
+from tests.simulation.kafka_broker import BROKER_HOST, HOST, PORT, Asking, Broker, OnCommit
 from tests.simulation.kafka_faults import Answer, Chances, Fault, Faults
 from tests.simulation.kafka_log import Header, PartitionLog
 from tests.simulation.kafka_wire import Connection
@@ -75,6 +75,7 @@ class ModelKafka:
         self._cut_off: dict[str, asyncio.Event] = {}
         self._flows.set()
         loop.listen(HOST, PORT, self._accept)
+        loop.listen(self._broker.host, PORT, self._accept)
 
     # --- what is in it ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +223,13 @@ class ModelKafka:
         """End what `take_down` or `hang` has begun."""
         self._is_up = True
         self._flows.set()
+
+    def move(self) -> None:
+        """The broker moves to another address: the name of the cluster leads there, the address that clients know doesn't."""
+        self._loop.close_listener(self._broker.host, PORT)
+        self._broker.host = f"moved-{next(self._numbers)}.{BROKER_HOST}"
+        self._loop.listen(self._broker.host, PORT, self._accept)
+        self.cut_connections()
 
     def hang(self) -> None:
         """Answer nothing any more, with all connections open."""

@@ -43,7 +43,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One history. Times in virtual seconds; `share` chances are per request."""
+    """One history. Times in virtual seconds; `share` chances are per request. The brokers move at `move_seconds`, if at all."""
 
     seed: int
     workers: int
@@ -59,6 +59,7 @@ class Scenario:
     memory_bytes_max: int
     mood: Mood
     commit_metadata_bytes_max: int
+    move_seconds: float | None
 
 
 # What may happen in each mood.
@@ -69,6 +70,8 @@ MOMENTS = {
 }
 # The small one is met in an outage; the settings don't allow so little, so it is put in their place.
 MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
+# The share of wild histories in which the brokers move to other addresses.
+MOVES_SHARE = 0.2
 ANSWERS = ("503", "503", "429", "timeout", "refused", "403", "404", "302", "201", "400")
 
 
@@ -102,7 +105,14 @@ def draw(seed: int) -> Scenario:
         mood=mood,
         # Little, so that as short a span as a history has may not find room in runs.
         commit_metadata_bytes_max=chance.choice((4096, 48)),
+        move_seconds=_move(seed, seconds) if mood is Mood.WILD else None,
     )
+
+
+def _move(seed: int, seconds: float) -> float | None:
+    # Of a chance of its own: what else a seed draws doesn't depend on it.
+    chance = Random(seed + 5)
+    return chance.uniform(2, seconds) if chance.random() < MOVES_SHARE else None
 
 
 def _window(chance: Random, seconds: float) -> Window:

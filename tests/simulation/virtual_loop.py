@@ -118,6 +118,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Put a server at this address: `accept` gets the client's protocol, and returns the transport or raises OSError."""
         self._listeners[host, port] = accept
 
+    def close_listener(self, host: str, port: int) -> None:
+        """From now on nobody is at this address. What is connected stays so."""
+        del self._listeners[host, port]
+
     def raise_later(self, failure: BaseException) -> None:
         """Let the loop raise this before its next turn: for bugs of the simulation itself, which no task awaits."""
         self._failure = failure

@@ -9,6 +9,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 import worker.edges.start_position
 import worker.edges.tail
+import worker.edges.topic_writer
 from tests.simulation.mutants.swap import Mutant, Swap
 from worker.edges.kafka_source import KafkaSource
 from worker.edges.offset_lookup import Away, look_up
@@ -16,6 +17,10 @@ from worker.edges.poller import Poller
 from worker.edges.tail import Tails
 from worker.edges.topic_reader import TopicReader
 from worker.edges.watchdog import Watchdog
+
+
+def hold_on_to_a_producer_that_gets_nowhere(swap: Swap) -> None:
+    swap(worker.edges.topic_writer, "GRACE_SECONDS", 1e6)
 
 
 def receive_of_paused_partitions(swap: Swap) -> None:
@@ -110,5 +115,6 @@ MUTANTS: dict[str, Mutant] = {
         leave_a_half_joined_member_behind,
         wait_for_all_partitions_before_any_begins,
         replace_a_consumer_for_a_partition_that_is_away,
+        hold_on_to_a_producer_that_gets_nowhere,
     )
 }
