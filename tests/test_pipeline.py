@@ -28,6 +28,7 @@ from worker.model.event import (
     Committed,
     DeadLettersAcknowledged,
     DeadLettersFailed,
+    Distributed,
     Event,
     KeyChanged,
     Lost,
@@ -488,32 +489,32 @@ class TestStop:
     def test_a_stop_with_nothing_to_do_is_over_at_once(self, world: World) -> None:
         commands = self.stop(world)
         assert only(StopIntake, commands) == [StopIntake()]
-        assert only(Finish, commands) == [Finish(0)]
+        assert only(Finish, commands) == [Finish(0, 0)]
 
     def test_a_stop_flushes_awaits_commits_and_finishes(self, world: World) -> None:
         world.receive(event(0), event(1))
         (batch,) = posted(self.stop(world))
         commands = world.answer(batch, ok())
         assert committed(commands) == {FIRST: 2}
-        assert only(Finish, world.tell(Committed({FIRST: Position(2)}, 0.01))) == [Finish(0)]
+        assert only(Finish, world.tell(Committed({FIRST: Position(2)}, 0.01))) == [Finish(0, 0)]
         assert world.pipeline.is_finished
 
     def test_a_stop_during_an_outage_does_not_wait_for_it(self, world: World) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
         world.answer(batch, status(503))
-        assert only(Finish, self.stop(world)) == [Finish(1)]
+        assert only(Finish, self.stop(world)) == [Finish(1, 0)]
 
     def test_a_stop_waits_for_dead_letters_until_its_deadline(self, world: World) -> None:
         world.receive(FakeRecord(0, b"not json"))
         assert only(Finish, self.stop(world)) == []
-        assert only(Finish, world.wait(30.0)) == [Finish(1)]
+        assert only(Finish, world.wait(30.0)) == [Finish(1, 0)]
 
     def test_a_failed_last_commit_still_ends_the_stop(self, world: World) -> None:
         commands = world.tell(Received(FIRST, (), 5))
         assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
         world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
-        assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [Finish(0)]
+        assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [Finish(0, 5)]
 
     def test_a_last_commit_whose_metadata_is_too_large_is_made_again(self, world: World) -> None:
         commands = world.tell(Received(FIRST, (), 5))
@@ -522,7 +523,7 @@ class TestStop:
         refused = Position(5, "x" * 100)
         again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
         assert (committed(again), only(Finish, again)) == ({FIRST: 5}, [])
-        assert only(Finish, world.tell(Committed({FIRST: Position(5)}, 0.01))) == [Finish(0)]
+        assert only(Finish, world.tell(Committed({FIRST: Position(5)}, 0.01))) == [Finish(0, 0)]
 
 
 def test_a_story_replayed_gives_the_same_commands() -> None:
@@ -671,3 +672,27 @@ class TestParking:
         (park,) = only(Park, commands)
         commands = world.tell(ParkingAcknowledged(park.rows))
         assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
+
+
+class TestWhatIsLeftAtAStop:
+    def stop(self, world: World) -> list[Finish]:
+        return only(Finish, world.tell(StopRequested(world.seconds + 30.0)))
+
+    def test_dead_letters_of_partitions_that_were_lost_are_left_to_nobody(self, world: World) -> None:
+        world.receive(FakeRecord(0, b"not json"))
+        world.tell(Lost((FIRST, SECOND)))
+        assert self.stop(world) == [Finish(1, 0)]
+
+    def test_what_another_member_has_been_given_is_not_left(self, world: World) -> None:
+        world.receive(FakeRecord(0, b"not json"))
+        world.tell(Lost((FIRST, SECOND)))
+        world.tell(Distributed(frozenset({SECOND.topic_partition})))
+        assert self.stop(world) == [Finish(0, 0)]
+
+    def test_what_was_revoked_unsettled_is_left_until_it_is_given_to_somebody(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503))
+        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        assert len(only(Release, commands)) == 1
+        assert self.stop(world) == [Finish(1, 0)]

@@ -161,8 +161,9 @@ class _Daemon:
             logger.warning("close_failed", extra={"part": name})
 
     def _ended(self, finish: Finish) -> ExitCode:
-        logger.info("stopped", extra={"unsettled_records": finish.unsettled})
-        return ExitCode.UNSETTLED if finish.unsettled else ExitCode.OK
+        left = {"unsettled_records": finish.unsettled, "uncommitted_records": finish.uncommitted}
+        logger.info("stopped", extra=left)
+        return ExitCode.UNSETTLED if any(left.values()) else ExitCode.OK
 
     def _unready(self) -> str | None:
         """Why this worker isn't ready; None while it is a member of its group, with or without partitions, and not stopping."""

@@ -86,11 +86,11 @@ class Leaving:
         self._settling.settle(self._dispatcher.withdraw(assignments), now)
 
     def _end(self, drain: Drain, now: Now) -> None:
-        unsettled = self._ledger.offsets.unsettled()
+        left = self._ledger.left()
         self._drains.end(drain)
         self.let_go(drain.assignments, now)
         if drain.is_stop:
             self.is_finished = True
-            self._commands.append(Finish(unsettled))
+            self._commands.append(Finish(left.unsettled, left.uncommitted))
         else:
             self._commands.append(Release(tuple(sorted(drain.assignments))))

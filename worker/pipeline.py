@@ -29,6 +29,7 @@ from worker.model.event import (
     Committed,
     DeadLettersAcknowledged,
     DeadLettersFailed,
+    Distributed,
     Event,
     KeyChanged,
     Lost,
@@ -111,6 +112,8 @@ class Pipeline:
                 self._commit_ended(event, now)
             case Assigned() | Revoked() | Lost() | OffsetsSkipped():
                 self._rebalanced(event, now)
+            case Distributed(partitions=partitions):
+                self._ledger.abandoned.keep_only(partitions)
             case KeyChanged(application_id=application_id):
                 self._dispatcher.try_again(application_id, now)
             case StopRequested(deadline_seconds=deadline_seconds):

@@ -122,7 +122,7 @@ def test_rows_given_back_are_let_go_and_stay_unsettled() -> None:
     rows = receive(ledger, 2)
     ledger.give_back(rows[:1])
     assert ledger.memory.held_bytes == rows[1].size_bytes
-    assert (ledger.offsets.unsettled(), ledger.offsets.in_motion([FIRST])) == (2, 1)
+    assert (ledger.left().unsettled, ledger.offsets.in_motion([FIRST])) == (2, 1)
     assert topic(ledger).given_back == 0
     ledger.remove([FIRST])
     ledger.remove([FIRST])
@@ -196,7 +196,7 @@ def test_the_account_explains_every_record_at_every_step(seed: int, steps: int) 
         chance.choice(acts)()
         assert ledger.imbalance() == 0
         assert ledger.memory.held_bytes == sum(row.size_bytes for row in held)
-        outstanding = ledger.offsets.unsettled()
+        outstanding = ledger.left().unsettled
         account = topic(ledger)
         settled = account.delivered + account.duplicates + account.dead_lettered.total() + account.given_back
         assert account.consumed == settled + outstanding

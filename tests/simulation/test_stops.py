@@ -54,6 +54,21 @@ def brokers_go_down(life: WorkerLife, kafka: ModelKafka) -> bool:
     return True
 
 
+def brokers_go_down_when_all_is_answered(life: WorkerLife, kafka: ModelKafka) -> bool:
+    """Just when nothing is left to be done but to commit."""
+    ledger = life.parts.pipeline._ledger
+    if not life.watch.seen["Answered"] or any(ledger.offsets.tracker(one).unsettled for one in ledger.offsets):
+        return False
+    kafka.take_down()
+    return True
+
+
+def brokers_went_down(life: WorkerLife, kafka: ModelKafka) -> bool:
+    """The consumer is beyond help, its partitions are lost, and another one finds no broker."""
+    brokers_go_down(life, kafka)
+    return life.watch.seen["Lost"] > 0
+
+
 def is_bisecting(life: WorkerLife, _: ModelKafka) -> bool:
     return any("." in batch_id for batch_id in life.watch._sent)
 
@@ -78,6 +93,8 @@ STATES = {
         is_parking, trouble=(Window(0, EVER, "403", 1),), missing=PARKING_TOPIC, memory_bytes_max=60_000, leaves=True
     ),
     "brokers down": State(brokers_go_down, may_repeat=True),
+    "all settled, brokers down": State(brokers_go_down_when_all_is_answered, may_repeat=True),
+    "the consumer given up, brokers down": State(brokers_went_down, may_repeat=True),
 }
 
 
@@ -129,6 +146,7 @@ class History:
             self.truth.publish(TopicPartition(TOPIC, partition), offset, Published(name, is_valid, key))
 
     async def stop_in_state(self) -> None:
+        committed_before = self.committed()
         life = self.start()
         for _ in range(round(STATE_SECONDS_MAX / 0.002)):
             if self.state.is_reached(life, self.kafka):
@@ -144,6 +162,16 @@ class History:
         assert life.finish is not None
         if self.state.leaves is not None:
             assert bool(life.finish.unsettled) == self.state.leaves
+        self.check_what_is_left(life, self.committed() - committed_before)
+
+    def check_what_is_left(self, life: WorkerLife, committed: int) -> None:
+        """The worker's last word is true: what it received and the group hasn't committed is left, and there is no other."""
+        account = life.parts.pipeline._ledger.account.topics[TOPIC]
+        is_left = account.consumed + account.skipped_settled > committed
+        assert life.finish is not None
+        is_told = bool(life.finish.unsettled or life.finish.uncommitted)
+        # Of a commit whose answer was lost the worker can't know.
+        assert is_told == is_left or (is_told and self.state.may_repeat)
 
     async def run_until_settled(self) -> None:
         life = self.start()
@@ -166,6 +194,10 @@ class History:
             ends[record.partition] = record.offset + 1
         positions = {one: self.kafka.committed(GROUP, TopicPartition(TOPIC, one)) for one in ends}
         return sum(end - (position[0] if (position := positions[one]) is not None else 0) for one, end in ends.items())
+
+    def committed(self) -> int:
+        positions = (self.kafka.committed(GROUP, TopicPartition(TOPIC, number)) for number in range(4))
+        return sum(position[0] for position in positions if position is not None)
 
     def _on_commit(self, _: str, __: str, positions: dict[TopicPartition, tuple[int, str]]) -> None:
         for record in self.kafka.records(DEAD_LETTER_TOPIC) if DEAD_LETTER_TOPIC in self.kafka.topics else ():

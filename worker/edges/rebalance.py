@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from worker.model.event import Event, Lost, Revoked
+from worker.model.event import Distributed, Event, Lost, Revoked
 from worker.model.record import Assignment, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
@@ -24,7 +24,7 @@ class Rebalances(ConsumerRebalanceListener):
     Args:
         drain_seconds: how long the pipeline may take to bring partitions to an end.
         release_seconds: how long a rebalance waits at most, last commit included. The group waits for nobody longer.
-        post: takes `Revoked` and `Lost`.
+        post: takes `Revoked`, `Distributed` and `Lost`.
         arrived: called when partitions have arrived.
     """
 
@@ -97,4 +97,5 @@ class Rebalances(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
         """The group gives partitions. They are received of once they have an epoch and a position; nothing is awaited here."""
         self._arrivals = frozenset(TopicPartition(partition.topic, partition.partition) for partition in assigned)
+        self._post(Distributed(self._arrivals))
         self._arrived()

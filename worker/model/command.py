@@ -67,9 +67,14 @@ class StopIntake:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """All that can be done is done. `unsettled` is how many received records are left to whoever comes next."""
+    """All that can be done is done. What is left to whoever comes next:
+
+    `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the committed positions lie
+    behind what is settled.
+    """
 
     unsettled: int
+    uncommitted: int
 
 
 class Severity(StrEnum):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from worker.model.answer import Answer
 from worker.model.fault import Rejection
 from worker.model.headers import Place
-from worker.model.record import Assignment, Position, Record, Start
+from worker.model.record import Assignment, Position, Record, Start, TopicPartition
 from worker.model.row import Row
 
 
@@ -51,6 +51,13 @@ class Revoked:
 
     assignments: tuple[Assignment, ...]
     deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    """The group has given us these partitions, and all others to other members. Each begins with `Assigned`."""
+
+    partitions: frozenset[TopicPartition]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,7 @@ Event = (
     | Received
     | TailRead
     | Revoked
+    | Distributed
     | Lost
     | Answered
     | DeadLettersAcknowledged

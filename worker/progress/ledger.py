@@ -14,6 +14,7 @@ from worker.model.clock import Now
 from worker.model.fault import Rejection
 from worker.model.record import Assignment, Record, Start
 from worker.model.row import Row
+from worker.progress.left import Abandoned, Left
 from worker.progress.offsets import Offsets
 from worker.progress.pressure import MemoryGauge
 
@@ -25,11 +26,13 @@ class Ledger:
         self.account = account
         self.offsets = Offsets(span_max, chunk_records_max)
         self.memory = MemoryGauge(memory_bytes_max)
+        self.abandoned = Abandoned()
 
     def assign(self, starts: Iterable[Start]) -> None:
         """Partitions became ours."""
         for start in starts:
             is_understood = self.offsets.assign(start)
+            self.abandoned.begin(start.assignment.topic_partition)
             self.account.topics[start.assignment.topic].hints_ignored += not is_understood
 
     def receive(self, assignment: Assignment, records: Sequence[Record], next_offset: int) -> Sequence[Record]:
@@ -112,8 +115,17 @@ class Ledger:
         """These partitions are no longer ours; what of them is unsettled is given back to whoever comes next."""
         for assignment in assignments:
             if assignment in self.offsets:
-                self.account.topics[assignment.topic].given_back += self.offsets.tracker(assignment).unsettled
+                left = self.offsets.left(assignment)
+                self.account.topics[assignment.topic].given_back += left.unsettled
+                self.abandoned.note(assignment.topic_partition, left)
         self.offsets.remove(assignments)
+
+    def left(self) -> Left:
+        """What would be left to others if this process ended now."""
+        total = self.abandoned.total()
+        for assignment in self.offsets:
+            total = total.plus(self.offsets.left(assignment))
+        return total
 
     def imbalance(self) -> int:
         """How many records the account can't explain, over all topics: 0, or this program has a fault."""

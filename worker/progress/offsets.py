@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from worker.model.record import Assignment, Position, Start
 from worker.model.standing import Standing
 from worker.progress import hints
+from worker.progress.left import Left
 from worker.progress.pressure import Reach
 from worker.progress.tracker import Tracker
 
@@ -26,6 +27,7 @@ SPAN_RECORDS_MIN = 500
 @dataclass(slots=True)
 class _Progress:
     tracker: Tracker
+    started_at: int
     committed: Position | None
     floor: int
     span_max: int
@@ -76,7 +78,7 @@ class Offsets:
         found = hints.of(start)
         known = found if found is not None else hints.Hints(floor=start.position)
         tracker = Tracker(start.position, known.settled)
-        self._progress[start.assignment] = _Progress(tracker, start.committed, known.floor, self._span_max())
+        self._progress[start.assignment] = _Progress(tracker, start.position, start.committed, known.floor, self._span_max())
         self._changed.add(start.assignment)
         return found is not None
 
@@ -177,6 +179,8 @@ class Offsets:
         """How many records of these are still being worked on."""
         return sum(self._progress[assignment].tracker.in_motion for assignment in assignments if assignment in self)
 
-    def unsettled(self) -> int:
-        """How many received records aren't settled, over all assignments."""
-        return sum(progress.tracker.unsettled for progress in self._progress.values())
+    def left(self, assignment: Assignment) -> Left:
+        """What would be left of a known assignment if it went away now."""
+        progress = self._progress[assignment]
+        committed = progress.committed.offset if progress.committed is not None else progress.started_at
+        return Left(progress.tracker.unsettled, max(0, progress.tracker.safe_position - committed))
