@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import make_assignment
-from worker.edges.admin_http import AdminServer, status_of
+from worker.edges.admin_http import AdminServer, listen_everywhere, status_of
 from worker.edges.metrics import PREFIX, Identification, Readings, WorkerCollector
 from worker.errors import UnavailableError
 from worker.model.account import Account, TopicAccount
@@ -22,6 +24,7 @@ from worker.model.histogram import Histogram
 from worker.model.record import End
 from worker.model.remarks import UNKNOWN
 from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot, ThrottleStatus
+from worker.settings.schema import Settings
 
 TOPIC = "offline-events"
 ASSIGNMENT = make_assignment(3)
@@ -200,6 +203,46 @@ async def test_other_paths_and_methods_are_refused(server: AdminServer) -> None:
 async def test_a_taken_port_is_told_with_what_to_do(server: AdminServer) -> None:
     second = AdminServer("127.0.0.1", server.port, registry(), dict, lambda: None)
     with pytest.raises(UnavailableError, match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port"):
+        await second.start()
+
+
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as sample:
+        try:
+            sample.bind(("::1", 0))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+async def test_the_default_host_serves_both_families(address: str) -> None:
+    if address == "[::1]" and not has_ipv6():
+        pytest.skip("no IPv6 on this machine; the next test is about such machines")
+    host = Settings.model_validate({"appmetrica": {"applications": {1111: {"post_api_key": "a-key-of-somebody"}}}}).admin.host
+    server = AdminServer(host, 0, registry(), dict, lambda: None)
+    await server.start()
+    try:
+        async with aiohttp.ClientSession() as client, client.get(f"http://{address}:{server.port}/livez") as response:
+            assert response.status == 200
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_a_machine_without_ipv6_serves_ipv4(number: int) -> None:
+    def create(address: tuple[str, int], *, family: int, **options: bool) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(number, "no IPv6")
+        return socket.create_server(address, family=family, **options)
+
+    with listen_everywhere(0, create) as listening:
+        assert listening.getsockname()[0] == "0.0.0.0"
+
+
+async def test_a_taken_port_is_told_for_every_address(server: AdminServer) -> None:
+    second = AdminServer("::", server.port, registry(), dict, lambda: None)
+    with pytest.raises(UnavailableError, match=rf"cannot listen on \[::\]:{server.port} "):
         await second.start()
 
 

@@ -11,6 +11,8 @@ program holds, it must stop at the first pod, while the others still work.
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -31,13 +33,31 @@ REQUEST_BYTES_MAX = 16 * 1024
 CONNECTION_SECONDS_MAX = 10.0
 # So many at once; for one more, the oldest is closed. A probe needs its own for milliseconds, an idle one is the oldest soon.
 CONNECTIONS_MAX = 100
+EVERYWHERE = "::"
+# What a machine without IPv6 says, whether its kernel doesn't have it or its administrator has switched it off.
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+
+
+def listen_everywhere(port: int, create: Callable[..., socket.socket] = socket.create_server) -> socket.socket:
+    """A socket for all addresses of this machine: of both families, or of IPv4 alone where there is no IPv6.
+
+    Raises:
+        OSError: the port can't be had.
+    """
+    if socket.has_dualstack_ipv6():
+        try:
+            return create((EVERYWHERE, port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+    return create(("0.0.0.0", port), family=socket.AF_INET)
 
 
 class AdminServer:
     """Serves the admin port.
 
     Args:
-        host, port: where; port 0 takes a free one (`port` tells which).
+        host, port: where; `::` is every address, of IPv4 as well; port 0 takes a free one (`port` tells which).
         registry: what `/metrics` shows.
         status: what `/status` shows.
         unready: why `/readyz` says no; None: it says yes.
@@ -88,11 +108,15 @@ class AdminServer:
             UnavailableError: the port can't be had.
         """
         await self._runner.setup()
+        loop = asyncio.get_running_loop()
         try:
-            self._listening = await asyncio.get_running_loop().create_server(self._accept, self._host, self._port)
+            if self._host == EVERYWHERE:
+                self._listening = await loop.create_server(self._accept, sock=listen_everywhere(self._port))
+            else:
+                self._listening = await loop.create_server(self._accept, self._host, self._port)
         except OSError as error:
             await self._runner.cleanup()
-            where = f"{self._host}:{self._port}"
+            where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
             raise UnavailableError(f"cannot listen on {where} ({error.strerror}); set admin.host or admin.port") from None
 
     async def stop(self) -> None:

@@ -144,7 +144,11 @@ class Shutdown(Section):
 class Admin(Section):
     """The admin port."""
 
-    host: str = Field(default="0.0.0.0", min_length=1, description="The address to listen on")
+    host: str = Field(
+        default="::",
+        min_length=1,
+        description="The address to listen on; `::` is every one, of IPv6 and of IPv4; 0.0.0.0 of IPv4",
+    )
     port: int = Field(default=9090, ge=0, le=65_535, description="The port to listen on; 0 takes a free one")
 
 
