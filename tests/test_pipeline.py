@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from worker.batching.batcher import Batcher, BatchLimits
+from worker.dedup.budget import KeyBudget
 from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
 from worker.delivery.dispatcher import DeliveryRules, Dispatcher
@@ -107,7 +108,13 @@ class World:
 
         def route(prefix: str, *, parks: bool, is_parking: bool) -> Route:
             batcher = Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), prefix)
-            return Route(Intake(rules), Window(rows_max=1000, age_seconds=3600.0), batcher, parks=parks, is_parking=is_parking)
+            return Route(
+                Intake(rules),
+                Window(KeyBudget(1000), rows_max=1000, age_seconds=3600.0),
+                batcher,
+                parks=parks,
+                is_parking=is_parking,
+            )
 
         routes = {
             TOPIC: route("b", parks=self.parks, is_parking=False),

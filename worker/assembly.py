@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from worker import __version__
 from worker.batching.batcher import Batcher, BatchLimits
 from worker.batching.csv_body import header, no_header
+from worker.dedup.budget import KeyBudget
 from worker.dedup.generations import remembered_at_least
 from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
@@ -145,8 +146,9 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
     backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)
     # What makes batch ids unique among all processes that ever send.
     prefix = secrets.token_hex(6)
+    budget = KeyBudget(settings.dedup.window_rows_max)
     rooms = Rooms(
-        routes={route.topic: _route(settings, route, f"{prefix}-{index}") for index, route in enumerate(routes)},
+        routes={route.topic: _route(settings, route, budget, f"{prefix}-{index}") for index, route in enumerate(routes)},
         dispatcher=Dispatcher(rules, backoff, ledger.offsets.standing),
         ledger=ledger,
         commits=Commits(settings.kafka.commit_interval_seconds),
@@ -156,16 +158,16 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
 
 def route_parts(settings: Settings, route: ResolvedRoute) -> Route:
     """One topic's intake, window and batcher, for tools that tell what the worker would do and send nothing."""
-    return _route(settings, route, "not-sent")
+    return _route(settings, route, KeyBudget(settings.dedup.window_rows_max), "not-sent")
 
 
-def _route(settings: Settings, route: ResolvedRoute, batch_id_prefix: str) -> Route:
+def _route(settings: Settings, route: ResolvedRoute, budget: KeyBudget, batch_id_prefix: str) -> Route:
     is_body = RequestForm(settings.delivery.request) is RequestForm.BODY
     intake = Intake(intake_rules(settings, route))
     # One row to a query string.
     rows_max = route.batching.rows_max if is_body else 1
     limits = BatchLimits(rows_max, route.batching.body_bytes_max, route.batching.linger_seconds)
-    window = Window(rows_max=route.dedup.window_rows_max, age_seconds=route.dedup.window_seconds)
+    window = Window(budget, rows_max=route.dedup.window_rows_max, age_seconds=route.dedup.window_seconds)
     return Route(
         intake,
         window,
@@ -236,7 +238,7 @@ def _source_options(settings: Settings) -> SourceOptions:
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(
             records_max=settings.dedup.rebuild_records_max,
-            rows_max={route.topic: remembered_at_least(route.dedup.window_rows_max) for route in routes},
+            rows_max={route.topic: _rows_recalled(settings, route) for route in routes},
             seconds_max=settings.dedup.rebuild_seconds_max,
             age_seconds=max(route.dedup.window_seconds for route in routes),
             end=hints.end,
@@ -247,6 +249,14 @@ def _source_options(settings: Settings) -> SourceOptions:
         },
         poll=PollOptions(kafka.poll_records_max, kafka.on_corrupt == "skip", kafka.stall_seconds),
     )
+
+
+def _rows_recalled(settings: Settings, route: ResolvedRoute) -> int:
+    """How many rows of a topic's tails find room whatever the other topics hold, and so are worth to be read again."""
+    # An equal share; a parking topic has a quarter of its route's, as it holds only what was on hold.
+    quarters = 1 if route.parked_from is not None else 4 if route.parking_topic is None else 3
+    share = settings.dedup.window_rows_max // len(settings.routes) * quarters // 4
+    return remembered_at_least(max(1, min(share, route.dedup.window_rows_max)))
 
 
 def _sink_options(settings: Settings) -> SinkOptions:

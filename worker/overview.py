@@ -48,6 +48,7 @@ def overview(
         destination=dispatcher.destination(),
         held_bytes=rooms.ledger.memory.held_bytes,
         dedup_window_rows=sum(route.window.rows for route in routes),
+        dedup_keys_evicted={topic: route.window.evicted for topic, route in rooms.routes.items()},
         oldest_event_timestamp=min((timestamp for timestamp in oldest if timestamp is not None), default=None),
         imbalance=rooms.ledger.imbalance(),
         is_stopping=is_stopping,

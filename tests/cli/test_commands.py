@@ -41,7 +41,7 @@ def installed(command: str, environment: Mapping[str, str]) -> subprocess.Comple
 
 def test_check_config_says_that_all_is_in_order() -> None:
     result = run("check-config")
-    assert (result.exit_code, result.output) == (
+    assert (result.exit_code, result.stdout) == (
         0,
         "The configuration is in order: topics offline-events; applications 1111.\n",
     )

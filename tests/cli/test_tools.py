@@ -195,8 +195,10 @@ async def test_check_config_connects_and_says_what_it_finds(stage: Stage) -> Non
         setting = f"appmetrica.base_url={api.base_url}"
         found = await stage.commands.ok("check-config", "--connect", "--json", "--set", setting)
         assert api.ledger.requests_total == 0
-    assert {one["standing"] for one in found.document} == {"ok"}
-    assert {one["what"].split()[0] for one in found.document} == {"brokers", "topic", "parking", "dead-letter", "group", "API"}
+    whats = {"memory", "brokers", "topic", "parking", "dead-letter", "group", "API"}
+    assert {one["what"].split()[0] for one in found.document} == whats
+    # How much memory this machine allows is its own affair.
+    assert {one["standing"] for one in found.document if one["what"] != "memory"} == {"ok"}
     result = await stage.commands.run(
         "check-config", "--connect", "--json", "--set", "dead_letter.topic=nowhere", "--set", "parking.enabled=false"
     )

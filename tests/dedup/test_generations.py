@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.dedup.budget import KeyBudget
 from worker.dedup.generations import GENERATIONS, Generations
 
 
@@ -14,7 +15,7 @@ def key(number: int) -> bytes:
 
 
 def filled(count: int, *, rows_max: int = 80, age_seconds: float = 1e9, step_seconds: float = 0.0) -> Generations:
-    generations = Generations(rows_max=rows_max, age_seconds=age_seconds)
+    generations = Generations(KeyBudget(1_000_000), rows_max=rows_max, age_seconds=age_seconds)
     for number in range(count):
         generations.add(key(number), number * step_seconds)
     return generations
@@ -35,7 +36,7 @@ def test_at_least_seven_eighths_of_the_last_rows_are_remembered_and_never_more_t
 
 @pytest.mark.parametrize("age_seconds", [8.0, 80.0])
 def test_a_key_lives_for_seven_eighths_of_the_age_and_never_longer_than_it(age_seconds: float) -> None:
-    generations = Generations(rows_max=8_000, age_seconds=age_seconds)
+    generations = Generations(KeyBudget(1_000_000), rows_max=8_000, age_seconds=age_seconds)
     for step in range(200):
         now = step * age_seconds / 32
         generations.add(key(step), now)
@@ -57,7 +58,7 @@ def test_forgetting_lets_go_of_whole_generations_from_the_oldest_on() -> None:
 
 
 def test_a_key_added_twice_is_remembered_by_its_last_time() -> None:
-    generations = Generations(rows_max=80, age_seconds=80.0)
+    generations = Generations(KeyBudget(1_000_000), rows_max=80, age_seconds=80.0)
     generations.add(b"k", 0.0)
     generations.add(b"k", 50.0)
     generations.forget(100.0)
@@ -67,13 +68,13 @@ def test_a_key_added_twice_is_remembered_by_its_last_time() -> None:
 @pytest.mark.parametrize("rows_max", [0, 1, GENERATIONS - 1])
 def test_a_bound_below_one_row_per_generation_is_refused(rows_max: int) -> None:
     with pytest.raises(ValueError, match=f"at least {GENERATIONS}, not {rows_max}"):
-        Generations(rows_max=rows_max, age_seconds=1.0)
+        Generations(KeyBudget(1_000_000), rows_max=rows_max, age_seconds=1.0)
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(8, 100), st.lists(st.floats(0, 20), max_size=150))
 def test_no_history_of_additions_breaks_either_bound(rows_max: int, waits: list[float]) -> None:
-    generations = Generations(rows_max=rows_max, age_seconds=100.0)
+    generations = Generations(KeyBudget(1_000_000), rows_max=rows_max, age_seconds=100.0)
     now, added = 0.0, []
     for number, wait in enumerate(waits):
         now += wait

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec import structs
 
 from tests.builders import DESTINATION, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
+from worker.dedup.budget import KeyBudget
 from worker.dedup.window import Window
 from worker.model.record import Assignment
 from worker.model.row import Row
@@ -24,7 +25,7 @@ def row(offset: int, key: bytes = b"k", assignment: Assignment = FIRST) -> Row:
 
 
 def make_window(rows_max: int = 80, age_seconds: float = DAY) -> Window:
-    return Window(rows_max=rows_max, age_seconds=age_seconds)
+    return Window(KeyBudget(rows_max), rows_max=rows_max, age_seconds=age_seconds)
 
 
 def test_a_new_key_goes_on_and_is_in_flight_from_then_on() -> None:

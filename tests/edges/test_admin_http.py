@@ -34,7 +34,7 @@ ENDS = {ASSIGNMENT: End(stable=15, written=22, unix_seconds=3.0)}
 COUNTERS = """records_consumed_total records_consumed_bytes_total records_rejected_total records_deduplicated_total
 records_delivered_total batches_total batch_flush_total http_requests_total http_retries_total commits_total
 consumer_rebalances_total dlq_records_total dlq_publish_failures_total offsets_skipped_total log_messages_total
-events_ahead_total records_ahead_total records_undated_total""".split()
+events_ahead_total records_ahead_total records_undated_total dedup_keys_evicted_total""".split()
 HISTOGRAMS = """http_request_duration_seconds delivery_latency_seconds event_age_seconds batch_rows batch_bytes
 commit_duration_seconds loop_lag_seconds""".split()
 GAUGES = """build_info config_info ready consumer_lag_records consumer_assigned_partitions consumer_paused
@@ -61,6 +61,7 @@ def snapshot() -> Snapshot:
         destination=DestinationStatus("closed", 8, 0),
         held_bytes=1234,
         dedup_window_rows=6,
+        dedup_keys_evicted={"films": 7},
         oldest_event_timestamp=1_700_000_000,
         imbalance=0,
         is_stopping=False,

@@ -332,6 +332,12 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes.1.parking.topic",
         "topic a.parked is the parking topic of a, and has two routes",
     ),
+    "a route's window above that of all": (
+        "routes: [{topic: a, dedup: {window_rows_max: 2000}}]\ndedup: {window_rows_max: 1000}",
+        {},
+        "routes.0.dedup.window_rows_max",
+        "2000 for a must be at most dedup.window_rows_max of all topics (1000)",
+    ),
     "body above half the memory": (
         "limits: {memory_bytes_max: 16777216}\nbatching: {body_bytes_max: 8388609}",
         {},

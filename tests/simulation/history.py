@@ -18,7 +18,7 @@ from tests.simulation.api_model import ModelApi
 from tests.simulation.kafka_faults import Chances
 from tests.simulation.kafka_model import ModelKafka
 from tests.simulation.producers import Producers
-from tests.simulation.scenario import Moment, Mood, Scenario, draw
+from tests.simulation.scenario import DEDUP_ROWS_LARGE, Moment, Mood, Scenario, draw
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Truth, ViolationError
 from tests.simulation.virtual_loop import VirtualTimeError, run
 from tests.simulation.worker_life import KEY, WorkerLife, commits_seen
@@ -56,7 +56,9 @@ class Outcome:
 def play(seed: int) -> Outcome:
     """Play the history of this seed."""
     scenario = draw(seed)
-    truth = Truth(commits_come_in_order=scenario.mood is not Mood.WILD)
+    truth = Truth(
+        commits_come_in_order=scenario.mood is not Mood.WILD, keys_are_evicted=scenario.dedup_rows_max < DEDUP_ROWS_LARGE
+    )
     lines: deque[str] = deque(maxlen=HISTORY_LINES_MAX)
     violation = text = ""
     complaints: list[str] = []
@@ -174,6 +176,7 @@ class _History:
             self._api,
             self._scenario.seed * 100 + self._lives,
             self._scenario.memory_bytes_max,
+            self._scenario.dedup_rows_max,
         )
 
     async def _publish(self) -> None:

@@ -60,6 +60,7 @@ class Scenario:
     mood: Mood
     commit_metadata_bytes_max: int
     move_seconds: float | None
+    dedup_rows_max: int
 
 
 # What may happen in each mood.
@@ -72,6 +73,7 @@ MOMENTS = {
 MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
 # The share of wild histories in which the brokers move to other addresses.
 MOVES_SHARE = 0.2
+DEDUP_ROWS_SMALL, DEDUP_ROWS_LARGE = 160, 1_000_000
 ANSWERS = ("503", "503", "429", "timeout", "refused", "403", "404", "302", "201", "400")
 
 
@@ -106,6 +108,8 @@ def draw(seed: int) -> Scenario:
         # Little, so that as short a span as a history has may not find room in runs.
         commit_metadata_bytes_max=chance.choice((4096, 48)),
         move_seconds=_move(seed, seconds) if mood is Mood.WILD else None,
+        # Little, so that windows take room from each other: what is forgotten may come twice, which is not looked at then.
+        dedup_rows_max=DEDUP_ROWS_LARGE if is_calm else chance.choices((DEDUP_ROWS_LARGE, DEDUP_ROWS_SMALL), (5, 1))[0],
     )
 
 

@@ -189,6 +189,9 @@ class Watch:
         bytes_max = self._memory_bytes_max + (kafka.poll_records_max + bodies) * ROW_BYTES_MAX
         if ledger.memory.held_bytes > bytes_max:
             raise ViolationError("5 bytes", f"{ledger.memory.held_bytes} held of {bytes_max}")
+        keys = sum(route.window.rows for route in self._pipeline._routes.values())
+        if keys > self._settings.dedup.window_rows_max:
+            raise ViolationError("5 keys", f"{keys} remembered of {self._settings.dedup.window_rows_max}")
 
     def _check_sums(self) -> None:
         """A sum that falls is a restart to Prometheus."""

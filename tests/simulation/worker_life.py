@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.simulation.api_model import ModelApi, Sender
 from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
+from tests.simulation.scenario import DEDUP_ROWS_LARGE
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, TOPIC
 from tests.simulation.watch import Watch
 from worker.app import CLOSING_SECONDS_MAX
@@ -38,7 +39,7 @@ DRAIN_SECONDS = 6.0
 POLL_MAX = 50
 
 
-def settings() -> Settings:
+def settings(dedup_rows_max: int) -> Settings:
     """Short times in the order that is demanded, small batches, a short span: so that every bound is met."""
     return Settings.model_validate(
         {
@@ -58,7 +59,7 @@ def settings() -> Settings:
             "dead_letter": {"topic": DEAD_LETTER_TOPIC},
             "appmetrica": {"applications": {1: {"post_api_key": f"{KEY}-1"}, 2: {"post_api_key": f"{KEY}-2"}}},
             "batching": {"rows_max": 20, "linger_seconds": 0.3},
-            "dedup": {"key_header": "id", "rebuild_seconds_max": 5},
+            "dedup": {"key_header": "id", "rebuild_seconds_max": 5, "window_rows_max": dedup_rows_max},
             "delivery": {
                 "requests_in_flight_max": IN_FLIGHT_MAX,
                 "backoff_max_seconds": 3,
@@ -91,7 +92,15 @@ def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iter
 class WorkerLife:
     """A worker from its start to its end, of its own or by a kill."""
 
-    def __init__(self, name: str, kafka: ModelKafka, api: ModelApi, seed: int, memory_bytes_max: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        kafka: ModelKafka,
+        api: ModelApi,
+        seed: int,
+        memory_bytes_max: int,
+        dedup_rows_max: int = DEDUP_ROWS_LARGE,
+    ) -> None:
         self.name = name
         self._kafka = kafka
         self._api = api
@@ -99,9 +108,10 @@ class WorkerLife:
         # As if each event took a third of a turn: the time of the loop stands still while events are handled.
         turns = count(0.0, TURN_SECONDS_MAX / 3)
         nature = Nature(Random(seed).random, lambda: UNIX_SECONDS + loop.time(), turn_clock=lambda: next(turns))
-        self.parts: Parts = assemble(settings(), name, lambda _: None, nature)
+        configuration = settings(dedup_rows_max)
+        self.parts: Parts = assemble(configuration, name, lambda _: None, nature)
         self.parts.pipeline._ledger.memory = MemoryGauge(memory_bytes_max)
-        self.watch = Watch(name, self.parts.pipeline, settings(), api.truth, memory_bytes_max)
+        self.watch = Watch(name, self.parts.pipeline, configuration, api.truth, memory_bytes_max)
         self._is_alive = True
         self.finish: Finish | None = None
         self._task = loop.create_task(self._run(), name=f"worker {name}")

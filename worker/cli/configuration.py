@@ -13,11 +13,13 @@ from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, readable, say
 from worker.cli.running import run_tool, tool_connection
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
+from worker.edges.container_memory import memory_limit_bytes
 from worker.errors import ExitCode
 from worker.model.resource import RESOURCES
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
-from worker.tools.connection_check import Standing, check_connections
+from worker.tools.connection_check import Finding, Standing, check_connections
+from worker.tools.memory_check import judge_memory
 
 
 @click.command("check-config")
@@ -37,12 +39,15 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     if loaded.ignored:
         names = ", ".join(sorted(loaded.ignored))
         say(f"Ignored, because Kubernetes sets them for a Service: {names}.")
+    memory = judge_memory(settings, memory_limit_bytes())
     if connect:
-        _connect(settings, as_json=as_json)
+        _connect(settings, memory, as_json=as_json)
+    elif memory.standing is not Standing.OK:
+        say(f"{memory.standing.value}: {memory.what}: {memory.detail}")
 
 
-def _connect(settings: Settings, *, as_json: bool) -> None:
-    findings = run_tool(settings, check_connections(settings, tool_connection(settings)))
+def _connect(settings: Settings, memory: Finding, *, as_json: bool) -> None:
+    findings = [memory, *run_tool(settings, check_connections(settings, tool_connection(settings)))]
     if as_json:
         dump([{"what": one.what, "standing": one.standing.value, "detail": one.detail} for one in findings])
     else:

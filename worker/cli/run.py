@@ -10,9 +10,12 @@ import click
 
 from worker.app import Process, run
 from worker.cli.options import with_configuration
+from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.logs import configure_logging, log_stray_exceptions
 from worker.settings.load import Loaded
 from worker.signals import Signals
+from worker.tools.connection_check import Standing
+from worker.tools.memory_check import judge_memory
 
 logger = logging.getLogger("worker.run")
 
@@ -31,9 +34,17 @@ def run_command(signals: Signals, loaded: Loaded) -> None:
     settings = loaded.settings
     journal = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
     log_stray_exceptions()
+    _log_surroundings(loaded)
+    process = Process(settings, loaded.config_hash(), journal, signals)
+    sys.exit(asyncio.run(run(process)))
+
+
+def _log_surroundings(loaded: Loaded) -> None:
+    """What an operator should know of the environment before it matters."""
     if loaded.ignored:
         logger.info(
             "service_links_ignored", extra={"variables": sorted(loaded.ignored)[:NAMES_MAX], "count": len(loaded.ignored)}
         )
-    process = Process(settings, loaded.config_hash(), journal, signals)
-    sys.exit(asyncio.run(run(process)))
+    memory = judge_memory(loaded.settings, memory_limit_bytes())
+    if memory.standing is not Standing.OK:
+        logger.warning("container_memory_low", extra={"detail": memory.detail})

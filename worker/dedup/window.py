@@ -15,6 +15,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from worker.dedup.budget import KeyBudget
 from worker.dedup.generations import Generations
 from worker.model.clock import Now
 from worker.model.record import Assignment
@@ -30,11 +31,17 @@ class Admission:
 
 
 class Window:
-    """The keys of one route. Bounded: those in flight by what the pipeline holds, those delivered by count and age."""
+    """The keys of one route. Bounded: those in flight by what the pipeline holds, those delivered by count, age and the budget.
 
-    def __init__(self, *, rows_max: int, age_seconds: float) -> None:
-        self._delivered = Generations(rows_max=rows_max, age_seconds=age_seconds)
-        self._parked = Generations(rows_max=rows_max, age_seconds=age_seconds)
+    Args:
+        budget: of all windows of the process.
+        rows_max: how many delivered keys this one remembers at most, and how many parked ones.
+        age_seconds: how long it does.
+    """
+
+    def __init__(self, budget: KeyBudget, *, rows_max: int, age_seconds: float) -> None:
+        self._delivered = Generations(budget, rows_max=rows_max, age_seconds=age_seconds)
+        self._parked = Generations(budget, rows_max=rows_max, age_seconds=age_seconds)
         self._age_seconds = age_seconds
         self._has_parked = False
         self._in_flight: dict[bytes, Row] = {}
@@ -44,6 +51,11 @@ class Window:
     def rows(self) -> int:
         """How many delivered and parked keys are remembered."""
         return len(self._delivered) + len(self._parked)
+
+    @property
+    def evicted(self) -> int:
+        """How many keys were forgotten before their time, because there was no room."""
+        return self._delivered.evicted + self._parked.evicted
 
     @property
     def linked(self) -> int:

@@ -239,6 +239,12 @@ class WorkerCollector(Collector):
         yield _gauge("records_outstanding", "Records held, by stage", "stage", snapshot.rows)
         yield _plain_gauge("buffer_bytes", "Bytes held by everything that holds records", snapshot.held_bytes)
         yield _plain_gauge("dedup_window_rows", "Delivered keys remembered", snapshot.dedup_window_rows)
+        yield _counter(
+            "dedup_keys_evicted_total",
+            "Delivered keys forgotten before their time, for want of room",
+            "topic",
+            snapshot.dedup_keys_evicted,
+        )
         yield _plain_gauge("accounting_imbalance_records", "Records that the account can't explain", snapshot.imbalance)
         yield _plain_gauge("last_poll_timestamp_seconds", "When records were last received", account.last_poll_unix_seconds)
         yield _plain_gauge("last_delivery_timestamp_seconds", "When a 200 last came", account.last_delivery_unix_seconds)

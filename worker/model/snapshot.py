@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.model.account import Account
@@ -72,6 +73,7 @@ class Snapshot:
     destination: DestinationStatus
     held_bytes: int
     dedup_window_rows: int
+    dedup_keys_evicted: Mapping[str, int]
     oldest_event_timestamp: int | None
     imbalance: int
     is_stopping: bool

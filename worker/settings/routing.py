@@ -13,7 +13,7 @@ from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agree
 
 WindowSeconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
 ColumnNames = Literal["all", "exact"]
-# 11 GB of keys: more is a number mistyped.
+# 13 GB of keys: more is a number mistyped.
 WINDOW_ROWS_LIMIT = 100_000_000
 
 
@@ -41,7 +41,10 @@ class Dedup(Section):
     key_field: str | None = Field(default=None, min_length=1, description="The field of the value that holds the event's id")
     window_seconds: WindowSeconds = Field(default=86_400, description="How long a delivered event is remembered")
     window_rows_max: int = Field(
-        default=1_000_000, ge=8, le=WINDOW_ROWS_LIMIT, description="How many delivered events are remembered, at 110 B each"
+        default=1_000_000,
+        ge=8,
+        le=WINDOW_ROWS_LIMIT,
+        description="How many delivered events are remembered, at 128 B each; for all topics together, which share it by need",
     )
 
     rebuild_records_max: int = Field(
@@ -87,7 +90,12 @@ class DedupOverride(Section):
     key_header: str | None = Field(default=None, min_length=1, description="As dedup.key_header")
     key_field: str | None = Field(default=None, min_length=1, description="As dedup.key_field")
     window_seconds: WindowSeconds | None = Field(default=None, description="As dedup.window_seconds")
-    window_rows_max: int | None = Field(default=None, ge=8, le=WINDOW_ROWS_LIMIT, description="As dedup.window_rows_max")
+    window_rows_max: int | None = Field(
+        default=None,
+        ge=8,
+        le=WINDOW_ROWS_LIMIT,
+        description="How many of dedup.window_rows_max this topic may have at most; null: all that the others leave",
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> DedupOverride:

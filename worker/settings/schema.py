@@ -210,6 +210,10 @@ class Settings(Section):
             prefix = f"routes.{index}." if given.batching.rows_max is not None else ""
             message = f"{route.batching.rows_max} for {route.topic} must be at most limits.span_records_max"
             faults.append(at(f"{prefix}batching.rows_max", f"{message} ({self.limits.span_records_max})"))
+        if route.dedup.window_rows_max > self.dedup.window_rows_max:
+            message = f"{route.dedup.window_rows_max} for {route.topic} must be at most dedup.window_rows_max of all topics"
+            place = f"routes.{index}.dedup.window_rows_max"
+            faults.append(at(place, f"{message} ({self.dedup.window_rows_max})"))
         # A body is held beside its rows while it is sent.
         if route.batching.body_bytes_max * 2 > self.limits.memory_bytes_max:
             prefix = f"routes.{index}." if given.batching.body_bytes_max is not None else ""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import worker.assembly
+import worker.dedup.budget
 import worker.dedup.window
 import worker.edges.tail
 import worker.pipeline
@@ -28,6 +29,10 @@ def mark_as_delivered_before_the_answer(swap: Swap) -> None:
         return admission
 
     swap(Window, "admit", eager)
+
+
+def share_no_budget(swap: Swap) -> None:
+    swap(worker.dedup.budget.KeyBudget, "make_room", lambda self, rows: None)
 
 
 def drop_linked_duplicates(swap: Swap) -> None:
@@ -118,5 +123,6 @@ MUTANTS: dict[str, Mutant] = {
         keep_the_key_of_a_refused_row,
         rebuild_no_window,
         forget_undated_records,
+        share_no_budget,
     )
 }
