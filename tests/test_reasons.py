@@ -15,6 +15,7 @@ from worker.intake.intake import Intake
 from worker.intake.rules import Form
 from worker.model.fault import FieldFault, Reason
 
+TRIES_MAX = 20
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reasons.md"
 
 
@@ -25,11 +26,19 @@ def intake(value: bytes | None, **rules: object) -> FieldFault:
 
 
 def answered(code: int) -> FieldFault:
-    """The fault of a row that the API has answered so."""
+    """The fault of a row that the API answers so, alone, while it takes others."""
     stage = Stage()
-    (batch,) = stage.submit(make_batch(1))
-    (refusal,) = stage.answer(batch, status(code)).refused
-    return refusal.fault
+    batch = make_batch(1)
+    stage.submit(batch)
+    for number in range(1, TRIES_MAX):
+        settlement = stage.answer(batch, status(code))
+        if settlement.refused:
+            return settlement.refused[0].fault
+        other = make_batch(1, batch_id=f"other-{number}", start=number)
+        assert other in stage.submit(other)
+        stage.answer(other, status(200))
+        stage.start_at(60.0 * number)
+    raise AssertionError("it is never given up")
 
 
 REACHED: dict[Reason, Callable[[], FieldFault]] = {
@@ -49,6 +58,7 @@ REACHED: dict[Reason, Callable[[], FieldFault]] = {
     Reason.UNKNOWN_ROUTE: lambda: intake(json.dumps({"type": "x", "data": {}}).encode(), form=Form.ENVELOPE),
     Reason.REFUSED: lambda: answered(400),
     Reason.TOO_LARGE_FOR_API: lambda: answered(413),
+    Reason.FAILS_ALONE: lambda: answered(500),
 }
 
 

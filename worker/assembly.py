@@ -15,8 +15,9 @@ from worker.dedup.budget import KeyBudget
 from worker.dedup.generations import remembered_at_least
 from worker.dedup.window import Window
 from worker.delivery.backoff import Backoff
-from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.delivery.dispatcher import Dispatcher
 from worker.delivery.limiter import LimiterRules
+from worker.delivery.rules import DeliveryRules
 from worker.edges.dead_letter import dead_letter_writer
 from worker.edges.group_consumer import SourceOptions
 from worker.edges.http_sink import HttpSink, SinkOptions
@@ -142,6 +143,7 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
         systemic_rows_min=delivery.systemic_rows_min,
         bisect_requests_per_minute_max=delivery.bisect_requests_per_minute_max,
         event_age_seconds_max=settings.limits.event_age_seconds_max,
+        request_seconds=min(settings.appmetrica.read_timeout_seconds, settings.appmetrica.total_timeout_seconds),
     )
     backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)
     # What makes batch ids unique among all processes that ever send.
@@ -153,7 +155,7 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
         ledger=ledger,
         commits=Commits(settings.kafka.commit_interval_seconds),
     )
-    return Pipeline(rooms, Intakes())
+    return Pipeline(rooms, Intakes(settings.kafka.poll_records_max))
 
 
 def route_parts(settings: Settings, route: ResolvedRoute) -> Route:

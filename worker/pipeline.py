@@ -103,7 +103,9 @@ class Pipeline:
             case TailRead():
                 self._recall(event, now)
             case Answered(batch_id=batch_id, answer=answer):
-                self._settling.answered(self._dispatcher.answer(batch_id, answer, now), answer, now)
+                settlement = self._dispatcher.answer(batch_id, answer, now)
+                self._intakes.let_in(settlement.lonely)
+                self._settling.answered(settlement, answer, now)
             case TimePassed():
                 pass
             case DeadLettersAcknowledged() | DeadLettersFailed() | ParkingAcknowledged() | ParkingFailed():
@@ -146,6 +148,7 @@ class Pipeline:
         assignment = event.assignment
         if self._ledger.offsets.standing(assignment) is not Standing.OURS:
             return
+        self._intakes.receive(assignment)
         route = self._routes[assignment.topic]
         records = self._ledger.receive(assignment, event.records, event.next_offset)
         self._ledger.account.last_poll_unix_seconds = now.unix_seconds
@@ -231,7 +234,7 @@ class Pipeline:
         batches, settlement = self._dispatcher.start(now)
         for batch in batches:
             self._ledger.memory.hold(batch.body_bytes)
-            self._commands.append(Post(batch))
+            self._commands.append(Post(batch, self._dispatcher.time_factor(batch)))
         self._settling.settle(settlement, now)
 
     def _commit(self, now: Now) -> bool:

@@ -51,9 +51,12 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where batches go. `post` returns for every fault: it never raises for the world's failures."""
+    """Where batches go. `post` returns for every fault: it never raises for the world's failures.
 
-    async def post(self, batch: Batch) -> Answer: ...
+    `time_factor`: by how much longer than ordinarily the request may take.
+    """
+
+    async def post(self, batch: Batch, time_factor: int) -> Answer: ...
 
 
 class DeadLetters(Protocol):
@@ -121,8 +124,8 @@ class Runner:
 
     def _perform(self, command: Command, start: Callable[[Coroutine[Any, Any, None], str], None]) -> None:
         match command:
-            case Post(batch=batch):
-                start(self._post(batch), f"post {batch.id}")
+            case Post(batch=batch, time_factor=time_factor):
+                start(self._post(batch, time_factor), f"post {batch.id}")
             case Commit(positions=positions):
                 start(self._commit(positions), "commit")
             case Bury(rejections=rejections):
@@ -144,8 +147,8 @@ class Runner:
             case _:
                 assert_never(command)
 
-    async def _post(self, batch: Batch) -> None:
-        self._inbox.post(Answered(batch.id, await self._edges.sink.post(batch)))
+    async def _post(self, batch: Batch, time_factor: int) -> None:
+        self._inbox.post(Answered(batch.id, await self._edges.sink.post(batch, time_factor)))
 
     async def _commit(self, positions: dict[Assignment, Position]) -> None:
         self._inbox.post(await self._edges.source.commit(positions))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from worker.batching.batcher import Batcher, Sealed
 from worker.dedup.window import Window
 from worker.delivery.dispatcher import Dispatcher
-from worker.delivery.outcome import Outcome, Retry, label
+from worker.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
 from worker.delivery.settlement import Settlement
 from worker.intake.intake import Intake
 from worker.model.answer import Answer, Response
@@ -80,7 +80,7 @@ class Settling:
         """A request ended, and this came of it."""
         if settlement.batch is not None and settlement.outcome is not None:
             self._rooms.ledger.memory.release(settlement.batch.body_bytes)
-            self._count(answer, settlement.outcome)
+            self._count(answer, settlement.outcome, len(settlement.batch.rows))
         self.settle(settlement, now)
 
     def settle(self, settlement: Settlement, now: Now) -> None:
@@ -175,11 +175,12 @@ class Settling:
         if leaving:
             self.give_back(leaving, now)
 
-    def _count(self, answer: Answer, outcome: Outcome) -> None:
+    def _count(self, answer: Answer, outcome: Outcome, rows: int) -> None:
         account = self._rooms.ledger.account
         account.requests[str(answer.status) if isinstance(answer, Response) else answer.fault.value] += 1
         if isinstance(outcome, Retry):
             account.retries[outcome.reason] += 1
+            account.ambiguous_rows += rows if outcome.kind in AMBIGUOUS else 0
         account.batches[label(outcome)] += 1
         account.observe_request(label(outcome), answer.duration_seconds)
 

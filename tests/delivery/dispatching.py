@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.builders import now_at
+from tests.builders import make_batch, now_at
 from worker.delivery.backoff import Backoff
-from worker.delivery.dispatcher import DeliveryRules, Dispatcher
+from worker.delivery.dispatcher import Dispatcher
 from worker.delivery.limiter import LimiterRules
+from worker.delivery.rules import DeliveryRules
 from worker.delivery.settlement import Settlement
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
@@ -16,7 +17,8 @@ from worker.model.record import Assignment
 from worker.model.row import Row
 from worker.model.standing import Standing
 
-LOST = Ambiguous(TransportFault.TIMEOUT, 0.1)
+LOST = Ambiguous(TransportFault.CONNECTION_LOST, 0.1)
+TIMED_OUT = Ambiguous(TransportFault.TIMEOUT, 25.0)
 REFUSED_CONNECTION = NotSent(TransportFault.CONNECT_FAILED, 0.1)
 
 
@@ -52,6 +54,7 @@ class Stage:
             systemic_rows_min=self.systemic_rows_min,
             bisect_requests_per_minute_max=self.bisect_requests_per_minute_max,
             event_age_seconds_max=1_209_600,
+            request_seconds=25.0,
         )
         self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.standing_of)
 
@@ -77,3 +80,14 @@ class Stage:
     def answer(self, batch: Batch, answer: Answer) -> Settlement:
         """The request of this batch ends now."""
         return self.dispatcher.answer(batch.id, answer, now_at(self.seconds))
+
+
+def convicted(stage: Stage, accused: Batch) -> list[Row]:
+    """Something else of its application is accepted, and this row is refused once more: the rows given up by it."""
+    company = make_batch(1, batch_id=f"company of {accused.id}", start=1_000_000, destination=accused.destination)
+    stage.dispatcher.submit([company])
+    sent = stage.start()
+    assert company in sent
+    stage.answer(company, status(200))
+    assert accused in stage.start()
+    return [refusal.row for refusal in stage.answer(accused, status(400)).refused]

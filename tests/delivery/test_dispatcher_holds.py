@@ -115,8 +115,8 @@ def test_an_answer_from_before_the_hold_does_not_end_it() -> None:
     stage = Stage()
     first, second = make_batch(1, batch_id="first"), make_batch(1, batch_id="second")
     stage.submit(first, second)
-    stage.answer(first, status(403))
-    assert stage.answer(second, status(200)).delivered == list(second.rows)
+    stage.answer(second, status(403))
+    assert stage.answer(first, status(200)).delivered == list(first.rows)
     assert len(stage.dispatcher.holds(now_at(0))) == 1
 
 

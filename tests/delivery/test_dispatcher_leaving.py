@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.builders import UNIX_SECONDS, make_assignment, make_batch, make_destination, make_row, now_at
-from tests.delivery.dispatching import LOST, Stage, offsets, status
+from tests.delivery.dispatching import LOST, Stage, convicted, offsets, status
 from worker.delivery.settlement import Settlement
 from worker.model.answer import Answer
 from worker.model.batch import Batch
@@ -66,8 +66,25 @@ def test_a_draining_partition_s_refused_rows_are_still_bisected() -> None:
     stage.standings[LEAVING] = Standing.DRAINING
     stage.answer(leaving(), status(400))
     first, second = stage.start()
+    stage.answer(second, status(200))
     stage.answer(first, status(400))
-    assert offsets([one.row for one in stage.answer(second, status(200)).refused]) == [100]
+    assert stage.start() == [first]
+    assert offsets([one.row for one in stage.answer(first, status(400)).refused]) == [100]
+
+
+def test_an_accused_row_of_a_draining_partition_does_not_wait_for_others() -> None:
+    stage = sent(Stage(), leaving(rows=1))
+    stage.standings[LEAVING] = Standing.DRAINING
+    assert returned(stage.answer(leaving(rows=1), status(400))) == [100]
+    assert stage.dispatcher.rows_waiting == 0
+
+
+def test_an_accused_row_that_waits_is_given_back_with_its_partition() -> None:
+    stage = sent(Stage(), leaving(rows=1))
+    stage.answer(leaving(rows=1), status(400))
+    assert stage.dispatcher.rows_waiting == 1
+    assert returned(stage.dispatcher.withdraw_waiting({LEAVING})) == [100]
+    assert (stage.dispatcher.rows_waiting, stage.dispatcher.next_deadline()) == (0, None)
 
 
 def test_a_refused_batch_that_lost_rows_is_sent_again_before_it_is_judged() -> None:
@@ -139,6 +156,7 @@ def test_rows_found_guilty_but_not_buried_are_given_back_with_their_partition() 
     stage.answer(make_batch(rows), status(400))
     first, second = stage.start()
     stage.answer(first, status(400))
+    assert convicted(stage, first) == [], "the other one isn't judged yet"
     assert returned(stage.dispatcher.withdraw({LEAVING})) == [0]
     stage.standings[LEAVING] = Standing.GONE
     assert stage.answer(second, status(200)).refused == []
@@ -146,10 +164,12 @@ def test_rows_found_guilty_but_not_buried_are_given_back_with_their_partition() 
 
 def test_withdrawing_the_last_piece_of_a_bisection_buries_the_guilty_that_stay() -> None:
     rows = [make_row(0, assignment=STAYING), make_row(1, assignment=LEAVING)]
-    stage = sent(Stage(requests_in_flight_max=1), make_batch(rows))
+    stage = sent(Stage(), make_batch(rows))
     stage.answer(make_batch(rows), status(400))
-    (first,) = stage.start()
+    first, second = stage.start()
     stage.answer(first, status(400))
+    assert convicted(stage, first) == []
+    stage.answer(second, status(503))
     settlement = stage.dispatcher.withdraw({LEAVING})
     assert (offsets(settlement.returned), offsets([one.row for one in settlement.refused])) == ([1], [0])
 

@@ -52,7 +52,8 @@ OUTCOMES: dict[str, tuple[Outcome, int, bool]] = {
     "throttled": (Retry("http_429", 0.0, RetryKind.THROTTLED), 2, False),
     "early": (Retry("http_425", 0.0, RetryKind.EARLY), 4, False),
     "failed": (FAILED, 2, True),
-    "ambiguous": (Retry("timeout", 0.0, RetryKind.AMBIGUOUS), 2, True),
+    "ambiguous": (Retry("connection_lost", 0.0, RetryKind.AMBIGUOUS), 2, True),
+    "timed out": (Retry("timeout", 0.0, RetryKind.TIMED_OUT), 2, True),
     "not sent": (Retry("connect_failed", 0.0, RetryKind.NOT_SENT), 4, True),
 }
 

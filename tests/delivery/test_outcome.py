@@ -18,7 +18,7 @@ def expected(status: int) -> Outcome:
     if status == 413:
         return TooLarge(413)
     if status in RETRIED:
-        kinds = {420: RetryKind.THROTTLED, 429: RetryKind.THROTTLED, 425: RetryKind.EARLY}
+        kinds = {420: RetryKind.THROTTLED, 429: RetryKind.THROTTLED, 425: RetryKind.EARLY, 504: RetryKind.TIMED_OUT}
         return Retry(f"http_{status}", 0.0, kinds.get(status, RetryKind.FAILED))
     return Held(f"http_{status}")
 
@@ -53,8 +53,8 @@ def test_a_tunnel_that_a_proxy_refuses_was_not_sent_and_waits_like_the_same_answ
 
 @pytest.mark.parametrize("fault", TransportFault)
 def test_a_request_without_an_answer_is_retried_and_may_have_been_loaded(fault: TransportFault) -> None:
-    kind = RetryKind.CUT_OFF if fault is TransportFault.UPLOAD_RESET else RetryKind.AMBIGUOUS
-    assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, kind)
+    kinds = {TransportFault.UPLOAD_RESET: RetryKind.CUT_OFF, TransportFault.TIMEOUT: RetryKind.TIMED_OUT}
+    assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, kinds.get(fault, RetryKind.AMBIGUOUS))
     assert label(judge(Ambiguous(fault, 0.1))) == "ambiguous"
 
 
@@ -78,7 +78,8 @@ def test_retry_after_on_any_other_answer_means_nothing(status: int) -> None:
         (Refused(400), "refused"),
         (TooLarge(413), "too_large"),
         (Retry("http_503", 0.0, RetryKind.FAILED), "retried"),
-        (Retry("timeout", 0.0, RetryKind.AMBIGUOUS), "ambiguous"),
+        (Retry("connection_lost", 0.0, RetryKind.AMBIGUOUS), "ambiguous"),
+        (Retry("http_504", 0.0, RetryKind.TIMED_OUT), "ambiguous"),
         (Held("http_403"), "held"),
     ],
 )

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import make_batch
-from worker.delivery.split import first_row_apart, halves, without
+from tests.builders import make_batch, make_destination
+from worker.delivery.split import JOINED_ROWS_MAX, first_rows_apart, halves, joined, without
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(2, (1, 1)), (3, (2, 1)), (4, (2, 2)), (101, (51, 50))])
@@ -48,14 +48,31 @@ def test_what_stays_and_what_goes_are_the_whole_batch(gone: set[int]) -> None:
     assert kept.body_bytes == len(kept.body())
 
 
-def test_the_first_row_stands_apart_from_the_others() -> None:
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_first_rows_stand_apart_from_the_others(rows: int) -> None:
     batch = make_batch(3)
-    first, rest = first_row_apart(batch)
-    assert (first.rows, rest.rows) == (batch.rows[:1], batch.rows[1:])
+    first, rest = first_rows_apart(batch, rows)
+    assert (first.rows, rest.rows) == (batch.rows[:rows], batch.rows[rows:])
     assert len({batch.id, first.id, rest.id}) == 3
     assert (first.body_bytes, rest.body_bytes) == (len(first.body()), len(rest.body()))
 
 
-def test_a_single_row_has_no_others() -> None:
-    with pytest.raises(ValueError, match="single row"):
-        first_row_apart(make_batch(1))
+@pytest.mark.parametrize("rows", [0, 3, 4])
+def test_all_rows_or_none_cannot_be_taken_apart(rows: int) -> None:
+    with pytest.raises(ValueError, match="has 3 rows"):
+        first_rows_apart(make_batch(3), rows)
+
+
+def test_rows_are_joined_by_destination_in_the_order_in_which_they_came() -> None:
+    mine = [make_batch(1, batch_id=f"mine-{offset}", start=offset) for offset in (0, 1, 3)]
+    theirs = make_batch(1, batch_id="theirs", start=2, destination=make_destination(2222))
+    first, second = joined([*mine[:2], theirs, mine[2]], "held")
+    assert ([row.record.offset for row in first.rows], first.id) == ([0, 1, 3], "mine-0.held")
+    assert (second.rows, second.destination, second.id) == (theirs.rows, theirs.destination, "theirs.held")
+    assert first.body_bytes == len(first.body())
+
+
+def test_so_many_rows_that_a_request_should_not_have_them_all_are_several_batches() -> None:
+    pieces = joined([make_batch(JOINED_ROWS_MAX + 1), make_batch(1, batch_id="more", start=5000)], "held")
+    assert [len(piece.rows) for piece in pieces] == [JOINED_ROWS_MAX, 2]
+    assert len({piece.id for piece in pieces}) == 2

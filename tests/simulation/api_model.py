@@ -1,4 +1,7 @@
-"""The Post API as a history has it: every row of the answer table, latency, and time-outs with rows loaded or not."""
+"""The Post API as a history has it: every row of the answer table, latency, time-outs with rows loaded or not.
+
+And rows that make it fail, and an API to which each row takes its time.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from random import Random
 
 from tests.simulation.kafka_model import UNIX_SECONDS
 from tests.simulation.scenario import Scenario
-from tests.simulation.truth import Truth, ViolationError
+from tests.simulation.truth import POISON, Truth, ViolationError
 from tests.simulation.watch import Watch
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
@@ -17,6 +20,14 @@ from worker.model.row import Row
 
 TIMEOUT_SECONDS = 5.0
 ROWS_MAX = 60
+TIMED_OUT = Ambiguous(TransportFault.TIMEOUT, TIMEOUT_SECONDS)
+# What comes of a request with a row that makes the API fail, by the second part of its event's name.
+POISONED: dict[str, Answer] = {
+    "500": Response(500, None, "internal error", 0.1),
+    "403": Response(403, None, "blocked by the firewall", 0.1),
+    "reset": Ambiguous(TransportFault.CONNECTION_LOST, 0.1),
+    "hang": TIMED_OUT,
+}
 # The most that a request takes once all faults are over.
 HEALTHY_SECONDS = 0.3
 
@@ -28,11 +39,15 @@ def event_of(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes arrive."""
+    """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes arrive.
+
+    It waits for the answer `time_factor` times as long as ordinarily.
+    """
 
     name: str
     watch: Watch
     is_alive: Callable[[], bool]
+    time_factor: int
 
 
 class ModelApi:
@@ -53,6 +68,7 @@ class ModelApi:
 
     async def post(self, batch: Batch, key: str, sender: Sender) -> Answer:
         """One request of a worker. What it says of a refusal repeats the key."""
+        started = asyncio.get_running_loop().time()
         events = [event_of(row) for row in batch.rows]
         sender.watch.check_post(batch, UNIX_SECONDS + asyncio.get_running_loop().time())
         name = f"{sender.name} of {batch.rows[0].assignment.topic}"
@@ -70,9 +86,15 @@ class ModelApi:
         await asyncio.sleep(self._latency())
         if loads and sender.is_alive():
             self.truth.receive(events)
-        await asyncio.sleep(TIMEOUT_SECONDS if isinstance(answer, Ambiguous) else self._latency())
+        patience = TIMEOUT_SECONDS * sender.time_factor
+        work = len(batch.rows) * self._scenario.seconds_per_row
+        if isinstance(answer, Response) and work > patience:
+            # The rows are loaded in the end, and nobody waits for the answer.
+            answer = TIMED_OUT
+        await asyncio.sleep(patience if answer == TIMED_OUT else work + self._latency())
         if isinstance(answer, Response) and answer.status == 200 and sender.is_alive():
             self.truth.answer(events, asyncio.get_running_loop().time(), name)
+        answer = replace(answer, duration_seconds=asyncio.get_running_loop().time() - started)
         if isinstance(answer, Response) and answer.status != 200:
             if answer.status == 429 and answer.retry_after is not None:
                 self._asked_to_wait[asked] = asyncio.get_running_loop().time() + float(answer.retry_after)
@@ -88,9 +110,10 @@ class ModelApi:
         if not self._is_healthy:
             trouble = self._trouble(batch)
             if trouble is not None:
-                if isinstance(trouble[0], Response) and trouble[0].status == 400:
-                    self.truth.misjudge([event_of(row) for row in batch.rows])
                 return trouble
+        poison = next((event for event in map(event_of, batch.rows) if event.startswith(POISON)), None)
+        if poison is not None:
+            return POISONED[poison.split("-")[1]], False
         if any(event_of(row).startswith("refused") for row in batch.rows):
             return Response(self._chance.choice((400, 422)), None, "a row is bad", 0.1), False
         if len(batch.rows) > ROWS_MAX:
@@ -105,7 +128,7 @@ class ModelApi:
         roll = self._chance.random()
         if roll < self._scenario.ambiguous_share:
             self.ambiguous += 1
-            return Ambiguous(TransportFault.TIMEOUT, 5.0), self._chance.random() < 0.5
+            return TIMED_OUT, self._chance.random() < 0.5
         if roll < self._scenario.ambiguous_share + self._scenario.failure_share:
             return self._answer(self._chance.choice(("503", "429", "refused", "408", "425")))
         return None
@@ -114,7 +137,9 @@ class ModelApi:
         match kind:
             case "timeout":
                 self.ambiguous += 1
-                return Ambiguous(TransportFault.TIMEOUT, 5.0), self._chance.random() < 0.5
+                return TIMED_OUT, self._chance.random() < 0.5
+            case "504":
+                return Response(504, None, "", 0.1), self._chance.random() < 0.5
             case "refused":
                 return NotSent(TransportFault.CONNECT_FAILED, 0.01), False
             case "429":

@@ -30,8 +30,9 @@ from worker.progress import hints
 
 LIVENESS_SECONDS = 200.0
 HISTORY_LINES_MAX = 40
-# In steps of half a second.
-EVENT_EVERY = 20
+# So many events come meanwhile, at once (for several workers and applications), and so often in steps of half a second.
+EVENTS_AT_ONCE = 4
+EVENT_EVERY = 4
 # Connections die for so long, one lot after the other.
 SILENT_SECONDS = 3.0
 SILENCE_SECONDS_MAX = 0.02
@@ -140,7 +141,9 @@ class _History:
         self._kafka.limit_commit_metadata(scenario.commit_metadata_bytes_max, self._on_refusal_for_size)
         self._kafka.set_chances(scenario.chances)
         self._api = ModelApi(scenario, self._truth)
-        self._producers = Producers(self._kafka, self._truth, scenario.partitions, self._chance)
+        self._producers = Producers(
+            self._kafka, self._truth, scenario.partitions, self._chance, poison_share=scenario.poison_share
+        )
         absences = Absences(self._kafka, scenario, self._held)
         self._say(f"away: {absences.drawn}")
         self._workers = [self._start() for _ in range(scenario.workers)]
@@ -325,9 +328,12 @@ class _History:
 
         Life goes on meanwhile: where only bad rows are left, nobody can tell them from an API that refuses everything.
         """
+        # An API that takes seconds for a row has to come to the end of what it is sent.
+        event_every = EVENT_EVERY + round(8 * self._scenario.seconds_per_row)
         for number in range(1, round(LIVENESS_SECONDS / 0.5)):
-            if number % EVENT_EVERY == 0:
-                self._producers.publish_valid()
+            if number % event_every == 0:
+                for _ in range(EVENTS_AT_ONCE):
+                    self._producers.publish_valid()
             for index, worker in enumerate(self._workers):
                 if worker is None or not worker.is_running:
                     if worker is not None:

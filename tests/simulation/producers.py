@@ -10,11 +10,13 @@ from random import Random
 from aiokafka.structs import TopicPartition
 
 from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
-from tests.simulation.truth import TOPIC, Published, Truth
+from tests.simulation.truth import POISON, TOPIC, Published, Truth
 from worker.model.headers import REPLAYS
 
 # Longer than any request, and than any worker knows nothing of another one's.
 UNDER_WAY_SECONDS = 12.0
+# What the API does at the sight of such an event.
+POISONS = ("500", "403", "reset", "hang")
 # The API's own limit: 14 days.
 EVENT_AGE_SECONDS_MAX = 1_209_600
 # A clock that is wrong; events may be dated a day ahead.
@@ -33,11 +35,12 @@ class _Sent:
 class Producers:
     """All producers of a history. What belongs together (a repetition, a correction) goes to one partition."""
 
-    def __init__(self, kafka: ModelKafka, truth: Truth, partitions: int, chance: Random) -> None:
+    def __init__(self, kafka: ModelKafka, truth: Truth, partitions: int, chance: Random, *, poison_share: float = 0.0) -> None:
         self._kafka = kafka
         self._truth = truth
         self._partitions = partitions
         self._chance = chance
+        self._poison_share = poison_share
         self._sent: list[_Sent] = []
         self._to_correct: list[_Sent] = []
         self._number = 0
@@ -59,6 +62,8 @@ class Producers:
             sent = self._made("refused", is_valid=False)
             self._to_correct.append(sent)
             self._send(sent)
+        elif roll < 0.14 + self._poison_share:
+            self._send(self._made(f"{POISON}-{self._chance.choice(POISONS)}", is_valid=False))
         elif roll < 0.16:
             # Never repeated nor replayed: by then it may be refused.
             self._send(self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8)))

@@ -43,7 +43,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One history. Times in virtual seconds; `share` chances are per request. The brokers move at `move_seconds`, if at all."""
+    """One history. Times in virtual seconds; `share` chances are per request, that of poison per event.
+
+    `seconds_per_row` and poison, events that make the API fail, outlast all other faults. The brokers move at `move_seconds`,
+    if at all.
+    """
 
     seed: int
     workers: int
@@ -56,6 +60,8 @@ class Scenario:
     ambiguous_share: float
     failure_share: float
     latency_seconds: tuple[float, float]
+    seconds_per_row: float
+    poison_share: float
     memory_bytes_max: int
     mood: Mood
     commit_metadata_bytes_max: int
@@ -74,7 +80,9 @@ MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
 # The share of wild histories in which the brokers move to other addresses.
 MOVES_SHARE = 0.2
 DEDUP_ROWS_SMALL, DEDUP_ROWS_LARGE = 160, 1_000_000
-ANSWERS = ("503", "503", "429", "timeout", "refused", "403", "404", "302", "201", "400")
+ANSWERS = ("503", "503", "504", "429", "timeout", "refused", "403", "404", "302", "201", "400")
+# Full batches of 20 rows, and then not even single rows, are in time; such an API takes only so many records in a history.
+SLOWNESS = ((0.0, None), (0.0, None), (0.0, None), (0.0, None), (0.0, None), (0.4, 400), (6.0, 40))
 
 
 def draw(seed: int) -> Scenario:
@@ -91,18 +99,21 @@ def draw(seed: int) -> Scenario:
         ),
         key=lambda moment: moment.seconds,
     )
+    seconds_per_row, records = (0.0, None) if is_calm else chance.choice(SLOWNESS)
     return Scenario(
         seed=seed,
         workers=workers,
         partitions=chance.randint(4, 8),
-        records=chance.randint(1000, 2500),
+        records=records or chance.randint(1000, 2500),
         seconds=seconds,
         moments=tuple(moments),
-        windows=() if is_calm else tuple(_window(chance, seconds) for _ in range(chance.randint(0, 3))),
+        windows=() if is_calm else _windows(chance, seconds),
         chances=_chances(chance) if mood is Mood.WILD else Chances(),
         ambiguous_share=0.0 if is_calm else chance.choice((0.0, 0.02, 0.1)),
         failure_share=0.0 if is_calm else chance.choice((0.0, 0.05, 0.2)),
         latency_seconds=(0.005, chance.choice((0.05, 0.3, 1.0) if is_calm else (0.05, 0.3, 1.0, 9.0))),
+        seconds_per_row=seconds_per_row,
+        poison_share=0.0 if is_calm or seconds_per_row else chance.choice((0.0, 0.0, 0.003)),
         memory_bytes_max=chance.choice((MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE)),
         mood=mood,
         # Little, so that as short a span as a history has may not find room in runs.
@@ -117,6 +128,13 @@ def _move(seed: int, seconds: float) -> float | None:
     # Of a chance of its own: what else a seed draws doesn't depend on it.
     chance = Random(seed + 5)
     return chance.uniform(2, seconds) if chance.random() < MOVES_SHARE else None
+
+
+def _windows(chance: Random, seconds: float) -> tuple[Window, ...]:
+    """Some, but only one that refuses everything: with two a valid row might be refused alone twice, others taken between."""
+    windows = [_window(chance, seconds) for _ in range(chance.randint(0, 3))]
+    refusing = [window for window in windows if window.answer == "400"]
+    return tuple(window for window in windows if window not in refusing[1:])
 
 
 def _window(chance: Random, seconds: float) -> Window:

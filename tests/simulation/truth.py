@@ -15,6 +15,8 @@ TOPIC = "events"
 PARKING_TOPIC = f"{TOPIC}.parked"
 DEAD_LETTER_TOPIC = f"{TOPIC}.dlq"
 GROUP = "workers"
+# The start of the names of events that make the API fail.
+POISON = "poison"
 
 
 class ViolationError(AssertionError):
@@ -50,7 +52,6 @@ class Truth:
     answered_at: dict[str, float] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
     answered_keys: set[bytes] = field(default_factory=set)
-    misjudged: set[str] = field(default_factory=set)
     wanted: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
     written: dict[str, set[tuple[str, int, int]]] = field(default_factory=lambda: {"dead": set(), "parked": set()})
@@ -74,10 +75,6 @@ class Truth:
     def receive(self, events: list[str]) -> None:
         """The API has taken these rows in."""
         self.accepted.update(events)
-
-    def misjudge(self, events: list[str]) -> None:
-        """The API refuses these whatever they are: it refuses everything at present."""
-        self.misjudged.update(events)
 
     def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
         """The sender has been told of it."""
@@ -175,6 +172,13 @@ class Truth:
         wrongly = [event for event in valid if not self._may_be_buried(event, events[event])]
         if wrongly:
             raise ViolationError("2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}")
+        misnamed = [
+            event
+            for event, reasons in self.reasons.items()
+            if (Reason.FAILS_ALONE in reasons) != event.startswith(POISON) and event not in wrongly
+        ]
+        if misnamed:
+            raise ViolationError("2 reason", f"{misnamed[0]} was dead-lettered for {self.reasons[misnamed[0]]}")
         missed = [
             event
             for event, count in self.wanted.items()
@@ -188,4 +192,4 @@ class Truth:
 
     def _may_be_buried(self, event: str, record: Published) -> bool:
         has_expired = record.may_expire and self.reasons.get(event) == {Reason.TOO_OLD}
-        return bool(self.buried[event]) and (has_expired or event in self.misjudged)
+        return bool(self.buried[event]) and has_expired

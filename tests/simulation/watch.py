@@ -25,6 +25,7 @@ from worker.model.record import Assignment, Start
 from worker.model.row import RECORD_OVERHEAD_BYTES, Row
 from worker.pipeline import Pipeline
 from worker.progress import hints
+from worker.progress.pressure import CHUNKS_BEYOND_MAX
 from worker.settings.schema import Settings
 
 # More than any record of a history takes: its value, its line, and what holding them costs.
@@ -180,8 +181,8 @@ class Watch:
         if ledger.imbalance():
             raise ViolationError("2 account", f"{ledger.imbalance()} records unexplained after {type(event).__name__}")
         for assignment in ledger.offsets:
-            # A chunk is so many records; the offsets of markers and gaps come on top.
-            span_max = self._settings.limits.span_records_max + 2 * kafka.poll_records_max
+            # A chunk is so many records; the offsets of markers and gaps come on top, and the chunks that lonely rows need.
+            span_max = self._settings.limits.span_records_max + (2 + CHUNKS_BEYOND_MAX) * kafka.poll_records_max
             if ledger.offsets.tracker(assignment).span > span_max:
                 raise ViolationError("5 span", f"{assignment} reaches {ledger.offsets.tracker(assignment).span}")
         # Soft by what was being received when the mark was passed, and by the bodies of the requests.

@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from tests.simulation.api_model import ModelApi, Sender
+from tests.simulation.api_model import TIMEOUT_SECONDS, ModelApi, Sender
 from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from tests.simulation.scenario import DEDUP_ROWS_LARGE
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, TOPIC
@@ -57,7 +57,11 @@ def settings(dedup_rows_max: int) -> Settings:
             },
             "routes": [{"topic": TOPIC}],
             "dead_letter": {"topic": DEAD_LETTER_TOPIC},
-            "appmetrica": {"applications": {1: {"post_api_key": f"{KEY}-1"}, 2: {"post_api_key": f"{KEY}-2"}}},
+            "appmetrica": {
+                "applications": {1: {"post_api_key": f"{KEY}-1"}, 2: {"post_api_key": f"{KEY}-2"}},
+                "read_timeout_seconds": TIMEOUT_SECONDS,
+                "total_timeout_seconds": TIMEOUT_SECONDS,
+            },
             "batching": {"rows_max": 20, "linger_seconds": 0.3},
             "dedup": {"key_header": "id", "rebuild_seconds_max": 5, "window_rows_max": dedup_rows_max},
             "delivery": {
@@ -178,20 +182,21 @@ class WorkerLife:
         now = asyncio.get_running_loop().time()
         return Now(now, UNIX_SECONDS + now)
 
-    async def _post(self, batch: Batch) -> Answer:
+    async def _post(self, batch: Batch, time_factor: int) -> Answer:
         key = self.parts.keys.key(batch.destination.application_id)
-        answer = await self._api.post(batch, key, Sender(self.name, self.watch, lambda: self._is_alive))
+        sender = Sender(self.name, self.watch, lambda: self._is_alive, time_factor)
+        answer = await self._api.post(batch, key, sender)
         # As the sink does that speaks HTTP.
         return replace(answer, excerpt=excerpt_of(answer.excerpt.encode(), key)) if isinstance(answer, Response) else answer
 
 
 class _Sink:
-    def __init__(self, post: Callable[[Batch], Coroutine[Any, Any, Answer]]) -> None:
+    def __init__(self, post: Callable[[Batch, int], Coroutine[Any, Any, Answer]]) -> None:
         self._post = post
 
-    async def post(self, batch: Batch) -> Answer:
+    async def post(self, batch: Batch, time_factor: int) -> Answer:
         """As the API's model has it."""
-        return await self._post(batch)
+        return await self._post(batch, time_factor)
 
 
 def _first(error: BaseException) -> BaseException:

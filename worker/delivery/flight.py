@@ -46,8 +46,27 @@ class Flight:
         """This batch's request starts."""
         self._requests[batch.id] = _Request(batch, self._limiter.take(len(batch.rows), monotonic_seconds))
 
+    @property
+    def is_broken(self) -> bool:
+        """True while the next request is the one that asks whether the destination works again."""
+        return self._limiter.breaker_state is BreakerState.OPEN
+
+    @property
+    def is_well(self) -> bool:
+        """True while nothing is held against the destination."""
+        return self._limiter.breaker_state is BreakerState.CLOSED
+
+    def end_suspect(self, batch_id: str, outcome: Outcome, monotonic_seconds: float) -> tuple[Batch, list[Log]]:
+        """The request of a batch that fails while others are taken ended: its failures say nothing of the destination."""
+        request = self._requests[batch_id]
+        if request.permit.is_probe or not isinstance(outcome, Retry):
+            return self.end(batch_id, outcome, monotonic_seconds)
+        del self._requests[batch_id]
+        self._limiter.release(request.permit)
+        return request.batch, []
+
     def end(self, batch_id: str, outcome: Outcome, monotonic_seconds: float) -> tuple[Batch, list[Log]]:
-        """Its request ended; returns the batch, and what is to be said of the destination.
+        """A request ended; returns its batch, and what is to be said of the destination.
 
         Raises:
             KeyError: it isn't in flight.

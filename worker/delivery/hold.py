@@ -26,6 +26,7 @@ class _Hold:
     reason: str
     since_unix_seconds: float
     probe_due_seconds: float
+    forbidden_at: int | None
     waiting: HeldBatches
     probe: HeldBatch | None = None
     is_parking: bool = False
@@ -51,14 +52,23 @@ class Holds:
         hold = self._holds.get(batch.destination.application_id)
         return hold is not None and hold.probe is not None and hold.probe.batch is batch
 
-    def begin(self, application_id: int, reason: str, now: Now) -> None:
-        """Put the application on hold, or note the newer reason of the hold it is under."""
+    def begin(self, application_id: int, reason: str, now: Now, *, forbidden_at: int | None = None) -> None:
+        """Put the application on hold, or note the newer reason of the hold it is under.
+
+        `forbidden_at`: the moment at which the request started that was forbidden; None where no single request shows it.
+        """
         hold = self._holds.get(application_id)
         if hold is None:
             due = now.monotonic_seconds + self._probe_seconds
-            self._holds[application_id] = _Hold(reason, now.unix_seconds, due, HeldBatches(self._partitions))
+            waiting = HeldBatches(self._partitions)
+            self._holds[application_id] = _Hold(reason, now.unix_seconds, due, forbidden_at, waiting)
         else:
-            hold.reason = reason
+            hold.reason, hold.forbidden_at = reason, forbidden_at
+
+    def is_disproved(self, application_id: int, accepted_at: int) -> bool:
+        """True if the application is on hold for a request that started before this one, which was taken."""
+        hold = self._holds.get(application_id)
+        return hold is not None and hold.forbidden_at is not None and accepted_at > hold.forbidden_at
 
     def try_again(self, application_id: int, monotonic_seconds: float) -> None:
         """If this application is on hold, its next probe is due now."""
@@ -72,9 +82,9 @@ class Holds:
         if hold is not None:
             hold.probe_due_seconds = max(hold.probe_due_seconds, monotonic_seconds)
 
-    def add(self, batch: Batch) -> None:
-        """Let this batch wait. Its application must be on hold."""
-        self._holds[batch.destination.application_id].waiting.add(batch)
+    def add(self, batch: Batch, *, probes: int = 0) -> None:
+        """Let this batch wait, which has asked so often in vain. Its application must be on hold."""
+        self._holds[batch.destination.application_id].waiting.add(batch, probes)
 
     @property
     def is_parking(self) -> bool:

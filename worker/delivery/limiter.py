@@ -102,3 +102,9 @@ class Limiter:
         else:
             self._breaker.succeed()
         self._taken -= 1
+
+    def release(self, permit: Permit) -> None:
+        """The request ended, and what it came to says nothing of the destination: its batch alone fails."""
+        if permit.is_probe:
+            raise RuntimeError("a probe of the breaker has to say what it came to")
+        self._taken -= 1

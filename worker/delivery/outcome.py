@@ -8,7 +8,8 @@
 | 408, 420, 425, 429, 5xx                 | `Retry`, at least `Retry-After`; 420 and 429 are throttling          |
 | no connection made                      | `Retry`; where a proxy refused it, by its status like an answer      |
 | connection lost while the body was sent | `Retry`, ambiguous; again so, and the batch is split in two          |
-| time-out or connection lost after that  | `Retry`, ambiguous: the rows may have been loaded                    |
+| connection lost after that              | `Retry`, ambiguous: the rows may have been loaded                    |
+| no answer in time, a gateway's 504      | `Retry`, timed out: the same, and fewer rows may be in time          |
 | everything else (401, 403, 404, 3xx, …) | `Held`: nobody may drop rows for a fault that isn't theirs           |
 
 Only 200 is success: the documentation knows no other, and a redirect's or a proxy's 2xx would be a loss.
@@ -49,13 +50,15 @@ class RetryKind(Enum):
     """What a passing fault says of the destination.
 
     THROTTLED: it is there and wants less. FAILED: it answered that it can't. AMBIGUOUS: it gave no answer to what was sent, so
-    the rows may have been loaded and a retry may duplicate them. NOT_SENT: it couldn't be reached. EARLY: it is there and
-    wants the request once more. CUT_OFF: as AMBIGUOUS, but while the body was on its way: it may be too large.
+    the rows may have been loaded and a retry may duplicate them. TIMED_OUT: the same, because it takes too long. NOT_SENT: it
+    couldn't be reached. EARLY: it is there and wants the request once more. CUT_OFF: as AMBIGUOUS, but while the body was on
+    its way: it may be too large.
     """
 
     THROTTLED = auto()
     FAILED = auto()
     AMBIGUOUS = auto()
+    TIMED_OUT = auto()
     NOT_SENT = auto()
     EARLY = auto()
     CUT_OFF = auto()
@@ -78,7 +81,7 @@ class Held:
 
 
 # What may have been loaded: the budget of duplicates.
-AMBIGUOUS = frozenset({RetryKind.AMBIGUOUS, RetryKind.CUT_OFF})
+AMBIGUOUS = frozenset({RetryKind.AMBIGUOUS, RetryKind.TIMED_OUT, RetryKind.CUT_OFF})
 
 # Beside these, every 5xx is a failure.
 RETRIED_STATUSES = {
@@ -86,6 +89,7 @@ RETRIED_STATUSES = {
     420: RetryKind.THROTTLED,
     425: RetryKind.EARLY,
     429: RetryKind.THROTTLED,
+    504: RetryKind.TIMED_OUT,
 }
 
 Outcome = Delivered | Refused | TooLarge | Retry | Held
@@ -102,6 +106,8 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
             return Retry(fault.value, 0.0, RetryKind.NOT_SENT)
         case Ambiguous(fault=TransportFault.UPLOAD_RESET as fault):
             return Retry(fault.value, 0.0, RetryKind.CUT_OFF)
+        case Ambiguous(fault=TransportFault.TIMEOUT as fault):
+            return Retry(fault.value, 0.0, RetryKind.TIMED_OUT)
         case Ambiguous(fault=fault):
             return Retry(fault.value, 0.0, RetryKind.AMBIGUOUS)
         case Response(status=200):
@@ -137,3 +143,8 @@ def label(outcome: Outcome) -> str:
             return "ambiguous" if outcome.kind in AMBIGUOUS else "retried"
         case Held():
             return "held"
+
+
+def wait_seconds_min(outcome: Outcome | None) -> float:
+    """How long the API asks to wait, in seconds; 0 where it asks for nothing."""
+    return outcome.wait_seconds_min if isinstance(outcome, Retry) else 0.0

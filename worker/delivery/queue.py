@@ -48,6 +48,10 @@ class Queue:
             return heapq.heappop(self._delayed)[2]
         return self._ready.popleft() if self._ready else None
 
+    def pop_ready(self) -> Batch | None:
+        """The next batch that has no wait behind it; None if there is none."""
+        return self._ready.popleft() if self._ready else None
+
     def replace_delayed(self, transform: Transform) -> None:
         """Pass every delayed batch through `transform`: it stays, is replaced, or (None) goes."""
         passed = [(due, sequence, transform(batch)) for due, sequence, batch in self._delayed]

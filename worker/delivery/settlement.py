@@ -9,6 +9,7 @@ from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
 from worker.model.command import Log
 from worker.model.fault import FieldFault, Reason
+from worker.model.record import Assignment
 from worker.model.row import Row
 
 
@@ -27,7 +28,7 @@ class Settlement:
 
     `delivered` were answered 200; `refused` go to the dead-letter topic; `returned` stay uncommitted for the next owner of
     their partitions. Rows that wait are in none of these. Where the step was an answer, `batch` is what it answered and
-    `outcome` what it means.
+    `outcome` what it means; `lonely` are partitions whose rows wait, and need others to be taken before they can be judged.
     """
 
     batch: Batch | None = None
@@ -36,12 +37,30 @@ class Settlement:
     refused: list[Refusal] = field(default_factory=list)
     returned: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
+    lonely: set[Assignment] = field(default_factory=set)
     logs: list[Log] = field(default_factory=list)
 
 
-def refusal(batch: Batch, status: int, answer: Answer) -> Refusal:
+def expiry_of(row: Row, earliest: int) -> Refusal:
+    """This row's event has grown too old while it waited; `earliest` is the time of the oldest that is taken."""
+    message = f"{row.event_timestamp} has become too old while it waited; the oldest event taken is {earliest}"
+    return Refusal(row, FieldFault(Reason.TOO_OLD, "event_timestamp", message), None)
+
+
+def refusal_of(batch: Batch, status: int, answer: Answer) -> Refusal:
     """What a refusal says of the batch's first row: meant for a batch of one."""
     reason = Reason.TOO_LARGE_FOR_API if status == 413 else Reason.REFUSED
-    excerpt = answer.excerpt if isinstance(answer, Response) else ""
-    message = f"the API answered {status}" + (f": {excerpt}" if excerpt else "")
-    return Refusal(batch.rows[0], FieldFault(reason, "", message), status)
+    return Refusal(batch.rows[0], FieldFault(reason, "", _what_came(answer)), status)
+
+
+def failure_of(batch: Batch, strikes: int, answer: Answer) -> Refusal:
+    """The only row of this batch fails alone: so often, and each time others of its application were taken."""
+    message = f"{_what_came(answer)}, {strikes} times, while other rows of its application were taken"
+    status = answer.status if isinstance(answer, Response) else None
+    return Refusal(batch.rows[0], FieldFault(Reason.FAILS_ALONE, "", message), status)
+
+
+def _what_came(answer: Answer) -> str:
+    if not isinstance(answer, Response):
+        return f"the API gave no answer ({answer.fault.value})"
+    return f"the API answered {answer.status}" + (f": {answer.excerpt}" if answer.excerpt else "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from worker.model.batch import Batch
-from worker.model.row import Row
+from worker.model.row import Destination, Row
+
+JOINED_ROWS_MAX = 1000
 
 
 def piece(batch: Batch, rows: tuple[Row, ...], name: str) -> Batch:
@@ -22,11 +24,24 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
     return piece(batch, batch.rows[:middle], "0"), piece(batch, batch.rows[middle:], "1")
 
 
-def first_row_apart(batch: Batch) -> tuple[Batch, Batch]:
-    """The first row of a batch of at least two rows, and the others."""
-    if len(batch.rows) < 2:
-        raise ValueError(f"batch {batch.id} has a single row, and no others")
-    return piece(batch, batch.rows[:1], "first"), piece(batch, batch.rows[1:], "rest")
+def first_rows_apart(batch: Batch, rows: int) -> tuple[Batch, Batch]:
+    """So many rows of a batch that has more, its first ones, and the others."""
+    if not 0 < rows < len(batch.rows):
+        raise ValueError(f"batch {batch.id} has {len(batch.rows)} rows, and {rows} of them can't be taken apart")
+    return piece(batch, batch.rows[:rows], "first"), piece(batch, batch.rows[rows:], "rest")
+
+
+def joined(batches: Sequence[Batch], name: str) -> list[Batch]:
+    """The rows of these batches in as few as may be: of one destination each, and of no more than JOINED_ROWS_MAX rows."""
+    alike: dict[Destination, list[Batch]] = {}
+    for batch in batches:
+        alike.setdefault(batch.destination, []).append(batch)
+    return [
+        piece(mine[0], rows[start : start + JOINED_ROWS_MAX], f"{name}{start or ''}")
+        for mine in alike.values()
+        for rows in [tuple(row for batch in mine for row in batch.rows)]
+        for start in range(0, len(rows), JOINED_ROWS_MAX)
+    ]
 
 
 def without(batch: Batch, is_out: Callable[[Row], bool], name: str) -> tuple[Batch | None, tuple[Row, ...]]:

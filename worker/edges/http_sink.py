@@ -64,12 +64,6 @@ class HttpSink:
         self._connector = QuietConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
-            timeout=aiohttp.ClientTimeout(
-                total=options.total_timeout_seconds,
-                connect=options.connect_timeout_seconds,
-                sock_connect=options.connect_timeout_seconds / 2,
-                sock_read=options.read_timeout_seconds,
-            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=options.trusts_environment,
             headers=HEADERS | {"User-Agent": options.user_agent},
@@ -84,19 +78,25 @@ class HttpSink:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, batch: Batch) -> Answer:
-        """Send the batch once. Every fault of the world is an answer; redirects are not followed."""
+    async def post(self, batch: Batch, time_factor: int = 1) -> Answer:
+        """Send the batch once. Every fault of the world is an answer; redirects are not followed.
+
+        `time_factor`: so many times as long as ordinarily the API may be silent, and the request may take.
+        """
         if self._session is None:
             raise RuntimeError("the sink is not open")
         clock = asyncio.get_running_loop().time
         started = clock()
         attempt = Attempt(self._connector)
         try:
-            return await self._post(self._session, batch, attempt, started)
+            return await self._post(self._session, batch, attempt, self._timeout(time_factor))
         except (aiohttp.ClientError, OSError) as error:
             return _answer_to(error, attempt, clock() - started)
 
-    async def _post(self, session: aiohttp.ClientSession, batch: Batch, attempt: Attempt, started: float) -> Answer:
+    async def _post(
+        self, session: aiohttp.ClientSession, batch: Batch, attempt: Attempt, timeout: aiohttp.ClientTimeout
+    ) -> Answer:
+        started = asyncio.get_running_loop().time()
         key = self._key(batch.destination.application_id)
         encoded_key = quote(key, safe="")
         body = batch.body()
@@ -115,6 +115,7 @@ class HttpSink:
             skip_auto_headers=("Content-Type",),
             allow_redirects=False,
             middlewares=(attempt,),
+            timeout=timeout,
         )
         try:
             # Decided: whatever happens to the rest of the answer, this is its status.
@@ -127,6 +128,14 @@ class HttpSink:
         finally:
             # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
             response.release()
+
+    def _timeout(self, time_factor: int) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=self._options.total_timeout_seconds * time_factor,
+            connect=self._options.connect_timeout_seconds,
+            sock_connect=self._options.connect_timeout_seconds / 2,
+            sock_read=self._options.read_timeout_seconds * time_factor,
+        )
 
     def _url(self, resource: str, query: str) -> URL:
         """The address of a resource. Already encoded: yarl would write a space as `+`, which the API doesn't read as one."""

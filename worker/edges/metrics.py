@@ -162,6 +162,11 @@ class WorkerCollector(Collector):
             "parking_publish_failures_total", "Failed attempts to park records; the line stops", account.parking_failures
         )
         yield _plain_counter(
+            "rows_ambiguous_total",
+            "Rows in requests of which nobody knows whether they were loaded: as many may come twice",
+            account.ambiguous_rows,
+        )
+        yield _plain_counter(
             "dlq_publish_failures_total", "Failed attempts to write dead letters; the line stops", account.dead_letter_failures
         )
         seconds = HistogramMetricFamily(

@@ -57,7 +57,10 @@ class TopicAccount:
 
 @dataclass(slots=True)
 class Account:
-    """All topics' accounts and the counts of what was done for them. Times in Unix seconds, 0 for never."""
+    """All topics' accounts and the counts of what was done for them. Times in Unix seconds, 0 for never.
+
+    `ambiguous_rows` were in requests of which nobody knows whether they were loaded: as many may come twice.
+    """
 
     topics: dict[str, TopicAccount]
     batches: Counter[str] = field(default_factory=Counter)
@@ -66,6 +69,7 @@ class Account:
     retries: Counter[str] = field(default_factory=Counter)
     commits: Counter[str] = field(default_factory=Counter)
     rebalances: Counter[str] = field(default_factory=Counter)
+    ambiguous_rows: int = 0
     dead_letter_failures: int = 0
     parking_failures: int = 0
     last_poll_unix_seconds: float = 0.0

@@ -13,9 +13,10 @@ from worker.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Send this batch; its end comes back as `Answered`."""
+    """Send this batch; its end comes back as `Answered`. `time_factor`: by how much longer than ordinarily it may take."""
 
     batch: Batch
+    time_factor: int = 1
 
 
 @dataclass(frozen=True, slots=True)

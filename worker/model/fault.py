@@ -27,6 +27,7 @@ class Reason(StrEnum):
     UNKNOWN_ROUTE = "unknown_route"
     REFUSED = "refused"
     TOO_LARGE_FOR_API = "too_large_for_api"
+    FAILS_ALONE = "fails_alone"
 
 
 @dataclass(frozen=True, slots=True)

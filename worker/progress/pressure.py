@@ -2,6 +2,9 @@
 
 Two bounds, each with two marks: reception stops at the high mark and goes on at half of it. With a single mark it would
 flicker. The marks are soft by one chunk: what was being received when the mark was passed is still taken.
+
+A partition may be stopped by a row that nobody can judge, because nothing else is left to be sent that would show whether the
+API works (`lonely` rows). Then it is let in a chunk at a time, up to CHUNKS_BEYOND_MAX of them beyond its span.
 """
 
 from __future__ import annotations
@@ -52,6 +55,8 @@ class MemoryGauge:
 
 
 NOBODY: frozenset[Assignment] = frozenset()
+# A row is judged by some ten others that are taken, each in a request of its own; twice as many, for bad company.
+CHUNKS_BEYOND_MAX = 20
 
 
 class Reach(NamedTuple):
@@ -62,9 +67,16 @@ class Reach(NamedTuple):
 
 
 class Intakes:
-    """Which assignments are received of. `change` says what to pause and what to resume, each only when it changes."""
+    """Which assignments are received of. `change` says what to pause and what to resume, each only when it changes.
 
-    def __init__(self) -> None:
+    `chunk_records_max` is how much of one is received at once.
+    """
+
+    def __init__(self, chunk_records_max: int) -> None:
+        self._beyond_max = CHUNKS_BEYOND_MAX * chunk_records_max
+        self._reaches: dict[Assignment, Reach] = {}
+        self._let_in: set[Assignment] = set()
+        self._touched: set[Assignment] = set()
         self._known: set[Assignment] = set()
         self._wide: set[Assignment] = set()
         self._paused: set[Assignment] = set()
@@ -81,6 +93,18 @@ class Intakes:
         """The assignments that are paused for their span."""
         return self._wide
 
+    def let_in(self, assignments: Set[Assignment]) -> None:
+        """Of these one more chunk is received although they are wide, unless they reach too far beyond their spans."""
+        going = {one for one in assignments & self._wide if self._beyond(one) < self._beyond_max}
+        self._let_in |= going
+        self._touched |= going
+
+    def receive(self, assignment: Assignment) -> None:
+        """A chunk of this one has been received."""
+        if assignment in self._let_in:
+            self._let_in.remove(assignment)
+            self._touched.add(assignment)
+
     def change(
         self, reaches: Mapping[Assignment, Reach | None], *, waiting: Set[Assignment] = NOBODY, stop_all: bool
     ) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
@@ -92,7 +116,8 @@ class Intakes:
             waiting: those that have nothing to do but to wait, whatever their span.
             stop_all: nothing at all may be received now (memory, or the dead-letter topic can't be written).
         """
-        looked_at = set(reaches)
+        looked_at = set(reaches) | self._touched
+        self._touched.clear()
         if waiting is not self._waiting:
             looked_at |= waiting ^ self._waiting
         if stop_all is not self._stops_all:
@@ -103,7 +128,8 @@ class Intakes:
         for assignment, reach in reaches.items():
             self._note(assignment, reach)
         looked_at &= self._known
-        wanted = looked_at if stop_all else {one for one in looked_at if one in self._wide or one in waiting}
+        stopped = self._wide - self._let_in if self._let_in else self._wide
+        wanted = looked_at if stop_all else {one for one in looked_at if one in stopped or one in waiting}
         pause, resume = wanted - self._paused, (looked_at - wanted) & self._paused
         self._paused |= pause
         self._paused -= resume
@@ -111,11 +137,18 @@ class Intakes:
 
     def _note(self, assignment: Assignment, reach: Reach | None) -> None:
         if reach is None:
-            for names in (self._known, self._wide, self._paused):
+            for names in (self._known, self._wide, self._paused, self._let_in):
                 names.discard(assignment)
+            self._reaches.pop(assignment, None)
             return
         self._known.add(assignment)
+        self._reaches[assignment] = reach
         if reach.span >= reach.span_max:
             self._wide.add(assignment)
         elif reach.span <= reach.span_max // 2:
             self._wide.discard(assignment)
+            self._let_in.discard(assignment)
+
+    def _beyond(self, assignment: Assignment) -> int:
+        reach = self._reaches[assignment]
+        return reach.span - reach.span_max

@@ -8,11 +8,15 @@ from typing import Any
 import tests.simulation.worker_life
 import worker.delivery.dispatcher
 from tests.simulation.mutants.swap import Mutant, Swap
-from worker.delivery.bisect import Bisections, Verdict
+from worker.delivery.bench import Bench
+from worker.delivery.bisect import Bisections, Finding, Verdict
 from worker.delivery.dispatcher import Dispatcher
+from worker.delivery.evidence import Attempt
 from worker.delivery.limiter import Limiter
 from worker.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
+from worker.delivery.pace import Pace
 from worker.delivery.queue import Queue
+from worker.delivery.suspicion import Decision, Failure, Suspicions
 from worker.delivery.throttle import Throttles
 from worker.model.answer import Answer, Response
 from worker.model.batch import Batch
@@ -37,8 +41,8 @@ def send_another_body_after_an_ambiguous_answer(swap: Swap) -> None:
 def bisect_only_the_first_half(swap: Swap) -> None:
     refuse = Bisections.refuse
 
-    def lazy(self: Bisections, batch: Batch, refusal: Any) -> Verdict:
-        verdict = refuse(self, batch, refusal)
+    def lazy(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
+        verdict = refuse(self, batch, refusal, attempt)
         for piece in verdict.pieces[1:]:
             self.end(piece.id)
         return replace(verdict, pieces=verdict.pieces[:1])
@@ -49,14 +53,53 @@ def bisect_only_the_first_half(swap: Swap) -> None:
 def dead_letter_a_refused_batch_whole(swap: Swap) -> None:
     from worker.delivery.settlement import Refusal
 
-    def harsh(self: Bisections, batch: Batch, refusal: Any) -> Verdict:
-        return Verdict(guilty=tuple(Refusal(row, refusal.fault, refusal.http_status) for row in batch.rows))
+    def harsh(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
+        guilty = tuple(Refusal(row, refusal.fault, refusal.http_status) for row in batch.rows)
+        return Verdict(Finding.GUILTY, guilty=guilty)
 
     swap(Bisections, "refuse", harsh)
 
 
-def dead_letter_small_batches_whatever_was_refused_before(swap: Swap) -> None:
-    swap(Bisections, "_is_systemic", lambda self, bisection, application_id: False)
+def dead_letter_a_row_that_was_refused_once(swap: Swap) -> None:
+    refuse = Bisections.refuse
+
+    def hasty(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
+        verdict = refuse(self, batch, refusal, attempt)
+        if verdict.finding is not Finding.ACCUSED:
+            return verdict
+        return Verdict(Finding.GUILTY, guilty=(refusal, *verdict.guilty, *self.end(batch.id)))
+
+    swap(Bisections, "refuse", hasty)
+
+
+def let_an_accused_row_wait_for_ever(swap: Swap) -> None:
+    swap(Bench, "release", lambda self, application_id, may_go: [])
+    swap(Bench, "overdue", lambda self, monotonic_seconds: [])
+
+
+def suspect_nobody(swap: Swap) -> None:
+    fail = Suspicions.fail
+
+    def trusting(self: Suspicions, batch: Batch, failure: Failure, attempt: Attempt) -> Decision:
+        decision = fail(self, batch, failure, attempt)
+        return Decision.RETRY if decision in (Decision.HALVE, Decision.GIVE_UP) else decision
+
+    swap(Suspicions, "fail", trusting)
+
+
+def suspect_while_nothing_is_taken(swap: Swap) -> None:
+    fail = Suspicions.fail
+
+    def suspicious(self: Suspicions, batch: Batch, failure: Failure, attempt: Attempt) -> Decision:
+        if failure is not Failure.NEUTRAL:
+            self._evidence.accept(batch, replace(attempt, started=attempt.ended + 1))
+        return fail(self, batch, failure, attempt)
+
+    swap(Suspicions, "fail", suspicious)
+
+
+def send_as_much_after_a_time_out(swap: Swap) -> None:
+    swap(Pace, "slow_down", lambda self, lane, rows, attempt: False)
 
 
 def send_without_a_limit(swap: Swap) -> None:
@@ -91,7 +134,11 @@ MUTANTS: dict[str, Mutant] = {
         send_another_body_after_an_ambiguous_answer,
         bisect_only_the_first_half,
         dead_letter_a_refused_batch_whole,
-        dead_letter_small_batches_whatever_was_refused_before,
+        dead_letter_a_row_that_was_refused_once,
+        let_an_accused_row_wait_for_ever,
+        suspect_nobody,
+        suspect_while_nothing_is_taken,
+        send_as_much_after_a_time_out,
         send_without_a_limit,
         send_what_has_grown_too_old,
         open_the_breaker_for_refusals,
