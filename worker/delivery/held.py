@@ -18,26 +18,26 @@ from worker.model.record import Assignment
 
 @dataclass(slots=True, eq=False)
 class HeldBatch:
-    """A batch under a hold, with what the rules of probing and parking ask of it. `probes`: how often it was sent as one."""
+    """A batch under a hold, with what the rules of probing and parking ask of it.
+
+    `probes` is how often it was sent as one, `topic` that of its rows: a batch never mixes topics.
+    """
 
     batch: Batch
     probes: int = 0
     arrival: int = 0
     is_waiting: bool = False
+    topic: str = field(init=False)
     size_bytes: int = field(init=False)
     first_offsets: dict[Assignment, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.topic = self.batch.rows[0].assignment.topic
         self.size_bytes = sum([row.size_bytes for row in self.batch.rows])
         self.first_offsets = {}
         for row in self.batch.rows:
             offset = row.record.offset
             self.first_offsets[row.assignment] = min(offset, self.first_offsets.get(row.assignment, offset))
-
-    @property
-    def topic(self) -> str:
-        """The topic of its rows: a batch never mixes topics."""
-        return self.batch.rows[0].assignment.topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ class HeldBatches:
         self._count = 0
         self._arrivals = 0
         self._bytes: Counter[str] = Counter()
-        self._firsts: Counter[tuple[Assignment, int]] = Counter()
+        # How many batches have this as their first offset of a partition. No Counter: it deletes ten times as slowly as a dict.
+        self._firsts: dict[tuple[Assignment, int], int] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -175,7 +176,7 @@ class HeldBatches:
         self._bytes[one.topic] += one.size_bytes
         self._partitions.add(one.first_offsets)
         for first in one.first_offsets.items():
-            self._firsts[first] += 1
+            self._firsts[first] = self._firsts.get(first, 0) + 1
 
     def _leave(self, one: HeldBatch) -> None:
         one.is_waiting = False
@@ -183,9 +184,9 @@ class HeldBatches:
         self._bytes[one.topic] -= one.size_bytes
         self._partitions.remove(one.first_offsets)
         for first in one.first_offsets.items():
-            self._firsts[first] -= 1
-            if self._firsts[first] == 0:
-                del self._firsts[first]
+            left = self._firsts.pop(first) - 1
+            if left:
+                self._firsts[first] = left
 
     def _compact(self) -> None:
         """Keep no more entries of batches that have left than of batches that are here."""

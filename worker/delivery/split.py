@@ -46,8 +46,10 @@ def joined(batches: Sequence[Batch], name: str) -> list[Batch]:
 
 def without(batch: Batch, is_out: Callable[[Row], bool], name: str) -> tuple[Batch | None, tuple[Row, ...]]:
     """The batch without some of its rows, and those rows. The batch itself if none goes, None if all go."""
-    out = tuple(row for row in batch.rows if is_out(row))
+    out = tuple([row for row in batch.rows if is_out(row)])
     if not out:
         return batch, ()
-    kept = tuple(row for row in batch.rows if not is_out(row))
-    return (piece(batch, kept, name) if kept else None), out
+    if len(out) == len(batch.rows):
+        return None, out
+    kept = tuple([row for row in batch.rows if not is_out(row)])
+    return piece(batch, kept, name), out
