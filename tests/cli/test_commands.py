@@ -154,9 +154,9 @@ def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
 @pytest.mark.parametrize(
     ("environment", "code", "said"),
     [
-        ({KEY: "k"}, 0, "in order"),
+        ({KEY: "a-key"}, 0, "in order"),
         ({}, 78, "appmetrica: required: at least one application with its key"),
-        ({KEY: "k", "AMW_LOG__LEVEL": "loud"}, 78, "log.level"),
+        ({KEY: "a-key", "AMW_LOG__LEVEL": "loud"}, 78, "log.level"),
     ],
     ids=["in order", "nothing given", "wrong value"],
 )

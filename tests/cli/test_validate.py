@@ -21,7 +21,7 @@ NOW = int(time.time())
 
 
 def run(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Result:
-    return CliRunner().invoke(cli, ["validate", *arguments], input=stdin, env={KEY: "k", **(environment or {})})
+    return CliRunner().invoke(cli, ["validate", *arguments], input=stdin, env={KEY: "a-key", **(environment or {})})
 
 
 def good(**fields: object) -> bytes:

@@ -23,7 +23,7 @@ def worker_without_brokers(directory: Path) -> WorkerProcess:
             topic="t",
             dead_letter_topic="t.dlq",
             group_id="g",
-            keys={1111: "key"},
+            keys={1111: "a-key-that-nobody-sees"},
             admin_port=admin,
             overrides={"state_dir": str(directory)},
         ),

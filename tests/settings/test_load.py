@@ -129,7 +129,7 @@ class TestAlternatives:
         security = "security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: me"
         own = make_certificates(tmp_path)
         identity = f"ssl_certificate_file: {own.certificate}, ssl_key_file: {own.key}"
-        more = "" if name == "sasl_password" else f", sasl_password: p, {identity}"
+        more = "" if name == "sasl_password" else f", sasl_password: a-password, {identity}"
         text = f"kafka: {{{security}{more}, {name}_file: /no/such}}"
         shown = self.shown(tmp_path, text, environment={f"AMW_KAFKA__{name.upper()}": "given"})
         assert (shown[f"kafka.{name}_file"], shown[f"kafka.{name}"][1]) == (
@@ -172,7 +172,7 @@ class TestForms:
         assert result.settings.kafka.bootstrap_servers == ("a:1", "b:2")
 
     def test_an_application_may_be_a_number_in_the_file(self, tmp_path: Path) -> None:
-        result = loaded(tmp_path, "appmetrica: {applications: {2222: {post_api_key: k}}}")
+        result = loaded(tmp_path, "appmetrica: {applications: {2222: {post_api_key: a-key}}}")
         assert set(result.settings.appmetrica.applications) == {1111, 2222}
 
     def test_lists_in_the_environment_are_json(self, tmp_path: Path) -> None:
@@ -418,6 +418,18 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "a blank variable": ("", {"AMW_STATE_DIR": " "}, "state_dir", "is empty"),
     "an empty variable that names the file": ("", {"AMW_CONFIG": ""}, "AMW_CONFIG", "is empty"),
     "no key": ("appmetrica: {applications: {'3': {}}}", {}, "appmetrica.applications.3", "one of post_api_key and"),
+    "a key that can't be masked": (
+        "appmetrica: {applications: {'3': {post_api_key: '110'}}}",
+        {},
+        "appmetrica.applications.3.post_api_key",
+        "the key has fewer than 4 characters: it can't be masked",
+    ),
+    "a password that can't be masked": (
+        "kafka: {sasl_password: abc}",
+        {},
+        "kafka.sasl_password",
+        "the password has fewer than 4 characters: it can't be masked",
+    ),
     "no such key file": (
         "appmetrica: {applications: {'3': {post_api_key_file: /no/such}}}",
         {},
@@ -687,13 +699,13 @@ def test_the_routes_that_the_readme_shows_are_in_order(tmp_path: Path) -> None:
 class TestTheExample:
     def test_it_holds_every_setting_with_its_default(self, tmp_path: Path) -> None:
         key = tmp_path / "key"
-        key.write_text("k")
+        key.write_text("a-key")
         text = EXAMPLE.read_text().replace("/etc/appmetrica-worker/keys/1111", str(key))
         file = tmp_path / "example.yaml"
         file.write_text(text)
         example = load(file, {}, None, {}).settings
         default = Settings.model_validate(
-            {"appmetrica": {"applications": {"1111": {"post_api_key": "k", "post_api_key_file": str(key)}}}}
+            {"appmetrica": {"applications": {"1111": {"post_api_key": "a-key", "post_api_key_file": str(key)}}}}
         )
         assert example == default
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 # A secret is some dozens of characters, a private key some thousands; a file of more than this was named by mistake.
 SECRET_BYTES_MAX = 64 * 1024
 
+# Secrets are masked wherever their characters stand in a log line. Those of a shorter one stand nearly everywhere: lines would
+# say nothing any more, and show by their holes what it is.
+SECRET_CHARACTERS_MIN = 4
+
 _MARK = "\ufeff"
 _QUOTES = frozenset("'\"`\u2018\u2019\u201c\u201d\u00ab\u00bb")
 
@@ -50,4 +54,13 @@ def unusable_key(text: str) -> Unusable | None:
         return Unusable("holds quotes: write the key without them")
     if not text.isprintable():
         return Unusable("holds an invisible character, such as a byte order mark: write the key anew")
-    return None
+    return too_short(text)
+
+
+def too_short(text: str) -> Unusable | None:
+    """Why this secret can't be kept out of log lines; None: it can."""
+    if len(text) >= SECRET_CHARACTERS_MIN:
+        return None
+    return Unusable(
+        f"has fewer than {SECRET_CHARACTERS_MIN} characters: it can't be masked in log lines without masking all else"
+    )

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
+from worker.model.secret_text import too_short
 from worker.settings.section import Seconds, Section, agreed
 from worker.tls_files import TlsFiles
 
@@ -30,13 +31,20 @@ def _server(value: str) -> str:
     return value
 
 
+def _password(value: SecretStr) -> SecretStr:
+    unusable = too_short(value.get_secret_value())
+    if unusable is not None:
+        raise ValueError(f"the password {unusable.message}")
+    return value
+
+
 Servers = Annotated[
     tuple[Annotated[str, AfterValidator(_server)], ...],
     NoDecode,
     BeforeValidator(_servers, json_schema_input_type=str | list[str]),
     Field(min_length=1),
 ]
-Password = Annotated[SecretStr, Field(min_length=1)]
+Password = Annotated[SecretStr, AfterValidator(_password)]
 
 _RISING = ("drain_on_revoke_seconds", "rebalance_timeout_seconds", "request_timeout_seconds", "session_timeout_seconds")
 _SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
