@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.secured import Secured, secured_kafka
 from worker.sandbox.kafka import KafkaCluster
 
 # A test is no measurement: on a busy machine any example may be slow.
@@ -39,6 +40,13 @@ def bootstrap_servers() -> Iterator[str]:
         return
     with KafkaCluster() as kafka:
         yield kafka.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Kafka behind logins and TLS, started only if a test asks for it."""
+    with secured_kafka(tmp_path_factory.mktemp("secured")) as kafka:
+        yield kafka
 
 
 @pytest.fixture

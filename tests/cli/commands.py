@@ -37,6 +37,7 @@ class Commands:
     """Runs commands with one configuration file, and nothing else of this environment."""
 
     def __init__(self, directory: Path, configuration: dict[str, Any]) -> None:
+        self.configuration = configuration
         self._config_file = directory / "tools.yaml"
         self._config_file.write_text(yaml.safe_dump(configuration), encoding="utf-8")
 

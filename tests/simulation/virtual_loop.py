@@ -17,6 +17,7 @@ import contextvars
 import logging
 import random
 import selectors
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
@@ -172,6 +173,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         transport = accept(protocol)
         protocol.connection_made(transport)
         return transport, protocol
+
+    async def getaddrinfo(  # type: ignore[override]
+        self, host: str, port: int, **_options: object
+    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        """Each name is known, and is its own address."""
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))]
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., T], *args: Any

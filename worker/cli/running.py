@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from aiokafka.errors import KafkaError
 
 from worker.assembly import kafka_connection
+from worker.edges.diagnosis import explain
 from worker.edges.kafka_client import KafkaConnection
 from worker.errors import UnavailableError
 from worker.settings.schema import Settings
@@ -46,5 +47,5 @@ def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
         sys.exit(INTERRUPTED)
     except (KafkaError, TimeoutError) as error:
         servers = ", ".join(settings.kafka.bootstrap_servers)
-        detail = f"{type(error).__name__}: {error}".rstrip(": ")
+        detail = asyncio.run(explain(tool_connection(settings), error))
         raise UnavailableError(f"Kafka at {servers} can't be asked, or refuses: {detail}") from None

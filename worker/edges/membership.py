@@ -12,6 +12,7 @@ import logging
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import InconsistentGroupProtocolError, KafkaError
 
+from worker.edges.diagnosis import explain
 from worker.edges.group_consumer import SourceOptions, new_consumer, start, stop
 from worker.edges.group_description import who_holds
 from worker.edges.kafka_client import KafkaConnection
@@ -89,7 +90,7 @@ class Membership:
         except InconsistentGroupProtocolError:
             return "group_held_by_another_program", await self._foreigners()
         except (KafkaError, OSError) as error:
-            return "kafka_not_reached", f"{type(error).__name__}: {error}"
+            return "kafka_not_reached", await explain(self._connection, error)
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +32,28 @@ LISTENING_PORTS = range(16_384, 32_768)
 
 
 @dataclass(frozen=True, slots=True)
+class Listener:
+    """One more port of a node: where it listens for a security protocol, with properties of this listener alone.
+
+    `advertised_port`: where its clients are told to find the node, if not there.
+    """
+
+    name: str
+    protocol: str
+    port: int
+    properties: tuple[tuple[str, str], ...] = ()
+    advertised_port: int | None = None
+
+    def server_properties(self) -> dict[str, str]:
+        """Those of `properties`, as a broker's file names them."""
+        return {f"listener.name.{self.name.lower()}.{name}": value for name, value in self.properties}
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterOptions:
     """How a cluster is made. `heap` as java's -Xmx wants it; `properties` are added to every node's.
 
+    `listeners` are of a cluster of one node; `scram_users` are names and passwords that may log in by SCRAM-SHA-256.
     `advertised_ports`: where clients are told to find each node, if not at its own port: those of a proxy before it, say. The
     nodes among themselves, and who asks at `KafkaCluster.direct_servers`, go round it.
     """
@@ -41,6 +61,8 @@ class ClusterOptions:
     nodes: int = 1
     heap: str = "512m"
     properties: tuple[tuple[str, str], ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    scram_users: tuple[tuple[str, str], ...] = ()
     advertised_ports: tuple[int, ...] = ()
 
 
@@ -70,9 +92,13 @@ class KafkaNode:
         """Where the partitions' logs lie."""
         return self._directory / "data"
 
-    def format(self, cluster_id: str) -> None:
+    def format(self, cluster_id: str, scram_users: Iterable[tuple[str, str]] = ()) -> None:
         """Make the data directory ready: once, before the first start."""
-        self.java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._directory / "server.properties"))
+        users = [f"SCRAM-SHA-256=[name={name},password={password}]" for name, password in scram_users]
+        self.java(
+            *("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._directory / "server.properties")),
+            *(argument for user in users for argument in ("--add-scram", user)),
+        )
 
     def launch(self) -> None:
         """Start the process; `await_start` waits for it."""
@@ -220,14 +246,15 @@ class KafkaCluster:
         for index, ports in enumerate(nodes):
             home = directory / f"node-{index + 1}"
             home.mkdir()
-            properties = _properties(home, index + 1, voters) | _listeners(ports) | _replication(count)
+            listeners = _listeners(ports, self._options.listeners)
+            properties = _properties(home, index + 1, voters) | listeners | _replication(count)
             properties |= dict(self._options.properties)
             text = "".join(f"{name}={value}\n" for name, value in properties.items())
             (home / "server.properties").write_text(text, encoding="utf-8")
             self.nodes.append(KafkaNode(packages, home, self._options.heap, port=ports.client, direct_port=ports.direct))
         cluster_id = self.nodes[0].java("kafka.tools.StorageTool", "random-uuid").strip()
         for node in self.nodes:
-            node.format(cluster_id)
+            node.format(cluster_id, self._options.scram_users)
 
 
 def free_ports(count: int) -> list[int]:
@@ -255,14 +282,21 @@ class _Ports(NamedTuple):
     advertised: int
 
 
-def _listeners(ports: _Ports) -> dict[str, str]:
-    return {
+def _listeners(ports: _Ports, more: Sequence[Listener]) -> dict[str, str]:
+    added = [f"{one.name}://127.0.0.1:{one.port}" for one in more]
+    advertised = [f"{one.name}://127.0.0.1:{one.advertised_port or one.port}" for one in more]
+    direct, controller = f"DIRECT://127.0.0.1:{ports.direct}", f"CONTROLLER://127.0.0.1:{ports.controller}"
+    protocols = ["PLAINTEXT:PLAINTEXT", "DIRECT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
+    properties = {
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "DIRECT",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "listeners": f"PLAINTEXT://127.0.0.1:{ports.client},DIRECT://127.0.0.1:{ports.direct},CONTROLLER://127.0.0.1:{ports.controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.advertised},DIRECT://127.0.0.1:{ports.direct}",
+        "listener.security.protocol.map": ",".join([*protocols, *(f"{one.name}:{one.protocol}" for one in more)]),
+        "listeners": ",".join([f"PLAINTEXT://127.0.0.1:{ports.client}", direct, controller, *added]),
+        "advertised.listeners": ",".join([f"PLAINTEXT://127.0.0.1:{ports.advertised}", direct, *advertised]),
     }
+    for one in more:
+        properties |= one.server_properties()
+    return properties
 
 
 def _properties(home: Path, number: int, voters: str) -> dict[str, str]:

@@ -17,9 +17,12 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord
 
+from worker.edges.diagnosis import explain
+from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
 from worker.errors import UnavailableError
 
 READ_SECONDS_MAX = 60.0
+REQUEST_SECONDS_MAX = 10.0
 LEADER_SECONDS_MAX = 30.0
 
 
@@ -36,7 +39,8 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
         copies = min(brokers, 3)
         answer = await admin.create_topics([NewTopic(name, count, copies) for name, count in partitions.items()])
     except KafkaError as error:
-        raise UnavailableError(f"can't make topics on {bootstrap_servers}: {error}") from None
+        connection = KafkaConnection(tuple(bootstrap_servers.split(",")), "sandbox", REQUEST_SECONDS_MAX, KafkaSecurity())
+        raise UnavailableError(f"can't make topics: {await explain(connection, error)}") from None
     finally:
         await admin.close()
     # The response has one class per version of the protocol, and no common type.

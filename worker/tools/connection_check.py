@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerResponseError, KafkaError
 
 from worker.assembly import CLIENT_ID
 from worker.edges.api_probe import NotReached, probe
+from worker.edges.diagnosis import diagnose
 from worker.edges.group_consumer import ASSIGNOR
 from worker.edges.group_description import GroupDescription
 from worker.edges.kafka_client import KafkaConnection
@@ -58,7 +59,10 @@ async def _kafka(settings: Settings, connection: KafkaConnection) -> list[Findin
                 await _group(permissions, settings.kafka.group_id),
             ]
     except (KafkaError, TimeoutError, OSError) as error:
-        return [Finding("brokers", Standing.FAULT, f"{type(error).__name__}: {error}".rstrip(": "))]
+        faults = await diagnose(connection)
+        if not faults or isinstance(error, BrokerResponseError):
+            return [Finding("brokers", Standing.FAULT, f"{type(error).__name__}: {error}".rstrip(": "))]
+        return [Finding(f"broker {fault.server}", Standing.FAULT, fault.detail) for fault in faults]
 
 
 async def _group(permissions: Permissions, group_id: str) -> Finding:
