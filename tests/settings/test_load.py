@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,40 +10,15 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.certificates import PASSWORD, make_certificates
-from worker.errors import ConfigurationError, Fault
+from tests.settings.loading import KEY, faults, loaded
+from worker.errors import ConfigurationError
 from worker.settings.kafka import Kafka
-from worker.settings.load import MASK, Loaded, load
+from worker.settings.load import MASK, load
 from worker.settings.record_shape import constant_texts
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
 
-KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 EXAMPLE = Path(__file__).parents[2] / "config" / "appmetrica-worker.yaml"
-
-
-def loaded(
-    tmp_path: Path,
-    text: str = "",
-    environment: Mapping[str, str] | None = None,
-    secrets: Mapping[str, str] | None = None,
-    flags: Mapping[str, str] | None = None,
-) -> Loaded:
-    file = tmp_path / "config.yaml"
-    file.write_text(text, encoding="utf-8")
-    directory = None
-    if secrets is not None:
-        directory = tmp_path / "secrets"
-        directory.mkdir()
-        for name, value in secrets.items():
-            (directory / name).write_text(value, encoding="utf-8")
-    return load(file, {KEY: "secret-key", **(environment or {})}, directory, flags or {})
-
-
-def faults(tmp_path: Path, text: str = "", environment: Mapping[str, str] | None = None) -> tuple[Fault, ...]:
-    with pytest.raises(ConfigurationError) as caught:
-        loaded(tmp_path, text, environment)
-    return caught.value.faults
 
 
 class TestPrecedence:
@@ -98,61 +72,6 @@ class TestPrecedence:
         text = "kafka: &k\n  group_id: g\nlog:\n  <<: {level: debug}\n"
         sources = {one.path: one.source for one in loaded(tmp_path, text).shown()}
         assert sources["log.level"] == f"{tmp_path / 'config.yaml'}:4"
-
-
-KEY_FILE = "appmetrica.applications.1111.post_api_key_file"
-
-
-class TestAlternatives:
-    """What may be given instead of something else replaces it where it comes from a stronger source."""
-
-    def shown(self, tmp_path: Path, text: str, **given: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-        file = tmp_path / "config.yaml"
-        file.write_text(text)
-        result = load(file, {KEY: "secret-key", **given.get("environment", {})}, None, given.get("flags", {}))
-        return {one.path: (one.value, one.source) for one in result.shown()}
-
-    def test_a_key_in_a_variable_replaces_a_key_file_of_the_file(self, tmp_path: Path) -> None:
-        shown = self.shown(tmp_path, "appmetrica: {applications: {1111: {post_api_key_file: /no/such}}}")
-        assert shown[KEY_FILE] == ("null", "default")
-        assert shown["appmetrica.applications.1111.post_api_key"] == (MASK, KEY)
-
-    def test_a_key_file_on_the_line_replaces_a_key_in_a_variable(self, tmp_path: Path) -> None:
-        (tmp_path / "key").write_text("from-a-file")
-        shown = self.shown(tmp_path, "", flags={KEY_FILE: str(tmp_path / "key")})
-        assert shown[KEY_FILE] == (str(tmp_path / "key"), f"--set {KEY_FILE}")
-        assert shown["appmetrica.applications.1111.post_api_key"] == (MASK, str(tmp_path / "key"))
-
-    @pytest.mark.parametrize("name", ["sasl_password", "ssl_key_password"])
-    def test_so_does_every_other_secret_that_may_stand_in_a_file(self, tmp_path: Path, name: str) -> None:
-        (tmp_path / "password").write_text("from-a-file")
-        security = "security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: me"
-        own = make_certificates(tmp_path)
-        identity = f"ssl_certificate_file: {own.certificate}, ssl_key_file: {own.key}"
-        more = "" if name == "sasl_password" else f", sasl_password: a-password, {identity}"
-        text = f"kafka: {{{security}{more}, {name}_file: /no/such}}"
-        shown = self.shown(tmp_path, text, environment={f"AMW_KAFKA__{name.upper()}": "given"})
-        assert (shown[f"kafka.{name}_file"], shown[f"kafka.{name}"][1]) == (
-            ("null", "default"),
-            f"AMW_KAFKA__{name.upper()}",
-        )
-        text = text.replace(f"{name}_file: /no/such", f"{name}: given")
-        shown = self.shown(tmp_path, text, environment={f"AMW_KAFKA__{name.upper()}_FILE": str(tmp_path / "password")})
-        assert shown[f"kafka.{name}"][1] == str(tmp_path / "password")
-
-    def test_so_does_the_other_place_of_an_event_s_id(self, tmp_path: Path) -> None:
-        shown = self.shown(tmp_path, "dedup: {key_header: a}", environment={"AMW_DEDUP__KEY_FIELD": "b"})
-        assert (shown["dedup.key_header"][0], shown["dedup.key_field"][0]) == ("null", "b")
-
-    def test_null_replaces_nothing_else(self, tmp_path: Path) -> None:
-        (tmp_path / "key").write_text("from-a-file")
-        text = f"appmetrica: {{applications: {{2222: {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
-        shown = self.shown(tmp_path, text, flags={"appmetrica.applications.2222.post_api_key": "null"})
-        assert shown["appmetrica.applications.2222.post_api_key"] == (MASK, str(tmp_path / "key"))
-
-    def test_two_of_one_source_are_a_fault(self, tmp_path: Path) -> None:
-        found = faults(tmp_path, environment={f"{KEY}_FILE": "/key"})
-        assert [(one.path, one.message) for one in found] == [(KEY_FILE, "excludes post_api_key: give one of the two")]
 
 
 class TestForms:
@@ -493,91 +412,6 @@ def test_text_is_the_text_that_is_written(tmp_path: Path) -> None:
     assert (kafka.group_id, kafka.bootstrap_servers) == ("2026-11-28", ("10:30",))
     routes = loaded(tmp_path, "routes: [{topic: no, constants: {os_name: NO}}]").settings.routes
     assert (routes[0].topic, routes[0].constants) == ("no", {"os_name": "NO"})
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"\xef\xbb\xbfhidden", "begins with a byte order mark"),
-        (b'"hidden"', "holds quotes"),
-        (b"hid den\n", "holds white space"),
-        (b"", "is empty"),
-        (b"h" * 70_000, "is larger than 65,536 bytes"),
-    ],
-)
-def test_what_a_key_file_may_not_hold_is_a_fault_that_names_the_file(tmp_path: Path, data: bytes, message: str) -> None:
-    (tmp_path / "key").write_bytes(data)
-    found = faults(tmp_path, f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}")
-    assert [one.path for one in found] == ["appmetrica.applications.3.post_api_key_file"]
-    assert f"{tmp_path / 'key'} {message}" in found[0].message
-    assert "hid" not in str(found[0]).replace(str(tmp_path), "")
-
-
-def test_white_space_at_the_end_of_a_key_file_is_not_the_key(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("from-a-file \t\n")
-    text = f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
-    assert loaded(tmp_path, text).settings.appmetrica.applications[3].key == "from-a-file"
-
-
-def test_a_key_in_a_variable_in_quotes_is_a_fault(tmp_path: Path) -> None:
-    found = faults(tmp_path, environment={KEY: '"hidden"'})
-    assert [(one.source, one.message) for one in found] == [(KEY, "the key holds quotes: write the key without them")]
-
-
-def test_a_secret_file_with_a_byte_order_mark_is_a_fault(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        loaded(tmp_path, secrets={"AMW_KAFKA__GROUP_ID": "\ufeffg"})
-    assert [(one.path, "byte order mark" in one.message) for one in caught.value.faults] == [("kafka.group_id", True)]
-
-
-class TestTlsFiles:
-    """The files of TLS are read before anything starts; the setting that names a bad one is the fault's path."""
-
-    SECURITY = "security_protocol: SSL, ssl_ca_file: {0}/ca, ssl_certificate_file: {0}/own.pem, ssl_key_file: {0}/encrypted.key"
-
-    def text(self, tmp_path: Path, more: str = "") -> str:
-        make_certificates(tmp_path)
-        return f"kafka: {{{self.SECURITY.format(tmp_path)}{more}}}\n"
-
-    def test_what_is_wrong_with_them_is_told_beside_all_else(self, tmp_path: Path) -> None:
-        found = faults(tmp_path, self.text(tmp_path) + "log: {level: loud}")
-        file = tmp_path / "config.yaml"
-        assert [(one.path, one.source) for one in found] == [
-            ("log.level", f"{file}:2"),
-            ("kafka.ssl_ca_file", f"{file}:1"),
-            ("kafka.ssl_key_file", f"{file}:1"),
-        ]
-        assert f"{tmp_path / 'ca'} can't be read: No such file or directory" in found[1].message
-        assert f"{tmp_path / 'encrypted.key'} is encrypted" in found[2].message
-
-    def test_a_key_whose_password_file_is_a_fault_is_no_second_fault(self, tmp_path: Path) -> None:
-        found = faults(tmp_path, self.text(tmp_path, f", ssl_key_password_file: {tmp_path}/none"))
-        assert [one.path for one in found] == ["kafka.ssl_key_password_file", "kafka.ssl_ca_file"]
-
-    def test_a_key_is_opened_with_the_password_in_a_file(self, tmp_path: Path) -> None:
-        (tmp_path / "password").write_text(PASSWORD + "\n")
-        text = self.text(tmp_path, f", ssl_key_password_file: {tmp_path}/password").replace("/ca,", "/own.pem,")
-        assert loaded(tmp_path, text).settings.kafka.security_protocol == "SSL"
-
-    def test_files_of_connections_that_are_not_made_are_not_read(self, tmp_path: Path) -> None:
-        assert [one.path for one in faults(tmp_path, "kafka: {ssl_ca_file: /no/such}")] == ["kafka"]
-
-
-def test_an_empty_secret_file_is_a_fault_and_names_itself(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        loaded(tmp_path, secrets={"AMW_STATE_DIR": "\n"})
-    assert [(one.path, one.source) for one in caught.value.faults] == [("state_dir", str(tmp_path / "secrets/AMW_STATE_DIR"))]
-
-
-@pytest.mark.parametrize("name", ["no-such", "."], ids=["missing", "a directory"])
-def test_a_file_that_a_variable_names_is_named_with_it(tmp_path: Path, name: str) -> None:
-    file = tmp_path / name
-    with pytest.raises(ConfigurationError) as caught:
-        load(file, {"AMW_CONFIG": str(file), "AMW_SECRETS_DIR": "/no/such"}, Path("/no/such"), {})
-    assert [one.source for one in caught.value.faults] == [
-        "/no/such, which AMW_SECRETS_DIR names",
-        f"{file}, which AMW_CONFIG names",
-    ]
 
 
 @pytest.mark.parametrize(
