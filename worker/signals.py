@@ -93,9 +93,10 @@ class Signals:
         """For commands that end as programs do: all is as it was before `install`, and what has arrived is raised again."""
         if self._writer == -1:
             return
-        signal.set_wakeup_fd(-1)
+        # The pipe last: until a signal has its old disposition, its number must not be lost.
         for number, before in self._before.items():
             signal.signal(number, before if before is not None else signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
         os.close(self._writer)
         self._writer = -1
         self._thread.join()
