@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from typing import NoReturn
 
 from worker.errors import ExitCode, WorkerError
 from worker.signals import LAST_WORDS_SECONDS_MAX, Signals
+
+# What a disk says, or a quota: no fault of this program's.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main() -> None:
@@ -25,10 +30,23 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (SystemExit, KeyboardInterrupt):
         raise
+    except OSError as error:
+        if error.errno not in FULL:
+            _crash(error)
+        detail = f"can't write: {error.strerror}"
+        if not _log("run_failed", {"exit_code": ExitCode.UNAVAILABLE, "detail": detail}):
+            _say(detail)
+        # What is left in the buffer is given up: else the interpreter tries again, and ends with an exit code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.UNAVAILABLE)
     except BaseException as error:  # noqa: BLE001  # the one place: our own fault, told without secrets, and the process ends
-        if not _log("crashed", {"exit_code": ExitCode.INTERNAL}, error):
-            _say_stack(error)
-        sys.exit(ExitCode.INTERNAL)
+        _crash(error)
+
+
+def _crash(error: BaseException) -> NoReturn:
+    if not _log("crashed", {"exit_code": ExitCode.INTERNAL}, error):
+        _say_stack(error)
+    sys.exit(ExitCode.INTERNAL)
 
 
 def _log(event: str, fields: dict[str, object], error: BaseException | None = None) -> bool:

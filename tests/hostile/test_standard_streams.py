@@ -108,3 +108,12 @@ def test_what_nobody_can_hear_keeps_its_exit_code(error: str) -> None:
     command = [sys.executable, "-m", "worker", "run", "--config", "/nonexistent"]
     shell = ["/bin/sh", "-c", f'exec "$@" {error}', "sh", *command]
     assert subprocess.run(shell, timeout=HANGING_SECONDS, check=False).returncode == 78
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("arguments", [["version"], ["schema", "config"]], ids=" ".join)
+def test_a_tool_whose_output_can_not_be_written_says_so(arguments: list[str], unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = ["/bin/sh", "-c", 'exec "$@" >/dev/full', "sh", sys.executable, "-m", "worker", *arguments]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=HANGING_SECONDS, check=False, env=environment)
+    assert (ended.returncode, ended.stderr) == (69, "can't write: No space left on device\n")
