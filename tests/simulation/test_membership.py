@@ -63,7 +63,7 @@ def test_a_worker_that_has_not_joined_is_no_member() -> None:
         async with running(kafka) as reader:
             assert trouble(reader) == "it has not joined its group yet"
             await asyncio.sleep(1)
-            assert "Unable to bootstrap" in (trouble(reader) or "")
+            assert "nobody listens there" in (trouble(reader) or "")
             kafka.bring_up()
             await asyncio.sleep(40)
             assert trouble(reader) is None
@@ -87,3 +87,17 @@ def test_a_worker_names_the_program_that_holds_its_group_and_joins_when_it_has_g
     lines = [fields_of(one) for one in caplog.records if one.message == "group_held_by_another_program"]
     assert lines and all("billing" in str(line["detail"]) for line in lines)
     assert not [one for one in caplog.records if one.message == "kafka_not_reached"]
+
+
+def test_a_worker_that_joins_while_the_brokers_move_finds_them_again() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        async with running(kafka) as reader:
+            await reader.until(Assigned)
+            # A second member makes the first one join again; both are in the middle of it when the brokers move.
+            async with running(kafka) as second:
+                await asyncio.sleep(1)
+                kafka.move()
+                await asyncio.sleep(120)
+                assert trouble(reader) is None and trouble(second) is None
+
+    play(history, partitions=2)

@@ -56,6 +56,11 @@ class SourceOptions:
     look_seconds: float = LOOK_SECONDS
     metadata_seconds: float = METADATA_SECONDS
 
+    @property
+    def rebalance_seconds_max(self) -> float:
+        """No rebalance takes longer while its coordinator can be reached: dead members' sessions end, slow ones are left."""
+        return self.session_timeout_seconds + self.rebalance_timeout_seconds
+
 
 def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafkaConsumer:
     """A consumer, neither subscribed nor started."""

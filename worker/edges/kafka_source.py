@@ -199,7 +199,9 @@ class KafkaSource:
             try:
                 if found := arrivals.advance():
                     self._begin(consumer, poller, found)
-                received = await poller.round(self._paused, lambda: self._is_stopped)
+                # Through a rebalance it waits, and aiokafka's may never end where the brokers that it knows are gone for good.
+                async with asyncio.timeout(self._options.rebalance_seconds_max):
+                    received = await poller.round(self._paused, lambda: self._is_stopped)
                 if out_of_range := poller.take_out_of_range():
                     await self._restart(consumer, poller, dict(out_of_range))
                 # In a rhythm of its own: under a backlog each round receives something.
@@ -208,6 +210,8 @@ class KafkaSource:
                     poller.watch(self._paused)
                     if (failure := watchdog.advance()) is not None:
                         return failure
+            except TimeoutError:
+                return f"a rebalance has not ended for {self._options.rebalance_seconds_max:g} s"
             except IllegalStateError:
                 # A partition went away between two calls; the rebalance listener has the news.
                 await asyncio.sleep(0)

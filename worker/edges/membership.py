@@ -86,7 +86,9 @@ class Membership:
             if not self._topics.present:
                 return "kafka_not_reached", "none of the topics is there"
             consumer.subscribe(topics=self._topics.present, listener=rebalances)
-            await start(consumer, self._hear)
+            # aiokafka waits for ever where brokers that it knows are gone for good: a new consumer asks for them anew.
+            async with asyncio.timeout(self._options.rebalance_seconds_max):
+                await start(consumer, self._hear)
         except InconsistentGroupProtocolError:
             return "group_held_by_another_program", await self._foreigners()
         except (KafkaError, OSError) as error:
