@@ -48,6 +48,7 @@ from worker.model.record import Assignment, Position, Start
 from worker.model.resource import EVENTS
 from worker.pipeline import Pipeline
 from worker.progress import hints
+from worker.progress.clock_check import ClockCheck
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
 from worker.progress.pressure import Intakes
@@ -99,6 +100,8 @@ class World:
     chunk_max: int = 100
     memory_bytes_max: int = 10_000_000
     parks: bool = False
+    # 0: the tests that aren't about clocks trust their own.
+    clock_difference_seconds_max: float = 0
     seconds: float = 100.0
     pipeline: Pipeline = field(init=False)
 
@@ -124,7 +127,7 @@ class World:
         }
         dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.standing)
         self.ledger = ledger
-        self.rooms = Rooms(routes, dispatcher, ledger, Commits(1.0))
+        self.rooms = Rooms(routes, dispatcher, ledger, Commits(1.0), ClockCheck(self.clock_difference_seconds_max))
         self.pipeline = Pipeline(self.rooms, Intakes(self.chunk_max))
 
     @property

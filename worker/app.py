@@ -91,7 +91,7 @@ class _Daemon:
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, self._collector(process)):
             registry.register(collector)
         admin = process.settings.admin
-        self._admin = AdminServer(admin.host, admin.port, registry, self._status, self._unready)
+        self._admin = AdminServer(admin.host, admin.port, registry, self._status, self._unready, self._remark)
 
     async def run(self) -> ExitCode:
         """Start, run, stop: each step in order, with its reason."""
@@ -168,6 +168,17 @@ class _Daemon:
     def _unready(self) -> str | None:
         """Why this worker isn't ready; None while it is a member of its group, with or without partitions, and not stopping."""
         return "it is stopping" if self._is_stopping else self._parts.source.membership.trouble()
+
+    def _remark(self) -> str:
+        """What `/readyz` says besides: a doubted clock is no reason to restart, and nobody should have to look for it."""
+        clock = self._parts.pipeline.clock_status(read_clock())
+        if clock.trust != "doubted":
+            return ""
+        ahead = clock.seconds_ahead
+        where = (
+            "behind the records'" if ahead is None else f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the API's"
+        )
+        return f"the local clock is doubted: {where}; nothing is received until they agree\n"
 
     def _status(self) -> Mapping[str, object]:
         now = read_clock()

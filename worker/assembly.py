@@ -39,6 +39,7 @@ from worker.model.resource import RESOURCES, Identity
 from worker.model.row import Destination, Row
 from worker.pipeline import Pipeline
 from worker.progress import hints
+from worker.progress.clock_check import ClockCheck
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
 from worker.progress.pressure import Intakes
@@ -154,6 +155,7 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
         dispatcher=Dispatcher(rules, backoff, ledger.offsets.standing),
         ledger=ledger,
         commits=Commits(settings.kafka.commit_interval_seconds),
+        clock=ClockCheck(settings.limits.clock_difference_seconds_max),
     )
     return Pipeline(rooms, Intakes(settings.kafka.poll_records_max))
 

@@ -54,6 +54,7 @@ def overview(
         is_stopping=is_stopping,
         is_dead_letter_blocked="dead_letter" in blocked,
         is_parking_blocked="parking" in blocked,
+        clock=rooms.clock.status(now),
     )
 
 

@@ -41,14 +41,15 @@ from worker.model.event import (
     StopRequested,
     TailRead,
     TimePassed,
+    TimeTold,
 )
-from worker.model.headers import came_from
 from worker.model.record import Assignment
-from worker.model.snapshot import Snapshot
+from worker.model.snapshot import ClockStatus, Snapshot
 from worker.model.standing import Standing
 from worker.overview import overview
-from worker.progress import hints
+from worker.progress.clock_check import Trust
 from worker.progress.pressure import Intakes
+from worker.receiving import Receiving
 from worker.settling import Rooms, Settling
 
 
@@ -67,7 +68,9 @@ class Pipeline:
         self._ledger = rooms.ledger
         self._commits = rooms.commits
         self._rooms = rooms
+        self._clock = rooms.clock
         self._settling = Settling(rooms, self._commands)
+        self._receiving = Receiving(rooms, self._settling)
         self._intakes = intakes
         self._leaving = Leaving(rooms, self._settling, self._commands, self._commit)
         self._is_dead_letter_blocked = False
@@ -91,6 +94,7 @@ class Pipeline:
     def next_deadline(self) -> float | None:
         """When `TimePassed` is wanted if nothing else happens, in monotonic seconds; None for never."""
         deadlines = [self._dispatcher.next_deadline(), self._commits.next_deadline(), self._leaving.next_deadline()]
+        deadlines.append(self._clock.next_deadline())
         deadlines += [route.batcher.next_deadline() for route in self._routes.values()]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
@@ -99,13 +103,17 @@ class Pipeline:
     def _take_in(self, event: Event, now: Now) -> None:
         match event:
             case Received():
-                self._received(event, now)
+                self._intakes.receive(event.assignment)
+                self._receiving.take(event, now)
             case TailRead():
-                self._recall(event, now)
+                self._receiving.recall(event, now)
             case Answered(batch_id=batch_id, answer=answer):
+                self._clock.note_answer(answer, now)
                 settlement = self._dispatcher.answer(batch_id, answer, now)
                 self._intakes.let_in(settlement.lonely)
                 self._settling.answered(settlement, answer, now)
+            case TimeTold(answer=answer):
+                self._clock.note_time_told(answer, now)
             case TimePassed():
                 pass
             case DeadLettersAcknowledged() | DeadLettersFailed() | ParkingAcknowledged() | ParkingFailed():
@@ -142,42 +150,6 @@ class Pipeline:
                 self._is_parking_blocked = True
                 self._ledger.account.parking_failures += 1
                 self._log(Severity.ERROR, "parking_failed", records=count, detail=detail)
-
-    def _received(self, event: Received, now: Now) -> None:
-        """A chunk's way through the rooms. What comes for a partition that is being let go is left for its next owner."""
-        assignment = event.assignment
-        if self._ledger.offsets.standing(assignment) is not Standing.OURS:
-            return
-        self._intakes.receive(assignment)
-        route = self._routes[assignment.topic]
-        records = self._ledger.receive(assignment, event.records, event.next_offset)
-        self._ledger.account.last_poll_unix_seconds = now.unix_seconds
-        self._commits.note_progress()
-        remarks = self._ledger.account.topics[assignment.topic].remarks
-        rows, rejections = route.intake.read(assignment, records, now, remarks)
-        self._ledger.hold(rows)
-        self._ledger.hold(rejections)
-        self._settling.bury(rejections)
-        admission = route.window.admit(rows, now.monotonic_seconds)
-        self._ledger.drop_duplicates(admission.duplicates)
-        fresh = self._settling.divert(admission.fresh) if route.parks and self._dispatcher.is_parking else admission.fresh
-        self._settling.submit(route.batcher.add(fresh, now.monotonic_seconds))
-
-    def _recall(self, event: TailRead, now: Now) -> None:
-        """Remember what an earlier owner has settled: what it delivered by key, what it parked by content, and nothing else."""
-        start = event.start
-        told = hints.of(start)
-        if told is None:
-            return
-        route = self._routes[start.assignment.topic]
-        settled = [record for record in event.records if told.names(record.offset, start.position)]
-        rows, _ = route.intake.read(start.assignment, settled, now)
-        received = start.assignment.topic_partition
-        # By origin: a record that came home from parking and was refused is named by where it was first received.
-        accepted = [(row, place) for row in rows if (place := came_from(row.record, received)) not in event.refused]
-        delivered = [row for row, place in accepted if route.is_parking or place not in event.parked]
-        parked = [row for row, place in accepted if not route.is_parking and place in event.parked]
-        route.window.recall(delivered, parked, now)
 
     def _commit_ended(self, event: Committed | CommitFailed, now: Now) -> None:
         account = self._ledger.account
@@ -220,6 +192,8 @@ class Pipeline:
     # --- what follows, after every event -----------------------------------------------------------------------------------
 
     def _move_on(self, now: Now) -> None:
+        self._receiving.go_on(now)
+        self._commands.extend(self._clock.look(now, is_waiting=self._receiving.is_waiting))
         for route in self._routes.values():
             self._settling.submit(route.batcher.due(now.monotonic_seconds))
         self._post(now)
@@ -227,11 +201,11 @@ class Pipeline:
         self._leaving.advance(now)
         if self._commits.is_due(now.monotonic_seconds) and not self.is_finished:
             self._commit(now)
-        self._change_intakes()
+        self._change_intakes(now)
         self._park(now)
 
     def _post(self, now: Now) -> None:
-        batches, settlement = self._dispatcher.start(now)
+        batches, settlement = self._dispatcher.start(now, self._clock.for_ages(now))
         for batch in batches:
             self._ledger.memory.hold(batch.body_bytes)
             self._commands.append(Post(batch, self._dispatcher.time_factor(batch)))
@@ -245,7 +219,7 @@ class Pipeline:
             self._commands.append(Commit(positions))
         return bool(positions)
 
-    def _change_intakes(self) -> None:
+    def _change_intakes(self, now: Now) -> None:
         offsets = self._ledger.offsets
         # Only what has changed: with hundreds of partitions a look at each of them would cost more than the event.
         reaches = {
@@ -256,7 +230,9 @@ class Pipeline:
             self._held = held
             # A parking topic whose records are on hold has nothing to do but to wait for the hold to heal.
             self._resting = frozenset(assignment for assignment in held if self._routes[assignment.topic].is_parking)
-        stop_all = self._ledger.memory.is_high or self._is_dead_letter_blocked or self._is_parking_blocked
+        waits_for_clock = self._receiving.is_waiting or self._clock.trust(now) is Trust.DOUBTED
+        waits_for_topic = self._is_dead_letter_blocked or self._is_parking_blocked
+        stop_all = self._ledger.memory.is_high or waits_for_topic or waits_for_clock
         pause, resume = self._intakes.change(reaches, waiting=self._resting, stop_all=stop_all)
         if pause:
             self._commands.append(Pause(pause))
@@ -274,6 +250,10 @@ class Pipeline:
             self._dispatcher.choose_for_parking(safe, bytes_min=bytes_min, topics=topics)
         if self._dispatcher.has_to_park:
             self._settling.settle(self._dispatcher.park(), now)
+
+    def clock_status(self, now: Now) -> ClockStatus:
+        """What the local clock is worth at this moment."""
+        return self._clock.status(now)
 
     def snapshot(self, now: Now) -> Snapshot:
         """The state at this moment, for operators."""

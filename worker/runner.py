@@ -16,6 +16,7 @@ from worker.model.answer import Answer
 from worker.model.batch import Batch
 from worker.model.clock import Now
 from worker.model.command import (
+    AskTime,
     Bury,
     Command,
     Commit,
@@ -29,7 +30,7 @@ from worker.model.command import (
     Severity,
     StopIntake,
 )
-from worker.model.event import Answered, CommitFailed, Committed
+from worker.model.event import Answered, CommitFailed, Committed, TimeTold
 from worker.model.fault import Rejection
 from worker.model.record import Assignment, Position
 from worker.model.row import Row
@@ -57,6 +58,7 @@ class Sink(Protocol):
     """
 
     async def post(self, batch: Batch, time_factor: int) -> Answer: ...
+    async def ask_time(self) -> Answer: ...
 
 
 class DeadLetters(Protocol):
@@ -126,6 +128,8 @@ class Runner:
         match command:
             case Post(batch=batch, time_factor=time_factor):
                 start(self._post(batch, time_factor), f"post {batch.id}")
+            case AskTime():
+                start(self._ask_time(), "ask time")
             case Commit(positions=positions):
                 start(self._commit(positions), "commit")
             case Bury(rejections=rejections):
@@ -149,6 +153,9 @@ class Runner:
 
     async def _post(self, batch: Batch, time_factor: int) -> None:
         self._inbox.post(Answered(batch.id, await self._edges.sink.post(batch, time_factor)))
+
+    async def _ask_time(self) -> None:
+        self._inbox.post(TimeTold(await self._edges.sink.ask_time()))
 
     async def _commit(self, positions: dict[Assignment, Position]) -> None:
         self._inbox.post(await self._edges.source.commit(positions))

@@ -20,6 +20,7 @@ from worker.model.command import Bury, Command, Park
 from worker.model.fault import Rejection
 from worker.model.row import Row
 from worker.model.standing import Standing
+from worker.progress.clock_check import ClockCheck
 from worker.progress.commits import Commits
 from worker.progress.ledger import Ledger
 
@@ -46,6 +47,7 @@ class Rooms:
     dispatcher: Dispatcher
     ledger: Ledger
     commits: Commits
+    clock: ClockCheck
 
 
 class Settling:
@@ -89,7 +91,8 @@ class Settling:
             duplicates: list[Row] = []
             for topic, rows in _by_topic(settlement.delivered).items():
                 duplicates += self._rooms.routes[topic].window.deliver(rows, now.monotonic_seconds)
-            self._rooms.ledger.deliver(settlement.delivered, now)
+            # Its metrics are of times: they hold whatever the local clock says.
+            self._rooms.ledger.deliver(settlement.delivered, self._rooms.clock.best_guess(now))
             self._rooms.ledger.drop_duplicates(duplicates)
             self._rooms.commits.note_progress()
         self.bury(

@@ -23,7 +23,7 @@ from worker.model.fault import Reason
 from worker.model.histogram import Histogram
 from worker.model.record import End
 from worker.model.remarks import UNKNOWN
-from worker.model.snapshot import DestinationStatus, HoldStatus, PartitionStatus, Snapshot, ThrottleStatus
+from worker.model.snapshot import ClockStatus, DestinationStatus, HoldStatus, PartitionStatus, Snapshot, ThrottleStatus
 from worker.settings.schema import Settings
 
 TOPIC = "offline-events"
@@ -67,6 +67,7 @@ def snapshot() -> Snapshot:
         is_stopping=False,
         is_dead_letter_blocked=False,
         is_parking_blocked=False,
+        clock=ClockStatus("doubted", 1_296_000.5),
     )
 
 
@@ -185,6 +186,20 @@ async def test_whatever_producers_call_their_fields_metrics_and_status_are_serve
 async def test_liveness_and_readiness_answer(server: AdminServer) -> None:
     assert await get(server, "/livez") == (200, "alive\n")
     assert await get(server, "/readyz") == (200, "ready\n")
+
+
+async def test_a_worker_that_is_ready_may_have_something_to_say_besides() -> None:
+    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: None, lambda: "the local clock is doubted\n")
+    await server.start()
+    assert await get(server, "/readyz") == (200, "ready\nthe local clock is doubted\n")
+    await server.stop()
+
+
+async def test_the_clock_stands_in_the_metrics_and_in_the_status(server: AdminServer) -> None:
+    _, text = await get(server, "/metrics")
+    values = {one.name: one.value for family in text_string_to_metric_families(text) for one in family.samples}
+    assert (values[PREFIX + "clock_doubted"], values[PREFIX + "clock_ahead_seconds"]) == (1, 1_296_000.5)
+    assert status_of(snapshot(), ENDS, 5.0)["clock"] == {"trust": "doubted", "seconds_ahead": 1_296_000.5}
 
 
 async def test_a_worker_that_is_not_ready_says_so() -> None:

@@ -41,13 +41,14 @@ def event_of(row: Row) -> str:
 class Sender:
     """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes arrive.
 
-    It waits for the answer `time_factor` times as long as ordinarily.
+    It waits for the answer `time_factor` times as long as ordinarily. While its clock is wrong it may send what is too old.
     """
 
     name: str
     watch: Watch
     is_alive: Callable[[], bool]
     time_factor: int
+    is_clock_right: Callable[[], bool]
 
 
 class ModelApi:
@@ -70,7 +71,7 @@ class ModelApi:
         """One request of a worker. What it says of a refusal repeats the key."""
         started = asyncio.get_running_loop().time()
         events = [event_of(row) for row in batch.rows]
-        sender.watch.check_post(batch, UNIX_SECONDS + asyncio.get_running_loop().time())
+        sender.watch.check_post(batch, self._unix_seconds() if sender.is_clock_right() else 0.0)
         name = f"{sender.name} of {batch.rows[0].assignment.topic}"
         self.truth.check_sender(name, events)
         if len({row.destination for row in batch.rows}) > 1:
@@ -80,6 +81,8 @@ class ModelApi:
         if asyncio.get_running_loop().time() < self._asked_to_wait.get(asked, 0.0):
             raise ViolationError("throttling", f"{sender.name} sends {batch.id} although its application was to wait")
         answer, loads = self._judge(batch)
+        if isinstance(answer, Response):
+            answer = replace(answer, date_unix_seconds=self._unix_seconds())
         if isinstance(answer, NotSent):
             await asyncio.sleep(0.01)
             return answer
@@ -100,6 +103,19 @@ class ModelApi:
                 self._asked_to_wait[asked] = asyncio.get_running_loop().time() + float(answer.retry_after)
             return replace(answer, excerpt=f"{answer.excerpt} for {key}")
         return answer
+
+    async def ask_time(self) -> Answer:
+        """Somebody asks for the time: who answers events answers this."""
+        await asyncio.sleep(self._latency())
+        now = asyncio.get_running_loop().time()
+        if not self._is_healthy and any(
+            one.begin <= now < one.end and one.answer == "refused" for one in self._scenario.windows
+        ):
+            return NotSent(TransportFault.CONNECT_FAILED, 0.01)
+        return Response(404, None, "", 0.1, self._unix_seconds())
+
+    def _unix_seconds(self) -> float:
+        return UNIX_SECONDS + asyncio.get_running_loop().time()
 
     def _latency(self) -> float:
         fastest, slowest = self._scenario.latency_seconds

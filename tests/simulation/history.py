@@ -15,13 +15,14 @@ from aiokafka.structs import TopicPartition
 
 from tests.simulation.absences import Absences
 from tests.simulation.api_model import ModelApi
+from tests.simulation.clocks import ahead, draw_jumps
 from tests.simulation.kafka_faults import Chances
 from tests.simulation.kafka_model import ModelKafka
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import DEDUP_ROWS_LARGE, Moment, Mood, Scenario, draw
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Truth, ViolationError
 from tests.simulation.virtual_loop import VirtualTimeError, run
-from tests.simulation.worker_life import KEY, WorkerLife, commits_seen
+from tests.simulation.worker_life import KEY, Born, WorkerLife, commits_seen
 from worker.edges.logs import JsonFormatter
 from worker.edges.redaction import Redactor
 from worker.errors import UnavailableError
@@ -131,6 +132,7 @@ class _History:
         self.has_killed = False
         self._leaks: list[str] = []
         self._refusals_for_size: dict[str, list[float]] = {}
+        self._jumps = draw_jumps(scenario.seed, scenario.workers, scenario.seconds)
 
     async def play(self) -> None:
         """Safety first, then liveness."""
@@ -146,8 +148,8 @@ class _History:
             self._kafka, self._truth, scenario.partitions, self._chance, poison_share=scenario.poison_share
         )
         absences = Absences(self._kafka, scenario, self._held)
-        self._say(f"away: {absences.drawn}")
-        self._workers = [self._start() for _ in range(scenario.workers)]
+        self._say(f"away: {absences.drawn}; clocks: {self._jumps}")
+        self._workers = [self._start(index) for index in range(scenario.workers)]
         await asyncio.gather(self._publish(), absences.play(), self._move(), *(self._at(moment) for moment in scenario.moments))
         self._say("all faults end")
         self._kafka.set_chances(Chances())
@@ -171,16 +173,19 @@ class _History:
     def _say(self, text: str) -> None:
         self._lines.append(f"{self._loop.time():8.2f} {text}")
 
-    def _start(self) -> WorkerLife:
+    def _start(self, index: int) -> WorkerLife:
         self._lives += 1
         self._say(f"life {self._lives} starts")
         return WorkerLife(
             f"life-{self._lives}",
             self._kafka,
             self._api,
-            self._scenario.seed * 100 + self._lives,
-            self._scenario.memory_bytes_max,
-            self._scenario.dedup_rows_max,
+            Born(
+                self._scenario.seed * 100 + self._lives,
+                self._scenario.memory_bytes_max,
+                self._scenario.dedup_rows_max,
+                lambda: ahead(self._jumps, index, self._loop.time()),
+            ),
         )
 
     async def _publish(self) -> None:
@@ -211,7 +216,7 @@ class _History:
                 await (self._kill(worker) if moment.what == "kill" else self._stop(worker))
                 if moment.what != "replace":
                     await asyncio.sleep(self._chance.uniform(0.1, 3))
-                self._workers[moment.worker] = self._start()
+                self._workers[moment.worker] = self._start(moment.worker)
                 if moment.what == "replace":
                     await self._silence()
             case "zombie":
@@ -339,7 +344,7 @@ class _History:
                 if worker is None or not worker.is_running:
                     if worker is not None:
                         await self._ended(worker)
-                    self._workers[index] = self._start()
+                    self._workers[index] = self._start(index)
             if not self._behind():
                 self._look()
                 self._hear()

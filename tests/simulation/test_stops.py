@@ -14,7 +14,7 @@ from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from tests.simulation.scenario import Mood, Scenario, Window, draw
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Published, Truth
 from tests.simulation.virtual_loop import run
-from tests.simulation.worker_life import DRAIN_SECONDS, WorkerLife
+from tests.simulation.worker_life import DRAIN_SECONDS, Born, WorkerLife
 from worker.app import CLOSING_SECONDS_MAX
 from worker.model.record import Position
 from worker.progress import hints
@@ -186,7 +186,7 @@ class History:
 
     def start(self) -> WorkerLife:
         number = next(self.lives)
-        return WorkerLife(f"life-{number}", self.kafka, self.api, number, self.state.memory_bytes_max)
+        return WorkerLife(f"life-{number}", self.kafka, self.api, Born(number, self.state.memory_bytes_max))
 
     def lag(self) -> int:
         ends: dict[int, int] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 from typing import Any
@@ -93,29 +93,34 @@ def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iter
         setattr(AIOKafkaConsumer, "commit", commit)  # noqa: B010
 
 
+@dataclass(frozen=True, slots=True)
+class Born:
+    """What a worker is given at its start. `clock_ahead` says by how many seconds its clock is ahead now."""
+
+    seed: int
+    memory_bytes_max: int
+    dedup_rows_max: int = DEDUP_ROWS_LARGE
+    clock_ahead: Callable[[], float] = lambda: 0.0
+
+
 class WorkerLife:
     """A worker from its start to its end, of its own or by a kill."""
 
-    def __init__(
-        self,
-        name: str,
-        kafka: ModelKafka,
-        api: ModelApi,
-        seed: int,
-        memory_bytes_max: int,
-        dedup_rows_max: int = DEDUP_ROWS_LARGE,
-    ) -> None:
+    def __init__(self, name: str, kafka: ModelKafka, api: ModelApi, born: Born) -> None:
         self.name = name
         self._kafka = kafka
         self._api = api
         loop = asyncio.get_running_loop()
         # As if each event took a third of a turn: the time of the loop stands still while events are handled.
         turns = count(0.0, TURN_SECONDS_MAX / 3)
-        nature = Nature(Random(seed).random, lambda: UNIX_SECONDS + loop.time(), turn_clock=lambda: next(turns))
-        configuration = settings(dedup_rows_max)
+        self._clock_ahead = born.clock_ahead
+        nature = Nature(
+            Random(born.seed).random, lambda: UNIX_SECONDS + loop.time() + born.clock_ahead(), turn_clock=lambda: next(turns)
+        )
+        configuration = settings(born.dedup_rows_max)
         self.parts: Parts = assemble(configuration, name, lambda _: None, nature)
-        self.parts.pipeline._ledger.memory = MemoryGauge(memory_bytes_max)
-        self.watch = Watch(name, self.parts.pipeline, configuration, api.truth, memory_bytes_max)
+        self.parts.pipeline._ledger.memory = MemoryGauge(born.memory_bytes_max)
+        self.watch = Watch(name, self.parts.pipeline, configuration, api.truth, born.memory_bytes_max)
         self._is_alive = True
         self.finish: Finish | None = None
         self._task = loop.create_task(self._run(), name=f"worker {name}")
@@ -154,7 +159,7 @@ class WorkerLife:
 
     async def _run(self) -> None:
         parts = self.parts
-        edges = Edges(parts.source, _Sink(self._post), parts.dead_letters, parts.parking)
+        edges = Edges(parts.source, _Sink(self._post, self._api.ask_time), parts.dead_letters, parts.parking)
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(lasting(f"{self.name} {what}", work), name=f"{self.name} {what}")
@@ -180,19 +185,24 @@ class WorkerLife:
 
     def _clock(self) -> Now:
         now = asyncio.get_running_loop().time()
-        return Now(now, UNIX_SECONDS + now)
+        ahead = self._clock_ahead()
+        self.watch.had_wrong_clock |= ahead != 0
+        return Now(now, UNIX_SECONDS + now + ahead)
 
     async def _post(self, batch: Batch, time_factor: int) -> Answer:
         key = self.parts.keys.key(batch.destination.application_id)
-        sender = Sender(self.name, self.watch, lambda: self._is_alive, time_factor)
+        sender = Sender(self.name, self.watch, lambda: self._is_alive, time_factor, lambda: self._clock_ahead() == 0)
         answer = await self._api.post(batch, key, sender)
         # As the sink does that speaks HTTP.
         return replace(answer, excerpt=excerpt_of(answer.excerpt.encode(), key)) if isinstance(answer, Response) else answer
 
 
 class _Sink:
-    def __init__(self, post: Callable[[Batch, int], Coroutine[Any, Any, Answer]]) -> None:
+    def __init__(
+        self, post: Callable[[Batch, int], Coroutine[Any, Any, Answer]], ask_time: Callable[[], Coroutine[Any, Any, Answer]]
+    ) -> None:
         self._post = post
+        self.ask_time = ask_time
 
     async def post(self, batch: Batch, time_factor: int) -> Answer:
         """As the API's model has it."""

@@ -106,8 +106,10 @@ class Dispatcher:
             dues.append(free_at)
         return max(free_at, min(dues)) if dues else None
 
-    def start(self, now: Now) -> tuple[list[Batch], Settlement]:
+    def start(self, now: Now, for_ages: Now | None = None) -> tuple[list[Batch], Settlement]:
         """The batches to be sent now, each in flight until its `answer`; and rows that this has shown to be too old.
+
+        `for_ages` is the moment by which ages are judged, where it isn't this one.
 
         What is set aside on the way is bounded: `next_deadline` is not in the future while there is more to be looked at.
         """
@@ -117,7 +119,7 @@ class Dispatcher:
         self._backlog.hold_overdue(now, settlement, is_well=self._flight.is_well)
         steps_left = STEP_ROWS_MAX
         while steps_left > 0 and self._flight.is_free(at) and (batch := self._next(at)) is not None:
-            fresh = self._without_expired(batch, now, settlement) if self._may_go(batch, at, settlement) else None
+            fresh = self._without_expired(batch, for_ages or now, settlement) if self._may_go(batch, at, settlement) else None
             if fresh is None:
                 steps_left -= len(batch.rows)
                 continue

@@ -61,6 +61,7 @@ class AdminServer:
         registry: what `/metrics` shows.
         status: what `/status` shows.
         unready: why `/readyz` says no; None: it says yes.
+        remark: what it says besides, when ready: lines for people.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class AdminServer:
         registry: CollectorRegistry,
         status: Callable[[], Mapping[str, object]],
         unready: Callable[[], str | None],
+        remark: Callable[[], str] = str,
     ) -> None:
         self._host = host
         self._port = port
         self._registry = registry
         self._status = status
         self._unready = unready
+        self._remark = remark
         application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[_one_request])
         application.add_routes(
             [
@@ -145,7 +148,7 @@ class AdminServer:
     async def _serve_readyz(self, _: web.Request) -> web.Response:
         reason = self._unready()
         if reason is None:
-            return web.Response(text="ready\n")
+            return web.Response(text=f"ready\n{self._remark()}")
         return web.Response(status=503, text=f"not ready: {reason}\n")
 
     async def _serve_status(self, _: web.Request) -> web.Response:
@@ -184,6 +187,7 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: 
         "records_held": snapshot.rows,
         "held_bytes": snapshot.held_bytes,
         "destination": asdict(snapshot.destination),
+        "clock": asdict(snapshot.clock),
         "dedup_window_rows": snapshot.dedup_window_rows,
         "oldest_unsettled_event_timestamp_seconds": snapshot.oldest_event_timestamp,
         "accounting_imbalance_records": snapshot.imbalance,

@@ -16,7 +16,7 @@ HEADERS_MAX = 1000
 HEAD_BYTES_MAX = 1024 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: .*)?", re.DOTALL)
-_KEPT = frozenset({"retry-after", "date"})
+_KEPT = frozenset({"retry-after", "date", "age"})
 SWITCHING_PROTOCOLS = 101
 
 

@@ -7,19 +7,20 @@ file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from worker.edges.answer_head import HEADERS_MAX, LINE_BYTES_MAX
+from worker.edges.answer_head import HEADERS_MAX, LINE_BYTES_MAX, AnswerHead
 from worker.edges.attempt import Attempt, Upload
 from worker.edges.connections import QuietConnector
 from worker.edges.redaction import Redactor
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch, RequestForm
+from worker.model.http_date import unix_seconds_of
 
 EXCERPT_CHARACTERS_MAX = 500
 BODY_READ_BYTES_MAX = 64 * 1024
@@ -44,6 +45,9 @@ class SinkOptions:
     trusts_environment: bool
     user_agent: str
     form: RequestForm = RequestForm.BODY
+
+
+Request = Callable[[aiohttp.ClientSession, Attempt], Awaitable[Answer]]
 
 
 class HttpSink:
@@ -83,15 +87,29 @@ class HttpSink:
 
         `time_factor`: so many times as long as ordinarily the API may be silent, and the request may take.
         """
+        timeout = self._timeout(time_factor)
+        return await self._answer(lambda session, attempt: self._post(session, batch, attempt, timeout))
+
+    async def ask_time(self) -> Answer:
+        """Ask for the API's address itself, without a key and without an event: only the answer's date counts."""
+        return await self._answer(self._ask_time)
+
+    async def _answer(self, request: Request) -> Answer:
         if self._session is None:
             raise RuntimeError("the sink is not open")
         clock = asyncio.get_running_loop().time
         started = clock()
         attempt = Attempt(self._connector)
         try:
-            return await self._post(self._session, batch, attempt, self._timeout(time_factor))
+            return await request(self._session, attempt)
         except (aiohttp.ClientError, OSError) as error:
             return _answer_to(error, attempt, clock() - started)
+
+    async def _ask_time(self, session: aiohttp.ClientSession, attempt: Attempt) -> Answer:
+        started = asyncio.get_running_loop().time()
+        async with session.head(self._options.base_url, allow_redirects=False, middlewares=(attempt,)) as response:
+            duration = asyncio.get_running_loop().time() - started
+            return Response(response.status, None, "", duration, _date_of(attempt.head))
 
     async def _post(
         self, session: aiohttp.ClientSession, batch: Batch, attempt: Attempt, timeout: aiohttp.ClientTimeout
@@ -122,9 +140,11 @@ class HttpSink:
             duration = asyncio.get_running_loop().time() - started
             if response.status == 200 and not attempt.is_uploaded:
                 return Ambiguous(TransportFault.EARLY_ANSWER, duration)
+            # Before the connection is another request's.
+            date = _date_of(attempt.head)
             said = await _body_of(response)
             excerpt = "" if response.status == 200 else excerpt_of(said, key)
-            return Response(response.status, response.headers.get("Retry-After"), excerpt, duration)
+            return Response(response.status, response.headers.get("Retry-After"), excerpt, duration, date)
         finally:
             # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
             response.release()
@@ -153,7 +173,7 @@ def _answer_to(error: aiohttp.ClientError | OSError, attempt: Attempt, seconds: 
         return Ambiguous(TransportFault.EARLY_ANSWER, seconds)
     if head.status is not None:
         # The status line decides. What is wrong behind it, or was lost, would be so again with the next attempt.
-        return Response(head.status, head.header("retry-after"), "", seconds)
+        return Response(head.status, head.header("retry-after"), "", seconds, _date_of(head))
     if isinstance(error, TimeoutError):
         return Ambiguous(TransportFault.TIMEOUT, seconds)
     if isinstance(error, aiohttp.ClientResponseError) or head.is_too_large:
@@ -161,6 +181,11 @@ def _answer_to(error: aiohttp.ClientError | OSError, attempt: Attempt, seconds: 
     if not attempt.is_uploaded:
         return Ambiguous(TransportFault.UPLOAD_RESET, seconds)
     return Ambiguous(TransportFault.CONNECTION_LOST, seconds)
+
+
+def _date_of(head: AnswerHead | None) -> float | None:
+    """The server's time, by its `Date`. An answer with an age was made some time ago, and kept by something in between."""
+    return unix_seconds_of(head.header("date")) if head is not None and head.header("age") is None else None
 
 
 def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:

@@ -185,6 +185,14 @@ class WorkerCollector(Collector):
         for hold in snapshot.holds:
             held.add_metric((str(hold.application_id), hold.reason), 1)
         yield held
+        is_doubted = snapshot.clock.trust == "doubted"
+        yield _plain_gauge(
+            "clock_doubted", "1 while the local clock and the API's differ too much: nothing is received", is_doubted
+        )
+        if snapshot.clock.seconds_ahead is not None:
+            yield _plain_gauge(
+                "clock_ahead_seconds", "How far the local clock is ahead of the API's", snapshot.clock.seconds_ahead
+            )
 
     def _of_consumer(self, snapshot: Snapshot) -> Iterable[Metric]:
         account = snapshot.account

@@ -26,12 +26,16 @@ class TransportFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A status line came back. `retry_after` is that header as sent; `excerpt` the start of the body, cleared of the key."""
+    """A status line came back. `retry_after` is that header as sent; `excerpt` the start of the body, cleared of the key.
+
+    `date_unix_seconds` is the server's time by its `Date`, None where it gave none.
+    """
 
     status: int
     retry_after: str | None
     excerpt: str
     duration_seconds: float
+    date_unix_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,11 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class AskTime:
+    """Ask the API for its time, without a key and without an event; the end comes back as `TimeTold`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Receive nothing of these until `Resume`."""
 
@@ -95,4 +100,4 @@ class Log:
     fields: dict[str, str | int | float]
 
 
-Command = Post | Bury | Park | Commit | Pause | Resume | Release | StopIntake | Finish | Log
+Command = Post | AskTime | Bury | Park | Commit | Pause | Resume | Release | StopIntake | Finish | Log

@@ -76,6 +76,13 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeTold:
+    """The API was asked for its time, and this came of it."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLettersAcknowledged:
     """The dead-letter topic has these for good."""
 
@@ -164,6 +171,7 @@ Event = (
     | Distributed
     | Lost
     | Answered
+    | TimeTold
     | DeadLettersAcknowledged
     | DeadLettersFailed
     | ParkingAcknowledged

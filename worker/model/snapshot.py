@@ -45,6 +45,14 @@ class DestinationStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockStatus:
+    """The local clock: `trust` is vouched, unvouched or doubted; `seconds_ahead` of the API's, None while that isn't known."""
+
+    trust: str
+    seconds_ahead: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionStatus:
     """One partition that is ours. Offsets; `committed` is None before there was a commit, `unsettled` a count of records."""
 
@@ -79,3 +87,4 @@ class Snapshot:
     is_stopping: bool
     is_dead_letter_blocked: bool
     is_parking_blocked: bool
+    clock: ClockStatus

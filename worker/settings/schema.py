@@ -133,6 +133,12 @@ class Limits(Section):
     event_ahead_seconds_max: int = Field(
         default=86_400, ge=0, le=YEAR_SECONDS, description="How far an event may lie in the future"
     )
+    clock_difference_seconds_max: int = Field(
+        default=3600,
+        ge=0,
+        le=YEAR_SECONDS,
+        description="How far the local clock may be from the API's before nothing is received; 0: it is always right",
+    )
 
 
 class Shutdown(Section):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.simulation.mutants import dedup, delivery, kafka, progress
+from tests.simulation.mutants import clocks, dedup, delivery, kafka, progress
 from tests.simulation.mutants.swap import Mutant
 
-MUTANTS: dict[str, Mutant] = progress.MUTANTS | delivery.MUTANTS | dedup.MUTANTS | kafka.MUTANTS
+MUTANTS: dict[str, Mutant] = progress.MUTANTS | delivery.MUTANTS | dedup.MUTANTS | kafka.MUTANTS | clocks.MUTANTS
 
 
 @contextmanager

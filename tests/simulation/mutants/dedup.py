@@ -10,13 +10,13 @@ import worker.assembly
 import worker.dedup.budget
 import worker.dedup.window
 import worker.edges.tail
-import worker.pipeline
 import worker.progress.hints
 from tests.simulation.mutants.swap import Mutant, Swap
 from worker.dedup.window import Admission, Window
 from worker.edges.tail import Tails
 from worker.model.event import TailRead
 from worker.progress.hints import Hints
+from worker.receiving import Receiving
 
 
 def mark_as_delivered_before_the_answer(swap: Swap) -> None:
@@ -50,8 +50,8 @@ def remember_what_was_not_committed(swap: Swap) -> None:
 
 
 def _recall(swap: Swap, change: Callable[[TailRead], TailRead]) -> None:
-    recall = worker.pipeline.Pipeline._recall
-    swap(worker.pipeline.Pipeline, "_recall", lambda self, event, now: recall(self, change(event), now))
+    recall = Receiving.recall
+    swap(Receiving, "recall", lambda self, event, now: recall(self, change(event), now))
 
 
 def remember_what_was_refused(swap: Swap) -> None:
