@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ import pytest
 
 from tests.builders import make_batch, make_row
 from worker.edges.answer_head import HEAD_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX
+from worker.edges.attempt import Upload
 from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions, excerpt_of
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch, RequestForm
@@ -65,6 +67,22 @@ async def test_a_batch_arrives_with_its_id_and_its_very_bytes(emulator: Emulator
     (request,) = emulator.ledger.requests
     assert (request.request_id, request.rows_kept) == ("b-1", 3)
     assert request.sha256 == sha256(batch.body()).hexdigest()
+
+
+async def test_a_request_that_fails_leaves_no_body_behind_for_the_garbage_collector() -> None:
+    (port,) = free_ports(1)
+    batch = make_batch([make_row(0, line=b"x" * 1_000_000)])
+    gc.collect()
+    gc.disable()
+    try:
+        async with sink_to(f"http://127.0.0.1:{port}") as sink:
+            for _ in range(3):
+                assert isinstance(await sink.post(batch), NotSent)
+            await asyncio.sleep(0)
+            kept = [one for one in gc.get_objects() if isinstance(one, Upload)]
+    finally:
+        gc.enable()
+    assert not kept
 
 
 async def test_a_body_of_several_megabytes_arrives_whole(emulator: Emulator) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from traceback import clear_frames
 from urllib.parse import quote
 
 import aiohttp
@@ -103,7 +104,11 @@ class HttpSink:
         try:
             return await request(self._session, attempt)
         except (aiohttp.ClientError, OSError) as error:
-            return _answer_to(error, attempt, clock() - started)
+            answer = _answer_to(error, attempt, clock() - started)
+            # aiohttp keeps an error in a frame that the error keeps, and with it the body: until the collector comes, which it
+            # does after so many allocations, of which an outage makes none.
+            clear_frames(error.__traceback__)
+            return answer
 
     async def _ask_time(self, session: aiohttp.ClientSession, attempt: Attempt) -> Answer:
         started = asyncio.get_running_loop().time()
