@@ -12,7 +12,7 @@ from tests.edges.reading import Reader
 from tests.simulation.kafka_model import ModelKafka
 from tests.simulation.test_arrivals import TOPIC, play, running
 from worker.edges.logs import fields_of
-from worker.model.event import Assigned
+from worker.model.event import Assigned, Revoked
 
 OTHER = "invoices"
 SESSION_SECONDS = 10.0
@@ -101,3 +101,42 @@ def test_a_worker_that_joins_while_the_brokers_move_finds_them_again() -> None:
                 assert trouble(reader) is None and trouble(second) is None
 
     play(history, partitions=2)
+
+
+async def handled(reader: Reader) -> None:
+    """Take events as they come, as the runner does."""
+    while True:
+        event = await reader.inbox.get(None)
+        if isinstance(event, Revoked):
+            reader.source.release(event.assignments)
+
+
+def test_a_member_without_partitions_finds_brokers_that_have_moved() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        async with running(kafka) as first, running(kafka) as second:
+            pumps = [asyncio.create_task(handled(reader)) for reader in (first, second)]
+            await asyncio.sleep(30)
+            idle = second if await has_partitions(first) else first
+            kafka.move()
+            await asyncio.sleep(90)
+            assert (trouble(first), trouble(second)) == (None, None)
+            assert idle.source.rebuilds == 1, "it fetches nothing, and only its coordinator's silence shows it"
+            for pump in pumps:
+                pump.cancel()
+
+    play(history, partitions=1)
+
+
+def test_no_consumer_is_replaced_for_a_coordinator_that_answers_nobody() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        async with running(kafka) as first, running(kafka) as second:
+            await asyncio.sleep(30)
+            idle = second if await has_partitions(first) else first
+            kafka.hang()
+            await asyncio.sleep(120)
+            kafka.bring_up()
+            await asyncio.sleep(60)
+            assert trouble(idle) is None
+            assert idle.source.rebuilds == 0
+
+    play(history, partitions=1)

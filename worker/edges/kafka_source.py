@@ -155,8 +155,9 @@ class KafkaSource:
             self._poller = Poller(consumer, self._rebalances, self._options.poll, self._post, self._drained)
             self._arrivals = Arrivals(self._rebalances, self._starts, self._tails, self._settled_here, self._wake)
             self._watchdog = Watchdog(self._poller, self._starts)
+            silence = asyncio.create_task(self.membership.watch(), name="silence of the coordinator")
             try:
-                reason = await self._receive(consumer, self._poller, self._arrivals, self._watchdog)
+                reason = await self._receive(consumer, self._poller, self._arrivals, self._watchdog, silence)
             except KafkaError as error:
                 reason = f"{type(error).__name__}: {error}"
             except asyncio.CancelledError:
@@ -166,6 +167,8 @@ class KafkaSource:
             finally:
                 await self._arrivals.close()
                 await self._watchdog.close()
+                silence.cancel()
+                await asyncio.wait([silence])
             await self._give_up(consumer, reason)
 
     async def watch_topics(self) -> None:
@@ -188,7 +191,14 @@ class KafkaSource:
     def _partitions(self) -> frozenset[TopicPartition]:
         return frozenset(assignment.topic_partition for assignment in self._rebalances.ours)
 
-    async def _receive(self, consumer: AIOKafkaConsumer, poller: Poller, arrivals: Arrivals, watchdog: Watchdog) -> str:
+    async def _receive(
+        self,
+        consumer: AIOKafkaConsumer,
+        poller: Poller,
+        arrivals: Arrivals,
+        watchdog: Watchdog,
+        silence: asyncio.Task[str],
+    ) -> str:
         """Receive, until this consumer is beyond help; returns what shows it."""
         clock = asyncio.get_running_loop().time
         watch_at = clock()
@@ -210,6 +220,8 @@ class KafkaSource:
                     poller.watch(self._paused)
                     if (failure := watchdog.advance()) is not None:
                         return failure
+                    if silence.done():
+                        return silence.result()
             except TimeoutError:
                 return f"a rebalance has not ended for {self._options.rebalance_seconds_max:g} s"
             except IllegalStateError:

@@ -18,13 +18,19 @@ from worker.edges.group_description import who_holds
 from worker.edges.kafka_client import KafkaConnection
 from worker.edges.rebalance import Rebalances
 from worker.edges.subscription import Topics
+from worker.edges.topic_reader import TopicReader
 from worker.lasting import is_cancelled_from_within
+from worker.model.record import TopicPartition
 
 logger = logging.getLogger("worker.kafka")
 
 WAIT_SECONDS_FIRST = 1.0
 WAIT_SECONDS_MAX = 30.0
-# One request to find out who else is in the group.
+# How often the silence is looked at; a silent coordinator is then asked over new connections.
+ASK_SECONDS = 5.0
+# A coordinator that has just come back answers the consumer a moment later: one answer to another client proves nothing.
+ANSWERS_MIN = 2
+# One request to find out who else is in the group, or what the coordinator says to another client.
 DESCRIBE_SECONDS_MAX = 5.0
 
 
@@ -43,6 +49,7 @@ class Membership:
         self._topics = topics
         self._refusal: str | None = None
         self._answered_at: float | None = None
+        self._joined_at = 0.0
         self.latest: AIOKafkaConsumer | None = None
 
     def trouble(self) -> str | None:
@@ -63,6 +70,7 @@ class Membership:
             joined = await self._attempt(rebalances)
             if isinstance(joined, AIOKafkaConsumer):
                 self._refusal = None
+                self._joined_at = _now()
                 return joined
             event, self._refusal = joined
             fields = {"group_id": self._options.group_id, "detail": self._refusal, "retry_seconds": wait_seconds}
@@ -70,6 +78,26 @@ class Membership:
             await self.close()
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, WAIT_SECONDS_MAX)
+
+    async def watch(self) -> str:
+        """Wait until the consumer that joined last doesn't find its coordinator any more; returns what shows it.
+
+        Where all brokers have moved to other addresses, a consumer without partitions, which fetches nothing, goes on
+        asking the old ones for ever. A coordinator that answers nobody is no fault of the consumer.
+        """
+        # A member that joins hears nothing while the group waits for others.
+        patience = self._options.rebalance_seconds_max
+        answers_to_others = 0
+        while answers_to_others < ANSWERS_MIN:
+            await asyncio.sleep(ASK_SECONDS)
+            is_silent = self._silent_seconds() > patience
+            answers_to_others = answers_to_others + 1 if is_silent and await self._answers_others() else 0
+            # It may have answered meanwhile.
+            answers_to_others = answers_to_others if self._silent_seconds() > patience else 0
+        return f"the group's coordinator has not answered for {self._silent_seconds():.0f} s, and answers others"
+
+    def _silent_seconds(self) -> float:
+        return _now() - max(self._joined_at, self._answered_at or 0.0)
 
     async def close(self) -> None:
         """Leave the group and close the connections, also those of a consumer that was only about to join."""
@@ -106,6 +134,20 @@ class Membership:
             f"another program holds the group {group_id} and shares no assignor with the worker: {members}; "
             "stop it, or give the worker a group of its own (kafka.group_id)"
         )
+
+    async def _answers_others(self) -> bool:
+        """True if the group's coordinator answers over new connections."""
+        try:
+            async with TopicReader(self._connection.capped(DESCRIBE_SECONDS_MAX)) as reader:
+                # Any partition: what counts is that there is an answer.
+                await reader.committed(self._options.group_id, {TopicPartition(self._options.topics[0], 0)})
+        except (KafkaError, OSError):
+            return False
+        except asyncio.CancelledError:
+            if not is_cancelled_from_within():
+                raise
+            return False
+        return True
 
     def _hear(self) -> None:
         self._answered_at = _now()
