@@ -225,6 +225,11 @@ def kafka_connection(settings: Settings, client_id: str) -> KafkaConnection:
     )
 
 
+def batch_bytes_max(settings: Settings) -> int:
+    """What a record batch may expand to, in the worker and in the tools."""
+    return min(settings.kafka.batch_bytes_max, settings.limits.memory_bytes_max // BATCHES_IN_MEMORY)
+
+
 def _source_options(settings: Settings) -> SourceOptions:
     kafka, routes = settings.kafka, settings.resolved_routes()
     return SourceOptions(
@@ -238,7 +243,7 @@ def _source_options(settings: Settings) -> SourceOptions:
         commit_timeout_seconds=kafka.commit_timeout_seconds,
         partition_fetch_bytes_max=min(kafka.partition_fetch_bytes_max, settings.limits.memory_bytes_max // FETCHES_IN_MEMORY),
         fetch_bytes_max=kafka.fetch_bytes_max,
-        batch_bytes_max=min(kafka.batch_bytes_max, settings.limits.memory_bytes_max // BATCHES_IN_MEMORY),
+        batch_bytes_max=batch_bytes_max(settings),
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(
             records_max=settings.dedup.rebuild_records_max,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.builders import FakeRecord, make_value
 from tests.tools.letters import DLQ, make_letter, make_rejection, settings
+from worker.cli.letters import described
+from worker.cli.output import console
 from worker.model.fault import Reason
-from worker.model.headers import REPLAYS, Place
-from worker.tools.export import kcat
+from worker.model.headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, Place
+from worker.tools.export import jsonl, kcat, line, peeked
 from worker.tools.letter import LetterFault, application_of, read
 from worker.tools.letter_topics import applications_said
+from worker.tools.statistics import Statistics
 
 
 def test_a_dead_letter_tells_where_it_came_from_and_what_was_wrong() -> None:
@@ -77,8 +83,49 @@ def test_the_application_is_read_where_the_route_says_that_it_is_found() -> None
         (b"[1]", None),
         (b"\xff", None),
         (b"[" * 100_000, None),
+        (b'{"application_id": "\xff"}', None),
+        (b'{"application_id": "00001111"}', 1111),
+        (b'{"application_id": "%s"}' % (b"9" * 5000), None),
+        (b'{"application_id": %d}' % 2**63, None),
+        (b'{"application_id": -1}', None),
+        (b'{"application_id": " 1_1 "}', None),
         (None, None),
     ],
 )
 def test_the_application_is_read_from_the_value_where_it_can_be(value: bytes | None, application: int | None) -> None:
     assert application_of(value) == application
+
+
+ANY_BYTES = st.one_of(
+    st.none(),
+    st.binary(max_size=40),
+    st.sampled_from(
+        [
+            b'{"application_id": "\xff"}',
+            b'{"application_id": 123456789012345678901234567890}',
+            b'[{"reason": "\xff", "field": "", "message": ""}]',
+            b'[{"reason": "a", "field": "[/b]", "message": "\\u001b[2J"}]',
+            b'{"bytes": 1, "sha256": "\xff"}',
+            b'"\\ud800"',
+            b"\xed\xa0\x80",
+            b"9" * 5000,
+            b"[[" * 5000,
+        ]
+    ),
+)
+OUR_NAMES = [ERRORS_PREFIX + name for name in "reason detail topic partition offset http_status replays shortened".split()]
+OUR_NAMES += [f"{PARKED_PREFIX}{name}" for name in ("topic", "partition", "offset", "timestamp")]
+HEADERS = st.lists(st.tuples(st.one_of(st.sampled_from(OUR_NAMES), st.text(max_size=5)), ANY_BYTES), max_size=8)
+
+
+@given(ANY_BYTES, ANY_BYTES, HEADERS, st.one_of(st.sampled_from([-1, 0]), st.integers(-(2**63), 2**63 - 1)))
+def test_whatever_stands_in_a_record_it_is_a_letter_that_can_be_shown(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], timestamp: int
+) -> None:
+    record = FakeRecord(3, value, key, headers, timestamp)
+    letter = read(DLQ, record)
+    statistics = Statistics()
+    statistics.add(letter)
+    for document in (jsonl(letter), kcat(letter), peeked(letter, record), statistics.document()):
+        assert orjson.loads(line(document))
+    console().print(described(letter, record))

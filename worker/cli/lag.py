@@ -15,8 +15,7 @@ from rich.text import Text
 
 from worker.cli.options import with_configuration
 from worker.cli.output import console, say
-from worker.cli.running import run_tool, tool_connection
-from worker.edges.topic_reader import TopicReader
+from worker.cli.running import run_tool, tool_reader
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.lag import PartitionLag, Trend, measure, trend
@@ -51,7 +50,7 @@ async def _measure(settings: Settings, times: int, interval: float, show: Show) 
     clock = asyncio.get_running_loop().time
     before: list[PartitionLag] = []
     measured_at = 0.0
-    async with TopicReader(tool_connection(settings)) as reader:
+    async with tool_reader(settings) as reader:
         for number in range(times):
             if number:
                 await asyncio.sleep(interval)

@@ -14,7 +14,7 @@ from worker.app import read_clock
 from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, progress, readable, say, shown_time
 from worker.cli.parameters import moment
-from worker.cli.running import run_tool, tool_connection
+from worker.cli.running import run_tool, tool_connection, tool_reader
 from worker.edges.topic_reader import TopicReader
 from worker.errors import ExitCode
 from worker.model.headers import own
@@ -83,7 +83,7 @@ def _stats(kind: LetterKind, loaded: Loaded, as_json: bool, chosen: dict[str, An
 
 async def _count(settings: Settings, topics: tuple[str, ...], selection: Selection, kind: LetterKind) -> Statistics:
     statistics = Statistics()
-    async with TopicReader(tool_connection(settings)) as reader:
+    async with tool_reader(settings) as reader:
         await _say_missing(reader, topics)
         with progress(f"reading {kind.value}") as report:
             async for letter in letters(reader, settings, Where(topics, selection), report):
@@ -117,7 +117,7 @@ def _peek(kind: LetterKind, loaded: Loaded, count: int, as_json: bool, chosen: d
     out = console()
     for letter, original in found:
         out.rule(f"{letter.place.topic} {letter.place.partition} {letter.place.offset}", align="left")
-        out.print(_described(letter, original or letter.record))
+        out.print(described(letter, original or letter.record))
     if not found:
         say(f"no {kind.value} of that kind in {', '.join(topics)}")
 
@@ -125,14 +125,15 @@ def _peek(kind: LetterKind, loaded: Loaded, count: int, as_json: bool, chosen: d
 async def _newest(
     settings: Settings, topics: tuple[str, ...], selection: Selection, count: int
 ) -> list[tuple[Letter, Record | None]]:
-    async with TopicReader(tool_connection(settings)) as reader:
+    async with tool_reader(settings) as reader:
         await _say_missing(reader, topics)
         with progress("reading") as report:
             found = await newest_letters(reader, settings, Where(topics, selection), count, report)
         return list(zip(found, await originals(reader, found), strict=True))
 
 
-def _described(letter: Letter, record: Record) -> Table:
+def described(letter: Letter, record: Record) -> Table:
+    """A letter for people, with this record's key, headers and value: its own, or the original's."""
     table = Table.grid(padding=(0, 2))
     written = shown_time(letter.record.timestamp / 1000)
     rows = [("reason", letter.reason), ("", explanation(letter.reason))]
@@ -165,7 +166,7 @@ def _export(kind: LetterKind, loaded: Loaded, form: str, output: BinaryIO, chose
 
 async def _write(settings: Settings, topics: tuple[str, ...], selection: Selection, form: str, output: BinaryIO) -> int:
     count, shape = 0, export.kcat if form == "kcat" else export.jsonl
-    async with TopicReader(tool_connection(settings)) as reader:
+    async with tool_reader(settings) as reader:
         await _say_missing(reader, topics)
         with progress("writing") as report:
             async for letter in letters(reader, settings, Where(topics, selection), report):

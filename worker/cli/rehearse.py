@@ -12,8 +12,7 @@ from worker.app import read_clock
 from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, progress, say
 from worker.cli.parameters import moment
-from worker.cli.running import run_tool, tool_connection
-from worker.edges.topic_reader import TopicReader
+from worker.cli.running import run_tool, tool_reader
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.rehearsal import CUSTOM_EVENTS_PER_DAY, From, Rehearsed, Traffic, rehearse
@@ -55,7 +54,7 @@ def rehearse_command(loaded: Loaded, start: From, seconds: float, records_max: i
 
 
 async def _rehearse(settings: Settings, start: From, seconds: float, records_max: int | None) -> Rehearsed:
-    async with TopicReader(tool_connection(settings)) as reader:
+    async with tool_reader(settings) as reader:
         with progress("rehearsing") as report:
             return await rehearse(
                 reader,

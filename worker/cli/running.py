@@ -11,10 +11,14 @@ from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from worker.assembly import kafka_connection
+from worker.assembly import batch_bytes_max, kafka_connection
+from worker.cli.output import say
+from worker.edges.decompression import bound_decompression
 from worker.edges.diagnosis import explain
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.topic_reader import TopicReader
 from worker.errors import UnavailableError
+from worker.model.headers import Place
 from worker.settings.schema import Settings
 
 # Nobody waits at a terminal for as long as a worker waits for its brokers.
@@ -33,12 +37,22 @@ def tool_connection(settings: Settings) -> KafkaConnection:
     return replace(connection, request_timeout_seconds=min(connection.request_timeout_seconds, REQUEST_SECONDS_MAX))
 
 
+def tool_reader(settings: Settings) -> TopicReader:
+    """Reads topics as tools do: what can't be read is passed over, and said."""
+    return TopicReader(tool_connection(settings), on_damage=_say_damage)
+
+
+def _say_damage(place: Place, detail: str) -> None:
+    say(f"{place.topic} {place.partition} {place.offset} can't be read and is passed over: {detail}")
+
+
 def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     """Do it; returns what it returns.
 
     Raises:
         UnavailableError: the brokers can't be reached, or refuse.
     """
+    bound_decompression(batch_bytes_max(settings))
     # What the client library has to say comes as an error, and is said once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:

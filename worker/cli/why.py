@@ -9,8 +9,7 @@ from rich.text import Text
 from worker.app import read_clock
 from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, readable, say, shown_time
-from worker.cli.running import run_tool, tool_connection
-from worker.edges.topic_reader import TopicReader
+from worker.cli.running import run_tool, tool_reader
 from worker.model.fault import Rejection
 from worker.model.headers import Place
 from worker.settings.load import Loaded
@@ -40,7 +39,7 @@ def why(loaded: Loaded, topic: str, partition: int, offset: int, as_json: bool) 
 
 
 async def _tell(settings: Settings, place: Place) -> Story:
-    async with TopicReader(tool_connection(settings)) as reader:
+    async with tool_reader(settings) as reader:
         origin = await origin_of(reader, settings, place)
         if origin is not None:
             say(f"{place.topic} holds dead letters; this is the story of where it came from: {_shown(origin)}")

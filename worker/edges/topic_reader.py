@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import for_code
+from aiokafka.errors import CorruptRecordException, for_code
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.closing import close_consumer
@@ -21,6 +21,11 @@ from worker.model.record import Position, Record, TopicPartition
 POLL_MILLISECONDS = 200
 CHUNK_RECORDS = 1000
 PARTITION_FETCH_BYTES_MAX = 1_048_576
+# What aiokafka raises at a record that can't be read.
+DAMAGE = (CorruptRecordException, UnicodeDecodeError)
+DAMAGED_IN_A_ROW_MAX = 1000
+# Of the next record before damage: it lies in a batch that has just been fetched.
+RECORD_SECONDS_MAX = 5.0
 # aiokafka would try for ever against a dead coordinator.
 COMMIT_SECONDS_MAX = 15.0
 STOP_SECONDS_MAX = 1.0
@@ -48,13 +53,23 @@ class TopicReader:
     Args:
         connection: the brokers.
         group_id: the group that `commit` commits for; None for an onlooker. It is never joined.
+        on_damage: is told of each record that can't be read (a wrong checksum, a batch that is too large when decompressed,
+            a header's name that isn't UTF-8), which is passed over then. Without it reading ends there, with what aiokafka
+            raises.
 
     Opening, and every method, raises `aiokafka.errors.KafkaError` where the brokers can't be asked.
     """
 
-    def __init__(self, connection: KafkaConnection, group_id: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        group_id: str | None = None,
+        on_damage: Callable[[Place, str], None] | None = None,
+    ) -> None:
         self._connection = connection
         self._group_id = group_id
+        self._on_damage = on_damage
+        self._damaged_in_a_row = 0
         self._consumer: AIOKafkaConsumer
         self._admin: AIOKafkaAdminClient
 
@@ -144,12 +159,47 @@ class TopicReader:
 
     async def _chunk(self, client: ClientPartition, end: int, records_max: int) -> Sequence[Record]:
         """The next records of the assigned partition; none if nothing more comes before the end."""
-        while await self._consumer.position(client) < end:
-            fetched = await self._consumer.getmany(client, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
-            records = [record for record in fetched.get(client, ()) if record.offset < end]
+        while (position := await self._consumer.position(client)) < end:
+            found: Sequence[Record]
+            try:
+                fetched = await self._consumer.getmany(client, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
+                found = fetched.get(client, ())
+            except DAMAGE:
+                if self._on_damage is None:
+                    raise
+                # What was read together with it is dropped.
+                self._consumer.seek(client, position)
+                found = await self._up_to_the_damage(client, position, records_max)
+            records = [record for record in found if record.offset < end]
             if records:
+                self._damaged_in_a_row = 0
                 return records
         return ()
+
+    async def _up_to_the_damage(self, client: ClientPartition, position: int, records_max: int) -> Sequence[Record]:
+        """The whole records before it, one by one; with none of these it is passed over.
+
+        Raises:
+            CorruptRecordException, UnicodeDecodeError: too many in a row: it is more than some records.
+        """
+        records: list[Record] = []
+        try:
+            while len(records) < records_max:
+                async with asyncio.timeout(RECORD_SECONDS_MAX):
+                    records.append(await self._consumer.getone(client))
+        except TimeoutError:
+            # Nothing more lies behind them.
+            return records
+        except DAMAGE as error:
+            if records or self._on_damage is None:
+                return records
+            self._damaged_in_a_row += 1
+            if self._damaged_in_a_row > DAMAGED_IN_A_ROW_MAX:
+                raise
+            # One offset at a time: nothing tells how far the damage reaches.
+            self._on_damage(Place(*client, position), f"{type(error).__name__}: {error}")
+            self._consumer.seek(client, position + 1)
+        return records
 
     async def mixed(
         self, spans: Sequence[Span], records_max: int = CHUNK_RECORDS
@@ -163,9 +213,20 @@ class TopicReader:
             if span.length:
                 self._consumer.seek(ClientPartition(*span.partition), span.begin)
         unread = set(ends)
+        positions = {ClientPartition(*span.partition): span.begin for span in spans}
         while unread:
-            fetched = await self._consumer.getmany(*unread, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
+            try:
+                fetched = await self._consumer.getmany(*unread, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
+            except DAMAGE:
+                if self._on_damage is None:
+                    raise
+                # What was read of others together with it is dropped: one after the other, from where each was.
+                rest = [Span(TopicPartition(*client), positions[client], ends[client]) for client in sorted(unread)]
+                async for chunk in self.chunks(rest, records_max):
+                    yield chunk
+                return
             for client, some in fetched.items():
+                positions[client] = some[-1].offset + 1
                 records = [record for record in some if record.offset < ends[client]]
                 if records:
                     yield TopicPartition(*client), records

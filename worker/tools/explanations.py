@@ -20,6 +20,7 @@ EXPLANATIONS = {
     "unknown_application": "No key is configured for the application. Configure one and replay.",
     "unknown_route": "No resource is configured for records of this kind. Configure it and replay.",
     "refused": "The API refused the row although it is well-formed: see the answer in the message.",
+    "fails_alone": "The API failed whenever this row was sent alone, and took others: see the answer. Replay when it is well.",
     "too_large_for_api": "The API found a request with this row alone too large.",
     PARKED: "The record's application was on hold. It comes home by itself when the hold ends.",
     FOREIGN: "The record was not written by this worker.",

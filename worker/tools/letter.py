@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ FOREIGN = "foreign"
 UNDATED = "undated"
 NOTHING_SAID: Mapping[str, int | Path] = {}
 APPLICATION_PATH: Path = ("application_id",)
+T = TypeVar("T")
 
 
 class LetterFault(msgspec.Struct, frozen=True):
@@ -94,7 +95,6 @@ def read(partition: TopicPartition, record: Record, applications: Mapping[str, i
     headers = {name: value for name, value in record.headers if value is not None}
     origin = _origin(headers)
     said = applications.get(origin.topic, APPLICATION_PATH) if origin is not None else APPLICATION_PATH
-    status = headers.get(f"{ERRORS_PREFIX}http_status", b"").decode(errors="replace")
     return Letter(
         place=Place(partition.topic, partition.partition, record.offset),
         record=record,
@@ -102,7 +102,7 @@ def read(partition: TopicPartition, record: Record, applications: Mapping[str, i
         faults=_faults_of(headers),
         origin=origin,
         replays=_number(headers.get(REPLAYS, b"")) or 0,
-        http_status=int(status) if status.isdecimal() and status.isascii() else None,
+        http_status=_number(headers.get(f"{ERRORS_PREFIX}http_status", b"")),
         worker_version=headers.get(f"{ERRORS_PREFIX}worker_version", b"").decode(errors="replace"),
         application_id=said if isinstance(said, int) else application_of(record.value, said),
         shortened=_shortened_of(headers),
@@ -111,17 +111,20 @@ def read(partition: TopicPartition, record: Record, applications: Mapping[str, i
 
 def application_of(value: bytes | None, path: Path = APPLICATION_PATH) -> int | None:
     """The application that a value names, from its top or within the `data` of an envelope; None where that can't be read."""
-    try:
-        top = _value.decode(value or b"")
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    top = _decoded(_value, value or b"")
     for found in (_follow(top, path), _follow(top, ("data", *path))):
         if isinstance(found, int | str) and not isinstance(found, bool):
-            try:
-                return int(found)
-            except ValueError:
-                return None
+            # As text, for its digits; what is longer than any application is none.
+            return _number(str(found).encode(errors="replace")) if isinstance(found, str) or 0 <= found < 2**63 else None
     return None
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], text: bytes) -> T | None:
+    """What this JSON says; None where it is none, or not UTF-8, or too deep, or something else: anybody may have written it."""
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _follow(value: Any, path: Path) -> Any:
@@ -138,18 +141,12 @@ def _reason(headers: Mapping[str, bytes]) -> str:
 
 
 def _faults_of(headers: Mapping[str, bytes]) -> tuple[LetterFault, ...]:
-    try:
-        return _faults.decode(headers.get(f"{ERRORS_PREFIX}detail", b"[]"))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        # The detail of a shortened letter may be cut off.
-        return ()
+    # The detail of a shortened letter may be cut off.
+    return _decoded(_faults, headers.get(f"{ERRORS_PREFIX}detail", b"[]")) or ()
 
 
 def _shortened_of(headers: Mapping[str, bytes]) -> Shortened | None:
-    try:
-        return _shortened.decode(headers[f"{ERRORS_PREFIX}shortened"])
-    except (KeyError, msgspec.DecodeError):
-        return None
+    return _decoded(_shortened, headers.get(f"{ERRORS_PREFIX}shortened", b""))
 
 
 def _origin(headers: Mapping[str, bytes]) -> Place | None:
@@ -162,4 +159,6 @@ def _origin(headers: Mapping[str, bytes]) -> Place | None:
 
 
 def _number(text: bytes) -> int | None:
-    return int(text) if text.isdigit() and len(text) < 20 else None
+    """A number of 63 bits at most; zeros may stand before it."""
+    digits = text.lstrip(b"0") or text[-1:]
+    return int(digits) if text.isdigit() and len(digits) < 20 and int(digits) < 2**63 else None

@@ -144,15 +144,21 @@ class Replay:
             ReplayError: another replay of the same selection is under way.
             aiokafka.errors.KafkaError: the brokers can't be asked, or don't take a record.
         """
-        async with TopicReader(self._connection, self._plan.group_id) as reader, Outlet(self._connection) as outlet:
+        async with (
+            TopicReader(self._connection, self._plan.group_id, self._note_damage) as reader,
+            Outlet(self._connection) as outlet,
+        ):
             await self._through(reader, outlet)
         return self._counts
 
     async def rehearse(self) -> ReplayCounts:
         """Send nothing and commit nothing; say what would be sent, and what the worker would make of it now."""
-        async with TopicReader(self._connection) as reader:
+        async with TopicReader(self._connection, on_damage=self._note_damage) as reader:
             await self._through(reader, None)
         return self._counts
+
+    def _note_damage(self, place: Place, detail: str) -> None:
+        self._counts.refused["can't be read"] += 1
 
     async def _through(self, reader: TopicReader, outlet: Outlet | None) -> None:
         plan = self._plan
