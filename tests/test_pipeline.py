@@ -33,6 +33,7 @@ from worker.model.event import (
     Distributed,
     Event,
     KeyChanged,
+    LogTruncated,
     Lost,
     ParkingAcknowledged,
     ParkingFailed,
@@ -206,6 +207,17 @@ class TestTheWayOfARecord:
         assert commit.positions == {FIRST: Position(0, hints.encode(0, 0, [(1, 3)]))}
         world.tell(Committed(commit.positions, 0.01))
         assert committed([*world.answer(first, ok()), *world.wait(1.0)]) == {FIRST: 3}
+
+    def test_a_truncated_log_is_counted_and_logged_and_a_lower_position_is_committed(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        again = Assignment(TOPIC, 0, 9)
+        assigned = world.tell(Assigned((Start(again, 15, Position(20, hints.encode(20, 0, [])), end=15),)))
+        commands = world.tell(LogTruncated(again, 20, 15, is_exact=False))
+        (line,) = only(Log, commands)
+        assert (line.event, line.fields["resumed_at"], line.fields["may_pass_over_records"]) == ("log_truncated", 15, True)
+        assert world.ledger.account.topics[TOPIC].log_truncations == 1
+        # Or the next start would find the log truncated once more.
+        assert committed([*assigned, *commands, *world.wait(2.0)]) == {again: 15}
 
     def test_a_partition_in_its_next_life_skips_what_the_hints_name(self, world: World) -> None:
         world.tell(Lost((FIRST,)))

@@ -32,6 +32,7 @@ from worker.model.event import (
     Distributed,
     Event,
     KeyChanged,
+    LogTruncated,
     Lost,
     OffsetsSkipped,
     ParkingAcknowledged,
@@ -120,7 +121,7 @@ class Pipeline:
                 self._written(event, now)
             case Committed() | CommitFailed():
                 self._commit_ended(event, now)
-            case Assigned() | Revoked() | Lost() | OffsetsSkipped():
+            case Assigned() | Revoked() | Lost() | OffsetsSkipped() | LogTruncated():
                 self._rebalanced(event, now)
             case Distributed(partitions=partitions):
                 self._ledger.abandoned.keep_only(partitions)
@@ -168,7 +169,7 @@ class Pipeline:
                 self._commits.hasten()
                 self._leaving.commit_again()
 
-    def _rebalanced(self, event: Assigned | Revoked | Lost | OffsetsSkipped, now: Now) -> None:
+    def _rebalanced(self, event: Assigned | Revoked | Lost | OffsetsSkipped | LogTruncated, now: Now) -> None:
         rebalances = self._ledger.account.rebalances
         match event:
             case Assigned(starts=starts):
@@ -188,6 +189,11 @@ class Pipeline:
             case OffsetsSkipped(assignment=assignment, count=count):
                 self._ledger.account.topics[assignment.topic].offsets_skipped += count
                 self._log(Severity.ERROR, "offsets_skipped", partition=str(assignment.topic_partition), offsets=count)
+            case LogTruncated(assignment=assignment, position=position, resumed_at=resumed_at, is_exact=is_exact):
+                self._ledger.account.topics[assignment.topic].log_truncations += 1
+                where: dict[str, str | int] = {"partition": str(assignment.topic_partition), "position": position}
+                fields = {"resumed_at": resumed_at, "may_pass_over_records": not is_exact}
+                self._log(Severity.ERROR, "log_truncated", **where, **fields)
 
     # --- what follows, after every event -----------------------------------------------------------------------------------
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiokafka.errors import CoordinatorNotAvailableError, UnknownTopicOrPartitionError
-from aiokafka.protocol.offset import OffsetRequest, OffsetRequest_v3, OffsetResetStrategy, OffsetResponse_v3
+from aiokafka.protocol.offset import OffsetResetStrategy
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.coordinator import NOTHING_COMMITTED
+from worker.edges.offset_lookup import OffsetsRequestStruct, OffsetsResponse
 from worker.edges.start_position import Found, StartPositions
 from worker.model.record import Position, TopicPartition
 
@@ -53,11 +54,12 @@ class Brokers:
     def leader_for_partition(self, partition: ClientPartition) -> int:
         return 0
 
-    async def send(self, node_id: int, request: OffsetRequest) -> OffsetResponse_v3:
+    async def send(self, node_id: int, request: Any) -> OffsetsResponse:
         """Every partition reaches from 5 to 50."""
         at = {OffsetResetStrategy.EARLIEST: 5, OffsetResetStrategy.LATEST: 50}
-        asked = cast(Any, request.build(OffsetRequest_v3)).topics
-        return OffsetResponse_v3(0, [(topic, [(one, 0, -1, at[which]) for one, which in its]) for topic, its in asked])
+        asked = request.build(OffsetsRequestStruct).topics
+        topics = [(topic, [(one, 0, -1, at[which], 0) for one, _, which in its]) for topic, its in asked]
+        return OffsetsResponse(0, topics)
 
     async def describe_topics(self) -> list[dict[str, Any]]:
         partitions = [{"partition": number} for number in self._partitions or ()]

@@ -20,6 +20,7 @@ from tests.simulation.kafka_faults import Chances
 from tests.simulation.kafka_model import ModelKafka
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import DEDUP_ROWS_LARGE, Moment, Mood, Scenario, draw
+from tests.simulation.truncations import truncate
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Truth, ViolationError
 from tests.simulation.virtual_loop import VirtualTimeError, run
 from tests.simulation.worker_life import KEY, Born, WorkerLife, commits_seen
@@ -155,6 +156,9 @@ class _History:
         self._kafka.set_chances(Chances())
         self._api.heal()
         await self._settle()
+        if await truncate(self._kafka, scenario, self._truth, self._producers):
+            self._say("logs were truncated")
+            await self._settle()
         self._truth.check_end(may_repeat=scenario.mood is not Mood.CALM)
         absences.check_rebuilds(sum(worker.parts.source.rebuilds for worker in self._workers if worker is not None))
         for worker in self._workers:
@@ -359,7 +363,13 @@ class _History:
         behind = {}
         for topic in (TOPIC, PARKING_TOPIC):
             for partition, last in self._kafka.last_offsets(topic).items():
-                committed = self._kafka.committed(GROUP, partition)
-                if last >= 0 and (committed is None or committed[0] <= last):
-                    behind[f"{topic}-{partition.partition}"] = (committed[0] if committed is not None else -1, last)
+                committed = self._committed(partition)
+                if last >= 0 and committed <= last:
+                    behind[f"{topic}-{partition.partition}"] = (committed, last)
         return behind
+
+    def _committed(self, partition: TopicPartition) -> int:
+        """-1 for nothing. Of a log that was truncated, what the group has committed before says nothing of it."""
+        committed = self._kafka.committed(GROUP, partition)
+        offset = committed[0] if committed is not None else -1
+        return min(offset, self._truth.committed.get(partition, offset))

@@ -58,6 +58,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tests.simulation.kafka_faults import Faults
 from tests.simulation.kafka_group import Group, Joining, State
 from tests.simulation.kafka_log import PartitionLog, corrupted
+from worker.edges.offset_lookup import EpochEndRequestStruct, EpochEndResponse, OffsetsRequestStruct, OffsetsResponse
 from worker.edges.topic_reader import FETCH_WAIT_MILLISECONDS
 
 NODE_ID = 0
@@ -116,6 +117,8 @@ class Broker:
             InitProducerIdRequest_v0: self._producer_id,
             FetchRequest_v11: self._fetch,
             OffsetRequest_v3: self._offsets,
+            OffsetsRequestStruct: self._offsets_with_epochs,
+            EpochEndRequestStruct: self._epoch_ends,
             JoinGroupRequest_v5: self._join,
             SyncGroupRequest_v3: self._sync,
             HeartbeatRequest_v1: self._heartbeat,
@@ -258,6 +261,32 @@ class Broker:
                 answers.append((number, error, time, offset))
             topics.append((topic, answers))
         return OffsetResponse_v3(0, topics)
+
+    async def _offsets_with_epochs(self, request: Any, asking: Asking) -> Response:
+        topics = []
+        for topic, partitions in request.topics:
+            answers = []
+            for number, _, at in partitions:
+                log = self.log(topic, number)
+                code, timestamp, offset = self._offset(log, at, asking)
+                if log is not None and at == OffsetResetStrategy.LATEST:
+                    offset = min(offset, log.stable_end)
+                answers.append((number, code, timestamp, offset, log.epoch if log is not None and not code else -1))
+            topics.append((topic, answers))
+        return OffsetsResponse(0, topics)
+
+    async def _epoch_ends(self, request: Any, asking: Asking) -> Response:
+        topics = []
+        for topic, partitions in request.topics:
+            answers = []
+            for number, _, epoch in partitions:
+                log = self.log(topic, number)
+                if log is None or asking.error is not None or TopicPartition(topic, number) in self._faults.leaderless:
+                    answers.append((asking.code(NotLeaderForPartitionError), number, -1, -1))
+                else:
+                    answers.append((0, number, *log.epoch_end(epoch)))
+            topics.append((topic, answers))
+        return EpochEndResponse(0, topics)
 
     def _offset(self, log: PartitionLog | None, at: int, asking: Asking) -> tuple[int, int, int]:
         """Error code, time, offset."""

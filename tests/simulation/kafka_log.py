@@ -16,6 +16,7 @@ Header = tuple[str, bytes]
 # Where these stand in a record batch of format 2. Source: https://kafka.apache.org/documentation/#recordbatch
 BASE_OFFSET_FORMAT = ">q"
 CHECKSUM_AT = 17
+LEADER_EPOCH_AT = 12
 ATTRIBUTES_AT = 21
 CONTROL_FLAG = 0x20
 COMMIT_MARKER_KEY = b"\0\0\0\1"
@@ -34,6 +35,7 @@ class Entry:
     headers: tuple[Header, ...]
     is_control: bool = False
     is_damaged: bool = False
+    epoch: int = 0
 
     @property
     def stands_alone(self) -> bool:
@@ -56,18 +58,22 @@ class PartitionLog:
         self.start = 0
         self.end = 0
         self._transaction_start: int | None = None
+        self.epoch = 0
+        self.epoch_starts = [(0, 0)]
         self._entries: list[Entry] = []
         self._produced: dict[tuple[int, int, int], int] = {}
 
     def append(self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> int:
         """Returns the record's offset."""
-        self._entries.append(Entry(self.end, timestamp_ms, key, value, tuple(headers)))
+        self._entries.append(Entry(self.end, timestamp_ms, key, value, tuple(headers), epoch=self.epoch))
         self.end += 1
         return self.end - 1
 
     def append_control(self, timestamp_ms: int) -> int:
         """Append what no consumer gets to see; returns its offset."""
-        self._entries.append(Entry(self.end, timestamp_ms, COMMIT_MARKER_KEY, b"\0\0\0\0\0\0", (), is_control=True))
+        self._entries.append(
+            Entry(self.end, timestamp_ms, COMMIT_MARKER_KEY, b"\0\0\0\0\0\0", (), is_control=True, epoch=self.epoch)
+        )
         self.end += 1
         return self.end - 1
 
@@ -96,6 +102,30 @@ class PartitionLog:
     def truncate(self, before_offset: int) -> None:
         """Retention: what stands before this offset is gone for consumers."""
         self.start = max(self.start, min(before_offset, self.end))
+
+    def elect_uncleanly(self, end: int) -> None:
+        """A replica that lacks what stands from this offset on becomes the leader: it is lost, and a new epoch begins."""
+        self._entries = [entry for entry in self._entries if entry.offset < end]
+        self.epoch += 1
+        self.epoch_starts = [(epoch, start) for epoch, start in self.epoch_starts if start < end] + [(self.epoch, end)]
+        self.end = end
+
+    def elect(self) -> None:
+        """Another leader, with all records, and a new epoch."""
+        self.elect_uncleanly(self.end)
+
+    def epoch_end(self, epoch: int) -> tuple[int, int]:
+        """As a leader answers: the latest epoch that isn't later, and the offset at which it ended; -1 and -1 if there is none.
+
+        Source: Kafka's `LeaderEpochFileCache.endOffsetFor`.
+        """
+        if epoch == self.epoch:
+            return epoch, self.end
+        later = [start for known, start in self.epoch_starts if known > epoch]
+        if not later:
+            return -1, -1
+        earlier = [known for known, _ in self.epoch_starts if known <= epoch]
+        return (max(earlier) if earlier else epoch), min(later)
 
     def first_offset_of(self, batch: tuple[int, int, int]) -> int | None:
         """Where the idempotent producer's batch (producer id, epoch, sequence) was written before, if it was."""
@@ -162,7 +192,13 @@ def _batches(entries: Sequence[Entry]) -> list[list[Entry]]:
     batches: list[list[Entry]] = []
     for entry in entries:
         last = batches[-1] if batches else None
-        if last is None or entry.stands_alone or last[-1].stands_alone or len(last) == BATCH_RECORDS_MAX:
+        if (
+            last is None
+            or entry.stands_alone
+            or last[-1].stands_alone
+            or len(last) == BATCH_RECORDS_MAX
+            or entry.epoch != last[-1].epoch
+        ):
             batches.append([entry])
         else:
             last.append(entry)
@@ -176,6 +212,7 @@ def _encode(entries: Sequence[Entry]) -> bytes:
         builder.append(entry.offset - base, entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
     batch = bytearray(builder.build())
     struct.pack_into(BASE_OFFSET_FORMAT, batch, 0, base)
+    struct.pack_into(">i", batch, LEADER_EPOCH_AT, entries[0].epoch)
     if entries[0].is_control:
         batch[ATTRIBUTES_AT + 1] |= CONTROL_FLAG
         struct.pack_into(">I", batch, CHECKSUM_AT, calc_crc32c(bytes(batch[ATTRIBUTES_AT:])))

@@ -140,6 +140,10 @@ class ModelKafka:
         """The offset of each partition's last record, -1 for none."""
         return {TopicPartition(topic, log.partition): log.last_offset for log in self._broker.topics[topic]}
 
+    def end(self, partition: TopicPartition) -> int:
+        """The offset behind the last record."""
+        return self._log(*partition).end
+
     def committed(self, group_id: str, partition: TopicPartition) -> tuple[int, str] | None:
         """What the group has committed for the partition: offset and metadata."""
         position = self._broker.group(group_id).committed.get(partition)
@@ -213,6 +217,20 @@ class ModelKafka:
     def find_leader(self, partition: TopicPartition) -> None:
         """End what `lose_leader` has begun."""
         self._faults.leaderless.discard(partition)
+
+    def elect_uncleanly(self, partition: TopicPartition, end: int) -> None:
+        """A replica becomes the leader that has nothing from this offset on: it is lost, as after the loss of all others."""
+        self._log(*partition).elect_uncleanly(end)
+        self._broker.wake_fetches()
+
+    def elect(self, partition: TopicPartition) -> None:
+        """Another broker leads the partition, with all its records."""
+        self._log(*partition).elect()
+
+    def recreate_topic(self, topic: str) -> None:
+        """It is deleted and made again, empty."""
+        self._broker.topics[topic] = [PartitionLog(topic, log.partition) for log in self._broker.topics[topic]]
+        self._broker.wake_fetches()
 
     def take_down(self) -> None:
         """Break all connections, refuse new ones. No session ends meanwhile: a coordinator that comes back waits anew."""

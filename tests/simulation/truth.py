@@ -63,10 +63,21 @@ class Truth:
     answered_to: dict[str, set[str]] = field(default_factory=dict)
     reasons: dict[str, set[str]] = field(default_factory=dict)
 
+    truncated: dict[TopicPartition, list[Published]] = field(default_factory=dict)
+
     def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
         """A record lies in the topic."""
         self.published.setdefault(partition, {})[offset] = record
         self.keys[record.event] = record.key
+
+    def forget(self, partition: TopicPartition, end: int) -> None:
+        """The brokers have lost what stood from this offset on, all of it settled; other records will stand there."""
+        published = self.published.get(partition, {})
+        for offset in [one for one in published if one >= end]:
+            self.truncated.setdefault(partition, []).append(published.pop(offset))
+        for places in self.written.values():
+            places -= {place for place in places if place[:2] == tuple(partition) and place[2] >= end}
+        self.committed[partition] = min(self.committed.get(partition, 0), end)
 
     def want_again(self, event: str) -> None:
         """This event, which has been delivered, is sent again on purpose: it has to arrive once more than it has by now."""
@@ -132,6 +143,9 @@ class Truth:
         partition = TopicPartition(start.assignment.topic, start.assignment.partition)
         commits = self.commits.get(partition, [])
         last = commits[-1] if commits else None
+        if partition in self.truncated and start.committed is None:
+            # It goes on in the log that is there now.
+            return
         if start.committed != last and (self.commits_come_in_order or start.committed not in (None, *commits)):
             raise ViolationError("8 start", f"{start} is not what was committed: {commits[-1:]}")
 
@@ -152,7 +166,8 @@ class Truth:
 
     def check_end(self, *, may_repeat: bool) -> None:
         """At the end nothing is lost, nothing valid was dead-lettered, and without cause nothing came twice."""
-        events = {record.event: record for offsets in self.published.values() for record in offsets.values()}
+        records = [record for offsets in self.published.values() for record in offsets.values()]
+        events = {one.event: one for one in (*records, *(one for lost in self.truncated.values() for one in lost))}
         lost = [
             event
             for event, record in events.items()

@@ -200,6 +200,7 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: 
                 "parked": account.parked,
                 "given_back": account.given_back,
                 "offsets_skipped": account.offsets_skipped,
+                "log_truncations": account.log_truncations,
                 "unusual_values": dict(account.remarks.unusual_values),
                 "drifts": [{**drift._asdict(), "records": count} for drift, count in account.remarks.drifts.most_common()],
             }

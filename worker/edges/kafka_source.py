@@ -23,9 +23,10 @@ from worker.edges.commit import commit
 from worker.edges.ends import Ends, fetched_end
 from worker.edges.group_consumer import SourceOptions, stop
 from worker.edges.kafka_client import KafkaConnection
+from worker.edges.leader_epochs import Log, Resumption, resume
 from worker.edges.membership import Membership
-from worker.edges.offset_lookup import Away
-from worker.edges.poller import WATCH_SECONDS, Poller
+from worker.edges.offset_lookup import Away, Bounds
+from worker.edges.poller import WATCH_SECONDS, Poller, Taken
 from worker.edges.rebalance import Rebalances
 from worker.edges.start_position import Found, StartPositions
 from worker.edges.subscription import Topics
@@ -34,7 +35,7 @@ from worker.edges.task_report import where_tasks_stand
 from worker.edges.watchdog import Watchdog
 from worker.errors import UnavailableError
 from worker.lasting import is_cancelled_from_within
-from worker.model.event import Assigned, CommitFailed, Committed, Event, Lost, OffsetsSkipped
+from worker.model.event import Assigned, CommitFailed, Committed, Event, LogTruncated, Lost, OffsetsSkipped
 from worker.model.record import Assignment, End, Position, Start, TopicPartition
 
 logger = logging.getLogger("worker.kafka")
@@ -212,8 +213,8 @@ class KafkaSource:
                 # Through a rebalance it waits, and aiokafka's may never end where the brokers that it knows are gone for good.
                 async with asyncio.timeout(self._options.rebalance_seconds_max):
                     received = await poller.round(self._paused, lambda: self._is_stopped)
-                if out_of_range := poller.take_out_of_range():
-                    await self._restart(consumer, poller, dict(out_of_range))
+                if doubtful := poller.take_doubtful():
+                    await self._examine(consumer, poller, doubtful)
                 # In a rhythm of its own: under a backlog each round receives something.
                 if clock() >= watch_at:
                     watch_at = clock() + WATCH_SECONDS
@@ -272,24 +273,42 @@ class KafkaSource:
         poller.begin({start.assignment: start.position for start in starts})
         self._paused &= self._rebalances.ours
         self._post(Assigned(tuple(starts)))
+        for start in starts:
+            if start.committed is not None and start.committed.offset > start.position:
+                self._post(LogTruncated(start.assignment, start.committed.offset, start.position, is_exact=False))
 
-    async def _restart(self, consumer: AIOKafkaConsumer, poller: Poller, expected: Mapping[Assignment, int]) -> None:
-        """The brokers don't have these offsets: an incident. Go on from the earliest ones they have, in new epochs."""
+    async def _examine(self, consumer: AIOKafkaConsumer, poller: Poller, doubtful: Mapping[Assignment, Taken]) -> None:
+        """See whether these logs are still the ones that were read. Where one isn't, go on where it must, in a new epoch."""
+        epochs = {one.topic_partition: taken.epoch for one, taken in doubtful.items() if taken.epoch is not None}
+        partitions = [one.topic_partition for one in doubtful]
+        bounds: Mapping[TopicPartition, Bounds | Away]
         try:
-            bounds = await self._starts.bounds([one.topic_partition for one in expected])
+            bounds = await self._starts.bounds(partitions, epochs)
         except (KafkaError, OSError) as error:
-            bounds = dict.fromkeys((one.topic_partition for one in expected), Away(f"{type(error).__name__}: {error}"))
+            bounds = dict.fromkeys(partitions, Away(f"{type(error).__name__}: {error}"))
         found: dict[TopicPartition, Found] = {}
-        for assignment, offset in expected.items():
+        for assignment, taken in doubtful.items():
             there = bounds[assignment.topic_partition]
             if isinstance(there, Away):
-                # It is polled again later, and is out of range again.
+                # It is polled again later, and is as doubtful then.
                 poller.put_off(assignment, there.reason)
             elif self._rebalances.may_receive(assignment):
-                self._rebalances.end([assignment])
-                self._post(Lost((assignment,)))
-                self._post(OffsetsSkipped(assignment, max(0, there.begin - offset)))
-                found[assignment.topic_partition] = Found(there.begin, None, None)
+                resumption = resume(*taken, there)
+                if resumption.log is Log.WHOLE:
+                    poller.trust(assignment, there.leader_epoch)
+                else:
+                    self._lose(assignment, taken, resumption)
+                    found[assignment.topic_partition] = Found(resumption.position, None, None)
         if found:
             await self._drained()
             self._begin(consumer, poller, found)
+
+    def _lose(self, assignment: Assignment, taken: Taken, resumption: Resumption) -> None:
+        """Post that this epoch ends, and why."""
+        self._rebalances.end([assignment])
+        self._post(Lost((assignment,)))
+        if resumption.log is Log.TRUNCATED:
+            is_exact = taken.epoch is not None
+            self._post(LogTruncated(assignment, taken.position, resumption.position, is_exact))
+        else:
+            self._post(OffsetsSkipped(assignment, max(0, resumption.position - taken.position)))

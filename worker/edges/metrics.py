@@ -151,6 +151,12 @@ class WorkerCollector(Collector):
             "topic",
             {t: a.offsets_skipped for t, a in topics.items()},
         )
+        yield _counter(
+            "log_truncations_total",
+            "Times that a partition's log had lost records which the group had read, after an unclean election",
+            "topic",
+            {t: a.log_truncations for t, a in topics.items()},
+        )
 
     def _of_delivery(self, snapshot: Snapshot) -> Iterable[Metric]:
         account = snapshot.account

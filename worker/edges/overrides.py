@@ -5,6 +5,7 @@
   partition is away. Here it asks twice a second.
 - Nothing says whether the group's coordinator still answers. A member without partitions fetches nothing and commits nothing,
   so only its heartbeats show it: here their answers are heard.
+- Nothing shows the leader epochs of what is fetched: here the batches of each answer are shown.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import NoError, RebalanceInProgressError
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.structs import TopicPartition
 
 LEADER_SECONDS = 0.5
 # What a coordinator says to a member. In a rebalance it is one still.
@@ -53,3 +56,20 @@ def hear_coordinator(consumer: AIOKafkaConsumer, heard: Callable[[], None]) -> N
         return answer
 
     client.send = heard_send
+
+
+def show_batches(consumer: AIOKafkaConsumer, show: Callable[[TopicPartition, bytes], None]) -> None:
+    """Show the batches of each answer to a fetch from now on, before they are taken out."""
+    client: Any = consumer._client
+    send = client.send
+
+    async def shown_send(node_id: Any, request: Any, **options: Any) -> Any:
+        answer = await send(node_id, request, **options)
+        if isinstance(request, FetchRequest):
+            for topic, partitions in answer.topics:
+                for number, error_code, *_, batches in partitions:
+                    if batches and error_code == NoError.errno:
+                        show(TopicPartition(topic, number), batches)
+        return answer
+
+    client.send = shown_send

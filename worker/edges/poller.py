@@ -19,12 +19,15 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.edges.fetched import Fetched
+from worker.edges.leader_epochs import FetchedEpochs
+from worker.edges.overrides import show_batches
 from worker.edges.rebalance import Rebalances
 from worker.model.event import Event, OffsetsSkipped, Received
 from worker.model.record import Assignment, Record
@@ -70,6 +73,13 @@ class _Trouble:
     wait_seconds: float
 
 
+class Taken(NamedTuple):
+    """What was taken of a partition: the offset behind it, and the leader epoch of its last batch (None: not known)."""
+
+    position: int
+    epoch: int | None
+
+
 class Poller:
     """Polls for one consumer, for as long as that one lives.
 
@@ -98,7 +108,11 @@ class Poller:
         self._troubles: dict[Assignment, _Trouble] = {}
         self._quiet: dict[Assignment, _Quiet] = {}
         self._polled: set[Assignment] = set()
-        self._out_of_range: list[Assignment] = []
+        # Partitions whose log may not be the one that was read before.
+        self._doubtful: set[Assignment] = set()
+        self._out_of_range: set[Assignment] = set()
+        self._epochs = FetchedEpochs()
+        show_batches(consumer, self._epochs.note)
         # Read record by record, as damage has been seen there.
         self._damaged: set[Assignment] = set()
         self._fetched = Fetched(consumer)
@@ -109,6 +123,8 @@ class Poller:
         self._expected = {one: at for one, at in self._expected.items() if self._rebalances.may_receive(one)} | positions
         self._at = {ClientPartition(one.topic, one.partition): one for one in self._expected}
         self._damaged &= self._expected.keys()
+        for assignment in positions:
+            self._epochs.begin(_client(assignment))
         for known in (self._troubles, self._quiet):
             for assignment in known.keys() - self._expected.keys():
                 del known[assignment]
@@ -117,11 +133,22 @@ class Poller:
         """The partitions that can't be read at present, and what was said of each."""
         return {assignment: trouble.detail for assignment, trouble in self._troubles.items()}
 
-    def take_out_of_range(self) -> list[tuple[Assignment, int]]:
-        """The partitions whose expected offset the broker doesn't have, each with that offset. Told once."""
-        taken = [(one, self._expected[one]) for one in self._out_of_range if self._rebalances.may_receive(one)]
-        self._out_of_range.clear()
-        return taken
+    def take_doubtful(self) -> dict[Assignment, Taken]:
+        """The partitions whose log may not be the one that was read before. Told once; see `trust`."""
+        doubtful = {one: self._taken(one) for one in self._doubtful if self._rebalances.may_receive(one)}
+        self._doubtful.clear()
+        return doubtful
+
+    def trust(self, assignment: Assignment, epoch: int | None) -> None:
+        """The log holds what was read of it, as its leader of this epoch says. Reading goes on."""
+        if epoch is not None:
+            self._epochs.trust(_client(assignment), epoch)
+        if assignment in self._out_of_range:
+            self.put_off(assignment, "the leader refused an offset that it has")
+        self._out_of_range.discard(assignment)
+
+    def _taken(self, assignment: Assignment) -> Taken:
+        return Taken(self._expected[assignment], self._epochs.taken(_client(assignment)))
 
     def wake(self) -> None:
         """Something has happened that a round may care for: `wait` returns."""
@@ -213,7 +240,8 @@ class Poller:
                     fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=self._options.records_max)
                 records = fetched.get(partition, ())
         except OffsetOutOfRangeError:
-            self._out_of_range.append(assignment)
+            self._doubtful.add(assignment)
+            self._out_of_range.add(assignment)
             return False
         except KafkaError as error:
             self._failed(assignment, error)
@@ -221,6 +249,11 @@ class Poller:
         position = await self._consumer.position(partition)
         if not self._rebalances.may_receive(assignment):
             # It came through a rebalance: no epoch of ours has asked for it, and the next one starts where it must.
+            return False
+        if position != expected and self._epochs.is_later(partition, records[0].offset if records else position - 1):
+            # Nothing of it is believed before the leader has said that the log before it is whole: it is fetched again.
+            self._consumer.seek(partition, expected)
+            self._doubtful.add(assignment)
             return False
         return await self._hand_over(assignment, records, position)
 
@@ -260,6 +293,7 @@ class Poller:
                 # Taken away meanwhile: its next owner receives the rest.
                 break
             self._expected[assignment] = next_offset
+            self._epochs.take(_client(assignment), next_offset)
             self._post(Received(assignment, part, next_offset))
             await self._drained()
         return True

@@ -74,16 +74,20 @@ class StartPositions:
                 continue
             position = committed[partition]
             initial = one.end if partition.topic in at_latest else one.begin
-            found[partition] = Found(initial if position is None else position.offset, position, one.end)
+            # Beyond the end: what was committed there is lost, and nothing says from where on (`worker.edges.leader_epochs`).
+            start = initial if position is None else min(position.offset, one.end)
+            found[partition] = Found(start, position, one.end)
         return LookedUp(found, away)
 
-    async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Bounds | Away]:
-        """Where each of these partitions begins and ends.
+    async def bounds(
+        self, partitions: Collection[TopicPartition], epochs: Mapping[TopicPartition, int] | None = None
+    ) -> Mapping[TopicPartition, Bounds | Away]:
+        """Where each of these partitions begins and ends, and where of some of them an epoch has ended.
 
         Raises:
             aiokafka.errors.KafkaError: no broker could be asked.
         """
-        return await look_up(self._connection, partitions)
+        return await look_up(self._connection, partitions, epochs)
 
     async def _is_first_start(self, reader: TopicReader, topic: str) -> bool:
         known = await reader.partitions({topic})

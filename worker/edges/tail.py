@@ -107,7 +107,8 @@ class Tails:
         """The tail of each partition, where there is one that isn't known."""
         neighbours = Counter(partition.topic for partition in arrived)
         for partition, where in sorted(arrived.items()):
-            if where.committed is not None:
+            # Where reading doesn't go on from what is committed, nobody knows what was settled before it.
+            if where.committed is not None and where.committed.offset == where.position:
                 share = self._options.rows_max[partition.topic] // neighbours[partition.topic]
                 depth = min(self._options.records_max, share)
                 begin = max(known_from.get(partition, 0), where.committed.offset - depth)

@@ -42,6 +42,7 @@ class TopicAccount:
     parked: int = 0
     given_back: int = 0
     offsets_skipped: int = 0
+    log_truncations: int = 0
     skipped_settled: int = 0
     hints_ignored: int = 0
     events_ahead: int = 0

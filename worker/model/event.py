@@ -152,6 +152,20 @@ class OffsetsSkipped:
 
 
 @dataclass(frozen=True, slots=True)
+class LogTruncated:
+    """The brokers have lost the end of a partition's log, and with it records that were read; reading goes on at `resumed_at`.
+
+    `position` is what would have been read next. Where `is_exact`, all that was written behind `resumed_at` is received; else
+    what was written into the lost range before `resumed_at` is passed over.
+    """
+
+    assignment: Assignment
+    position: int
+    resumed_at: int
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The process is asked to end; everything must be over by `deadline_seconds` (monotonic)."""
 
@@ -179,6 +193,7 @@ Event = (
     | Committed
     | CommitFailed
     | OffsetsSkipped
+    | LogTruncated
     | KeyChanged
     | StopRequested
     | TimePassed

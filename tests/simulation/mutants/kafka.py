@@ -12,6 +12,7 @@ import worker.edges.tail
 import worker.edges.topic_writer
 from tests.simulation.mutants.swap import Mutant, Swap
 from worker.edges.kafka_source import KafkaSource
+from worker.edges.leader_epochs import FetchedEpochs
 from worker.edges.offset_lookup import Away, look_up
 from worker.edges.poller import Poller
 from worker.edges.tail import Tails
@@ -87,8 +88,8 @@ def leave_a_half_joined_member_behind(swap: Swap) -> None:
 
 
 def wait_for_all_partitions_before_any_begins(swap: Swap) -> None:
-    async def all_or_none(connection: Any, partitions: Any) -> Any:
-        answers = await look_up(connection, partitions)
+    async def all_or_none(connection: Any, partitions: Any, epochs: Any = None) -> Any:
+        answers = await look_up(connection, partitions, epochs)
         away = [one for one in answers.values() if isinstance(one, Away)]
         if away:
             raise KafkaError(away[0].reason)
@@ -104,6 +105,14 @@ def replace_a_consumer_for_a_partition_that_is_away(swap: Swap) -> None:
     swap(Watchdog, "advance", hasty)
 
 
+def believe_offsets_whatever_the_epoch(swap: Swap) -> None:
+    swap(FetchedEpochs, "is_later", lambda self, partition, offset: False)
+
+
+def go_on_at_the_end_of_a_log_that_was_cut_off(swap: Swap) -> None:
+    swap(FetchedEpochs, "taken", lambda self, partition: None)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -116,5 +125,7 @@ MUTANTS: dict[str, Mutant] = {
         wait_for_all_partitions_before_any_begins,
         replace_a_consumer_for_a_partition_that_is_away,
         hold_on_to_a_producer_that_gets_nowhere,
+        believe_offsets_whatever_the_epoch,
+        go_on_at_the_end_of_a_log_that_was_cut_off,
     )
 }
