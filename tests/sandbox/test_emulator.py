@@ -306,6 +306,28 @@ class TestFaults:
         emulator.plan(PlannedFault(FaultKind.SLOW_DRIP, delay_seconds=0.01))
         assert await post(client, self.BODY) == (200, "accepted\n")
 
+    async def test_a_fault_may_concern_what_rows_hold(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.STATUS, status=500, text="poison"))
+        poisoned = MINIMAL_HEADER + ",device_model\n" + MINIMAL + ",poison\n"
+        assert (await post(client, poisoned))[0] == 500
+        assert (await post(client, poisoned.replace("poison", "harmless")))[0] == 200
+
+    async def test_slow_rows_are_kept_although_nobody_waits(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
+        emulator.plan(PlannedFault(FaultKind.SLOW_ROWS, delay_seconds=0.2))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n")
+        await emulator.ledger.wait_for(lambda ledger: ledger.rows_total == 1, 10.0)
+
+    async def test_a_request_that_hangs_gets_no_answer_and_no_row_is_kept(
+        self, emulator: Emulator, client: aiohttp.ClientSession
+    ) -> None:
+        emulator.plan(PlannedFault(FaultKind.HANG))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n")
+        assert emulator.ledger.rows_total == 0
+
     async def test_a_delay_comes_before_the_answer(self, emulator: Emulator, client: aiohttp.ClientSession) -> None:
         emulator.plan(PlannedFault(FaultKind.DELAY, delay_seconds=0.2))
         started = time.monotonic()

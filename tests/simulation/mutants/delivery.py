@@ -75,6 +75,7 @@ def dead_letter_a_row_that_was_refused_once(swap: Swap) -> None:
 def let_an_accused_row_wait_for_ever(swap: Swap) -> None:
     swap(Bench, "release", lambda self, application_id, may_go: [])
     swap(Bench, "overdue", lambda self, monotonic_seconds: [])
+    swap(Bench, "next_deadline", lambda self: None)
 
 
 def suspect_nobody(swap: Swap) -> None:

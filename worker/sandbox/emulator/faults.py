@@ -20,18 +20,22 @@ class FaultKind(StrEnum):
     BROKEN_BODY = "broken_body"  # 200 with rows kept, but the answer's body breaks off
     REDIRECT = "redirect"  # answered with `status` and `location`
     SLOW_DRIP = "slow_drip"  # 200 with rows kept, the body one byte at a time, `delay_seconds` apart
+    SLOW_ROWS = "slow_rows"  # answered as usual, `delay_seconds` later for each row; kept although nobody waits any more
+    HANG = "hang"  # no answer comes, and no row is kept
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
     """One entry of the plan.
 
-    It concerns `application_id` (None: every one), for the first `count` requests (None: any number) and for `seconds` from the
-    moment it was planned (None: until the plan changes). `status` None is 503, or 302 for a redirect.
+    It concerns `application_id` (None: every one) and requests with `text` in their rows (None: all), for the first `count`
+    requests (None: any number) and for `seconds` from the moment it was planned (None: until the plan changes). `status` None
+    is 503, or 302 for a redirect.
     """
 
     kind: FaultKind
     application_id: int | None = None
+    text: str | None = None
     count: int | None = None
     seconds: float | None = None
     status: int | None = None
@@ -63,10 +67,20 @@ class FaultPlan:
         self._entries = [(entry, monotonic_seconds) for entry in entries]
         self._used = [0] * len(self._entries)
 
-    def take(self, applications: Set[int], monotonic_seconds: float) -> PlannedFault | None:
-        """The fault of the request that comes now with a key of these applications, counted; None for none."""
+    @property
+    def reads_rows(self) -> bool:
+        """True if what is planned depends on what the rows hold."""
+        return any(entry.text is not None for entry, _ in self._entries)
+
+    def take(self, applications: Set[int], rows: str, monotonic_seconds: float) -> PlannedFault | None:
+        """The fault of the request that comes now with a key of these applications, counted; None for none.
+
+        `rows` is the text of its rows, needed only where `reads_rows`.
+        """
         for index, (entry, since) in enumerate(self._entries):
             if entry.application_id is not None and entry.application_id not in applications:
+                continue
+            if entry.text is not None and entry.text not in rows:
                 continue
             if entry.count is not None and self._used[index] >= entry.count:
                 continue
@@ -84,6 +98,7 @@ class FaultPlan:
 _TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,),
     "application_id": (int, type(None)),
+    "text": (str, type(None)),
     "count": (int, type(None)),
     "seconds": (int, float, type(None)),
     "status": (int, type(None)),

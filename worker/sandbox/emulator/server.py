@@ -22,6 +22,8 @@ from worker.sandbox.emulator.reader import Bounds, Refusal, Rows, read_body, rea
 from worker.sandbox.emulator.state import State
 
 KEY_PARAMETER = "post_api_key"
+# Longer than anyone waits.
+HANG_SECONDS = 3600.0
 KEPT: Mapping[FaultKind, str] = {
     FaultKind.ACCEPT_THEN_DROP: "kept, then dropped",
     FaultKind.BROKEN_BODY: "200",
@@ -122,7 +124,8 @@ class Emulator:
         query = read_query(request.rel_url.raw_query_string)
         applications = self._applications(query) if not isinstance(query, Refusal) else frozenset[int]()
         arrival = _Arrival(request.match_info["resource"], request.headers.get("X-Request-Id", ""), applications)
-        fault = self._state.faults.take(applications, time.monotonic())
+        rows = await _text_of(request) if self._state.faults.reads_rows else ""
+        fault = self._state.faults.take(applications, rows, time.monotonic())
         delay = self._options.delay_seconds
         if fault is not None:
             early = await self._fail_early(request, arrival, fault)
@@ -130,6 +133,8 @@ class Emulator:
                 return early
             delay += fault.delay_seconds if fault.kind is FaultKind.DELAY else 0.0
         verdict = await self._judge(request, arrival, query, is_body=is_body)
+        if fault is not None and fault.kind is FaultKind.SLOW_ROWS and isinstance(verdict, Rows):
+            delay += fault.delay_seconds * len(verdict.cells)
         if delay:
             await asyncio.sleep(delay)
         if isinstance(verdict, Refusal):
@@ -155,6 +160,11 @@ class Emulator:
                 elif fault.kind is FaultKind.RESET_AFTER:
                     arrival.body = await request.read()
                 await self._enter(arrival, "reset", "planned")
+                return _reset(request)
+            case FaultKind.HANG:
+                arrival.body = await request.read()
+                await self._enter(arrival, "none", "planned")
+                await asyncio.sleep(HANG_SECONDS)
                 return _reset(request)
             case _:
                 return None
@@ -231,6 +241,15 @@ class Emulator:
         # A second each way: the sender's clock has read its second before ours did.
         oldest = now - self._options.event_age_seconds_max - 1
         return Bounds(applications, oldest, now + self._options.event_ahead_seconds_max + 1, self._state.refused)
+
+
+async def _text_of(request: web.Request) -> str:
+    """What the rows of this request hold, in whichever form they come."""
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        body = b""
+    return f"{request.rel_url.query_string}\n{body.decode(errors='replace')}"
 
 
 def _reset(request: web.Request) -> web.Response:
