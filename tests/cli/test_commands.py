@@ -43,7 +43,7 @@ def test_check_config_says_that_all_is_in_order() -> None:
     result = run("check-config")
     assert (result.exit_code, result.stdout) == (
         0,
-        "The configuration is in order: topics offline-events; applications 1111.\n",
+        "The configuration is valid: topics offline-events; applications 1111.\n",
     )
 
 
@@ -154,11 +154,11 @@ def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
 @pytest.mark.parametrize(
     ("environment", "code", "said"),
     [
-        ({KEY: "a-key"}, 0, "in order"),
+        ({KEY: "a-key"}, 0, "is valid"),
         ({}, 78, "appmetrica: required: at least one application with its key"),
         ({KEY: "a-key", "AMW_LOG__LEVEL": "loud"}, 78, "log.level"),
     ],
-    ids=["in order", "nothing given", "wrong value"],
+    ids=["is valid", "nothing given", "wrong value"],
 )
 def test_the_installed_command_ends_with_the_exit_code(environment: dict[str, str], code: int, said: str) -> None:
     result = installed("check-config", environment)

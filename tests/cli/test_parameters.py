@@ -30,5 +30,5 @@ def test_a_moment_may_be_so_long_ago(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5", "-1h", "1w", "1700000000000"])
 def test_what_is_no_moment_is_said(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="is no time"):
+    with pytest.raises(click.BadParameter, match="is not a time"):
         moment(text)

@@ -222,7 +222,7 @@ async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: 
     finally:
         await consumer.stop()
     refused = await bench.commands.run("parked", "replay", "--set", "parking.enabled=true")
-    assert refused.code == 2 and "comes home when the hold ends" in refused.stderr
+    assert refused.code == 2 and "delivers the parked records when the hold ends" in refused.stderr
     await bench.commands.ok("parked", "replay")
     assert await bench.numbers() == [2, 3]
     assert list((await bench.sent())[0].headers) == [(REPLAYS, b"1")]

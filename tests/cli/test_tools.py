@@ -120,7 +120,7 @@ async def test_lag_is_told_per_partition_and_with_its_trend(stage: Stage) -> Non
     own = [one for one in first["partitions"] if one["topic"] == stage.topic]
     assert (first["lag"], sum(one["end"] for one in own), len(own)) == (0, COUNT, 4)
     assert "committed_per_second" not in first and second["committed_per_second"] == 0
-    assert "0 behind in all" in (await stage.commands.ok("lag")).stdout
+    assert "0 records behind in total" in (await stage.commands.ok("lag")).stdout
 
 
 async def test_a_watch_is_ended_by_ctrl_c(stage: Stage) -> None:
@@ -147,7 +147,7 @@ async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_
     assert (story["is_valid"], story["progress"], len(story["dedup_key"])) == (True, "committed", 32)
     other = await stage.commands.ok("why", stage.dead_letter_topic, "0", str(letter["offset"]), "--json")
     assert "judged_at" in story and other.document == story
-    assert f"the story of where it came from: {origin['topic']}" in other.stderr
+    assert f"showing the source record: {origin['topic']}" in other.stderr
 
 
 async def test_the_story_of_a_bad_record_names_every_fault(stage: Stage) -> None:
@@ -212,7 +212,7 @@ async def test_check_config_connects_and_says_what_it_finds(stage: Stage) -> Non
 async def test_brokers_that_are_away_are_said_in_a_line(arguments: tuple[str, ...], stage: Stage) -> None:
     result = await stage.commands.run(*arguments, "--set", "kafka.bootstrap_servers=127.0.0.1:9")
     assert (result.code, result.stdout) == (69, "")
-    assert result.stderr.startswith("Kafka at 127.0.0.1:9 can't be asked, or refuses: ")
+    assert result.stderr.startswith("Kafka at 127.0.0.1:9 can't be reached or refuses the request: ")
     assert len(result.stderr.splitlines()) == 1
 
 

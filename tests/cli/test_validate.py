@@ -33,7 +33,7 @@ def test_good_records_end_with_0_and_bad_ones_with_65() -> None:
     result = run("-", stdin=good() + b"nonsense\n")
     assert result.exit_code == 65
     assert "line 2: dead-lettered\n  record: expected one JSON object" in result.output
-    assert "2 records: 1 would be delivered, 0 are duplicates, 1 are bad" in result.output
+    assert "2 records: 1 would be delivered, 0 are duplicates, 1 are invalid" in result.output
 
 
 def test_machines_get_a_line_per_bad_record_and_one_with_the_sums() -> None:
@@ -68,7 +68,7 @@ def test_each_record_is_told_of_where_that_is_wanted() -> None:
     ("arguments", "said"),
     [
         (("--topic", "nowhere"), "has no route"),
-        (("--resource", "nothing"), "is none of"),
+        (("--resource", "nothing"), "is not one of"),
         (("--format", "csv"), "the file is empty"),
     ],
 )
@@ -91,7 +91,7 @@ def test_records_of_any_form_and_resource_become_bodies_that_are_valid_again(tmp
     assert {file.name for file in tmp_path.iterdir()} == {f"{resource}-1111-profile_id.csv" for resource in resources}
     for resource in resources:
         again = run(str(tmp_path / f"{resource}-1111-profile_id.csv"), "--format", "csv", "--resource", resource)
-        assert (again.exit_code, ", 0 are bad" in again.output) == (0, True), again.output
+        assert (again.exit_code, ", 0 are invalid" in again.output) == (0, True), again.output
 
 
 def test_each_set_of_columns_has_a_body_of_its_own_where_they_are_exact(tmp_path: Path) -> None:

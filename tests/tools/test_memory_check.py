@@ -38,5 +38,11 @@ def test_a_limit_below_the_need_is_a_warning(limit: int | None, standing: Standi
 def test_a_warning_says_what_adds_up_and_what_to_do() -> None:
     found = judge_memory(settings(), 256 * MEBIBYTE)
     assert (found.what, found.standing) == ("memory", Standing.WARNING)
-    for part in ("at most 474 MiB", "allows 256 MiB", "limits.memory_bytes_max 256 MiB", "1,000,000 of 128 B", "allow it more"):
+    for part in (
+        "at most 474 MiB",
+        "allows 256 MiB",
+        "limits.memory_bytes_max 256 MiB",
+        "1,000,000 of 128 B",
+        "raise the container's limit",
+    ):
         assert part in found.detail

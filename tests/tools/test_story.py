@@ -89,7 +89,7 @@ async def test_a_record_is_committed_hinted_outstanding_or_was_never_seen(scene:
     ]
     delivered, outstanding = await scene.story(2), await scene.story(5)
     assert delivered.summary == "It was delivered, or dropped as a duplicate of a delivered event."
-    assert outstanding.summary == "It is not settled: waiting to be read, or on its way."
+    assert outstanding.summary == "It is not settled: not read yet, or in progress."
     lost_letter = await scene.story(1)
     assert isinstance(lost_letter.verdict, Rejection) and "no dead letter names it" in lost_letter.summary
     assert (await scene.story(6)).presence is Presence.NOT_YET
@@ -119,5 +119,5 @@ async def test_a_parked_record_has_come_home_or_not(scene: Scene) -> None:
     await scene.write(f"{scene.topic}.parked", [(GOOD, parking.headers(row)) for row in rows])
     await scene.commit(f"{scene.topic}.parked", 1)
     home, waiting = await scene.story(2), await scene.story(4)
-    assert home.summary == f"It was parked ({scene.topic}.parked 0 0) and came home from there and was settled."
-    assert waiting.summary == f"It was parked ({scene.topic}.parked 0 1) and has not come home yet."
+    assert home.summary == f"It was parked ({scene.topic}.parked 0 0) and was redelivered from there and settled."
+    assert waiting.summary == f"It was parked ({scene.topic}.parked 0 1) and has not been redelivered yet."

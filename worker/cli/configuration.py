@@ -23,11 +23,13 @@ from worker.tools.memory_check import judge_memory
 
 
 @click.command("check-config")
-@click.option("--connect", is_flag=True, help="Also ask the brokers and the API. Joins no group, writes and sends nothing.")
-@click.option("--json", "as_json", is_flag=True, help="For machines; with --connect.")
+@click.option(
+    "--connect", is_flag=True, help="Also check the brokers and the API. Joins no group, writes no record, sends no event."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings of --connect as JSON.")
 @with_configuration
 def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
-    """Check the configuration and say all that is wrong with it.
+    """Check the configuration and list all its faults.
 
     Example: appmetrica-worker check-config --config config.yaml --connect
     """
@@ -35,10 +37,10 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     topics = ", ".join(route.topic for route in settings.routes)
     applications = ", ".join(str(one) for one in settings.appmetrica.applications)
     # With --json stdout is for the document.
-    click.echo(f"The configuration is in order: topics {topics}; applications {applications}.", err=as_json)
+    click.echo(f"The configuration is valid: topics {topics}; applications {applications}.", err=as_json)
     if loaded.ignored:
         names = ", ".join(sorted(loaded.ignored))
-        say(f"Ignored, because Kubernetes sets them for a Service: {names}.")
+        say(f"Ignored, because Kubernetes sets these variables for a Service: {names}.")
     memory = judge_memory(settings, memory_limit_bytes())
     if connect:
         _connect(settings, memory, as_json=as_json)
@@ -61,7 +63,7 @@ def _connect(settings: Settings, memory: Finding, *, as_json: bool) -> None:
 
 
 @click.command("show-config")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_configuration
 def show_config(loaded: Loaded, as_json: bool) -> None:
     """Show every setting and where its value comes from. Secrets are masked.
@@ -82,7 +84,7 @@ def show_config(loaded: Loaded, as_json: bool) -> None:
 
 @click.group("schema")
 def schema() -> None:
-    """Print schemas for machines."""
+    """Print the schemas of the configuration and of records."""
 
 
 @schema.command("config")
@@ -96,7 +98,9 @@ def schema_config() -> None:
 
 
 @schema.command("event")
-@click.option("--resource", default="events", show_default=True, type=click.Choice(list(RESOURCES)), help="Of which resource.")
+@click.option(
+    "--resource", default="events", show_default=True, type=click.Choice(list(RESOURCES)), help="The resource of the records."
+)
 def schema_event(resource: str) -> None:
     """Print the JSON Schema (2020-12) of a resource's records.
 
@@ -106,7 +110,7 @@ def schema_event(resource: str) -> None:
 
 
 @schema.command("asyncapi")
-@click.option("--json", "as_json", is_flag=True, help="As JSON instead of YAML.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
 def schema_asyncapi(as_json: bool) -> None:
     """Print the whole contract with producers as an AsyncAPI 3 document.
 

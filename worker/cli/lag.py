@@ -24,13 +24,15 @@ Show = Callable[[Sequence[PartitionLag], Trend | None], None]
 
 
 @click.command("lag")
-@click.option("--watch", is_flag=True, help="Again and again, with the rates between; Ctrl-C ends it.")
-@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(0.2, 3600), help="Seconds between.")
-@click.option("--count", type=click.IntRange(1), help="With --watch: so often, and then end.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: one JSON line per measurement.")
+@click.option("--watch", is_flag=True, help="Repeat the measurement and show rates, until Ctrl-C.")
+@click.option(
+    "--interval", default=2.0, show_default=True, type=click.FloatRange(0.2, 3600), help="Seconds between two measurements."
+)
+@click.option("--count", type=click.IntRange(1), help="With --watch: number of measurements, then exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per measurement.")
 @with_configuration
 def lag(loaded: Loaded, watch: bool, interval: float, count: int | None, as_json: bool) -> None:
-    """Show how far the worker's group is behind, partition by partition, as the brokers know it.
+    """Show the lag of each partition. The lag is that of the worker's consumer group, as the brokers report it.
 
     Example: appmetrica-worker lag --watch
     """
@@ -85,10 +87,12 @@ def _table(lags: Sequence[PartitionLag], change: Trend | None) -> Group:
         style = "red" if one.lost else "yellow" if one.lag else ""
         cells = (f"{one.partition.partition}", f"{one.begin:,}", committed, f"{one.end:,}", f"{one.lag:,}", f"{one.hinted:,}")
         table.add_row(Text(one.partition.topic), *cells, style=style)
-    lines = [Text(f"{sum(one.lag for one in lags):,} behind in all")]
-    lines += [Text(f"{one.partition}: {one.lost:,} offsets were deleted unread", "red") for one in lags if one.lost]
+    lines = [Text(f"{sum(one.lag for one in lags):,} records behind in total")]
+    lines += [
+        Text(f"{one.partition}: {one.lost:,} offsets were deleted before they were read", "red") for one in lags if one.lost
+    ]
     if change is not None:
-        left = "never at this rate" if change.seconds_left is None else f"in {change.seconds_left:,.0f} s"
+        left = "lag not shrinking" if change.seconds_left is None else f"lag 0 in {change.seconds_left:,.0f} s"
         rates = f"{change.committed_per_second:,.0f}/s committed, {change.written_per_second:,.0f}/s written"
-        lines.append(Text(f"{rates}; at the end {left}" if change.lag else rates))
+        lines.append(Text(f"{rates}; {left}" if change.lag else rates))
     return Group(table, *lines)

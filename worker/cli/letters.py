@@ -34,7 +34,7 @@ from worker.tools.statistics import Statistics, bar
 
 @click.group("dlq")
 def dlq() -> None:
-    """Dead letters: count them, look at them, take them out, send them back.
+    """Dead letters: count, show, export and replay them.
 
     Example: appmetrica-worker dlq stats --since 1d
     """
@@ -42,7 +42,7 @@ def dlq() -> None:
 
 @click.group("parked")
 def parked() -> None:
-    """Parked records: those of applications on hold. The same commands as `dlq`.
+    """Parked records: records of applications on hold. The same commands as `dlq`.
 
     Example: appmetrica-worker parked stats
     """
@@ -51,11 +51,18 @@ def parked() -> None:
 def with_selection(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that choose letters."""
     options = (
-        click.option("--topic", "topics", multiple=True, help="This topic instead of those of the configuration; repeatable."),
-        click.option("--reason", "reasons", multiple=True, help="Only letters with this reason code; repeatable."),
-        click.option("--application", "applications", multiple=True, type=int, help="Only this application; repeatable."),
-        click.option("--since", type=moment, help="Written at this time or later: 2026-11-25T10:00, Unix seconds, 2h, 7d."),
-        click.option("--until", type=moment, help="Written before this time."),
+        click.option("--topic", "topics", multiple=True, help="Read this topic instead of the configured topics; repeatable."),
+        click.option("--reason", "reasons", multiple=True, help="Only records with this reason code; repeatable."),
+        click.option(
+            "--application", "applications", multiple=True, type=int, help="Only records of this application; repeatable."
+        ),
+        click.option(
+            "--since",
+            type=moment,
+            metavar="TIME",
+            help="Written at this time or later: 2026-11-25T10:00, Unix seconds, 2h or 7d ago.",
+        ),
+        click.option("--until", type=moment, metavar="TIME", help="Written before this time."),
     )
     for option in reversed(options):
         command = option(command)
@@ -119,7 +126,7 @@ def _peek(kind: LetterKind, loaded: Loaded, count: int, as_json: bool, chosen: d
         out.rule(f"{letter.place.topic} {letter.place.partition} {letter.place.offset}", align="left")
         out.print(described(letter, original or letter.record))
     if not found:
-        say(f"no {kind.value} of that kind in {', '.join(topics)}")
+        say(f"no {kind.value} match the selection in {', '.join(topics)}")
 
 
 async def _newest(
@@ -149,8 +156,8 @@ def described(letter: Letter, record: Record) -> Table:
     rows.append(("key", readable(record.key)))
     if letter.shortened is not None:
         is_whole = record is not letter.record
-        what = "the original is shown" if is_whole else "its original is gone"
-        rows.append(("shortened", f"of {letter.shortened.bytes:,} bytes the letter holds the start; {what}"))
+        what = "the original record is shown" if is_whole else "the original record no longer exists"
+        rows.append(("shortened", f"the dead letter holds only the start of {letter.shortened.bytes:,} bytes; {what}"))
     rows.append(("value", readable(record.value)))
     for name, content in rows:
         # Text, not str: a value may hold what looks like markup.
@@ -187,7 +194,7 @@ def _replay(kind: LetterKind, loaded: Loaded, plan: ReplayPlan, *, is_dry: bool,
 
 
 async def _replayed(settings: Settings, plan: ReplayPlan, *, is_dry: bool) -> ReplayCounts:
-    with progress("dry run" if is_dry else "sending back") as report:
+    with progress("dry run" if is_dry else "replaying") as report:
 
         def tell(state: Progress) -> None:
             report(state.done, state.total, f"{state.counts.sent:,} sent")
@@ -198,14 +205,16 @@ async def _replayed(settings: Settings, plan: ReplayPlan, *, is_dry: bool) -> Re
 
 def _print_replay(plan: ReplayPlan, counts: ReplayCounts, kind: LetterKind, *, is_dry: bool) -> None:
     out = console()
-    verb = "would be sent back" if is_dry else "sent back, each acknowledged"
-    out.print(f"{counts.sent:,} {kind.value} {verb}; {counts.sent_before:,} were sent before; {counts.not_meant:,} not chosen")
+    verb = "would be replayed" if is_dry else "replayed and acknowledged"
+    out.print(
+        f"{counts.sent:,} {kind.value} {verb}; {counts.sent_before:,} were replayed before; {counts.not_meant:,} not selected"
+    )
     for why, count in counts.refused.most_common():
-        out.print(Text(f"{count:,} not sent: {why}"))
+        out.print(Text(f"{count:,} not replayed: {why}"))
     if is_dry and counts.verdicts:
-        out.print("What the worker would make of them now, with this configuration:")
+        out.print("What the worker would do with them now, with this configuration:")
         out.print(_histogram("verdict", dict(counts.verdicts.most_common())))
-    say(f"the position is kept by the group {plan.group_id}: the same command goes on from there")
+    say(f"the position is stored in the group {plan.group_id}; the same command continues from there")
 
 
 def add_commands(group: click.Group, kind: LetterKind) -> None:
@@ -217,33 +226,35 @@ def add_commands(group: click.Group, kind: LetterKind) -> None:
         help=f"Count the {kind.value}: by reason, application and day.\n\nExample: appmetrica-worker {name} stats --since 7d",
     )
     @with_selection
-    @click.option("--json", "as_json", is_flag=True, help="For machines.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @with_configuration
     def stats(loaded: Loaded, as_json: bool, **chosen: Any) -> None:
         _stats(kind, loaded, as_json, chosen)
 
     @group.command(
         "peek",
-        help=f"Show the newest {kind.value}: what is wrong, what to do, and the record itself.\n\n"
+        help=f"Show the newest {kind.value}: the reason, what to do about it, and the record.\n\n"
         f"Example: appmetrica-worker {name} peek --max 3",
     )
     @with_selection
-    @click.option("--max", "count", default=5, show_default=True, type=click.IntRange(1, 1000), help="So many.")
-    @click.option("--json", "as_json", is_flag=True, help="For machines.")
+    @click.option(
+        "--max", "count", default=5, show_default=True, type=click.IntRange(1, 1000), help="Maximum number of records to show."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @with_configuration
     def peek(loaded: Loaded, count: int, as_json: bool, **chosen: Any) -> None:
         _peek(kind, loaded, count, as_json, chosen)
 
     @group.command(
         "export",
-        help=f"Write the {kind.value} as JSON lines, or in the form of `kcat -J`.\n\n"
+        help=f"Write the {kind.value} as JSON lines, or in the format of `kcat -J`.\n\n"
         f"Example: appmetrica-worker {name} export --output letters.jsonl",
     )
     @with_selection
     @click.option(
-        "--format", "form", default="jsonl", show_default=True, type=click.Choice(["jsonl", "kcat"]), help="The form."
+        "--format", "form", default="jsonl", show_default=True, type=click.Choice(["jsonl", "kcat"]), help="Output format."
     )
-    @click.option("--output", default="-", show_default=True, type=click.File("wb"), help="A file; -: stdout.")
+    @click.option("--output", default="-", show_default=True, type=click.File("wb"), help="Output file; - is stdout.")
     @with_configuration
     def export_command(loaded: Loaded, form: str, output: BinaryIO, **chosen: Any) -> None:
         _export(kind, loaded, form, output, chosen)
@@ -254,32 +265,34 @@ def add_commands(group: click.Group, kind: LetterKind) -> None:
 def _add_replay(group: click.Group, kind: LetterKind) -> None:
     @group.command(
         "replay",
-        help=f"Send {kind.value} back to the topics that they came from: original key, value and headers.\n\n"
-        "What was sent back is remembered: the same command goes on where it was, and no other replay sends it again. "
-        "Exit code 65 if some that were chosen can't be sent back.\n\n"
+        help=f"Replay {kind.value}: write them to their source topics with the original key, value and headers.\n\n"
+        "Replayed records are remembered: the same command continues after them, and no other replay writes them again. "
+        "Exit code 65 if some of the selected records can't be replayed.\n\n"
         f"Example: appmetrica-worker {group.name} replay --dry-run",
     )
     @with_selection
-    @click.option("--dry-run", "is_dry", is_flag=True, help="Send nothing; show what the worker would make of them now.")
-    @click.option("--max", "records_max", type=click.IntRange(min=1), help="So many at most.")
-    @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="So many a second, in the mean.")
+    @click.option(
+        "--dry-run", "is_dry", is_flag=True, help="Write nothing; show what the worker would do with the records now."
+    )
+    @click.option("--max", "records_max", type=click.IntRange(min=1), help="Maximum number of records to replay.")
+    @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Maximum average records per second.")
     @click.option(
         "--max-replays",
         default=3,
         show_default=True,
         type=click.IntRange(1, 1000),
-        help="What was sent back as often is refused.",
+        help="Refuse records that were replayed this many times already.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="For machines.")
-    @click.option("--anyway", is_flag=True, hidden=kind is LetterKind.DEAD, help="Although a worker reads the topic itself.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @click.option("--anyway", is_flag=True, hidden=kind is LetterKind.DEAD, help="Replay even if a worker reads the topic.")
     @with_configuration
     def replay(loaded: Loaded, records_max: int | None, rate: float | None, max_replays: int, **others: Any) -> None:
         topics = letter_topics(loaded.settings, kind, others["topics"])
         read = coming_home(loaded.settings, topics)
         if read and not others["anyway"] and not others["is_dry"]:
             raise click.UsageError(
-                f"the worker reads {', '.join(read)} itself: what is parked comes home when the hold ends, "
-                "and would be delivered twice. Switch parking off (parking.enabled: false), or give --anyway"
+                f"a worker with this configuration reads {', '.join(read)} and delivers the parked records when the hold ends; "
+                "a replay would deliver them twice. Disable parking (parking.enabled: false), or use --anyway"
             )
         plan = ReplayPlan(topics, loaded.settings.kafka.group_id, _selection(others, max_replays), records_max, rate)
         _replay(kind, loaded, plan, is_dry=others["is_dry"], as_json=others["as_json"])

@@ -21,7 +21,7 @@ from worker.signals import Signals
 @click.version_option(__version__, prog_name="appmetrica-worker")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Deliver offline events from Kafka to the AppMetrica Post API: at least once, never lost, every record accounted for."""
+    """Deliver offline events from Kafka to the AppMetrica Post API: at least once, no loss, every record accounted for."""
     signals = context.find_object(Signals)
     # The tools end as programs of a terminal do.
     if signals is not None and context.invoked_subcommand != run_command.name:
@@ -29,7 +29,7 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command("version")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def version(as_json: bool) -> None:
     """Print the version."""
     click.echo(orjson.dumps({"version": __version__}) if as_json else __version__)

@@ -23,21 +23,21 @@ def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         envvar=CONFIG_VARIABLE,
         show_envvar=True,
-        help="The YAML file with the configuration.",
+        help="YAML configuration file.",
     )
     @click.option(
         "--secrets-dir",
         type=click.Path(path_type=Path),
         envvar=SECRETS_VARIABLE,
         show_envvar=True,
-        help="A directory of files named like AMW_ variables, each holding a value.",
+        help="Directory of files that are named like AMW_ variables and hold their values.",
     )
     @click.option(
         "--set",
         "flags",
         multiple=True,
         metavar="PATH=VALUE",
-        help="One setting, such as kafka.group_id=test. Stronger than all other sources.",
+        help="Set a value, such as kafka.group_id=test. Overrides all other sources; repeatable.",
     )
     @wraps(command)
     def wrapper(config_file: Path | None, secrets_dir: Path | None, flags: tuple[str, ...], **others: Any) -> Any:

@@ -31,22 +31,29 @@ def _start(text: str) -> From:
     default="committed",
     show_default=True,
     type=_start,
-    help="committed: what the worker would read next; earliest; or a time: 2026-11-25T10:00, Unix seconds, 2h, 7d.",
+    metavar="START",
+    help="Where to start: committed (the group's position), earliest, or a time: 2026-11-25T10:00, Unix seconds, 2h or 7d ago.",
 )
-@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(0.1, 86_400), help="So long at most.")
-@click.option("--max", "records_max", type=click.IntRange(1), help="So many records, and the rest of their chunk.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option(
+    "--seconds", default=30.0, show_default=True, type=click.FloatRange(0.1, 86_400), help="Maximum duration in seconds."
+)
+@click.option(
+    "--max", "records_max", type=click.IntRange(1), help="Maximum number of records; the chunk being read is finished."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_configuration
 def rehearse_command(loaded: Loaded, start: From, seconds: float, records_max: int | None, as_json: bool) -> None:
-    """Read, validate, deduplicate and batch what the topics hold, and say what would be sent. Nothing is sent or committed.
+    """Show what would be sent, without sending it.
+
+    Reads, validates, deduplicates and batches the records of the topics. Sends and commits nothing.
 
     Example: appmetrica-worker rehearse --from 1d --seconds 60
     """
     began = time.monotonic()
     found = run_tool(loaded.settings, _rehearse(loaded.settings, start, seconds, records_max))
-    say(f"{found.records:,} records read in {time.monotonic() - began:.1f} s; nothing was sent, nothing committed")
+    say(f"{found.records:,} records read in {time.monotonic() - began:.1f} s; nothing was sent or committed")
     if start.since is not None and not found.records:
-        say("no record has a timestamp that late; records without one are found by no time: try --from earliest")
+        say("no record has a timestamp this late. Records without a timestamp are not found by time: try --from earliest")
     if as_json:
         dump(found.document())
     else:
@@ -70,7 +77,7 @@ def _print(found: Rehearsed) -> None:
     out = console()
     out.print(
         f"{found.records:,} records: {found.rows:,} rows would be sent, {found.duplicates:,} are duplicates, "
-        f"{found.rejected.total():,} would be dead-lettered, {found.settled_before:,} are settled already"
+        f"{found.rejected.total():,} would be dead-lettered, {found.settled_before:,} were settled before"
     )
     if found.rejected:
         rejected = Table("reason", "records", box=None, pad_edge=False)
@@ -87,9 +94,9 @@ def _print(found: Rehearsed) -> None:
         cells = (f"{one.rows:,}", f"{one.body_bytes:,}", f"{one.requests:,}", per_day, _quota(resource, one))
         table.add_row(resource, str(application_id), *cells)
     out.print(table)
-    out.print(f"The free plan takes {CUSTOM_EVENTS_PER_DAY:,} custom events a day, those of the SDK included.")
+    out.print(f"The free plan allows {CUSTOM_EVENTS_PER_DAY:,} custom events a day, including the events of the SDK.")
     for (resource, application_id), one in sorted(found.traffic.items()):
-        out.print(Text(f"{resource} of {application_id}, the start of a body:"))
+        out.print(Text(f"{resource} of application {application_id}, start of a request body:"))
         # As it is: CSV that is folded or coloured is no sample.
         click.echo(one.sample, nl=False)
 

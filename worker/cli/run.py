@@ -27,7 +27,7 @@ NAMES_MAX = 10
 @with_configuration
 @click.pass_obj
 def run_command(signals: Signals, loaded: Loaded) -> None:
-    """Read events from Kafka and deliver them to the Post API, until SIGTERM, SIGINT or SIGHUP.
+    """Read events from Kafka and deliver them to the Post API. Drains and stops on SIGTERM, SIGINT and SIGHUP.
 
     Example: appmetrica-worker run --config config.yaml
     """

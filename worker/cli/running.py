@@ -62,4 +62,4 @@ def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     except (KafkaError, TimeoutError) as error:
         servers = ", ".join(settings.kafka.bootstrap_servers)
         detail = asyncio.run(explain(tool_connection(settings), error))
-        raise UnavailableError(f"Kafka at {servers} can't be asked, or refuses: {detail}") from None
+        raise UnavailableError(f"Kafka at {servers} can't be reached or refuses the request: {detail}") from None

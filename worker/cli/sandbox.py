@@ -20,10 +20,14 @@ INTERRUPTED = 130
 
 @click.command("demo")
 @click.option("--bootstrap-servers", help="Use these brokers instead of starting Apache Kafka.")
-@click.option("--count", default=100_000, show_default=True, type=click.IntRange(100, 10_000_000), help="Events to publish.")
+@click.option(
+    "--count", default=100_000, show_default=True, type=click.IntRange(100, 10_000_000), help="Number of events to publish."
+)
 @click.option("--keep", is_flag=True, help="Leave everything running and print the addresses.")
 def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
-    """Run the main job on real Kafka, from nothing to a balanced account.
+    """Deliver sample events on this machine.
+
+    Starts Apache Kafka, the Post API emulator and a worker, and checks that no event is lost or delivered twice.
 
     Example: appmetrica-worker demo --keep
     """
@@ -35,8 +39,10 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
 
 
 @click.command("sandbox")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65_535), help="The port; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free port."
+)
 @click.option(
     "--application",
     "applications",
@@ -45,10 +51,12 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
     help="An application and its key. Default: 1111=sandbox-key.",
 )
 @click.option(
-    "--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JSON file with a plan of faults."
+    "--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON file with the faults to inject."
 )
 def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | None) -> None:
-    """Run the Post API emulator alone, to test producers and workers against.
+    """Run the Post API emulator.
+
+    For tests of producers and workers.
 
     Example: appmetrica-worker sandbox --application 1111=secret
     """
@@ -57,7 +65,7 @@ def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | 
     try:
         asyncio.run(_serve(EmulatorOptions(keys=keys, host=host, port=port), plan))
     except OSError as error:
-        click.echo(f"cannot listen on {host}:{port} ({error.strerror}); give another --port", err=True)
+        click.echo(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port", err=True)
         sys.exit(ExitCode.UNAVAILABLE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -81,5 +89,5 @@ async def _serve(options: EmulatorOptions, plan: str) -> None:
             click.echo(f"  application {application} has the key {key}")
         click.echo(f"  ledger   curl {emulator.base_url}/_emulator/ledger")
         example = '[{"kind": "status", "status": 503, "seconds": 10}]'
-        click.echo(f"  a fault  curl -X PUT {emulator.base_url}/_emulator/faults -d '{example}'")
+        click.echo(f"  fault    curl -X PUT {emulator.base_url}/_emulator/faults -d '{example}'")
         await asyncio.Event().wait()

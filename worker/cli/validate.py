@@ -73,22 +73,24 @@ class CsvFiles:
     default="jsonl",
     show_default=True,
     type=click.Choice([one.value for one in Form]),
-    help="One value a line; records as `kcat -J` prints them; or CSV with a header.",
+    help="jsonl: a value per line; kcat: records as `kcat -J` prints them; csv: CSV with a header.",
 )
-@click.option("--topic", help="The route whose rules apply. Default: the first of the resource.")
-@click.option("--resource", help="The resource. Default: the first route's.")
+@click.option("--topic", help="Check by the rules of this topic's route. Default: the first route of the resource.")
+@click.option("--resource", help="Resource of the records. Default: the resource of the first route.")
 @click.option(
     "--as-csv",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write what would be sent into this directory, a file per resource, application and identity.",
+    help="Write the rows that would be sent to this directory, in a file per resource, application and identity.",
 )
-@click.option("--each", "is_each", is_flag=True, help="A line for every record, not only for the bad ones.")
-@click.option("--max", "count", default=20, show_default=True, type=click.IntRange(0), help="So many lines at most.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON line per record shown, then one with the sums.")
+@click.option("--each", "is_each", is_flag=True, help="Show every record, not only invalid records.")
+@click.option(
+    "--max", "count", default=20, show_default=True, type=click.IntRange(0), help="Maximum number of records to show."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per record, then a line with the totals.")
 @with_configuration
 def validate(loaded: Loaded, file: BinaryIO, form: str, topic: str | None, resource: str | None, **options: object) -> None:
-    """Say what the worker would do with each record of FILE (-: stdin). Exit code 65 if any is bad.
+    """Check each record of FILE (- is stdin) as the worker would. Exit code 65 if any record is invalid.
 
     Example: appmetrica-worker validate events.jsonl --as-csv bodies/
     """
@@ -121,7 +123,7 @@ def _judge_all(validation: Validation, file: BinaryIO, form: Form) -> None:
             validation.judge(chunk, Now(time.monotonic(), time.time()))
             if validation.summary.records - reported >= REPORT_RECORDS:
                 reported = validation.summary.records
-                note = f"{reported:,} records, {validation.summary.bad:,} bad"
+                note = f"{reported:,} records, {validation.summary.bad:,} invalid"
                 report(file.tell() if size is not None else reported, size, note)
 
 
@@ -156,7 +158,7 @@ def _made(settings: Settings, resource: str) -> tuple[Settings, str]:
     known = RouteSettings.model_json_schema()["properties"]["resource"]
     names = known.get("enum", [known.get("const")])
     if resource not in names:
-        raise click.BadParameter(f"{resource!r} is none of {', '.join(names)}", param_hint="--resource")
+        raise click.BadParameter(f"{resource!r} is not one of {', '.join(names)}", param_hint="--resource")
     made = RouteSettings.model_validate({"topic": f"validate-{resource}", "resource": resource})
     return settings.model_copy(update={"routes": (made,)}), made.topic
 
@@ -187,11 +189,11 @@ class _Shown:
             click.echo(orjson.dumps({"summary": summary.document(), "is_cut": self._is_cut}))
             return
         if self._is_cut:
-            click.echo("…and more; --max shows them")
+            click.echo("More records are not shown; use --max to show more.")
         out = console()
         out.print(
             f"{summary.records:,} records: {summary.delivered:,} would be delivered, {summary.duplicates:,} are duplicates, "
-            f"{summary.bad:,} are bad"
+            f"{summary.bad:,} are invalid"
         )
         if summary.by_reason:
             table = Table("reason", "records", box=None, pad_edge=False)

@@ -24,10 +24,12 @@ from worker.tools.story import Story, origin_of, tell
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(0))
 @click.argument("offset", type=click.IntRange(0))
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_configuration
 def why(loaded: Loaded, topic: str, partition: int, offset: int, as_json: bool) -> None:
-    """Tell what has become of a record: valid or not, committed, dead-lettered, parked. Of a dead letter: of its original.
+    """Show what happened to a record.
+
+    Shows whether it is valid, committed, dead-lettered or parked. For a dead letter, shows the source record.
 
     Example: appmetrica-worker why offline-events 0 4711
     """
@@ -42,7 +44,7 @@ async def _tell(settings: Settings, place: Place) -> Story:
     async with tool_reader(settings) as reader:
         origin = await origin_of(reader, settings, place)
         if origin is not None:
-            say(f"{place.topic} holds dead letters; this is the story of where it came from: {_shown(origin)}")
+            say(f"{place.topic} holds dead letters; showing the source record: {_shown(origin)}")
         return await tell(reader, settings, Judge(settings), origin or place, read_clock())
 
 
@@ -80,7 +82,7 @@ def _described(story: Story) -> Table:
         for one in story.dead_letters
     ]
     for one in story.parked:
-        rows.append(("parked", f"{_shown(one.letter.place)}" + ("; came home" if one.is_settled else "; still there")))
+        rows.append(("parked", f"{_shown(one.letter.place)}" + ("; redelivered" if one.is_settled else "; still parked")))
     for name, content in rows:
         table.add_row(Text(name, style="bold"), Text(content, overflow="fold"))
     return table
@@ -89,12 +91,12 @@ def _described(story: Story) -> Table:
 def _verdict(story: Story) -> list[tuple[str, str]]:
     verdict = story.verdict
     if verdict is None:
-        known = "its topic has no route in this configuration" if story.record is not None else "there is no record to judge"
+        known = "its topic has no route in this configuration" if story.record is not None else "there is no record to check"
         return [("verdict", known)]
     as_of = f"as of {shown_time(story.judged_at)}, with this configuration"
     if isinstance(verdict, Rejection):
         faults = [("fault", f"{one.field or 'record'}: {one.message}  [{one.reason}]") for one in verdict.faults]
-        return [("verdict", f"bad, {as_of}"), ("", explanation(verdict.reason)), *faults]
+        return [("verdict", f"invalid, {as_of}"), ("", explanation(verdict.reason)), *faults]
     goes = verdict.destination
     return [
         ("verdict", f"valid, {as_of}"),

@@ -77,12 +77,12 @@ async def _group(permissions: Permissions, group_id: str) -> Finding:
 def judge_group(what: str, description: GroupDescription, allowed: frozenset[Operation] | None) -> Finding:
     """What is to be said of the worker's group."""
     if description.is_of_another_program(ASSIGNOR):
-        detail = f"held by another program, the worker would not be let in: {description.members_text()}"
+        detail = f"held by another program, the worker can't join: {description.members_text()}"
         return Finding(what, Standing.FAULT, f"{detail}; stop it, or choose another kafka.group_id")
-    found = _may(what, allowed, (Operation.READ, Operation.DESCRIBE), "may be joined; it was not")
+    found = _may(what, allowed, (Operation.READ, Operation.DESCRIBE), "the worker may join it")
     strangers = [one for one in description.members if not one.client_id.startswith(CLIENT_ID)]
     if found.standing is Standing.OK and strangers:
-        detail = f"{found.detail}; other programs are in it and may take partitions: {description.members_text()}"
+        detail = f"{found.detail}; other programs are members and may take partitions: {description.members_text()}"
         return Finding(what, Standing.WARNING, detail)
     return found
 
@@ -94,7 +94,7 @@ async def _api(settings: Settings) -> Finding:
     if isinstance(answer, NotReached):
         return Finding(f"API {base_url}", Standing.FAULT, answer.detail)
     detail = (
-        f"answers (HTTP {answer.status} after {answer.seconds * 1000:.0f} ms); keys can't be tried without sending an event"
+        f"answers (HTTP {answer.status} after {answer.seconds * 1000:.0f} ms); keys can't be checked without sending an event"
     )
     return Finding(f"API {base_url}", Standing.OK, detail)
 
@@ -116,7 +116,7 @@ def judge_topics(routes: Iterable[ResolvedRoute], topics: Mapping[str, TopicAcce
 def _parking(route: ResolvedRoute, topics: Mapping[str, TopicAccess], applications: int) -> Finding:
     found = _topic(route.topic, topics, (Operation.READ, Operation.WRITE), "parking topic ")
     if found.standing is Standing.OK and topics[route.topic].partitions < applications:
-        detail = f"{found.detail}; of {applications} applications some share one, and wait there while the other is on hold"
+        detail = f"{found.detail}; some of {applications} applications share a partition and wait for each other's holds"
         return Finding(found.what, Standing.WARNING, detail)
     return found
 
@@ -126,7 +126,7 @@ def _topic(name: str, topics: Mapping[str, TopicAccess], wanted: tuple[Operation
     if access.error is not None:
         missing = {
             "UnknownTopicOrPartitionError": "does not exist",
-            "TopicAuthorizationFailedError": "must not be described by us: give the right DESCRIBE",
+            "TopicAuthorizationFailedError": "can't be described: grant DESCRIBE to the worker",
         }
         return Finding(kind + name, Standing.FAULT, missing.get(access.error, access.error))
     return _may(kind + name, access.allowed, wanted, f"{access.partitions} partitions")
@@ -135,8 +135,8 @@ def _topic(name: str, topics: Mapping[str, TopicAccess], wanted: tuple[Operation
 def _may(what: str, allowed: frozenset[Operation] | None, wanted: tuple[Operation, ...], detail: str) -> Finding:
     names = " and ".join(one.name for one in wanted)
     if allowed is None:
-        return Finding(what, Standing.WARNING, f"{detail}; the brokers don't tell whether we have the right {names}")
+        return Finding(what, Standing.WARNING, f"{detail}; the brokers don't say whether {names} is granted")
     lacking = [one.name for one in wanted if one not in allowed]
     if lacking:
-        return Finding(what, Standing.FAULT, f"{detail}; the right {' and '.join(lacking)} is missing")
+        return Finding(what, Standing.FAULT, f"{detail}; {' and '.join(lacking)} is not granted")
     return Finding(what, Standing.OK, f"{detail}; {names} allowed")

@@ -125,7 +125,7 @@ def _csv(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
     try:
         names = next(rows, None)
         if not names:
-            raise FormError("the file is empty; its first line must name the columns")
+            raise FormError("the file is empty; the first line must name the columns")
         for row in rows:
             if len(row) == len(names):
                 value = orjson.dumps({name: cell for name, cell in zip(names, row, strict=True) if cell})

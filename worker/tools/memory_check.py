@@ -28,7 +28,7 @@ def judge_memory(settings: Settings, limit_bytes: int | None) -> Finding:
         f"limits.memory_bytes_max {_text(settings.limits.memory_bytes_max)}, {_text(PROCESS_BYTES)} for the process, "
         f"dedup.window_rows_max {settings.dedup.window_rows_max:,} of {KEY_BYTES} B"
     )
-    advice = "allow it more, or lower these settings: in a long outage it would be killed"
+    advice = "raise the container's limit, or lower these settings; otherwise a long outage may get the worker killed"
     return Finding("memory", Standing.WARNING, f"{detail} ({parts}): {advice}")
 
 

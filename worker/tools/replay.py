@@ -135,7 +135,7 @@ class Replay:
         self._applications = judge.applications
         self._topics: frozenset[str] = frozenset()
         if len(plan.selection.text()) > METADATA_CHARACTERS_MAX:
-            raise ReplayError("the selection is too long to be remembered; name fewer applications")
+            raise ReplayError("the selection is too long to be stored; name fewer applications")
 
     async def run(self) -> ReplayCounts:
         """Send them back.
@@ -239,7 +239,7 @@ class Replay:
         await self._wait_for_rate()
         # Nobody keeps two people from typing the same command.
         if (await reader.committed(self._plan.group_id, [partition]))[partition] != before:
-            raise ReplayError(f"another replay of this selection is under way: {partition} is committed by someone else")
+            raise ReplayError(f"another replay of this selection is running: it has committed {partition}")
         outgoing = [one for one in [await self._outgoing(letter) for letter in letters] if one is not None]
         await outlet.send(outgoing)
         position = Position(following, self._plan.selection.text())

@@ -25,21 +25,21 @@ CLOCK_MARGIN_MILLISECONDS = 3_600_000
 class Presence(StrEnum):
     """Whether the record is there."""
 
-    THERE = "there"
+    THERE = "exists"
     NO_TOPIC = "no such partition"
     DELETED = "deleted by the topic's retention"
     NOT_YET = "not written yet"
-    GONE = "not there: compacted away, or of an aborted transaction, or no record but a marker"
+    GONE = "does not exist: compacted, of an aborted transaction, or a transaction marker"
 
 
 class Progress(StrEnum):
     """Where the group stands with it."""
 
     NOTHING_COMMITTED = "the group has committed nothing for this partition"
-    COMMITTED = "settled: its offset lies below the committed position"
-    BEFORE_FLOOR = "passed over: the group began to read behind it"
-    HINTED = "settled: the hints beside the committed position name it"
-    OUTSTANDING = "not settled: waiting to be read, or on its way"
+    COMMITTED = "settled: its offset is below the committed position"
+    BEFORE_FLOOR = "skipped: the group started to read after it"
+    HINTED = "settled: the commit metadata names it"
+    OUTSTANDING = "not settled: not read yet, or in progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,14 @@ class Story:
             return f"It was dead-lettered as {last.reason}: {_shown(last.place)}."
         if self.parked:
             last_parked = self.parked[-1]
-            home = "came home from there and was settled" if last_parked.is_settled else "has not come home yet"
+            home = "was redelivered from there and settled" if last_parked.is_settled else "has not been redelivered yet"
             return f"It was parked ({_shown(last_parked.letter.place)}) and {home}."
         if self.presence is not Presence.THERE and not self.is_settled:
-            return f"There is nothing to tell: {self.presence.value}."
+            return f"Nothing is known of this record: {self.presence.value}."
         if not self.is_settled:
             return f"It is {self.progress.value}." if self.progress is Progress.OUTSTANDING else f"{self.progress.value}."
         if isinstance(self.verdict, Rejection):
-            return "It was settled, and would be dead-lettered today; no dead letter names it, or it is deleted."
+            return "It was settled, and would be dead-lettered today. No dead letter names it, or the dead letter was deleted."
         return "It was delivered, or dropped as a duplicate of a delivered event."
 
 
