@@ -64,7 +64,7 @@ def _trusting(path: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=path)
     except (OSError, ValueError):
-        raise TlsFilesError("ssl_ca_file", f"{path} holds a damaged certificate: write the file anew") from None
+        raise TlsFilesError("ssl_ca_file", f"{path} holds a damaged certificate: replace the file") from None
 
 
 def _identify(context: ssl.SSLContext, path: Path, files: TlsFiles) -> None:
@@ -73,14 +73,16 @@ def _identify(context: ssl.SSLContext, path: Path, files: TlsFiles) -> None:
     key = _read(setting, key_path)
     if _PRIVATE_KEY not in key:
         advice = (
-            "name the key's file in ssl_key_file" if files.key_file is None else "it begins with -----BEGIN PRIVATE KEY-----"
+            "set ssl_key_file to the file of the key"
+            if files.key_file is None
+            else "such a file begins with -----BEGIN PRIVATE KEY-----"
         )
         raise TlsFilesError(setting, f"{key_path} holds no private key in PEM form: {advice}")
     password = _Password(files.key_password)
     try:
         context.load_cert_chain(path, files.key_file, password)
     except _PasswordMissingError:
-        advice = "give its password in ssl_key_password or ssl_key_password_file"
+        advice = "set ssl_key_password or ssl_key_password_file"
         raise TlsFilesError(setting, f"{key_path} is encrypted: {advice}") from None
     except (OSError, ValueError) as error:
         raise _unusable_identity(error, path, setting, key_path, password) from None
@@ -91,15 +93,15 @@ def _unusable_identity(error: Exception, path: Path, setting: str, key_path: Pat
         # Is it the certificate? To be trusted it must be readable as well.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
-        message = f"{path} holds a damaged certificate: write the file anew"
+        message = f"{path} holds a damaged certificate: replace the file"
         return TlsFilesError("ssl_certificate_file", message)
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
         return TlsFilesError(
-            setting, f"{key_path} is not the key of the certificate in {path}: give the two that belong together"
+            setting, f"{key_path} is not the key of the certificate in {path}: use a certificate and a key that belong together"
         )
     if password.is_asked_for:
-        return TlsFilesError("ssl_key_password", f"doesn't open {key_path}: give the password of this key")
-    return TlsFilesError(setting, f"{key_path} holds a damaged private key: write the file anew")
+        return TlsFilesError("ssl_key_password", f"doesn't open {key_path}: set the password of this key")
+    return TlsFilesError(setting, f"{key_path} holds a damaged private key: replace the file")
 
 
 def _with_certificate(setting: str, path: Path) -> None:
@@ -112,17 +114,17 @@ def _read(setting: str, path: Path) -> bytes:
     try:
         # OpenSSL would wait at a pipe for ever.
         if path.exists() and not path.is_file():
-            raise TlsFilesError(setting, f"{path} is not a file: name the file itself")
+            raise TlsFilesError(setting, f"{path} is not a file: set the path of the file")
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise TlsFilesError(setting, f"{path} can't be read: {error.strerror}") from None
     except ValueError:
-        raise TlsFilesError(setting, "is not the name of a file") from None
+        raise TlsFilesError(setting, "is not a file name") from None
     if len(data) > FILE_BYTES_MAX:
-        raise TlsFilesError(setting, f"{path} is larger than {FILE_BYTES_MAX:,} bytes: name the right file")
+        raise TlsFilesError(setting, f"{path} is larger than {FILE_BYTES_MAX:,} bytes: set the path of the right file")
     if not data.strip():
-        raise TlsFilesError(setting, f"{path} is empty: write the certificate or key into it")
+        raise TlsFilesError(setting, f"{path} is empty: write the certificate or key to it")
     return data
 
 

@@ -63,4 +63,4 @@ class TestAlternatives:
 
     def test_two_of_one_source_are_a_fault(self, tmp_path: Path) -> None:
         found = faults(tmp_path, environment={f"{KEY}_FILE": "/key"})
-        assert [(one.path, one.message) for one in found] == [(KEY_FILE, "excludes post_api_key: give one of the two")]
+        assert [(one.path, one.message) for one in found] == [(KEY_FILE, "excludes post_api_key: set only one of the two")]

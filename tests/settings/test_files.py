@@ -16,8 +16,8 @@ from worker.settings.load import load
     ("data", "message"),
     [
         (b"\xef\xbb\xbfhidden", "begins with a byte order mark"),
-        (b'"hidden"', "holds quotes"),
-        (b"hid den\n", "holds white space"),
+        (b'"hidden"', "contains quotes"),
+        (b"hid den\n", "contains white space"),
         (b"", "is empty"),
         (b"h" * 70_000, "is larger than 65,536 bytes"),
     ],
@@ -38,7 +38,7 @@ def test_white_space_at_the_end_of_a_key_file_is_not_the_key(tmp_path: Path) -> 
 
 def test_a_key_in_a_variable_in_quotes_is_a_fault(tmp_path: Path) -> None:
     found = faults(tmp_path, environment={KEY: '"hidden"'})
-    assert [(one.source, one.message) for one in found] == [(KEY, "the key holds quotes: write the key without them")]
+    assert [(one.source, one.message) for one in found] == [(KEY, "the key contains quotes: write the key without quotes")]
 
 
 def test_a_secret_file_with_a_byte_order_mark_is_a_fault(tmp_path: Path) -> None:
@@ -92,6 +92,6 @@ def test_a_file_that_a_variable_names_is_named_with_it(tmp_path: Path, name: str
     with pytest.raises(ConfigurationError) as caught:
         load(file, {"AMW_CONFIG": str(file), "AMW_SECRETS_DIR": "/no/such"}, Path("/no/such"), {})
     assert [one.source for one in caught.value.faults] == [
-        "/no/such, which AMW_SECRETS_DIR names",
-        f"{file}, which AMW_CONFIG names",
+        "/no/such, set by AMW_SECRETS_DIR",
+        f"{file}, set by AMW_CONFIG",
     ]

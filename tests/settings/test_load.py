@@ -159,10 +159,10 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "below the bound": ("batching: {rows_max: 0}", {}, "batching.rows_max", "greater than or equal to 1"),
     "above the API's bound": ("batching: {rows_max: 100001}", {}, "batching.rows_max", "100000"),
     "not one of": ("log: {format: xml}", {}, "log.format", "'json' or 'console'"),
-    "key twice": ("log: {level: info}\nlog: {level: debug}", {}, "log", "stands twice"),
+    "key twice": ("log: {level: info}\nlog: {level: debug}", {}, "log", "is repeated"),
     "not YAML": ("kafka: [", {}, "file", "is not YAML"),
     "a value that isn't of its tag": ("kafka: {group_id: !!int x}", {}, "file", "not a value of its type"),
-    "a list that holds itself": ("kafka: &a [*a]", {}, "file", "holds itself"),
+    "a list that holds itself": ("kafka: &a [*a]", {}, "file", "contains itself"),
     "key file that is no text": (
         "appmetrica: {applications: {'3': {post_api_key_file: [a]}}}",
         {},
@@ -173,7 +173,7 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         'appmetrica: {applications: {"3": {post_api_key_file: "a\\0b"}}}',
         {},
         "appmetrica.applications.3.post_api_key_file",
-        "not the name of a file",
+        "not a file name",
     ),
     "application with a leading zero": (
         "appmetrica: {applications: {'01111': {post_api_key: k}}}",
@@ -194,13 +194,13 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "appmetrica: {applications: {0x457: {post_api_key: k}, 1111: {post_api_key: l}}}",
         {},
         "appmetrica.applications.1111",
-        "stands twice",
+        "is repeated",
     ),
     "key twice in JSON": (
         "",
         {"AMW_APPMETRICA__APPLICATIONS": '{"1111": {"post_api_key": "a"}, "1111": {"post_api_key": "b"}}'},
         "appmetrica.applications",
-        "no key twice",
+        "without repeated keys",
     ),
     "a port that doesn't exist": ("kafka: {bootstrap_servers: 'a:70000'}", {}, "kafka.bootstrap_servers", "host:port"),
     "a login without SASL": (
@@ -220,12 +220,12 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     ),
     "SASL without a user": ("kafka: {security_protocol: SASL_SSL}", {}, "kafka", "sasl_username is required"),
     "two names for the key": ("dedup: {key_header: a, key_field: b}", {}, "dedup", "exclude each other"),
-    "topic with two routes": ("routes: [{topic: a}, {topic: a}]", {}, "routes.1.topic", "topic a has two routes: give"),
+    "topic with two routes": ("routes: [{topic: a}, {topic: a}]", {}, "routes.1.topic", "topic a has two routes: use"),
     "dead letters into a read topic": (
         "routes: [{topic: a}]\ndead_letter: {topic: a}",
         {},
         "dead_letter.topic",
-        "is itself read by a route",
+        "is also read by a route",
     ),
     "one parking topic for two": (
         "routes: [{topic: a}, {topic: b}]\nparking: {topic: p}",
@@ -305,7 +305,7 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes: [{topic: a, constants: {mcc: 1}, fields: {mcc: $.c}}]",
         {},
         "routes.0.fields.mcc",
-        "is a constant as well",
+        "is set in constants too",
     ),
     "a path that is none": ("routes: [{topic: a, fields: {mcc: 'a[0]'}}]", {}, "routes.0.fields.mcc", "must be a dotted path"),
     "paths that clash": (
@@ -324,7 +324,7 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "a form that doesn't exist": ("routes: [{topic: a, form: avro}]", {}, "routes.0.form", "'cloudevents'"),
     "a form of request that doesn't exist": ("delivery: {request: query}", {}, "delivery.request", "'body' or 'params'"),
     "columns that don't exist": ("batching: {columns: some}", {}, "batching.columns", "'all' or 'exact'"),
-    "null for a section": ("kafka:", {}, "kafka", "must be a mapping of settings; leave it out"),
+    "null for a section": ("kafka:", {}, "kafka", "must be a mapping of settings; remove it"),
     "null for an application": (
         "appmetrica: {applications: {'3': }}",
         {},
@@ -333,7 +333,7 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     ),
     "no route": ("routes: []", {}, "routes", "required: at least one route, as in routes: [{topic: offline-events}]"),
     "a variable for the file, misnamed": ("", {"AMW_CONFIG_FILE": "/a"}, "config_file", "did you mean AMW_CONFIG?"),
-    "an empty variable": ("", {"AMW_STATE_DIR": ""}, "state_dir", "is empty: give it a value, or leave it out"),
+    "an empty variable": ("", {"AMW_STATE_DIR": ""}, "state_dir", "is empty: set a value, or remove it"),
     "a blank variable": ("", {"AMW_STATE_DIR": " "}, "state_dir", "is empty"),
     "an empty variable that names the file": ("", {"AMW_CONFIG": ""}, "AMW_CONFIG", "is empty"),
     "no key": ("appmetrica: {applications: {'3': {}}}", {}, "appmetrica.applications.3", "one of post_api_key and"),
@@ -356,7 +356,7 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "/no/such can't be read: No such file",
     ),
     "application that is no number": ("appmetrica: {applications: {films: {post_api_key: k}}}", {}, "appmetrica", "integer"),
-    "address with a query": ("appmetrica: {base_url: 'http://a?b=c'}", {}, "appmetrica.base_url", "only scheme"),
+    "address with a query": ("appmetrica: {base_url: 'http://a?b=c'}", {}, "appmetrica.base_url", "may hold only scheme"),
 }
 
 
@@ -397,7 +397,7 @@ def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(t
     ("name", "value", "path", "message"),
     [
         ("admin.port", "09090", "admin.port", "a leading zero"),
-        ("admin", "{port: 1, port: 2}", "admin.port", "stands twice"),
+        ("admin", "{port: 1, port: 2}", "admin.port", "is repeated"),
         ("routes", "[{topic: a, constants: {mcc: 007}}]", "routes.0.constants.mcc", "a leading zero"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_number_with_a_leading_zero_is_found_wherever_it_stands(text: str) -> 
 @pytest.mark.parametrize("keys", [("0x457", "1111"), ("1111", "'1111'"), ("+1111", "0o2127"), ("yes", "'yes'")])
 def test_keys_that_are_one_key_under_two_names_stand_twice(keys: tuple[str, str]) -> None:
     document = read(f"a:\n  {keys[0]}: x\n  {keys[1]}: y\n")
-    assert [(one.line, one.message) for one in document.findings] == [(3, "this key stands twice")]
+    assert [(one.line, one.message) for one in document.findings] == [(3, "this key is repeated")]
 
 
 def test_keys_are_text_as_it_is_written_and_numbers_as_they_are_counted() -> None:

@@ -91,7 +91,7 @@ async def test_a_record_is_committed_hinted_outstanding_or_was_never_seen(scene:
     assert delivered.summary == "It was delivered, or dropped as a duplicate of a delivered event."
     assert outstanding.summary == "It is not settled: not read yet, or in progress."
     lost_letter = await scene.story(1)
-    assert isinstance(lost_letter.verdict, Rejection) and "no dead letter names it" in lost_letter.summary
+    assert isinstance(lost_letter.verdict, Rejection) and "No dead letter names it" in lost_letter.summary
     assert (await scene.story(6)).presence is Presence.NOT_YET
 
 

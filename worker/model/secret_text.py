@@ -25,7 +25,7 @@ class Unusable:
 def secret_in(data: bytes) -> str | Unusable:
     """The secret that a file with these bytes holds: all but the line breaks at its end, which editors and `echo` write."""
     if len(data) > SECRET_BYTES_MAX:
-        return Unusable(f"is larger than {SECRET_BYTES_MAX:,} bytes: not a file of a secret")
+        return Unusable(f"is larger than {SECRET_BYTES_MAX:,} bytes: this is not a file of a secret")
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -49,11 +49,11 @@ def unusable_key(text: str) -> Unusable | None:
     if not text:
         return Unusable("is empty")
     if any(character.isspace() for character in text):
-        return Unusable("holds white space: a key is one word")
+        return Unusable("contains white space: a key has none")
     if not _QUOTES.isdisjoint(text):
-        return Unusable("holds quotes: write the key without them")
+        return Unusable("contains quotes: write the key without quotes")
     if not text.isprintable():
-        return Unusable("holds an invisible character, such as a byte order mark: write the key anew")
+        return Unusable("contains an invisible character, such as a byte order mark: write the key again")
     return too_short(text)
 
 
@@ -62,5 +62,5 @@ def too_short(text: str) -> Unusable | None:
     if len(text) >= SECRET_CHARACTERS_MIN:
         return None
     return Unusable(
-        f"has fewer than {SECRET_CHARACTERS_MIN} characters: it can't be masked in log lines without masking all else"
+        f"has fewer than {SECRET_CHARACTERS_MIN} characters: it can't be masked in log lines without masking other text"
     )

@@ -55,55 +55,64 @@ class Kafka(Section):
     """The brokers, the group, and how to consume."""
 
     bootstrap_servers: Servers = Field(
-        default=("localhost:9092",), description="Brokers to ask first: host:port, a list or separated by commas"
+        default=("localhost:9092",), description="Bootstrap brokers, host:port: a list, or separated by commas"
     )
     group_id: str = Field(default="appmetrica-worker", min_length=1, description="The consumer group")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="How to connect"
+        default="PLAINTEXT", description="Protocol of the connections to the brokers"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        default=None, description="How to log in, with a SASL protocol"
+        default=None, description="SASL mechanism; required with a SASL protocol"
     )
-    sasl_username: str | None = Field(default=None, min_length=1, description="The user to log in as")
-    sasl_password: Password | None = Field(default=None, description="Its password")
-    sasl_password_file: Path | None = Field(default=None, description="A file that holds the password, instead")
-    ssl_ca_file: Path | None = Field(default=None, description="Certificates that are trusted; null: the system's")
-    ssl_certificate_file: Path | None = Field(default=None, description="The client's certificate")
-    ssl_key_file: Path | None = Field(default=None, description="The client's private key")
-    ssl_key_password: Password | None = Field(default=None, description="The password of that key")
-    ssl_key_password_file: Path | None = Field(default=None, description="A file that holds that password, instead")
+    sasl_username: str | None = Field(default=None, min_length=1, description="SASL user name")
+    sasl_password: Password | None = Field(default=None, description="SASL password")
+    sasl_password_file: Path | None = Field(
+        default=None, description="File that holds the SASL password; replaces sasl_password"
+    )
+    ssl_ca_file: Path | None = Field(
+        default=None, description="File of trusted CA certificates (PEM); null: the certificates of the system"
+    )
+    ssl_certificate_file: Path | None = Field(default=None, description="File of the client certificate (PEM)")
+    ssl_key_file: Path | None = Field(default=None, description="File of the client's private key (PEM)")
+    ssl_key_password: Password | None = Field(default=None, description="Password of the private key")
+    ssl_key_password_file: Path | None = Field(
+        default=None, description="File that holds the password of the private key; replaces ssl_key_password"
+    )
     initial_offset: Literal["earliest", "latest"] = Field(
-        default="earliest", description="Where the very first start of the group reads from; later starts never use it"
+        default="earliest", description="Where the group starts to read at its very first start; not used by later starts"
     )
-    session_timeout_seconds: Seconds = Field(default=45, description="After so long without a heartbeat a member is dead")
-    heartbeat_interval_seconds: Seconds = Field(default=3, description="How often a heartbeat is sent")
-    request_timeout_seconds: Seconds = Field(default=40, description="How long a request to a broker may take")
-    rebalance_timeout_seconds: Seconds = Field(default=30, description="How long a rebalance waits for a member")
-    drain_on_revoke_seconds: Seconds = Field(
-        default=10, description="How long partitions that are taken away may take to be brought to an end"
+    session_timeout_seconds: Seconds = Field(
+        default=45, description="Time without a heartbeat after which the group removes a member"
     )
-    commit_interval_seconds: Seconds = Field(default=1.0, description="How often positions are committed at most")
-    commit_timeout_seconds: Seconds = Field(default=10, description="How long a commit may take")
-    poll_records_max: int = Field(default=1000, ge=1, le=10_000, description="Records taken from a partition at once")
+    heartbeat_interval_seconds: Seconds = Field(default=3, description="Interval between heartbeats")
+    request_timeout_seconds: Seconds = Field(default=40, description="Time-out of a request to a broker")
+    rebalance_timeout_seconds: Seconds = Field(default=30, description="How long a rebalance waits for each member")
+    drain_on_revoke_seconds: Seconds = Field(default=10, description="Maximum duration of the drain of revoked partitions")
+    commit_interval_seconds: Seconds = Field(default=1.0, description="Interval between commits; a drain also commits")
+    commit_timeout_seconds: Seconds = Field(default=10, description="Time-out of a commit")
+    poll_records_max: int = Field(
+        default=1000, ge=1, le=10_000, description="Maximum number of records taken from a partition at once"
+    )
     partition_fetch_bytes_max: int = Field(
         default=1_048_576,
         ge=1024,
         le=FETCH_BYTES_LIMIT,
-        description="Bytes fetched of a partition at once, before decompression; at most 1/512 of limits.memory_bytes_max",
+        description="Maximum bytes per partition in a fetch, compressed; at most 1/512 of limits.memory_bytes_max",
     )
     fetch_bytes_max: int = Field(
-        default=16_777_216, ge=1024, le=FETCH_BYTES_LIMIT, description="Bytes fetched at once, before decompression"
+        default=16_777_216, ge=1024, le=FETCH_BYTES_LIMIT, description="Maximum bytes in a fetch, compressed"
     )
     batch_bytes_max: int = Field(
         default=67_108_864,
         ge=1_048_576,
         le=FETCH_BYTES_LIMIT,
-        description="Bytes that one record batch may expand to; at most a quarter of limits.memory_bytes_max",
+        description="Maximum bytes of a decompressed record batch; at most a quarter of limits.memory_bytes_max",
     )
     on_corrupt: Literal["stop", "skip"] = Field(
-        default="stop", description="What to do at a record that can't be read: stop that partition, or pass over it and count"
+        default="stop",
+        description="What to do with a record that can't be read: stop its partition, or skip and count the record",
     )
-    stall_seconds: Seconds = Field(default=60, description="A consumer that fetches nothing for so long is replaced")
+    stall_seconds: Seconds = Field(default=60, description="A consumer that fetches nothing for this time is replaced")
 
     def tls_files(self) -> TlsFiles | None:
         """The files of TLS and the password of the key; None: TLS isn't used."""
@@ -130,7 +139,9 @@ class Kafka(Section):
         if self.heartbeat_interval_seconds * 3 > self.session_timeout_seconds:
             faults.append("heartbeat_interval_seconds must be at most a third of session_timeout_seconds")
         if self.drain_on_revoke_seconds + self.commit_timeout_seconds > self.rebalance_timeout_seconds:
-            faults.append("drain_on_revoke_seconds and commit_timeout_seconds together must fit rebalance_timeout_seconds")
+            faults.append(
+                "drain_on_revoke_seconds and commit_timeout_seconds together must be at most rebalance_timeout_seconds"
+            )
         return faults
 
     def _faults_of_security(self) -> list[str]:
@@ -146,5 +157,5 @@ class Kafka(Section):
                 faults += [f"{name} is required with security_protocol {protocol}" for name in missing]
         if self.ssl_certificate_file is None:
             without = [name for name in ("ssl_key_file", "ssl_key_password") if getattr(self, name) is not None]
-            faults += [f"{name} needs ssl_certificate_file" for name in without]
+            faults += [f"{name} requires ssl_certificate_file" for name in without]
         return faults

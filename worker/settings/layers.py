@@ -32,7 +32,7 @@ _FILE = "_file"
 # The path of a fault that keeps a whole file from being read.
 WHOLE_FILE = "file"
 TEST_PREFIX = "AMW_TEST_"
-_EMPTY = "is empty: give it a value, or leave it out"
+_EMPTY = "is empty: set a value, or remove it"
 
 Values = dict[str, Any]
 Path_ = tuple[str, ...]
@@ -74,7 +74,7 @@ class _OneVariable(EnvSettingsSource):
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> Values:
     if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key is repeated")
     return dict(pairs)
 
 
@@ -210,7 +210,7 @@ def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
     try:
         values = _OneVariable(name, value)()
     except SettingsError:
-        layer.faults.append(Fault(path, source, "must be JSON, with no key twice: this setting is a list or an object"))
+        layer.faults.append(Fault(path, source, "must be JSON without repeated keys: this setting is a list or an object"))
         return
     if values:
         _add(layer, values, source)

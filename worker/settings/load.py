@@ -108,7 +108,7 @@ def load(
 
 def _named(path: Path, variable: str, environment: Mapping[str, str]) -> str:
     """What a fault of this file or directory names as its source: the variable as well, if that gave it."""
-    return f"{path}, which {variable} names" if environment.get(variable) == str(path) else str(path)
+    return f"{path}, set by {variable}" if environment.get(variable) == str(path) else str(path)
 
 
 def _read_secret_files(layer: Layer) -> None:
@@ -132,7 +132,7 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
     source = source_near((*path, f"{name}_file"), layer.sources)
     dotted = ".".join((*path, f"{name}_file"))
     if section.get(name) is not None:
-        layer.faults.append(Fault(dotted, source, f"excludes {name}: give one of the two"))
+        layer.faults.append(Fault(dotted, source, f"excludes {name}: set only one of the two"))
         return
     # Whatever is wrong with the file, the setting itself was given: no second fault for the same thing.
     section[name] = UNREADABLE
@@ -143,7 +143,7 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
         layer.faults.append(Fault(dotted, source, f"{file} can't be read: {error.strerror}"))
         return
     except ValueError:
-        layer.faults.append(Fault(dotted, source, "is not the name of a file"))
+        layer.faults.append(Fault(dotted, source, "is not a file name"))
         return
     secret = key_in(data) if name == "post_api_key" else secret_in(data)
     if isinstance(secret, Unusable):
@@ -200,7 +200,7 @@ def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
         case "missing":
             return [Fault(dotted, source, "required")]
         case "model_type" | "mapping_type" | "dict_type":
-            return [Fault(dotted, source, "must be a mapping of settings; leave it out to have the defaults")]
+            return [Fault(dotted, source, "must be a mapping of settings; remove it to use the defaults")]
         case "extra_forbidden":
             near = get_close_matches(path[-1], _names(path[:-1]), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -30,12 +30,12 @@ def faults_of_shape(resource: str, form: str, constants: Mapping[str, str | int]
         for name in names
         if name not in columns
     ]
-    faults += [at(f"fields.{name}", "is a constant as well: leave one of the two out") for name in fields if name in constants]
+    faults += [at(f"fields.{name}", "is set in constants too: remove one of the two") for name in fields if name in constants]
     for name, value in constants.items():
         fault = _fault_of_constant(columns[name], value) if name in columns else ""
         faults += [at(f"constants.{name}", fault)] if fault else []
     if {Identity.PROFILE_ID, Identity.DEVICE_ID} <= constants.keys():
-        faults.append(at("constants", "profile_id and appmetrica_device_id exclude each other: leave one of them out"))
+        faults.append(at("constants", "profile_id and appmetrica_device_id exclude each other: remove one of them"))
     for one in resources:
         faults += [fault for fault in _faults_of_paths(_columns(one), constants, fields) if fault not in faults]
     return faults
@@ -58,11 +58,11 @@ def _hint(name: str, columns: Mapping[str, Column]) -> str:
 
 def _fault_of_constant(column: Column, value: str | int) -> str:
     if column.kind is Kind.TIMESTAMP:
-        return "can't be the same for every event: leave it out"
+        return "can't be the same for every event: remove it"
     cell = _cell(column, value)
     if isinstance(cell, FieldFault):
         return cell.message
-    return "" if cell else "is empty: leave it out"
+    return "" if cell else "is empty: remove it"
 
 
 def _cell(column: Column, value: str | int) -> str | FieldFault:
@@ -87,5 +87,5 @@ def _faults_of_paths(columns: Mapping[str, Column], constants: Mapping[str, str 
             paths[name] = path
         else:
             other = ".".join(both[0])
-            faults.append(at(f"fields.{name}", f"{text} and {other} can't both be read: one leads through the other"))
+            faults.append(at(f"fields.{name}", f"{text} and {other} can't both be read: one path contains the other"))
     return faults

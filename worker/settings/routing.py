@@ -25,36 +25,39 @@ def _faults_of_key(key_header: str | None, key_field: str | None) -> list[str]:
 class Batching(Section):
     """When a batch is sealed."""
 
-    rows_max: int = Field(default=5000, ge=1, le=100_000, description="Rows per request; the API takes 100,000")
-    body_bytes_max: int = Field(default=8_388_608, ge=4096, le=1_000_000_000, description="Bytes per body; the API takes 1 GB")
-    linger_seconds: Seconds = Field(default=1.0, description="How long a batch waits for more rows")
+    rows_max: int = Field(default=5000, ge=1, le=100_000, description="Maximum rows per request; the API accepts 100,000")
+    body_bytes_max: int = Field(
+        default=8_388_608, ge=4096, le=1_000_000_000, description="Maximum bytes of a request body; the API accepts 1 GB"
+    )
+    linger_seconds: Seconds = Field(default=1.0, description="Maximum time that a batch waits for more rows")
     columns: ColumnNames = Field(
         default="all",
-        description="Columns of a body: all of the resource, or exactly those that its rows fill; each set has its own body",
+        description="Columns of a request body: all of the resource, or exactly the filled ones; batches per set of columns",
     )
 
 
 class Dedup(Section):
     """How an event that comes again is recognised."""
 
-    key_header: str | None = Field(default=None, min_length=1, description="The record header that holds the event's id")
-    key_field: str | None = Field(default=None, min_length=1, description="The field of the value that holds the event's id")
+    key_header: str | None = Field(default=None, min_length=1, description="Record header that holds the event's id")
+    key_field: str | None = Field(default=None, min_length=1, description="Field of the value that holds the event's id")
     window_seconds: WindowSeconds = Field(default=86_400, description="How long a delivered event is remembered")
     window_rows_max: int = Field(
         default=1_000_000,
         ge=8,
         le=WINDOW_ROWS_LIMIT,
-        description="How many delivered events are remembered, at 128 B each; for all topics together, which share it by need",
+        description="Maximum number of remembered delivered events, 128 B each, of all topics together",
     )
 
     rebuild_records_max: int = Field(
         default=50_000,
         ge=0,
         le=10_000_000,
-        description="Records of an arriving partition read again, to know them; 0: none",
+        description="Records of a newly assigned partition that are read again to rebuild the window; 0: none",
     )
     rebuild_seconds_max: Seconds = Field(
-        default=10, description="How long that may take; what isn't read may be delivered twice"
+        default=10,
+        description="Maximum time to rebuild the window; duplicates of records that were not read again may be delivered",
     )
 
     @model_validator(mode="after")
@@ -71,30 +74,32 @@ class DeadLetter(Section):
 class Parking(Section):
     """Where the records of an application on hold go, before they stop others."""
 
-    enabled: bool = Field(default=True, description="Whether records may be parked; without, a hold may stop everything")
-    topic: Topic | None = Field(default=None, description="The topic; null: the route's own with .parked behind it")
+    enabled: bool = Field(
+        default=True, description="Whether records of held applications are parked. If false, a hold may stop its partitions"
+    )
+    topic: Topic | None = Field(default=None, description="Parking topic; null: the route's topic with the suffix .parked")
 
 
 class BatchingOverride(Section):
     """What of `batching` is different for one route. Null: as at the top."""
 
-    rows_max: int | None = Field(default=None, ge=1, le=100_000, description="As batching.rows_max")
-    body_bytes_max: int | None = Field(default=None, ge=4096, le=1_000_000_000, description="As batching.body_bytes_max")
-    linger_seconds: Seconds | None = Field(default=None, description="As batching.linger_seconds")
-    columns: ColumnNames | None = Field(default=None, description="As batching.columns")
+    rows_max: int | None = Field(default=None, ge=1, le=100_000, description="Overrides batching.rows_max")
+    body_bytes_max: int | None = Field(default=None, ge=4096, le=1_000_000_000, description="Overrides batching.body_bytes_max")
+    linger_seconds: Seconds | None = Field(default=None, description="Overrides batching.linger_seconds")
+    columns: ColumnNames | None = Field(default=None, description="Overrides batching.columns")
 
 
 class DedupOverride(Section):
     """What of `dedup` is different for one route. Null: as at the top."""
 
-    key_header: str | None = Field(default=None, min_length=1, description="As dedup.key_header")
-    key_field: str | None = Field(default=None, min_length=1, description="As dedup.key_field")
-    window_seconds: WindowSeconds | None = Field(default=None, description="As dedup.window_seconds")
+    key_header: str | None = Field(default=None, min_length=1, description="Overrides dedup.key_header")
+    key_field: str | None = Field(default=None, min_length=1, description="Overrides dedup.key_field")
+    window_seconds: WindowSeconds | None = Field(default=None, description="Overrides dedup.window_seconds")
     window_rows_max: int | None = Field(
         default=None,
         ge=8,
         le=WINDOW_ROWS_LIMIT,
-        description="How many of dedup.window_rows_max this topic may have at most; null: all that the others leave",
+        description="Maximum part of dedup.window_rows_max that this topic may use; null: no limit of its own",
     )
 
     @model_validator(mode="after")
@@ -111,8 +116,8 @@ class DeadLetterOverride(Section):
 class ParkingOverride(Section):
     """What of `parking` is different for one route. Null: as at the top."""
 
-    enabled: bool | None = Field(default=None, description="As parking.enabled")
-    topic: Topic | None = Field(default=None, description="As parking.topic")
+    enabled: bool | None = Field(default=None, description="Overrides parking.enabled")
+    topic: Topic | None = Field(default=None, description="Overrides parking.topic")
 
 
 class RouteSettings(Section):
@@ -120,24 +125,25 @@ class RouteSettings(Section):
 
     topic: Topic
     resource: Literal["events", "revenue", "adrevenue", "ecommerce", "profiles"] = Field(
-        default="events", description="The kind of import its records are; in an envelope each record says it"
+        default="events", description="Resource of the records; with the form envelope each record names its resource"
     )
     form: Literal["json", "envelope", "cloudevents"] = Field(
-        default="json", description='A record is the event itself, {"type": resource, "data": event}, or a CloudEvent 1.0'
+        default="json", description='Form of a record: the event itself, {"type": resource, "data": event}, or a CloudEvent 1.0'
     )
     constants: Mapping[str, StrictStr | StrictInt] = Field(
-        default={}, description="Columns with the same value in every row, by name; no record may give them"
+        default={}, description="Columns with the same value in every row, by name; records must not contain them"
     )
     fields: Mapping[str, str] = Field(
-        default={}, description="Where a column's value is found, if not under its own name: a dotted path, as in $.user.id"
+        default={}, description="Paths of columns that have another name in the records: a dotted path, as in $.user.id"
     )
     unknown_fields: Literal["reject", "ignore"] = Field(
-        default="reject", description="What becomes of a record with a field that the resource doesn't know"
+        default="reject",
+        description="What to do with a record that has a field unknown to the resource: dead-letter it, or ignore the field",
     )
-    batching: BatchingOverride = Field(default=BatchingOverride(), description="What differs from the batching of all")
-    dedup: DedupOverride = Field(default=DedupOverride(), description="What differs from the dedup of all")
-    dead_letter: DeadLetterOverride | None = Field(default=None, description="Another dead-letter topic")
-    parking: ParkingOverride = Field(default=ParkingOverride(), description="What differs from the parking of all")
+    batching: BatchingOverride = Field(default=BatchingOverride(), description="Overrides of batching for this route")
+    dedup: DedupOverride = Field(default=DedupOverride(), description="Overrides of dedup for this route")
+    dead_letter: DeadLetterOverride | None = Field(default=None, description="Overrides of dead_letter for this route")
+    parking: ParkingOverride = Field(default=ParkingOverride(), description="Overrides of parking for this route")
 
     @model_validator(mode="after")
     def _agree(self) -> RouteSettings:

@@ -38,7 +38,7 @@ def _with_plain_ids(value: object) -> object:
 
 def _base_url(value: HttpUrl) -> HttpUrl:
     if value.query or value.fragment or value.username or value.password:
-        raise ValueError("only scheme, host, port and path")
+        raise ValueError("may hold only scheme, host, port and path")
     return value
 
 
@@ -46,9 +46,9 @@ class Application(Section):
     """One application's key: given, or in a file."""
 
     post_api_key: Annotated[SecretStr, AfterValidator(_key)] | None = Field(
-        default=None, description="The Post API key; better from the environment than in a file"
+        default=None, description="Post API key; better in the environment or in a file of its own than here"
     )
-    post_api_key_file: Path | None = Field(default=None, description="A file that holds the key, instead")
+    post_api_key_file: Path | None = Field(default=None, description="File that holds the Post API key; replaces post_api_key")
 
     @model_validator(mode="after")
     def _agree(self) -> Application:
@@ -67,50 +67,58 @@ class AppMetrica(Section):
     """The API and the applications that have a key for it."""
 
     base_url: Annotated[HttpUrl, AfterValidator(_base_url)] = Field(
-        default=HttpUrl("https://api.appmetrica.yandex.com"), description="The API's address, without the path"
+        default=HttpUrl("https://api.appmetrica.yandex.com"), description="Base URL of the Post API"
     )
     applications: Annotated[
         Mapping[Annotated[int, Field(ge=1, le=APPLICATION_ID_MAX)], Application], BeforeValidator(_with_plain_ids)
-    ] = Field(min_length=1, description="By application id: its key")
-    connect_timeout_seconds: Seconds = Field(default=10, description="How long connecting may take")
-    read_timeout_seconds: Seconds = Field(default=25, description="How long the API may be silent")
-    total_timeout_seconds: Seconds = Field(default=30, description="How long a request may take in all")
-    trust_env: bool = Field(default=False, description="Whether HTTPS_PROXY and its like are used")
+    ] = Field(min_length=1, description="Keys of the applications, by application id")
+    connect_timeout_seconds: Seconds = Field(default=10, description="Time-out of a connection attempt")
+    read_timeout_seconds: Seconds = Field(default=25, description="Maximum time without data from the API during a request")
+    total_timeout_seconds: Seconds = Field(default=30, description="Time-out of a whole request")
+    trust_env: bool = Field(default=False, description="Whether proxy variables such as HTTPS_PROXY are used")
 
 
 class Delivery(Section):
     """How batches are sent."""
 
-    requests_in_flight_max: int = Field(default=8, ge=1, le=256, description="Requests under way at once")
+    requests_in_flight_max: int = Field(default=8, ge=1, le=256, description="Maximum number of requests in flight")
     request: Literal["body", "params"] = Field(
-        default="body", description="The form of a request: rows as CSV in its body, or one row in its query string"
+        default="body", description="Form of a request: rows as CSV in the body, or one row in the query string"
     )
     query_bytes_max: int = Field(
         default=7168,
         ge=512,
         le=1_048_576,
-        description="Bytes of a row in a query string; many servers take 8 KiB with the rest",
+        description="Maximum bytes of a row in a query string; many servers accept 8 KiB including the rest of the URL",
     )
-    backoff_initial_seconds: Seconds = Field(default=0.5, description="The longest first wait before a retry")
-    backoff_max_seconds: Seconds = Field(default=60, description="The longest wait before a retry")
-    retry_after_max_seconds: Seconds = Field(default=300, description="The longest Retry-After that is obeyed")
+    backoff_initial_seconds: Seconds = Field(default=0.5, description="Maximum wait before the first retry")
+    backoff_max_seconds: Seconds = Field(default=60, description="Maximum wait before any retry")
+    retry_after_max_seconds: Seconds = Field(default=300, description="Maximum Retry-After that is obeyed")
     breaker_failures_max: int = Field(
-        default=5, ge=1, le=1000, description="So many failures in a row, and one request asks for all of them"
+        default=5,
+        ge=1,
+        le=1000,
+        description="Consecutive failures that open the breaker; then only one request at a time probes the API",
     )
     requests_per_second_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        default=None, description="Requests per second at most, in the mean; null: no limit"
+        default=None, description="Maximum average requests per second; null: no limit"
     )
     rows_per_second_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        default=None, description="Rows per second at most, in the mean; null: no limit"
+        default=None, description="Maximum average rows per second; null: no limit"
     )
     bisect_requests_per_minute_max: int = Field(
-        default=600, ge=1, le=100_000, description="Requests per minute that look for the guilty rows of refused batches"
+        default=600, ge=1, le=100_000, description="Maximum requests per minute that search for the bad rows of refused batches"
     )
-    hold_probe_seconds: Seconds = Field(default=30, description="How often an application on hold is tried")
+    hold_probe_seconds: Seconds = Field(default=30, description="Interval between probes of an application on hold")
     systemic_ratio: float = Field(
-        default=0.5, gt=0, le=1, description="Above this share of refused rows the application is held, and no row dropped"
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of refused rows above which the application is put on hold and no row is dead-lettered",
     )
-    systemic_rows_min: int = Field(default=20, ge=2, le=100_000, description="Smaller batches are exempt from that")
+    systemic_rows_min: int = Field(
+        default=20, ge=2, le=100_000, description="Minimum number of rows of a batch for systemic_ratio to apply"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Delivery:
@@ -122,16 +130,19 @@ class Limits(Section):
     """What bounds the worker."""
 
     memory_bytes_max: int = Field(
-        default=268_435_456, ge=16_777_216, le=2**40, description="Bytes held by everything that holds records"
+        default=268_435_456, ge=16_777_216, le=2**40, description="Maximum bytes of records held in memory"
     )
     span_records_max: int = Field(
-        default=20_000, ge=1, le=10_000_000, description="How far a partition may be read beyond its committed position"
+        default=20_000,
+        ge=1,
+        le=10_000_000,
+        description="How many offsets a partition may be read beyond its committed position",
     )
     event_age_seconds_max: int = Field(
-        default=1_209_600, ge=1, le=YEAR_SECONDS, description="The oldest event that the API takes: 14 days"
+        default=1_209_600, ge=1, le=YEAR_SECONDS, description="Maximum age of an event; the API accepts 14 days"
     )
     event_ahead_seconds_max: int = Field(
-        default=86_400, ge=0, le=YEAR_SECONDS, description="How far an event may lie in the future"
+        default=86_400, ge=0, le=YEAR_SECONDS, description="How far an event's time may be in the future"
     )
     clock_difference_seconds_max: int = Field(
         default=3600,
@@ -144,7 +155,9 @@ class Limits(Section):
 class Shutdown(Section):
     """How the worker stops."""
 
-    drain_seconds: Seconds = Field(default=40, description="How long a stop may take; the pod's grace must be longer")
+    drain_seconds: Seconds = Field(
+        default=40, description="Maximum duration of a stop; the pod's terminationGracePeriodSeconds must be longer"
+    )
 
 
 class Admin(Section):
@@ -153,16 +166,16 @@ class Admin(Section):
     host: str = Field(
         default="::",
         min_length=1,
-        description="The address to listen on; `::` is every one, of IPv6 and of IPv4; 0.0.0.0 of IPv4",
+        description="Address to listen on. `::`: all IPv6 and IPv4 addresses; 0.0.0.0: all IPv4 addresses",
     )
-    port: int = Field(default=9090, ge=0, le=65_535, description="The port to listen on; 0 takes a free one")
+    port: int = Field(default=9090, ge=0, le=65_535, description="Port to listen on; 0 picks a free port")
 
 
 class Log(Section):
     """Log lines."""
 
-    format: Literal["json", "console"] = Field(default="json", description="For machines, or for people")
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is too quiet to be written")
+    format: Literal["json", "console"] = Field(default="json", description="Format of log lines")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Lowest level that is written")
 
 
 class Settings(Section):
@@ -182,7 +195,7 @@ class Settings(Section):
     shutdown: Shutdown = Shutdown()
     state_dir: Path | None = Field(
         default=None,
-        description="A directory that outlives a crash of the process, for its instance id; null: no take-over after a crash",
+        description="Directory that survives a crash of the process, for the instance id; null: no take-over after a crash",
     )
     admin: Admin = Admin()
     log: Log = Log()
@@ -198,7 +211,7 @@ class Settings(Section):
             what = f"is the parking topic of {' and '.join(parked)}, and " if parked else ""
             # Where it can be mended: the parking topic's name, or the later one of two routes.
             place = f"{positions[parked[-1]]}.parking.topic" if parked else f"{positions[topic]}.topic"
-            faults.append(at(f"routes.{place}", f"topic {topic} {what}has two routes: give it another name"))
+            faults.append(at(f"routes.{place}", f"topic {topic} {what}has two routes: use another name"))
         for index, route in enumerate(routes[: len(self.routes)]):
             faults += self._faults_of_limits(index, route, topics)
         return agreed(self, faults)
@@ -208,9 +221,9 @@ class Settings(Section):
         given = self.routes[index]
         faults = []
         if route.dead_letter.topic in topics:
-            message = f"the dead-letter topic {route.dead_letter.topic} of {route.topic} is itself read by a route"
+            message = f"the dead-letter topic {route.dead_letter.topic} of {route.topic} is also read by a route"
             prefix = f"routes.{index}." if given.dead_letter is not None else ""
-            faults.append(at(f"{prefix}dead_letter.topic", f"{message}: give it another name"))
+            faults.append(at(f"{prefix}dead_letter.topic", f"{message}: use another name"))
         # Span is per partition: a batch above it could never fill from one partition, and would always wait for linger.
         if route.batching.rows_max > self.limits.span_records_max:
             prefix = f"routes.{index}." if given.batching.rows_max is not None else ""

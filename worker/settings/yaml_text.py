@@ -78,7 +78,7 @@ def read(text: str) -> Document:
     except yaml.YAMLError:
         raise NotYamlError("it holds a character that YAML doesn't allow") from None
     except RecursionError:
-        raise NotYamlError("it is nested too deeply, or holds itself") from None
+        raise NotYamlError("it is nested too deeply, or contains itself") from None
     return document
 
 
@@ -159,7 +159,7 @@ def _locate(node: yaml.Node, place: Place, document: Document) -> None:
                 continue
             name, line = _name(name_node), name_node.start_mark.line + 1
             if name in seen:
-                document.findings.append(Finding((*place, name), line, "this key stands twice"))
+                document.findings.append(Finding((*place, name), line, "this key is repeated"))
             seen.add(name)
             document.lines[(*place, name)] = line
             _find_leading_zero(name_node, (*place, name), document)
