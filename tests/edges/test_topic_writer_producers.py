@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaTimeoutError
 from tests.builders import FakeRecord, make_assignment
 from tests.simulation import virtual_loop
 from worker.edges.dead_letter import dead_letter_writer
-from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
+from worker.edges.kafka_client import GRACE_SECONDS, STOP_SECONDS_MAX, KafkaConnection, KafkaSecurity
 from worker.edges.outlet import Outlet
-from worker.edges.topic_writer import GRACE_SECONDS, PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Outgoing
+from worker.edges.topic_writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Outgoing
 from worker.model.event import DeadLettersAcknowledged, DeadLettersFailed, Event
 from worker.model.fault import FieldFault, Reason, Rejection
 
@@ -26,10 +26,14 @@ ROUND_TRIP_SECONDS = 0.01
 
 
 class Producer:
-    """As aiokafka's, as far as the writer can see. `is_away`: it never reaches a broker, and never says so."""
+    """As aiokafka's, as far as the writer can see. `is_away`: it never reaches a broker, and never says so.
 
-    def __init__(self, *, is_away: bool = False, missing_topic: str = "") -> None:
-        self._is_away = is_away
+    `has_no_start`: the same, and that already while it starts.
+    """
+
+    def __init__(self, *, is_away: bool = False, has_no_start: bool = False, missing_topic: str = "") -> None:
+        self._is_away = is_away or has_no_start
+        self._has_no_start = has_no_start
         self._missing_topic = missing_topic
         self.sending = self.sending_most = self.unacknowledged = self.unacknowledged_most = 0
         self.bytes_most = self._bytes = 0
@@ -44,7 +48,8 @@ class Producer:
         pass
 
     async def start(self) -> None:
-        pass
+        if self._has_no_start:
+            await asyncio.Event().wait()
 
     async def flush(self) -> None:
         if self._is_away:
@@ -155,6 +160,16 @@ def test_a_producer_that_gets_nowhere_is_a_failure_and_another_one_takes_its_pla
     assert failed == DeadLettersFailed(3, f"KafkaTimeoutError: KafkaTimeoutError: not acknowledged within {at:g} s")
     assert acknowledged == DeadLettersAcknowledged(rejections(3))
     assert (away._closed, away.sent, other.sent) == (True, [0, 1, 2], [0, 1, 2])
+
+
+def test_a_producer_that_never_starts_is_a_failure_and_another_one_takes_its_place() -> None:
+    stuck, other = Producer(has_no_start=True), Producer()
+    (at, failed), (_, acknowledged) = written(Connection(stuck, other), rejections(3))
+    # The time for a start, then for the end of what was started.
+    assert at == REQUEST_SECONDS + GRACE_SECONDS + STOP_SECONDS_MAX
+    assert failed == DeadLettersFailed(3, "KafkaTimeoutError: KafkaTimeoutError: no producer could be started within 45 s")
+    assert acknowledged == DeadLettersAcknowledged(rejections(3))
+    assert stuck._closed
 
 
 def test_failures_are_told_again_and_again_with_growing_pauses() -> None:

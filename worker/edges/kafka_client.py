@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,14 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from worker.edges.closing import close_producer
 from worker.tls_files import TlsFiles, TlsFilesError, tls_context
+
+# Beyond the time for a request: where the client has an error of its own to raise, that comes first and says more.
+GRACE_SECONDS = 5.0
+STOP_SECONDS_MAX = 5.0
 
 
 class TlsNotUsableError(KafkaError):
@@ -43,6 +49,26 @@ class KafkaConnection:
     def producer(self, **options: Any) -> AIOKafkaProducer:
         """A producer, not yet started."""
         return AIOKafkaProducer(**self.arguments(), **options)
+
+    async def started_producer(self, **options: Any) -> AIOKafkaProducer:
+        """A producer that has been started.
+
+        aiokafka's own start waits for ever where the brokers have moved to other addresses before it has got its producer id.
+
+        Raises:
+            KafkaError: the brokers cannot be reached, or do not answer in the time for a request.
+        """
+        producer = self.producer(**options)
+        seconds_max = self.request_timeout_seconds + GRACE_SECONDS
+        try:
+            async with asyncio.timeout(seconds_max):
+                await producer.start()
+        except BaseException as error:
+            await close_producer(producer, STOP_SECONDS_MAX)
+            if isinstance(error, TimeoutError):
+                raise KafkaTimeoutError(f"no producer could be started within {seconds_max:g} s") from error
+            raise
+        return producer
 
     def client(self) -> AIOKafkaClient:
         """What carries single requests to single brokers, not yet connected."""

@@ -9,10 +9,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError
 
 from worker.edges.closing import close_producer
-from worker.edges.kafka_client import KafkaConnection
-from worker.edges.topic_writer import GRACE_SECONDS, REQUEST_BYTES_MAX, Outgoing
-
-STOP_SECONDS_MAX = 5.0
+from worker.edges.kafka_client import GRACE_SECONDS, STOP_SECONDS_MAX, KafkaConnection
+from worker.edges.topic_writer import REQUEST_BYTES_MAX, Outgoing
 
 
 class Outlet:
@@ -23,14 +21,9 @@ class Outlet:
         self._producer: AIOKafkaProducer
 
     async def __aenter__(self) -> Outlet:
-        self._producer = self._connection.producer(
+        self._producer = await self._connection.started_producer(
             acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=5, max_request_size=REQUEST_BYTES_MAX
         )
-        try:
-            await self._producer.start()
-        except BaseException:
-            await close_producer(self._producer, STOP_SECONDS_MAX)
-            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,15 +22,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from worker.edges.closing import close_producer
-from worker.edges.kafka_client import KafkaConnection
+from worker.edges.kafka_client import GRACE_SECONDS, STOP_SECONDS_MAX, KafkaConnection
 from worker.lasting import is_cancelled_from_within
 from worker.model.event import Event
 
 RETRY_SECONDS_FIRST = 0.5
 RETRY_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 5.0
-# Beyond the time for a request: where the client has an error of its own to tell, that comes first and says more.
-GRACE_SECONDS = 5.0
 # One piece: 15 ms of the event loop, and a fraction of a second until its acknowledgement.
 PIECE_RECORDS_MAX = 500
 PIECE_BYTES_MAX = 1024 * 1024
@@ -159,8 +156,9 @@ class TopicWriter(Generic[T]):
         """As `_attempt`, but each is a batch of its own, without a sequence: what one is refused for touches no other."""
         producer: AIOKafkaProducer | None = None
         try:
-            producer = self._connection.producer(acks="all", enable_idempotence=False, max_batch_size=1, **OPTIONS)
-            await producer.start()
+            producer = await self._connection.started_producer(
+                acks="all", enable_idempotence=False, max_batch_size=1, **OPTIONS
+            )
             return [await self._send_alone(producer, one) for one in entries]
         except (KafkaError, OSError) as error:
             return [error] * len(entries)
@@ -176,13 +174,9 @@ class TopicWriter(Generic[T]):
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
-            producer = self._connection.producer(acks="all", enable_idempotence=True, linger_ms=5, **OPTIONS)
-            try:
-                await producer.start()
-            except BaseException:
-                await close_producer(producer, STOP_SECONDS_MAX)
-                raise
-            self._producer = producer
+            self._producer = await self._connection.started_producer(
+                acks="all", enable_idempotence=True, linger_ms=5, **OPTIONS
+            )
         return self._producer
 
     async def _send_by_topic(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Exception | None]:
