@@ -94,6 +94,16 @@ def test_a_row_that_makes_the_api_fail_is_given_up_and_all_others_are_delivered(
     assert max(count for row, count in api.sent.items() if row != 300) <= ceil(log2(500)) + 6
 
 
+@pytest.mark.parametrize("requests_in_flight_max", [1, 2, 4])
+def test_rows_that_get_no_answer_leave_requests_to_others(requests_in_flight_max: int) -> None:
+    api = Api(Stage(requests_in_flight_max=requests_in_flight_max), fails_for({0, 1, 2, 3}, TIMED_OUT))
+    # Each attempt lasts longer than any wait between two: as soon as it has ended, all others are due.
+    api.seconds_of_answer = 100.0
+    api.run(*(make_batch(1, batch_id=f"batch-{number}", start=number) for number in range(8)))
+    assert {one.row.record.offset for one in api.refused} == {0, 1, 2, 3}
+    assert {4, 5, 6, 7} <= set(api.delivered)
+
+
 @pytest.mark.parametrize("bad", [{0, 1}, {10, 11, 12, 13}, set(range(0, 64, 8))], ids=str)
 def test_several_rows_that_make_the_api_fail_are_all_found(bad: set[int]) -> None:
     api = Api(Stage(requests_in_flight_max=8), fails_for(bad, status(500)))

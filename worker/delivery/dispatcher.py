@@ -55,6 +55,7 @@ class Dispatcher:
         self._answers = Answers(places, self._backlog, self._flight, self._examination, backoff)
         # A whole minute's worth at once: one bad batch is taken apart quickly, a flood of them doesn't become the API's flood.
         self._bisect_rate = Rate(rules.bisect_requests_per_minute_max / 60, burst_seconds=60.0)
+        self._was_suspect_last = False
 
     @property
     def rows_in_flight(self) -> int:
@@ -127,6 +128,7 @@ class Dispatcher:
                 fresh = self._backlog.cut(fresh)
             if self._examination.concerns(fresh.id):
                 self._bisect_rate.take(1, at)
+            self._was_suspect_last = self._examination.is_suspect(fresh.id)
             self._examination.start(fresh)
             self._flight.start(fresh, at)
             self._throttles.start(fresh)
@@ -199,10 +201,22 @@ class Dispatcher:
         """
         return (
             self._backlog.next_probe(monotonic_seconds)
-            or (self._queue.pop_ready() if self._flight.is_broken else None)
+            or (self._queue.pop_ready(self._examination.is_suspect) if self._are_others_first() else None)
             or self._throttles.pop(monotonic_seconds)
             or self._queue.pop(monotonic_seconds)
         )
+
+    def _are_others_first(self) -> bool:
+        """True if a suspect would take the last request that is left to others.
+
+        A row that gets no answer holds its request for as long as a request may take. If such rows held all requests, nothing
+        would be taken, nobody could tell the rows from a broken API, and they would be sent for ever. With one request at a
+        time they take turns.
+        """
+        if self._flight.is_broken:
+            return True
+        suspects = sum(self._examination.is_suspect(batch.id) for batch in self._flight.batches())
+        return self._was_suspect_last if self._flight.permits == 1 else suspects + 1 >= self._flight.permits
 
     def _may_go(self, batch: Batch, monotonic_seconds: float, settlement: Settlement) -> bool:
         """False where it has to wait, and is set aside: under a hold, for its turn in a bisection, or while it is throttled."""

@@ -47,6 +47,11 @@ class Flight:
         self._requests[batch.id] = _Request(batch, self._limiter.take(len(batch.rows), monotonic_seconds))
 
     @property
+    def permits(self) -> int:
+        """How many requests may be in flight at present."""
+        return self._limiter.permits
+
+    @property
     def is_broken(self) -> bool:
         """True while the next request is the one that asks whether the destination works again."""
         return self._limiter.breaker_state is BreakerState.OPEN

@@ -60,6 +60,11 @@ class Limiter:
         return self._concurrency.limit
 
     @property
+    def permits(self) -> int:
+        """How many may be at present, also by the breaker, while that ramps up."""
+        return min(self._breaker.permits, self._concurrency.limit)
+
+    @property
     def breaker_state(self) -> BreakerState:
         """How the destination's breaker stands."""
         return self._breaker.state
@@ -69,7 +74,7 @@ class Limiter:
         paced = max(self._requests.free_at, self._rows.free_at)
         if self._breaker.state is BreakerState.OPEN:
             return max(paced, self._breaker.due_seconds)
-        return paced if self._taken < min(self._breaker.permits, self._concurrency.limit) else None
+        return paced if self._taken < self.permits else None
 
     def is_free(self, monotonic_seconds: float) -> bool:
         """True if one more request may start."""

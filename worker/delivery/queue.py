@@ -48,9 +48,13 @@ class Queue:
             return heapq.heappop(self._delayed)[2]
         return self._ready.popleft() if self._ready else None
 
-    def pop_ready(self) -> Batch | None:
-        """The next batch that has no wait behind it; None if there is none."""
-        return self._ready.popleft() if self._ready else None
+    def pop_ready(self, passes_over: Callable[[str], bool]) -> Batch | None:
+        """The next batch that has no wait behind it, by its id not one to pass over; None if there is none."""
+        for place, batch in enumerate(self._ready):
+            if not passes_over(batch.id):
+                del self._ready[place]
+                return batch
+        return None
 
     def replace_delayed(self, transform: Transform) -> None:
         """Pass every delayed batch through `transform`: it stays, is replaced, or (None) goes."""

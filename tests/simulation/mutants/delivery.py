@@ -99,6 +99,10 @@ def suspect_while_nothing_is_taken(swap: Swap) -> None:
     swap(Suspicions, "fail", suspicious)
 
 
+def let_suspects_take_all_requests(swap: Swap) -> None:
+    swap(Dispatcher, "_are_others_first", lambda self: self._flight.is_broken)
+
+
 def send_as_much_after_a_time_out(swap: Swap) -> None:
     swap(Pace, "slow_down", lambda self, lane, rows, attempt: False)
 
@@ -139,6 +143,7 @@ MUTANTS: dict[str, Mutant] = {
         let_an_accused_row_wait_for_ever,
         suspect_nobody,
         suspect_while_nothing_is_taken,
+        let_suspects_take_all_requests,
         send_as_much_after_a_time_out,
         send_without_a_limit,
         send_what_has_grown_too_old,
