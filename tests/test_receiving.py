@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.test_pipeline import TOPIC, UNIX, FakeRecord, World, event
+from worker.delivery.backlog import AGE_WAIT_SECONDS
 from worker.model.answer import NotSent, Response, TransportFault
 from worker.model.command import AskTime, Bury, Command, Log, Pause, Post, Resume
 from worker.model.event import Answered, Lost, Received, StopRequested, TimePassed, TimeTold
@@ -130,6 +131,16 @@ def test_while_the_api_cannot_be_reached_it_is_asked_again_and_nothing_is_given_
         stage.seconds = due
         assert AskTime() in stage.tell(TimePassed())
     assert buried(stage.told()) == [(0, Reason.TOO_OLD)]
+
+
+def test_what_has_grown_too_old_before_the_api_has_told_its_time_waits_for_it() -> None:
+    stage = world()
+    assert stage.come(A0, event(0, event_timestamp=int(stage.now.unix_seconds) - 14 * DAY), event(1)) == []
+    commands = stage.wait(2)
+    assert [[row.record.offset for row in post.batch.rows] for post in commands if isinstance(post, Post)] == [[1]]
+    assert (buried(commands), of(AskTime, commands), of(Pause, commands)) == ([], [AskTime()], [])
+    stage.told()
+    assert buried(stage.wait(AGE_WAIT_SECONDS)) == [(0, Reason.TOO_OLD)]
 
 
 def test_a_record_that_is_wrong_in_other_ways_does_not_wait_for_the_time() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from worker.leaving import Leaving
-from worker.model.clock import Now
+from worker.model.clock import Now, Trust
 from worker.model.command import (
     Command,
     Commit,
@@ -48,7 +48,6 @@ from worker.model.record import Assignment
 from worker.model.snapshot import ClockStatus, Snapshot
 from worker.model.standing import Standing
 from worker.overview import overview
-from worker.progress.clock_check import Trust
 from worker.progress.pressure import Intakes
 from worker.receiving import Receiving
 from worker.settling import Rooms, Settling
@@ -199,10 +198,10 @@ class Pipeline:
 
     def _move_on(self, now: Now) -> None:
         self._receiving.go_on(now)
-        self._commands.extend(self._clock.look(now, is_waiting=self._receiving.is_waiting))
         for route in self._routes.values():
             self._settling.submit(route.batcher.due(now.monotonic_seconds))
         self._post(now)
+        self._commands.extend(self._clock.look(now, is_waiting=self._receiving.is_waiting))
         # The last commit of a drain comes before the regular one: where each fails, there is always a regular one to wait for.
         self._leaving.advance(now)
         if self._commits.is_due(now.monotonic_seconds) and not self.is_finished:
@@ -211,7 +210,9 @@ class Pipeline:
         self._park(now)
 
     def _post(self, now: Now) -> None:
-        batches, settlement = self._dispatcher.start(now, self._clock.for_ages(now))
+        batches, settlement = self._dispatcher.start(now, self._clock.trust(now))
+        if settlement.waits_for_time:
+            self._clock.want()
         for batch in batches:
             self._ledger.memory.hold(batch.body_bytes)
             self._commands.append(Post(batch, self._dispatcher.time_factor(batch)))

@@ -5,14 +5,13 @@ Routes between the rooms like the pipeline does, and owns no rule but the order 
 
 from __future__ import annotations
 
-from worker.model.clock import Now
+from worker.model.clock import Now, Trust
 from worker.model.event import Received, TailRead
 from worker.model.fault import Reason, Rejection
 from worker.model.headers import came_from
 from worker.model.record import Assignment
 from worker.model.standing import Standing
 from worker.progress import hints
-from worker.progress.clock_check import Trust
 from worker.settling import Rooms, Settling
 
 AGES = frozenset({Reason.TOO_OLD, Reason.IN_FUTURE})

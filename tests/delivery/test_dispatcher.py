@@ -6,9 +6,11 @@ import pytest
 
 from tests.builders import UNIX_SECONDS, make_batch, make_row, make_rows, now_at
 from tests.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, convicted, offsets, status
+from worker.delivery.backlog import AGE_WAIT_SECONDS
 from worker.delivery.outcome import Delivered, Retry, RetryKind
 from worker.model.answer import Answer
 from worker.model.batch import Batch
+from worker.model.clock import Trust
 from worker.model.fault import Reason
 from worker.model.resource import Identity
 from worker.model.row import Destination
@@ -217,6 +219,33 @@ def test_rows_that_grew_too_old_are_taken_out_before_a_send_and_the_rest_goes() 
 def test_a_row_exactly_at_the_age_limit_is_still_sent() -> None:
     batch = make_batch(1, event_timestamp=UNIX_SECONDS - AGE_SECONDS)
     assert expired_at(0.9, batch=batch).start() == [batch]
+
+
+def test_rows_too_old_by_a_clock_that_nobody_vouches_for_wait_for_the_time_and_the_rest_goes() -> None:
+    rows = [*make_rows(1, event_timestamp=UNIX_SECONDS - AGE_SECONDS), *make_rows(1, start=1)]
+    stage = expired_at(1.0, batch=make_batch(rows))
+    posts, settlement = stage.dispatcher.start(now_at(1.0), Trust.UNVOUCHED)
+    assert [offsets(post.rows) for post in posts] == [[1]]
+    assert (settlement.refused, settlement.waits_for_time, stage.dispatcher.rows_waiting) == ([], True, 1)
+    assert stage.dispatcher.next_deadline() == 1.0 + AGE_WAIT_SECONDS
+    posts, settlement = stage.dispatcher.start(now_at(1.0 + AGE_WAIT_SECONDS), Trust.UNVOUCHED)
+    assert (posts, settlement.refused, settlement.waits_for_time) == ([], [], True)
+    posts, settlement = stage.dispatcher.start(now_at(1.0 + 2 * AGE_WAIT_SECONDS), Trust.VOUCHED)
+    assert (posts, [one.row.record.offset for one in settlement.refused], settlement.waits_for_time) == ([], [0], False)
+
+
+def test_by_a_clock_that_is_contradicted_nothing_is_too_old() -> None:
+    batch = make_batch(1, event_timestamp=UNIX_SECONDS - AGE_SECONDS)
+    posts, settlement = expired_at(1.0, batch=batch).dispatcher.start(now_at(1.0), Trust.DOUBTED)
+    assert (posts, settlement.refused, settlement.waits_for_time) == ([batch], [], False)
+
+
+def test_what_waits_for_the_time_is_given_back_when_its_partition_goes() -> None:
+    batch = make_batch(2, event_timestamp=UNIX_SECONDS - AGE_SECONDS)
+    stage = expired_at(1.0, batch=batch)
+    stage.dispatcher.start(now_at(1.0), Trust.UNVOUCHED)
+    assert stage.dispatcher.withdraw_waiting({batch.rows[0].assignment}).returned == list(batch.rows)
+    assert stage.dispatcher.rows_waiting == 0
 
 
 def test_a_profile_s_attributes_never_grow_too_old() -> None:

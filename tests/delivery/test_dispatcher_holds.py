@@ -6,8 +6,10 @@ import pytest
 
 from tests.builders import UNIX_SECONDS, make_batch, make_destination, make_rows, now_at
 from tests.delivery.dispatching import LOST, Stage, offsets, status
+from worker.delivery.backlog import AGE_WAIT_SECONDS
 from worker.model.answer import Answer
 from worker.model.batch import Batch
+from worker.model.clock import Trust
 from worker.model.command import Severity
 from worker.model.fault import Reason
 
@@ -146,6 +148,16 @@ def test_a_probe_of_expired_rows_gives_way_to_the_next_batch_at_once() -> None:
     posts, settlement = stage.dispatcher.start(now_at(30.0))
     assert len(settlement.refused) == 1
     assert [post.id for post in posts] == ["b"]
+
+
+def test_a_probe_that_waits_for_the_time_gives_way_and_waits_under_the_hold_again() -> None:
+    aged = make_batch(1, batch_id="a", event_timestamp=UNIX_SECONDS - AGE_SECONDS)
+    stage = held(aged, make_batch(2, batch_id="b", start=5))
+    posts, settlement = stage.dispatcher.start(now_at(30.0), Trust.UNVOUCHED)
+    assert (settlement.refused, [post.id for post in posts]) == ([], ["b"])
+    assert stage.dispatcher.holds(now_at(30.0))[0].rows == 2
+    assert stage.start_at(30.0 + AGE_WAIT_SECONDS) == []
+    assert stage.dispatcher.holds(now_at(35.0))[0].rows == 3
 
 
 def systemic_stage() -> Stage:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from worker.model.answer import Ambiguous, NotSent, Response, TransportFault
-from worker.model.clock import Now
+from worker.model.clock import Now, Trust
 from worker.model.command import AskTime, Log
-from worker.progress.clock_check import ASK_SECONDS, DATELESS_ANSWERS_MAX, ClockCheck, Trust
+from worker.progress.clock_check import ASK_SECONDS, DATELESS_ANSWERS_MAX, ClockCheck
 
 UNIX = 1_700_000_000.0
 DAY = 86_400.0
@@ -164,16 +164,29 @@ def test_a_clock_that_is_said_to_be_right_is_never_doubted() -> None:
     assert stage.look() == []
 
 
-def test_by_a_clock_that_nobody_vouches_for_nothing_is_too_old() -> None:
+def test_the_best_guess_is_the_time_that_the_api_has_told() -> None:
     stage = Stage(ahead=15 * DAY)
-    assert stage.check.for_ages(stage.now) == Now(stage.seconds, 0.0)
+    assert stage.check.best_guess(stage.now) == stage.now
     stage.answer()
     stage.answer()
-    assert stage.check.for_ages(stage.now) == Now(stage.seconds, 0.0)
     assert stage.check.best_guess(stage.now) == Now(stage.seconds, UNIX + stage.seconds)
     stage.ahead = 0.0
-    assert stage.check.for_ages(stage.now) == stage.now
+    assert stage.check.best_guess(stage.now) == stage.now
     assert stage.check.status(stage.now).seconds_ahead == 0.0
+
+
+def test_while_the_time_is_wanted_the_api_is_asked_until_it_has_told_it() -> None:
+    stage = Stage()
+    assert stage.look() == []
+    stage.check.want()
+    assert stage.look() == ["AskTime"]
+    stage.check.note_time_told(NotSent(TransportFault.CONNECT_FAILED, 0.1), stage.now)
+    stage.seconds += ASK_SECONDS
+    assert stage.look() == ["AskTime"]
+    stage.check.note_time_told(Response(404, None, "", 0.1, UNIX + stage.seconds), stage.now)
+    assert stage.look() == ["clock_vouched"]
+    assert stage.look() == []
+    assert stage.check.next_deadline() is None
 
 
 def test_asking_is_a_command_of_its_own() -> None:

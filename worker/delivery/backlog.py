@@ -15,7 +15,7 @@ from worker.delivery.hold import SYSTEMIC, Holds
 from worker.delivery.outcome import wait_seconds_min
 from worker.delivery.queue import Queue
 from worker.delivery.settlement import Settlement
-from worker.delivery.split import first_rows_apart, joined, without
+from worker.delivery.split import first_rows_apart, joined, piece, without
 from worker.delivery.throttle import Throttles
 from worker.model.batch import Batch
 from worker.model.clock import Now
@@ -27,6 +27,8 @@ from worker.model.standing import Standing, StandingOf
 NEVER_SENT = frozenset({Standing.ENDING, Standing.GONE})
 # What one step sets aside or parks: 25 µs each for batches of one row, so 25 ms of the event loop.
 STEP_ROWS_MAX = 1000
+# Rows whose age can't be judged yet are looked at again so often.
+AGE_WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,17 @@ class Backlog:
         else:
             self._examination.replace(batch.id, kept)
         return kept, out
+
+    def put_off(self, batch: Batch, is_out: Callable[[Row], bool], now: Now, settlement: Settlement) -> Batch | None:
+        """The batch without rows that can't be judged before the time is known: these wait for a while. None if all do."""
+        kept, out = without(batch, is_out, "kept")
+        if kept is not None:
+            self._examination.replace(batch.id, kept)
+        waiting = self.that_may_wait(batch if kept is None else piece(batch, out, "aged"), settlement)
+        if waiting is not None:
+            self._queue.delay(waiting, now.monotonic_seconds + AGE_WAIT_SECONDS)
+            settlement.waits_for_time = True
+        return kept
 
     def that_may_wait(self, batch: Batch, settlement: Settlement) -> Batch | None:
         """The batch without the rows of partitions that are being let go: those are given back."""

@@ -26,7 +26,7 @@ from worker.delivery.settlement import Settlement, expiry_of
 from worker.delivery.throttle import Throttles
 from worker.model.answer import Answer
 from worker.model.batch import Batch
-from worker.model.clock import Now
+from worker.model.clock import Now, Trust
 from worker.model.record import Assignment
 from worker.model.resource import RESOURCES
 from worker.model.snapshot import DestinationStatus, HoldStatus, ThrottleStatus
@@ -107,10 +107,10 @@ class Dispatcher:
             dues.append(free_at)
         return max(free_at, min(dues)) if dues else None
 
-    def start(self, now: Now, for_ages: Now | None = None) -> tuple[list[Batch], Settlement]:
+    def start(self, now: Now, trust: Trust = Trust.VOUCHED) -> tuple[list[Batch], Settlement]:
         """The batches to be sent now, each in flight until its `answer`; and rows that this has shown to be too old.
 
-        `for_ages` is the moment by which ages are judged, where it isn't this one.
+        `trust` is what the clock is worth where it shows a row to be too old.
 
         What is set aside on the way is bounded: `next_deadline` is not in the future while there is more to be looked at.
         """
@@ -120,7 +120,7 @@ class Dispatcher:
         self._backlog.hold_overdue(now, settlement, is_well=self._flight.is_well)
         steps_left = STEP_ROWS_MAX
         while steps_left > 0 and self._flight.is_free(at) and (batch := self._next(at)) is not None:
-            fresh = self._without_expired(batch, for_ages or now, settlement) if self._may_go(batch, at, settlement) else None
+            fresh = self._without_expired(batch, now, trust, settlement) if self._may_go(batch, at, settlement) else None
             if fresh is None:
                 steps_left -= len(batch.rows)
                 continue
@@ -233,14 +233,22 @@ class Dispatcher:
             return False
         return True
 
-    def _without_expired(self, batch: Batch, now: Now, settlement: Settlement) -> Batch | None:
-        """The batch as it may be sent: one event that has grown too old while it waited would have all of them refused."""
+    def _without_expired(self, batch: Batch, now: Now, trust: Trust, settlement: Settlement) -> Batch | None:
+        """The batch as it may be sent: one event that has grown too old while it waited would have all of them refused.
+
+        By a clock that is contradicted nothing is too old; until there is a witness, such events wait for what it says.
+        """
         earliest = int(now.unix_seconds) - self._rules.event_age_seconds_max
         if not RESOURCES[batch.destination.resource].is_dated or batch.oldest_event_timestamp >= earliest:
             return batch
+        if trust is Trust.DOUBTED:
+            return batch
         was_probe = self._holds.is_probe(batch)
-        kept, expired = self._backlog.take_out(batch, lambda row: row.event_timestamp < earliest, settlement)
-        settlement.refused.extend(expiry_of(row, earliest) for row in expired)
+        if trust is Trust.UNVOUCHED:
+            kept = self._backlog.put_off(batch, lambda row: row.event_timestamp < earliest, now, settlement)
+        else:
+            kept, expired = self._backlog.take_out(batch, lambda row: row.event_timestamp < earliest, settlement)
+            settlement.refused.extend(expiry_of(row, earliest) for row in expired)
         if was_probe:
             self._holds.replace_probe(batch, kept, now.monotonic_seconds)
         return kept

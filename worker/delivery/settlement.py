@@ -27,8 +27,9 @@ class Settlement:
     """The rows that one step has taken out of the delivery.
 
     `delivered` were answered 200; `refused` go to the dead-letter topic; `returned` stay uncommitted for the next owner of
-    their partitions. Rows that wait are in none of these. Where the step was an answer, `batch` is what it answered and
-    `outcome` what it means; `lonely` are partitions whose rows wait, and need others to be taken before they can be judged.
+    their partitions. Rows that wait are in none of these; `waits_for_time` is true if some wait until the clock is vouched
+    for. Where the step was an answer, `batch` is what it answered and `outcome` what it means; `lonely` are partitions whose
+    rows wait, and need others to be taken before they can be judged.
     """
 
     batch: Batch | None = None
@@ -37,6 +38,7 @@ class Settlement:
     refused: list[Refusal] = field(default_factory=list)
     returned: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
+    waits_for_time: bool = False
     lonely: set[Assignment] = field(default_factory=set)
     logs: list[Log] = field(default_factory=list)
 

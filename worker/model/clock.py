@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NamedTuple
 
 
@@ -10,3 +11,14 @@ class Now(NamedTuple):
 
     monotonic_seconds: float
     unix_seconds: float
+
+
+class Trust(StrEnum):
+    """What the local clock is worth when it is to judge the age of an event.
+
+    Vouched for by a witness, not vouched for yet, or contradicted. What it comes from is in `progress/clock_check.py`.
+    """
+
+    VOUCHED = "vouched"
+    UNVOUCHED = "unvouched"
+    DOUBTED = "doubted"

@@ -12,7 +12,7 @@ Witnesses, in this order:
 | the API's time, and the local clock agrees                                | VOUCHED   | judges ages                        |
 | the API's time, and the local clock doesn't agree                         | DOUBTED   | receives nothing, judges no age    |
 | no time of the API yet, the newest record is ahead of the local clock     | DOUBTED   | the same                           |
-| no time of the API yet                                                    | UNVOUCHED | receives; waits where an age counts|
+| no time of the API yet                                                    | UNVOUCHED | lets wait what an age decides     |
 | so many answers of the API without a date                                 | VOUCHED   | judges ages: nobody says otherwise |
 
 A date that agrees with the local clock is believed at once. One that doesn't may be a proxy's or a cache's: it is believed
@@ -21,10 +21,8 @@ when a second answer says the same. While the clock isn't vouched for, and it ma
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from worker.model.answer import Answer, Response
-from worker.model.clock import Now
+from worker.model.clock import Now, Trust
 from worker.model.command import AskTime, Log, Severity
 from worker.model.snapshot import ClockStatus
 
@@ -33,14 +31,6 @@ SAME_SECONDS = 300.0
 # An API that never sends a date can't vouch; a single answer without may be a proxy's.
 DATELESS_ANSWERS_MAX = 3
 ASK_SECONDS = 5.0
-
-
-class Trust(StrEnum):
-    """What the local clock is worth: see the table above."""
-
-    VOUCHED = "vouched"
-    UNVOUCHED = "unvouched"
-    DOUBTED = "doubted"
 
 
 class ClockCheck:
@@ -59,6 +49,7 @@ class ClockCheck:
         self._dateless_answers = 0
         self._last_trust = Trust.VOUCHED
         self._is_asking = False
+        self._is_wanted = False
         self._ask_at: float | None = None
 
     def trust(self, now: Now) -> Trust:
@@ -72,10 +63,6 @@ class ClockCheck:
             return Trust.VOUCHED
         ahead = self._newest_record + now.monotonic_seconds - now.unix_seconds if self._newest_record is not None else 0.0
         return Trust.DOUBTED if ahead > self._difference_max else Trust.UNVOUCHED
-
-    def for_ages(self, now: Now) -> Now:
-        """The moment by which ages may be judged: where the clock isn't vouched for, one at which nothing is too old."""
-        return now if self.trust(now) is Trust.VOUCHED else Now(now.monotonic_seconds, 0.0)
 
     def best_guess(self, now: Now) -> Now:
         """This moment by the best witness there is: for what is judged once and needn't be right."""
@@ -106,6 +93,10 @@ class ClockCheck:
             told = timestamp_milliseconds / 1000 - now.monotonic_seconds
             self._newest_record = told if self._newest_record is None else max(self._newest_record, told)
 
+    def want(self) -> None:
+        """Something waits for the clock to be vouched for: until it is, the API is asked for its time."""
+        self._is_wanted = True
+
     def look(self, now: Now, *, is_waiting: bool) -> list[Log | AskTime]:
         """What has changed since the last look, and whether the API is to be asked.
 
@@ -116,7 +107,8 @@ class ClockCheck:
         trust = self.trust(now)
         commands: list[Log | AskTime] = self._changes(trust, now)
         self._last_trust = trust
-        needs_time = trust is Trust.DOUBTED or is_waiting or self._rival is not None
+        self._is_wanted &= trust is Trust.UNVOUCHED
+        needs_time = trust is Trust.DOUBTED or is_waiting or self._is_wanted or self._rival is not None
         if not needs_time:
             self._ask_at = None
         elif not self._is_asking and (self._ask_at is None or now.monotonic_seconds >= self._ask_at):

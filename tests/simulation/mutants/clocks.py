@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tests.simulation.mutants.swap import Mutant, Swap
-from worker.model.clock import Now
+from worker.delivery.dispatcher import Dispatcher
+from worker.delivery.settlement import Settlement
+from worker.model.batch import Batch
+from worker.model.clock import Now, Trust
 from worker.model.command import AskTime, Log
-from worker.progress.clock_check import ClockCheck, Trust
+from worker.progress.clock_check import ClockCheck
 
 
 def judge_ages_by_a_clock_that_jumps(swap: Swap) -> None:
@@ -15,6 +18,15 @@ def judge_ages_by_a_clock_that_jumps(swap: Swap) -> None:
 def judge_ages_before_the_api_has_told_its_time(swap: Swap) -> None:
     trust = ClockCheck.trust
     swap(ClockCheck, "trust", lambda self, now: Trust.VOUCHED if self._api is None else trust(self, now))
+
+
+def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
+    without_expired = Dispatcher._without_expired
+
+    def unjudged(self: Dispatcher, batch: Batch, now: Now, trust: Trust, settlement: Settlement) -> Batch | None:
+        return batch if trust is Trust.UNVOUCHED else without_expired(self, batch, now, trust, settlement)
+
+    swap(Dispatcher, "_without_expired", unjudged)
 
 
 def never_ask_for_the_time(swap: Swap) -> None:
@@ -31,6 +43,7 @@ MUTANTS: dict[str, Mutant] = {
     for mutant in (
         judge_ages_by_a_clock_that_jumps,
         judge_ages_before_the_api_has_told_its_time,
+        send_what_is_too_old_until_the_api_has_told_its_time,
         never_ask_for_the_time,
     )
 }

@@ -112,7 +112,7 @@ def send_without_a_limit(swap: Swap) -> None:
 
 
 def send_what_has_grown_too_old(swap: Swap) -> None:
-    swap(Dispatcher, "_without_expired", lambda self, batch, now, settlement: batch)
+    swap(Dispatcher, "_without_expired", lambda self, batch, now, trust, settlement: batch)
 
 
 def open_the_breaker_for_refusals(swap: Swap) -> None:
