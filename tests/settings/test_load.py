@@ -520,7 +520,7 @@ def test_the_hash_names_the_configuration_and_not_its_secrets(tmp_path: Path) ->
 
 def test_the_routes_that_the_readme_shows_are_in_order(tmp_path: Path) -> None:
     readme = (EXAMPLE.parents[1] / "README.md").read_text(encoding="utf-8")
-    snippet = readme[readme.index("    routes:\n") :].partition("\n\nOf a CloudEvent")[0]
+    snippet = readme[readme.index("    routes:\n") :].partition("\n\n`source` and `id` of a CloudEvent")[0]
     routes = loaded(tmp_path, textwrap.dedent(snippet)).settings.routes
     assert [(route.resource, route.form) for route in routes] == [
         ("events", "json"),
