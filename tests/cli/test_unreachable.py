@@ -48,7 +48,7 @@ async def test_the_check_of_connections_says_why_for_each_server(secured: Secure
     result = await commands.run("check-config", "--connect", "--set", servers)
     assert result.code == 69
     assert REFUSED in " ".join(result.stdout.split())
-    assert "nobody listens there" in result.stdout
+    assert "nothing listens at this address" in result.stdout
 
 
 async def test_the_worker_s_log_says_why(secured: Secured, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_the_worker_s_log_says_why(secured: Secured, tmp_path: Path) -> No
         topic="t",
         dead_letter_topic="t.dlq",
         group_id="g",
-        keys={1111: "key"},
+        keys={1111: "a-key"},
         admin_port=admin,
         overrides={"kafka": kafka},
     )

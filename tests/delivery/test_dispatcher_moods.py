@@ -84,7 +84,7 @@ def test_a_row_that_makes_the_api_fail_is_given_up_and_all_others_are_delivered(
     api.run(*(make_batch(500, batch_id=f"batch-{number}", start=500 * number) for number in range(4)))
     (refusal,) = api.refused
     assert (refusal.row.record.offset, refusal.fault.reason, refusal.http_status) == (300, Reason.FAILS_ALONE, code)
-    assert "while other rows of its application were taken" in refusal.fault.message
+    assert "while other rows of its application were accepted" in refusal.fault.message
     if isinstance(answer, Response):
         assert refusal.fault.message.startswith(f"the API answered {code}")
     assert set(range(2000)) - set(api.delivered) == {300}

@@ -81,7 +81,7 @@ async def test_nothing_is_sent_for_what_is_not_ours_any_more() -> None:
     failed = await committed(consumer, ours(FIRST))
     assert consumer.commits == [{0}]
     assert isinstance(failed, CommitFailed)
-    assert failed.detail == "partitions were taken away"
+    assert failed.detail == "partitions were revoked"
 
 
 async def test_the_fence_holds_between_two_attempts() -> None:

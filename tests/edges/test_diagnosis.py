@@ -97,14 +97,16 @@ async def test_what_is_not_there_or_not_kafka_is_named_server_by_server() -> Non
         found = await diagnose(KafkaConnection(servers, "test", 9.0, PLAINTEXT), 2.0)
     assert [fault.server for fault in found] == list(servers)
     assert causes(found) == [Cause.NOBODY_LISTENS, Cause.UNKNOWN_NAME, Cause.CLOSED, Cause.NO_ANSWER]
-    assert str(found[0]) == f"localhost:{free}: nobody listens there: start Kafka, or correct the address and the port"
+    assert (
+        str(found[0]) == f"localhost:{free}: nothing listens at this address: start Kafka, or correct the address and the port"
+    )
 
 
 async def test_a_broker_that_is_not_where_it_says_is_named(secured: Secured) -> None:
     """As in a container, whose name only its neighbours know."""
     (fault,) = await faults(PLAINTEXT, f"{NAME}:{secured.moved}")
     assert fault.cause is Cause.ADVERTISED
-    assert f"a broker is at 127.0.0.1:{secured.nowhere}; of that: nobody listens there" in fault.detail
+    assert f"a broker at 127.0.0.1:{secured.nowhere}; for that address: nothing listens at this address" in fault.detail
     assert "advertised.listeners" in fault.detail
 
 

@@ -74,7 +74,7 @@ NOTHING = OffsetAndMetadata(NOTHING_COMMITTED, "")
 
 
 async def test_a_coordinator_that_says_nothing_of_a_partition_has_not_said_that_nothing_is_committed() -> None:
-    with pytest.raises(CoordinatorNotAvailableError, match="did not say"):
+    with pytest.raises(CoordinatorNotAvailableError, match="did not return"):
         await starts(Brokers({0: OffsetAndMetadata(7, "")})).find([ZERO, ONE])
 
 

@@ -70,7 +70,7 @@ class TestDecompression:
         whole = bytearray(batch([RawRecord(b"v")], SNAPPY))
         # Snappy's size comes first: 4 GB of two bytes.
         whole[61:63] = b"\xff\xff\xff\xff\x0f"
-        with pytest.raises(CorruptRecordException, match="it is larger"):
+        with pytest.raises(CorruptRecordException, match="its content is larger"):
             list(DefaultRecordBatch(bytes(whole)))
 
     def test_a_gzip_stream_of_several_members_is_read_and_bounded_as_one(self) -> None:

@@ -111,7 +111,7 @@ def test_a_chunk_of_records_with_one_new_field_costs_no_more_than_others() -> No
 def test_of_many_unknown_fields_the_first_are_named_and_the_others_counted() -> None:
     faults = faults_of(make_value(**{f"unknown_{number}": 1 for number in range(300)}))
     assert [fault.field for fault in faults] == [f"unknown_{number}" for number in range(50)] + [""]
-    assert str(faults[-1]) == "and 250 more fields that are no parameters of events"
+    assert str(faults[-1]) == "and 250 more fields that are not parameters of events"
 
 
 @pytest.mark.parametrize(("value", "what"), [([[1]], "an array"), ({"a": 1}, "an object")])

@@ -63,7 +63,7 @@ def test_a_worker_that_has_not_joined_is_no_member() -> None:
         async with running(kafka) as reader:
             assert trouble(reader) == "it has not joined its group yet"
             await asyncio.sleep(1)
-            assert "nobody listens there" in (trouble(reader) or "")
+            assert "nothing listens at this address" in (trouble(reader) or "")
             kafka.bring_up()
             await asyncio.sleep(40)
             assert trouble(reader) is None

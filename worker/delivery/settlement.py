@@ -45,7 +45,7 @@ class Settlement:
 
 def expiry_of(row: Row, earliest: int) -> Refusal:
     """This row's event has grown too old while it waited; `earliest` is the time of the oldest that is taken."""
-    message = f"{row.event_timestamp} has become too old while it waited; the oldest event taken is {earliest}"
+    message = f"{row.event_timestamp} became too old while it waited; the oldest accepted time is {earliest}"
     return Refusal(row, FieldFault(Reason.TOO_OLD, "event_timestamp", message), None)
 
 
@@ -57,7 +57,7 @@ def refusal_of(batch: Batch, status: int, answer: Answer) -> Refusal:
 
 def failure_of(batch: Batch, strikes: int, answer: Answer) -> Refusal:
     """The only row of this batch fails alone: so often, and each time others of its application were taken."""
-    message = f"{_what_came(answer)}, {strikes} times, while other rows of its application were taken"
+    message = f"{_what_came(answer)}, {strikes} times, while other rows of its application were accepted"
     status = answer.status if isinstance(answer, Response) else None
     return Refusal(batch.rows[0], FieldFault(Reason.FAILS_ALONE, "", message), status)
 

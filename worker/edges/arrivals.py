@@ -94,7 +94,7 @@ class Arrivals:
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
-            return self._put_off(len(partitions), "aiokafka cancelled what it was asked for")
+            return self._put_off(len(partitions), "aiokafka cancelled the request")
         self._away = looked_up.away
         if looked_up.away:
             named = sorted(looked_up.away.items())[:NAMED_MAX]

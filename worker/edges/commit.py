@@ -41,7 +41,7 @@ async def commit(
     clock = asyncio.get_running_loop().time
     started = clock()
     mine = {assignment: at for assignment, at in positions.items() if rebalances.may_commit(assignment)}
-    faults = [] if mine else [_Fault("none of the partitions is ours any more")]
+    faults = [] if mine else [_Fault("none of the partitions is assigned to this worker any more")]
     too_large: list[Position] = []
     for piece in _pieces(mine):
         together = await _attempt(consumer, rebalances, piece, started + timeout_seconds / 2)
@@ -58,7 +58,7 @@ async def commit(
             refused = [max(piece.values(), key=lambda at: len(at.metadata))]
         too_large += refused
     if not faults and len(mine) < len(positions):
-        faults.append(_Fault("partitions were taken away"))
+        faults.append(_Fault("partitions were revoked"))
     if not faults:
         return Committed(positions, clock() - started)
     return CommitFailed(positions, faults[0].detail, clock() - started, tuple(too_large))
@@ -91,7 +91,7 @@ async def _attempt(
         if rebalances.may_commit(assignment)
     }
     if not offsets:
-        return _Fault("none of the partitions is ours any more")
+        return _Fault("none of the partitions is assigned to this worker any more")
     try:
         # aiokafka has no deadline of its own here: it would try for ever against a dead coordinator.
         async with asyncio.timeout_at(deadline_seconds):
@@ -103,5 +103,5 @@ async def _attempt(
     except asyncio.CancelledError:
         if not is_cancelled_from_within():
             raise
-        return _Fault("aiokafka cancelled it")
+        return _Fault("aiokafka cancelled the commit")
     return None

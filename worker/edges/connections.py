@@ -105,7 +105,7 @@ class QuietConnector(aiohttp.TCPConnector):
                 self._witnesses[req] = witness
                 return connection
             connection.close()
-        raise aiohttp.ClientConnectionError("the server speaks before it is asked")
+        raise aiohttp.ClientConnectionError("the server sends data before it gets a request")
 
 
 def _witness(connection: Connection) -> Witness | None:

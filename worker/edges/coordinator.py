@@ -49,7 +49,7 @@ async def committed_positions(
     """
     answer = await admin.list_consumer_group_offsets(group_id, partitions=[ClientPartition(*one) for one in partitions])
     if any(ClientPartition(*partition) not in answer for partition in partitions):
-        raise CoordinatorNotAvailableError("the coordinator did not say what is committed")
+        raise CoordinatorNotAvailableError("the coordinator did not return the committed positions")
     found = {partition: answer[ClientPartition(*partition)] for partition in partitions}
     return {
         partition: Position(position.offset, position.metadata) if position.offset != NOTHING_COMMITTED else None

@@ -62,7 +62,7 @@ def _gzip(payload: bytes, bytes_max: int) -> bytes:
         part = member.decompress(payload, room + 1)
         room -= len(part)
         if room < 0:
-            raise ValueError("it is larger")
+            raise ValueError("its content is larger")
         if not member.eof:
             raise EOFError("its end is missing")
         parts.append(part)
@@ -73,7 +73,7 @@ def _gzip(payload: bytes, bytes_max: int) -> bytes:
 def _snappy(payload: bytes, bytes_max: int) -> bytes:
     # The size stands before the data, and is believed when room is made for it.
     if sum(cramjam.snappy.decompress_raw_len(block) for block in _snappy_blocks(payload)) > bytes_max:
-        raise ValueError("it is larger")
+        raise ValueError("its content is larger")
     return codec.snappy_decode(payload)
 
 

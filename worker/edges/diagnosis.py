@@ -123,8 +123,8 @@ class _Server:
             async with asyncio.timeout(seconds_max):
                 return await _reach(self._host, self._port) or await self._ask()
         except TimeoutError:
-            what = f"it takes the connection and gives no answer within {seconds_max:g} s"
-            return Found(Cause.NO_ANSWER, f"{what}: see whether it is well, and is Kafka")
+            what = f"it accepts the connection, but gives no answer within {seconds_max:g} s"
+            return Found(Cause.NO_ANSWER, f"{what}: check that it is a Kafka broker and runs well")
 
     async def _ask(self) -> Found | None:
         try:
@@ -157,9 +157,9 @@ class _Server:
                 return Found(Cause.PASSWORD, f"{what}: correct kafka.sasl_username, sasl_password or sasl_mechanism")
             case IllegalSaslStateError():
                 protocol = "SSL" if self._protocol == "SASL_SSL" else "PLAINTEXT"
-                return Found(Cause.NO_LOGIN_WANTED, f"this port takes no login: set kafka.security_protocol to {protocol}")
+                return Found(Cause.NO_LOGIN_WANTED, f"this port requires no login: set kafka.security_protocol to {protocol}")
             case UnsupportedSaslMechanismError():
-                return Found(Cause.MECHANISM, f"it offers no login by {mechanism}: correct kafka.sasl_mechanism")
+                return Found(Cause.MECHANISM, f"it does not offer the SASL mechanism {mechanism}: correct kafka.sasl_mechanism")
             case _:
                 return None
 
@@ -167,25 +167,28 @@ class _Server:
         if isinstance(error, ssl.SSLCertVerificationError):
             why = error.verify_message
             if "mismatch" in why:
-                return Found(Cause.OTHER_NAME, f"its certificate is for another name ({why}): name it as that does")
+                return Found(
+                    Cause.OTHER_NAME,
+                    f"its certificate is for another name ({why}): use the name of the certificate in kafka.bootstrap_servers",
+                )
             return Found(Cause.UNTRUSTED, f"its certificate isn't trusted ({why}): correct kafka.ssl_ca_file")
         if (mechanisms := await self._mechanisms(None)) is not None:
             protocol = "SASL_PLAINTEXT" if mechanisms else "PLAINTEXT"
-            what = "this port speaks no TLS"
-            return Found(Cause.SPEAKS_NO_TLS, f"{what}: name its TLS port, or set kafka.security_protocol to {protocol}")
+            what = "this port does not use TLS"
+            return Found(Cause.SPEAKS_NO_TLS, f"{what}: use its TLS port, or set kafka.security_protocol to {protocol}")
         if (refusal := await self._refusal_of_certificate()) is not None:
-            what = f"it refuses our certificate, or wants one ({refusal})"
+            what = f"it refuses the client certificate, or requires one ({refusal})"
             return Found(Cause.OWN_CERTIFICATE, f"{what}: correct kafka.ssl_certificate_file and ssl_key_file")
-        return await self._of_close() or Found(Cause.TLS_FAILED, f"no TLS connection comes about: {_text(error)}")
+        return await self._of_close() or Found(Cause.TLS_FAILED, f"the TLS connection fails: {_text(error)}")
 
     async def _of_plain(self, error: Exception) -> Found:
         if await self._speaks_tls():
             protocol = "SASL_SSL" if self._protocol.startswith("SASL_") else "SSL (with a login: SASL_SSL)"
-            what = "this port speaks TLS"
-            return Found(Cause.SPEAKS_TLS, f"{what}: set kafka.security_protocol to {protocol}, or name its port without TLS")
+            what = "this port uses TLS"
+            return Found(Cause.SPEAKS_TLS, f"{what}: set kafka.security_protocol to {protocol}, or use its port without TLS")
         if isinstance(error, TimeoutError):
             raise error
-        closed = Found(Cause.CLOSED, f"it ends the connection ({_text(error)}): see whether it is Kafka")
+        closed = Found(Cause.CLOSED, f"it closes the connection ({_text(error)}): check that it is a Kafka broker")
         return await self._of_close() or closed
 
     async def _of_close(self) -> Found | None:
@@ -193,7 +196,7 @@ class _Server:
         mechanisms = await self._mechanisms(self._arguments.get("ssl_context"))
         if not mechanisms or self._protocol.startswith("SASL_"):
             return None
-        what = f"this port wants a login ({', '.join(mechanisms)})"
+        what = f"this port requires a login ({', '.join(mechanisms)})"
         return Found(Cause.LOGIN_WANTED, f"{what}: set kafka.security_protocol to SASL_{self._protocol}, and kafka.sasl_…")
 
     async def _mechanisms(self, context: ssl.SSLContext | None) -> list[str] | None:
@@ -250,8 +253,8 @@ async def _reach(host: str, port: int) -> Found | None:
     try:
         addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        what = f"the name {host} isn't known here ({_text(error)})"
-        return Found(Cause.UNKNOWN_NAME, f"{what}: correct kafka.bootstrap_servers, or see to the DNS")
+        what = f"the name {host} can't be resolved ({_text(error)})"
+        return Found(Cause.UNKNOWN_NAME, f"{what}: correct kafka.bootstrap_servers, or check the DNS")
     faults: list[OSError] = []
     # One after the other: of several at once asyncio tells no more than their texts.
     for *_, address in addresses:
@@ -263,8 +266,8 @@ async def _reach(host: str, port: int) -> Found | None:
             await _end(writer)
             return None
     if all(isinstance(fault, ConnectionRefusedError) for fault in faults):
-        return Found(Cause.NOBODY_LISTENS, "nobody listens there: start Kafka, or correct the address and the port")
-    return Found(Cause.NOT_REACHED, f"it can't be reached ({_text(faults[0])}): see to the network between")
+        return Found(Cause.NOBODY_LISTENS, "nothing listens at this address: start Kafka, or correct the address and the port")
+    return Found(Cause.NOT_REACHED, f"it can't be reached ({_text(faults[0])}): check the network between")
 
 
 async def _advertised(brokers: Sequence[tuple[str, int]]) -> Found | None:
@@ -272,8 +275,8 @@ async def _advertised(brokers: Sequence[tuple[str, int]]) -> Found | None:
     for host, port in brokers[:SERVERS_MAX]:
         found = await _reach(host, port)
         if found is not None:
-            what = f"it answers and says that a broker is at {host}:{port}; of that: {found.detail}"
-            return Found(Cause.ADVERTISED, f"{what}. Correct the brokers' advertised.listeners, or the way there")
+            what = f"it answers and advertises a broker at {host}:{port}; for that address: {found.detail}"
+            return Found(Cause.ADVERTISED, f"{what}. Correct advertised.listeners of the brokers, or the route to that address")
     return None
 
 

@@ -83,7 +83,7 @@ class Ends:
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
-            return "aiokafka cancelled what it was asked for"
+            return "aiokafka cancelled the request"
 
     async def _connected(self, topics: set[str]) -> AIOKafkaClient:
         client = self._client
@@ -91,7 +91,7 @@ class Ends:
             client = self._client = self._connection.client()
             await client.bootstrap()
         if not await client.set_topics(topics):
-            raise NodeNotReadyError("no broker tells who leads the partitions")
+            raise NodeNotReadyError("no broker names the leaders of the partitions")
         return client
 
     async def _ask(self, client: AIOKafkaClient, partitions: Collection[TopicPartition]) -> str | None:
@@ -117,7 +117,7 @@ class Ends:
         for partition in stable.keys() & written.keys():
             self._known[partition] = End(stable[partition], written[partition], at)
         unanswered = len(partitions) - len(written)
-        return f"{unanswered} partitions were not told of by broker {leader}" if unanswered else None
+        return f"{unanswered} partitions were not in the answer of broker {leader}" if unanswered else None
 
     async def _close(self) -> None:
         client, self._client = self._client, None

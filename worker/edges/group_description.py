@@ -107,4 +107,4 @@ async def who_holds(connection: KafkaConnection, group_id: str) -> str:
     finally:
         if client is not None:
             await client.close()
-    return description.members_text() if description.members else "members that have left since"
+    return description.members_text() if description.members else "members that have left in the meantime"

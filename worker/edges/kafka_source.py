@@ -164,7 +164,7 @@ class KafkaSource:
             except asyncio.CancelledError:
                 if not is_cancelled_from_within():
                     raise
-                reason = "aiokafka cancelled what it was asked for"
+                reason = "aiokafka cancelled the request"
             finally:
                 await self._arrivals.close()
                 await self._watchdog.close()
@@ -251,8 +251,8 @@ class KafkaSource:
         now = asyncio.get_running_loop().time()
         if len(self._rebuilt_at) == REBUILDS_MAX and now - self._rebuilt_at[0] < REBUILDS_SECONDS:
             raise UnavailableError(
-                f"the consumer had to be rebuilt more than {REBUILDS_MAX} times in {REBUILDS_SECONDS / 60:g} minutes; "
-                f"the last reason: {reason}. See the log for what the brokers say"
+                f"the consumer had to be replaced more than {REBUILDS_MAX} times in {REBUILDS_SECONDS / 60:g} minutes; "
+                f"the last reason: {reason}. See the log for the errors of the brokers"
             )
         self._rebuilt_at.append(now)
 

@@ -112,7 +112,7 @@ class Membership:
             consumer = self.latest = new_consumer(self._connection, self._options)
             await self._topics.look()
             if not self._topics.present:
-                return "kafka_not_reached", "none of the topics is there"
+                return "kafka_not_reached", "none of the topics exists"
             consumer.subscribe(topics=self._topics.present, listener=rebalances)
             # aiokafka waits for ever where brokers that it knows are gone for good: a new consumer asks for them anew.
             async with asyncio.timeout(self._options.rebalance_seconds_max):
@@ -124,7 +124,7 @@ class Membership:
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
-            return "kafka_not_reached", "aiokafka cancelled what it was asked for"
+            return "kafka_not_reached", "aiokafka cancelled the request"
         return consumer
 
     async def _foreigners(self) -> str:
@@ -132,7 +132,7 @@ class Membership:
         members = await who_holds(self._connection.capped(DESCRIBE_SECONDS_MAX), group_id)
         return (
             f"another program holds the group {group_id} and shares no assignor with the worker: {members}; "
-            "stop it, or give the worker a group of its own (kafka.group_id)"
+            "stop it, or use another group for the worker (kafka.group_id)"
         )
 
     async def _answers_others(self) -> bool:

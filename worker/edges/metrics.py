@@ -92,12 +92,14 @@ class WorkerCollector(Collector):
         )
         yield _counter(
             "records_deduplicated_total",
-            "Records dropped as duplicates of delivered ones",
+            "Records dropped as duplicates of delivered records",
             "topic",
             {t: a.duplicates for t, a in topics.items()},
         )
         rejected = CounterMetricFamily(
-            PREFIX + "records_rejected_total", "Records found undeliverable, by first reason", labels=("topic", "reason")
+            PREFIX + "records_rejected_total",
+            "Records found undeliverable, by the reason of their first fault",
+            labels=("topic", "reason"),
         )
         buried = CounterMetricFamily(
             PREFIX + "dlq_records_total", "Records acknowledged by the dead-letter topic", labels=("topic", "reason")
@@ -111,13 +113,13 @@ class WorkerCollector(Collector):
         yield from _of_contents(topics)
         yield _counter(
             "records_skipped_settled_total",
-            "Records received again that an earlier life of their partition had settled, as the commit's hints told",
+            "Records received again and skipped, because the commit metadata names them as settled",
             "topic",
             {t: a.skipped_settled for t, a in topics.items()},
         )
         yield _counter(
             "hints_ignored_total",
-            "Commits whose metadata wasn't ours or was damaged: ignored",
+            "Commits whose metadata was ignored: damaged, or written by another program",
             "topic",
             {t: a.hints_ignored for t, a in topics.items()},
         )
@@ -129,62 +131,68 @@ class WorkerCollector(Collector):
         )
         yield _counter(
             "events_ahead_total",
-            "Delivered events whose own time lay ahead of the worker's clock: their age counts as 0",
+            "Delivered events whose time was ahead of the worker's clock; their age counts as 0",
             "topic",
             {t: a.events_ahead for t, a in topics.items()},
         )
         yield _counter(
             "records_ahead_total",
-            "Delivered records whose timestamp lay ahead of the worker's clock: their latency counts as 0",
+            "Delivered records whose timestamp was ahead of the worker's clock; their latency counts as 0",
             "topic",
             {t: a.records_ahead for t, a in topics.items()},
         )
         yield _counter(
             "records_undated_total",
-            "Delivered records without a timestamp: they have no latency",
+            "Delivered records without a timestamp; they have no latency",
             "topic",
             {t: a.records_undated for t, a in topics.items()},
         )
         yield _counter(
             "offsets_skipped_total",
-            "Offsets that the broker no longer had when they were asked for: lost before they were read",
+            "Offsets that were deleted on the broker before they were read; their records are lost",
             "topic",
             {t: a.offsets_skipped for t, a in topics.items()},
         )
         yield _counter(
             "log_truncations_total",
-            "Times that a partition's log had lost records which the group had read, after an unclean election",
+            "Truncations of a partition's log below what the group had read, after an unclean election",
             "topic",
             {t: a.log_truncations for t, a in topics.items()},
         )
 
     def _of_delivery(self, snapshot: Snapshot) -> Iterable[Metric]:
         account = snapshot.account
-        yield _counter("batches_total", "Requests by what their answer meant", "result", account.batches)
-        yield _counter("batch_flush_total", "Batches by what sealed them", "trigger", account.flushes)
-        yield _counter("http_requests_total", "Requests by status, or by transport fault", "code", account.requests)
-        yield _counter("http_retries_total", "Requests that are sent again, by reason", "reason", account.retries)
+        yield _counter("batches_total", "Requests by the meaning of their answer", "result", account.batches)
+        yield _counter("batch_flush_total", "Sealed batches by trigger", "trigger", account.flushes)
+        yield _counter("http_requests_total", "Requests by HTTP status or transport fault", "code", account.requests)
+        yield _counter("http_retries_total", "Requests sent again, by reason", "reason", account.retries)
         yield _plain_counter(
-            "parking_publish_failures_total", "Failed attempts to park records; the line stops", account.parking_failures
+            "parking_publish_failures_total",
+            "Failed attempts to park records; consumption is paused until it succeeds",
+            account.parking_failures,
         )
         yield _plain_counter(
             "rows_ambiguous_total",
-            "Rows in requests of which nobody knows whether they were loaded: as many may come twice",
+            "Rows in requests without an answer; the API may have loaded them, so they may be delivered twice",
             account.ambiguous_rows,
         )
         yield _plain_counter(
-            "dlq_publish_failures_total", "Failed attempts to write dead letters; the line stops", account.dead_letter_failures
+            "dlq_publish_failures_total",
+            "Failed attempts to write dead letters; consumption is paused until it succeeds",
+            account.dead_letter_failures,
         )
         seconds = HistogramMetricFamily(
-            PREFIX + "http_request_duration_seconds", "From a request's start to its answer", labels=("outcome",)
+            PREFIX + "http_request_duration_seconds", "Time from the start of a request to its answer", labels=("outcome",)
         )
         for outcome, histogram in account.request_seconds.items():
             seconds.add_metric((outcome,), _buckets(histogram), histogram.sum)
         yield seconds
-        yield _histogram("delivery_latency_seconds", "From a record's timestamp to its 200", account.delivery_latency_seconds)
-        yield _histogram("event_age_seconds", "From an event's own time to its 200", account.event_age_seconds)
+        yield _histogram(
+            "delivery_latency_seconds", "Time from a record's timestamp to its 200", account.delivery_latency_seconds
+        )
+        yield _histogram("event_age_seconds", "Time from an event's own time to its 200", account.event_age_seconds)
         yield _histogram("batch_rows", "Rows per sealed batch", account.batch_rows)
-        yield _histogram("batch_bytes", "Bytes per sealed batch's body", account.batch_bytes)
+        yield _histogram("batch_bytes", "Bytes of the body of a sealed batch", account.batch_bytes)
         held = GaugeMetricFamily(
             PREFIX + "application_held", "1 while an application is on hold", labels=("application_id", "reason")
         )
@@ -193,28 +201,33 @@ class WorkerCollector(Collector):
         yield held
         is_doubted = snapshot.clock.trust == "doubted"
         yield _plain_gauge(
-            "clock_doubted", "1 while the local clock and the API's differ too much: nothing is received", is_doubted
+            "clock_doubted", "1 while the local clock and the API's clock differ too much; consumption is paused", is_doubted
         )
         if snapshot.clock.seconds_ahead is not None:
             yield _plain_gauge(
-                "clock_ahead_seconds", "How far the local clock is ahead of the API's", snapshot.clock.seconds_ahead
+                "clock_ahead_seconds", "Seconds that the local clock is ahead of the API's clock", snapshot.clock.seconds_ahead
             )
 
     def _of_consumer(self, snapshot: Snapshot) -> Iterable[Metric]:
         account = snapshot.account
         yield _counter("commits_total", "Commits by result", "result", account.commits)
-        yield _counter("consumer_rebalances_total", "Rebalances by what they did", "event", account.rebalances)
-        yield _histogram("commit_duration_seconds", "From a commit's start to its end", account.commit_seconds)
+        yield _counter(
+            "consumer_rebalances_total",
+            "Rebalances by event: partitions assigned, revoked or lost",
+            "event",
+            account.rebalances,
+        )
+        yield _histogram("commit_duration_seconds", "Duration of commits", account.commit_seconds)
         yield from self._of_ends(snapshot)
         assigned = dict.fromkeys(self._identification.topics, 0)
         for partition in snapshot.partitions:
             assigned[partition.assignment.topic] += 1
         yield _plain_counter(
-            "consumer_rebuilds_total", "Consumers that were beyond help and replaced", self._readings.rebuilds()
+            "consumer_rebuilds_total", "Kafka consumers replaced because they did not recover", self._readings.rebuilds()
         )
-        yield _gauge("consumer_assigned_partitions", "Partitions that are ours", "topic", assigned)
+        yield _gauge("consumer_assigned_partitions", "Partitions assigned to this worker", "topic", assigned)
         paused = sum(1 for partition in snapshot.partitions if partition.is_paused)
-        yield _plain_gauge("consumer_paused", "Partitions that are not received of, for their span or for memory", paused)
+        yield _plain_gauge("consumer_paused", "Partitions paused at the limit of their span or of memory", paused)
 
     def _of_ends(self, snapshot: Snapshot) -> Iterable[Metric]:
         ends = self._readings.ends()
@@ -225,7 +238,7 @@ class WorkerCollector(Collector):
         )
         transaction = GaugeMetricFamily(
             PREFIX + "records_behind_transaction",
-            "Offsets that are written and can't be read yet: an open transaction stands before them",
+            "Written offsets that can't be read yet, because an open transaction precedes them",
             labels=("topic", "partition"),
         )
         parked = dict.fromkeys(self._identification.parking_topics, 0)
@@ -240,44 +253,50 @@ class WorkerCollector(Collector):
                 parked[self._homes[topic]] += behind
         yield lag
         yield transaction
-        yield _gauge("records_parked", "Records in the parking topic that have not come home yet", "topic", parked)
+        yield _gauge("records_parked", "Records in the parking topic that are not redelivered yet", "topic", parked)
 
     def _of_process(self, snapshot: Snapshot) -> Iterable[Metric]:
         account = snapshot.account
-        version = GaugeMetricFamily(PREFIX + "build_info", "What runs here", labels=("version",))
+        version = GaugeMetricFamily(PREFIX + "build_info", "Version of the worker", labels=("version",))
         version.add_metric((self._identification.version,), 1)
         yield version
-        config = GaugeMetricFamily(PREFIX + "config_info", "The configuration in force", labels=("config_hash",))
+        config = GaugeMetricFamily(PREFIX + "config_info", "Digest of the configuration in use", labels=("config_hash",))
         config.add_metric((self._identification.config_hash,), 1)
         yield config
         yield _plain_gauge(
             "ready",
-            "1 while a member of the group, with or without partitions, and not stopping",
+            "1 while the worker is a member of its group, with or without partitions, and is not stopping",
             int(self._readings.is_ready()),
         )
         yield _gauge("records_outstanding", "Records held, by stage", "stage", snapshot.rows)
-        yield _plain_gauge("buffer_bytes", "Bytes held by everything that holds records", snapshot.held_bytes)
-        yield _plain_gauge("dedup_window_rows", "Delivered keys remembered", snapshot.dedup_window_rows)
+        yield _plain_gauge("buffer_bytes", "Bytes of records held in memory", snapshot.held_bytes)
+        yield _plain_gauge("dedup_window_rows", "Remembered keys of delivered events", snapshot.dedup_window_rows)
         yield _counter(
             "dedup_keys_evicted_total",
-            "Delivered keys forgotten before their time, for want of room",
+            "Remembered keys dropped before dedup.window_seconds, because the window was full",
             "topic",
             snapshot.dedup_keys_evicted,
         )
-        yield _plain_gauge("accounting_imbalance_records", "Records that the account can't explain", snapshot.imbalance)
-        yield _plain_gauge("last_poll_timestamp_seconds", "When records were last received", account.last_poll_unix_seconds)
-        yield _plain_gauge("last_delivery_timestamp_seconds", "When a 200 last came", account.last_delivery_unix_seconds)
-        yield _plain_gauge("last_commit_timestamp_seconds", "When a commit last succeeded", account.last_commit_unix_seconds)
+        yield _plain_gauge(
+            "accounting_imbalance_records", "Records that the accounting can't explain; always 0", snapshot.imbalance
+        )
+        yield _plain_gauge(
+            "last_poll_timestamp_seconds", "Time when records were last received", account.last_poll_unix_seconds
+        )
+        yield _plain_gauge("last_delivery_timestamp_seconds", "Time of the last 200", account.last_delivery_unix_seconds)
+        yield _plain_gauge(
+            "last_commit_timestamp_seconds", "Time of the last successful commit", account.last_commit_unix_seconds
+        )
         yield _plain_gauge(
             "oldest_unsettled_event_timestamp_seconds",
-            "The time of the oldest event that waits for delivery, 0 for none",
+            "Time of the oldest event that waits for delivery, 0 for none",
             snapshot.oldest_event_timestamp or 0,
         )
-        yield _histogram("loop_lag_seconds", "How late the event loop turns", self._readings.loop_lag_seconds())
+        yield _histogram("loop_lag_seconds", "Delay of the turns of the event loop", self._readings.loop_lag_seconds())
         yield _counter("log_messages_total", "Log messages by level", "level", self._readings.log_counts())
         yield _plain_counter(
             "log_lines_dropped_total",
-            "Log lines that nobody read in time, or that could not be written",
+            "Log lines dropped because standard error was not read in time or could not be written",
             self._readings.log_lines_dropped(),
         )
 
@@ -285,12 +304,12 @@ class WorkerCollector(Collector):
 def _of_contents(topics: Mapping[str, TopicAccount]) -> Iterable[Metric]:
     unusual = CounterMetricFamily(
         PREFIX + "unusual_values_total",
-        "Values that the API's documentation doesn't list; delivered all the same",
+        "Values that the API's documentation doesn't list; they are delivered",
         labels=("topic", "field"),
     )
     drifts = CounterMetricFamily(
         PREFIX + "contract_drifts_total",
-        "Fields that differ from the contract: unknown ones, and by JSON type those of a wrong type",
+        "Fields that differ from the contract: unknown fields, and fields of a wrong JSON type",
         labels=("topic", "event_name", "field", "change"),
     )
     for topic, account in topics.items():

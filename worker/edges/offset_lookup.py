@@ -156,7 +156,7 @@ async def look_up(
     try:
         await client.bootstrap()
         if not await client.force_metadata_update():
-            raise NodeNotReadyError("no broker says which partitions there are")
+            raise NodeNotReadyError("no broker names the partitions")
         by_leader: defaultdict[int, list[TopicPartition]] = defaultdict(list)
         found: dict[TopicPartition, Bounds | Away] = {}
         for partition in sorted(partitions):

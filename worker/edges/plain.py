@@ -51,7 +51,7 @@ def text(value: str, redact: Callable[[str], str] = str) -> str:
     if len(whole) <= CHARACTERS_MAX:
         return whole
     half = CHARACTERS_MAX // 2
-    return f"{whole[:half]}… ({len(whole) - 2 * half} characters left out) …{whole[-half:]}"
+    return f"{whole[:half]}… ({len(whole) - 2 * half} characters omitted) …{whole[-half:]}"
 
 
 def printable(value: str) -> str:

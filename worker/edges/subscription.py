@@ -64,4 +64,4 @@ class Topics:
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
-            logger.warning("topics_not_looked_for", extra={"detail": "aiokafka cancelled what it was asked for"})
+            logger.warning("topics_not_looked_for", extra={"detail": "aiokafka cancelled the request"})

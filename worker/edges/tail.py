@@ -96,7 +96,7 @@ class Tails:
             async with asyncio.timeout(seconds_max):
                 await self._read(todo, arrived)
         except TimeoutError:
-            todo.note(f"not done within {seconds_max:g} s")
+            todo.note(f"not finished within {seconds_max:g} s")
         except (KafkaError, UnicodeDecodeError, TooMuchError) as error:
             todo.note(f"{type(error).__name__}: {error}")
         unread = sum(span.length for span in (*todo.spans, *todo.given_up))

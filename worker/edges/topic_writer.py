@@ -228,7 +228,7 @@ async def _hand_over(producer: AIOKafkaProducer, record: Outgoing) -> asyncio.Fu
     except asyncio.CancelledError:
         if not is_cancelled_from_within():
             raise
-        return KafkaError("aiokafka cancelled it")
+        return KafkaError("aiokafka cancelled the write")
     return acknowledgement
 
 
@@ -239,7 +239,7 @@ def _fault(acknowledgement: asyncio.Future[Any], late: Exception) -> Exception |
         acknowledgement.add_done_callback(lambda one: one.cancelled() or one.exception())
         return late
     if acknowledgement.cancelled():
-        return KafkaError("aiokafka cancelled it")
+        return KafkaError("aiokafka cancelled the write")
     error = acknowledgement.exception()
     if error is None or isinstance(error, Exception):
         return error

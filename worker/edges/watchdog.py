@@ -84,7 +84,7 @@ class Watchdog:
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
-            return "aiokafka cancelled what it was asked for"
+            return "aiokafka cancelled the request"
 
     def _judge(self) -> str | None:
         if self._asking is None:

@@ -45,7 +45,7 @@ def open_cloud_event(record: Record) -> Opened:
     headers = header_texts(record.headers)
     content_type = headers.get("content-type", b"").decode("latin-1").strip().lower()
     if content_type.startswith(BATCHED):
-        message = "expected one CloudEvent a record; batches of them are not taken"
+        message = "expected one CloudEvent per record; batches of CloudEvents are not accepted"
         return Opened(None, (FieldFault(Reason.NOT_AN_OBJECT, "content-type", message, "one CloudEvent"),))
     if content_type.startswith(STRUCTURED) or not any(name.startswith(PREFIX) for name in headers):
         return _structured(record.value)

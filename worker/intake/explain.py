@@ -109,7 +109,7 @@ def _stuffed(value: bytes | msgspec.Raw | None, known: tuple[str, ...]) -> Field
     stuffing = size - sum([memoryview(raw).nbytes for raw in msgspec.structs.astuple(fields)])
     if stuffing <= STUFFING_BYTES_MAX:
         return None
-    return FieldFault(Reason.TOO_LARGE, "", f"{stuffing} bytes of it are not those of any parameter")
+    return FieldFault(Reason.TOO_LARGE, "", f"{stuffing} bytes of it belong to no parameter")
 
 
 @lru_cache(maxsize=64)
@@ -223,7 +223,7 @@ class _Judgement:
         self._faults += [unknown_field(name, known, of_what, path) for path, name, known in told]
         if others > 0:
             self._faults.append(
-                FieldFault(Reason.UNKNOWN_FIELD, "", f"and {others} more fields that are no parameters of {of_what}")
+                FieldFault(Reason.UNKNOWN_FIELD, "", f"and {others} more fields that are not parameters of {of_what}")
             )
 
     def _application(self) -> None:

@@ -68,9 +68,9 @@ def _timestamp(column: Column, value: object, window: TimeWindow) -> str | Field
         message = f"{seconds} looks like milliseconds; send Unix time in seconds: {seconds // 1000}"
         return FieldFault(Reason.MILLISECONDS, column.name, message, column.kind.value, str(seconds))
     if seconds < window.earliest:
-        age = f"{window.earliest - seconds} s older than the oldest event that is taken ({window.earliest})"
+        age = f"{window.earliest - seconds} s older than the oldest accepted time ({window.earliest})"
         return FieldFault(Reason.TOO_OLD, column.name, f"{seconds} is {age}", f"at least {window.earliest}", str(seconds))
-    ahead = f"{seconds - window.latest} s later than the latest event that is taken ({window.latest})"
+    ahead = f"{seconds - window.latest} s later than the latest accepted time ({window.latest})"
     message = f"{seconds} is {ahead}; send Unix time in seconds"
     return FieldFault(Reason.IN_FUTURE, column.name, message, f"at most {window.latest}", str(seconds))
 

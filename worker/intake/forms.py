@@ -74,7 +74,7 @@ def _explain_envelope(value: bytes | None, resources: Mapping[str, object], unkn
     expected = f"one of {', '.join(resources)}"
     if resource is not None and resource not in resources:
         shown = found(resource)
-        message = f"no resource is called {shown}; expected {expected}"
+        message = f"no resource has the name {shown}; expected {expected}"
         faults.append(FieldFault(Reason.UNKNOWN_ROUTE, "type", message, expected, shown))
     data = fields.get("data")
     if data is None:

@@ -128,7 +128,7 @@ class Intake:
 
     def _too_large(self, what: str, text: bytes) -> FieldFault:
         bytes_max = self._rules.row_bytes_max
-        message = f"its {what} takes {len(text)} bytes; a row of a request may take {bytes_max}"
+        message = f"its {what} takes {len(text)} bytes; a row of a request may have {bytes_max}"
         return FieldFault(Reason.TOO_LARGE, "", message, f"at most {bytes_max} bytes", f"{len(text)} bytes")
 
     def _key(self, record: Record, destination: Destination, line: bytes, identifier: bytes | None) -> bytes:

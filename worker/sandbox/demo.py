@@ -166,7 +166,7 @@ async def _settled(stage: _Stage, total: int) -> dict[str, Any]:
         behind = sum(one["unsettled_records"] for one in status["partitions"])
         uncommitted = sum(one["committed"] != one["position"] for one in status["partitions"])
         retries = sum(status["retries"].values())
-        stage.display.advance(stage.emulator.ledger.rows_total, f"{behind:,} under way, {retries} retries")
+        stage.display.advance(stage.emulator.ledger.rows_total, f"{behind:,} in progress, {retries} retries")
         if consumed >= total and behind == 0 and uncommitted == 0:
             return status
         await asyncio.sleep(POLL_SECONDS)

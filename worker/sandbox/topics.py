@@ -40,14 +40,14 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
         answer = await admin.create_topics([NewTopic(name, count, copies) for name, count in partitions.items()])
     except KafkaError as error:
         connection = KafkaConnection(tuple(bootstrap_servers.split(",")), "sandbox", REQUEST_SECONDS_MAX, KafkaSecurity())
-        raise UnavailableError(f"can't make topics: {await explain(connection, error)}") from None
+        raise UnavailableError(f"can't create topics: {await explain(connection, error)}") from None
     finally:
         await admin.close()
     # The response has one class per version of the protocol, and no common type.
     for name, code, message in cast(Any, answer).topic_errors:
         if code:
             reason = message or for_code(code).__name__
-            raise UnavailableError(f"{bootstrap_servers} refuses to make the topic {name}: {reason}")
+            raise UnavailableError(f"{bootstrap_servers} refuses to create the topic {name}: {reason}")
     for name, count in partitions.items():
         await _await_leaders(bootstrap_servers, [TopicPartition(name, number) for number in range(count)])
 

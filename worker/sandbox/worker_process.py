@@ -119,7 +119,7 @@ class WorkerProcess:
             if code is not None:
                 return code
             await asyncio.sleep(POLL_SECONDS)
-        raise TimeoutError(f"the worker goes on after {timeout_seconds} s: {self.log_tail()}")
+        raise TimeoutError(f"the worker still runs after {timeout_seconds} s: {self.log_tail()}")
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -130,7 +130,7 @@ class WorkerProcess:
     def log_tail(self, lines: int = 5) -> str:
         """The last lines of its log."""
         if not self.log_file.exists():
-            return "it has said nothing"
+            return "it has logged nothing"
         return " | ".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
 
     def _configuration(self) -> dict[str, Any]:
