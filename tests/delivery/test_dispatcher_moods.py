@@ -282,6 +282,47 @@ def test_a_breaker_asks_with_what_has_never_failed() -> None:
     assert stage.start() == [fresh]
 
 
+def test_no_partition_is_named_for_an_accused_row_while_another_of_its_application_is_ready() -> None:
+    stage = Stage(requests_in_flight_max=1)
+    first, second = make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
+    assert stage.submit(first, second) == [first]
+    assert stage.answer(first, status(400)).lonely == set()
+    assert stage.start() == [second]
+    assert stage.answer(second, status(200)).lonely == set()
+    assert stage.start() == [first]
+
+
+def test_no_partition_is_named_while_another_is_in_flight_but_when_that_shows_nothing() -> None:
+    stage = Stage()
+    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    assert stage.answer(first, status(400)).lonely == set()
+    # It was sent before the first was known to be refused.
+    assert stage.answer(second, status(200)).lonely == {first.rows[0].assignment}
+    assert stage.start() == []
+
+
+def test_partitions_are_named_when_the_last_that_was_at_hand_has_judged_nobody() -> None:
+    stage = Stage()
+    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    assert stage.answer(first, status(400)).lonely == set()
+    assert stage.answer(second, status(500)).lonely == {first.rows[0].assignment}
+
+
+def test_two_rows_that_fail_do_not_wait_for_each_other() -> None:
+    stage = Stage()
+    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    stage.answer(first, status(500))
+    stage.answer(second, status(500))
+    stage.start_at(60.0)
+    assert stage.answer(first, status(500)).lonely == {first.rows[0].assignment}
+
+
+def test_another_application_judges_nobody() -> None:
+    stage = Stage()
+    mine, _ = stage.submit(make_batch([make_row(0)]), make_batch(1, batch_id="theirs", destination=OTHER))
+    assert stage.answer(mine, status(400)).lonely == {mine.rows[0].assignment}
+
+
 def test_partitions_whose_rows_nothing_else_can_judge_are_named() -> None:
     stage = Stage()
     (batch,) = stage.submit(make_batch([make_row(0)]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 from worker.delivery.backlog import Backlog, Places
 from worker.delivery.backoff import Backoff
 from worker.delivery.bisect import Finding
@@ -51,6 +54,8 @@ class Answers:
                 self._failed(batch, answer, attempt, now, settlement)
             case None:
                 raise RuntimeError(f"batch {batch.id} has no outcome")
+        # After each answer: the last one that could have judged them may have been this.
+        self._ask_for_others(self._backlog.accused(batch.destination.application_id), settlement)
 
     def _delivered(self, batch: Batch, attempt: Attempt, answer: Answer, settlement: Settlement) -> None:
         application_id = batch.destination.application_id
@@ -66,7 +71,7 @@ class Answers:
         application_id = batch.destination.application_id
         if self._holds.reason(application_id) == SYSTEMIC:
             self._backlog.wait_for_probe(batch, now, settlement)
-            self._ask_for_others(batch, settlement)
+            self._ask_for_others((batch,), settlement)
             return
         if self._holds.is_probe(batch):
             # The API reads the rows again and finds fault with them: what the hold was for is over.
@@ -83,7 +88,6 @@ class Answers:
         settlement.refused.extend(verdict.guilty)
         if verdict.finding is Finding.ACCUSED:
             self._backlog.accuse(batch, now.monotonic_seconds, settlement)
-            self._ask_for_others(batch, settlement)
         elif verdict.finding is Finding.SYSTEMIC:
             rows = (*verdict.released, *batch.rows)
             self._backlog.hold_systemically(application_id, (piece(batch, rows, "refused"),), now, settlement)
@@ -130,9 +134,23 @@ class Answers:
             for part in self._examination.split(batch) if decision is Decision.SPLIT and len(batch.rows) > 1 else (batch,):
                 self._queue.delay(part, now.monotonic_seconds + wait)
                 if self._examination.is_lonely(part.id):
-                    self._ask_for_others(part, settlement)
+                    self._ask_for_others((part,), settlement)
 
-    def _ask_for_others(self, batch: Batch, settlement: Settlement) -> None:
-        """This batch can't be judged before others are taken; where the destination itself fails, nothing can."""
-        if self._flight.is_well:
-            settlement.lonely.update(row.assignment for row in batch.rows)
+    def _ask_for_others(self, batches: Iterable[Batch], settlement: Settlement) -> None:
+        """These, of one application, can't be judged before others of it are taken, and nothing else is at hand.
+
+        Where the destination itself fails, nothing can be judged.
+        """
+        rows = [row for batch in batches for row in batch.rows]
+        if rows and self._flight.is_well and not self._has_others(rows[0].destination.application_id):
+            settlement.lonely.update(row.assignment for row in rows)
+
+    def _has_others(self, application_id: int) -> bool:
+        """True if something of this application is being sent, or is about to be, that hasn't failed.
+
+        What has failed doesn't count: two that wait for each other would wait for ever.
+        """
+        return any(
+            other.destination.application_id == application_id and not self._examination.failures(other.id)
+            for other in chain(self._flight.batches(), self._queue.ready())
+        )

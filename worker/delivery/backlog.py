@@ -109,6 +109,10 @@ class Backlog:
         if kept is not None:
             self._bench.add(kept, monotonic_seconds)
 
+    def accused(self, application_id: int) -> list[Batch]:
+        """The rows of this application that wait for others to be accepted."""
+        return self._bench.of(application_id)
+
     def release_accused(self, application_id: int) -> None:
         """Something of this application has been accepted: those who may be asked again are."""
         self._queue.put_first(*self._bench.release(application_id, self._examination.may_be_asked_again))

@@ -44,6 +44,10 @@ class Bench:
             self._waiting[application_id] = staying
         return going
 
+    def of(self, application_id: int) -> list[Batch]:
+        """Those of this application that wait."""
+        return [waiting.batch for waiting in self._waiting.get(application_id, ())]
+
     def overdue(self, monotonic_seconds: float) -> list[int]:
         """The applications of which one has waited as long as it may."""
         return [application_id for application_id, due in self._dues() if due <= monotonic_seconds]

@@ -56,6 +56,10 @@ class Queue:
                 return batch
         return None
 
+    def ready(self) -> Iterable[Batch]:
+        """Those that may go at once, in order."""
+        return self._ready
+
     def replace_delayed(self, transform: Transform) -> None:
         """Pass every delayed batch through `transform`: it stays, is replaced, or (None) goes."""
         passed = [(due, sequence, transform(batch)) for due, sequence, batch in self._delayed]
