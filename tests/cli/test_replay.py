@@ -121,6 +121,27 @@ async def test_no_letter_is_sent_by_two_replays_whatever_they_choose(bench: Benc
     assert (await bench.replay())["sent"] == 1
 
 
+async def test_what_comes_from_a_topic_that_is_gone_is_refused_and_stays_replayable(bench: Bench) -> None:
+    gone = f"{bench.topic}-gone"
+
+    def from_the_gone(number: int) -> tuple[Any, Any, Any]:
+        key, value, headers = bench.letter(number)
+        return key, value, [(name, gone.encode() if name.endswith("errors.topic") else one) for name, one in headers]
+
+    letters = [bench.letter(0), from_the_gone(1), bench.letter(2), from_the_gone(3)]
+    await bench.write(bench.dead_letter_topic, letters)
+    for _ in range(2):
+        found = await bench.replay(code=65)
+        assert found["refused"] == {f"topic {gone} is gone": 2}
+    assert (await bench.replay("--reason", "missing", code=65))["sent"] == 0, "for another selection neither"
+    assert await bench.numbers() == [0, 2]
+    await create_topics(bench.bootstrap_servers, {gone: 1})
+    assert (await bench.replay("--reason", "missing"))["sent"] == 2
+    assert (await bench.replay())["sent"] == 0
+    assert await bench.numbers() == [0, 2]
+    assert {record.key for record in await read_all(bench.bootstrap_servers, gone)} == {b"1", b"3"}
+
+
 async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_most(bench: Bench) -> None:
     count = 20 * BATCH_RECORDS
     letters = [bench.letter(number, event_json={"padding": PADDING}) for number in range(count)]

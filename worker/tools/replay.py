@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from worker.delivery.rate import Rate
 from worker.edges.kafka_client import KafkaConnection
@@ -26,6 +28,7 @@ from worker.model.clock import Now
 from worker.model.fault import Rejection
 from worker.model.headers import REPLAYS, Place, own
 from worker.model.record import Position, Record, TopicPartition
+from worker.tools.closed_topics import why_closed
 from worker.tools.judge import Judge
 from worker.tools.letter import FOREIGN, Letter, read
 from worker.tools.selection import Account, Selection
@@ -133,36 +136,69 @@ class Replay:
         self._rate = Rate(plan.per_second)
         self._counts = ReplayCounts()
         self._applications = judge.applications
-        self._topics: frozenset[str] = frozenset()
-        if len(plan.selection.text()) > METADATA_CHARACTERS_MAX:
-            raise ReplayError("the selection is too long to be stored; name fewer applications")
+        # Why nothing can be sent back to these topics.
+        self._closed: dict[str, str] = {}
 
     async def run(self) -> ReplayCounts:
         """Send them back.
 
         Raises:
-            ReplayError: another replay of the same selection is under way.
+            ReplayError: another replay of the same selection is under way, or the selection can't be remembered.
             aiokafka.errors.KafkaError: the brokers can't be asked, or don't take a record.
         """
-        async with (
-            TopicReader(self._connection, self._plan.group_id, self._note_damage) as reader,
-            Outlet(self._connection) as outlet,
-        ):
+        await self._find_closed()
+        reading = TopicReader(self._connection, self._plan.group_id, self._note_damage)
+        async with reading as reader, Outlet(self._connection) as outlet:
             await self._through(reader, outlet)
         return self._counts
 
     async def rehearse(self) -> ReplayCounts:
         """Send nothing and commit nothing; say what would be sent, and what the worker would make of it now."""
+        await self._find_closed()
         async with TopicReader(self._connection, on_damage=self._note_damage) as reader:
             await self._through(reader, None)
         return self._counts
+
+    async def _find_closed(self) -> None:
+        """Leave out what comes from topics that can't be written now, and count it: it stays replayable.
+
+        Its own pass, before anything is sent: which topics are left out is a part of the selection that positions stand for.
+        """
+        plan = self._plan
+        waiting: Counter[str] = Counter()
+        async with TopicReader(self._connection, on_damage=lambda place, detail: None) as reader:
+            spans = await reader.spans(plan.topics, plan.selection.since)
+            partitions = [span.partition for span in spans]
+            accounts = await sent_by_replays(reader, plan.group_prefix, partitions)
+            settled = await settled_by_worker(reader, plan.worker_group_id, partitions)
+            # What lies below the position of a replay of all topics was sent.
+            committed = await reader.committed(plan.group_id, partitions)
+            rest = [
+                Span(span.partition, min(max(span.begin, at.offset), span.end), span.end) if at is not None else span
+                for span, at in ((span, committed[span.partition]) for span in spans)
+            ]
+            async for partition, records in reader.chunks(rest):
+                for letter in (read(partition, record, self._applications) for record in records):
+                    is_done = settled[partition].names(letter.place.offset) or any(
+                        one.has_sent(letter) for one in accounts[partition]
+                    )
+                    if letter.reason != FOREIGN and letter.origin is not None and not is_done:
+                        waiting[letter.origin.topic] += plan.selection.matches(letter)
+        self._closed = await why_closed(self._connection, [topic for topic, count in waiting.items() if count])
+        for topic, why in self._closed.items():
+            self._counts.refused[why] += waiting[topic]
+        selection = structs.replace(plan.selection, without_origins=tuple(sorted(self._closed)))
+        if len(selection.text()) > METADATA_CHARACTERS_MAX:
+            raise ReplayError(
+                "the selection is too long to be remembered; name fewer applications, or make the topics that are gone"
+            )
+        self._plan = replace(plan, selection=selection)
 
     def _note_damage(self, place: Place, detail: str) -> None:
         self._counts.refused["can't be read"] += 1
 
     async def _through(self, reader: TopicReader, outlet: Outlet | None) -> None:
         plan = self._plan
-        self._topics = await reader.topics()
         spans = await reader.spans(plan.topics, plan.selection.since)
         partitions = [span.partition for span in spans]
         accounts = await sent_by_replays(reader, plan.group_prefix, partitions)
@@ -206,6 +242,9 @@ class Replay:
                 return chosen, letter.place.offset
             counts.looked_at += 1
             partition = TopicPartition(letter.place.topic, letter.place.partition)
+            if letter.origin is not None and letter.origin.topic in self._closed:
+                # Counted before.
+                continue
             if not self._plan.selection.is_about(letter):
                 counts.not_meant += 1
             elif settled[partition].names(letter.place.offset) or any(one.has_sent(letter) for one in accounts[partition]):
@@ -220,8 +259,6 @@ class Replay:
         """Why a letter that is meant can't be sent back; None if nothing stands in the way."""
         if letter.reason == FOREIGN or letter.origin is None:
             return "its headers don't say where it came from"
-        if letter.origin.topic not in self._topics:
-            return f"topic {letter.origin.topic} is gone"
         if self._plan.selection.is_worn_out(letter):
             return f"sent back {self._plan.selection.replays_max} times already"
         return None

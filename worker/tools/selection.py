@@ -16,7 +16,8 @@ DIGEST_BYTES = 5
 class Selection(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Empty means all. Times in Unix milliseconds of when the letter was written, `since` inclusive, `until` not.
 
-    `replays_max`: a letter that was sent back as often is not meant.
+    `replays_max`: a letter that was sent back as often is not meant. `without_origins`: nor is one that came from these topics:
+    a replay that can't write to them has sent the others alone, and its position says nothing of theirs.
     """
 
     reasons: tuple[str, ...] = ()
@@ -24,6 +25,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     since: int | None = None
     until: int | None = None
     replays_max: int | None = None
+    without_origins: tuple[str, ...] = ()
 
     def matches(self, letter: Letter) -> bool:
         """True if this letter is meant."""
@@ -34,6 +36,8 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
         if self.reasons and letter.reason not in self.reasons:
             return False
         if self.applications and letter.application_id not in self.applications:
+            return False
+        if letter.origin is not None and letter.origin.topic in self.without_origins:
             return False
         timestamp = letter.record.timestamp
         return (self.since is None or timestamp >= self.since) and (self.until is None or timestamp < self.until)
