@@ -49,9 +49,9 @@ from worker.settings.schema import Settings
 from worker.settling import Rooms, Route
 
 CLIENT_ID = "appmetrica-worker"
-# The Kafka client keeps a fetch of each partition ready that nobody has asked for yet. So many of them fit the memory: with 60
-# partitions they take an eighth of it, which is what the allowance for the interpreter bears.
-FETCHES_IN_MEMORY = 512
+# The Kafka client fetches ahead what nobody has asked for yet. Of the memory: all of it together, one answer of a broker, and
+# what one partition gets of that answer. The allowance for the interpreter bears it.
+FETCHED_IN_MEMORY, ANSWERS_IN_MEMORY, FETCHES_IN_MEMORY = 8, 32, 512
 # What one batch may expand to is there twice while its records are taken out.
 BATCHES_IN_MEMORY = 4
 
@@ -242,7 +242,7 @@ def _source_options(settings: Settings) -> SourceOptions:
         drain_on_revoke_seconds=kafka.drain_on_revoke_seconds,
         commit_timeout_seconds=kafka.commit_timeout_seconds,
         partition_fetch_bytes_max=min(kafka.partition_fetch_bytes_max, settings.limits.memory_bytes_max // FETCHES_IN_MEMORY),
-        fetch_bytes_max=kafka.fetch_bytes_max,
+        fetch_bytes_max=min(kafka.fetch_bytes_max, settings.limits.memory_bytes_max // ANSWERS_IN_MEMORY),
         batch_bytes_max=batch_bytes_max(settings),
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(
@@ -256,7 +256,12 @@ def _source_options(settings: Settings) -> SourceOptions:
             route.topic: frozenset(topic for topic in (route.dead_letter.topic, route.parking_topic) if topic is not None)
             for route in routes
         },
-        poll=PollOptions(kafka.poll_records_max, kafka.on_corrupt == "skip", kafka.stall_seconds),
+        poll=PollOptions(
+            kafka.poll_records_max,
+            kafka.on_corrupt == "skip",
+            kafka.stall_seconds,
+            settings.limits.memory_bytes_max // FETCHED_IN_MEMORY,
+        ),
     )
 
 

@@ -25,7 +25,7 @@ from tests.builders import FakeRecord, make_assignment, make_rules, make_value, 
 from tests.e2e.stage import KEYS, Stage
 from tests.hostile.values import Hostile, hostile_values, huge_values
 from tests.yardstick import STALL_UNITS_MAX, cpu_seconds, unit_seconds, units
-from worker.edges.poller import slices
+from worker.edges.chunks import slices
 from worker.intake.intake import Intake
 from worker.model.fault import Reason
 from worker.model.headers import ERRORS_PREFIX

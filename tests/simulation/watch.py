@@ -210,6 +210,11 @@ class Watch:
             raise ViolationError("sums", f"records took {sums['delivery latency']:.0f} s: more than there were")
         self._sums = sums
 
+    def check_fetched(self, held: int, bytes_max: int) -> None:
+        """Invariant 5 for what the client has fetched ahead, over all partitions together."""
+        if held > bytes_max:
+            raise ViolationError("5 fetched ahead", f"{self._name} holds {held} bytes of {bytes_max}")
+
     def check_end(self) -> None:
         """It ended by itself: with nothing of ours left, nothing is held."""
         held = self._pipeline._ledger.memory.held_bytes

@@ -15,7 +15,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.simulation.api_model import TIMEOUT_SECONDS, ModelApi, Sender
 from tests.simulation.kafka_model import UNIX_SECONDS, ModelKafka
-from tests.simulation.scenario import DEDUP_ROWS_LARGE
+from tests.simulation.scenario import DEDUP_ROWS_LARGE, MEMORY_BYTES_LARGE
 from tests.simulation.truth import DEAD_LETTER_TOPIC, GROUP, TOPIC
 from tests.simulation.watch import Watch
 from worker.app import CLOSING_SECONDS_MAX
@@ -37,6 +37,9 @@ KEY = "a-key-that-nobody-sees"
 IN_FLIGHT_MAX = 3
 DRAIN_SECONDS = 6.0
 POLL_MAX = 50
+# With little memory: what may be fetched ahead, and one answer, which each partition in it and its last record may overstep.
+FETCHED_BYTES_SMALL, ANSWER_BYTES_SMALL = 1_500, 3_000
+FETCHED_BYTES_MAX = FETCHED_BYTES_SMALL + ANSWER_BYTES_SMALL + 2_000
 
 
 def settings(dedup_rows_max: int) -> Settings:
@@ -120,6 +123,11 @@ class WorkerLife:
         configuration = settings(born.dedup_rows_max)
         self.parts: Parts = assemble(configuration, name, lambda _: None, nature)
         self.parts.pipeline._ledger.memory = MemoryGauge(born.memory_bytes_max)
+        if born.memory_bytes_max < MEMORY_BYTES_LARGE:
+            options = self.parts.source._options
+            poll = replace(options.poll, fetched_bytes_max=FETCHED_BYTES_SMALL)
+            options = replace(options, poll=poll, fetch_bytes_max=ANSWER_BYTES_SMALL)
+            self.parts.source._options = self.parts.source.membership._options = options
         self.watch = Watch(name, self.parts.pipeline, configuration, api.truth, born.memory_bytes_max)
         self._is_alive = True
         self.finish: Finish | None = None
@@ -184,6 +192,9 @@ class WorkerLife:
         await asyncio.wait([closing], timeout=CLOSING_SECONDS_MAX)
 
     def _clock(self) -> Now:
+        poller = self.parts.source._poller
+        if poller is not None and poller._options.fetched_bytes_max == FETCHED_BYTES_SMALL:
+            self.watch.check_fetched(sum(poller._fetched.sizes().values()), FETCHED_BYTES_MAX)
         now = asyncio.get_running_loop().time()
         ahead = self._clock_ahead()
         self.watch.had_wrong_clock |= ahead != 0

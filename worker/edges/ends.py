@@ -107,7 +107,8 @@ class Ends:
         return "; ".join(troubles) or None
 
     async def _ask_leader(self, client: AIOKafkaClient, leader: int, partitions: list[TopicPartition]) -> str | None:
-        at = time.time()
+        # In milliseconds, as fetches are dated.
+        at = int(time.time() * 1000) / 1000
         try:
             # In this order, so that no end lies before what was stable.
             stable = await _latest(client, leader, partitions, READ_COMMITTED)

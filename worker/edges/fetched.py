@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import FetchError, FetchResult
 from aiokafka.structs import TopicPartition as ClientPartition
 
 
@@ -40,6 +41,10 @@ class Fetched:
         """True if something of this partition waits."""
         return partition in self._results
 
+    def sizes(self) -> dict[ClientPartition, int]:
+        """Of each of these partitions how many bytes wait, as they were fetched, before decompression."""
+        return {partition: _size(result) for partition, result in self._results.items()}
+
     def _await_news(self) -> None:
         self._fetcher._create_fetch_waiter().add_done_callback(self._have_news)
 
@@ -50,3 +55,8 @@ class Fetched:
         self.news.set()
         if not self._fetcher._closed:
             self._await_news()
+
+
+def _size(result: FetchResult | FetchError) -> int:
+    records = result._partition_records if isinstance(result, FetchResult) else None
+    return records._records.size_in_bytes() if records is not None else 0

@@ -122,9 +122,10 @@ class KafkaSource:
         assigned = self._consumer.assignment() if self._consumer is not None else frozenset()
         ends: dict[Assignment, End] = {}
         for assignment in self._rebalances.ours:
-            known = [self._ends.known.get(assignment.topic_partition)]
+            known: list[End | None] = []
             if self._consumer is not None and ClientPartition(assignment.topic, assignment.partition) in assigned:
                 known.append(fetched_end(self._consumer, ClientPartition(assignment.topic, assignment.partition)))
+            known.append(self._ends.known.get(assignment.topic_partition))
             told = [end for end in known if end is not None]
             if told:
                 ends[assignment] = max(told, key=lambda end: end.unix_seconds)
@@ -206,13 +207,15 @@ class KafkaSource:
         while True:
             if self._is_stopped:
                 # Stay a member, silently: the last commit needs the membership.
+                poller.rest()
                 await asyncio.Event().wait()
             try:
                 if found := arrivals.advance():
                     self._begin(consumer, poller, found)
                 # Through a rebalance it waits, and aiokafka's may never end where the brokers that it knows are gone for good.
                 async with asyncio.timeout(self._options.rebalance_seconds_max):
-                    received = await poller.round(self._paused, lambda: self._is_stopped)
+                    await poller.check()
+                received = await poller.round(self._paused, lambda: self._is_stopped)
                 if doubtful := poller.take_doubtful():
                     await self._examine(consumer, poller, doubtful)
                 # In a rhythm of its own: under a backlog each round receives something.
@@ -231,6 +234,13 @@ class KafkaSource:
                 continue
             if not received:
                 await poller.wait()
+
+    def _arrive(self) -> None:
+        """Partitions have arrived. Before their positions are known what is fetched of them could only be thrown away."""
+        consumer = self.membership.latest
+        if consumer is not None:
+            consumer.pause(*consumer.assignment())
+        self._wake()
 
     def _wake(self) -> None:
         if self._poller is not None:
@@ -258,7 +268,7 @@ class KafkaSource:
 
     def _new_rebalances(self) -> Rebalances:
         return Rebalances(
-            self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post, self._wake
+            self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post, self._arrive
         )
 
     # --- partitions that arrive --------------------------------------------------------------------------------------------

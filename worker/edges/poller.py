@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,34 +25,38 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from worker.edges.chunks import slices, take, take_up_to_the_damage
+from worker.edges.fetch_budget import FetchBudget
 from worker.edges.fetched import Fetched
 from worker.edges.leader_epochs import FetchedEpochs
 from worker.edges.overrides import show_batches
 from worker.edges.rebalance import Rebalances
+from worker.edges.troubles import Troubles
 from worker.model.event import Event, OffsetsSkipped, Received
 from worker.model.record import Assignment, Record
 
 logger = logging.getLogger("worker.kafka")
 
-TROUBLE_SECONDS_FIRST = 1.0
-TROUBLE_SECONDS_MAX = 30.0
 # How long a round goes on before what else has happened is looked at: new partitions, lost offsets, a stop.
-ROUND_SECONDS = 0.5
+ROUND_SECONDS = 0.1
 # How often what has no event of its own is looked at, where nothing else happens.
 WATCH_SECONDS = 1.0
 # A call of `getmany` with this partition takes no records, and shows whether the consumer is well.
+FETCHED_BYTES_MAX = 32 * 1024 * 1024
 NOWHERE = ClientPartition("", 0)
-# What is handled without a pause. A thousand records of 60 KB, which a batch of 1 MB can hold, take most of a second to decode.
-SLICE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class PollOptions:
-    """`records_max` per chunk; `skips_corrupt`: what can't be read is passed over and counted, instead of stopping there."""
+    """`records_max` per chunk; `skips_corrupt`: what can't be read is passed over and counted, instead of stopping there.
+
+    `fetched_bytes_max`: what the client may hold that was fetched and not received yet, before decompression.
+    """
 
     records_max: int
     skips_corrupt: bool
     stall_seconds: float
+    fetched_bytes_max: int = FETCHED_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,6 @@ class _Quiet:
 
     mark: int | None
     since: float
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """A partition that can't be read: what was said, since when, and when it is tried again."""
-
-    detail: str
-    since: float
-    retry_at: float
-    wait_seconds: float
 
 
 class Taken(NamedTuple):
@@ -105,7 +99,7 @@ class Poller:
         self._post = post
         self._drained = drained
         self._expected: dict[Assignment, int] = {}
-        self._troubles: dict[Assignment, _Trouble] = {}
+        self._troubles = Troubles()
         self._quiet: dict[Assignment, _Quiet] = {}
         self._polled: set[Assignment] = set()
         # Partitions whose log may not be the one that was read before.
@@ -116,7 +110,10 @@ class Poller:
         # Read record by record, as damage has been seen there.
         self._damaged: set[Assignment] = set()
         self._fetched = Fetched(consumer)
+        self._budget = FetchBudget(consumer, self._fetched, options.fetched_bytes_max)
         self._at: dict[ClientPartition, Assignment] = {}
+        # The one whose fetch has been received in part: a batch of it is expanded.
+        self._half_read: ClientPartition | None = None
 
     def begin(self, positions: dict[Assignment, int]) -> None:
         """These partitions are received of from these offsets on. What is no longer ours is forgotten."""
@@ -125,13 +122,14 @@ class Poller:
         self._damaged &= self._expected.keys()
         for assignment in positions:
             self._epochs.begin(_client(assignment))
-        for known in (self._troubles, self._quiet):
-            for assignment in known.keys() - self._expected.keys():
-                del known[assignment]
+        self._half_read = self._half_read if self._half_read in self._at else None
+        self._budget.begin(self._at.keys())
+        self._troubles.keep(self._expected.keys())
+        self._quiet = {one: quiet for one, quiet in self._quiet.items() if one in self._expected}
 
-    def troubles(self) -> dict[Assignment, str]:
+    def troubles(self) -> Mapping[Assignment, str]:
         """The partitions that can't be read at present, and what was said of each."""
-        return {assignment: trouble.detail for assignment, trouble in self._troubles.items()}
+        return self._troubles.details
 
     def take_doubtful(self) -> dict[Assignment, Taken]:
         """The partitions whose log may not be the one that was read before. Told once; see `trust`."""
@@ -156,12 +154,19 @@ class Poller:
 
     async def wait(self) -> None:
         """Until something may be ready, or it is time to look at what has no event of its own."""
-        now = _now()
         # A partition whose time has come and of which nothing is fetched yet is news once something is.
-        retries = [trouble.retry_at for trouble in self._troubles.values() if trouble.retry_at > now]
+        watch_at, retry_at = _now() + WATCH_SECONDS, self._troubles.next_retry()
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(min([now + WATCH_SECONDS, *retries])):
+            async with asyncio.timeout_at(watch_at if retry_at is None else min(watch_at, retry_at)):
                 await self._fetched.news.wait()
+
+    async def check(self) -> None:
+        """Raise what the group's coordinator has met; wait for the end of a rebalance. Called before each round.
+
+        Also with nothing ready, and without partitions: a member that polls nothing is never let back into the group once it
+        has been out (aiokafka #1187).
+        """
+        await self._consumer.getmany(NOWHERE, timeout_ms=0)
 
     async def round(self, paused: Collection[Assignment], is_stopped: Callable[[], bool]) -> bool:
         """Receive what is ready of the partitions that aren't paused, the longest waiting first. True if anything came.
@@ -169,32 +174,54 @@ class Poller:
         One partition after the other is emptied, so that no more than one record batch is expanded at a time.
         """
         self._fetched.news.clear()
-        # Also with nothing ready: it shows a coordinator in trouble, and a member that polls nothing is never let back into the
-        # group once it has been out (aiokafka #1187).
-        await self._consumer.getmany(NOWHERE, timeout_ms=0)
         received = False
         deadline = _now() + ROUND_SECONDS
-        for partition in self._fetched.ready():
+        for partition in sorted(self._fetched.ready(), key=lambda one: one != self._half_read):
             assignment = self._at.get(partition)
             # Handling the chunk before may have paused or revoked this one.
-            while assignment is not None and self._is_due(assignment, paused) and not is_stopped():
+            while assignment is not None and self._is_due(assignment, paused) and not is_stopped() and _now() < deadline:
                 received |= await self._poll(assignment, partition)
-                if _now() >= deadline:
-                    return received
+                self._half_read = partition if self._fetched.holds(partition) else None
+            if _now() >= deadline:
+                break
+            if partition == self._half_read:
+                self._throw_away_half_read()
+        self._balance(paused)
         return received
 
+    def _throw_away_half_read(self) -> None:
+        """Of what rests no batch stays expanded: it is fetched again."""
+        if self._half_read is not None:
+            assignment = self._at[self._half_read]
+            if self._rebalances.may_receive(assignment):
+                self._consumer.seek(self._half_read, self._expected[assignment])
+            self._half_read = None
+
+    def rest(self) -> None:
+        """Nothing more is received: the client is to fetch nothing more."""
+        self._budget.rest([one for one, assignment in self._at.items() if self._rebalances.may_receive(assignment)])
+
+    def _balance(self, paused: Collection[Assignment]) -> None:
+        """Keep what the client has fetched within its bound."""
+        ours = {one: assignment for one, assignment in self._at.items() if self._rebalances.may_receive(assignment)}
+        resting = {one for one, assignment in ours.items() if assignment in paused or self._troubles.is_put_off(assignment)}
+        self._budget.balance({one: self._expected[assignment] for one, assignment in ours.items()}, resting)
+
     def _is_due(self, assignment: Assignment, paused: Collection[Assignment]) -> bool:
-        if assignment in paused or not self._rebalances.may_receive(assignment):
+        if assignment in paused or not self._rebalances.may_receive(assignment) or self._troubles.is_put_off(assignment):
             return False
-        trouble = self._troubles.get(assignment)
-        return (trouble is None or trouble.retry_at <= _now()) and self._fetched.holds(_client(assignment))
+        return self._fetched.holds(_client(assignment))
 
     def watch(self, paused: Collection[Assignment]) -> None:
         """See which partitions nothing comes of. In a rhythm of its own: a partition may be silent while others have plenty.
 
         A healthy consumer goes on fetching, and each answer, an empty one too, has a new mark.
         """
-        self._polled = {one for one in self._expected if one not in paused and self._rebalances.may_receive(one)}
+        self._polled = {
+            assignment
+            for partition, assignment in self._at.items()
+            if assignment not in paused and self._rebalances.may_receive(assignment) and not self._budget.puts_off(partition)
+        }
         for partition, assignment in self._at.items():
             if assignment not in self._polled or self._fetched.holds(partition):
                 self._quiet.pop(assignment, None)
@@ -212,7 +239,7 @@ class Poller:
     @property
     def polled(self) -> frozenset[Assignment]:
         """The partitions that are ours, not paused and not in trouble: a healthy consumer goes on fetching of these."""
-        return frozenset(self._polled - self._troubles.keys())
+        return frozenset(self._polled - self._troubles.details.keys())
 
     def silent(self) -> frozenset[Assignment]:
         """The partitions of which nothing has been fetched for `stall_seconds`, not even an empty answer."""
@@ -222,10 +249,8 @@ class Poller:
     def failure(self) -> str | None:
         """What shows that this consumer is beyond help: it gives an error whatever it is asked for. None while it doesn't."""
         patience = self._options.stall_seconds
-        failing = [one for one in self._troubles.values() if not one.detail.startswith(CorruptRecordException.__name__)]
-        if failing and len(failing) == len(self._expected) and min(_now() - one.since for one in failing) > patience:
-            return f"every partition has failed for {patience:g} s: {failing[0].detail}"
-        return None
+        detail = self._troubles.of_all(len(self._expected), patience)
+        return f"every partition has failed for {patience:g} s: {detail}" if detail is not None else None
 
     async def _poll(self, assignment: Assignment, partition: ClientPartition) -> bool:
         expected = self._expected[assignment]
@@ -233,12 +258,7 @@ class Poller:
             logger.warning("position_set_back", extra={"partition": str(assignment), "offset": expected})
             self._consumer.seek(partition, expected)
         try:
-            if assignment in self._damaged:
-                records = await self._up_to_the_damage(assignment, partition)
-            else:
-                with _undecodable_is_damaged():
-                    fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=self._options.records_max)
-                records = fetched.get(partition, ())
+            records = await self._take(assignment, partition)
         except OffsetOutOfRangeError:
             self._doubtful.add(assignment)
             self._out_of_range.add(assignment)
@@ -257,36 +277,18 @@ class Poller:
             return False
         return await self._hand_over(assignment, records, position)
 
-    async def _up_to_the_damage(self, assignment: Assignment, partition: ClientPartition) -> Sequence[Record]:
-        """Whole records that stand before damaged ones: `getmany` drops them with these, `getone` stops exactly there.
-
-        What has been fetched is taken and nothing waited for. With all of it read and no damage met the partition counts as
-        whole again.
-
-        Raises:
-            CorruptRecordException: the very next record is damaged.
-        """
-        records: list[Record] = []
-        while len(records) < self._options.records_max:
-            try:
-                # No time at all: `getone` suspends only where it would have to wait for a fetch.
-                async with asyncio.timeout(0):
-                    with _undecodable_is_damaged():
-                        records.append(await self._consumer.getone(partition))
-            except TimeoutError:
-                if records:
-                    self._damaged.discard(assignment)
-                break
-            except CorruptRecordException:
-                if not records:
-                    raise
-                break
-        return records
+    async def _take(self, assignment: Assignment, partition: ClientPartition) -> Sequence[Record]:
+        if assignment not in self._damaged:
+            return await take(self._consumer, partition, self._options.records_max)
+        chunk = await take_up_to_the_damage(self._consumer, partition, self._options.records_max)
+        if chunk.is_whole:
+            self._damaged.discard(assignment)
+        return chunk.records
 
     async def _hand_over(self, assignment: Assignment, records: Sequence[Record], position: int) -> bool:
         if position == self._expected[assignment]:
             return False
-        self._troubles.pop(assignment, None)
+        self._troubles.end(assignment)
         self._quiet.pop(assignment, None)
         for part, next_offset in slices(records, position):
             if not self._rebalances.may_receive(assignment):
@@ -315,36 +317,7 @@ class Poller:
 
     def put_off(self, assignment: Assignment, detail: str) -> None:
         """This one can't be read at present: it is polled again some time later."""
-        before = self._troubles.get(assignment)
-        wait = min(before.wait_seconds * 2, TROUBLE_SECONDS_MAX) if before is not None else TROUBLE_SECONDS_FIRST
-        since = before.since if before is not None else _now()
-        self._troubles[assignment] = _Trouble(detail, since, _now() + wait, wait)
-        fields = {"partition": str(assignment), "offset": self._expected[assignment], "detail": detail}
-        logger.error("poll_failed", extra=fields)
-
-
-def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[Record], int]]:
-    """The records in parts of about `SLICE_BYTES` at most, each with the position after it; always at least one part."""
-    sizes = [len(record.value or b"") + len(record.key or b"") for record in records]
-    if sum(sizes) <= SLICE_BYTES:
-        yield records, position
-        return
-    start = held = 0
-    for index, size in enumerate(sizes):
-        if index > start and held + size > SLICE_BYTES:
-            yield records[start:index], records[index - 1].offset + 1
-            start, held = index, 0
-        held += size
-    yield records[start:], position
-
-
-@contextmanager
-def _undecodable_is_damaged() -> Iterator[None]:
-    """A header's name is UTF-8 by Kafka's protocol, but brokers don't look, and aiokafka fails where it isn't."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise CorruptRecordException(f"a header's name is not UTF-8 at byte {error.start}") from None
+        self._troubles.note(assignment, self._expected[assignment], detail)
 
 
 def _client(assignment: Assignment) -> ClientPartition:

@@ -100,7 +100,10 @@ class Kafka(Section):
         description="Maximum bytes per partition in a fetch, compressed; at most 1/512 of limits.memory_bytes_max",
     )
     fetch_bytes_max: int = Field(
-        default=16_777_216, ge=1024, le=FETCH_BYTES_LIMIT, description="Maximum bytes in a fetch, compressed"
+        default=16_777_216,
+        ge=1024,
+        le=FETCH_BYTES_LIMIT,
+        description="Maximum bytes in a fetch from a broker, compressed; at most 1/32 of limits.memory_bytes_max",
     )
     batch_bytes_max: int = Field(
         default=67_108_864,

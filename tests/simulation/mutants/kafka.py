@@ -11,6 +11,7 @@ import worker.edges.start_position
 import worker.edges.tail
 import worker.edges.topic_writer
 from tests.simulation.mutants.swap import Mutant, Swap
+from worker.edges.fetch_budget import FetchBudget
 from worker.edges.kafka_source import KafkaSource
 from worker.edges.leader_epochs import FetchedEpochs
 from worker.edges.offset_lookup import Away, look_up
@@ -62,6 +63,15 @@ def trust_the_position_of_the_client(swap: Swap) -> None:
         return await poll(self, assignment, partition)
 
     swap(Poller, "_poll", trusting)
+
+
+def fetch_ahead_without_a_bound(swap: Swap) -> None:
+    init = FetchBudget.__init__
+
+    def boundless(self: FetchBudget, consumer: Any, fetched: Any, bytes_max: int) -> None:
+        init(self, consumer, fetched, 2**40)
+
+    swap(FetchBudget, "__init__", boundless)
 
 
 def give_up_a_tail_at_the_first_trouble(swap: Swap) -> None:
@@ -119,6 +129,7 @@ MUTANTS: dict[str, Mutant] = {
         receive_of_paused_partitions,
         poll_all_partitions_at_once,
         trust_the_position_of_the_client,
+        fetch_ahead_without_a_bound,
         give_up_a_tail_at_the_first_trouble,
         wait_for_a_dead_connection_as_long_as_there_is_time,
         leave_a_half_joined_member_behind,
