@@ -55,10 +55,10 @@ class Brokers:
         return 0
 
     async def send(self, node_id: int, request: Any) -> OffsetsResponse:
-        """Every partition reaches from 5 to 50."""
+        """Every partition reaches from 5 to 50, in epoch 3."""
         at = {OffsetResetStrategy.EARLIEST: 5, OffsetResetStrategy.LATEST: 50}
         asked = request.build(OffsetsRequestStruct).topics
-        topics = [(topic, [(one, 0, -1, at[which], 0) for one, _, which in its]) for topic, its in asked]
+        topics = [(topic, [(one, 0, -1, at[which], 3) for one, _, which in its]) for topic, its in asked]
         return OffsetsResponse(0, topics)
 
     async def describe_topics(self) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ async def test_a_coordinator_that_says_nothing_of_a_partition_has_not_said_that_
 
 async def test_what_is_committed_is_taken_with_its_metadata_and_the_rest_begins_at_the_earliest() -> None:
     found = await starts(Brokers({0: OffsetAndMetadata(7, "hints"), 1: NOTHING})).find([ZERO, ONE])
-    assert found.found == {ZERO: Found(7, Position(7, "hints"), 50), ONE: Found(5, None, 50)}
+    assert found.found == {ZERO: Found(7, Position(7, "hints"), 50, 3), ONE: Found(5, None, 50, 3)}
 
 
 async def test_the_very_first_start_may_begin_at_the_end_and_no_later_one() -> None:

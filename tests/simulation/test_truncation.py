@@ -94,6 +94,35 @@ def test_a_position_committed_beyond_the_end_goes_on_at_the_end() -> None:
     play(history, partitions=1)
 
 
+def test_a_log_that_is_cut_off_before_its_first_record_comes_goes_on_at_the_cut() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        commit(kafka, 0, 20)
+        async with running(kafka) as reader:
+            await reader.until(Assigned)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 3)
+            assert await offsets(reader, 3) == [15, 16, 17]
+            (truncated,) = seen(reader, LogTruncated)
+            assert isinstance(truncated, LogTruncated)
+            assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
+
+    play(history, partitions=1)
+
+
+def test_a_partition_that_was_cut_off_before_its_first_record_and_written_full_goes_on_at_the_cut() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        commit(kafka, 0, 20)
+        async with running(kafka) as reader:
+            await reader.until(Assigned)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 10)
+            assert await offsets(reader, 10) == list(range(15, 25))
+
+    play(history, partitions=1)
+
+
 def test_a_topic_that_was_made_again_is_no_log_that_was_cut_off() -> None:
     async def history(kafka: ModelKafka) -> None:
         append(kafka, 20)

@@ -281,6 +281,9 @@ class KafkaSource:
             starts.append(Start(Assignment(*partition, next(self._epochs)), where.position, where.committed, where.end))
         self._rebalances.begin([start.assignment for start in starts])
         poller.begin({start.assignment: start.position for start in starts})
+        for start in starts:
+            # Until the first record comes: if the log is cut off before it does, this epoch tells where.
+            poller.trust(start.assignment, found[start.assignment.topic_partition].leader_epoch)
         self._paused &= self._rebalances.ours
         self._post(Assigned(tuple(starts)))
         for start in starts:
@@ -308,7 +311,7 @@ class KafkaSource:
                     poller.trust(assignment, there.leader_epoch)
                 else:
                     self._lose(assignment, taken, resumption)
-                    found[assignment.topic_partition] = Found(resumption.position, None, None)
+                    found[assignment.topic_partition] = Found(resumption.position, None, None, there.leader_epoch)
         if found:
             await self._drained()
             self._begin(consumer, poller, found)

@@ -25,11 +25,15 @@ from worker.model.record import Position, TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where to start, what the group has committed (None: nothing), and where the partition ends (None: not known)."""
+    """Where to start, what the group has committed (None: nothing), and where the partition ends (None: not known).
+
+    `leader_epoch` is that of the log in which the position was found; None where the brokers don't say.
+    """
 
     position: int
     committed: Position | None
     end: int | None
+    leader_epoch: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class StartPositions:
             initial = one.end if partition.topic in at_latest else one.begin
             # Beyond the end: what was committed there is lost, and nothing says from where on (`worker.edges.leader_epochs`).
             start = initial if position is None else min(position.offset, one.end)
-            found[partition] = Found(start, position, one.end)
+            found[partition] = Found(start, position, one.end, one.leader_epoch)
         return LookedUp(found, away)
 
     async def bounds(
