@@ -69,7 +69,7 @@ def play(seed: int) -> Outcome:
     history = _History(scenario, truth, lines)
     try:
         with commits_seen(history.sends_commit), log_heard(history.hear_log):
-            run(history.play(), seconds_max=scenario.seconds + LIVENESS_SECONDS + 120, complaints=complaints)
+            run(history.play(), seconds_max=scenario.seconds + 2 * LIVENESS_SECONDS + 120, complaints=complaints)
     except ViolationError as error:
         violation, text = error.name, str(error)
     except VirtualTimeError as error:
