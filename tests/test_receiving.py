@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.test_pipeline import TOPIC, UNIX, FakeRecord, World, event
 from worker.delivery.backlog import AGE_WAIT_SECONDS
 from worker.model.answer import NotSent, Response, TransportFault
 from worker.model.command import AskTime, Bury, Command, Log, Pause, Post, Resume
-from worker.model.event import Answered, Lost, Received, StopRequested, TimePassed, TimeTold
+from worker.model.event import Answered, Assigned, Lost, Received, StopRequested, TailRead, TimePassed, TimeTold
 from worker.model.fault import Reason
-from worker.model.record import Assignment
+from worker.model.record import Assignment, Position, Start
+from worker.progress import hints
 
 DAY = 86_400
 HOUR = 3600.0
@@ -141,6 +144,19 @@ def test_what_has_grown_too_old_before_the_api_has_told_its_time_waits_for_it() 
     assert (buried(commands), of(AskTime, commands), of(Pause, commands)) == ([], [AskTime()], [])
     stage.told()
     assert buried(stage.wait(AGE_WAIT_SECONDS)) == [(0, Reason.TOO_OLD)]
+
+
+def test_what_an_earlier_owner_delivered_is_a_duplicate_by_a_clock_that_is_behind_as_well() -> None:
+    stage = world(ahead=-2 * DAY)
+    stage.tell(Lost((A0,)))
+    start = Start(Assignment(TOPIC, 0, 0), 1, Position(1, hints.encode(1, 0, [])), end=1)
+    stage.tell(TailRead(start, (event(0),), refused=set(), parked=set()))
+    stage.jump(0)
+    stage.told()
+    again = Assignment(TOPIC, 0, 2)
+    stage.tell(Assigned((replace(start, assignment=again),)))
+    stage.come(again, FakeRecord(1, event(0).value))
+    assert stage.ledger.account.topics[TOPIC].duplicates == 1
 
 
 def test_a_record_that_is_wrong_in_other_ways_does_not_wait_for_the_time() -> None:

@@ -70,7 +70,7 @@ class Receiving:
             return
         route = self._routes[start.assignment.topic]
         settled = [record for record in event.records if told.names(record.offset, start.position)]
-        rows, _ = route.intake.read(start.assignment, settled, self._clock.best_guess(now))
+        rows = route.intake.read_again(start.assignment, settled, self._clock.best_guess(now))
         received = start.assignment.topic_partition
         # By origin: a record that came home from parking and was refused is named by where it was first received.
         accepted = [(row, place) for row in rows if (place := came_from(row.record, received)) not in event.refused]

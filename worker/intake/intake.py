@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from worker.intake import dedup_key
 from worker.intake.cloud_event import open_cloud_event
+from worker.intake.fields import MILLISECONDS_FROM
 from worker.intake.forms import Opened, open_envelope
 from worker.intake.line import Write, writer
 from worker.intake.reader import Event, Faults, Reader
@@ -22,6 +23,8 @@ from worker.model.row import RECORD_OVERHEAD_BYTES, Destination, Row
 
 # What a value may be larger than its line: names, quotes, white space, escapes.
 VALUE_EXTRA_BYTES_MAX = 1024 * 1024
+# Milliseconds are no time of an event, whenever they are read.
+ANY_TIME = TimeWindow(earliest=0, latest=MILLISECONDS_FROM - 1)
 
 
 class _Line:
@@ -62,7 +65,16 @@ class Intake:
             remarks: takes note of what is unusual; None: nobody wants to know.
         """
         window = self._rules.window(now.unix_seconds)
-        noted = remarks if remarks is not None else Remarks()
+        return self._read(assignment, records, now, window, remarks if remarks is not None else Remarks())
+
+    def read_again(self, assignment: Assignment, records: Sequence[Record], now: Now) -> list[Row]:
+        """The rows of records that an earlier owner has settled. Their age was judged by then, and isn't again."""
+        rows, _ = self._read(assignment, records, now, ANY_TIME, Remarks())
+        return rows
+
+    def _read(
+        self, assignment: Assignment, records: Sequence[Record], now: Now, window: TimeWindow, noted: Remarks
+    ) -> tuple[list[Row], list[Rejection]]:
         rows: list[Row] = []
         rejections: list[Rejection] = []
         fast = self._fast
