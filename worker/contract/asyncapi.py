@@ -25,8 +25,8 @@ _JSON = "application/json"
 _EVENT_IN_CLOUD_EVENT = "eventDatedByCloudEvent"
 _KEY = {
     "type": "string",
-    "description": "Whom the event is about, as profile_id or appmetrica_device_id says: so an event and its repetition "
-    "come to the same partition, and the worker that read the first knows the second.",
+    "description": "The user of the event: its profile_id or appmetrica_device_id. Then an event and its repetition are in "
+    "the same partition, and the worker recognises the repetition.",
 }
 
 
@@ -117,7 +117,7 @@ def _messages() -> Part:
 
 def _plain_message(resource: Resource) -> Part:
     message = _message(f"A record of {resource.name}", {"$ref": f"#/components/schemas/{resource.name}"}, example_of(resource))
-    described = "The event's id, if the route's dedup.key_header names this header. Without, the content is the key."
+    described = "The event's id, if the route's dedup.key_header names this header. Otherwise the content is the key."
     return message | {
         "headers": {"type": "object", "properties": {_KEY_HEADER: {"type": "string", "minLength": 1, "description": described}}}
     }
@@ -136,7 +136,7 @@ def _message(title: str, payload: Part, example: object) -> Part:
 def _dead_letter() -> Part:
     return {
         "title": "A dead letter",
-        "summary": "The record's own key, value and headers, and headers that say why it can't be delivered.",
+        "summary": "The record's own key, value and headers, and headers with the reasons why it can't be delivered.",
         "headers": {
             "type": "object",
             "properties": {
@@ -144,7 +144,7 @@ def _dead_letter() -> Part:
             },
             "required": [ERRORS_PREFIX + name for name in _DEAD_LETTER_HEADERS],
         },
-        "payload": {"description": "The value as it came, whatever it is."},
+        "payload": {"description": "The unchanged value of the record."},
     }
 
 
@@ -155,9 +155,9 @@ _DEAD_LETTER_HEADERS = {
     "partition": "the partition,",
     "offset": "the offset,",
     "timestamp": "and its time in Unix milliseconds.",
-    "http_status": "The API's answer to this very row; empty for what never reached it.",
-    "worker_version": "Who wrote it.",
-    "replays": "How often the record was sent again from here.",
+    "http_status": "The HTTP status of the API's answer to this row; empty if there was none.",
+    "worker_version": "The version of the worker that wrote it.",
+    "replays": "The number of replays of the record.",
 }
 
 
@@ -193,13 +193,13 @@ def _attributes() -> dict[str, Schema]:
     return {
         "specversion": {"type": "string", "const": "1.0"},
         "id": text("Unique for its source. With the source it is the deduplication key."),
-        "source": text("Who says it."),
-        "type": text("What kind of event it is; the worker doesn't look at it."),
+        "source": text("The source of the event."),
+        "type": text("The kind of the event; the worker ignores it."),
         "time": {
             "type": "string",
             "minLength": 1,
             "format": "date-time",
-            "description": "The event_timestamp of an event that has none; without fractions of a second.",
+            "description": "The default event_timestamp of the event, without fractions of a second.",
         },
     }
 
@@ -211,7 +211,7 @@ def _cloud_event_headers() -> Schema:
     return {
         "type": "object",
         "properties": {f"ce_{name}": schema for name, schema in _attributes().items()}
-        | {"content-type": {"type": "string", "description": "application/json, or another one of JSON."}},
+        | {"content-type": {"type": "string", "description": "application/json, or another JSON content type."}},
         "required": [f"ce_{name}" for name in _REQUIRED_ATTRIBUTES],
     }
 
@@ -223,12 +223,12 @@ def _cloud_event() -> Schema:
     attributes = _attributes()
     return {
         "title": "A CloudEvent in structured mode",
-        "description": "Extension attributes are passed over.",
+        "description": "Extension attributes are ignored.",
         "type": "object",
         "properties": {
             **attributes,
             "time": {**attributes["time"], "type": ["string", "null"]},
-            "datacontenttype": {"type": ["string", "null"], "description": "A content type of JSON, if it is there."},
+            "datacontenttype": {"type": ["string", "null"], "description": "A JSON content type; optional."},
             "data": {"description": "The event."},
             "data_base64": {"type": "string", "contentEncoding": "base64", "description": "The event's JSON, instead of data."},
         },

@@ -43,31 +43,31 @@ RULES = (
     Rule(
         "long decimal",
         frozenset({Reason.OUT_OF_RANGE}),
-        f"With its exponent written out it may take {DECIMAL_CHARACTERS_MAX} characters: 1e200 is too long.",
+        f"With its exponent written out it may have at most {DECIMAL_CHARACTERS_MAX} characters: 1e200 is too long.",
         frozenset({Kind.DECIMAL}),
     ),
     Rule(
         "object in text",
         frozenset({Reason.WRONG_TYPE}),
-        "A string that stands for an object must hold one; the schema only looks at its braces.",
+        "A string in place of an object must hold a JSON object; the schema only checks its braces.",
         frozenset({Kind.JSON_OBJECT, Kind.ATTRIBUTES}),
     ),
     Rule(
         "application",
         frozenset({Reason.UNKNOWN_APPLICATION}),
-        "application_id must be one that the worker has a key for (appmetrica.applications).",
+        "application_id must be an application with a configured key (appmetrica.applications).",
     ),
     Rule(
         "half a character",
         frozenset({Reason.WRONG_TYPE, Reason.NOT_JSON}),
-        "Half of a surrogate pair, as the escape d800 is, is no character of Unicode and may stand in no string.",
+        "Half of a surrogate pair, as the escape d800 is, is not a Unicode character and is not allowed in a string.",
     ),
     Rule("depth", frozenset({Reason.NOT_JSON}), "A value may not be nested about a thousand levels deep."),
     Rule("size", frozenset({Reason.TOO_LARGE}), "The row alone must fit into a request (batching.body_bytes_max)."),
     Rule(
         "not JSON",
         frozenset({Reason.EMPTY_VALUE, Reason.NOT_JSON}),
-        "Where the record holds no JSON text in UTF-8 there is nothing that a schema could look at.",
+        "A record that is not JSON text in UTF-8 can't be checked by a schema.",
     ),
 )
 

@@ -49,8 +49,8 @@ def event_schema(resource: Resource, *, is_dated_by_wrapping: bool = False) -> S
     required = [column.name for column in columns if column.required and column.kind not in needs_no]
     return {
         "title": f"A record of {resource.name}",
-        "description": f"{resource.description}. One JSON object a record; absent, null and an empty string are the same.",
-        "$comment": f"What a schema can't tell, and the worker refuses: {comment(None)}",
+        "description": f"{resource.description}. One JSON object per record; absent, null and an empty string are the same.",
+        "$comment": f"Not checked by this schema, but refused by the worker: {comment(None)}",
         "type": "object",
         "required": required,
         "oneOf": [_named_by(identity) for identity in Identity],
@@ -81,7 +81,7 @@ def _property(column: Column, *, is_required: bool) -> Schema:
     said: Schema = {"description": _description(column), "examples": _examples(column)}
     beyond = comment(column.kind)
     if beyond:
-        said["$comment"] = f"What a schema can't tell: {beyond}"
+        said["$comment"] = f"Not checked by this schema: {beyond}"
     if column.default is not None:
         said["default"] = json.loads(column.default) if column.kind is Kind.INTEGER else column.default
     if column.kind is Kind.STRING:
