@@ -30,7 +30,8 @@ from worker.errors import UnavailableError
 from worker.model.record import Position
 from worker.progress import hints
 
-LIVENESS_SECONDS = 200.0
+# A row that gets no answer takes a time-out for each try, and there may be several of them.
+LIVENESS_SECONDS = 300.0
 HISTORY_LINES_MAX = 40
 # So many events come meanwhile, at once (for several workers and applications), and so often in steps of half a second.
 EVENTS_AT_ONCE = 4
@@ -342,7 +343,7 @@ class _History:
         event_every = EVENT_EVERY + round(8 * self._scenario.seconds_per_row)
         for number in range(1, round(LIVENESS_SECONDS / 0.5)):
             if number % event_every == 0:
-                for _ in range(EVENTS_AT_ONCE):
+                for _ in range(1 if self._scenario.seconds_per_row > 1.0 else EVENTS_AT_ONCE):
                     self._producers.publish_valid()
             for index, worker in enumerate(self._workers):
                 if worker is None or not worker.is_running:
