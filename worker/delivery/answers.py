@@ -55,7 +55,9 @@ class Answers:
             case None:
                 raise RuntimeError(f"batch {batch.id} has no outcome")
         # After each answer: the last one that could have judged them may have been this.
-        self._ask_for_others(self._backlog.accused(batch.destination.application_id), settlement)
+        accused = self._backlog.accused(batch.destination.application_id)
+        if accused and not self._has_others(batch.destination.application_id):
+            self._ask_for_others(accused, settlement)
 
     def _delivered(self, batch: Batch, attempt: Attempt, answer: Answer, settlement: Settlement) -> None:
         application_id = batch.destination.application_id
@@ -137,13 +139,9 @@ class Answers:
                     self._ask_for_others((part,), settlement)
 
     def _ask_for_others(self, batches: Iterable[Batch], settlement: Settlement) -> None:
-        """These, of one application, can't be judged before others of it are taken, and nothing else is at hand.
-
-        Where the destination itself fails, nothing can be judged.
-        """
-        rows = [row for batch in batches for row in batch.rows]
-        if rows and self._flight.is_well and not self._has_others(rows[0].destination.application_id):
-            settlement.lonely.update(row.assignment for row in rows)
+        """These can't be judged before others of their application are taken; where the destination fails, nothing can."""
+        if self._flight.is_well:
+            settlement.lonely.update(row.assignment for batch in batches for row in batch.rows)
 
     def _has_others(self, application_id: int) -> bool:
         """True if something of this application is being sent, or is about to be, that hasn't failed.
@@ -151,6 +149,8 @@ class Answers:
         What has failed doesn't count: two that wait for each other would wait for ever.
         """
         return any(
-            other.destination.application_id == application_id and not self._examination.failures(other.id)
+            other.destination.application_id == application_id
+            and not self._examination.failures(other.id)
+            and not self._examination.is_suspect(other.id)
             for other in chain(self._flight.batches(), self._queue.ready())
         )
