@@ -10,6 +10,7 @@ import pytest
 
 from tests.builders import make_batch, make_destination, make_row, now_at
 from tests.delivery.dispatching import LOST, TIMED_OUT, Stage, offsets, status
+from worker.delivery.breaker import BreakerState
 from worker.delivery.pace import SUCCESSES_TO_GROW
 from worker.delivery.settlement import Refusal, Settlement
 from worker.model.answer import Answer, Response
@@ -329,3 +330,23 @@ def test_partitions_whose_rows_nothing_else_can_judge_are_named() -> None:
     assert stage.answer(batch, status(500)).lonely == set()
     (again,) = stage.start_at(60.0)
     assert stage.answer(again, status(500)).lonely == {batch.rows[0].assignment}
+
+
+def test_a_row_that_has_opened_the_breaker_alone_does_not_wait_for_ever() -> None:
+    stage = Stage(breaker_failures_max=2)
+    (batch,) = stage.submit(make_batch([make_row(0)]))
+    stage.answer(batch, status(500))
+    (again,) = stage.start_at(60.0)
+    assert stage.answer(again, status(500)).lonely == {batch.rows[0].assignment}
+    assert stage.dispatcher.destination().breaker == BreakerState.OPEN
+
+
+def test_while_the_breaker_is_open_nobody_is_asked_for_as_long_as_another_batch_may_close_it() -> None:
+    stage = Stage(breaker_failures_max=3)
+    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    stage.answer(first, status(500))
+    stage.answer(second, status(500))
+    stage.start_at(60.0)
+    # It has failed twice and the second once: that one may be taken yet.
+    assert stage.answer(first, status(500)).lonely == set()
+    assert stage.dispatcher.destination().breaker == BreakerState.OPEN

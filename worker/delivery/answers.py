@@ -139,9 +139,17 @@ class Answers:
                     self._ask_for_others((part,), settlement)
 
     def _ask_for_others(self, batches: Iterable[Batch], settlement: Settlement) -> None:
-        """These can't be judged before others of their application are taken; where the destination fails, nothing can."""
-        if self._flight.is_well:
+        """These can't be judged before others of their application are taken; where the destination fails, nothing can.
+
+        But where all that is at hand has failed again and again, the destination may only seem to fail: a row that makes the
+        API fail has opened the breaker, and nothing is left that could close it.
+        """
+        if self._flight.is_well or self._are_all_lonely():
             settlement.lonely.update(row.assignment for batch in batches for row in batch.rows)
+
+    def _are_all_lonely(self) -> bool:
+        """True if nothing is at hand that could show whether the destination works."""
+        return all(self._examination.is_lonely(one.id) for one in chain(self._flight.batches(), self._queue.batches()))
 
     def _has_others(self, application_id: int) -> bool:
         """True if something of this application is being sent, or is about to be, that hasn't failed.
