@@ -77,13 +77,15 @@ async def test_a_refused_event_sent_again_corrected_under_its_key_after_a_restar
     await stage.start_worker(OVERRIDES)
     await send(stage, event(1, REFUSED_EVENT_NAME), 1)
     await send(stage, b"not json", 2)
+    # It is refused for good only after another row of its application was accepted.
+    await send(stage, event(3), 3)
     await stage.await_settled()
     assert len(await read_all(stage.bootstrap_servers, stage.dead_letter_topic)) == 2
     await restart(stage)
     await send(stage, event(1), 1)
     await send(stage, event(2), 2)
-    await stage.await_rows(2)
-    assert names(stage) == [("user-1", "film_watched"), ("user-2", "film_watched")]
+    await stage.await_rows(3)
+    assert names(stage) == [(f"user-{number}", "film_watched") for number in (3, 1, 2)]
 
 
 async def test_a_replay_after_a_restart_arrives(stage: Stage) -> None:

@@ -343,8 +343,7 @@ class _History:
         event_every = EVENT_EVERY + round(8 * self._scenario.seconds_per_row)
         for number in range(1, round(LIVENESS_SECONDS / 0.5)):
             if number % event_every == 0:
-                for _ in range(1 if self._scenario.seconds_per_row > 1.0 else EVENTS_AT_ONCE):
-                    self._producers.publish_valid()
+                self._let_events_come()
             for index, worker in enumerate(self._workers):
                 if worker is None or not worker.is_running:
                     if worker is not None:
@@ -358,6 +357,16 @@ class _History:
         raise ViolationError(
             "7 liveness", f"after {LIVENESS_SECONDS:g} s: {self._behind()}; members {self._kafka.members(GROUP)}"
         )
+
+    def _let_events_come(self) -> None:
+        """An API that takes seconds for a row gets one at a time, where one is waited for: a partition that is behind."""
+        if self._scenario.seconds_per_row <= 1.0:
+            for _ in range(EVENTS_AT_ONCE):
+                self._producers.publish_valid()
+            return
+        names = [name.rpartition("-") for name in sorted(self._behind())]
+        partitions = [int(number) for topic, _, number in names if topic == TOPIC]
+        self._producers.publish_valid(self._chance.choice(partitions) if partitions else None)
 
     def _behind(self) -> dict[str, tuple[int, int]]:
         """The partitions that aren't committed to their end: committed, and the last record's offset."""

@@ -75,10 +75,10 @@ class Producers:
         if self._chance.random() < 0.01:
             self._kafka.append_control(TOPIC, self._chance.randrange(self._partitions))
 
-    def publish_valid(self) -> None:
-        """One event that nothing is wrong with."""
+    def publish_valid(self, partition: int | None = None) -> None:
+        """One event that nothing is wrong with, in this partition or in any."""
         self._number += 1
-        self._send(self._made("event"))
+        self._send(self._made("event", partition=partition))
 
     def _made(
         self,
