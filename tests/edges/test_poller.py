@@ -224,7 +224,7 @@ async def test_with_one_consumer_after_the_other_beyond_help_the_source_gives_up
     async with asyncio.timeout(60.0):
         while not running.done():
             await reader.inbox.get(asyncio.get_running_loop().time() + 0.05)
-    with pytest.raises(UnavailableError, match="rebuilt more than 3 times"):
+    with pytest.raises(UnavailableError, match="replaced more than 3 times"):
         await running
     await reader.source.close()
 
