@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.builders import make_batch, make_row
-from worker.delivery.outcome import Delivered, Held, Refused, Retry, RetryKind, classify
+from worker.delivery.outcome import Delivered, Held, Refused, Retry, classify, label
 from worker.edges.http_sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions
 from worker.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.model.batch import Batch
@@ -163,7 +163,7 @@ def what_must_come_of(expected: int | set[TransportFault], answer: Answer) -> No
         assert answer.fault in expected
         outcome = classify(answer, unix_seconds=0.0, retry_after_seconds_max=300.0)
         assert isinstance(outcome, Retry)
-        assert outcome.kind is RetryKind.AMBIGUOUS
+        assert label(outcome) == "ambiguous"
 
 
 def shows_key(text: str) -> bool:
