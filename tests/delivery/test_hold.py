@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.builders import make_assignment, make_batch, make_destination, now_at
-from worker.delivery.hold import Holds
+from worker.delivery.hold import SYSTEMIC, Holds
 from worker.model.batch import Batch
 from worker.model.record import Assignment
 from worker.model.snapshot import HoldStatus
@@ -229,6 +229,19 @@ class TestParking:
         assert not holds.lacks_probe(ONE)
         assert holds.due(30.0) is not None
         assert not holds.lacks_probe(ONE)
+
+    @pytest.mark.parametrize(("reason", "lacks"), [(SYSTEMIC, True), ("http_403", False)])
+    def test_under_a_systemic_hold_rows_that_were_refused_as_probes_are_none(self, reason: str, lacks: bool) -> None:
+        # All that waits may be bad rows, while good ones go to the parking topic: with these alone the hold would never heal.
+        holds = Holds(30.0)
+        holds.begin(ONE, reason, now_at(0))
+        holds.add(make_batch(1, batch_id="a"))
+        assert not holds.lacks_probe(ONE)
+        holds.end_probe(first := probe(holds, 30.0), first, 31.0, wait_seconds_min=0.0)
+        assert holds.lacks_probe(ONE) == lacks
+        holds.add(fresh := make_batch(1, batch_id="b", start=10))
+        assert not holds.lacks_probe(ONE)
+        assert probe(holds, 61.0) is fresh
 
     def test_an_application_that_heals_parks_no_more(self) -> None:
         holds = self.held(make_batch(3, start=10))

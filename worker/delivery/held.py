@@ -118,6 +118,13 @@ class HeldBatches:
                 self._take((one,))
                 return one
 
+    @property
+    def has_untried(self) -> bool:
+        """True if a batch waits here that was not a probe yet."""
+        while self._order and not self._order[0][-1].is_waiting:
+            heapq.heappop(self._order)
+        return bool(self._order) and self._order[0][-1].probes == 0
+
     def pins(self, wide: Mapping[Assignment, int], topics: Collection[str]) -> bool:
         """True if the first unsettled offset of one of these partitions, of these topics, is a record that waits here."""
         return any(pin in self._firsts for pin in wide.items() if pin[0].topic in topics)

@@ -97,9 +97,14 @@ class Holds:
         return hold is not None and hold.is_parking
 
     def lacks_probe(self, application_id: int) -> bool:
-        """True if nothing is left here by which the hold could heal: then a record has to come the ordinary way."""
+        """True if nothing is left here by which the hold could heal: then a record has to come the ordinary way.
+
+        Under a systemic hold that is so too when everything that waits was refused as a probe: all of it may be bad rows.
+        """
         hold = self._holds.get(application_id)
-        return hold is not None and not hold.waiting and hold.probe is None
+        if hold is None or hold.probe is not None:
+            return False
+        return not hold.waiting or (hold.reason == SYSTEMIC and not hold.waiting.has_untried)
 
     def choose_for_parking(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> None:
         """Choose the waiting batches of applications that alone keep others from going on; they park from now on.
