@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from math import log2
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -22,11 +23,12 @@ from worker.sandbox.topics import publish, read_all
 
 ROWS, ROWS_MAX = 2_000, 500
 POISON = "poison"
-QUICK = {
-    "appmetrica": {"read_timeout_seconds": 1, "total_timeout_seconds": 1.5},
+QUICK: dict[str, Any] = {
     "batching": {"rows_max": ROWS_MAX, "linger_seconds": 0.2},
     "delivery": {"backoff_max_seconds": 1, "hold_probe_seconds": 2},
 }
+# For an API that gives no answer in time. On a slow machine an innocent request may run into it as well, and be sent again.
+IMPATIENT = QUICK | {"appmetrica": {"read_timeout_seconds": 1, "total_timeout_seconds": 1.5}}
 FAULTS = {
     "500": PlannedFault(FaultKind.STATUS, status=500, text=POISON),
     "403": PlannedFault(FaultKind.STATUS, status=403, text=POISON),
@@ -83,7 +85,7 @@ async def test_a_row_that_makes_the_api_fail_is_dead_lettered_and_all_others_are
     wanted = [f"event-{number}" for number in range(ROWS)]
     wanted[ROWS // 3] = POISON
     await publish(stage.bootstrap_servers, stage.topic, map(record, wanted))
-    await stage.start_worker(QUICK)
+    await stage.start_worker(IMPATIENT if fault == "hang" else QUICK)
     async with streaming(stage):
         await stage.await_rows(ROWS - 1)
         dead = await dead_letters(stage)
@@ -91,7 +93,7 @@ async def test_a_row_that_makes_the_api_fail_is_dead_lettered_and_all_others_are
     await stage.await_settled()
     arrived = names(stage.emulator.ledger.rows)
     assert set(wanted) - arrived.keys() == {POISON}
-    assert set(arrived.values()) == {1}
+    assert max(arrived.values()) <= (log2(ROWS_MAX) + 4 if fault == "hang" else 1)
 
 
 async def test_an_api_too_slow_for_full_batches_gets_all_rows_each_a_bounded_number_of_times(stage: Stage) -> None:
@@ -99,7 +101,7 @@ async def test_an_api_too_slow_for_full_batches_gets_all_rows_each_a_bounded_num
     stage.emulator.plan(PlannedFault(FaultKind.SLOW_ROWS, delay_seconds=0.008))
     wanted = [f"event-{number}" for number in range(ROWS)]
     await publish(stage.bootstrap_servers, stage.topic, map(record, wanted))
-    await stage.start_worker(QUICK)
+    await stage.start_worker(IMPATIENT)
     await stage.await_settled()
     arrived = names(stage.emulator.ledger.rows)
     assert arrived.keys() == set(wanted)
