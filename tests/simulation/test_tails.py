@@ -129,7 +129,7 @@ def test_when_time_runs_out_it_is_older_records_that_are_not_known(caplog: pytes
         assert set(range(records - NEWEST_RECORDS, records)) <= read[partition]
     unread = PARTITIONS * records - sum(map(len, read.values()))
     assert unread > 0
-    assert complaints(caplog) == [(unread, "not done within 10 s")]
+    assert complaints(caplog) == [(unread, "not finished within 10 s")]
 
 
 def test_no_more_is_read_than_the_window_remembers() -> None:
