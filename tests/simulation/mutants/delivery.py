@@ -8,7 +8,6 @@ from typing import Any
 import tests.simulation.worker_life
 import worker.delivery.dispatcher
 from tests.simulation.mutants.swap import Mutant, Swap
-from worker.delivery.answers import Answers
 from worker.delivery.bench import Bench
 from worker.delivery.bisect import Bisections, Finding, Verdict
 from worker.delivery.dispatcher import Dispatcher
@@ -112,10 +111,6 @@ def send_without_a_limit(swap: Swap) -> None:
     swap(Limiter, "free_at", lambda self: 0.0)
 
 
-def receive_beyond_the_span_although_others_are_at_hand(swap: Swap) -> None:
-    swap(Answers, "_has_others", lambda self, application_id: False)
-
-
 def send_what_has_grown_too_old(swap: Swap) -> None:
     swap(Dispatcher, "_without_expired", lambda self, batch, now, trust, settlement: batch)
 
@@ -151,7 +146,6 @@ MUTANTS: dict[str, Mutant] = {
         let_suspects_take_all_requests,
         send_as_much_after_a_time_out,
         send_without_a_limit,
-        receive_beyond_the_span_although_others_are_at_hand,
         send_what_has_grown_too_old,
         open_the_breaker_for_refusals,
         remember_a_429_for_its_batch_alone,
