@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -18,11 +16,9 @@ from worker.edges.kafka_source import KafkaSource
 from worker.edges.leader_epochs import FetchedEpochs
 from worker.edges.offset_lookup import Away, look_up
 from worker.edges.poller import Poller
-from worker.edges.start_position import LookedUp, StartPositions
 from worker.edges.tail import Tails
 from worker.edges.topic_reader import TopicReader
 from worker.edges.watchdog import Watchdog
-from worker.model.record import TopicPartition
 
 
 def hold_on_to_a_producer_that_gets_nowhere(swap: Swap) -> None:
@@ -119,16 +115,6 @@ def replace_a_consumer_for_a_partition_that_is_away(swap: Swap) -> None:
     swap(Watchdog, "advance", hasty)
 
 
-def forget_the_epoch_of_a_start(swap: Swap) -> None:
-    find = StartPositions.find
-
-    async def without_epochs(self: StartPositions, partitions: Collection[TopicPartition]) -> LookedUp:
-        known = await find(self, partitions)
-        return replace(known, found={one: replace(found, leader_epoch=None) for one, found in known.found.items()})
-
-    swap(StartPositions, "find", without_epochs)
-
-
 def believe_offsets_whatever_the_epoch(swap: Swap) -> None:
     swap(FetchedEpochs, "is_later", lambda self, partition, offset: False)
 
@@ -151,7 +137,6 @@ MUTANTS: dict[str, Mutant] = {
         replace_a_consumer_for_a_partition_that_is_away,
         hold_on_to_a_producer_that_gets_nowhere,
         believe_offsets_whatever_the_epoch,
-        forget_the_epoch_of_a_start,
         go_on_at_the_end_of_a_log_that_was_cut_off,
     )
 }
