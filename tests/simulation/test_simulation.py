@@ -92,7 +92,7 @@ def test_a_history_that_is_played_again_is_the_same() -> None:
 
 
 def test_a_violation_tells_the_seed_the_invariant_and_what_happened_and_can_be_played_again() -> None:
-    result = simulate("--seed", "1", "--mutant", "mark_as_delivered_before_the_answer")
+    result = simulate("--seed", "1", "--mutant", "commit_the_highest_offset_seen")
     assert result.returncode == 1
     assert re.match(r"seed 1 violates 1 commit\n  1 commit: .* is unsettled\n", result.stdout)
     assert "life 1 starts" in result.stdout
