@@ -209,7 +209,7 @@ class Settings(Section):
         for topic in sorted({one for one in topics if topics.count(one) > 1}):
             parked = [route.parked_from for route in routes if route.topic == topic and route.parked_from is not None]
             what = f"is the parking topic of {' and '.join(parked)}, and " if parked else ""
-            # Where it can be mended: the parking topic's name, or the later one of two routes.
+            # Where it can be fixed: the parking topic's name, or the later one of two routes.
             place = f"{positions[parked[-1]]}.parking.topic" if parked else f"{positions[topic]}.topic"
             faults.append(at(f"routes.{place}", f"topic {topic} {what}has two routes: use another name"))
         for index, route in enumerate(routes[: len(self.routes)]):
