@@ -70,6 +70,13 @@ class Reader:
                 self.source.release(event.assignments)
         raise AssertionError(f"no {kind.__name__}: {self.seen[-5:]}")
 
+    async def until_seen(self, kind: type[T]) -> T:
+        """The next event of this kind; what comes before it is handled, and nothing is released."""
+        for _ in range(10_000):
+            if isinstance(event := await self.next(), kind):
+                return event
+        raise AssertionError(f"no {kind.__name__}: {self.seen[-5:]}")
+
     async def records(self, count: int) -> dict[Assignment, list[int]]:
         """The offsets of the next so many records."""
         offsets: dict[Assignment, list[int]] = {}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+from aiokafka.structs import TopicPartition
 
 from tests.edges.reading import Reader
 from tests.simulation.kafka_model import ModelKafka
 from tests.simulation.test_arrivals import TOPIC, commit, play, running
 from worker.edges.poller import PollOptions
-from worker.model.event import Assigned, Received, TailRead
+from worker.model.event import Assigned, Received, Revoked, TailRead
 
 PARTITIONS = 60
 RECORD_BYTES, RECORDS = 1000, 20
 FETCHED_BYTES_MAX = 200_000
-# What is on its way when the mark is passed: one answer of the only broker.
+# What is on its way when the mark is passed: one answer of the only broker, which its last batch may overstep.
 ANSWER_BYTES_MAX = 100_000
 CHANGES = {
     "poll": PollOptions(5, skips_corrupt=False, stall_seconds=8, fetched_bytes_max=FETCHED_BYTES_MAX),
@@ -91,6 +94,42 @@ def test_nothing_is_fetched_of_partitions_that_have_arrived_and_have_no_position
             await reader.until(TailRead)
             assert await peak_of(reader, 5) == 0
             assert await reader.records(PARTITIONS * (RECORDS - 5))
+
+    play(history, partitions=PARTITIONS)
+
+
+def test_nothing_is_fetched_while_a_revocation_lasts() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        async with running(kafka, **CHANGES) as reader:
+            await reader.until(Assigned)
+            kafka.force_rebalance(TOPIC)
+            await reader.until_seen(Revoked)
+            fill(kafka)
+            # Not released: the rebalance waits.
+            assert await peak_of(reader, 3) <= ANSWER_BYTES_MAX + 2 * RECORD_BYTES
+            assert await reader.records(PARTITIONS * RECORDS)
+
+    play(history, partitions=PARTITIONS)
+
+
+def test_nothing_is_fetched_while_the_brokers_are_asked_about_a_log() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        kafka.append(TOPIC, 0, b"k", b"v")
+        async with running(kafka, **CHANGES) as reader:
+            await reader.records(1)
+            ask = reader.source._starts.bounds
+
+            async def slowly(*asked: Any) -> Any:
+                fill(kafka)
+                await asyncio.sleep(5)
+                return await ask(*asked)
+
+            reader.source._starts.bounds = slowly
+            kafka.elect_uncleanly(TopicPartition(TOPIC, 0), 1)
+            kafka.append(TOPIC, 0, b"k", b"v")
+            waiting = asyncio.ensure_future(reader.next())
+            assert await peak_of(reader, 5) <= ANSWER_BYTES_MAX + 2 * RECORD_BYTES
+            waiting.cancel()
 
     play(history, partitions=PARTITIONS)
 

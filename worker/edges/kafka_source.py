@@ -235,8 +235,8 @@ class KafkaSource:
             if not received:
                 await poller.wait()
 
-    def _arrive(self) -> None:
-        """Partitions have arrived. Before their positions are known what is fetched of them could only be thrown away."""
+    def _stop_fetching(self) -> None:
+        """Partitions go or come: until their positions are known, what is fetched of them could only be thrown away."""
         consumer = self.membership.latest
         if consumer is not None:
             consumer.pause(*consumer.assignment())
@@ -268,7 +268,7 @@ class KafkaSource:
 
     def _new_rebalances(self) -> Rebalances:
         return Rebalances(
-            self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post, self._arrive
+            self._options.drain_on_revoke_seconds, self._options.rebalance_timeout_seconds, self._post, self._stop_fetching
         )
 
     # --- partitions that arrive --------------------------------------------------------------------------------------------
@@ -294,6 +294,8 @@ class KafkaSource:
         """See whether these logs are still the ones that were read. Where one isn't, go on where it must, in a new epoch."""
         epochs = {one.topic_partition: taken.epoch for one, taken in doubtful.items() if taken.epoch is not None}
         partitions = [one.topic_partition for one in doubtful]
+        # The brokers may take their time: meanwhile nothing would hold back what the client fetches ahead.
+        poller.rest()
         bounds: Mapping[TopicPartition, Bounds | Away]
         try:
             bounds = await self._starts.bounds(partitions, epochs)

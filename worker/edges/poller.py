@@ -198,7 +198,7 @@ class Poller:
             self._half_read = None
 
     def rest(self) -> None:
-        """Nothing more is received: the client is to fetch nothing more."""
+        """Until the next round nothing is received: the client is to fetch nothing more."""
         self._budget.rest([one for one, assignment in self._at.items() if self._rebalances.may_receive(assignment)])
 
     def _balance(self, paused: Collection[Assignment]) -> None:

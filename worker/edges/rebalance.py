@@ -25,16 +25,17 @@ class Rebalances(ConsumerRebalanceListener):
         drain_seconds: how long the pipeline may take to bring partitions to an end.
         release_seconds: how long a rebalance waits at most, last commit included. The group waits for nobody longer.
         post: takes `Revoked`, `Distributed` and `Lost`.
-        arrived: called when partitions have arrived.
+        stop_fetching: called when partitions are taken back and when partitions have arrived. What the client fetches of
+            them could only be thrown away, and nobody would hold it back while a rebalance lasts.
     """
 
     def __init__(
-        self, drain_seconds: float, release_seconds: float, post: Callable[[Event], None], arrived: Callable[[], None]
+        self, drain_seconds: float, release_seconds: float, post: Callable[[Event], None], stop_fetching: Callable[[], None]
     ) -> None:
         self._drain_seconds = drain_seconds
         self._release_seconds = release_seconds
         self._post = post
-        self._arrived = arrived
+        self._stop_fetching = stop_fetching
         self._arrivals: frozenset[TopicPartition] = frozenset()
         self._ours: set[Assignment] = set()
         self._draining: set[Assignment] = set()
@@ -78,6 +79,7 @@ class Rebalances(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Collection[ClientPartition]) -> None:
         """The group takes partitions back. Returns when the pipeline has let go of them, or can't be waited for any longer."""
+        self._stop_fetching()
         self._arrivals = frozenset()
         gone = {TopicPartition(partition.topic, partition.partition) for partition in revoked}
         assignments = tuple(assignment for assignment in self._ours if assignment.topic_partition in gone)
@@ -98,4 +100,4 @@ class Rebalances(ConsumerRebalanceListener):
         """The group gives partitions. They are received of once they have an epoch and a position; nothing is awaited here."""
         self._arrivals = frozenset(TopicPartition(partition.topic, partition.partition) for partition in assigned)
         self._post(Distributed(self._arrivals))
-        self._arrived()
+        self._stop_fetching()
