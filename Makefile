@@ -50,7 +50,7 @@ format: $(STAMP) ## Format the code and sort its imports
 	$(BIN)/ruff format .
 
 schema: $(STAMP) ## Write docs/schema and the generated parts of docs/events.md anew
-	$(BIN)/python -m tests.contract
+	$(BIN)/python -m tests.unit.contract
 
 # pip reads the universal lock; uv writes it. Hash-pinned, and no index line: where packages come from is the machine's business.
 LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
@@ -60,14 +60,14 @@ lock: $(STAMP) ## Pin the dependencies anew: requirements.lock (image) and requi
 
 # A set's order is part of a history: it must be the same when the history is played again.
 simulate: $(STAMP) ## Play random histories of the whole worker (SEEDS=300, or SEED=17 for one; ARGS=--mutants)
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300)) $(ARGS)
+	PYTHONHASHSEED=0 $(BIN)/python -m verification.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300)) $(ARGS)
 
 fuzz: $(STAMP) ## Throw a million values at the intake (ARGS="--count 5000000 --seed 2", or ARGS=--atheris)
-	$(BIN)/python -m tests.fuzz $(ARGS)
+	$(BIN)/python -m verification.fuzz $(ARGS)
 
 # MUTANT=all switches each of five safeguards off, one by one. What it costs and what it shows: docs/reliability.md.
 chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reckon (MINUTES=60 for a night, OUTAGE=600, MUTANT=all, SEED=17)
-	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) \
+	$(BIN)/python -m verification.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) \
 	  $(if $(MUTANT),$(if $(filter all,$(MUTANT)),--mutants,--mutant $(MUTANT))) $(ARGS)
 
 bench: $(STAMP) ## Measure speed on real Kafka and write bench/RESULTS.md

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.batching.csv_body import header
-from worker.intake.dedup_key import of_line
-from worker.intake.rules import IntakeRules, UnknownFields
-from worker.model.batch import Batch
-from worker.model.clock import Now
-from worker.model.record import Assignment
-from worker.model.resource import EVENTS, Identity
-from worker.model.row import RECORD_OVERHEAD_BYTES, Destination, Row
+from worker.core.batching.csv_body import header
+from worker.core.intake.dedup_key import of_line
+from worker.core.intake.rules import IntakeRules, UnknownFields
+from worker.core.model.batch import Batch
+from worker.core.model.clock import Now
+from worker.core.model.record import Assignment
+from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, Row
+from worker.core.post_api.resource import EVENTS, Identity
 
 UNIX_SECONDS = 1_700_000_000
 APPLICATION_ID = 1111

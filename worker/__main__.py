@@ -7,8 +7,8 @@ import os
 import sys
 from typing import NoReturn
 
+from worker.daemon.signals import LAST_WORDS_SECONDS_MAX, Signals
 from worker.errors import ExitCode, WorkerError
-from worker.signals import LAST_WORDS_SECONDS_MAX, Signals
 
 # What a disk says, or a quota: no fault of this program's.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -53,7 +53,7 @@ def _log(event: str, fields: dict[str, object], error: BaseException | None = No
     """One line in the log, in its format and without the secrets it knows; False where there is no log: yet, or for a tool."""
     import logging
 
-    from worker.edges.logs import LogHandler
+    from worker.edges.telemetry.logs import LogHandler
 
     is_open = any(isinstance(handler, LogHandler) for handler in logging.getLogger().handlers)
     if is_open:
@@ -64,14 +64,14 @@ def _log(event: str, fields: dict[str, object], error: BaseException | None = No
 def _say_stack(error: BaseException) -> None:
     import traceback
 
-    from worker.edges.redaction import Redactor
+    from worker.edges.telemetry.redaction import Redactor
 
     _say(Redactor(()).redact("".join(traceback.format_exception(error))).rstrip())
 
 
 def _say(text: str) -> None:
     """The last word, whatever has become of the log. It doesn't keep the process from ending, whoever reads it."""
-    from worker.edges.log_writer import LineWriter
+    from worker.edges.telemetry.log_writer import LineWriter
 
     writer = LineWriter(2, str)
     writer.offer(text)

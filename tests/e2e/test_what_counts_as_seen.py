@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.e2e.stage import KEYS, Stage, on_stage
-from worker.model.headers import REPLAYS
+from worker.core.wire.record_headers import REPLAYS
 from worker.sandbox.samples import REFUSED_EVENT_NAME
 from worker.sandbox.topics import create_topics, read_all
 

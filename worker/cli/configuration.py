@@ -13,9 +13,9 @@ from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, readable, say
 from worker.cli.running import run_tool, tool_connection
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
+from worker.core.post_api.resource import RESOURCES
 from worker.edges.container_memory import memory_limit_bytes
 from worker.errors import ExitCode
-from worker.model.resource import RESOURCES
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.connection_check import Finding, Standing, check_connections

@@ -10,26 +10,26 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from worker.app import read_clock
 from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, progress, readable, say, shown_time
 from worker.cli.parameters import moment
 from worker.cli.running import run_tool, tool_connection, tool_reader
-from worker.edges.topic_reader import TopicReader
+from worker.core.model.record import Record
+from worker.core.wire.record_headers import own
+from worker.daemon.app import read_clock
+from worker.edges.kafka.reader import TopicReader
 from worker.errors import ExitCode
-from worker.model.headers import own
-from worker.model.record import Record
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
-from worker.tools import export
-from worker.tools.explanations import explanation
-from worker.tools.judge import Judge
-from worker.tools.letter import Letter
-from worker.tools.letter_topics import LetterKind, coming_home, letter_topics
-from worker.tools.look import Where, letters, newest_letters, originals
-from worker.tools.replay import Progress, Replay, ReplayCounts, ReplayPlan
-from worker.tools.selection import Selection
-from worker.tools.statistics import Statistics, bar
+from worker.tools.dead_letters import export
+from worker.tools.dead_letters.explanations import explanation
+from worker.tools.dead_letters.record import Letter
+from worker.tools.dead_letters.replay import Progress, Replay, ReplayCounts, ReplayPlan
+from worker.tools.dead_letters.scan import Where, letters, newest_letters, originals
+from worker.tools.dead_letters.selection import Selection
+from worker.tools.dead_letters.statistics import Statistics, bar
+from worker.tools.dead_letters.topics import LetterKind, coming_home, letter_topics
+from worker.tools.dry_run import Judge
 
 
 @click.group("dlq")

@@ -14,7 +14,7 @@ from worker.cli.run import run_command
 from worker.cli.sandbox import demo, sandbox
 from worker.cli.validate import validate
 from worker.cli.why import why
-from worker.signals import Signals
+from worker.daemon.signals import Signals
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from worker.tools.letter import UNDATED, calendar_time
+from worker.tools.dead_letters.record import UNDATED, calendar_time
 
 # A narrow terminal folds; a pipe gets whole lines.
 PIPE_COLUMNS = 200

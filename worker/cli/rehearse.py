@@ -8,11 +8,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from worker.app import read_clock
 from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, progress, say
 from worker.cli.parameters import moment
 from worker.cli.running import run_tool, tool_reader
+from worker.daemon.app import read_clock
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.rehearsal import CUSTOM_EVENTS_PER_DAY, From, Rehearsed, Traffic, rehearse

@@ -8,12 +8,12 @@ import sys
 
 import click
 
-from worker.app import Process, run
 from worker.cli.options import with_configuration
+from worker.daemon.app import Process, run
+from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
-from worker.edges.logs import configure_logging, log_stray_exceptions
+from worker.edges.telemetry.logs import configure_logging, log_stray_exceptions
 from worker.settings.load import Loaded
-from worker.signals import Signals
 from worker.tools.connection_check import Standing
 from worker.tools.memory_check import judge_memory
 

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from worker.assembly import batch_bytes_max, kafka_connection
 from worker.cli.output import say
-from worker.edges.decompression import bound_decompression
-from worker.edges.diagnosis import explain
-from worker.edges.kafka_client import KafkaConnection
-from worker.edges.topic_reader import TopicReader
+from worker.core.model.record import Place
+from worker.daemon.assembly import batch_bytes_max, kafka_connection
+from worker.edges.kafka.client import KafkaConnection
+from worker.edges.kafka.decompression import bound_decompression
+from worker.edges.kafka.diagnosis import explain
+from worker.edges.kafka.reader import TopicReader
 from worker.errors import UnavailableError
-from worker.model.headers import Place
 from worker.settings.schema import Settings
 
 # Nobody waits at a terminal for as long as a worker waits for its brokers.

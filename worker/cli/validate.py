@@ -15,17 +15,17 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from worker.batching.csv_body import header
 from worker.cli.options import with_configuration
 from worker.cli.output import console, progress
+from worker.core.batching.csv_body import header
+from worker.core.model.clock import Now
+from worker.core.model.row import Destination, Row
 from worker.errors import ExitCode
-from worker.model.clock import Now
-from worker.model.row import Destination, Row
 from worker.settings.load import Loaded
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
-from worker.tools.forms import Form, FormError, read
-from worker.tools.judge import Judge
+from worker.tools.dry_run import Judge
+from worker.tools.file_formats import Form, FormError, read
 from worker.tools.validation import Summary, Validation, Verdict, csv_name
 
 REPORT_RECORDS = 20_000

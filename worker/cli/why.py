@@ -6,18 +6,18 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from worker.app import read_clock
 from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, readable, say, shown_time
 from worker.cli.running import run_tool, tool_reader
-from worker.model.fault import Rejection
-from worker.model.headers import Place
+from worker.core.model.fault import Rejection
+from worker.core.model.record import Place
+from worker.daemon.app import read_clock
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
-from worker.tools import export
-from worker.tools.explanations import explanation
-from worker.tools.judge import Judge
-from worker.tools.story import Story, origin_of, tell
+from worker.tools.dead_letters import export
+from worker.tools.dead_letters.explanations import explanation
+from worker.tools.dry_run import Judge
+from worker.tools.trace import Story, origin_of, tell
 
 
 @click.command("why")

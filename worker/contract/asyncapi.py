@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from worker.contract.json_schema import Schema, event_schema, example_of
-from worker.model.headers import ERRORS_PREFIX
-from worker.model.resource import EVENTS, RESOURCES, Resource
+from worker.core.post_api.resource import EVENTS, RESOURCES, Resource
+from worker.core.wire.record_headers import ERRORS_PREFIX
 
 ASYNCAPI_VERSION = "3.0.0"
 # Major: `json_schema.VERSION`.

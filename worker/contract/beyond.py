@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.intake.fields import MILLISECONDS_FROM
-from worker.model.column import DECIMAL_CHARACTERS_MAX, Kind
-from worker.model.fault import Reason
+from worker.core.intake.fields import MILLISECONDS_FROM
+from worker.core.model.fault import Reason
+from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX, Kind
 
 
 @dataclass(frozen=True, slots=True)

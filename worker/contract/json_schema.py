@@ -15,9 +15,9 @@ from typing import Any
 
 from worker.contract import patterns
 from worker.contract.beyond import comment
-from worker.intake.fields import DIGITS_MAX, MILLISECONDS_FROM
-from worker.model.column import DECIMAL_CHARACTERS_MAX, Column, Kind
-from worker.model.resource import IDENTITY_COLUMNS, Identity, Resource
+from worker.core.intake.fields import DIGITS_MAX, MILLISECONDS_FROM
+from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX, Column, Kind
+from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity, Resource
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Of the contract, not of this program: it changes when a record that was in order is so no more.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from worker.contract.beyond import RULES
-from worker.model.column import Column, Kind
-from worker.model.device_block import DEVICE_BLOCK
-from worker.model.resource import IDENTITY_COLUMNS, RESOURCES, Resource
+from worker.core.post_api.column import Column, Kind
+from worker.core.post_api.device_block import DEVICE_BLOCK
+from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Resource
 
 _HEAD = "| field | value | meaning | example |\n| --- | --- | --- | --- |\n"
 

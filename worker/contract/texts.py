@@ -9,7 +9,7 @@ import yaml
 
 from worker.contract.asyncapi import asyncapi_document
 from worker.contract.json_schema import schema_of
-from worker.model.resource import Resource
+from worker.core.post_api.resource import Resource
 
 YAML_COLUMNS = 120
 

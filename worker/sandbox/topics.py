@@ -17,8 +17,8 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord
 
-from worker.edges.diagnosis import explain
-from worker.edges.kafka_client import KafkaConnection, KafkaSecurity
+from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
+from worker.edges.kafka.diagnosis import explain
 from worker.errors import UnavailableError
 
 READ_SECONDS_MAX = 60.0

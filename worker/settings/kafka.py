@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from worker.model.secret_text import too_short
+from worker.core.model.secret_text import too_short
 from worker.settings.section import Seconds, Section, agreed
 from worker.tls_files import TlsFiles
 

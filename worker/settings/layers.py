@@ -15,8 +15,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
+from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, secret_in
 from worker.errors import Fault
-from worker.model.secret_text import SECRET_BYTES_MAX, Unusable, secret_in
 from worker.settings import yaml_text
 from worker.settings.schema import Settings
 from worker.settings.service_links import service_links

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in, secret_in
 from worker.errors import ConfigurationError, Fault
-from worker.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in, secret_in
 from worker.settings.kafka import Kafka
 from worker.settings.layers import (
     CONFIG_VARIABLE,

@@ -7,13 +7,13 @@ from difflib import get_close_matches
 
 import msgspec
 
-from worker.intake.fields import check
-from worker.intake.places import clash, parse_path
-from worker.intake.rules import Path
-from worker.intake.time_window import TimeWindow
-from worker.model.column import RAW_KINDS, Column, Kind
-from worker.model.fault import FieldFault
-from worker.model.resource import IDENTITY_COLUMNS, RESOURCES, Identity
+from worker.core.intake.fields import check
+from worker.core.intake.places import clash, parse_path
+from worker.core.intake.rules import Path
+from worker.core.intake.time_window import TimeWindow
+from worker.core.model.fault import FieldFault
+from worker.core.post_api.column import RAW_KINDS, Column, Kind
+from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Identity
 from worker.settings.section import at
 
 _NO_TIME = TimeWindow(0, 0)

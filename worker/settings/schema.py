@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, model_validator
 
-from worker.model.secret_text import unusable_key
+from worker.core.model.secret_text import unusable_key
 from worker.settings.kafka import Kafka
 from worker.settings.routing import Batching, DeadLetter, Dedup, Parking, ResolvedRoute, RouteSettings
 from worker.settings.section import YEAR_SECONDS, Seconds, Section, agreed, at

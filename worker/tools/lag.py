@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.edges.topic_reader import TopicReader
-from worker.model.record import TopicPartition
-from worker.progress import hints
+from worker.core.model.record import TopicPartition
+from worker.core.wire import commit_metadata
+from worker.edges.kafka.reader import TopicReader
 from worker.settings.schema import Settings
 
 
@@ -60,7 +60,7 @@ async def measure(reader: TopicReader, settings: Settings) -> tuple[list[Partiti
     lags = []
     for span in await reader.spans_of(partitions):
         at = committed[span.partition]
-        known = hints.decode(at.offset, at.metadata) if at is not None else None
+        known = commit_metadata.decode(at.offset, at.metadata) if at is not None else None
         hinted = sum(end - start for start, end in known.settled) if known is not None else 0
         lags.append(PartitionLag(span.partition, span.begin, span.end, None if at is None else at.offset, hinted))
     return lags, [topic for topic in topics if topic not in found]

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.batching.batcher import Sealed
-from worker.edges.topic_reader import Span, TopicReader
-from worker.model.clock import Now
-from worker.model.record import NO_EPOCH, Assignment, Position, Record, TopicPartition
-from worker.progress import hints
+from worker.core.batching.batcher import Sealed
+from worker.core.model.clock import Now
+from worker.core.model.record import NO_EPOCH, Assignment, Position, Record, TopicPartition
+from worker.core.wire import commit_metadata
+from worker.edges.kafka.reader import Span, TopicReader
 from worker.settings.schema import Settings
-from worker.tools.judge import Judge
+from worker.tools.dry_run import Judge
 
 # What AppMetrica's free plan takes of custom events a day, those of the SDK and of the Post API together.
 # Source: the documentation's page "Restrictions".
@@ -100,7 +100,9 @@ class Rehearsal:
 
     def __init__(self, judge: Judge, committed: Mapping[TopicPartition, Position | None]) -> None:
         self._judge = judge
-        self._hints = {partition: hints.decode(at.offset, at.metadata) for partition, at in committed.items() if at is not None}
+        self._hints = {
+            partition: commit_metadata.decode(at.offset, at.metadata) for partition, at in committed.items() if at is not None
+        }
         self._committed = {partition: at.offset for partition, at in committed.items() if at is not None}
         self._assignments: set[Assignment] = set()
         self.found = Rehearsed()

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from worker.model.clock import Now
-from worker.model.fault import Rejection
-from worker.model.record import NO_EPOCH, Assignment
-from worker.model.row import Destination, Row
-from worker.tools.forms import Chunk, FileRecord, Unreadable
-from worker.tools.judge import Judge
+from worker.core.model.clock import Now
+from worker.core.model.fault import Rejection
+from worker.core.model.record import NO_EPOCH, Assignment
+from worker.core.model.row import Destination, Row
+from worker.tools.dry_run import Judge
+from worker.tools.file_formats import Chunk, FileRecord, Unreadable
 
 UNREADABLE = "unreadable"
 

@@ -1,0 +1,275 @@
+"""`dlq replay` on real Kafka: what is sent back, what is remembered of it, and what a kill in the middle costs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from tests.builders import FakeRecord, make_assignment, make_value
+from tests.kafka.cli.commands import Commands, configuration
+from worker.core.model.fault import FieldFault, Reason, Rejection
+from worker.core.model.row import Destination, Row
+from worker.core.post_api.resource import Identity
+from worker.core.wire.record_headers import REPLAYS
+from worker.edges.kafka import dead_letters, parking
+from worker.sandbox.topics import create_topics, read_all
+from worker.tools.dead_letters.replay import BATCH_RECORDS
+
+STEP_SECONDS_MAX = 60.0
+POLL_SECONDS = 0.02
+# Long values, so that a replay takes a while.
+PADDING = "x" * 500
+
+
+class Bench:
+    """A source topic, its dead-letter topic with letters of the test's making, and commands."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, directory: Path) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.topic = topic
+        self.dead_letter_topic = f"{topic}.dlq"
+        self.commands = Commands(directory, configuration(bootstrap_servers, topic, parking={"enabled": False}))
+
+    async def write(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Any]]) -> None:
+        """Write records: key, value, headers; all into partition 0, in order."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all", enable_idempotence=True)
+        await producer.start()
+        try:
+            waiting = [
+                await producer.send(topic, key=key, value=value, headers=headers, partition=0)
+                for key, value, headers in records
+            ]
+            await asyncio.gather(*waiting)
+        finally:
+            await producer.stop()
+
+    def letter(self, number: int, reason: Reason = Reason.MISSING, replays: int = 0, **fields: object) -> tuple[Any, Any, Any]:
+        """A dead letter as the worker writes it; `number` is in its key and its value."""
+        headers = [("trace", b"%d" % number)] + ([(REPLAYS, b"%d" % replays)] if replays else [])
+        value = make_value(profile_id=f"user-{number}", **fields)
+        record = FakeRecord(number, value, b"%d" % number, headers)
+        rejection = Rejection(make_assignment(0, topic=self.topic), record, (FieldFault(reason, "", "a fault"),), 1)
+        return record.key, value, dead_letters.headers(rejection, "1")
+
+    async def replay(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Replay; returns what the command says."""
+        result = await self.commands.run("dlq", "replay", "--json", *arguments)
+        assert result.code == code, result
+        document: dict[str, Any] = result.document
+        return document
+
+    async def sent(self) -> list[Any]:
+        """What lies in the source topic."""
+        return await read_all(self.bootstrap_servers, self.topic)
+
+    async def numbers(self) -> list[int]:
+        """Which letters lie in the source topic, in order."""
+        return sorted(int(record.key or b"-1") for record in await self.sent())
+
+
+@pytest.fixture
+async def bench(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> Bench:
+    bench = Bench(bootstrap_servers, new_topic("replay"), tmp_path)
+    await create_topics(bootstrap_servers, {bench.topic: 1, bench.dead_letter_topic: 1})
+    return bench
+
+
+async def test_a_letter_goes_home_as_it_came_and_its_replays_are_counted(bench: Bench) -> None:
+    await bench.write(bench.dead_letter_topic, [bench.letter(1), bench.letter(2, replays=1), (b"k", b"foreign", [])])
+    # 65: the record that somebody else wrote is left where it is.
+    found = await bench.replay(code=65)
+    assert (found["sent"], found["refused"]) == (2, {"its headers don't say where it came from": 1})
+    first, second = await bench.sent()
+    assert (first.key, first.value) == (b"1", bench.letter(1)[1])
+    assert list(first.headers) == [("trace", b"1"), (REPLAYS, b"1")]
+    assert list(second.headers) == [("trace", b"2"), (REPLAYS, b"2")]
+
+
+async def test_what_was_sent_back_often_enough_is_refused_until_more_is_allowed(bench: Bench) -> None:
+    await bench.write(bench.dead_letter_topic, [bench.letter(1), bench.letter(2, replays=3)])
+    found = await bench.replay(code=65)
+    assert (found["sent"], found["refused"]) == (1, {"sent back 3 times already": 1})
+    more = await bench.replay("--max-replays", "4")
+    assert (more["sent"], more["sent_before"]) == (1, 1)
+    assert await bench.numbers() == [1, 2]
+
+
+async def test_no_letter_is_sent_by_two_replays_whatever_they_choose(bench: Bench) -> None:
+    reasons = (Reason.MISSING, Reason.REFUSED, Reason.TOO_OLD)
+    await bench.write(bench.dead_letter_topic, [bench.letter(number, reasons[number % 3]) for number in range(9)])
+    assert (await bench.replay("--reason", "refused", "--max", "2"))["sent"] == 2
+    assert (await bench.replay("--reason", "refused", "--reason", "too_old"))["sent"] == 4
+    # The same command goes on where it was; and nothing is left for it.
+    assert (await bench.replay("--reason", "refused", "--max", "2"))["sent"] == 0
+    everything = await bench.replay()
+    assert (everything["sent"], everything["sent_before"]) == (3, 6)
+    assert await bench.numbers() == list(range(9))
+    await bench.write(bench.dead_letter_topic, [bench.letter(9)])
+    assert (await bench.replay())["sent"] == 1
+
+
+async def test_what_comes_from_a_topic_that_is_gone_is_refused_and_stays_replayable(bench: Bench) -> None:
+    gone = f"{bench.topic}-gone"
+
+    def from_the_gone(number: int) -> tuple[Any, Any, Any]:
+        key, value, headers = bench.letter(number)
+        return key, value, [(name, gone.encode() if name.endswith("errors.topic") else one) for name, one in headers]
+
+    letters = [bench.letter(0), from_the_gone(1), bench.letter(2), from_the_gone(3)]
+    await bench.write(bench.dead_letter_topic, letters)
+    for _ in range(2):
+        found = await bench.replay(code=65)
+        assert found["refused"] == {f"topic {gone} is gone": 2}
+    assert (await bench.replay("--reason", "missing", code=65))["sent"] == 0, "for another selection neither"
+    assert await bench.numbers() == [0, 2]
+    await create_topics(bench.bootstrap_servers, {gone: 1})
+    assert (await bench.replay("--reason", "missing"))["sent"] == 2
+    assert (await bench.replay())["sent"] == 0
+    assert await bench.numbers() == [0, 2]
+    assert {record.key for record in await read_all(bench.bootstrap_servers, gone)} == {b"1", b"3"}
+
+
+async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_most(bench: Bench) -> None:
+    count = 20 * BATCH_RECORDS
+    letters = [bench.letter(number, event_json={"padding": PADDING}) for number in range(count)]
+    await bench.write(bench.dead_letter_topic, letters)
+    # Not too fast to be killed in the middle.
+    process = await bench.commands.start("dlq", "replay", "--rate", str(4 * BATCH_RECORDS))
+    try:
+        await _await_records(bench, 3 * BATCH_RECORDS)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    killed_at = len(await bench.sent())
+    assert 3 * BATCH_RECORDS <= killed_at < count
+    found = await bench.replay()
+    times = Counter(await bench.numbers())
+    assert times.keys() == set(range(count))
+    repeated = [number for number, often in times.items() if often > 1]
+    assert len(repeated) <= BATCH_RECORDS and max(times.values()) <= 2
+    assert found["sent"] == count - killed_at + len(repeated)
+
+
+async def test_of_two_replays_of_the_same_selection_one_gives_way(bench: Bench) -> None:
+    count = 20 * BATCH_RECORDS
+    await bench.write(bench.dead_letter_topic, [bench.letter(number) for number in range(count)])
+    slow = await bench.commands.start("dlq", "replay", "--rate", str(BATCH_RECORDS // 2))
+    try:
+        await _await_records(bench, BATCH_RECORDS)
+        result = await bench.commands.run("dlq", "replay")
+        async with asyncio.timeout(STEP_SECONDS_MAX):
+            # Whichever comes second to a commit: nobody sends on beside another.
+            assert sorted([result.code, await slow.wait()]) == [0, 75]
+    finally:
+        if slow.returncode is None:
+            slow.kill()
+    times = Counter(await bench.numbers())
+    assert times.keys() <= set(range(count)) and sum(times.values()) - len(times) <= BATCH_RECORDS
+    await bench.commands.ok("dlq", "replay")
+    assert set(await bench.numbers()) == set(range(count))
+
+
+async def test_a_position_is_committed_only_when_all_below_it_is_acknowledged(bench: Bench) -> None:
+    # What can't be compressed.
+    large = token_urlsafe(30_000)
+    letters = [bench.letter(number) for number in range(BATCH_RECORDS + 5)] + [bench.letter(999, event_json={"a": large})]
+    await bench.write(bench.dead_letter_topic, letters)
+    await _take_at_most(bench, bytes_max=10_000)
+    result = await bench.commands.run("dlq", "replay")
+    assert (result.code, "MessageSizeTooLarge" in result.stderr) == (69, True)
+    # The first batch is remembered, the second isn't: mended, the same command goes on with it.
+    await _take_at_most(bench, bytes_max=100_000)
+    assert (await bench.replay())["sent"] == 6
+    assert set(await bench.numbers()) == {*range(BATCH_RECORDS + 5), 999}
+
+
+async def test_of_a_shortened_letter_the_original_is_sent_back(bench: Bench) -> None:
+    value = make_value(profile_id="user-0", event_json={"a": PADDING})
+    await bench.write(bench.topic, [(b"0", value, [("trace", b"0")])])
+    note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
+    key, _, headers = bench.letter(0)
+    shortened = [*headers, ("__appmetrica.errors.shortened", note)]
+    _, _, elsewhere = bench.letter(77)
+    gone = [*elsewhere, ("__appmetrica.errors.shortened", note)]
+    # The topic was made anew, and something else stands at the offset.
+    replaced = [*headers, ("__appmetrica.errors.shortened", orjson.dumps({"bytes": 1, "sha256": sha256(b"x").hexdigest()}))]
+    letters = [(key, value[:20], replaced), (key, value[:20], shortened), (b"77", value[:20], gone)]
+    await bench.write(bench.dead_letter_topic, letters)
+    found = await bench.replay(code=65)
+    assert (found["sent"], found["refused"]) == (1, {"shortened, and its original is gone": 2})
+    original, replayed = await bench.sent()
+    assert (replayed.key, replayed.value) == (original.key, original.value)
+    assert list(replayed.headers) == [("trace", b"0"), (REPLAYS, b"1")]
+    (gone_letter, letter, replaced_letter) = (await bench.commands.ok("dlq", "peek", "--json")).document
+    assert letter["original"]["value"].encode() == value
+    assert "original" not in gone_letter and "original" not in replaced_letter
+
+
+async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: Bench) -> None:
+    topic = f"{bench.topic}.parked"
+    await create_topics(bench.bootstrap_servers, {topic: 1})
+    rows = [
+        Row(
+            make_assignment(0, topic=bench.topic),
+            FakeRecord(number, make_value(), b"%d" % number),
+            Destination("events", 1111, Identity.PROFILE_ID),
+            b"",
+            b"",
+            0,
+            0,
+        )
+        for number in range(4)
+    ]
+    await bench.write(topic, [(row.record.key, row.record.value, parking.headers(row)) for row in rows])
+    consumer = AIOKafkaConsumer(bootstrap_servers=bench.bootstrap_servers, group_id=bench.topic, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partition = ClientPartition(topic, 0)
+        consumer.assign([partition])
+        await consumer.commit({partition: 2})
+    finally:
+        await consumer.stop()
+    refused = await bench.commands.run("parked", "replay", "--set", "parking.enabled=true")
+    assert refused.code == 2 and "delivers the parked records when the hold ends" in refused.stderr
+    await bench.commands.ok("parked", "replay")
+    assert await bench.numbers() == [2, 3]
+    assert list((await bench.sent())[0].headers) == [(REPLAYS, b"1")]
+
+
+async def _await_records(bench: Bench, count: int) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bench.bootstrap_servers)
+    await consumer.start()
+    partition = ClientPartition(bench.topic, 0)
+    try:
+        for _ in range(round(STEP_SECONDS_MAX / POLL_SECONDS)):
+            if (await consumer.end_offsets([partition]))[partition] >= count:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise TimeoutError(f"not {count} records after {STEP_SECONDS_MAX} s")
+    finally:
+        await consumer.stop()
+
+
+async def _take_at_most(bench: Bench, bytes_max: int) -> None:
+    """Set how large a batch the source topic takes."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, bench.topic, configs={"max.message.bytes": str(bytes_max)})]
+        )
+    finally:
+        await admin.close()

@@ -1,0 +1,150 @@
+"""Record batches that can't be read, with a right checksum, on real Kafka: they stop their partition alone, or are skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cramjam
+import pytest
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from tests.builders import make_value
+from tests.e2e.stage import KEYS, Stage
+from tests.e2e.test_memory import peak_bytes
+from tests.kafka.edges.reading import Reader, reading
+from tests.kafka.hostile.batches import GZIP, LZ4, SNAPPY, ZSTD, RawRecord, batch, publish_batch
+from worker.core.model.event import OffsetsSkipped
+from worker.edges.kafka.decompression import bound_decompression
+from worker.edges.kafka.poller import PollOptions
+from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+from worker.sandbox.topics import create_topics, publish
+
+CODECS = {"gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
+MEGABYTE = 1024 * 1024
+BOUND = 4 * MEGABYTE
+
+UNREADABLE: dict[str, bytes] = {
+    "a header's name that is not UTF-8": batch([RawRecord(b"v", ((b"\xff\xfe", b"x"),))]),
+    **{f"a bomb of {name}": batch([RawRecord(bytes(BOUND + MEGABYTE))], codec) for name, codec in CODECS.items()},
+}
+
+
+def read_values(raw: bytes) -> list[bytes | None]:
+    read = DefaultRecordBatch(raw)
+    assert read.validate_crc()
+    return [record.value for record in read]
+
+
+class TestDecompression:
+    @pytest.mark.parametrize("codec", [0, *CODECS.values()], ids=["none", *CODECS])
+    @pytest.mark.parametrize("size", [0, 1, 1000, MEGABYTE, BOUND - 100])
+    def test_what_stays_within_the_bound_is_read_as_it_is(self, codec: int, size: int) -> None:
+        bound_decompression(BOUND)
+        for value in (bytes(size), os.urandom(size // 2), b"some text, " * (size // 11)):
+            assert read_values(batch([RawRecord(value), RawRecord(b"2")], codec)) == [value, b"2"]
+
+    @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+    @pytest.mark.parametrize("size", [BOUND, 40 * MEGABYTE])
+    def test_what_expands_beyond_the_bound_is_damaged(self, codec: int, size: int) -> None:
+        bound_decompression(BOUND)
+        with pytest.raises(CorruptRecordException, match=r"can't be decompressed into 4194304 bytes \(kafka.batch_bytes_max\)"):
+            read_values(batch([RawRecord(bytes(size))], codec))
+
+    @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+    @pytest.mark.parametrize("payload", [b"", b"garbage that no codec takes for its own", b"\x82SNAPPY\0" + b"\xff" * 30])
+    def test_what_is_no_compressed_data_is_damaged(self, codec: int, payload: bytes) -> None:
+        bound_decompression(BOUND)
+        whole = bytearray(batch([RawRecord(payload)]))
+        whole[21:23] = codec.to_bytes(2, "big")
+        with pytest.raises(CorruptRecordException):
+            list(DefaultRecordBatch(bytes(whole)))
+
+    def test_a_size_that_lies_makes_no_room(self) -> None:
+        bound_decompression(BOUND)
+        whole = bytearray(batch([RawRecord(b"v")], SNAPPY))
+        # Snappy's size comes first: 4 GB of two bytes.
+        whole[61:63] = b"\xff\xff\xff\xff\x0f"
+        with pytest.raises(CorruptRecordException, match="its content is larger"):
+            list(DefaultRecordBatch(bytes(whole)))
+
+    def test_a_gzip_stream_of_several_members_is_read_and_bounded_as_one(self) -> None:
+        bound_decompression(BOUND)
+        module = sys.modules[DefaultRecordBatch.__module__]
+        member = bytes(cramjam.gzip.compress(bytes(MEGABYTE)))
+        assert module.gzip_decode(member * 4) == bytes(4 * MEGABYTE)
+        with pytest.raises(CorruptRecordException):
+            module.gzip_decode(member * 5)
+
+
+@pytest.mark.parametrize("raw", UNREADABLE.values(), ids=UNREADABLE)
+async def test_an_unreadable_batch_stops_its_partition_alone(
+    bootstrap_servers: str, new_topic: Callable[[str], str], raw: bytes
+) -> None:
+    topic = new_topic("unreadable")
+    await create_topics(bootstrap_servers, {topic: 2})
+    await publish(bootstrap_servers, topic, [(b"a", b"v")] * 10)
+    await publish(bootstrap_servers, topic, [(b"d", b"v")] * 10)
+    await publish_batch(bootstrap_servers, topic, raw)
+    async with reading(Reader(bootstrap_servers, topic, batch_bytes_max=BOUND)) as reader:
+        await reader.records(20)
+        for _ in range(200):
+            if reader.source.troubles():
+                break
+            await reader.inbox.get(asyncio.get_running_loop().time() + 0.05)
+        ((damaged, detail),) = reader.source.troubles().items()
+        assert damaged.partition == 0
+        assert detail.startswith("CorruptRecordException")
+        await publish(bootstrap_servers, topic, [(b"a", b"v")] * 10 + [(b"d", b"v")] * 10)
+        assert damaged not in {one.topic_partition for one in await reader.records(10)}
+    assert reader.source.rebuilds == 0
+
+
+@pytest.mark.parametrize("raw", UNREADABLE.values(), ids=UNREADABLE)
+async def test_an_unreadable_batch_can_be_skipped_and_is_counted(
+    bootstrap_servers: str, new_topic: Callable[[str], str], raw: bytes
+) -> None:
+    topic = new_topic("skipped")
+    await create_topics(bootstrap_servers, {topic: 1})
+    await publish_batch(bootstrap_servers, topic, raw)
+    await publish(bootstrap_servers, topic, [(b"a", b"v")] * 10)
+    options = PollOptions(100, skips_corrupt=True, stall_seconds=60)
+    async with reading(Reader(bootstrap_servers, topic, poll=options, batch_bytes_max=BOUND)) as reader:
+        offsets = await reader.records(10)
+        skipped = [event.count for event in reader.seen if isinstance(event, OffsetsSkipped)]
+    assert (list(offsets.values()), skipped) == ([list(range(1, 11))], [1])
+
+
+async def test_a_bomb_takes_no_memory_and_its_neighbours_are_delivered(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = new_topic("bomb")
+    await create_topics(bootstrap_servers, {topic: 2, f"{topic}.dlq": 1})
+    # 400 MB in 12 KB.
+    await publish_batch(bootstrap_servers, topic, batch([RawRecord(bytes(400 * MEGABYTE))], ZSTD), partition=0)
+    async with Emulator(EmulatorOptions(keys=KEYS)) as emulator:
+        stage = Stage(bootstrap_servers, topic, emulator, tmp_path)
+        worker = await stage.start_worker({"limits": {"memory_bytes_max": 64 * MEGABYTE}})
+        try:
+            for _ in range(200):
+                if (await worker.status())["partitions_in_trouble"]:
+                    break
+                await asyncio.sleep(0.05)
+            before = peak_bytes(worker.pid)
+            await publish_batch(
+                bootstrap_servers, topic, batch([RawRecord(make_value(event_timestamp=int(time.time())))]), partition=1
+            )
+            await stage.await_rows(1)
+            status = await worker.status()
+            (trouble,) = status["partitions_in_trouble"]
+            assert (trouble["partition"], "kafka.batch_bytes_max" in trouble["detail"]) == (0, True)
+            with capsys.disabled():
+                sys.stdout.write(f"\n  a bomb of 400 MB: resident at most {before >> 20} MiB\n")
+            assert peak_bytes(worker.pid) <= 160 * MEGABYTE
+        finally:
+            worker.kill()

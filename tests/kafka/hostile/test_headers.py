@@ -1,0 +1,100 @@
+"""Headers as anybody may write them, under our own names too: with null values, with nonsense, and very large."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.builders import TOPIC, FakeRecord, make_assignment, make_record, make_rules, now_at
+from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader, connection, reading
+from worker.core.intake.intake import Intake
+from worker.core.model.event import DeadLettersAcknowledged, Event, Received, TailRead
+from worker.core.model.fault import FieldFault, Reason, Rejection
+from worker.core.model.record import Place, Position
+from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, came_from
+from worker.edges.kafka.dead_letters import dead_letter_writer
+from worker.sandbox.topics import create_topics, publish, read_all
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+FORGED = [PARKED_PREFIX + name for name in ("topic", "partition", "offset", "timestamp")]
+FORGED += [ERRORS_PREFIX + name for name in ("reason", "detail", "topic", "partition", "offset", "timestamp", "replays")]
+HOSTILE: dict[str, Headers] = {
+    "null": [("own", None), *((name, None) for name in FORGED)],
+    "not UTF-8": [("own", b"\xff\xfe"), *((name, b"\xff\xfe") for name in FORGED)],
+    "nonsense": [("", b""), ("own", b""), *((name, b"-1e9") for name in FORGED)],
+    "a number of many digits": [(name, b"9" * 10_000) for name in FORGED],
+    "the same name many times": [("own", b"%d" % number) for number in range(1000)],
+}
+
+
+def rejection(headers: Headers, value: bytes = b"bad") -> Rejection:
+    record = FakeRecord(7, value, key=b"key", headers=headers)
+    return Rejection(make_assignment(0, topic="source"), record, (FieldFault(Reason.NOT_JSON, "", "no"),), 100)
+
+
+@pytest.mark.parametrize("headers", HOSTILE.values(), ids=HOSTILE)
+def test_no_header_keeps_a_record_from_being_read_and_placed(headers: Headers) -> None:
+    record = make_record(7, headers=headers)
+    (row,), _ = Intake(make_rules(key_header="own")).read(make_assignment(), [record], now_at())
+    assert row.is_replay == any(name == REPLAYS for name, _ in headers)
+    assert came_from(record, make_assignment().topic_partition) == Place(TOPIC, 0, 7)
+
+
+@pytest.mark.parametrize("size", [3, 50_000], ids=["whole", "shortened"])
+async def test_no_header_keeps_a_dead_letter_from_being_written(
+    bootstrap_servers: str, new_topic: Callable[[str], str], size: int
+) -> None:
+    topic = new_topic("hostile-dlq")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    # Room for a record with its headers, but not for 50 KB that don't compress.
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "40000"})])
+    await admin.close()
+    rejections = tuple(rejection(headers, os.urandom(size)) for headers in HOSTILE.values())
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    writer = dead_letter_writer(connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait)
+    task = asyncio.create_task(writer.run())
+    try:
+        writer.write(rejections)
+        acknowledged = 0
+        async with asyncio.timeout(EVENT_SECONDS_MAX):
+            while acknowledged < len(rejections):
+                assert not task.done()
+                event = await events.get()
+                assert isinstance(event, DeadLettersAcknowledged)
+                acknowledged += len(event.rejections)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await writer.close()
+    records = await read_all(bootstrap_servers, topic)
+    assert len(records) == len(rejections)
+    assert {dict(record.headers)[f"{ERRORS_PREFIX}reason"] for record in records} == {b"not_json"}
+
+
+async def test_what_others_write_into_the_dead_letter_topic_does_not_stop_a_start(
+    bootstrap_servers: str, new_topic: Callable[[str], str]
+) -> None:
+    topic, letters = new_topic("hostile-tail"), new_topic("hostile-letters")
+    await create_topics(bootstrap_servers, {topic: 1, letters: 1})
+    await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
+    await producer.start()
+    for headers in HOSTILE.values():
+        await producer.send_and_wait(letters, b"x", headers=list(headers))
+    await producer.stop()
+    naming = {topic: frozenset({letters})}
+    async with reading(Reader(bootstrap_servers, topic, naming=naming)) as reader:
+        await reader.records(5)
+        (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
+        await reader.source.commit({assignment: Position(5)})
+    async with reading(Reader(bootstrap_servers, topic, naming=naming)) as reader:
+        tail = await reader.until(TailRead)
+    assert len(tail.records) == 5
+    assert all(place.topic == "-1e9" or place.offset >= 0 for place in tail.refused | tail.parked)

@@ -1,0 +1,166 @@
+"""The commands that need no broker, as people type them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from worker import __version__
+from worker.cli.configuration import schema
+from worker.cli.main import cli
+from worker.core.post_api.resource import RESOURCES
+from worker.errors import ConfigurationError
+
+DOCS = Path(__file__).parents[3] / "docs"
+KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
+
+
+def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+    return CliRunner().invoke(cli, list(arguments), env={KEY: "secret-key", **(environment or {})})
+
+
+def installed(command: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """A process of its own, that sees these variables and no others."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker", command],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+
+
+def test_check_config_says_that_all_is_in_order() -> None:
+    result = run("check-config")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "The configuration is valid: topics offline-events; applications 1111.\n",
+    )
+
+
+def test_check_config_takes_settings_on_the_line() -> None:
+    result = run("check-config", "--set", "routes=[{topic: films}]")
+    assert "topics films" in result.output
+
+
+def test_a_setting_on_the_line_must_be_path_and_value() -> None:
+    result = run("check-config", "--set", "nonsense")
+    assert result.exit_code == 2
+    assert "'nonsense' is not PATH=VALUE" in result.output
+
+
+def test_show_config_masks_secrets_and_names_sources() -> None:
+    result = run("show-config", "--json", environment={"AMW_ADMIN__PORT": "1"})
+    shown = {one["path"]: one for one in json.loads(result.stdout)}
+    assert shown["appmetrica.applications.1111.post_api_key"]["value"] == "********"
+    assert shown["admin.port"] == {"path": "admin.port", "value": "1", "source": "AMW_ADMIN__PORT"}
+    assert "secret-key" not in run("show-config").output
+
+
+@pytest.mark.parametrize("value", ["[fd00::10]:9092", "a[/b]", "[bold]x", ":warning:", "x" * 300])
+def test_show_config_shows_text_as_it_is(value: str) -> None:
+    setting = "BOOTSTRAP_SERVERS" if value.endswith("]:9092") else "GROUP_ID"
+    result = run("show-config", environment={f"AMW_KAFKA__{setting}": value})
+    assert result.exit_code == 0, result.exception
+    # A long value goes on in the next row of its cell.
+    cells = [row.split("│")[2].strip() for row in result.stdout.splitlines() if row.count("│") == 4]
+    assert value in "".join(cells)
+
+
+def test_show_config_sends_no_control_character_to_the_terminal() -> None:
+    shown = run("show-config", environment={"AMW_KAFKA__GROUP_ID": "a\x1b[2Jb"}).stdout
+    assert "a\\x1b[2Jb" in shown
+    assert "\x1b" not in shown
+
+
+def test_schema_config_prints_a_json_schema() -> None:
+    document = json.loads(run("schema", "config").stdout)
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert {"kafka", "routes", "appmetrica"} <= document["properties"].keys()
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_schema_event_prints_the_schema_that_is_in_the_docs(resource: str) -> None:
+    printed = run("schema", "event", "--resource", resource).stdout
+    assert printed == (DOCS / "schema" / "v1" / f"{resource}.schema.json").read_text(encoding="utf-8")
+
+
+def test_schema_event_is_of_events_unless_told_otherwise() -> None:
+    assert json.loads(run("schema", "event").stdout)["title"] == "A record of events"
+    assert run("schema", "event", "--resource", "clicks").exit_code == 2
+
+
+def test_schema_asyncapi_prints_the_document_that_is_in_the_docs() -> None:
+    printed = run("schema", "asyncapi").stdout
+    assert printed == (DOCS / "schema" / "v1" / "asyncapi.yaml").read_text(encoding="utf-8")
+    assert json.loads(run("schema", "asyncapi", "--json").stdout)["asyncapi"] == "3.0.0"
+
+
+def test_every_schema_command_has_a_help_text_with_an_example() -> None:
+    for name, command in schema.commands.items():
+        assert f"Example: appmetrica-worker schema {name}" in (command.help or ""), name
+
+
+def test_version_prints_the_version() -> None:
+    assert run("version").output == f"{__version__}\n"
+    assert json.loads(run("version", "--json").output) == {"version": __version__}
+
+
+def test_every_command_has_a_help_text_with_an_example() -> None:
+    for name, command in _leaves(cli):
+        if name != "version":
+            assert f"Example: appmetrica-worker {name}" in (command.help or ""), name
+
+
+def _leaves(group: click.Group, before: str = "") -> list[tuple[str, click.Command]]:
+    """Every command that does something, under its whole name."""
+    found: list[tuple[str, click.Command]] = []
+    for name, command in group.commands.items():
+        found += _leaves(command, f"{before}{name} ") if isinstance(command, click.Group) else [(before + name, command)]
+    return found
+
+
+SERVICE = {"AMW_SERVICE_HOST": "10.96.0.7", "AMW_SERVICE_PORT": "9090", "AMW_PORT": "tcp://10.96.0.7:9090"}
+
+
+def test_check_config_names_the_variables_that_kubernetes_sets_for_a_service() -> None:
+    result = run("check-config", environment=SERVICE)
+    assert (result.exit_code, "AMW_PORT, AMW_SERVICE_HOST, AMW_SERVICE_PORT." in result.stderr) == (0, True)
+
+
+def test_run_names_them_in_one_log_line() -> None:
+    # The last word of a host's name must not be a number: no such address, so the run ends where the admin port would open.
+    result = installed("run", {KEY: "secret-key", "AMW_ADMIN__HOST": "host.1", **SERVICE})
+    assert result.returncode == 69, result.stderr
+    told = [json.loads(line) for line in result.stderr.splitlines() if "service_links_ignored" in line]
+    assert [(one["count"], one["variables"]) for one in told] == [(3, sorted(SERVICE))]
+
+
+def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
+    result = run("check-config", environment={"AMW_LOG__LEVEL": "loud", "AMW_NOPE": "1"})
+    assert isinstance(result.exception, ConfigurationError)
+    assert len(result.exception.faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "said"),
+    [
+        ({KEY: "a-key"}, 0, "is valid"),
+        ({}, 78, "appmetrica: required: at least one application with its key"),
+        ({KEY: "a-key", "AMW_LOG__LEVEL": "loud"}, 78, "log.level"),
+    ],
+    ids=["is valid", "nothing given", "wrong value"],
+)
+def test_the_installed_command_ends_with_the_exit_code(environment: dict[str, str], code: int, said: str) -> None:
+    result = installed("check-config", environment)
+    assert result.returncode == code, result.stderr
+    assert said in (result.stdout if code == 0 else result.stderr)

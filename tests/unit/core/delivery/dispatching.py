@@ -1,0 +1,93 @@
+"""A dispatcher with open settings, and short words for what happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.builders import make_batch, now_at
+from worker.core.delivery.backoff import Backoff
+from worker.core.delivery.dispatcher import Dispatcher
+from worker.core.delivery.limiter import LimiterRules
+from worker.core.delivery.rules import DeliveryRules
+from worker.core.delivery.settlement import Settlement
+from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.core.model.assignment_state import Standing
+from worker.core.model.batch import Batch
+from worker.core.model.record import Assignment
+from worker.core.model.row import Row
+
+LOST = Ambiguous(TransportFault.CONNECTION_LOST, 0.1)
+TIMED_OUT = Ambiguous(TransportFault.TIMEOUT, 25.0)
+REFUSED_CONNECTION = NotSent(TransportFault.CONNECT_FAILED, 0.1)
+
+
+def status(code: int, retry_after: str | None = None, excerpt: str = "") -> Response:
+    """An answer of this status."""
+    return Response(code, retry_after, excerpt, 0.1)
+
+
+def offsets(rows: list[Row] | tuple[Row, ...]) -> list[int]:
+    """The offsets of these rows."""
+    return [row.record.offset for row in rows]
+
+
+@dataclass
+class Stage:
+    """A dispatcher, the time, and how each assignment stands (OURS unless said otherwise)."""
+
+    requests_in_flight_max: int = 4
+    systemic_ratio: float = 0.5
+    systemic_rows_min: int = 20
+    breaker_failures_max: int = 1000
+    bisect_requests_per_minute_max: int = 60_000
+    uniform: Callable[[], float] = lambda: 0.5
+    seconds: float = 0.0
+    standings: dict[Assignment, Standing] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rules = DeliveryRules(
+            limiter=LimiterRules(self.requests_in_flight_max, self.breaker_failures_max),
+            retry_after_seconds_max=300.0,
+            hold_probe_seconds=30.0,
+            systemic_ratio=self.systemic_ratio,
+            systemic_rows_min=self.systemic_rows_min,
+            bisect_requests_per_minute_max=self.bisect_requests_per_minute_max,
+            event_age_seconds_max=1_209_600,
+            request_seconds=25.0,
+        )
+        self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.standing_of)
+
+    def standing_of(self, assignment: Assignment) -> Standing:
+        return self.standings.get(assignment, Standing.OURS)
+
+    def submit(self, *batches: Batch) -> list[Batch]:
+        """Submit, and send what may be sent."""
+        self.dispatcher.submit(batches)
+        return self.start()
+
+    def start(self) -> list[Batch]:
+        """What is sent now; nothing may be settled by it."""
+        posts, settlement = self.dispatcher.start(now_at(self.seconds))
+        assert (settlement.delivered, settlement.refused, settlement.returned) == ([], [], [])
+        return posts
+
+    def start_at(self, seconds: float) -> list[Batch]:
+        """What is sent at that moment."""
+        self.seconds = seconds
+        return self.start()
+
+    def answer(self, batch: Batch, answer: Answer) -> Settlement:
+        """The request of this batch ends now."""
+        return self.dispatcher.answer(batch.id, answer, now_at(self.seconds))
+
+
+def convicted(stage: Stage, accused: Batch) -> list[Row]:
+    """Something else of its application is accepted, and this row is refused once more: the rows given up by it."""
+    company = make_batch(1, batch_id=f"company of {accused.id}", start=1_000_000, destination=accused.destination)
+    stage.dispatcher.submit([company])
+    sent = stage.start()
+    assert company in sent
+    stage.answer(company, status(200))
+    assert accused in stage.start()
+    return [refusal.row for refusal in stage.answer(accused, status(400)).refused]

@@ -1,0 +1,43 @@
+"""Reading single records through an intake, for this folder's tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.builders import FakeRecord, make_assignment, make_rules, now_at, parse_csv
+from worker.core.intake.intake import Intake
+from worker.core.model.fault import FieldFault, Reason, Rejection
+from worker.core.model.row import Row
+from worker.core.post_api.resource import EVENTS
+
+
+def read(record: FakeRecord, **rules: Any) -> Row | Rejection:
+    """What becomes of one record."""
+    rows, rejections = Intake(make_rules(**rules)).read(make_assignment(), [record], now_at())
+    assert len(rows) + len(rejections) == 1
+    return rows[0] if rows else rejections[0]
+
+
+def row_of(value: bytes | None, **rules: Any) -> Row:
+    """The row of a value that must be valid."""
+    entry = read(FakeRecord(7, value), **rules)
+    assert isinstance(entry, Row), entry
+    return entry
+
+
+def faults_of(value: bytes | None, **rules: Any) -> tuple[FieldFault, ...]:
+    """The faults of a value that must be invalid."""
+    entry = read(FakeRecord(7, value), **rules)
+    assert isinstance(entry, Rejection), entry
+    return entry.faults
+
+
+def codes_of(value: bytes | None, **rules: Any) -> list[tuple[Reason, str]]:
+    """The reason and the field of every fault, in order."""
+    return [(fault.reason, fault.field) for fault in faults_of(value, **rules)]
+
+
+def cells_of(row: Row) -> dict[str, str]:
+    """The cells of a row's line by column name, read back by a strict CSV reader; exactly one line."""
+    (cells,) = parse_csv(row.line)
+    return dict(zip(EVENTS.header(row.destination.identity), cells, strict=True))

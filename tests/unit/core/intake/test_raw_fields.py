@@ -1,0 +1,191 @@
+"""Decimals, arrays and attributes: exact, or refused with what was expected and found."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at, parse_csv
+from worker.core.intake.intake import Intake
+from worker.core.model.fault import FieldFault, Reason
+from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX
+from worker.core.post_api.resource import RESOURCES
+
+BASES: dict[str, dict[str, object]] = {
+    "revenue": {
+        "application_id": 1111,
+        "profile_id": "u",
+        "revenue_event_type": "refund",
+        "event_timestamp": UNIX_SECONDS,
+        "price": 1,
+        "currency": "RUB",
+        "product_id": "p",
+    },
+    "ecommerce": {
+        "application_id": 1111,
+        "profile_id": "u",
+        "event_timestamp": UNIX_SECONDS,
+        "ecom_event_type": "PURCHASE",
+        "order_id": "o",
+        "product_name": "n",
+        "cart_item_quantity": 1,
+        "original_price_currency": "RUB",
+        "original_price_value": 1,
+    },
+    "profiles": {"application_id": 1111, "profile_id": "u", "attributes": {}},
+}
+
+
+def judge(resource: str, column: str, json_text: str) -> str | tuple[FieldFault, ...]:
+    """The cell that a column's JSON becomes, or the faults."""
+    base = {name: value for name, value in BASES[resource].items() if name != column}
+    value = json.dumps(base)[:-1] + f",{json.dumps(column)}:{json_text}}}"
+    intake = Intake(make_rules(resource=RESOURCES[resource]))
+    rows, rejections = intake.read(make_assignment(), [FakeRecord(0, value.encode())], now_at())
+    if rejections:
+        return rejections[0].faults
+    (cells,) = parse_csv(rows[0].line)
+    return cells[RESOURCES[resource].header(rows[0].destination.identity).index(column)]
+
+
+def code(resource: str, column: str, json_text: str) -> tuple[Reason, str]:
+    faults = judge(resource, column, json_text)
+    assert isinstance(faults, tuple), faults
+    (fault,) = faults
+    return fault.reason, fault.field
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "0.0001", "1.05", "0.5", "299.990", "-3", "-0", "123456789012345678901234567890.123456789012345678901234567890"],
+)
+@pytest.mark.parametrize("quoted", [False, True], ids=["number", "string"])
+def test_a_decimal_keeps_its_text(text: str, quoted: bool) -> None:
+    assert judge("revenue", "price", f'"{text}"' if quoted else text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("1e-05", "0.00001"), ("1E2", "100"), ("1.50e1", "15.0"), ("-2.5e+3", "-2500"), ('"1e-4"', "0.0001"), ("0e0", "0")],
+)
+def test_an_exponent_is_written_out_exactly(text: str, written: str) -> None:
+    assert judge("revenue", "price", text) == written
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-(10.0**80), max_value=10.0**80))
+def test_whatever_a_producer_s_float_was_written_as_is_what_arrives(value: float) -> None:
+    cell = judge("revenue", "price", json.dumps(value))
+    if isinstance(cell, str):
+        assert Decimal(cell) == Decimal(json.dumps(value))
+        assert "e" not in cell.lower()
+    else:
+        assert cell[0].reason is Reason.OUT_OF_RANGE
+        assert abs(value) < 10.0 ** (20 - DECIMAL_CHARACTERS_MAX)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("true", Reason.WRONG_TYPE),
+        ("[1]", Reason.WRONG_TYPE),
+        ("{}", Reason.WRONG_TYPE),
+        ('"1,05"', Reason.WRONG_TYPE),
+        ('"+1"', Reason.WRONG_TYPE),
+        ('".5"', Reason.WRONG_TYPE),
+        ('"1."', Reason.WRONG_TYPE),
+        ('"free"', Reason.WRONG_TYPE),
+        ('" 1"', Reason.WRONG_TYPE),
+        ('"١"', Reason.WRONG_TYPE),
+        ('"NaN"', Reason.WRONG_TYPE),
+        ('"Infinity"', Reason.WRONG_TYPE),
+        ("1e999", Reason.OUT_OF_RANGE),
+        ("1e-999", Reason.OUT_OF_RANGE),
+        ("1e999999999999", Reason.OUT_OF_RANGE),
+        ("1" * (DECIMAL_CHARACTERS_MAX + 1), Reason.OUT_OF_RANGE),
+        ("1" * 5000, Reason.OUT_OF_RANGE),
+        ("0", None),
+        ("1" * DECIMAL_CHARACTERS_MAX, None),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else None,
+)
+def test_what_is_no_decimal_is_refused(text: str, reason: Reason | None) -> None:
+    if reason is None:
+        assert judge("revenue", "price", text) == text
+    else:
+        assert code("revenue", "price", text) == (reason, "price")
+
+
+def test_a_price_of_null_or_nothing_is_missing() -> None:
+    assert code("revenue", "price", "null") == code("revenue", "price", '""') == (Reason.MISSING, "price")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ('["a","b"]', "[a,b]"),
+        ('["promo code 1"]', "[promo code 1]"),
+        ('"[a,b]"', "[a,b]"),
+        ('["🙂"]', "[🙂]"),
+        ("[]", ""),
+        ('"[]"', ""),
+        ("null", ""),
+        ('""', ""),
+    ],
+)
+def test_an_array_is_written_in_the_api_s_form(text: str, written: str) -> None:
+    assert judge("ecommerce", "product_promo_codes", text) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('"a"', Reason.WRONG_TYPE),
+        ('"["', Reason.WRONG_TYPE),
+        ("{}", Reason.WRONG_TYPE),
+        ("5", Reason.WRONG_TYPE),
+        ("[5]", Reason.WRONG_TYPE),
+        ("[null]", Reason.WRONG_TYPE),
+        ('[["a"]]', Reason.WRONG_TYPE),
+        ('["a,b"]', Reason.OUT_OF_RANGE),
+        ('["[a]"]', Reason.OUT_OF_RANGE),
+        (r'["say \"hi\""]', Reason.OUT_OF_RANGE),
+        ('[""]', Reason.OUT_OF_RANGE),
+        ('[" a"]', Reason.OUT_OF_RANGE),
+        (r'["a\nb"]', Reason.OUT_OF_RANGE),
+        ('"[a,,b]"', Reason.OUT_OF_RANGE),
+        ('"[[a]]"', Reason.OUT_OF_RANGE),
+    ],
+)
+def test_an_array_that_the_api_s_form_cannot_tell_apart_is_refused(text: str, reason: Reason) -> None:
+    assert code("ecommerce", "product_promo_codes", text) == (reason, "product_promo_codes")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", '{"a":"b","n":1,"m":-1.5e3,"t":true,"f":false}', '{ "a" : 1, "a" : 2 }', r'{"\u0430":"\ud83d\ude42"}'],
+    ids=["none", "every type", "a name twice", "escapes"],
+)
+@pytest.mark.parametrize("quoted", [False, True], ids=["object", "string"])
+def test_attributes_are_passed_on_byte_for_byte(text: str, quoted: bool) -> None:
+    assert judge("profiles", "attributes", json.dumps(text) if quoted else text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":[1]}', '{"a":{"delta":1}}', '{"a":null}', "[]", "5", '"x"', r'"{\"\\ud800\":1}"'],
+    ids=["array", "object", "null", "no object", "number", "text", "half a character in a string"],
+)
+def test_attributes_of_other_types_are_refused(text: str) -> None:
+    assert code("profiles", "attributes", text) == (Reason.WRONG_TYPE, "attributes")
+
+
+def test_a_fault_says_what_was_expected_and_found_apart_and_shortened() -> None:
+    faults = judge("revenue", "price", json.dumps("x" * 1000))
+    assert isinstance(faults, tuple)
+    assert (faults[0].expected, len(faults[0].found), faults[0].found[:3]) == ("a decimal number", 40, "'xx")
+    assert faults[0].message == f"expected {faults[0].expected}, found {faults[0].found}"

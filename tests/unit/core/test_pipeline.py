@@ -1,0 +1,732 @@
+"""Stories of the pipeline: given these events, exactly these commands. No socket, no sleep, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import orjson
+import pytest
+
+from worker.core.batching.batcher import Batcher, BatchLimits
+from worker.core.counters.counters import Account, TopicAccount
+from worker.core.dedup.budget import KeyBudget
+from worker.core.dedup.window import Window
+from worker.core.delivery.backoff import Backoff
+from worker.core.delivery.dispatcher import Dispatcher
+from worker.core.delivery.limiter import LimiterRules
+from worker.core.delivery.rules import DeliveryRules
+from worker.core.intake.intake import Intake
+from worker.core.intake.rules import IntakeRules, UnknownFields
+from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.core.model.batch import Batch
+from worker.core.model.clock import Now
+from worker.core.model.command import Bury, Command, Commit, Finish, Log, Park, Pause, Post, Release, Resume, StopIntake
+from worker.core.model.event import (
+    Answered,
+    Assigned,
+    CommitFailed,
+    Committed,
+    DeadLettersAcknowledged,
+    DeadLettersFailed,
+    Distributed,
+    Event,
+    KeyChanged,
+    LogTruncated,
+    Lost,
+    ParkingAcknowledged,
+    ParkingFailed,
+    Received,
+    Revoked,
+    StopRequested,
+    TailRead,
+    TimePassed,
+)
+from worker.core.model.fault import Reason
+from worker.core.model.record import Assignment, Place, Position, Start
+from worker.core.pipeline import Pipeline
+from worker.core.post_api.resource import EVENTS
+from worker.core.progress.clock_check import ClockCheck
+from worker.core.progress.commits import Commits
+from worker.core.progress.ledger import Ledger
+from worker.core.progress.pressure import Intakes
+from worker.core.settlement import Rooms, Route
+from worker.core.wire import commit_metadata
+from worker.core.wire.record_headers import PARKED_PREFIX
+
+UNIX = 1_800_000_000.0
+TOPIC = "offline-events"
+PARKING_TOPIC = "offline-events.parked"
+HOME = Assignment(PARKING_TOPIC, 0, 3)
+FIRST = Assignment(TOPIC, 0, 1)
+T = TypeVar("T")
+SECOND = Assignment(TOPIC, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRecord:
+    offset: int
+    value: bytes | None
+    key: bytes | None = None
+    timestamp: int = int(UNIX * 1000)
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def event(offset: int, application: int = 1, name: str | None = None, **fields: object) -> FakeRecord:
+    value = {
+        "application_id": application,
+        "profile_id": f"user-{offset}",
+        "event_name": name or f"event-{offset}",
+        "event_timestamp": int(UNIX) - 60,
+    }
+    return FakeRecord(offset, orjson.dumps(value | fields))
+
+
+def ok() -> Response:
+    return Response(200, None, "", 0.05)
+
+
+def status(code: int, retry_after: str | None = None) -> Response:
+    return Response(code, retry_after, "no", 0.05)
+
+
+@dataclass
+class World:
+    """A pipeline, the time, and what it has asked for so far."""
+
+    rows_max: int = 10
+    in_flight_max: int = 4
+    span_max: int = 1000
+    chunk_max: int = 100
+    memory_bytes_max: int = 10_000_000
+    parks: bool = False
+    # 0: the tests that aren't about clocks trust their own.
+    clock_difference_seconds_max: float = 0
+    seconds: float = 100.0
+    pipeline: Pipeline = field(init=False)
+
+    def __post_init__(self) -> None:
+        account = Account({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()})
+        ledger = Ledger(account, self.memory_bytes_max, self.span_max, chunk_records_max=100)
+        delivery = DeliveryRules(LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400, 25.0)
+        rules = IntakeRules(EVENTS, frozenset({1, 2}), UnknownFields.REJECT, "event-id", None, 14 * 86400, 86400, 1_000_000)
+
+        def route(prefix: str, *, parks: bool, is_parking: bool) -> Route:
+            batcher = Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), prefix)
+            return Route(
+                Intake(rules),
+                Window(KeyBudget(1000), rows_max=1000, age_seconds=3600.0),
+                batcher,
+                parks=parks,
+                is_parking=is_parking,
+            )
+
+        routes = {
+            TOPIC: route("b", parks=self.parks, is_parking=False),
+            PARKING_TOPIC: route("p", parks=False, is_parking=True),
+        }
+        dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.standing)
+        self.ledger = ledger
+        self.rooms = Rooms(routes, dispatcher, ledger, Commits(1.0), ClockCheck(self.clock_difference_seconds_max))
+        self.pipeline = Pipeline(self.rooms, Intakes(self.chunk_max))
+
+    @property
+    def now(self) -> Now:
+        return Now(self.seconds, UNIX + self.seconds)
+
+    def tell(self, event: Event) -> list[Command]:
+        """Hand in an event; the account must balance afterwards, whatever it was."""
+        commands = self.pipeline.handle(event, self.now)
+        assert self.ledger.imbalance() == 0
+        return commands
+
+    def wait(self, seconds: float) -> list[Command]:
+        self.seconds += seconds
+        return self.tell(TimePassed())
+
+    def assign(self, *assignments: Assignment, position: int = 0) -> list[Command]:
+        committed = Position(position, commit_metadata.encode(position, position, []))
+        return self.tell(Assigned(tuple(Start(assignment, position, committed) for assignment in assignments)))
+
+    def receive(self, *records: FakeRecord, assignment: Assignment = FIRST) -> list[Command]:
+        return self.tell(Received(assignment, records, records[-1].offset + 1))
+
+    def answer(self, batch: Batch, answer: Answer) -> list[Command]:
+        return self.tell(Answered(batch.id, answer))
+
+
+def only(kind: type[T], commands: list[Command]) -> list[T]:
+    return [command for command in commands if isinstance(command, kind)]
+
+
+def posted(commands: list[Command]) -> list[Batch]:
+    return [command.batch for command in only(Post, commands)]
+
+
+def committed(commands: list[Command]) -> dict[Assignment, int]:
+    return {
+        assignment: position.offset for command in only(Commit, commands) for assignment, position in command.positions.items()
+    }
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.assign(FIRST, SECOND)
+    world.wait(1.0)
+    return world
+
+
+def offsets(batch: Batch) -> list[int]:
+    return [row.record.offset for row in batch.rows]
+
+
+class TestTheWayOfARecord:
+    def test_a_record_is_committed_only_after_its_batch_is_answered_200(self, world: World) -> None:
+        assert posted(world.receive(event(0), event(1))) == []
+        (batch,) = posted(world.wait(1.0))
+        assert offsets(batch) == [0, 1]
+        assert committed(world.wait(5.0)) == {}
+        assert committed(world.answer(batch, ok())) == {FIRST: 2}
+
+    def test_a_full_batch_goes_at_once(self, world: World) -> None:
+        (batch,) = posted(world.receive(*(event(offset) for offset in range(10))))
+        assert offsets(batch) == list(range(10))
+
+    def test_applications_do_not_share_a_batch(self, world: World) -> None:
+        world.receive(event(0, application=1), event(1, application=2))
+        batches = posted(world.wait(1.0))
+        assert {batch.destination.application_id: offsets(batch) for batch in batches} == {1: [0], 2: [1]}
+
+    def test_a_commit_never_passes_a_record_that_is_still_under_way(self, world: World) -> None:
+        world.receive(event(0, application=1), event(1, application=2), event(2, application=2))
+        first, second = posted(world.wait(1.0))
+        # The position stays; hints beside it tell what is delivered above it.
+        (commit,) = only(Commit, [*world.answer(second, ok()), *world.wait(5.0)])
+        assert commit.positions == {FIRST: Position(0, commit_metadata.encode(0, 0, [(1, 3)]))}
+        world.tell(Committed(commit.positions, 0.01))
+        assert committed([*world.answer(first, ok()), *world.wait(1.0)]) == {FIRST: 3}
+
+    def test_a_truncated_log_is_counted_and_logged_and_a_lower_position_is_committed(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        again = Assignment(TOPIC, 0, 9)
+        assigned = world.tell(Assigned((Start(again, 15, Position(20, commit_metadata.encode(20, 0, [])), end=15),)))
+        commands = world.tell(LogTruncated(again, 20, 15, is_exact=False))
+        (line,) = only(Log, commands)
+        assert (line.event, line.fields["resumed_at"], line.fields["may_pass_over_records"]) == ("log_truncated", 15, True)
+        assert world.ledger.account.topics[TOPIC].log_truncations == 1
+        # Or the next start would find the log truncated once more.
+        assert committed([*assigned, *commands, *world.wait(2.0)]) == {again: 15}
+
+    def test_a_partition_in_its_next_life_skips_what_the_hints_name(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        again = Assignment(TOPIC, 0, 9)
+        start = Start(again, 0, Position(0, commit_metadata.encode(0, 0, [(1, 3)])), end=4)
+        world.tell(Assigned((start,)))
+        world.receive(event(0), event(1), event(2), event(3), assignment=again)
+        (batch,) = posted(world.wait(1.0))
+        assert [row.record.offset for row in batch.rows] == [0, 3]
+        assert committed([*world.answer(batch, ok()), *world.wait(1.0)]) == {again: 4}
+        assert world.ledger.account.topics[TOPIC].skipped_settled == 2
+
+    def test_what_an_earlier_owner_delivered_is_a_duplicate_and_nothing_else_is(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        again = Assignment(TOPIC, 0, 9)
+        # From offset 2 up to 8 all is settled, and 9 above it.
+        start = Start(Assignment(TOPIC, 0, 0), 8, Position(8, commit_metadata.encode(8, 2, [(9, 10)])), end=10)
+        invalid = FakeRecord(4, b"not json")
+        tail = (*(event(offset) for offset in (0, 1, 2, 3)), invalid, *(event(offset) for offset in range(5, 10)))
+        world.tell(TailRead(start, tail, refused={Place(TOPIC, 0, 5)}, parked={Place(TOPIC, 0, 6)}))
+        world.tell(Assigned((Start(again, 8, start.committed, end=10),)))
+        repeated = [FakeRecord(offset + 100, event(offset).value) for offset in range(10) if offset != 4]
+        corrected = FakeRecord(120, event(6).value, headers=(("event-id", b"6"),))
+        world.receive(event(8), event(9), *repeated, corrected, assignment=again)
+        (batch,) = posted(world.wait(1.0))
+        # Before the floor nobody has seen them; 5 was refused; 8 was not settled, and comes again linked to itself.
+        assert [row.record.offset for row in batch.rows] == [8, 100, 101, 105, 120]
+        assert world.ledger.account.topics[TOPIC].duplicates == 5
+
+    def test_what_was_refused_after_it_came_home_is_not_seen_there_either(self, world: World) -> None:
+        noted = {"topic": TOPIC.encode(), "partition": b"0", "offset": b"5", "timestamp": b"0"}
+        headers = tuple((PARKED_PREFIX + name, value) for name, value in noted.items())
+        refused = FakeRecord(3, event(3).value, headers=(*headers, ("event-id", b"7")))
+        start = Start(Assignment(PARKING_TOPIC, 0, 0), 4, Position(4, commit_metadata.encode(4, 0, [])), end=5)
+        world.tell(TailRead(start, (refused,), refused={Place(TOPIC, 0, 5)}, parked=set()))
+        world.assign(HOME, position=4)
+        world.receive(FakeRecord(4, event(4).value, headers=(("event-id", b"7"),)), assignment=HOME)
+        (batch,) = posted(world.wait(1.0))
+        assert [row.record.offset for row in batch.rows] == [4]
+
+    def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(self, world: World) -> None:
+        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+
+    def test_one_commit_at_a_time_and_a_failed_one_is_offered_again(self, world: World) -> None:
+        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+        world.tell(Received(FIRST, (), 9))
+        assert committed(world.wait(5.0)) == {}
+        assert committed(world.tell(CommitFailed({FIRST: Position(7)}, "no answer", 5.0))) == {FIRST: 9}
+        world.tell(Committed({FIRST: Position(9)}, 0.01))
+        assert committed(world.wait(5.0)) == {}
+
+    def test_a_commit_whose_metadata_is_too_large_is_made_again_at_once_with_less(self, world: World) -> None:
+        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+        refused = Position(7, "x" * 100)
+        again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
+        assert committed(again) == {FIRST: 7}, "less is possible now, and the interval is not waited for"
+        assert [log.event for log in only(Log, again)] == ["commit_failed", "commit_metadata_limited"]
+        assert committed(world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))) == {}, "nothing new"
+
+    def test_requests_in_flight_are_bounded(self, world: World) -> None:
+        commands = world.receive(*(event(offset) for offset in range(60)))
+        batches = posted(commands)
+        assert len(batches) == 4
+        assert len(posted(world.answer(batches[0], ok()))) == 1
+
+
+class TestAnswers:
+    def test_a_transient_fault_sends_the_identical_bytes_under_the_same_id(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        assert posted(world.answer(batch, status(503))) == []
+        (again,) = posted(world.wait(0.5))
+        assert (again.id, again.body()) == (batch.id, batch.body())
+
+    @pytest.mark.parametrize("answer", [Ambiguous(TransportFault.TIMEOUT, 30.0), NotSent(TransportFault.CONNECT_FAILED, 0.1)])
+    def test_a_transport_fault_is_retried_and_nothing_is_settled(self, world: World, answer: Answer) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, answer)
+        commands = world.wait(60.0)
+        assert [one.id for one in posted(commands)] == [batch.id]
+        assert committed(commands) == {}
+
+    def test_retry_after_is_waited_for(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(429, retry_after="20"))
+        assert posted(world.wait(20.0)) == []
+        assert len(posted(world.wait(0.5))) == 1
+
+    def test_the_one_guilty_row_is_dead_lettered_and_all_others_are_delivered(self, world: World) -> None:
+        commands = world.receive(*(event(offset) for offset in range(10)))
+        buried: list[Bury] = []
+        delivered: set[int] = set()
+        for _ in range(20):
+            batches = posted(commands)
+            if not batches:
+                break
+            commands = []
+            for batch in batches:
+                if 7 in offsets(batch):
+                    commands += world.answer(batch, status(400))
+                else:
+                    commands += world.answer(batch, ok())
+                    delivered.update(offsets(batch))
+            buried += only(Bury, commands)
+        assert delivered == set(range(10)) - {7}
+        ((rejection,),) = [command.rejections for command in buried]
+        assert (rejection.record.offset, rejection.reason, rejection.http_status) == (7, Reason.REFUSED, 400)
+        assert committed(world.wait(1.0)) == {FIRST: 7}
+        world.tell(Committed({FIRST: Position(7)}, 0.0))
+        world.tell(DeadLettersAcknowledged((rejection,)))
+        assert committed(world.wait(1.0)) == {FIRST: 10}
+
+    def test_a_held_application_stops_nobody_else_and_heals_by_a_probe(self, world: World) -> None:
+        world.receive(event(0, application=1), event(1, application=2))
+        first, second = posted(world.wait(1.0))
+        commands = world.answer(first, status(403))
+        assert [(log.event, log.fields["application_id"]) for log in only(Log, commands)] == [("application_held", 1)]
+        world.answer(second, ok())
+        world.receive(event(2, application=1), event(3, application=2))
+        (other,) = posted(world.wait(1.0))
+        assert offsets(other) == [3]
+        world.answer(other, ok())
+        (probe,) = posted(world.wait(30.0))
+        assert offsets(probe) == [2], "what hasn't asked yet asks first"
+        commands = world.answer(probe, ok())
+        assert [log.event for log in only(Log, commands)] == ["application_healed"]
+        assert posted(commands) == [first]
+
+    def test_a_redirect_is_no_success(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(302))
+        assert committed(world.wait(5.0)) == {}
+
+    def test_an_event_that_grew_too_old_while_it_waited_does_not_go_with_the_others(self, world: World) -> None:
+        oldest = int(UNIX + world.seconds) - 14 * 86400
+        world.receive(event(0, event_timestamp=oldest + 100), event(1))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503, retry_after="120"))
+        commands = world.wait(120.5)
+        assert [offsets(one) for one in posted(commands)] == [[1]]
+        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        assert (rejection.record.offset, rejection.reason) == (0, Reason.TOO_OLD)
+
+
+class TestDuplicates:
+    def keyed(self, offset: int, key: str, name: str = "x") -> FakeRecord:
+        record = event(offset, name=name)
+        return FakeRecord(offset, record.value, headers=(("event-id", key.encode()),))
+
+    def test_a_duplicate_of_a_delivered_event_is_settled_at_once(self, world: World) -> None:
+        world.receive(self.keyed(0, "a"))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, ok())
+        world.receive(self.keyed(1, "a"))
+        assert posted(world.wait(1.0)) == []
+        assert world.ledger.account.topics[TOPIC].duplicates == 1
+        assert world.ledger.offsets.tracker(FIRST).safe_position == 2
+
+    def test_a_duplicate_of_an_event_in_flight_shares_its_fate(self, world: World) -> None:
+        world.receive(self.keyed(0, "a"), self.keyed(1, "a"))
+        (batch,) = posted(world.wait(1.0))
+        assert offsets(batch) == [0]
+        assert world.ledger.offsets.tracker(FIRST).safe_position == 0
+        world.answer(batch, ok())
+        assert world.ledger.offsets.tracker(FIRST).safe_position == 2
+
+    def convict(self, world: World, batch: Batch) -> list[Command]:
+        """This batch of one row is refused, another row is accepted, and it is refused again."""
+        assert only(Bury, world.answer(batch, status(400))) == []
+        world.receive(self.keyed(100, "company", "company"))
+        (company,) = posted(world.wait(1.0))
+        assert posted(world.answer(company, ok())) == [batch]
+        return world.answer(batch, status(400))
+
+    def buried(self, commands: list[Command]) -> list[int]:
+        return [one.record.offset for bury in only(Bury, commands) for one in bury.rejections]
+
+    def test_a_refused_event_is_replaced_by_the_one_linked_to_it(self, world: World) -> None:
+        world.receive(self.keyed(0, "a", "bad"), self.keyed(1, "a", "good"))
+        (batch,) = posted(world.wait(1.0))
+        assert self.buried(self.convict(world, batch)) == [0]
+        (heir,) = posted(world.wait(1.0))
+        assert offsets(heir) == [1]
+
+    def test_a_refused_event_sent_again_corrected_under_the_same_key_is_no_duplicate(self, world: World) -> None:
+        world.receive(self.keyed(0, "a", "bad"))
+        (batch,) = posted(world.wait(1.0))
+        assert self.buried(self.convict(world, batch)) == [0]
+        world.receive(self.keyed(101, "a", "good"))
+        (corrected,) = posted(world.wait(1.0))
+        assert offsets(corrected) == [101]
+
+
+class TestDeadLetters:
+    def test_a_rejected_record_is_settled_only_when_the_topic_has_it(self, world: World) -> None:
+        commands = world.receive(FakeRecord(0, b"not json"))
+        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        assert committed(world.wait(5.0)) == {}
+        assert committed(world.tell(DeadLettersAcknowledged((rejection,)))) == {FIRST: 1}
+
+    def test_the_line_stops_while_dead_letters_cannot_be_written(self, world: World) -> None:
+        commands = world.receive(FakeRecord(0, b"not json"))
+        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        commands = world.tell(DeadLettersFailed(1, "no such topic"))
+        assert only(Pause, commands) == [Pause(frozenset({FIRST, SECOND}))]
+        commands = world.tell(DeadLettersAcknowledged((rejection,)))
+        assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
+
+
+class TestPressure:
+    def test_a_partition_pauses_at_its_span_and_resumes_at_half_of_it(self) -> None:
+        world = World(span_max=20)
+        world.assign(FIRST, SECOND)
+        commands = world.receive(*(event(offset) for offset in range(20)))
+        first, second = posted(commands)
+        assert only(Pause, commands) == [Pause(frozenset({FIRST}))]
+        assert only(Resume, world.answer(second, ok())) == []
+        assert only(Resume, world.answer(first, ok())) == [Resume(frozenset({FIRST}))]
+
+    def test_everything_pauses_at_the_memory_mark_and_all_memory_comes_back(self) -> None:
+        world = World(memory_bytes_max=20_000)
+        world.assign(FIRST, SECOND)
+        commands = world.receive(*(event(offset) for offset in range(20)))
+        assert only(Pause, commands) == [Pause(frozenset({FIRST, SECOND}))]
+        for batch in posted(commands):
+            commands = world.answer(batch, ok())
+        assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
+        assert world.ledger.memory.held_bytes == 0
+
+
+class TestRebalances:
+    def test_a_revocation_flushes_what_is_open_waits_commits_and_lets_go(self, world: World) -> None:
+        world.receive(event(0), event(1))
+        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        (batch,) = posted(commands)
+        assert only(Release, commands) == []
+        commands = world.answer(batch, ok())
+        assert committed(commands) == {FIRST: 2}
+        assert only(Release, commands) == []
+        commands = world.tell(Committed({FIRST: Position(2)}, 0.01))
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+
+    def test_what_waits_for_its_next_attempt_is_given_back(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503))
+        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+        assert posted(world.wait(60.0)) == []
+        assert world.ledger.account.topics[TOPIC].given_back == 1
+        assert world.ledger.memory.held_bytes == 0
+
+    def test_a_retry_answer_during_the_drain_gives_the_rows_back(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        commands = world.answer(batch, status(503))
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+
+    def test_after_the_deadline_a_late_200_commits_nothing(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        commands = world.wait(10.0)
+        assert only(Release, commands) == [Release((FIRST, SECOND))]
+        assert committed(world.answer(batch, ok())) == {}
+        assert committed(world.wait(5.0)) == {}
+        assert world.ledger.memory.held_bytes == 0
+
+    def test_a_late_200_settles_the_same_event_received_again_in_the_new_epoch(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        world.wait(10.0)
+        again = Assignment(TOPIC, 0, 3)
+        world.assign(again)
+        world.receive(event(0), assignment=again)
+        assert posted(world.wait(1.0)) == []
+        world.answer(batch, ok())
+        assert world.ledger.offsets.tracker(again).safe_position == 1
+
+    def test_lost_partitions_are_not_committed(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.tell(Lost((FIRST, SECOND)))
+        assert committed(world.answer(batch, ok())) == {}
+        assert committed(world.wait(5.0)) == {}
+
+    def test_records_of_a_partition_that_is_gone_are_not_taken(self, world: World) -> None:
+        world.tell(Lost((FIRST,)))
+        world.receive(event(0))
+        assert posted(world.wait(5.0)) == []
+        assert world.ledger.account.topics[TOPIC].consumed == 0
+
+
+class TestStop:
+    def stop(self, world: World, seconds: float = 30.0) -> list[Command]:
+        return world.tell(StopRequested(world.seconds + seconds))
+
+    def test_a_stop_with_nothing_to_do_is_over_at_once(self, world: World) -> None:
+        commands = self.stop(world)
+        assert only(StopIntake, commands) == [StopIntake()]
+        assert only(Finish, commands) == [Finish(0, 0)]
+
+    def test_a_stop_flushes_awaits_commits_and_finishes(self, world: World) -> None:
+        world.receive(event(0), event(1))
+        (batch,) = posted(self.stop(world))
+        commands = world.answer(batch, ok())
+        assert committed(commands) == {FIRST: 2}
+        assert only(Finish, world.tell(Committed({FIRST: Position(2)}, 0.01))) == [Finish(0, 0)]
+        assert world.pipeline.is_finished
+
+    def test_a_stop_during_an_outage_does_not_wait_for_it(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503))
+        assert only(Finish, self.stop(world)) == [Finish(1, 0)]
+
+    def test_a_stop_waits_for_dead_letters_until_its_deadline(self, world: World) -> None:
+        world.receive(FakeRecord(0, b"not json"))
+        assert only(Finish, self.stop(world)) == []
+        assert only(Finish, world.wait(30.0)) == [Finish(1, 0)]
+
+    def test_a_failed_last_commit_still_ends_the_stop(self, world: World) -> None:
+        commands = world.tell(Received(FIRST, (), 5))
+        assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
+        world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
+        assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [Finish(0, 5)]
+
+    def test_a_last_commit_whose_metadata_is_too_large_is_made_again(self, world: World) -> None:
+        commands = world.tell(Received(FIRST, (), 5))
+        assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
+        world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 0.01))
+        refused = Position(5, "x" * 100)
+        again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
+        assert (committed(again), only(Finish, again)) == ({FIRST: 5}, [])
+        assert only(Finish, world.tell(Committed({FIRST: Position(5)}, 0.01))) == [Finish(0, 0)]
+
+
+def test_a_story_replayed_gives_the_same_commands() -> None:
+    def story(world: World) -> list[tuple[Callable[[], object], ...] | object]:
+        said: list[object] = [world.assign(FIRST)]
+        commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(40)))
+        said.append([(batch.id, batch.body()) for batch in posted(commands)])
+        for number, batch in enumerate(posted(commands)):
+            said.append(only(Log, world.answer(batch, status((200, 503, 403, 400)[number % 4]))))
+        said.append([(batch.id, batch.body()) for batch in posted(world.wait(60.0))])
+        return said
+
+    assert story(World()) == story(World())
+
+
+def test_a_new_key_is_tried_at_once(world: World) -> None:
+    world.receive(event(0))
+    (batch,) = posted(world.wait(1.0))
+    world.answer(batch, status(403))
+    assert posted(world.wait(1.0)) == []
+    assert posted(world.tell(KeyChanged(2))) == []
+    (probe,) = posted(world.tell(KeyChanged(1)))
+    assert [log.event for log in only(Log, world.answer(probe, ok()))] == ["application_healed"]
+
+
+class TestParking:
+    """An application on hold must not stop its neighbours."""
+
+    def held(self) -> tuple[World, list[Command]]:
+        """Application 1 is on hold, and its records have just made the partition reach as far as it may."""
+        world = World(parks=True, span_max=20, in_flight_max=8)
+        world.assign(FIRST, HOME)
+        world.receive(*(event(offset, application=1 + offset % 2) for offset in range(10)))
+        batches = {batch.destination.application_id: batch for batch in posted(world.wait(1.0))}
+        world.answer(batches[1], status(403))
+        world.answer(batches[2], ok())
+        commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(10, 20)))
+        return world, commands
+
+    def parked(self, commands: list[Command]) -> list[int]:
+        return [row.record.offset for command in only(Park, commands) for row in command.rows]
+
+    def test_what_pins_a_partition_is_parked_and_settled_once_that_is_acknowledged(self) -> None:
+        world, commands = self.held()
+        assert only(Pause, commands) == [Pause(frozenset({FIRST}))]
+        (park,) = only(Park, commands)
+        assert self.parked(commands) == [0, 2, 4, 6, 8]
+        assert committed(world.wait(5.0)) == {FIRST: 0}
+        world.tell(Committed({FIRST: Position(0)}, 0.1))
+        commands = world.tell(ParkingAcknowledged(park.rows))
+        assert only(Resume, commands) == [Resume(frozenset({FIRST}))]
+        assert committed([*commands, *world.wait(1.0)]) == {FIRST: 10}
+        assert world.ledger.account.topics[TOPIC].parked == 5
+
+    def test_what_comes_later_is_parked_at_once_but_for_one_record_to_ask_with(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        # What was in the batcher when the hold began to park waits under it, and is what the next probe is made of.
+        world.wait(1.0)
+        commands = world.receive(*(event(offset, application=1) for offset in range(20, 25)))
+        assert self.parked(commands) == [20, 21, 22, 23, 24]
+
+    def test_with_nothing_left_to_ask_with_one_record_of_a_chunk_goes_the_ordinary_way(self) -> None:
+        world = World(parks=True, span_max=10)
+        world.assign(FIRST, HOME)
+        (batch,) = posted(world.receive(*(event(offset) for offset in range(10))))
+        (park,) = only(Park, world.answer(batch, status(403)))
+        assert park.rows == batch.rows
+        world.tell(ParkingAcknowledged(park.rows))
+        assert self.parked(world.receive(*(event(offset) for offset in range(10, 15)))) == [11, 12, 13, 14]
+        world.wait(1.0)
+        (probe,) = posted(world.wait(60.0))
+        assert [row.record.offset for row in probe.rows] == [10]
+        world.answer(probe, ok())
+        assert self.parked(world.receive(*(event(offset) for offset in range(15, 20)))) == []
+
+    def test_the_neighbour_flows_on_all_the_while(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        for start in range(20, 200, 10):
+            commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(start, start + 10)))
+            commands += world.wait(1.0)
+            for parking in only(Park, commands):
+                world.tell(ParkingAcknowledged(parking.rows))
+            for batch in posted(commands):
+                world.answer(batch, ok() if batch.destination.application_id == 2 else status(403))
+        assert world.ledger.offsets.tracker(FIRST).span < 20
+        account = world.ledger.account.topics[TOPIC]
+        assert (account.delivered, account.parked >= 85) == (100, True)
+
+    def test_parked_records_wait_at_home_and_flow_when_the_hold_heals(self) -> None:
+        world, _ = self.held()
+        world.receive(*(event(offset, application=1) for offset in range(5)), assignment=HOME)
+        commands = world.wait(1.0)
+        assert Pause(frozenset({HOME})) in only(Pause, commands), "its records have nothing to do but to wait"
+        (probe,) = posted(world.wait(60.0))
+        commands = world.answer(probe, ok())
+        assert [log.event for log in only(Log, commands)] == ["application_healed"]
+        for batch in posted(commands):
+            commands += world.answer(batch, ok())
+        assert frozenset({HOME}) in [command.assignments for command in only(Resume, commands)]
+        assert world.ledger.account.topics[PARKING_TOPIC].delivered == 5
+
+    def test_parked_records_are_not_duplicates_of_themselves(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        world.wait(1.0)
+        (probe,) = posted(world.wait(60.0))
+        world.answer(probe, ok())
+        world.receive(*(event(offset, application=1) for offset in range(0, 10, 2)), assignment=HOME)
+        (batch,) = posted(world.wait(1.0))
+        assert [row.record.offset for row in batch.rows] == [0, 2, 4, 6, 8]
+
+    def test_a_parked_event_that_is_published_again_is_a_duplicate(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        world.tell(ParkingAcknowledged(park.rows))
+        again = FakeRecord(20, event(0, application=1).value)
+        world.receive(again)
+        assert world.ledger.account.topics[TOPIC].duplicates == 1
+
+    def test_the_line_stops_while_records_cannot_be_parked(self) -> None:
+        world, commands = self.held()
+        (park,) = only(Park, commands)
+        commands = world.tell(ParkingFailed(5, "no such topic"))
+        assert only(Pause, commands) == [Pause(frozenset({HOME}))]
+        assert [log.event for log in only(Log, commands)] == ["parking_failed"]
+        commands = world.tell(ParkingAcknowledged(park.rows))
+        assert {one for command in only(Resume, commands) for one in command.assignments} == {FIRST, HOME}
+
+    def test_a_route_without_parking_keeps_its_held_records(self) -> None:
+        world = World(span_max=10, rows_max=5)
+        world.assign(FIRST)
+        first, second = posted(world.receive(*(event(offset) for offset in range(10))))
+        world.answer(first, status(403))
+        assert only(Park, [*world.answer(second, status(403)), *world.wait(1.0)]) == []
+
+    def test_memory_filled_by_a_hold_alone_is_parked_too(self) -> None:
+        world = World(parks=True, memory_bytes_max=20_000, in_flight_max=8)
+        world.assign(FIRST, SECOND)
+        batches = posted(world.receive(*(event(offset) for offset in range(20))))
+        commands = [command for batch in batches for command in world.answer(batch, status(403))]
+        (park,) = only(Park, commands)
+        commands = world.tell(ParkingAcknowledged(park.rows))
+        assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
+
+
+class TestWhatIsLeftAtAStop:
+    def stop(self, world: World) -> list[Finish]:
+        return only(Finish, world.tell(StopRequested(world.seconds + 30.0)))
+
+    def test_dead_letters_of_partitions_that_were_lost_are_left_to_nobody(self, world: World) -> None:
+        world.receive(FakeRecord(0, b"not json"))
+        world.tell(Lost((FIRST, SECOND)))
+        assert self.stop(world) == [Finish(1, 0)]
+
+    def test_what_another_member_has_been_given_is_not_left(self, world: World) -> None:
+        world.receive(FakeRecord(0, b"not json"))
+        world.tell(Lost((FIRST, SECOND)))
+        world.tell(Distributed(frozenset({SECOND.topic_partition})))
+        assert self.stop(world) == [Finish(0, 0)]
+
+    def test_what_was_revoked_unsettled_is_left_until_it_is_given_to_somebody(self, world: World) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, status(503))
+        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        assert len(only(Release, commands)) == 1
+        assert self.stop(world) == [Finish(1, 0)]

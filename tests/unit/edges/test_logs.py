@@ -1,0 +1,264 @@
+"""Log lines: their form, what they never hold, and how many of a kind pass."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from urllib.parse import quote_plus
+
+import orjson
+import pytest
+from hypothesis import given, strategies
+
+from worker.edges.telemetry.logs import (
+    KINDS_MAX,
+    REPEATS_MAX,
+    TROUBLES_MAX,
+    WINDOW_SECONDS,
+    ConsoleFormatter,
+    Journal,
+    JsonFormatter,
+    RepeatLimit,
+    configure_logging,
+)
+from worker.edges.telemetry.plain_values import CHARACTERS_MAX
+from worker.edges.telemetry.redaction import Redactor
+
+SECRET = "s3cret/key+of=ours"
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+class Written:
+    """Lines, in memory."""
+
+    dropped = 0
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def offer(self, line: str) -> None:
+        self._lines.append(line + "\n")
+
+    def flush(self, _: float) -> bool:
+        return True
+
+    def getvalue(self) -> str:
+        return "".join(self._lines)
+
+
+def configured(root: logging.Logger, format_name: str = "json", secret: str = SECRET) -> tuple[Written, Journal]:
+    assert root is logging.getLogger()
+    written = Written()
+    return written, configure_logging(format_name, "info", [secret], lambda _: written)
+
+
+def test_a_json_line_has_time_level_logger_event_and_fields(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("commit_failed", extra={"partitions": 3})
+    line = json.loads(stream.getvalue())
+    assert line.pop("ts").endswith("Z")
+    assert line == {"level": "warning", "logger": "worker.x", "event": "commit_failed", "partitions": 3}
+
+
+def test_an_exception_stays_on_one_json_line(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    try:
+        raise ValueError(f"in {SECRET}")
+    except ValueError:
+        logging.getLogger("worker.x").exception("broken")
+    (line,) = stream.getvalue().splitlines()
+    assert "ValueError: in ***" in json.loads(line)["error"]
+
+
+def test_a_console_line_is_for_people(root: logging.Logger) -> None:
+    stream, _ = configured(root, "console")
+    logging.getLogger("worker.x").info("started", extra={"version": "1"})
+    assert stream.getvalue().rstrip().endswith("info    started  version=1")
+
+
+@pytest.mark.parametrize("format_name", ["json", "console"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"plain {SECRET}",
+        f"POST https://host/x.csv?post_api_key={SECRET}&a=b",
+        f"encoded {quote_plus(SECRET)}",
+        "unknown https://host/x.csv?post_api_key=SOMEBODYELSES",
+    ],
+    ids=["value", "query", "encoded", "key of somebody else"],
+)
+def test_no_line_holds_a_key(root: logging.Logger, format_name: str, text: str) -> None:
+    stream, _ = configured(root, format_name)
+    logger = logging.getLogger("aiohttp.client")
+    logger.error(text)
+    logger.error("in arguments: %s", text)
+    logger.error("in_a_field", extra={"url": text})
+    written = stream.getvalue()
+    assert written.count("***") >= 3
+    for secret in (SECRET, quote_plus(SECRET), "SOMEBODYELSES"):
+        assert secret not in written
+
+
+class TestMasking:
+    """Secrets are masked in values, so that a line that was redacted is still JSON."""
+
+    @pytest.mark.parametrize("secret", ["1", "1111", "e", "null", '":"', "worker"])
+    def test_a_secret_that_is_part_of_json_leaves_the_line_whole(self, root: logging.Logger, secret: str) -> None:
+        stream, journal = configured(root, secret=secret)
+        logging.getLogger("worker.x").warning("held", extra={"application_id": 1111, "reason": None, "text": f"<{secret}>"})
+        line = json.loads(stream.getvalue())
+        assert (line["application_id"], line["reason"], line["text"]) == (1111, None, "<***>")
+        assert journal.troubles() == [line]
+
+    def test_a_secret_is_masked_however_deep_it_is(self, root: logging.Logger) -> None:
+        stream, _ = configured(root)
+        value = {"a": [(SECRET, {SECRET: {SECRET}})], "b": SECRET.encode(), "c": ValueError(SECRET)}
+        logging.getLogger("worker.x").warning("deep", extra={"field": value})
+        assert SECRET not in stream.getvalue()
+        assert stream.getvalue().count("***") == 5
+
+
+@pytest.mark.parametrize(
+    "field",
+    [2**70, "\ud800", {"a": {1, 2}}, float("nan"), object()],
+    ids=["big integer", "lone surrogate", "set", "NaN", "object"],
+)
+def test_whatever_a_field_holds_the_line_is_written(root: logging.Logger, field: object) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("odd", extra={"field": field})
+    assert json.loads(stream.getvalue())["event"] == "odd"
+
+
+# All that a field may hold: half characters, integers of any size, what is no number.
+_LEAVES = (
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.integers().map(lambda number: number**40)
+    | strategies.floats()
+    | strategies.text(strategies.characters(exclude_categories=()))
+    | strategies.binary()
+)
+_VALUES = strategies.recursive(
+    _LEAVES, lambda inner: strategies.lists(inner) | strategies.dictionaries(_LEAVES, inner) | strategies.tuples(inner, inner)
+)
+
+
+@given(_VALUES, strategies.text(strategies.characters(exclude_categories=())))
+def test_whatever_lines_hold_they_are_lines_and_the_troubles_can_be_shown(value: object, name: str) -> None:
+    for formatter in (JsonFormatter(Redactor([SECRET])), ConsoleFormatter(Redactor([SECRET]))):
+        (line,) = formatter.format(line_of(name, value)).split("\n")
+        assert line.encode()
+    journal = Journal(Redactor(()), Written())
+    journal.note(JsonFormatter(Redactor(())).format(line_of(name, value)))
+    assert orjson.loads(orjson.dumps(journal.troubles())) == journal.troubles()
+
+
+def line_of(event: str, value: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": event, "levelname": "WARNING", "msg": event, "field": value})
+
+
+def test_a_long_text_loses_its_middle(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("long", extra={"text": "a" * 40_000 + "b" * 1_000_000 + "c" * 40_000})
+    shown = json.loads(stream.getvalue())["text"]
+    assert (shown[:32768].strip("a"), shown[-32768:].strip("c")) == ("", "")
+    assert len(shown) < CHARACTERS_MAX + 100
+
+
+def test_a_line_for_people_moves_no_cursor(root: logging.Logger) -> None:
+    stream, _ = configured(root, "console")
+    logging.getLogger("worker.x").warning("odd", extra={"text": "\x1b[31mred\nnext"})
+    assert stream.getvalue().endswith("odd  text=\\x1b[31mred\\nnext\n")
+
+
+def test_a_field_cannot_hide_what_happened(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("lost", extra={"event": "all is well", "level": "info"})
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"]) == ("lost", "warning")
+
+
+def test_a_stack_that_was_asked_for_is_in_the_line(root: logging.Logger) -> None:
+    stream, _ = configured(root)
+    logging.getLogger("worker.x").warning("stalled", stack_info=True)
+    assert "test_a_stack_that_was_asked_for" in json.loads(stream.getvalue())["stack"]
+
+
+@pytest.mark.parametrize("format_name", ["json", "console"])
+def test_a_line_that_cannot_be_written_is_told_of_without_its_content(
+    root: logging.Logger, format_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, _ = configured(root, format_name)
+    logging.getLogger("some.library").error("%d requests", SECRET)
+    assert "log_line_failed" in stream.getvalue()
+    assert "some.library" in stream.getvalue()
+    assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("secret", ['quo"te\\s', "ключ", "tab\there", "it's"], ids=["quotes", "Cyrillic", "tab", "apostrophe"])
+@pytest.mark.parametrize("format_name", ["json", "console"])
+def test_a_secret_is_masked_in_every_notation(root: logging.Logger, secret: str, format_name: str) -> None:
+    stream, _ = configured(root, format_name, secret)
+    logger = logging.getLogger("worker.x")
+    logger.error("plain", extra={"text": secret, "shown": repr(secret), "sent": repr(secret.encode())})
+    assert stream.getvalue().count("***") == 3
+
+
+def test_the_latest_warnings_and_errors_are_remembered_redacted_and_bounded(root: logging.Logger) -> None:
+    _, journal = configured(root, "console")
+    logging.getLogger("worker.x").info("started")
+    for number in range(TROUBLES_MAX + 1):
+        logging.getLogger("worker.x").warning(f"trouble_{number}", extra={"key": SECRET})
+    troubles = journal.troubles()
+    assert [one["event"] for one in troubles] == [f"trouble_{number}" for number in range(1, TROUBLES_MAX + 1)]
+    assert {one["key"] for one in troubles} == {"***"}
+
+
+def test_of_two_secrets_the_longer_is_masked_whole() -> None:
+    assert Redactor(["abc", "abcdef"]).redact("x abcdef y") == "x *** y"
+
+
+class TestRepeats:
+    def lines(self, count: int, message: str = "again") -> list[logging.LogRecord]:
+        return [logging.makeLogRecord({"name": "a", "levelno": 30, "msg": message}) for _ in range(count)]
+
+    def test_the_first_few_of_a_kind_pass_and_the_next_window_tells_how_many_did_not(self) -> None:
+        now = 0.0
+        limit = RepeatLimit(lambda: now)
+        assert [limit.filter(line) for line in self.lines(8)] == [True] * REPEATS_MAX + [False] * 3
+        now = WINDOW_SECONDS
+        (later,) = self.lines(1)
+        assert limit.filter(later)
+        assert vars(later)["repeats_held_back"] == 3
+
+    def test_kinds_do_not_share_a_limit(self) -> None:
+        limit = RepeatLimit(lambda: 0.0)
+        for line in self.lines(20):
+            limit.filter(line)
+        assert all(limit.filter(line) for line in self.lines(1, "another"))
+
+    def test_the_table_of_kinds_is_bounded(self) -> None:
+        limit = RepeatLimit(lambda: 0.0)
+        for number in range(KINDS_MAX * 2):
+            for line in self.lines(1, f"kind {number}"):
+                limit.filter(line)
+        assert len(limit._windows) == KINDS_MAX
+
+    def test_what_is_held_back_is_counted_all_the_same(self, root: logging.Logger) -> None:
+        stream, counts = configured(root)
+        for _ in range(20):
+            logging.getLogger("worker.x").warning("again")
+        assert len(stream.getvalue().splitlines()) == REPEATS_MAX
+        assert counts.by_level["warning"] == 20

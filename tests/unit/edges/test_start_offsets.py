@@ -1,0 +1,94 @@
+"""Where a partition starts, when the coordinator gives half an answer: on a model whose answers can be bent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiokafka.errors import CoordinatorNotAvailableError, UnknownTopicOrPartitionError
+from aiokafka.protocol.offset import OffsetResetStrategy
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from worker.core.model.record import Position, TopicPartition
+from worker.edges.kafka.coordinator import NOTHING_COMMITTED
+from worker.edges.kafka.offset_lookup import OffsetsRequestStruct, OffsetsResponse
+from worker.edges.kafka.start_offsets import Found, StartPositions
+
+ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Brokers:
+    """What the brokers say. A stand-in for connection, consumer and admin client at once: only their answers matter here."""
+
+    def __init__(self, committed: dict[int, OffsetAndMetadata], partitions: set[int] | None = frozenset({0, 1})) -> None:  # type: ignore[assignment]
+        self._committed = {ClientPartition("t", number): offset for number, offset in committed.items()}
+        self._partitions = partitions
+        # What is closed with a consumer.
+        self._client, self._coordinator, self._fetcher = self, None, None
+        self.cluster = self
+
+    def admin(self) -> Brokers:
+        return self
+
+    def client(self) -> Brokers:
+        return self
+
+    def consumer(self, **options: Any) -> Brokers:
+        return self
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def close(self) -> None: ...
+
+    async def list_consumer_group_offsets(
+        self, group_id: str, partitions: list[ClientPartition]
+    ) -> dict[ClientPartition, OffsetAndMetadata]:
+        return self._committed
+
+    async def bootstrap(self) -> None: ...
+
+    async def force_metadata_update(self) -> bool:
+        return True
+
+    def leader_for_partition(self, partition: ClientPartition) -> int:
+        return 0
+
+    async def send(self, node_id: int, request: Any) -> OffsetsResponse:
+        """Every partition reaches from 5 to 50, in epoch 3."""
+        at = {OffsetResetStrategy.EARLIEST: 5, OffsetResetStrategy.LATEST: 50}
+        asked = request.build(OffsetsRequestStruct).topics
+        topics = [(topic, [(one, 0, -1, at[which], 3) for one, _, which in its]) for topic, its in asked]
+        return OffsetsResponse(0, topics)
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        partitions = [{"partition": number} for number in self._partitions or ()]
+        return [{"topic": "t", "error_code": 0, "partitions": partitions}] if self._partitions is not None else []
+
+
+def starts(brokers: Brokers, *, at_latest: bool = False) -> StartPositions:
+    return StartPositions(brokers, "group", starts_at_latest=at_latest)  # type: ignore[arg-type]
+
+
+NOTHING = OffsetAndMetadata(NOTHING_COMMITTED, "")
+
+
+async def test_a_coordinator_that_says_nothing_of_a_partition_has_not_said_that_nothing_is_committed() -> None:
+    with pytest.raises(CoordinatorNotAvailableError, match="did not return"):
+        await starts(Brokers({0: OffsetAndMetadata(7, "")})).find([ZERO, ONE])
+
+
+async def test_what_is_committed_is_taken_with_its_metadata_and_the_rest_begins_at_the_earliest() -> None:
+    found = await starts(Brokers({0: OffsetAndMetadata(7, "hints"), 1: NOTHING})).find([ZERO, ONE])
+    assert found.found == {ZERO: Found(7, Position(7, "hints"), 50, 3), ONE: Found(5, None, 50, 3)}
+
+
+async def test_the_very_first_start_may_begin_at_the_end_and_no_later_one() -> None:
+    assert (await starts(Brokers({0: NOTHING, 1: NOTHING}), at_latest=True).find([ZERO])).found[ZERO].position == 50
+    added = Brokers({0: OffsetAndMetadata(7, ""), 1: NOTHING})
+    assert (await starts(added, at_latest=True).find([ONE])).found[ONE].position == 5
+
+
+async def test_a_topic_whose_partitions_are_not_known_is_no_first_start() -> None:
+    with pytest.raises(UnknownTopicOrPartitionError):
+        await starts(Brokers({0: NOTHING}, partitions=None), at_latest=True).find([ZERO])

@@ -1,0 +1,131 @@
+"""The sample events: what they hold, and that the account sees every way in which a record can go astray."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import orjson
+import pytest
+from aiokafka.structs import ConsumerRecord
+
+from tests.builders import FakeRecord, make_assignment, make_rules, now_at
+from worker.core.intake.intake import Intake
+from worker.core.intake.rules import Form
+from worker.core.post_api.resource import RESOURCES
+from worker.sandbox.account import REASON_HEADER, reckon
+from worker.sandbox.emulator.ledger import KeptRow
+from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
+
+COUNT = 5000
+NOW = 1_700_000_000
+
+
+def made(seed: int = 1) -> list[Sample]:
+    return list(samples(SampleOptions(COUNT, NOW, (1111, 2222), seed)))
+
+
+def test_the_same_seed_gives_the_same_samples() -> None:
+    assert made(7) == made(7) != made(8)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_exactly_one_is_refused_by_the_api_alone(seed: int) -> None:
+    refused = [sample for sample in made(seed) if REFUSED_EVENT_NAME.encode() in sample.value]
+    assert [sample.dead_lettered_as for sample in refused] == ["refused"]
+
+
+def test_they_hold_duplicates_mistakes_and_a_second_application() -> None:
+    found = made()
+    assert 0.005 < sum(sample.is_duplicate for sample in found) / COUNT < 0.02
+    assert 0.002 < sum(bool(sample.dead_lettered_as) for sample in found) / COUNT < 0.01
+    valid = [orjson.loads(sample.value) for sample in found if not sample.dead_lettered_as]
+    assert 0.05 < sum(event["application_id"] == 2222 for event in valid) / len(valid) < 0.15
+
+
+def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_say() -> None:
+    rules = make_rules(form=Form.ENVELOPE, applications=frozenset({1111, 2222}))
+    imports = [one for one in samples(SampleOptions(COUNT, NOW, (1111, 2222), imports_share=0.5)) if one.is_import]
+    assert 0.4 < len(imports) / COUNT < 0.6
+    records = [FakeRecord(offset, one.value) for offset, one in enumerate(imports)]
+    rows, rejections = Intake(rules).read(make_assignment(), records, now_at(unix_start=NOW))
+    assert {row.destination.resource for row in rows} == set(RESOURCES) - {"events"}
+    reasons = {rejection.record.offset: rejection.reason.value for rejection in rejections}
+    assert reasons == {offset: one.dead_lettered_as for offset, one in enumerate(imports) if one.dead_lettered_as}
+    assert len(set(reasons.values())) > 2
+
+
+class Outcome:
+    """What a faultless worker would make of the samples."""
+
+    def __init__(self) -> None:
+        self.produced = made()
+        valid = [sample for sample in self.produced if not sample.dead_lettered_as and not sample.is_duplicate]
+        self.rows = [self.row(sample.identifier) for sample in valid]
+        self.dead_letters = [self.dead_letter(one) for one in self.produced if one.dead_lettered_as]
+        self.duplicates = sum(sample.is_duplicate for sample in self.produced)
+
+    def row(self, number: int) -> KeptRow:
+        return KeptRow(0, 0, "", "events", ("event_json",), (f'{{"event_number":{number}}}',))
+
+    def dead_letter(self, sample: Sample, reason: str = "") -> ConsumerRecord[bytes, bytes]:
+        headers = ((REASON_HEADER, (reason or sample.dead_lettered_as).encode()),)
+        return ConsumerRecord("dlq", 0, 0, 0, 0, sample.key, sample.value, None, 0, 0, headers)
+
+    def faults(self) -> tuple[str, ...]:
+        return reckon(self.produced, self.rows, self.dead_letters, self.duplicates).faults
+
+
+def lose_one(outcome: Outcome) -> None:
+    outcome.rows.pop()
+
+
+def deliver_one_twice(outcome: Outcome) -> None:
+    outcome.rows.append(outcome.rows[0])
+
+
+def deliver_a_refused_one(outcome: Outcome) -> None:
+    outcome.rows.append(outcome.row(COUNT // 2))
+
+
+def bury_one_twice(outcome: Outcome) -> None:
+    outcome.dead_letters.append(outcome.dead_letters[0])
+
+
+def bury_none_of_one(outcome: Outcome) -> None:
+    outcome.dead_letters.pop()
+
+
+def bury_for_another_reason(outcome: Outcome) -> None:
+    first = next(sample for sample in outcome.produced if sample.dead_lettered_as)
+    outcome.dead_letters[0] = outcome.dead_letter(first, "nonsense")
+
+
+def miscount_the_duplicates(outcome: Outcome) -> None:
+    outcome.duplicates += 1
+
+
+def test_an_account_without_fault_balances() -> None:
+    outcome = Outcome()
+    assert outcome.faults() == ()
+    reckoning = reckon(outcome.produced, outcome.rows, outcome.dead_letters, outcome.duplicates)
+    assert " = " in reckoning.equation
+    assert reckoning.dead_lettered == Counter(one.dead_lettered_as for one in outcome.produced if one.dead_lettered_as)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lose_one, "1 events lost"),
+        (deliver_one_twice, "1 rows delivered twice"),
+        (deliver_a_refused_one, "1 events delivered that should not be"),
+        (bury_one_twice, "1 records dead-lettered twice"),
+        (bury_none_of_one, "1 invalid records without a dead letter"),
+        (bury_for_another_reason, "1 dead letters with another reason than expected"),
+        (miscount_the_duplicates, "-1 records that the account does not explain"),
+    ],
+)
+def test_the_account_sees(spoil: Callable[[Outcome], None], fault: str) -> None:
+    outcome = Outcome()
+    spoil(outcome)
+    assert fault in outcome.faults()

@@ -1,0 +1,40 @@
+"""What settings become: what the parts of all topics share."""
+
+from __future__ import annotations
+
+from tests.builders import make_row
+from worker.core.model.row import Row
+from worker.core.pipeline import Pipeline
+from worker.daemon.assembly import assemble
+from worker.settings.schema import Settings
+
+TOPICS = ("a", "b", "c")
+
+
+def pipeline(**dedup: object) -> Pipeline:
+    settings = Settings.model_validate(
+        {
+            "routes": [{"topic": topic} for topic in TOPICS],
+            "appmetrica": {"applications": {"1111": {"post_api_key": "secret-key"}}},
+            "dedup": dedup,
+        }
+    )
+    return assemble(settings, "instance", lambda _: None).pipeline
+
+
+def rows(begin: int, end: int) -> list[Row]:
+    return [make_row(number, key=number.to_bytes(16, "big")) for number in range(begin, end)]
+
+
+def test_all_topics_and_their_parking_topics_remember_as_many_keys_together_as_is_allowed() -> None:
+    windows = {topic: route.window for topic, route in pipeline(window_rows_max=800)._routes.items()}
+    assert windows.keys() == {*TOPICS, *(f"{topic}.parked" for topic in TOPICS)}
+    for number, window in enumerate(windows.values()):
+        some = rows(number * 1000, number * 1000 + 700)
+        window.admit(some, 0.0)
+        window.deliver(some, 0.0)
+        assert sum(one.rows for one in windows.values()) <= 800
+    for number, window in enumerate(windows.values()):
+        newest = rows(number * 1000 + 699, number * 1000 + 700)
+        assert window.admit(newest, 0.0).duplicates == newest
+    assert sum(window.evicted + window.rows for window in windows.values()) == 6 * 700

@@ -1,0 +1,69 @@
+"""How the process ends when it can't go on: in the log's format, without secrets, with its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SECRET = "a-key-that-nobody-sees"
+# Where the worker is put together, something goes wrong as deep as a real fault may be.
+SCRIPT = """
+import asyncio, sys
+import worker.daemon.app
+from worker.errors import UnavailableError
+
+def fail(settings, *_):
+    def deeper(depth):
+        if depth:
+            deeper(depth - 1)
+        raise {error}
+    deeper(30)
+
+worker.daemon.app.assemble = fail
+sys.argv = ["appmetrica-worker", "run", "--config", {config!r}, "--set", "log.format={format}"]
+from worker.__main__ import main
+main()
+"""
+
+
+def ended(directory: Path, error: str, log_format: str = "json") -> subprocess.CompletedProcess[str]:
+    config = directory / "config.yaml"
+    config.write_text(f"appmetrica: {{applications: {{'1111': {{post_api_key: {SECRET}}}}}}}")
+    script = SCRIPT.format(error=error, config=str(config), format=log_format)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        f"ValueError('with {SECRET}')",
+        f"BaseExceptionGroup('many', [ValueError('with {SECRET}'), asyncio.CancelledError()])",
+        "asyncio.CancelledError()",
+    ],
+    ids=["exception", "group", "cancelled"],
+)
+def test_a_crash_is_one_line_of_json_with_its_stack_and_without_secrets(tmp_path: Path, error: str) -> None:
+    process = ended(tmp_path, error)
+    (line,) = process.stderr.splitlines()
+    crash = json.loads(line)
+    assert (process.returncode, crash["event"], crash["level"], crash["exit_code"]) == (70, "crashed", "error", 70)
+    assert "in fail" in crash["error"]
+    assert SECRET not in process.stderr
+
+
+def test_a_crash_is_shown_to_people_as_a_stack(tmp_path: Path) -> None:
+    process = ended(tmp_path, f"ValueError('with {SECRET}')", "console")
+    first, *stack = process.stderr.splitlines()
+    assert (process.returncode, "crashed" in first, stack[-1]) == (70, True, "ValueError: with ***")
+
+
+def test_what_the_worker_can_explain_is_one_line_of_json(tmp_path: Path) -> None:
+    process = ended(tmp_path, "UnavailableError('cannot listen: set admin.port')")
+    (line,) = process.stderr.splitlines()
+    fault = json.loads(line)
+    assert (process.returncode, fault["event"], fault["exit_code"]) == (69, "run_failed", 69)
+    assert fault["detail"] == "cannot listen: set admin.port"

@@ -1,0 +1,71 @@
+"""Records from files of each form, and back from what `export` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.builders import FakeRecord, make_value
+from tests.unit.tools.letters import DLQ, write
+from worker.tools.dead_letters import export
+from worker.tools.dead_letters.record import read as read_letter
+from worker.tools.file_formats import FileRecord, Form, FormError, Unreadable, read
+
+
+def records_of(directory: Path, content: bytes, form: Form) -> list[FileRecord | Unreadable]:
+    with write(directory, "file", content) as file:
+        return [record for chunk in read(file, form) for record in chunk]
+
+
+def test_a_line_is_a_value_and_keeps_its_number(tmp_path: Path) -> None:
+    found = records_of(tmp_path, b'{"a":1}\r\n\nnonsense\n\xff', Form.JSONL)
+    assert [(one.offset, one.value) for one in found if isinstance(one, FileRecord)] == [
+        (1, b'{"a":1}'),
+        (3, b"nonsense"),
+        (4, b"\xff"),
+    ]
+
+
+@pytest.mark.parametrize("value", [b'{"a":"\xd1\x84"}', b"\xff\x00", b"", None], ids=["text", "bytes", "empty", "null"])
+def test_what_is_exported_as_kcat_is_read_back_byte_for_byte(value: bytes | None, tmp_path: Path) -> None:
+    record = FakeRecord(9, value, b"key", [("trace", b"1"), ("trace", "ф".encode())])
+    line = export.line(export.kcat(read_letter(DLQ, record)))
+    (found,) = records_of(tmp_path, line, Form.KCAT)
+    assert isinstance(found, FileRecord)
+    assert (found.value, found.key, found.headers, found.topic) == (value, b"key", list(record.headers), DLQ.topic)
+    assert found.timestamp == record.timestamp
+
+
+def test_what_kcat_itself_prints_is_read(tmp_path: Path) -> None:
+    place = b'"topic":"t","partition":0,"offset":1,"tstype":"create","ts":5,"broker":1'
+    line = b"{" + place + b',"headers":["k",null],"key":null,"payload":"{}"}\n'
+    (found,) = records_of(tmp_path, line, Form.KCAT)
+    assert found == FileRecord(1, b"{}", 5, None, [("k", b"")], "t")
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"payload": 1}', b'{"payload_base64": "?"}', b"\xff", b"[" * 100_000])
+def test_a_line_that_is_no_record_is_named_and_the_next_is_read(line: bytes, tmp_path: Path) -> None:
+    bad, good = records_of(tmp_path, line + b'\n{"payload": "{}"}\n', Form.KCAT)
+    assert isinstance(bad, Unreadable) and bad.line == 1
+    assert isinstance(good, FileRecord) and good.value == b"{}"
+
+
+def test_a_row_of_csv_is_the_object_that_a_producer_would_have_sent(tmp_path: Path) -> None:
+    content = '\ufeffevent_name,event_json,mnc\r\n"a ""b"",\nф","{""k"": 1}",\r\nshort\n'.encode()
+    record, short = records_of(tmp_path, content, Form.CSV)
+    assert isinstance(record, FileRecord) and record.value is not None
+    assert orjson.loads(record.value) == {"event_name": 'a "b",\nф', "event_json": '{"k": 1}'}
+    assert short == Unreadable(4, "1 cells, but the header names 3 columns")
+
+
+@pytest.mark.parametrize("content", [b"", b'a,b\n"open', b"a\n\xff\n"], ids=["empty", "an open quote", "not UTF-8"])
+def test_what_is_no_csv_is_said(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(FormError):
+        records_of(tmp_path, content, Form.CSV)
+
+
+def test_a_long_file_comes_in_chunks(tmp_path: Path) -> None:
+    with write(tmp_path, "file", make_value() * 1 + b"\n" + b"x\n" * 2499) as file:
+        assert [len(chunk) for chunk in read(file, Form.JSONL)] == [1000, 1000, 500]

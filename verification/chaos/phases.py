@@ -1,0 +1,167 @@
+"""The faults, one kind after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from verification.chaos.checker import Fault
+from verification.chaos.kills import labelled_kills, random_kills
+from verification.chaos.members import Member
+from verification.chaos.stage import STOP_SECONDS_MAX, Stage
+from verification.chaos.traps import Point
+from verification.chaos.weather import (
+    api_refuses_connections,
+    api_says_503,
+    api_swallows_everything,
+    bad_network,
+    lost_answers,
+    truncate,
+)
+from worker.sandbox.kafka import KafkaNode
+
+ZOMBIE_SECONDS = (20.0, 50.0)
+# How long no commit may be possible while a coordinator is dead and its successor loads.
+COORDINATOR_SECONDS_MAX = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """How many faults of each kind a round holds."""
+
+    clean_stops: int = 10
+    random_kills: int = 12
+    labelled_kills: int = len(Point)
+    zombies: int = 5
+    broker_kills: int = 3
+
+
+async def run_round(stage: Stage, dose: Dose) -> None:
+    """Every kind of faults once."""
+    await clean_stops(stage, dose.clean_stops)
+    await random_kills(stage, dose.random_kills)
+    await labelled_kills(stage, dose.labelled_kills)
+    await zombies(stage, dose.zombies)
+    await broker_kills(stage, "leader broker killed", lambda: stage.brokers.leader(stage.topics.events, 0), dose.broker_kills)
+    await broker_kills(stage, "coordinator broker killed", lambda: stage.brokers.coordinator("chaos"), dose.broker_kills)
+    await api_says_503(stage)
+    await api_refuses_connections(stage)
+    await api_swallows_everything(stage)
+    await lost_answers(stage)
+    await bad_network(stage)
+    await storm(stage)
+
+
+# --- stops -----------------------------------------------------------------------------------------------------------------
+
+
+async def stop(stage: Stage, member: Member) -> None:
+    """SIGTERM, and the end that it must have."""
+    stage.phase.count += 1
+    member.terminate()
+    code = await member.wait(STOP_SECONDS_MAX)
+    if code != 0:
+        stage.phase.complaints.append(f"{member.name} ended with {code} after SIGTERM: {member.log_file}")
+        member.kill()
+
+
+async def clean_stops(stage: Stage, count: int) -> None:
+    """Rolling restarts, joins and leaves, with a healthy API: not one duplicate."""
+    async with stage.during("SIGTERM, joins, leaves; healthy API"):
+        guest = await stage.new_member()
+        await stage.pause(2, 3)
+        guest.start()
+        await guest.await_ready()
+        await stage.pause(1, 2)
+        await stop(stage, guest)
+        while stage.phase.count < count:
+            for member in stage.regulars[: count - stage.phase.count]:
+                await stop(stage, member)
+                member.start()
+                await member.await_ready()
+                await stage.pause(0.2, 1.5)
+
+
+# --- zombies ---------------------------------------------------------------------------------------------------------------
+
+
+async def zombies(stage: Stage, count: int) -> None:
+    """Stopped in the middle of everything, and back long after the group has given them up."""
+    async with stage.during("SIGSTOP 20-50 s"):
+        guests = [await stage.new_member() for _ in range(2)]
+        for guest in guests:
+            guest.start()
+        for guest in guests:
+            await guest.await_ready()
+        await stage.pause(2, 3)
+        low, high = ZOMBIE_SECONDS
+        spans = sorted((low + (high - low) * (index + stage.chance.random()) / count for index in range(count)), reverse=True)
+        # One of all lives on.
+        candidates = [*stage.regulars, *guests][1:]
+        lanes: list[list[float]] = [[] for _ in candidates]
+        for span in spans:
+            min(lanes, key=sum).append(span)
+        await asyncio.gather(*(_lane(stage, member, lane) for member, lane in zip(candidates, lanes, strict=True)))
+        for guest in guests:
+            guest.terminate()
+        for guest in guests:
+            await guest.wait(STOP_SECONDS_MAX)
+
+
+async def _lane(stage: Stage, member: Member, spans: Sequence[float]) -> None:
+    for span in spans:
+        await stage.pause(0, 3)
+        stage.phase.count += 1
+        stage.note_kill()
+        member.freeze()
+        await asyncio.sleep(span)
+        # What it is about to send it sends before it learns that it was given up: as much as may be in flight.
+        limits = stage.script.limits
+        stage.phase.faults.append(Fault(time.time(), rows=limits.requests_in_flight * limits.rows_per_batch))
+        member.thaw()
+        await stage.pause(3, 4)
+
+
+# --- brokers ---------------------------------------------------------------------------------------------------------------
+
+
+async def broker_kills(stage: Stage, name: str, choose: Callable[[], Awaitable[KafkaNode]], count: int) -> None:
+    """The one that matters is killed, and comes back."""
+    async with stage.during(name):
+        topics = (stage.topics.events, stage.topics.dead_letters, "__consumer_offsets")
+        for _ in range(count):
+            await stage.brokers.await_in_sync(topics)
+            node = await choose()
+            stage.phase.count += 1
+            await asyncio.to_thread(node.kill)
+            await stage.pause(3, 4)
+            await stage.brokers.relaunch(node)
+        await stage.brokers.await_in_sync(topics)
+
+
+async def storm(stage: Stage) -> None:
+    """Everything at once. No commit is possible while there is no coordinator, so the bound is wide; nothing is lost."""
+    async with stage.during("all of these at once") as phase:
+        node = await stage.brokers.coordinator("chaos")
+        guest = await stage.new_member()
+        guest.start()
+        await stage.plan({"kind": "accept_then_drop", "count": 5}, {"kind": "status", "status": 503, "seconds": 4})
+        await asyncio.to_thread(node.kill)
+        phase.count += 3
+        for member in stage.regulars:
+            await stage.pause(0.5, 2)
+            phase.count += 1
+            stage.note_kill(COORDINATOR_SECONDS_MAX)
+            member.kill()
+            await asyncio.gather(*(truncate(proxy) for proxy in stage.brokers.proxies))
+            member.start()
+        guest.terminate()
+        await stage.brokers.relaunch(node)
+        await stage.plan()
+        await guest.wait(STOP_SECONDS_MAX)
+        await stage.pause(2, 3)
+        # Whoever lives may have lost the group over it.
+        for _ in (*stage.regulars, guest):
+            stage.note_kill(COORDINATOR_SECONDS_MAX)

@@ -1,0 +1,139 @@
+"""What must hold of any value whatsoever.
+
+The intake ends in a row or in faults, never in an exception. Both passes agree: what the fast one takes, the thorough one takes
+with the same cells, destination and key. A row is one line that the emulator, which knows nothing of the worker's rules, takes.
+Every fault says something, safe to print.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from tests.builders import APPLICATION_ID, UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at
+from worker.core.batching.csv_body import header
+from worker.core.counters.contract_drift import Remarks
+from worker.core.intake.explain import Cells, explain
+from worker.core.intake.intake import Intake
+from worker.core.intake.places import Layout
+from worker.core.intake.reader import Reader
+from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields
+from worker.core.model.batch import RequestForm
+from worker.core.model.fault import FieldFault, Reason
+from worker.core.model.row import Row
+from worker.core.post_api.resource import RESOURCES
+from worker.sandbox.emulator.contract import CONTRACTS
+from worker.sandbox.emulator.reader import Bounds, Refusal, read_body, read_parameters, read_query
+
+APPLICATIONS = frozenset({APPLICATION_ID, 2222, 1234567890})
+BOUNDS = Bounds(APPLICATIONS, UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {})
+FOUND_MAX = 40
+# An unknown field's name is shown without its quotes; joined names of two fields are longer.
+FIELD_MAX = 100
+
+
+class DisagreementError(AssertionError):
+    """Something that must hold doesn't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One route to judge by, and its parts."""
+
+    name: str
+    rules: IntakeRules
+    intake: Intake
+    reader: Reader
+    layout: Layout
+
+
+def variants() -> list[Variant]:
+    """Routes of every resource and form, with mapped fields, constants, exact columns and query strings among them."""
+    made = [
+        _variant(f"{name}, {unknown}", resource=resource, unknown_fields=unknown)
+        for name, resource in RESOURCES.items()
+        for unknown in UnknownFields
+    ]
+    fields = {"event_name": ("name",), "profile_id": ("user", "id"), "os_name": ("user", "device", "os")}
+    return [
+        *made,
+        *(_variant(f"mapped, {one}", fields=fields, unknown_fields=one, constants={"mcc": "7"}) for one in UnknownFields),
+        _variant("keyed events", key_field="$.user.id", unknown_fields=UnknownFields.IGNORE),
+        *(
+            _variant(f"{form}, {one}", form=form, unknown_fields=one)
+            for form in (Form.ENVELOPE, Form.CLOUDEVENTS)
+            for one in UnknownFields
+        ),
+        *(_variant(f"exact {name}", resource=one, columns=ColumnChoice.EXACT) for name, one in RESOURCES.items()),
+        *(_variant(f"params {name}", resource=one, request=RequestForm.PARAMS) for name, one in RESOURCES.items()),
+    ]
+
+
+def route_for(kind: str, chance: random.Random, routes: list[Variant]) -> Variant:
+    """Mostly a route that such a record was made for: elsewhere nearly everything is refused for being something else."""
+    fitting = [one for one in routes if kind in one.name] if chance.random() < 0.8 else routes
+    return chance.choice(fitting)
+
+
+def judge(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> Row | tuple[FieldFault, ...]:
+    """Hold everything that must hold against one value.
+
+    Raises:
+        DisagreementError: with what doesn't.
+    """
+    record = FakeRecord(0, value, headers=headers)
+    rows, rejections = variant.intake.read(make_assignment(), [record], now_at(), Remarks())
+    if len(rows) + len(rejections) != 1:
+        raise DisagreementError(f"{len(rows)} rows and {len(rejections)} rejections of one record")
+    if variant.rules.form is Form.JSON:
+        _judge_passes(variant, value, rows)
+    if rows:
+        _judge_row(variant, rows[0])
+        return rows[0]
+    for fault in rejections[0].faults:
+        _judge_fault(fault)
+    return rejections[0].faults
+
+
+def _judge_passes(variant: Variant, value: bytes, rows: list[Row]) -> None:
+    window = variant.rules.window(UNIX_SECONDS)
+    fast = variant.reader.fast(value, window, Remarks()) if value else None
+    slow = explain(value, variant.rules, window, layout=variant.layout)
+    if fast is None:
+        return
+    if not isinstance(slow, Cells):
+        raise DisagreementError(f"the fast pass takes what the thorough one refuses: {slow}")
+    destination, cells, key = fast
+    texts = {name: text for name, text in zip(variant.rules.resource.header(destination.identity), cells, strict=True) if text}
+    # An empty key and none are the same: then the content is the key.
+    if (texts, destination.identity, key or None) != (slow.texts, slow.identity, slow.producer_key or None):
+        raise DisagreementError(f"fast {texts} {destination} {key!r}, thorough {slow}")
+    if not rows:
+        raise DisagreementError("an event that both passes take is no row")
+
+
+def _judge_row(variant: Variant, row: Row) -> None:
+    contract = CONTRACTS[row.destination.resource]
+    if variant.rules.request is RequestForm.PARAMS:
+        query = read_query(row.line.decode("ascii"))
+        taken = query if isinstance(query, Refusal) else read_parameters(contract, query, BOUNDS)
+    else:
+        taken = read_body(contract, header(row.destination) + row.line, BOUNDS)
+    if isinstance(taken, Refusal):
+        raise DisagreementError(f"the emulator refuses {row.line!r}: {taken.reason}")
+    if len(taken.cells) != 1:
+        raise DisagreementError(f"{len(taken.cells)} rows in one line")
+
+
+def _judge_fault(fault: FieldFault) -> None:
+    if not fault.message:
+        raise DisagreementError(f"a fault without a word: {fault}")
+    if not (fault.found.isascii() and fault.found.isprintable() and len(fault.found) <= FOUND_MAX):
+        raise DisagreementError(f"what was found is not safe to show: {fault!r}")
+    if not (fault.field.isprintable() and len(fault.field) <= FIELD_MAX and fault.reason in Reason):
+        raise DisagreementError(f"a field that is not safe to show: {fault!r}")
+
+
+def _variant(name: str, **changes: object) -> Variant:
+    rules = make_rules(applications=APPLICATIONS, **changes)
+    return Variant(name, rules, Intake(rules), Reader(rules), Layout.of(rules))

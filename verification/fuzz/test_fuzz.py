@@ -1,0 +1,56 @@
+"""The short form of the fuzzing, and that it would notice."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from verification.fuzz.judging import DisagreementError, Variant, judge, route_for, variants
+from verification.fuzz.mutations import Mutator
+from worker.core.model.fault import FieldFault
+from worker.core.model.row import Row
+
+COUNT = 6000
+
+
+def test_everything_holds_for_thousands_of_values() -> None:
+    mutator, chance, routes = Mutator(7), random.Random(7), variants()
+    ends: Counter[str] = Counter()
+    for _ in range(COUNT):
+        kind, value, headers = mutator.draw()
+        end = judge(route_for(kind, chance, routes), value, headers)
+        ends.update(["row"] if isinstance(end, Row) else {fault.reason.value for fault in end})
+    # It must reach both what is taken and what is refused, for nearly every reason, to mean anything.
+    assert ends["row"] > COUNT / 10
+    assert len(ends) >= 12, ends
+
+
+@pytest.mark.parametrize("variant", variants(), ids=lambda variant: variant.name)
+def test_every_route_takes_some_of_them(variant: Variant) -> None:
+    mutator = Mutator(3)
+    drawn = (mutator.draw() for _ in range(3000))
+    assert any(isinstance(judge(variant, value, headers), Row) for _, value, headers in drawn)
+
+
+def test_the_same_seed_draws_the_same_values() -> None:
+    first, second, other = Mutator(1), Mutator(1), Mutator(2)
+    drawn = [first.draw() for _ in range(50)]
+    assert drawn == [second.draw() for _ in range(50)]
+    assert drawn != [other.draw() for _ in range(50)]
+
+
+def test_a_row_that_the_emulator_refuses_is_noticed() -> None:
+    variant = next(one for one in variants() if one.name == "mapped, reject")
+    broken = Variant("broken", variant.rules, variant.intake, variant.reader, variant.layout)
+    broken.rules.constants["mcc"] = "x"  # type: ignore[index]
+    value = b'{"application_id":1111,"name":"n","event_timestamp":1700000000,"user":{"id":"u"}}'
+    with pytest.raises(DisagreementError):
+        judge(broken, value)
+
+
+def test_faults_are_told_for_what_is_no_row() -> None:
+    end = judge(variants()[0], b"{}")
+    assert isinstance(end, tuple)
+    assert all(isinstance(fault, FieldFault) for fault in end)

@@ -1,0 +1,109 @@
+"""Play histories: `--seeds 300`, or `--seed 17` for one, told at length; `--mutants` with each safeguard off.
+
+Exit code 1 if an invariant was violated, or a mutant was not. The order of a set is part of a history: run it with
+PYTHONHASHSEED=0, as `make simulate` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+from verification.simulation.history import Outcome, play
+from verification.simulation.mutants import MUTANTS, mutated
+from worker.sandbox.process import end_with
+
+MUTANT_SEEDS = 200
+
+
+def begin_job(parent: int) -> None:
+    """What a process of the pool does first: it must not outlive a run that is killed."""
+    end_with(parent)()
+    quiet()
+
+
+def quiet() -> None:
+    """Nothing is written: libraries tell of every fault that a history is made of. The worker's lines are heard by it."""
+    logging.getLogger().setLevel(logging.CRITICAL + 1)
+    worker = logging.getLogger("worker")
+    worker.setLevel(logging.INFO)
+    worker.propagate = False
+    # After each history what it left behind is collected: that needn't look through all modules again.
+    gc.freeze()
+
+
+def tell(outcome: Outcome) -> str:
+    """A failure: the invariant, the seed, the last of what happened."""
+    lines = "\n".join(f"    {line}" for line in outcome.lines)
+    head = f"seed {outcome.seed} violates {outcome.violation}\n  {outcome.text}"
+    return f"{head}\n{lines}\n  again: make simulate SEED={outcome.seed}"
+
+
+def hunt(name: str) -> tuple[str, Outcome | None]:
+    """The first history that notices this mutant; None if none of many does."""
+    with mutated(name):
+        for seed in range(1, MUTANT_SEEDS + 1):
+            outcome = play(seed)
+            if outcome.violation:
+                return name, outcome
+    return name, None
+
+
+def play_one(seed: int, mutant: str | None) -> int:
+    """One history, told."""
+    with mutated(mutant):
+        outcome = play(seed)
+    held = f"seed {seed} holds: {outcome.delivered} events, {outcome.repeated} of them more than once"
+    print(tell(outcome) if outcome.violation else held)
+    return int(bool(outcome.violation))
+
+
+def play_all(first: int, count: int, jobs: int) -> int:
+    """Many histories; the first violations are told."""
+    started = time.monotonic()
+    with ProcessPoolExecutor(jobs, initializer=begin_job, initargs=(os.getpid(),)) as pool:
+        outcomes = list(pool.map(play, range(first, first + count), chunksize=4))
+    failed = [outcome for outcome in outcomes if outcome.violation]
+    for outcome in failed[:5]:
+        print(tell(outcome))
+    delivered, repeated = sum(one.delivered for one in outcomes), sum(one.repeated for one in outcomes)
+    print(f"{count} histories in {time.monotonic() - started:.1f} s: {len(failed)} violations; ", end="")
+    print(f"{delivered:,} events delivered, {repeated:,} more than once")
+    return int(bool(failed))
+
+
+def play_mutants(jobs: int) -> int:
+    """Each safeguard switched off: which invariant notices, and in which history."""
+    with ProcessPoolExecutor(jobs, initializer=begin_job, initargs=(os.getpid(),)) as pool:
+        found = list(pool.map(hunt, MUTANTS))
+    for name, outcome in found:
+        caught = f"seed {outcome.seed}: {outcome.violation}" if outcome is not None else "NOT CAUGHT"
+        print(f"{name:55} {caught}")
+    return int(any(outcome is None for _, outcome in found))
+
+
+def main() -> int:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(prog="python -m verification.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=300)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--mutant", choices=sorted(MUTANTS))
+    parser.add_argument("--mutants", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    if arguments.mutants:
+        return play_mutants(arguments.jobs)
+    if arguments.seed is not None:
+        quiet()
+        return play_one(arguments.seed, arguments.mutant)
+    return play_all(arguments.first, arguments.seeds, arguments.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""The Post API as a history has it: every row of the answer table, latency, time-outs with rows loaded or not.
+
+And rows that make it fail, and an API to which each row takes its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from verification.simulation.kafka_model import UNIX_SECONDS
+from verification.simulation.scenario import Scenario
+from verification.simulation.truth import POISON, Truth, ViolationError
+from verification.simulation.watch import Watch
+from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.core.model.batch import Batch
+from worker.core.model.row import Row
+
+TIMEOUT_SECONDS = 5.0
+ROWS_MAX = 60
+TIMED_OUT = Ambiguous(TransportFault.TIMEOUT, TIMEOUT_SECONDS)
+# What comes of a request with a row that makes the API fail, by the second part of its event's name.
+POISONED: dict[str, Answer] = {
+    "500": Response(500, None, "internal error", 0.1),
+    "403": Response(403, None, "blocked by the firewall", 0.1),
+    "reset": Ambiguous(TransportFault.CONNECTION_LOST, 0.1),
+    "hang": TIMED_OUT,
+}
+# The most that a request takes once all faults are over.
+HEALTHY_SECONDS = 0.3
+
+
+def event_of(row: Row) -> str:
+    """The name of the row's event: the third cell of its line."""
+    return row.line.split(b",")[2].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes arrive.
+
+    It waits for the answer `time_factor` times as long as ordinarily. While its clock is wrong it may send what is too old.
+    """
+
+    name: str
+    watch: Watch
+    is_alive: Callable[[], bool]
+    time_factor: int
+    is_clock_right: Callable[[], bool]
+
+
+class ModelApi:
+    """One destination for all workers. `heal` ends its faults."""
+
+    def __init__(self, scenario: Scenario, truth: Truth) -> None:
+        self._scenario = scenario
+        self.truth = truth
+        self._chance = Random(scenario.seed + 1)
+        self._is_healthy = False
+        self.ambiguous = 0
+        # Until when a worker has been asked to leave an application alone.
+        self._asked_to_wait: dict[tuple[Watch, int], float] = {}
+
+    def heal(self) -> None:
+        """From now on it only refuses what is wrong."""
+        self._is_healthy = True
+
+    async def post(self, batch: Batch, key: str, sender: Sender) -> Answer:
+        """One request of a worker. What it says of a refusal repeats the key."""
+        started = asyncio.get_running_loop().time()
+        events = [event_of(row) for row in batch.rows]
+        sender.watch.check_post(batch, self._unix_seconds() if sender.is_clock_right() else 0.0)
+        name = f"{sender.name} of {batch.rows[0].assignment.topic}"
+        self.truth.check_sender(name, events)
+        if len({row.destination for row in batch.rows}) > 1:
+            raise ViolationError("batch", f"{batch.id} mixes destinations")
+        self.truth.check_body(batch.id, batch.body())
+        asked = (sender.watch, batch.destination.application_id)
+        if asyncio.get_running_loop().time() < self._asked_to_wait.get(asked, 0.0):
+            raise ViolationError("throttling", f"{sender.name} sends {batch.id} although its application was to wait")
+        answer, loads = self._judge(batch)
+        if isinstance(answer, Response):
+            answer = replace(answer, date_unix_seconds=self._unix_seconds())
+        if isinstance(answer, NotSent):
+            await asyncio.sleep(0.01)
+            return answer
+        await asyncio.sleep(self._latency())
+        if loads and sender.is_alive():
+            self.truth.receive(events)
+        patience = TIMEOUT_SECONDS * sender.time_factor
+        work = len(batch.rows) * self._scenario.seconds_per_row
+        if isinstance(answer, Response) and work > patience:
+            # The rows are loaded in the end, and nobody waits for the answer.
+            answer = TIMED_OUT
+        await asyncio.sleep(patience if answer == TIMED_OUT else work + self._latency())
+        if isinstance(answer, Response) and answer.status == 200 and sender.is_alive():
+            self.truth.answer(events, asyncio.get_running_loop().time(), name)
+        answer = replace(answer, duration_seconds=asyncio.get_running_loop().time() - started)
+        if isinstance(answer, Response) and answer.status != 200:
+            if answer.status == 429 and answer.retry_after is not None:
+                self._asked_to_wait[asked] = asyncio.get_running_loop().time() + float(answer.retry_after)
+            return replace(answer, excerpt=f"{answer.excerpt} for {key}")
+        return answer
+
+    async def ask_time(self) -> Answer:
+        """Somebody asks for the time: who answers events answers this."""
+        await asyncio.sleep(self._latency())
+        now = asyncio.get_running_loop().time()
+        if not self._is_healthy and any(
+            one.begin <= now < one.end and one.answer == "refused" for one in self._scenario.windows
+        ):
+            return NotSent(TransportFault.CONNECT_FAILED, 0.01)
+        return Response(404, None, "", 0.1, self._unix_seconds())
+
+    def _unix_seconds(self) -> float:
+        return UNIX_SECONDS + asyncio.get_running_loop().time()
+
+    def _latency(self) -> float:
+        fastest, slowest = self._scenario.latency_seconds
+        return self._chance.uniform(fastest, min(slowest, HEALTHY_SECONDS) if self._is_healthy else slowest) / 2
+
+    def _judge(self, batch: Batch) -> tuple[Answer, bool]:
+        """The answer, and whether the rows are loaded."""
+        if not self._is_healthy:
+            trouble = self._trouble(batch)
+            if trouble is not None:
+                return trouble
+        poison = next((event for event in map(event_of, batch.rows) if event.startswith(POISON)), None)
+        if poison is not None:
+            return POISONED[poison.split("-")[1]], False
+        if any(event_of(row).startswith("refused") for row in batch.rows):
+            return Response(self._chance.choice((400, 422)), None, "a row is bad", 0.1), False
+        if len(batch.rows) > ROWS_MAX:
+            return Response(413, None, "too large", 0.1), False
+        return Response(200, None, "", 0.1), True
+
+    def _trouble(self, batch: Batch) -> tuple[Answer, bool] | None:
+        now = asyncio.get_running_loop().time()
+        for window in self._scenario.windows:
+            if window.begin <= now < window.end and window.application_id in (None, batch.destination.application_id):
+                return self._answer(window.answer)
+        roll = self._chance.random()
+        if roll < self._scenario.ambiguous_share:
+            self.ambiguous += 1
+            return TIMED_OUT, self._chance.random() < 0.5
+        if roll < self._scenario.ambiguous_share + self._scenario.failure_share:
+            return self._answer(self._chance.choice(("503", "429", "refused", "408", "425")))
+        return None
+
+    def _answer(self, kind: str) -> tuple[Answer, bool]:
+        match kind:
+            case "timeout":
+                self.ambiguous += 1
+                return TIMED_OUT, self._chance.random() < 0.5
+            case "504":
+                return Response(504, None, "", 0.1), self._chance.random() < 0.5
+            case "refused":
+                return NotSent(TransportFault.CONNECT_FAILED, 0.01), False
+            case "429":
+                return Response(429, "2", "", 0.1), False
+            case _:
+                return Response(int(kind), None, "", 0.1), False

@@ -1,0 +1,49 @@
+"""What the local clock is worth."""
+
+from __future__ import annotations
+
+from verification.simulation.mutants.swap import Mutant, Swap
+from worker.core.delivery.dispatcher import Dispatcher
+from worker.core.delivery.settlement import Settlement
+from worker.core.model.batch import Batch
+from worker.core.model.clock import Now, Trust
+from worker.core.model.command import AskTime, Log
+from worker.core.progress.clock_check import ClockCheck
+
+
+def judge_ages_by_a_clock_that_jumps(swap: Swap) -> None:
+    swap(ClockCheck, "trust", lambda self, now: Trust.VOUCHED)
+
+
+def judge_ages_before_the_api_has_told_its_time(swap: Swap) -> None:
+    trust = ClockCheck.trust
+    swap(ClockCheck, "trust", lambda self, now: Trust.VOUCHED if self._api is None else trust(self, now))
+
+
+def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
+    without_expired = Dispatcher._without_expired
+
+    def unjudged(self: Dispatcher, batch: Batch, now: Now, trust: Trust, settlement: Settlement) -> Batch | None:
+        return batch if trust is Trust.UNVOUCHED else without_expired(self, batch, now, trust, settlement)
+
+    swap(Dispatcher, "_without_expired", unjudged)
+
+
+def never_ask_for_the_time(swap: Swap) -> None:
+    look = ClockCheck.look
+
+    def mute(self: ClockCheck, now: Now, *, is_waiting: bool) -> list[Log | AskTime]:
+        return [command for command in look(self, now, is_waiting=is_waiting) if not isinstance(command, AskTime)]
+
+    swap(ClockCheck, "look", mute)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        judge_ages_by_a_clock_that_jumps,
+        judge_ages_before_the_api_has_told_its_time,
+        send_what_is_too_old_until_the_api_has_told_its_time,
+        never_ask_for_the_time,
+    )
+}

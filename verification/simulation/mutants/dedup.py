@@ -1,0 +1,128 @@
+"""What counts as seen, and what must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import worker.core.dedup.budget
+import worker.core.dedup.window
+import worker.core.wire.commit_metadata
+import worker.daemon.assembly
+import worker.edges.kafka.window_rebuild
+from verification.simulation.mutants.swap import Mutant, Swap
+from worker.core.dedup.window import Admission, Window
+from worker.core.model.event import TailRead
+from worker.core.reception import Receiving
+from worker.core.wire.commit_metadata import Hints
+from worker.edges.kafka.window_rebuild import Tails
+
+
+def mark_as_delivered_before_the_answer(swap: Swap) -> None:
+    admit = Window.admit
+
+    def eager(self: Window, rows: Any, at: float) -> Admission:
+        admission = admit(self, rows, at)
+        for row in admission.fresh:
+            self._delivered.add(row.key, at)
+        return admission
+
+    swap(Window, "admit", eager)
+
+
+def share_no_budget(swap: Swap) -> None:
+    swap(worker.core.dedup.budget.KeyBudget, "make_room", lambda self, rows: None)
+
+
+def drop_linked_duplicates(swap: Swap) -> None:
+    def withdraw(self: Window, rows: Any) -> list[Any]:
+        for row in rows:
+            del self._in_flight[row.key]
+            self._linked.pop(row.key, None)
+        return []
+
+    swap(Window, "withdraw", withdraw)
+
+
+def remember_what_was_not_committed(swap: Swap) -> None:
+    swap(Hints, "names", lambda self, offset, position: True)
+
+
+def _recall(swap: Swap, change: Callable[[TailRead], TailRead]) -> None:
+    recall = Receiving.recall
+    swap(Receiving, "recall", lambda self, event, now: recall(self, change(event), now))
+
+
+def remember_what_was_refused(swap: Swap) -> None:
+    _recall(swap, lambda event: replace(event, refused=frozenset()))
+
+
+def remember_parked_records_by_their_key(swap: Swap) -> None:
+    _recall(swap, lambda event: replace(event, parked=frozenset()))
+
+    def park(self: Window, rows: Any, at: float) -> tuple[list[Any], list[Any]]:
+        return self.deliver(rows, at), []
+
+    swap(Window, "park", park)
+
+
+def share_one_window_with_the_parking_topic(swap: Swap) -> None:
+    route = worker.daemon.assembly._route
+    shared: list[Window] = []
+
+    def sharing(*arguments: Any) -> Any:
+        made = route(*arguments)
+        shared.append(made.window)
+        return replace(made, window=shared[(len(shared) - 1) // 2 * 2])
+
+    def park(self: Window, rows: Any, at: float) -> tuple[list[Any], list[Any]]:
+        return self.deliver(rows, at), []
+
+    swap(worker.daemon.assembly, "_route", sharing)
+    swap(Window, "park", park)
+
+
+def take_replays_for_duplicates(swap: Swap) -> None:
+    import worker.core.intake.intake
+
+    swap(worker.core.intake.intake, "is_replay", lambda record: False)
+
+
+def keep_the_key_of_a_refused_row(swap: Swap) -> None:
+    def keep(self: Window, rows: Any) -> list[Any]:
+        for row in rows:
+            self._delivered.add(row.key, 0.0)
+            del self._in_flight[row.key]
+        return []
+
+    swap(Window, "withdraw", keep)
+
+
+def rebuild_no_window(swap: Swap) -> None:
+    async def nothing(self: Any, arrived: Any, known_from: Any) -> None:
+        return
+
+    swap(Tails, "read", nothing)
+
+
+def forget_undated_records(swap: Swap) -> None:
+    swap(worker.core.dedup.window, "_written_milliseconds", lambda row: row.record.timestamp)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        mark_as_delivered_before_the_answer,
+        drop_linked_duplicates,
+        remember_what_was_not_committed,
+        remember_what_was_refused,
+        remember_parked_records_by_their_key,
+        share_one_window_with_the_parking_topic,
+        take_replays_for_duplicates,
+        keep_the_key_of_a_refused_row,
+        rebuild_no_window,
+        forget_undated_records,
+        share_no_budget,
+    )
+}

@@ -1,0 +1,159 @@
+"""What is sent, when, and what is made of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import verification.simulation.worker_life
+import worker.core.delivery.dispatcher
+from verification.simulation.mutants.swap import Mutant, Swap
+from worker.core.delivery.bench import Bench
+from worker.core.delivery.bisect import Bisections, Finding, Verdict
+from worker.core.delivery.dispatcher import Dispatcher
+from worker.core.delivery.evidence import Attempt
+from worker.core.delivery.limiter import Limiter
+from worker.core.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
+from worker.core.delivery.pace import Pace
+from worker.core.delivery.queue import Queue
+from worker.core.delivery.suspicion import Decision, Failure, Suspicions
+from worker.core.delivery.throttle import Throttles
+from worker.core.model.answer import Answer, Response
+from worker.core.model.batch import Batch
+
+
+def _taken_for_success(*statuses: int) -> Mutant:
+    def judge(answer: Answer, **options: Any) -> Outcome:
+        return Delivered() if isinstance(answer, Response) and answer.status in statuses else classify(answer, **options)
+
+    return lambda swap: swap(worker.core.delivery.dispatcher, "classify", judge)
+
+
+def send_another_body_after_an_ambiguous_answer(swap: Swap) -> None:
+    delay = Queue.delay
+
+    def reordered(self: Queue, batch: Batch, due: float) -> None:
+        delay(self, replace(batch, rows=tuple(reversed(batch.rows))), due)
+
+    swap(Queue, "delay", reordered)
+
+
+def bisect_only_the_first_half(swap: Swap) -> None:
+    refuse = Bisections.refuse
+
+    def lazy(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
+        verdict = refuse(self, batch, refusal, attempt)
+        for piece in verdict.pieces[1:]:
+            self.end(piece.id)
+        return replace(verdict, pieces=verdict.pieces[:1])
+
+    swap(Bisections, "refuse", lazy)
+
+
+def dead_letter_a_refused_batch_whole(swap: Swap) -> None:
+    from worker.core.delivery.settlement import Refusal
+
+    def harsh(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
+        guilty = tuple(Refusal(row, refusal.fault, refusal.http_status) for row in batch.rows)
+        return Verdict(Finding.GUILTY, guilty=guilty)
+
+    swap(Bisections, "refuse", harsh)
+
+
+def dead_letter_a_row_that_was_refused_once(swap: Swap) -> None:
+    refuse = Bisections.refuse
+
+    def hasty(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
+        verdict = refuse(self, batch, refusal, attempt)
+        if verdict.finding is not Finding.ACCUSED:
+            return verdict
+        return Verdict(Finding.GUILTY, guilty=(refusal, *verdict.guilty, *self.end(batch.id)))
+
+    swap(Bisections, "refuse", hasty)
+
+
+def let_an_accused_row_wait_for_ever(swap: Swap) -> None:
+    swap(Bench, "release", lambda self, application_id, may_go: [])
+    swap(Bench, "overdue", lambda self, monotonic_seconds: [])
+    swap(Bench, "next_deadline", lambda self: None)
+
+
+def suspect_nobody(swap: Swap) -> None:
+    fail = Suspicions.fail
+
+    def trusting(self: Suspicions, batch: Batch, failure: Failure, attempt: Attempt) -> Decision:
+        decision = fail(self, batch, failure, attempt)
+        return Decision.RETRY if decision in (Decision.HALVE, Decision.GIVE_UP) else decision
+
+    swap(Suspicions, "fail", trusting)
+
+
+def suspect_while_nothing_is_taken(swap: Swap) -> None:
+    fail = Suspicions.fail
+
+    def suspicious(self: Suspicions, batch: Batch, failure: Failure, attempt: Attempt) -> Decision:
+        if failure is not Failure.NEUTRAL:
+            self._evidence.accept(batch, replace(attempt, started=attempt.ended + 1))
+        return fail(self, batch, failure, attempt)
+
+    swap(Suspicions, "fail", suspicious)
+
+
+def let_suspects_take_all_requests(swap: Swap) -> None:
+    swap(Dispatcher, "_are_others_first", lambda self: self._flight.is_broken)
+
+
+def send_as_much_after_a_time_out(swap: Swap) -> None:
+    swap(Pace, "slow_down", lambda self, lane, rows, attempt: False)
+
+
+def send_without_a_limit(swap: Swap) -> None:
+    swap(Limiter, "free_at", lambda self: 0.0)
+
+
+def send_what_has_grown_too_old(swap: Swap) -> None:
+    swap(Dispatcher, "_without_expired", lambda self, batch, now, trust, settlement: batch)
+
+
+def open_the_breaker_for_refusals(swap: Swap) -> None:
+    give_back = Limiter.give_back
+
+    def strict(self: Limiter, permit: Any, outcome: Outcome, at: float) -> None:
+        is_refusal = isinstance(outcome, Refused)
+        give_back(self, permit, Retry("refused", 0.0, RetryKind.FAILED) if is_refusal else outcome, at)
+
+    swap(Limiter, "give_back", strict)
+
+
+def leave_the_key_in_what_the_api_says(swap: Swap) -> None:
+    swap(verification.simulation.worker_life, "excerpt_of", lambda body, key: body.decode())
+
+
+def remember_a_429_for_its_batch_alone(swap: Swap) -> None:
+    swap(Throttles, "admits", lambda self, application_id, at: True)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        send_another_body_after_an_ambiguous_answer,
+        bisect_only_the_first_half,
+        dead_letter_a_refused_batch_whole,
+        dead_letter_a_row_that_was_refused_once,
+        let_an_accused_row_wait_for_ever,
+        suspect_nobody,
+        suspect_while_nothing_is_taken,
+        let_suspects_take_all_requests,
+        send_as_much_after_a_time_out,
+        send_without_a_limit,
+        send_what_has_grown_too_old,
+        open_the_breaker_for_refusals,
+        remember_a_429_for_its_batch_alone,
+        leave_the_key_in_what_the_api_says,
+    )
+} | {
+    "follow_a_redirect": _taken_for_success(302),
+    "count_a_404_as_success": _taken_for_success(404),
+    "count_any_2xx_as_success": _taken_for_success(201),
+    "count_a_503_as_success": _taken_for_success(503),
+}

@@ -1,0 +1,184 @@
+"""Offsets, the fence, the account, hints and memory: what stands between a record and its commit."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64decode
+from collections.abc import Sequence
+from typing import Any
+
+import worker.core.draining
+import worker.core.pipeline
+import worker.core.progress.drains
+import worker.core.progress.ledger
+import worker.core.wire.commit_metadata
+from verification.simulation.mutants.swap import Mutant, Swap
+from worker.core.draining import Leaving
+from worker.core.model.event import Lost
+from worker.core.progress.commits import Commits
+from worker.core.progress.ledger import Ledger
+from worker.core.progress.offsets import Offsets
+from worker.core.progress.pressure import MemoryGauge
+from worker.core.progress.tracker import Tracker
+from worker.core.settlement import Settling
+from worker.core.wire.commit_metadata import Hints
+from worker.edges.kafka.rebalance_listener import Rebalances
+
+
+def commit_the_highest_offset_seen(swap: Swap) -> None:
+    swap(Tracker, "safe_position", property(lambda self: self._position))
+    swap(Tracker, "settled_ranges", lambda self: [])
+
+
+def settle_answers_of_another_epoch(swap: Swap) -> None:
+    def settle(self: Ledger, entries: Sequence[Any]) -> dict[Any, int]:
+        counts: dict[Any, int] = {}
+        for entry in entries:
+            for assignment in self.offsets:
+                if assignment.topic_partition == entry.assignment.topic_partition:
+                    self.offsets.tracker(assignment)._unsettled.pop(entry.record.offset, None)
+                    counts[assignment] = counts.get(assignment, 0) + 1
+        self.let_go(entries)
+        return counts
+
+    swap(Ledger, "_settle", settle)
+
+
+def commit_after_the_release(swap: Swap) -> None:
+    # Of what has been taken away as well: as if nobody kept count.
+    swap(Rebalances, "may_commit", lambda self, assignment: True)
+    swap(worker.core.pipeline.Pipeline, "_commit", _commit_all_ever)
+
+
+def _commit_all_ever(self: Any, now: Any) -> bool:
+    positions = self._ledger.offsets.to_commit()
+    ever = self.__dict__.setdefault("ever", {})
+    ever.update({one: type(position)(position.offset + 5, "") for one, position in positions.items() if one not in ever})
+    from worker.core.model.command import Commit
+
+    gone = {one: position for one, position in ever.items() if one not in self._ledger.offsets}
+    self._commits.start(now.monotonic_seconds, has_positions=bool(positions))
+    if positions:
+        self._commands.append(Commit(positions | gone))
+    return bool(positions)
+
+
+def forget_the_fence(swap: Swap) -> None:
+    swap(Leaving, "_give_up", lambda self, assignments, now: None)
+
+
+def ignore_that_partitions_are_lost(swap: Swap) -> None:
+    handle = worker.core.pipeline.Pipeline._rebalanced
+
+    def deaf(self: Any, event: Any, now: Any) -> None:
+        if not isinstance(event, Lost):
+            handle(self, event, now)
+
+    swap(worker.core.pipeline.Pipeline, "_rebalanced", deaf)
+
+
+def settle_dead_letters_before_they_are_acknowledged(swap: Swap) -> None:
+    bury = Settling.bury
+
+    def hasty(self: Settling, rejections: Any) -> None:
+        bury(self, rejections)
+        self._rooms.ledger.bury(rejections)
+
+    swap(Settling, "bury", hasty)
+    swap(Settling, "buried", lambda self, rejections: None)
+
+
+def settle_parked_records_before_they_are_acknowledged(swap: Swap) -> None:
+    park = Settling.park
+
+    def hasty(self: Settling, rows: Any) -> None:
+        park(self, rows)
+        self._rooms.ledger.park(rows)
+
+    swap(Settling, "park", hasty)
+    swap(Settling, "parked", lambda self, rows, now: None)
+
+
+def send_until_the_very_end_of_a_drain(swap: Swap) -> None:
+    swap(worker.core.progress.drains, "QUIET_SHARE", 0.0)
+
+
+def believe_hints_without_their_checksum(swap: Swap) -> None:
+    def decode(position: int, metadata: str) -> Hints | None:
+        read = {"1:": worker.core.wire.commit_metadata._of_runs, "2:": worker.core.wire.commit_metadata._of_flags}.get(
+            metadata[:2]
+        )
+        try:
+            checked = urlsafe_b64decode(metadata[2:] + "==")
+        except ValueError:
+            return None
+        return read(position, checked[:-4]) if read is not None else None
+
+    swap(worker.core.wire.commit_metadata, "decode", decode)
+
+
+def ignore_the_hints(swap: Swap) -> None:
+    swap(Tracker, "is_settled", lambda self, offset: False)
+
+
+def commit_without_hints(swap: Swap) -> None:
+    encode = worker.core.wire.commit_metadata.encode
+    swap(worker.core.wire.commit_metadata, "encode", lambda position, floor, settled: encode(position, floor, []))
+
+
+def name_nothing_that_finds_no_room_in_runs(swap: Swap) -> None:
+    swap(worker.core.wire.commit_metadata, "_flags", lambda position, settled, room: b"")
+
+
+def commit_what_is_too_large_again_and_again(swap: Swap) -> None:
+    swap(Offsets, "limit_metadata", lambda self, refused: None)
+
+
+def hold_whatever_comes(swap: Swap) -> None:
+    swap(MemoryGauge, "is_high", property(lambda self: False))
+
+
+def commit_seldom(swap: Swap) -> None:
+    start = Commits.start
+    swap(Commits, "start", lambda self, at, **options: start(self, at + 2.0, **options))
+
+
+def observe_negative_ages(swap: Swap) -> None:
+    swap(worker.core.progress.ledger, "_not_negative", list)
+
+
+def let_a_task_die_unobserved(swap: Swap) -> None:
+    parked = Settling.parked
+
+    async def fail() -> None:
+        raise RuntimeError("nobody looks")
+
+    def careless(self: Settling, rows: Any, now: Any) -> None:
+        asyncio.get_running_loop().create_task(fail())
+        parked(self, rows, now)
+
+    swap(Settling, "parked", careless)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        commit_the_highest_offset_seen,
+        settle_answers_of_another_epoch,
+        commit_after_the_release,
+        forget_the_fence,
+        ignore_that_partitions_are_lost,
+        settle_dead_letters_before_they_are_acknowledged,
+        settle_parked_records_before_they_are_acknowledged,
+        send_until_the_very_end_of_a_drain,
+        believe_hints_without_their_checksum,
+        ignore_the_hints,
+        commit_without_hints,
+        name_nothing_that_finds_no_room_in_runs,
+        commit_what_is_too_large_again_and_again,
+        hold_whatever_comes,
+        commit_seldom,
+        observe_negative_ages,
+        let_a_task_die_unobserved,
+    )
+}

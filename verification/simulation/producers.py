@@ -1,0 +1,119 @@
+"""What producers publish: mostly new events; now and then a repetition, a mistake, a refused event or its correction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, replace
+from random import Random
+
+from aiokafka.structs import TopicPartition
+
+from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
+from verification.simulation.truth import POISON, TOPIC, Published, Truth
+from worker.core.wire.record_headers import REPLAYS
+
+# Longer than any request, and than any worker knows nothing of another one's.
+UNDER_WAY_SECONDS = 12.0
+# What the API does at the sight of such an event.
+POISONS = ("500", "403", "reset", "hang")
+# The API's own limit: 14 days.
+EVENT_AGE_SECONDS_MAX = 1_209_600
+# A clock that is wrong; events may be dated a day ahead.
+AHEAD_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    partition: int
+    key: bytes
+    value: bytes
+    record: Published
+    is_dated: bool = True
+
+
+class Producers:
+    """All producers of a history. What belongs together (a repetition, a correction) goes to one partition."""
+
+    def __init__(self, kafka: ModelKafka, truth: Truth, partitions: int, chance: Random, *, poison_share: float = 0.0) -> None:
+        self._kafka = kafka
+        self._truth = truth
+        self._partitions = partitions
+        self._chance = chance
+        self._poison_share = poison_share
+        self._sent: list[_Sent] = []
+        self._to_correct: list[_Sent] = []
+        self._number = 0
+
+    def publish(self) -> None:
+        """One record."""
+        self._number += 1
+        roll = self._chance.random()
+        if roll < 0.05 and self._sent:
+            self._send(self._chance.choice(self._sent))
+        elif roll < 0.07 and self._to_correct:
+            refused = self._to_correct.pop(self._chance.randrange(len(self._to_correct)))
+            self._send(self._made("corrected", key=refused.key, partition=refused.partition))
+        elif roll < 0.08 and self._sent:
+            self._replay(self._chance.choice(self._sent))
+        elif roll < 0.11:
+            self._send(self._made("broken", is_valid=False, value=b"not json"))
+        elif roll < 0.14:
+            sent = self._made("refused", is_valid=False)
+            self._to_correct.append(sent)
+            self._send(sent)
+        elif roll < 0.14 + self._poison_share:
+            self._send(self._made(f"{POISON}-{self._chance.choice(POISONS)}", is_valid=False))
+        elif roll < 0.16:
+            # Never repeated nor replayed: by then it may be refused.
+            self._send(self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8)))
+        else:
+            sent = self._made("event", age_seconds=-AHEAD_SECONDS if roll < 0.18 else 0)
+            sent = replace(sent, is_dated=not 0.18 <= roll < 0.2)
+            self._sent.append(sent)
+            self._send(sent)
+        if self._chance.random() < 0.01:
+            self._kafka.append_control(TOPIC, self._chance.randrange(self._partitions))
+
+    def publish_valid(self, partition: int | None = None) -> None:
+        """One event that nothing is wrong with, in this partition or in any."""
+        self._number += 1
+        self._send(self._made("event", partition=partition))
+
+    def _made(
+        self,
+        kind: str,
+        *,
+        is_valid: bool = True,
+        key: bytes | None = None,
+        partition: int | None = None,
+        value: bytes | None = None,
+        age_seconds: int = 0,
+    ) -> _Sent:
+        name = f"{kind}-{self._number}"
+        event = {
+            "application_id": 1 if self._chance.random() < 0.7 else 2,
+            "profile_id": f"user-{self._number}",
+            "event_name": name,
+            "event_timestamp": UNIX_SECONDS + int(asyncio.get_running_loop().time()) - age_seconds,
+        }
+        own_key = b"%d" % self._number if key is None else key
+        where = self._chance.randrange(self._partitions) if partition is None else partition
+        published = Published(name, is_valid, own_key, may_expire=age_seconds > 0)
+        return _Sent(where, own_key, value or json.dumps(event).encode(), published)
+
+    def _send(self, sent: _Sent, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
+        offset = self._kafka.append(
+            TOPIC, sent.partition, sent.key, sent.value, (("id", sent.key), *headers), None if sent.is_dated else 0
+        )
+        self._truth.publish(TopicPartition(TOPIC, sent.partition), offset, sent.record)
+
+    def _replay(self, sent: _Sent) -> None:
+        """An event that was delivered is sent again on purpose: it has to arrive once more.
+
+        Once only, and when nothing of it can be under way any more: what is under way at the same time is a duplicate.
+        """
+        event, now = sent.record.event, asyncio.get_running_loop().time()
+        if now - self._truth.answered_at.get(event, now) > UNDER_WAY_SECONDS and event not in self._truth.wanted:
+            self._truth.want_again(sent.record.event)
+            self._send(sent, ((REPLAYS, b"1"),))

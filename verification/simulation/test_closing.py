@@ -1,0 +1,114 @@
+"""A consumer that is closed leaves nothing behind, whatever aiokafka is doing at that moment; on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from verification.simulation.kafka_model import ModelKafka
+from verification.simulation.virtual_loop import run
+from worker.edges.kafka.closing import close_consumer, close_producer
+
+TOPIC = "events"
+
+
+def go_on(kafka: ModelKafka) -> None:
+    """Nothing happens to the brokers."""
+
+
+def remains() -> list[str]:
+    """What goes on, at either end of a connection."""
+    return [str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+@pytest.mark.parametrize("disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections])
+@pytest.mark.parametrize("group_id", [None, "group"])
+def test_nothing_remains_of_a_consumer_that_is_closed(disturb: Callable[[ModelKafka], None], group_id: str | None) -> None:
+    async def history(after_seconds: float) -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 2)
+        consumer: AIOKafkaConsumer = kafka.consumer(TOPIC, group_id=group_id, request_timeout_ms=5000)
+        await consumer.start()
+        await asyncio.sleep(2)
+        disturb(kafka)
+        await asyncio.sleep(after_seconds)
+        began = asyncio.get_running_loop().time()
+        await close_consumer(consumer, 1.0)
+        assert asyncio.get_running_loop().time() - began <= 4.0
+        kafka.bring_up()
+        await asyncio.sleep(1)
+        assert remains() == []
+
+    # Whatever it is doing: a fetch is under way, or waits for its next attempt.
+    for number in range(20):
+        run(history(number * 0.02), seconds_max=600)
+
+
+def test_a_stop_that_fails_is_told() -> None:
+    async def history() -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 1)
+        consumer = kafka.consumer(TOPIC, group_id="group")
+        await consumer.start()
+        kafka.hang()
+        assert await close_consumer(consumer, 1.0) == "not stopped in 1 s"
+
+    run(history(), seconds_max=600)
+
+
+@pytest.mark.parametrize("disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections])
+def test_nothing_remains_of_a_producer_that_is_closed(disturb: Callable[[ModelKafka], None]) -> None:
+    async def history(after_seconds: float) -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 2)
+        producer = kafka.producer(acks="all", enable_idempotence=True, request_timeout_ms=5000)
+        await producer.start()
+        await producer.send_and_wait(TOPIC, b"before", partition=0)
+        disturb(kafka)
+        acknowledgements = [await producer.send(TOPIC, b"v", partition=number) for number in range(2)]
+        await asyncio.sleep(after_seconds)
+        began = asyncio.get_running_loop().time()
+        await close_producer(producer, 1.0)
+        assert asyncio.get_running_loop().time() - began <= 5.0
+        for one in acknowledgements:
+            one.cancel()
+        kafka.bring_up()
+        await asyncio.sleep(1)
+        assert remains() == []
+
+    for number in range(20):
+        run(history(number * 0.02), seconds_max=600)
+
+
+def test_a_producer_is_closed_when_all_that_was_sent_is_written() -> None:
+    async def history() -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 1)
+        producer = kafka.producer(linger_ms=500)
+        await producer.start()
+        acknowledgement = await producer.send(TOPIC, b"v")
+        assert await close_producer(producer, 3.0) is None
+        assert (await acknowledgement).offset == 0
+        assert [record.value for record in kafka.records(TOPIC)] == [b"v"]
+
+    run(history(), seconds_max=600)
+
+
+def test_a_client_that_is_closed_before_it_has_started_leaves_nothing() -> None:
+    async def history() -> None:
+        kafka = ModelKafka()
+        kafka.hang()
+        producer = kafka.producer(request_timeout_ms=5000)
+        starting = asyncio.create_task(producer.start())
+        await asyncio.sleep(1)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await close_producer(producer, 1.0)
+        kafka.bring_up()
+        await asyncio.sleep(1)
+        assert remains() == []
+
+    run(history(), seconds_max=600)

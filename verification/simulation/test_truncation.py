@@ -1,0 +1,151 @@
+"""Logs that lose their end, on virtual time: nothing that was read is read again, and nothing written later is passed over."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka.structs import TopicPartition
+
+from tests.kafka.edges.reading import Reader
+from verification.simulation.kafka_model import ModelKafka
+from verification.simulation.test_arrivals import TOPIC, commit, play, running
+from worker.core.model.event import Assigned, Event, LogTruncated, Lost, OffsetsSkipped, TailRead
+
+PARTITION = TopicPartition(TOPIC, 0)
+
+
+def append(kafka: ModelKafka, count: int) -> None:
+    for _ in range(count):
+        kafka.append(TOPIC, 0, b"k", b"{}")
+
+
+async def offsets(reader: Reader, count: int) -> list[int]:
+    """Of the next so many records."""
+    return [offset for taken in (await reader.records(count)).values() for offset in taken]
+
+
+def seen(reader: Reader, kind: type[Event]) -> list[Event]:
+    return [event for event in reader.seen if isinstance(event, kind)]
+
+
+def test_reading_goes_on_where_the_log_was_cut_off_though_it_ends_before_the_position() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        async with running(kafka) as reader:
+            await reader.records(20)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 3)
+            assert await offsets(reader, 3) == [15, 16, 17]
+            (truncated,) = seen(reader, LogTruncated)
+            assert isinstance(truncated, LogTruncated)
+            assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
+
+    play(history, partitions=1)
+
+
+def test_what_is_written_over_the_lost_range_and_beyond_is_not_passed_over() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        async with running(kafka) as reader:
+            await reader.records(20)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 10)
+            assert await offsets(reader, 10) == list(range(15, 25))
+            append(kafka, 5)
+            assert await offsets(reader, 5) == list(range(25, 30))
+            assert len(seen(reader, LogTruncated)) == 1
+
+    play(history, partitions=1)
+
+
+def test_an_election_that_loses_nothing_costs_one_question_and_no_epoch_of_ours() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        async with running(kafka) as reader:
+            await reader.records(20)
+            for election in range(3):
+                kafka.elect(PARTITION)
+                kafka.append_control(TOPIC, 0)
+                append(kafka, 5)
+                await reader.records(5)
+                append(kafka, 5)
+                await reader.records(5)
+                assert kafka.requests["EpochEndRequestStruct"] == election + 1
+            assert not seen(reader, Lost)
+
+    play(history, partitions=1)
+
+
+def test_a_position_committed_beyond_the_end_goes_on_at_the_end() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        commit(kafka, 0, 20)
+        kafka.elect_uncleanly(PARTITION, 15)
+        async with running(kafka) as reader:
+            (start,) = (await reader.until(Assigned)).starts
+            assert start.position == 15
+            truncated = await reader.until(LogTruncated)
+            assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, False)
+            append(kafka, 4)
+            assert await offsets(reader, 4) == [15, 16, 17, 18]
+            # What stands there now was never settled.
+            assert not seen(reader, TailRead)
+
+    play(history, partitions=1)
+
+
+def test_a_log_that_is_cut_off_before_its_first_record_comes_goes_on_at_the_cut() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        commit(kafka, 0, 20)
+        async with running(kafka) as reader:
+            await reader.until(Assigned)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 3)
+            assert await offsets(reader, 3) == [15, 16, 17]
+            (truncated,) = seen(reader, LogTruncated)
+            assert isinstance(truncated, LogTruncated)
+            assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
+
+    play(history, partitions=1)
+
+
+def test_a_partition_that_was_cut_off_before_its_first_record_and_written_full_goes_on_at_the_cut() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        commit(kafka, 0, 20)
+        async with running(kafka) as reader:
+            await reader.until(Assigned)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 10)
+            assert await offsets(reader, 10) == list(range(15, 25))
+
+    play(history, partitions=1)
+
+
+def test_a_topic_that_was_made_again_is_no_log_that_was_cut_off() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        async with running(kafka) as reader:
+            await reader.records(20)
+            kafka.recreate_topic(TOPIC)
+            append(kafka, 5)
+            assert await offsets(reader, 5) == [0, 1, 2, 3, 4]
+            assert not seen(reader, LogTruncated)
+            assert len(seen(reader, OffsetsSkipped)) == 1
+
+    play(history, partitions=1)
+
+
+def test_a_log_is_not_believed_while_its_leader_can_not_be_asked() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        append(kafka, 20)
+        async with running(kafka) as reader:
+            await reader.records(20)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 10)
+            kafka.lose_leader(PARTITION)
+            asyncio.get_running_loop().call_later(20, kafka.find_leader, PARTITION)
+            assert await offsets(reader, 10) == list(range(15, 25))
+
+    play(history, partitions=1)

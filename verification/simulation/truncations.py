@@ -1,0 +1,34 @@
+"""Logs that lose their end in a history, once it has settled: drawn from its seed, and written anew from there."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from aiokafka.structs import TopicPartition
+
+from verification.simulation.kafka_model import ModelKafka
+from verification.simulation.producers import Producers
+from verification.simulation.scenario import Scenario
+from verification.simulation.truth import TOPIC, Truth
+
+# By then every session of a worker that was killed is over: who has a partition has it to the end.
+STABLE_SECONDS = 15.0
+LOST_MAX, WRITTEN_MAX = 30, 200
+
+
+async def truncate(kafka: ModelKafka, scenario: Scenario, truth: Truth, producers: Producers) -> bool:
+    """Let some partitions lose their last records, which are all settled, and write others in their place. True if any did."""
+    chance = Random(scenario.seed + 5)
+    if chance.random() < 0.6:
+        return False
+    await asyncio.sleep(STABLE_SECONDS)
+    for number in chance.sample(range(scenario.partitions), chance.randint(1, scenario.partitions)):
+        partition = TopicPartition(TOPIC, number)
+        end = max(0, kafka.end(partition) - chance.randint(0, LOST_MAX))
+        kafka.elect_uncleanly(partition, end)
+        truth.forget(partition, end)
+    # An API that takes seconds for a row must come to the end of them.
+    for _ in range(min(chance.randint(1, WRITTEN_MAX), scenario.records // 2)):
+        producers.publish_valid()
+    return True

@@ -1,0 +1,1 @@
+"""What decides: plain synchronous code, without clock, chance, socket, task or file."""

@@ -1,0 +1,126 @@
+"""Gathers rows into batches: one open batch per destination, sealed by rows, bytes, linger or drain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass, field
+from itertools import count, takewhile
+
+from worker.core.batching.csv_body import header
+from worker.core.model.batch import Batch, FlushTrigger
+from worker.core.model.record import Assignment
+from worker.core.model.row import Destination, Row
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """When an open batch is sealed. `linger_seconds` counts from its first row."""
+
+    rows_max: int
+    body_bytes_max: int
+    linger_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch that is ready to be sent, and what sealed it."""
+
+    batch: Batch
+    trigger: FlushTrigger
+
+
+@dataclass(slots=True)
+class _Open:
+    header: bytes
+    due_seconds: float
+    body_bytes: int
+    rows: list[Row] = field(default_factory=list)
+
+
+class Batcher:
+    """The open batches of one route.
+
+    Args:
+        limits: when a batch is full or due.
+        batch_id_prefix: what makes the ids unique among processes and routes.
+        head: what a body of a destination begins with.
+    """
+
+    def __init__(self, limits: BatchLimits, batch_id_prefix: str, head: Callable[[Destination], bytes] = header) -> None:
+        self._limits = limits
+        self._prefix = batch_id_prefix
+        self._head = head
+        self._numbers = count(1)
+        # In the order in which they were opened, so in that in which they are due.
+        self._open: dict[Destination, _Open] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many rows lie in open batches."""
+        return sum(len(batch.rows) for batch in self._open.values())
+
+    @property
+    def oldest_event_timestamp(self) -> int | None:
+        """The earliest event time among the rows here, in Unix seconds; None with no row here."""
+        return min((row.event_timestamp for batch in self._open.values() for row in batch.rows), default=None)
+
+    def add(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Sealed]:
+        """Add rows; returns the batches that became full by it. A row that would burst a batch opens the next one."""
+        sealed: list[Sealed] = []
+        limits = self._limits
+        for row in rows:
+            batch = self._open.get(row.destination)
+            if batch is not None and batch.body_bytes + len(row.line) > limits.body_bytes_max:
+                sealed.append(self._seal(row.destination, FlushTrigger.BYTES))
+                batch = None
+            if batch is None:
+                batch = self._begin(row.destination, monotonic_seconds)
+            batch.rows.append(row)
+            batch.body_bytes += len(row.line)
+            if len(batch.rows) >= limits.rows_max:
+                sealed.append(self._seal(row.destination, FlushTrigger.ROWS))
+        return sealed
+
+    def due(self, monotonic_seconds: float) -> list[Sealed]:
+        """The batches whose linger is over."""
+        due = list(takewhile(lambda one: self._open[one].due_seconds <= monotonic_seconds, self._open))
+        return [self._seal(destination, FlushTrigger.LINGER) for destination in due]
+
+    def next_deadline(self) -> float | None:
+        """When the next open batch is due, in monotonic seconds; None with no batch open."""
+        first = next(iter(self._open.values()), None)
+        return first.due_seconds if first is not None else None
+
+    def drain(self, assignments: Set[Assignment]) -> list[Sealed]:
+        """Seal every open batch that holds a row of these assignments, whatever its age."""
+        holding = [
+            destination for destination, batch in self._open.items() if any(row.assignment in assignments for row in batch.rows)
+        ]
+        return [self._seal(destination, FlushTrigger.DRAIN) for destination in holding]
+
+    def withdraw(self, assignments: Set[Assignment]) -> list[Row]:
+        """Take the rows of these assignments out of the open batches, and return them."""
+        withdrawn: list[Row] = []
+        for destination, batch in list(self._open.items()):
+            kept = [row for row in batch.rows if row.assignment not in assignments]
+            if len(kept) == len(batch.rows):
+                continue
+            withdrawn.extend(row for row in batch.rows if row.assignment in assignments)
+            if not kept:
+                del self._open[destination]
+                continue
+            batch.rows = kept
+            batch.body_bytes = len(batch.header) + sum(len(row.line) for row in kept)
+        return withdrawn
+
+    def _begin(self, destination: Destination, monotonic_seconds: float) -> _Open:
+        line = self._head(destination)
+        batch = _Open(line, monotonic_seconds + self._limits.linger_seconds, len(line))
+        self._open[destination] = batch
+        return batch
+
+    def _seal(self, destination: Destination, trigger: FlushTrigger) -> Sealed:
+        gathered = self._open.pop(destination)
+        batch_id = f"{self._prefix}-{next(self._numbers)}"
+        rows = tuple(gathered.rows)
+        return Sealed(Batch(batch_id, destination, gathered.header, rows, gathered.body_bytes), trigger)

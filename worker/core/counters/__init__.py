@@ -1,0 +1,1 @@
+"""What is counted, and the state of the worker at one moment."""

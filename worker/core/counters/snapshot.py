@@ -1,0 +1,90 @@
+"""The state of the worker at one moment, for metrics and for `/status`. Taken when asked for, never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.core.counters.counters import Account
+from worker.core.model.record import Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class HoldStatus:
+    """An application on hold as operators see it. Times in Unix seconds; `rows` is how many wait here.
+
+    `is_parking`: its records go to the parking topic, so that they stop nothing else.
+    """
+
+    application_id: int
+    reason: str
+    since_unix_seconds: float
+    next_probe_unix_seconds: float
+    rows: int
+    is_parking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleStatus:
+    """An application that the API throttles. Nothing of it is sent for `paused_seconds` yet; `rows` wait for their turn."""
+
+    application_id: int
+    reason: str
+    since_unix_seconds: float
+    paused_seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationStatus:
+    """How the API is doing: its breaker, how many requests it is thought to bear at once, and how many are in flight."""
+
+    breaker: str
+    requests_in_flight_limit: int
+    requests_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStatus:
+    """The local clock: `trust` is vouched, unvouched or doubted; `seconds_ahead` of the API's, None while that isn't known."""
+
+    trust: str
+    seconds_ahead: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition that is ours. Offsets; `committed` is None before there was a commit, `unsettled` a count of records."""
+
+    assignment: Assignment
+    position: int
+    safe_position: int
+    committed: int | None
+    unsettled: int
+    is_paused: bool
+    is_draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at once.
+
+    `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter, parking. `imbalance` is the
+    number of records that the account can't explain: 0, or there is a fault in this program.
+    """
+
+    account: Account
+    partitions: tuple[PartitionStatus, ...]
+    holds: tuple[HoldStatus, ...]
+    throttles: tuple[ThrottleStatus, ...]
+    rows: dict[str, int]
+    destination: DestinationStatus
+    held_bytes: int
+    dedup_window_rows: int
+    dedup_keys_evicted: Mapping[str, int]
+    oldest_event_timestamp: int | None
+    imbalance: int
+    is_stopping: bool
+    is_dead_letter_blocked: bool
+    is_parking_blocked: bool
+    clock: ClockStatus

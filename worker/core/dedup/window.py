@@ -1,0 +1,163 @@
+"""Deduplication of one route: a key is new, then in flight, then delivered.
+
+The rule that everything here serves: **a key counts as delivered only after a 200.** Marked any earlier, a crash or a refusal
+would turn the event's next appearance, which is its rescue, into a dropped duplicate. For the same reason a replay from a
+dead-letter topic is never a duplicate of what was delivered.
+
+So while an event is in flight, an event with the same key is *linked* to it and shares its fate: it is settled when the first
+is delivered. If the first is refused or given back instead, the oldest linked one takes its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from worker.core.dedup.budget import KeyBudget
+from worker.core.dedup.generations import Generations
+from worker.core.model.clock import Now
+from worker.core.model.record import Assignment
+from worker.core.model.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of a chunk's rows: `fresh` go on, `duplicates` of delivered ones are settled, the rest is linked."""
+
+    fresh: list[Row]
+    duplicates: list[Row]
+
+
+class Window:
+    """The keys of one route. Bounded: those in flight by what the pipeline holds, those delivered by count, age and the budget.
+
+    Args:
+        budget: of all windows of the process.
+        rows_max: how many delivered keys this one remembers at most, and how many parked ones.
+        age_seconds: how long it does.
+    """
+
+    def __init__(self, budget: KeyBudget, *, rows_max: int, age_seconds: float) -> None:
+        self._delivered = Generations(budget, rows_max=rows_max, age_seconds=age_seconds)
+        self._parked = Generations(budget, rows_max=rows_max, age_seconds=age_seconds)
+        self._age_seconds = age_seconds
+        self._has_parked = False
+        self._in_flight: dict[bytes, Row] = {}
+        self._linked: dict[bytes, deque[Row]] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many delivered and parked keys are remembered."""
+        return len(self._delivered) + len(self._parked)
+
+    @property
+    def evicted(self) -> int:
+        """How many keys were forgotten before their time, because there was no room."""
+        return self._delivered.evicted + self._parked.evicted
+
+    @property
+    def linked(self) -> int:
+        """How many rows wait for the fate of another."""
+        return sum(len(rows) for rows in self._linked.values())
+
+    def admit(self, rows: Iterable[Row], monotonic_seconds: float) -> Admission:
+        """Sort a chunk's rows. The fresh ones are in flight from now on, until `deliver` or `withdraw`."""
+        self._delivered.forget(monotonic_seconds)
+        self._parked.forget(monotonic_seconds)
+        self._has_parked = len(self._parked) > 0
+        fresh: list[Row] = []
+        duplicates: list[Row] = []
+        for row in rows:
+            key = row.key
+            if key in self._in_flight:
+                self._linked.setdefault(key, deque()).append(row)
+            elif not row.is_replay and (key in self._delivered or (self._has_parked and _content(row) in self._parked)):
+                duplicates.append(row)
+            else:
+                self._in_flight[key] = row
+                fresh.append(row)
+        return Admission(fresh, duplicates)
+
+    def recall(self, delivered: Iterable[Row], parked: Iterable[Row], now: Now) -> None:
+        """These were settled by an earlier owner of their partition. What is older than the window is not remembered."""
+        earliest = (now.unix_seconds - self._age_seconds) * 1000
+        for row in delivered:
+            if _written_milliseconds(row) >= earliest:
+                self._delivered.add(row.key, now.monotonic_seconds)
+        for row in parked:
+            if _written_milliseconds(row) >= earliest:
+                self._parked.add(_content(row), now.monotonic_seconds)
+
+    def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
+        """These rows were answered 200. Returns the rows linked to them: duplicates, settled with them."""
+        settled: list[Row] = []
+        for row in rows:
+            del self._in_flight[row.key]
+            self._delivered.add(row.key, monotonic_seconds)
+            linked = self._linked.pop(row.key, None)
+            if linked is not None:
+                settled.extend(linked)
+        return settled
+
+    def park(self, rows: Iterable[Row], monotonic_seconds: float) -> tuple[list[Row], list[Row]]:
+        """These rows lie in the parking topic. Returns linked rows: duplicates, settled with them, and those that go on.
+
+        Unlike a delivered event a parked one may still be refused, on another worker even, and come again corrected under its
+        key. So it is remembered by its content: its repetition is a duplicate, its correction isn't.
+        """
+        duplicates: list[Row] = []
+        promoted: list[Row] = []
+        for row in rows:
+            content = _content(row)
+            self._parked.add(content, monotonic_seconds)
+            linked = self._linked.get(row.key, deque())
+            duplicates.extend(one for one in linked if _content(one) == content)
+            others = deque(one for one in linked if _content(one) != content)
+            if others:
+                self._linked[row.key] = others
+            else:
+                self._linked.pop(row.key, None)
+            promoted.extend(self.withdraw((row,)))
+        return duplicates, promoted
+
+    def withdraw(self, rows: Iterable[Row]) -> list[Row]:
+        """These rows were refused or given back. Returns the linked rows that take their places, in flight from now on."""
+        promoted: list[Row] = []
+        for row in rows:
+            del self._in_flight[row.key]
+            linked = self._linked.get(row.key)
+            if linked is not None:
+                heir = linked.popleft()
+                if not linked:
+                    del self._linked[row.key]
+                self._in_flight[row.key] = heir
+                promoted.append(heir)
+        return promoted
+
+    def unlink(self, assignments: Set[Assignment]) -> list[Row]:
+        """Take out the linked rows of partitions that are no longer ours, and return them."""
+        removed: list[Row] = []
+        for key, linked in list(self._linked.items()):
+            kept = deque(row for row in linked if row.assignment not in assignments)
+            if len(kept) == len(linked):
+                continue
+            removed.extend(row for row in linked if row.assignment in assignments)
+            if kept:
+                self._linked[key] = kept
+            else:
+                del self._linked[key]
+        return removed
+
+
+def _content(row: Row) -> bytes:
+    """What a parked row is remembered by: its key and all that would be sent of it. A line alone doesn't name its columns."""
+    resource, _, identity, filled = row.destination
+    columns = f"{resource}\0{identity}\0{filled}\0".encode()
+    return blake2b(row.key + columns + row.line, digest_size=len(row.key)).digest()
+
+
+def _written_milliseconds(row: Row) -> int:
+    """When this row's record was written: by its timestamp, or where it has none, by the time of its event."""
+    return row.record.timestamp if row.record.timestamp > 0 else row.event_timestamp * 1000

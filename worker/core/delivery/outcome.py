@@ -1,0 +1,150 @@
+"""What an answer means for the rows of a batch: one table, the whole of the judgement.
+
+| answer                                  | outcome                                                              |
+| --------------------------------------- | -------------------------------------------------------------------- |
+| 200                                     | `Delivered`                                                          |
+| 400, 422                                | `Refused`: bisect, until the guilty rows stand alone                 |
+| 413                                     | `TooLarge`: split in two                                             |
+| 408, 420, 425, 429, 5xx                 | `Retry`, at least `Retry-After`; 420 and 429 are throttling          |
+| no connection made                      | `Retry`; where a proxy refused it, by its status like an answer      |
+| connection lost while the body was sent | `Retry`, ambiguous; again so, and the batch is split in two          |
+| connection lost after that              | `Retry`, ambiguous: the rows may have been loaded                    |
+| no answer in time, a gateway's 504      | `Retry`, timed out: the same, and fewer rows may be in time          |
+| everything else (401, 403, 404, 3xx, …) | `Held`: nobody may drop rows for a fault that isn't theirs           |
+
+Only 200 is success: the documentation knows no other, and a redirect's or a proxy's 2xx would be a loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import assert_never
+
+from worker.core.delivery.retry_after import seconds_to_wait
+from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+
+REFUSED_STATUSES = frozenset({400, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The rows are loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """At least one row is at fault, and no row was loaded."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The body is larger than the API takes."""
+
+    status: int
+
+
+class RetryKind(Enum):
+    """What a passing fault says of the destination.
+
+    THROTTLED: it is there and wants less. FAILED: it answered that it can't. AMBIGUOUS: it gave no answer to what was sent, so
+    the rows may have been loaded and a retry may duplicate them. TIMED_OUT: the same, because it takes too long. NOT_SENT: it
+    couldn't be reached. EARLY: it is there and wants the request once more. CUT_OFF: as AMBIGUOUS, but while the body was on
+    its way: it may be too large.
+    """
+
+    THROTTLED = auto()
+    FAILED = auto()
+    AMBIGUOUS = auto()
+    TIMED_OUT = auto()
+    NOT_SENT = auto()
+    EARLY = auto()
+    CUT_OFF = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A passing fault: the identical bytes are to be sent again, not before `wait_seconds_min`. `reason` is a stable code."""
+
+    reason: str
+    wait_seconds_min: float
+    kind: RetryKind
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A fault of the application's configuration or of something in between: the rows wait until a probe gets through."""
+
+    reason: str
+
+
+# What may have been loaded: the budget of duplicates.
+AMBIGUOUS = frozenset({RetryKind.AMBIGUOUS, RetryKind.TIMED_OUT, RetryKind.CUT_OFF})
+
+# Beside these, every 5xx is a failure.
+RETRIED_STATUSES = {
+    408: RetryKind.FAILED,
+    420: RetryKind.THROTTLED,
+    425: RetryKind.EARLY,
+    429: RetryKind.THROTTLED,
+    504: RetryKind.TIMED_OUT,
+}
+
+Outcome = Delivered | Refused | TooLarge | Retry | Held
+
+
+def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: float) -> Outcome:
+    """What this answer means. Total: every status and every fault has an outcome."""
+    match answer:
+        case NotSent(proxy_status=int(status)):
+            # 502 passes; 407 and its like are faults of the configuration, and don't pass by themselves.
+            reason = f"proxy_{status}"
+            return Retry(reason, 0.0, RetryKind.NOT_SENT) if _passes(status) else Held(reason)
+        case NotSent(fault=fault):
+            return Retry(fault.value, 0.0, RetryKind.NOT_SENT)
+        case Ambiguous(fault=TransportFault.UPLOAD_RESET as fault):
+            return Retry(fault.value, 0.0, RetryKind.CUT_OFF)
+        case Ambiguous(fault=TransportFault.TIMEOUT as fault):
+            return Retry(fault.value, 0.0, RetryKind.TIMED_OUT)
+        case Ambiguous(fault=fault):
+            return Retry(fault.value, 0.0, RetryKind.AMBIGUOUS)
+        case Response(status=200):
+            return Delivered()
+        case Response(status=status) if status in REFUSED_STATUSES:
+            return Refused(status)
+        case Response(status=413):
+            return TooLarge(413)
+        case Response(status=status, retry_after=header) if _passes(status):
+            wait = seconds_to_wait(header, unix_seconds=unix_seconds, max_seconds=retry_after_seconds_max)
+            return Retry(f"http_{status}", wait, RETRIED_STATUSES.get(status, RetryKind.FAILED))
+        case Response(status=status):
+            return Held(f"http_{status}")
+        case _:
+            assert_never(answer)
+
+
+def _passes(status: int) -> bool:
+    """True if a later attempt may be answered otherwise."""
+    return status in RETRIED_STATUSES or 500 <= status <= 599
+
+
+def label(outcome: Outcome) -> str:
+    """The outcome's name in metrics: of a closed set."""
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Refused():
+            return "refused"
+        case TooLarge():
+            return "too_large"
+        case Retry():
+            return "ambiguous" if outcome.kind in AMBIGUOUS else "retried"
+        case Held():
+            return "held"
+
+
+def wait_seconds_min(outcome: Outcome | None) -> float:
+    """How long the API asks to wait, in seconds; 0 where it asks for nothing."""
+    return outcome.wait_seconds_min if isinstance(outcome, Retry) else 0.0

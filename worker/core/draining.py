@@ -1,0 +1,96 @@
+"""Letting partitions go, on revocation and on stop: bring what is under way to its end, commit once, then the fence.
+
+Routes between the rooms like the pipeline does, and owns no rule either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Set
+
+from worker.core.model.clock import Now
+from worker.core.model.command import Command, Finish, Release
+from worker.core.model.record import Assignment
+from worker.core.progress.drains import Drain, Drains
+from worker.core.settlement import Rooms, Settling
+
+
+class Leaving:
+    """The drains of a pipeline. What is to be done about them is added to `commands`.
+
+    Args:
+        rooms: what it routes between.
+        settling: closes the books.
+        commands: takes `Release` and `Finish`.
+        commit: commits what is safe; False if the broker has it all already.
+    """
+
+    def __init__(self, rooms: Rooms, settling: Settling, commands: list[Command], commit: Callable[[Now], bool]) -> None:
+        self._routes = rooms.routes
+        self._dispatcher = rooms.dispatcher
+        self._ledger = rooms.ledger
+        self._commits = rooms.commits
+        self._settling = settling
+        self._commands = commands
+        self._commit = commit
+        self._drains = Drains()
+        self.is_finished = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """True if the whole worker is coming to its end."""
+        return self._drains.is_stopping or self.is_finished
+
+    def next_deadline(self) -> float | None:
+        """When a drain goes on for its time alone, in monotonic seconds; None where none does."""
+        return self._drains.next_deadline()
+
+    def begin(self, assignments: Collection[Assignment], deadline_seconds: float, now: Now, *, is_stop: bool) -> None:
+        """What can be sent at once is sent; what waits for an attempt or a probe is given back."""
+        leaving = frozenset(assignments)
+        self._ledger.offsets.drain(leaving)
+        self._drains.begin(leaving, now.monotonic_seconds, deadline_seconds, is_stop=is_stop)
+        for route in self._routes.values():
+            self._settling.submit(route.batcher.drain(leaving))
+        self._settling.settle(self._dispatcher.withdraw_waiting(leaving), now)
+
+    def advance(self, now: Now) -> None:
+        """Bring drains to their end, as far as they are: the last sending, the last commit, the fence."""
+        for drain in self._drains.to_be_quiet(now.monotonic_seconds):
+            self._ledger.offsets.end_sending(drain.assignments)
+            self._give_up(drain.assignments, now)
+        for drain in self._drains.over(now.monotonic_seconds, self._ledger.offsets.in_motion):
+            if self._commits.is_in_flight:
+                return
+            if not drain.is_committed:
+                drain.is_committed = True
+                if self._commit(now):
+                    return
+            self._end(drain, now)
+
+    def commit_again(self) -> None:
+        """The last commit was refused for what is different now: drains send it once more."""
+        self._drains.commit_again()
+
+    def let_go(self, assignments: Collection[Assignment], now: Now) -> None:
+        """The fence: from here on nothing is sent, settled or committed for these."""
+        gone = frozenset(assignments)
+        self._ledger.remove(gone)
+        for route in self._routes.values():
+            self._ledger.let_go(route.window.unlink(gone))
+        self._give_up(gone, now)
+
+    def _give_up(self, assignments: Set[Assignment], now: Now) -> None:
+        """What isn't in flight is left to the next owner."""
+        for route in self._routes.values():
+            self._settling.give_back(route.batcher.withdraw(assignments), now)
+        self._settling.settle(self._dispatcher.withdraw(assignments), now)
+
+    def _end(self, drain: Drain, now: Now) -> None:
+        left = self._ledger.left()
+        self._drains.end(drain)
+        self.let_go(drain.assignments, now)
+        if drain.is_stop:
+            self.is_finished = True
+            self._commands.append(Finish(left.unsettled, left.uncommitted))
+        else:
+            self._commands.append(Release(tuple(sorted(drain.assignments))))

@@ -1,0 +1,142 @@
+"""Takes a CloudEvent off its event, in the binary or the structured mode of the Kafka binding.
+
+An id is unique per source, so both together name the event. Its time counts where the event doesn't say one of its own.
+
+Source: CloudEvents 1.0.2, and its Kafka Protocol Binding.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from worker.core.intake.explain import read_object
+from worker.core.intake.fault_texts import found
+from worker.core.intake.forms import Opened, header_texts, text_of
+from worker.core.model.fault import FieldFault, Reason
+from worker.core.model.record import Record
+
+PREFIX = "ce_"
+STRUCTURED = "application/cloudevents"
+BATCHED = "application/cloudevents-batch"
+VERSION = "1.0"
+_REQUIRED = ("specversion", "id", "source", "type")
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON = "a content type of JSON"
+
+
+@dataclass(frozen=True, slots=True)
+class _Attributes:
+    """The attributes in whatever mode: texts, or None where they are absent. `spelled` is how the record writes their names."""
+
+    texts: Mapping[str, str | None]
+    prefix: str
+
+
+def open_cloud_event(record: Record) -> Opened:
+    """Take a CloudEvent off. A record without any attribute in its headers is read as a structured one."""
+    headers = header_texts(record.headers)
+    content_type = headers.get("content-type", b"").decode("latin-1").strip().lower()
+    if content_type.startswith(BATCHED):
+        message = "expected one CloudEvent per record; batches of CloudEvents are not accepted"
+        return Opened(None, (FieldFault(Reason.NOT_AN_OBJECT, "content-type", message, "one CloudEvent"),))
+    if content_type.startswith(STRUCTURED) or not any(name.startswith(PREFIX) for name in headers):
+        return _structured(record.value)
+    return _binary(record.value, headers, content_type)
+
+
+def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str) -> Opened:
+    faults: list[FieldFault] = []
+    texts: dict[str, str | None] = {}
+    for name in (*_REQUIRED, "time"):
+        given = headers.get(PREFIX + name)
+        try:
+            texts[name] = None if given is None else given.decode()
+        except UnicodeDecodeError:
+            faults.append(_fault(Reason.WRONG_TYPE, PREFIX + name, "UTF-8 text", given.hex() if given else ""))
+    faults += [_missing(PREFIX + name) for name in _REQUIRED if texts.get(name) is None and not _names(faults, PREFIX + name)]
+    faults += _content_type(content_type, "content-type")
+    # Empty, and not None: that there is nothing is the event's fault to be told.
+    return _opened(value or b"", _Attributes(texts, PREFIX), faults)
+
+
+def _structured(value: bytes | None) -> Opened:
+    fields = read_object(value, (*_REQUIRED, "time", "datacontenttype", "data", "data_base64"))
+    if isinstance(fields, FieldFault):
+        return Opened(None, (fields,))
+    faults: list[FieldFault] = []
+    texts: dict[str, str | None] = {name: text_of(fields.get(name), name, faults) for name in _REQUIRED}
+    for name in ("time", "datacontenttype"):
+        texts[name] = text_of(fields[name], name, faults) if _is_given(fields.get(name)) else None
+    faults += _content_type((texts["datacontenttype"] or "").lower(), "datacontenttype")
+    return _opened(_data(fields, faults), _Attributes(texts, ""), faults)
+
+
+def _data(fields: Mapping[str, msgspec.Raw], faults: list[FieldFault]) -> bytes | msgspec.Raw | None:
+    if _is_given(fields.get("data")):
+        return fields["data"]
+    if _is_given(fields.get("data_base64")):
+        text = text_of(fields["data_base64"], "data_base64", faults)
+        try:
+            return base64.b64decode(text, validate=True) if text is not None else None
+        except (binascii.Error, ValueError):
+            faults.append(_fault(Reason.WRONG_TYPE, "data_base64", "base64", text or ""))
+            return None
+    faults.append(FieldFault(Reason.MISSING, "data", "required, the event as a JSON object", "a JSON object"))
+    return None
+
+
+def _opened(data: bytes | msgspec.Raw | None, attributes: _Attributes, faults: list[FieldFault]) -> Opened:
+    texts, prefix = attributes.texts, attributes.prefix
+    version, time = texts.get("specversion"), texts.get("time")
+    if version is not None and version != VERSION:
+        faults.append(_fault(Reason.OUT_OF_RANGE, f"{prefix}specversion", VERSION, version))
+    timestamp = None
+    if time is not None:
+        timestamp = _unix_seconds(time)
+        if timestamp is None:
+            faults.append(_fault(Reason.WRONG_TYPE, f"{prefix}time", "a time as in RFC 3339", time))
+    identifier = f"{texts.get('source')}\0{texts.get('id')}".encode(errors="surrogatepass")
+    return Opened(data, tuple(faults), identifier=identifier, timestamp=timestamp)
+
+
+def _unix_seconds(text: str) -> int | None:
+    """An RFC 3339 time, whole seconds: what is younger than its second is rounded down. None where it isn't one."""
+    # fromisoformat takes more than RFC 3339 does: dates alone, weeks, times without an offset.
+    if _RFC_3339.fullmatch(text) is None:
+        return None
+    try:
+        return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(seconds=1)
+    except ValueError:
+        return None
+
+
+def _content_type(content_type: str, name: str) -> list[FieldFault]:
+    media = content_type.partition(";")[0].strip()
+    if not media or media.endswith(("/json", "+json")):
+        return []
+    return [_fault(Reason.NOT_JSON, name, _JSON, media)]
+
+
+def _is_given(raw: msgspec.Raw | None) -> bool:
+    return raw is not None and bytes(raw) != b"null"
+
+
+def _missing(name: str) -> FieldFault:
+    return FieldFault(Reason.MISSING, name, "required, a string", "a string")
+
+
+def _names(faults: list[FieldFault], name: str) -> bool:
+    return any(fault.field == name for fault in faults)
+
+
+def _fault(reason: Reason, field: str, expected: str, value: str) -> FieldFault:
+    shown = found(value)
+    return FieldFault(reason, field, f"expected {expected}, found {shown}", expected, shown)

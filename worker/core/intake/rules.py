@@ -1,0 +1,81 @@
+"""What one route demands of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from worker.core.intake.time_window import TimeWindow
+from worker.core.model.batch import RequestForm
+from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Resource
+
+Path = tuple[str, ...]
+
+
+class UnknownFields(StrEnum):
+    """What becomes of a field that the resource doesn't know."""
+
+    REJECT = "reject"
+    IGNORE = "ignore"
+
+
+class Form(StrEnum):
+    """How a record wraps its event: not at all, `{"type": resource, "data": event}`, or as CloudEvents 1.0."""
+
+    JSON = "json"
+    ENVELOPE = "envelope"
+    CLOUDEVENTS = "cloudevents"
+
+
+class ColumnChoice(StrEnum):
+    """Which columns a body has: all of the resource, or exactly those that its rows fill."""
+
+    ALL = "all"
+    EXACT = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """The rules of one route.
+
+    `applications` are those with a key: a record for another can't be delivered. At most one of `key_header` and `key_field`
+    names where the producer puts its own event id: a header, or a field of the event (a name, or a path `$.a.b`). A row's line
+    may take `row_bytes_max` bytes.
+
+    `constants` are columns that no record gives: each has the same text in every row. `fields` says where a column's value is
+    found if not under the column's own name.
+    """
+
+    resource: Resource
+    applications: frozenset[int]
+    unknown_fields: UnknownFields
+    key_header: str | None
+    key_field: str | None
+    event_age_seconds_max: int
+    event_ahead_seconds_max: int
+    row_bytes_max: int
+    form: Form = Form.JSON
+    constants: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Path] = field(default_factory=dict)
+    columns: ColumnChoice = ColumnChoice.ALL
+    request: RequestForm = RequestForm.BODY
+
+    def window(self, unix_seconds: float) -> TimeWindow:
+        """The event times taken at this moment."""
+        now = int(unix_seconds)
+        return TimeWindow(earliest=now - self.event_age_seconds_max, latest=now + self.event_ahead_seconds_max)
+
+    def of(self, resource: Resource) -> IntakeRules:
+        """The same rules for another resource: an envelope names it record by record."""
+        names = {column.name for column in (*IDENTITY_COLUMNS.values(), *resource.columns)}
+        return replace(
+            self,
+            resource=resource,
+            constants={name: text for name, text in self.constants.items() if name in names},
+            fields={name: path for name, path in self.fields.items() if name in names},
+        )
+
+    def resources(self) -> tuple[Resource, ...]:
+        """The resources that its records may be of."""
+        return tuple(RESOURCES.values()) if self.form is Form.ENVELOPE else (self.resource,)

@@ -1,0 +1,103 @@
+"""What the pipeline wants done: the commands that the shell carries out. Imperatives, all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from worker.core.model.batch import Batch
+from worker.core.model.fault import Rejection
+from worker.core.model.record import Assignment, Position
+from worker.core.model.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Send this batch; its end comes back as `Answered`. `time_factor`: by how much longer than ordinarily it may take."""
+
+    batch: Batch
+    time_factor: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Write these to the dead-letter topic, for as long as it takes; the end comes back as `DeadLettersAcknowledged`."""
+
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Write the records of these rows to the parking topic, for as long as it takes; the end is `ParkingAcknowledged`."""
+
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Commit these positions; the end comes back as `Committed` or `CommitFailed`."""
+
+    positions: dict[Assignment, Position]
+
+
+@dataclass(frozen=True, slots=True)
+class AskTime:
+    """Ask the API for its time, without a key and without an event; the end comes back as `TimeTold`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Receive nothing of these until `Resume`."""
+
+    assignments: frozenset[Assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Receive of these again."""
+
+    assignments: frozenset[Assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The partitions of a `Revoked` are drained and fenced: the rebalance may go on."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopIntake:
+    """Receive nothing more, of any partition, for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """All that can be done is done. What is left to whoever comes next:
+
+    `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the committed positions lie
+    behind what is settled.
+    """
+
+    unsettled: int
+    uncommitted: int
+
+
+class Severity(StrEnum):
+    """How loud a log line is, by its consequence: a warning heals alone, an error wants a person."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Say this. `event` is a stable snake_case name, `fields` what a machine may want to read."""
+
+    severity: Severity
+    event: str
+    fields: dict[str, str | int | float]
+
+
+Command = Post | AskTime | Bury | Park | Commit | Pause | Resume | Release | StopIntake | Finish | Log

@@ -1,0 +1,71 @@
+"""Why a record can't be delivered: the closed set of reasons, and a record's list of faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from worker.core.model.record import Assignment, Record
+
+
+class Reason(StrEnum):
+    """The stable reason codes: in metrics, dead-letter headers, the command line and the documentation alike."""
+
+    EMPTY_VALUE = "empty_value"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    MISSING = "missing"
+    WRONG_TYPE = "wrong_type"
+    OUT_OF_RANGE = "out_of_range"
+    UNKNOWN_FIELD = "unknown_field"
+    BOTH_IDENTITIES = "both_identities"
+    MILLISECONDS = "milliseconds"
+    TOO_OLD = "too_old"
+    IN_FUTURE = "in_future"
+    TOO_LARGE = "too_large"
+    UNKNOWN_APPLICATION = "unknown_application"
+    UNKNOWN_ROUTE = "unknown_route"
+    REFUSED = "refused"
+    TOO_LARGE_FOR_API = "too_large_for_api"
+    FAILS_ALONE = "fails_alone"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFault:
+    """One thing wrong with a record. `field` is the name as the record spells it, empty where the whole record is at fault.
+
+    `expected` and `found` say the same as the message, apart, where there is such a pair; what was found is shortened, on one
+    line, and ASCII.
+    """
+
+    reason: Reason
+    field: str
+    message: str
+    expected: str = ""
+    found: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that can't be delivered, with every reason, on its way to the dead-letter topic.
+
+    `http_status` is the answer that refused it, None for what never reached the API. `size_bytes` is what holding it costs.
+    """
+
+    assignment: Assignment
+    record: Record
+    faults: tuple[FieldFault, ...]
+    size_bytes: int
+    http_status: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.faults:
+            raise ValueError("a rejection needs at least one fault")
+
+    @property
+    def reason(self) -> Reason:
+        """The first fault's reason: the one the record is counted under."""
+        return self.faults[0].reason

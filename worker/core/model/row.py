@@ -1,0 +1,52 @@
+"""A valid event on its way to the API, and where it goes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from worker.core.model.record import Assignment, Record
+from worker.core.post_api.resource import Identity
+
+# All bits are set: whatever a header's columns are, they are all sent.
+ALL_COLUMNS = -1
+
+
+class Destination(NamedTuple):
+    """What the rows of one request have in common.
+
+    Keys are per application, and a body never mixes the two kinds of identity: its header names one of them. Bit i of `filled`
+    says that the header's column i is sent: an int, because a row looks for its batch by it.
+    """
+
+    resource: str
+    application_id: int
+    identity: Identity
+    filled: int = ALL_COLUMNS
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One validated event, its CSV line already encoded.
+
+    One is made per record, so it is a msgspec struct (0.15 µs to build where a frozen dataclass takes 1.0 µs), and untracked
+    by the garbage collector: nothing it refers to refers back to it.
+
+    `line` is the row's CSV line with its `\\n`, or its query string in the form `params`; `key` the 16-byte deduplication key;
+    `event_timestamp` in Unix seconds, the record's own time where the resource has none. `size_bytes` what holding the
+    row costs, its record included. `is_replay`: it was sent again from a dead-letter topic.
+    """
+
+    assignment: Assignment
+    record: Record
+    destination: Destination
+    line: bytes
+    key: bytes
+    event_timestamp: int
+    size_bytes: int
+    is_replay: bool = False
+
+
+# What a held record costs beside its bytes: the client's record object, the row, the offset in the tracker, the key in the
+# window of keys in flight. Measured with tracemalloc on CPython 3.11: 0.75 KiB; rounded up.
+RECORD_OVERHEAD_BYTES = 800

@@ -1,0 +1,1 @@
+"""The Post API's tables: resources, their columns, what a value must be."""

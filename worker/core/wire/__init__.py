@@ -1,0 +1,1 @@
+"""Formats that leave the process: record headers and commit metadata."""

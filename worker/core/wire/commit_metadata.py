@@ -1,0 +1,210 @@
+"""Hints: what a commit tells of a partition beside the position, for whoever reads it next, in the commit's metadata.
+
+  - which records above the position are settled already: a restart skips them, instead of delivering them a second time;
+  - from which offset on the group has settled everything below the position: only of these records may anybody believe that
+    they were delivered. A group that began at the end, or whose position was set by hand, never saw those before it.
+
+They only save duplicates: metadata that isn't ours, or is damaged, or stands beside another position is ignored.
+
+    metadata = "1:" + base64url(floor + runs + crc32)  where all runs find room; 4,096 characters are the brokers' default bound
+             = "2:" + base64url(floor + flags + crc32) where they don't: scattered completion makes a run of each record
+    floor    = position - floor, as a varint
+    runs     = open, settled, open, settled, …: lengths of alternating runs from the position on, as varints; the first is 0
+               where what follows was settled in an earlier life of the partition
+    flags    = a bit for each offset from the position on, the lowest of each byte first: 1 where it is settled
+
+A bit for each offset has a known size. So whoever reaches no further ahead than `span_named` can name all that is settled,
+in whatever order it was.
+
+The checksum covers the position as well: a position that somebody has set by hand doesn't take over the hints beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64Error
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from worker.core.model.record import Start
+
+# offset.metadata.max.bytes of the broker, by default.
+METADATA_CHARACTERS_MAX = 4096
+RUNS_PREFIX, FLAGS_PREFIX = "1:", "2:"
+_CHECKSUM_BYTES = 4
+# A varint of more bytes doesn't come from here.
+_VARINT_BYTES_MAX = 9
+_SETTLED = re.compile("1+")
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What stands beside a committed position.
+
+    Everything from `floor` up to the position is settled. `settled` are ranges from the position on, each from its first offset
+    to the one after its last, rising.
+    """
+
+    floor: int
+    settled: tuple[tuple[int, int], ...] = ()
+
+    def names(self, offset: int, position: int) -> bool:
+        """True if a record of this offset was settled when `position` was committed."""
+        if offset < position:
+            return offset >= self.floor
+        index = bisect_right(self.settled, offset, key=lambda one: one[0]) - 1
+        return index >= 0 and offset < self.settled[index][1]
+
+
+def span_named(characters_max: int = METADATA_CHARACTERS_MAX) -> int:
+    """How many offsets, from the position on, metadata of so many characters can name one by one."""
+    return max(0, _payload_bytes_max(characters_max) - _VARINT_BYTES_MAX) * 8
+
+
+def encode(position: int, floor: int, settled: Sequence[tuple[int, int]], characters_max: int = METADATA_CHARACTERS_MAX) -> str:
+    """The metadata for a commit of `position`: of at most so many characters.
+
+    Ranges that find no room, or the parts of them that don't, are left out, the last ones first: see `span_named`. Without room
+    even for the floor it is empty, and names nothing.
+    """
+    lead = _varint(position - floor)
+    room = _payload_bytes_max(characters_max) - len(lead)
+    if room < 0:
+        return ""
+    runs, run_end = _runs(position, settled, room)
+    if not settled or run_end == settled[-1][1]:
+        return _sealed(RUNS_PREFIX, position, lead + runs)
+    if run_end >= position + room * 8:
+        return _sealed(RUNS_PREFIX, position, lead + runs)
+    return _sealed(FLAGS_PREFIX, position, lead + _flags(position, settled, room))
+
+
+def _payload_bytes_max(characters_max: int) -> int:
+    """Base64 has four characters for three bytes."""
+    return (characters_max - len(RUNS_PREFIX)) * 3 // 4 - _CHECKSUM_BYTES
+
+
+def _runs(position: int, settled: Sequence[tuple[int, int]], room: int) -> tuple[bytes, int]:
+    """These ranges as runs, as many as find room, and the end of the last one of these."""
+    runs = bytearray()
+    cursor = position
+    for start, end in settled:
+        run = _varint(start - cursor) + _varint(end - start)
+        if len(runs) + len(run) > room:
+            break
+        runs += run
+        cursor = end
+    return bytes(runs), cursor
+
+
+def _flags(position: int, settled: Sequence[tuple[int, int]], room: int) -> bytes:
+    """A bit for each offset, as many as find room."""
+    length = min(settled[-1][1] - position, room * 8)
+    digits = bytearray(b"0" * length)
+    for start, end in settled:
+        first, last = start - position, min(end - position, length)
+        if first >= length:
+            break
+        digits[first:last] = b"1" * (last - first)
+    # By way of a number in base 2: Python reads and writes these in one go.
+    return int(digits[::-1], 2).to_bytes((length + 7) // 8, "little")
+
+
+def _sealed(prefix: str, position: int, payload: bytes) -> str:
+    return prefix + urlsafe_b64encode(payload + _checksum(prefix, position, payload)).decode().rstrip("=")
+
+
+def of(start: Start) -> Hints | None:
+    """What the last commit tells of a partition that starts now; None where its metadata can't be used.
+
+    Without a commit, or where reading doesn't go on from it, nothing is known of any record.
+    """
+    nothing = Hints(floor=start.position)
+    if start.committed is None or start.committed.offset != start.position:
+        return nothing
+    if not start.committed.metadata:
+        return nothing
+    hints = decode(start.position, start.committed.metadata)
+    if hints is not None and hints.settled and start.end is not None and hints.settled[-1][1] > start.end:
+        # The partition has lost records that were settled: what now stands at their offsets is something else.
+        return None
+    return hints
+
+
+def end(start: Start) -> int:
+    """Up to where the last commit names records as settled: the position, or the end of the last range above it."""
+    known = of(start)
+    return known.settled[-1][1] if known is not None and known.settled else start.position
+
+
+def decode(position: int, metadata: str) -> Hints | None:
+    """The hints that stand beside a committed `position`; None for metadata that can't be used."""
+    prefix, text = metadata[: len(RUNS_PREFIX)], metadata[len(RUNS_PREFIX) :]
+    if prefix not in (RUNS_PREFIX, FLAGS_PREFIX) or len(metadata) > METADATA_CHARACTERS_MAX:
+        return None
+    try:
+        checked = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (NotBase64Error, ValueError):
+        return None
+    payload, checksum = checked[:-_CHECKSUM_BYTES], checked[-_CHECKSUM_BYTES:]
+    if checksum != _checksum(prefix, position, payload):
+        return None
+    return _of_runs(position, payload) if prefix == RUNS_PREFIX else _of_flags(position, payload)
+
+
+def _of_runs(position: int, payload: bytes) -> Hints | None:
+    numbers = _varints(payload)
+    if not numbers or len(numbers) % 2 == 0 or 0 in numbers[2:] or numbers[0] > position:
+        return None
+    ranges = []
+    cursor = position
+    for open_run, settled_run in zip(numbers[1::2], numbers[2::2], strict=True):
+        start = cursor + open_run
+        cursor = start + settled_run
+        ranges.append((start, cursor))
+    return Hints(position - numbers[0], tuple(ranges))
+
+
+def _of_flags(position: int, payload: bytes) -> Hints | None:
+    # The lead ends with the first byte that has no bit for "more follows".
+    lead = next((index + 1 for index, byte in enumerate(payload) if byte < 0x80), 0)
+    numbers = _varints(payload[:lead])
+    if not numbers or numbers[0] > position:
+        return None
+    digits = f"{int.from_bytes(payload[lead:], 'little'):b}"[::-1]
+    ranges = tuple((position + run.start(), position + run.end()) for run in _SETTLED.finditer(digits))
+    return Hints(position - numbers[0], ranges)
+
+
+def _checksum(prefix: str, position: int, payload: bytes) -> bytes:
+    # Of the form as well, but for the first one, which had no other beside it.
+    about = b"%d:" % position if prefix == RUNS_PREFIX else b"%s%d:" % (prefix.encode(), position)
+    return crc32(payload, crc32(about)).to_bytes(_CHECKSUM_BYTES, "big")
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first, the eighth bit for "more follows". Source: LEB128, as in Protocol Buffers."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _varints(payload: bytes) -> list[int] | None:
+    numbers: list[int] = []
+    number = shift = 0
+    for byte in payload:
+        number |= (byte & 0x7F) << shift
+        if byte & 0x80:
+            shift += 7
+            if shift >= 7 * _VARINT_BYTES_MAX:
+                return None
+        else:
+            numbers.append(number)
+            number = shift = 0
+    return numbers if shift == 0 else None

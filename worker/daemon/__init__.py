@@ -1,0 +1,1 @@
+"""The process: start, stop, and carrying out what the core decides."""

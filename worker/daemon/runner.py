@@ -1,0 +1,161 @@
+"""The shell around the pipeline: takes events from the inbox, carries out commands. Decides nothing.
+
+while not finished: event → pipeline → commands → edges, whose results come back as events
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from worker.core.model.answer import Answer
+from worker.core.model.batch import Batch
+from worker.core.model.clock import Now
+from worker.core.model.command import (
+    AskTime,
+    Bury,
+    Command,
+    Commit,
+    Finish,
+    Log,
+    Park,
+    Pause,
+    Post,
+    Release,
+    Resume,
+    Severity,
+    StopIntake,
+)
+from worker.core.model.event import Answered, CommitFailed, Committed, TimeTold
+from worker.core.model.fault import Rejection
+from worker.core.model.record import Assignment, Position
+from worker.core.model.row import Row
+from worker.core.pipeline import Pipeline
+from worker.daemon.inbox import Inbox
+
+logger = logging.getLogger("worker.pipeline")
+
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
+
+
+class Source(Protocol):
+    """Where records come from, and where positions are committed."""
+
+    def pause(self, assignments: frozenset[Assignment]) -> None: ...
+    def resume(self, assignments: frozenset[Assignment]) -> None: ...
+    def release(self, assignments: tuple[Assignment, ...]) -> None: ...
+    def stop_intake(self) -> None: ...
+    async def commit(self, positions: dict[Assignment, Position]) -> Committed | CommitFailed: ...
+
+
+class Sink(Protocol):
+    """Where batches go. `post` returns for every fault: it never raises for the world's failures.
+
+    `time_factor`: by how much longer than ordinarily the request may take.
+    """
+
+    async def post(self, batch: Batch, time_factor: int) -> Answer: ...
+    async def ask_time(self) -> Answer: ...
+
+
+class DeadLetters(Protocol):
+    """Where records that can't be delivered go. Reports by event, and keeps trying."""
+
+    def write(self, rejections: tuple[Rejection, ...], /) -> None: ...
+
+
+class Parking(Protocol):
+    """Where records of held applications go, so that they stop no others. Reports by event, and keeps trying."""
+
+    def write(self, rows: tuple[Row, ...], /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What the commands are carried out with."""
+
+    source: Source
+    sink: Sink
+    dead_letters: DeadLetters
+    parking: Parking
+
+
+class Runner:
+    """Runs the pipeline until it has finished.
+
+    Args:
+        pipeline: decides.
+        inbox: what happened.
+        edges: the world.
+        clock: reads both times; its monotonic seconds must be the event loop's.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        inbox: Inbox,
+        edges: Edges,
+        clock: Callable[[], Now],
+    ) -> None:
+        self._pipeline = pipeline
+        self._inbox = inbox
+        self._edges = edges
+        self._clock = clock
+
+    async def run(self) -> Finish:
+        """Turn until the pipeline says `Finish`. Requests still under way then are cancelled: their rows are uncommitted."""
+        async with asyncio.TaskGroup() as tasks:
+            under_way: set[asyncio.Task[None]] = set()
+
+            def start(work: Coroutine[Any, Any, None], name: str) -> None:
+                task = tasks.create_task(work, name=name)
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+
+            while True:
+                event = await self._inbox.get(until=self._pipeline.next_deadline())
+                for command in self._pipeline.handle(event, self._clock()):
+                    if isinstance(command, Finish):
+                        for task in under_way:
+                            task.cancel()
+                        return command
+                    self._perform(command, start)
+
+    def _perform(self, command: Command, start: Callable[[Coroutine[Any, Any, None], str], None]) -> None:
+        match command:
+            case Post(batch=batch, time_factor=time_factor):
+                start(self._post(batch, time_factor), f"post {batch.id}")
+            case AskTime():
+                start(self._ask_time(), "ask time")
+            case Commit(positions=positions):
+                start(self._commit(positions), "commit")
+            case Bury(rejections=rejections):
+                self._edges.dead_letters.write(rejections)
+            case Park(rows=rows):
+                self._edges.parking.write(rows)
+            case Pause(assignments=assignments):
+                self._edges.source.pause(assignments)
+            case Resume(assignments=assignments):
+                self._edges.source.resume(assignments)
+            case Release(assignments=assignments):
+                self._edges.source.release(assignments)
+            case StopIntake():
+                self._edges.source.stop_intake()
+            case Log(severity=severity, event=event, fields=fields):
+                logger.log(_LEVELS[severity], event, extra=fields)
+            case Finish():
+                raise AssertionError("Finish ends the loop")
+            case _:
+                assert_never(command)
+
+    async def _post(self, batch: Batch, time_factor: int) -> None:
+        self._inbox.post(Answered(batch.id, await self._edges.sink.post(batch, time_factor)))
+
+    async def _ask_time(self) -> None:
+        self._inbox.post(TimeTold(await self._edges.sink.ask_time()))
+
+    async def _commit(self, positions: dict[Assignment, Position]) -> None:
+        self._inbox.post(await self._edges.source.commit(positions))

@@ -1,0 +1,188 @@
+"""Signals, from the process's first moment to its last; and the deadline of a stop, which holds whatever the process waits for.
+
+This is imported before anything that takes time: a signal that arrives while the rest is imported and the configuration is read
+is kept until the worker can act on it. Without a handler it is lost for process 1 of a container (the kernel discards it), and
+it ends any other process without a drain.
+
+The numbers of signals arrive through a pipe that the interpreter writes to in its C handler (`signal.set_wakeup_fd`), and a
+thread of its own reads them. So neither an event loop that stands still nor a main thread that is blocked in a system call can
+hold up a deadline or a second signal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import FrameType, MappingProxyType, TracebackType
+from typing import NoReturn
+
+from worker.errors import ExitCode, WorkerError
+
+logger = logging.getLogger("worker.daemon.signals")
+
+# A terminal that is closed sends SIGHUP: nobody is left who could stop the worker another way.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# By default these end a process. A hand that slips must not cost a drain.
+IGNORED_SIGNALS = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# One stop may come as two signals: `timeout`, and init programs that signal a whole process group, send both at once.
+ECHO_SECONDS = 0.5
+# For a stop before the worker was assembled: it has nothing to drain.
+STARTING_SECONDS_MAX = 10.0
+# For what follows the worker's own end: threads that the interpreter waits for (a look-up of a name, a file system that hangs).
+EXITING_SECONDS_MAX = 5.0
+# How long the last log line may hold up an end at the deadline.
+LAST_WORDS_SECONDS_MAX = 1.0
+NO_FIELDS: Mapping[str, object] = MappingProxyType({})
+
+Take = Callable[[signal.Signals], object]
+Disposition = Callable[[int, FrameType | None], object] | int | None
+
+
+class Signals:
+    """Receives the process's signals. All methods are for the main thread.
+
+    It is the context of the worker's run: once that is left, the process has `EXITING_SECONDS_MAX` to end.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = -1, -1
+        self._before: dict[int, Disposition] = {}
+        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        # Guards what stands below: it is shared with the thread.
+        self._lock = threading.Lock()
+        self._take: Take | None = None
+        self._kept: list[signal.Signals] = []
+        self._drain_seconds = STARTING_SECONDS_MAX
+        self._stopped_at: float | None = None
+        self._deadline: float | None = None
+        self._exit_code: int = ExitCode.UNSETTLED
+        self._error: BaseException | None = None
+        self._is_exiting = False
+
+    def install(self) -> None:
+        """From now on no signal is lost."""
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (*STOP_SIGNALS, *IGNORED_SIGNALS):
+            # `nohup` has set it: the worker is to outlive its terminal.
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            self._before[number] = signal.signal(number, _received)
+        self._thread.start()
+
+    def hand_over(self, take: Take, drain_seconds: float) -> None:
+        """Let `take` have the first signal that asks to stop: now, if it has arrived already, else later, from another thread.
+
+        If the process is still there `drain_seconds` after that signal, it ends with `UNSETTLED`; at a second signal at once.
+        """
+        with self._lock:
+            self._take, self._drain_seconds, self._exit_code = take, drain_seconds, ExitCode.UNSETTLED
+            kept, self._kept, self._stopped_at = self._kept, [], None
+            for number in kept:
+                self._receive(number)
+        self._wake()
+
+    def give_back(self) -> None:
+        """For commands that end as programs do: all is as it was before `install`, and what has arrived is raised again."""
+        if self._writer == -1:
+            return
+        # The pipe last: until a signal has its old disposition, its number must not be lost.
+        for number, before in self._before.items():
+            signal.signal(number, before if before is not None else signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(self._writer)
+        self._writer = -1
+        self._thread.join()
+        for kept in self._kept:
+            signal.raise_signal(kept)
+
+    def ends_with(self, exit_code: ExitCode) -> None:
+        """The worker's exit code is known: a deadline that passes from now on doesn't change it."""
+        with self._lock:
+            self._exit_code = exit_code
+
+    def __enter__(self) -> Signals:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _stack: TracebackType | None) -> None:
+        with self._lock:
+            self._take, self._is_exiting = None, True
+            if error is not None:
+                self._error = error
+                self._exit_code = error.exit_code if isinstance(error, WorkerError) else ExitCode.INTERNAL
+            in_time = time.monotonic() + EXITING_SECONDS_MAX
+            self._deadline = in_time if self._deadline is None else min(self._deadline, in_time)
+        # All is done: what a stop still sends must not turn its clean exit into a death by signal.
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the thread look at the deadline again. 0 is no signal's number, and a full pipe wakes it as well."""
+        if self._writer != -1:
+            with suppress(BlockingIOError):
+                os.write(self._writer, b"\0")
+
+    def _listen(self) -> None:
+        """The thread: until the pipe is closed, or the deadline has passed."""
+        while True:
+            with self._lock:
+                deadline = self._deadline
+            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._reader], [], [], seconds)
+            numbers = os.read(self._reader, 64) if ready else b""
+            with self._lock:
+                if not ready:
+                    self._end("exit_deadline_passed" if self._is_exiting else "stop_deadline_passed")
+                for number in numbers:
+                    if number in self._before:
+                        self._receive(signal.Signals(number))
+            if not numbers:
+                os.close(self._reader)
+                return
+
+    def _receive(self, number: signal.Signals) -> None:
+        now = time.monotonic()
+        if self._is_exiting:
+            return
+        if number in IGNORED_SIGNALS:
+            self._ignore(number)
+        elif self._stopped_at is None:
+            self._stopped_at, self._deadline = now, now + self._drain_seconds
+            if self._take is not None:
+                self._take(number)
+            else:
+                self._kept.append(number)
+                # Nothing was begun: what a shell reports for a process that was ended by this signal.
+                self._exit_code = 128 + number
+        elif now - self._stopped_at >= ECHO_SECONDS:
+            self._end("stopped_at_once", {"signal": number.name})
+
+    def _ignore(self, number: signal.Signals) -> None:
+        if self._take is not None:
+            logger.warning("signal_ignored", extra={"signal": number.name})
+        elif number not in self._kept:
+            self._kept.append(number)
+
+    def _end(self, event: str, fields: Mapping[str, object] = NO_FIELDS) -> NoReturn:
+        """End the process here and now. The log line is written by a thread that nobody waits for without a bound."""
+        words = threading.Thread(target=_say, args=(event, fields, self._error), daemon=True)
+        words.start()
+        words.join(LAST_WORDS_SECONDS_MAX)
+        os._exit(self._exit_code)
+
+
+def _received(_number: int, _frame: FrameType | None) -> None:
+    """Nothing to do: the interpreter has written the number to the pipe."""
+
+
+def _say(event: str, fields: Mapping[str, object], error: BaseException | None) -> None:
+    logger.error(event, extra=dict(fields), exc_info=error)
+    logging.shutdown()

@@ -1,0 +1,107 @@
+"""Committing positions, within a time-out and never for a partition that isn't ours any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
+from aiokafka.errors import KafkaError, OffsetMetadataTooLargeError
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from worker.core.model.event import CommitFailed, Committed
+from worker.core.model.record import Assignment, Position
+from worker.edges.kafka.rebalance_listener import Rebalances
+from worker.supervision import is_cancelled_from_within
+
+# A commit is one batch of the offsets topic, and a broker takes 1 MiB (message.max.bytes) with all that is around the metadata.
+COMMIT_CHARACTERS_MAX = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What came of an attempt. `is_for_size`: the broker found the metadata too large."""
+
+    detail: str
+    is_for_size: bool = False
+
+
+async def commit(
+    consumer: AIOKafkaConsumer | None, rebalances: Rebalances, positions: dict[Assignment, Position], timeout_seconds: float
+) -> Committed | CommitFailed:
+    """Commit all at once, and if that isn't answered or is refused, partition by partition: one must not hold up the others.
+
+    Args:
+        consumer: the member; None where there is none at present.
+        rebalances: what may be committed for: asked again before each attempt.
+        positions: what to commit.
+        timeout_seconds: for all attempts together.
+    """
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    mine = {assignment: at for assignment, at in positions.items() if rebalances.may_commit(assignment)}
+    faults = [] if mine else [_Fault("none of the partitions is assigned to this worker any more")]
+    too_large: list[Position] = []
+    for piece in _pieces(mine):
+        together = await _attempt(consumer, rebalances, piece, started + timeout_seconds / 2)
+        if together is None:
+            continue
+        refused: list[Position] = []
+        for assignment, at in piece.items():
+            fault = await _attempt(consumer, rebalances, {assignment: at}, started + timeout_seconds)
+            if fault is not None:
+                faults.append(fault)
+                refused += [at] if fault.is_for_size else []
+        if together.is_for_size and not refused:
+            # Something else has come between, but the largest of them certainly is too large.
+            refused = [max(piece.values(), key=lambda at: len(at.metadata))]
+        too_large += refused
+    if not faults and len(mine) < len(positions):
+        faults.append(_Fault("partitions were revoked"))
+    if not faults:
+        return Committed(positions, clock() - started)
+    return CommitFailed(positions, faults[0].detail, clock() - started, tuple(too_large))
+
+
+def _pieces(positions: dict[Assignment, Position]) -> Iterator[dict[Assignment, Position]]:
+    """The same, in requests that a coordinator can write down as one batch."""
+    piece: dict[Assignment, Position] = {}
+    size = 0
+    for assignment, at in positions.items():
+        if piece and size + len(at.metadata) > COMMIT_CHARACTERS_MAX:
+            yield piece
+            piece, size = {}, 0
+        piece[assignment] = at
+        size += len(at.metadata)
+    if piece:
+        yield piece
+
+
+async def _attempt(
+    consumer: AIOKafkaConsumer | None, rebalances: Rebalances, positions: dict[Assignment, Position], deadline_seconds: float
+) -> _Fault | None:
+    """One commit; returns what went wrong, None if nothing did."""
+    if consumer is None:
+        return _Fault("not connected")
+    # Since the last attempt a rebalance may have passed: the fence holds for each.
+    offsets = {
+        ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(position.offset, position.metadata)
+        for assignment, position in positions.items()
+        if rebalances.may_commit(assignment)
+    }
+    if not offsets:
+        return _Fault("none of the partitions is assigned to this worker any more")
+    try:
+        # aiokafka has no deadline of its own here: it would try for ever against a dead coordinator.
+        async with asyncio.timeout_at(deadline_seconds):
+            await consumer.commit(offsets)
+    except TimeoutError:
+        return _Fault("no answer in time")
+    except KafkaError as error:
+        return _Fault(f"{type(error).__name__}: {error}".rstrip(": "), isinstance(error, OffsetMetadataTooLargeError))
+    except asyncio.CancelledError:
+        if not is_cancelled_from_within():
+            raise
+        return _Fault("aiokafka cancelled the commit")
+    return None

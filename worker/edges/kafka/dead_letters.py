@@ -1,0 +1,87 @@
+"""What a dead letter looks like: the record as it came, and headers that say why it can't be delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from hashlib import sha256
+
+import orjson
+
+from worker.core.model.event import DeadLettersAcknowledged, DeadLettersFailed, Event
+from worker.core.model.fault import Rejection
+from worker.core.model.record import Record
+from worker.core.wire.record_headers import ERRORS_PREFIX, REPLAYS, origin, own
+from worker.edges.kafka.client import KafkaConnection
+from worker.edges.kafka.writer import Duty, Outgoing, TopicWriter
+
+# What is kept of the value, and of the faults, of a record that is larger than its dead-letter topic accepts.
+SHORTENED_VALUE_BYTES = 4096
+SHORTENED_DETAIL_BYTES = 4096
+# Of each fault in the header `detail`, even where they are empty. What was expected and found stands there where it is known.
+ALWAYS_TOLD = frozenset({"reason", "field", "message"})
+
+
+def dead_letter_writer(
+    connection: KafkaConnection, topics: Mapping[str, str], worker_version: str, post: Callable[[Event], None]
+) -> TopicWriter[Rejection]:
+    """The way to the dead-letter topics.
+
+    Args:
+        connection: the brokers.
+        topics: the dead-letter topic of each topic.
+        worker_version: for the header of that name.
+        post: takes `DeadLettersAcknowledged` and `DeadLettersFailed`.
+    """
+
+    def outgoing(rejection: Rejection) -> Outgoing:
+        record = rejection.record
+        return Outgoing(
+            topics[rejection.assignment.topic], record.key, record.value, headers(rejection, worker_version), spread=None
+        )
+
+    def shortened(rejection: Rejection) -> Outgoing:
+        """Decided: better a dead letter without its whole value than a line that stands still for a record nobody can deliver.
+
+        The headers name the source record, which stays where it is for as long as its topic keeps it.
+        """
+        record = rejection.record
+        value = record.value or b""
+        kept = [(name, (data or b"")[:SHORTENED_DETAIL_BYTES]) for name, data in headers(rejection, worker_version)]
+        note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
+        ours = [entry for entry in kept if entry[0].startswith(ERRORS_PREFIX)]
+        return Outgoing(
+            topics[rejection.assignment.topic],
+            (record.key or b"")[:SHORTENED_VALUE_BYTES] or None,
+            value[:SHORTENED_VALUE_BYTES],
+            [*ours, (f"{ERRORS_PREFIX}shortened", note)],
+        )
+
+    return TopicWriter(connection, Duty(outgoing, shortened, DeadLettersAcknowledged, DeadLettersFailed), post)
+
+
+def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes | None]]:
+    """The record's own headers as they are, and ours behind them; those of an earlier rejection give way.
+
+    A record that came home from parking is named by where it was first received.
+    """
+    record, assignment = rejection.record, rejection.assignment
+    first = origin(record, assignment.topic, assignment.partition)
+    faults = [{name: text for name, text in asdict(one).items() if text or name in ALWAYS_TOLD} for one in rejection.faults]
+    ours = {
+        "reason": rejection.reason.value.encode(),
+        "detail": orjson.dumps(faults),
+        "topic": first.topic,
+        "partition": first.partition,
+        "offset": first.offset,
+        "timestamp": first.timestamp,
+        "http_status": b"" if rejection.http_status is None else b"%d" % rejection.http_status,
+        "worker_version": worker_version.encode(),
+        "replays": replays(record),
+    }
+    return [*own(record), *((ERRORS_PREFIX + name, value) for name, value in ours.items())]
+
+
+def replays(record: Record) -> bytes:
+    """How often this record was sent again from the dead-letter topic, as its replay has noted it."""
+    return next((value for name, value in record.headers if name == REPLAYS and value is not None), b"0")

@@ -1,0 +1,85 @@
+"""Bounds what the client fetches ahead, over all partitions together.
+
+aiokafka keeps a fetch of every partition ready, whether anybody takes it or not, and bounds each of them alone: a producer's
+batch of a megabyte comes whole however little is asked for, so 300 paused partitions could hold 300 MB. A partition that is
+paused in the client isn't fetched: that is how the bound is kept. (The flag vanishes at each rebalance, and what was fetched
+before is thrown away only by a poll.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Set
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from worker.edges.kafka.fetched import Fetched
+
+
+class FetchBudget:
+    """Which partitions of one consumer are fetched.
+
+    Two marks, or it would flicker: beyond `bytes_max` nothing is fetched of partitions of which nothing is there, until what is
+    there falls to half of it. What was fetched of a partition that rests makes room first, and is fetched again another time.
+    The bound is soft by the answers that are on their way, one from each broker.
+
+    Args:
+        consumer: a started member of the group.
+        fetched: what is there.
+        bytes_max: as it was fetched, before decompression.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, fetched: Fetched, bytes_max: int) -> None:
+        self._consumer = consumer
+        self._fetched = fetched
+        self._bytes_max = bytes_max
+        self._put_off: set[ClientPartition] = set()
+
+    def puts_off(self, partition: ClientPartition) -> bool:
+        """True while this partition isn't fetched."""
+        return partition in self._put_off
+
+    def begin(self, partitions: Set[ClientPartition]) -> None:
+        """These are the partitions from now on. The client's flags are as they are: they vanish at each rebalance."""
+        self._put_off = self._consumer.paused() & partitions
+
+    def balance(self, positions: Mapping[ClientPartition, int], resting: Set[ClientPartition]) -> None:
+        """Put off fetching, or begin again.
+
+        Args:
+            positions: all partitions that are ours, each with the offset that is expected next.
+            resting: those of them of which nothing is to be received now.
+
+        Raises:
+            IllegalStateError: one of them isn't ours any more.
+        """
+        sizes = {partition: size for partition, size in self._fetched.sizes().items() if partition in positions}
+        held, low = sum(sizes.values()), self._bytes_max // 2
+        put_off = self._put_off & positions.keys()
+        thrown_away: list[ClientPartition] = []
+        is_high = held > self._bytes_max
+        if is_high or (held > low and not put_off <= resting):
+            for partition in reversed([one for one in sizes if one in resting]):
+                if held <= low:
+                    break
+                held -= sizes.pop(partition)
+                thrown_away.append(partition)
+            put_off |= resting - sizes.keys()
+        if held <= low:
+            put_off &= resting
+        elif is_high:
+            put_off |= positions.keys() - sizes.keys()
+        self._put_off_exactly(put_off)
+        for partition in thrown_away:
+            self._consumer.seek(partition, positions[partition])
+
+    def rest(self, partitions: Collection[ClientPartition]) -> None:
+        """Nothing more is received of any partition: nothing more is fetched either."""
+        self._put_off_exactly(set(partitions))
+
+    def _put_off_exactly(self, partitions: set[ClientPartition]) -> None:
+        if partitions != self._put_off:
+            assigned = self._consumer.assignment()
+            self._consumer.pause(*(partitions - self._put_off & assigned))
+            self._consumer.resume(*(self._put_off - partitions & assigned))
+            self._put_off = partitions

@@ -1,0 +1,228 @@
+"""Posts batches to the API, and says what came of it without ever showing the key.
+
+The key travels in the query string, so every URL is a secret, and aiohttp's exceptions hold URLs: none of them leaves this
+file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from traceback import clear_frames
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.core.model.batch import Batch, RequestForm
+from worker.core.wire.http_date import unix_seconds_of
+from worker.edges.post_api.answer_head import HEADERS_MAX, LINE_BYTES_MAX, AnswerHead
+from worker.edges.post_api.attempt import Attempt, Upload
+from worker.edges.post_api.connections import QuietConnector
+from worker.edges.telemetry.redaction import Redactor
+
+EXCERPT_CHARACTERS_MAX = 500
+BODY_READ_BYTES_MAX = 64 * 1024
+# The rows wait for so long at most, although they are settled: a new connection would take longer than most bodies.
+BODY_READ_SECONDS_MAX = 1.0
+# Many servers close idle connections after 5 s; aiohttp's own 15 s would run into their resets.
+KEEPALIVE_SECONDS = 4.0
+
+HEADERS = {"Accept-Encoding": "identity"}
+CONTENT_TYPE = {"Content-Type": "text/csv; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """Where to post, how, and how long to wait. `trusts_environment`: proxies named by environment variables are used."""
+
+    base_url: str
+    requests_in_flight_max: int
+    connect_timeout_seconds: float
+    read_timeout_seconds: float
+    total_timeout_seconds: float
+    trusts_environment: bool
+    user_agent: str
+    form: RequestForm = RequestForm.BODY
+
+
+Request = Callable[[aiohttp.ClientSession, Attempt], Awaitable[Answer]]
+
+
+class HttpSink:
+    """The connections to the API. An async context manager; `post` may be called by many tasks at once.
+
+    Args:
+        options: where and how.
+        key: the key of an application, asked for each request.
+    """
+
+    def __init__(self, options: SinkOptions, key: Callable[[int], str]) -> None:
+        self._options = options
+        self._key = key
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> HttpSink:
+        options = self._options
+        self._connector = QuietConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=options.trusts_environment,
+            headers=HEADERS | {"User-Agent": options.user_agent},
+            auto_decompress=False,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(self, batch: Batch, time_factor: int = 1) -> Answer:
+        """Send the batch once. Every fault of the world is an answer; redirects are not followed.
+
+        `time_factor`: so many times as long as ordinarily the API may be silent, and the request may take.
+        """
+        timeout = self._timeout(time_factor)
+        return await self._answer(lambda session, attempt: self._post(session, batch, attempt, timeout))
+
+    async def ask_time(self) -> Answer:
+        """Ask for the API's address itself, without a key and without an event: only the answer's date counts."""
+        return await self._answer(self._ask_time)
+
+    async def _answer(self, request: Request) -> Answer:
+        if self._session is None:
+            raise RuntimeError("the sink is not open")
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        attempt = Attempt(self._connector)
+        try:
+            return await request(self._session, attempt)
+        except (aiohttp.ClientError, OSError) as error:
+            answer = _answer_to(error, attempt, clock() - started)
+            # aiohttp keeps an error in a frame that the error keeps, and with it the body: until the collector comes, which it
+            # does after so many allocations, of which an outage makes none.
+            clear_frames(error.__traceback__)
+            return answer
+
+    async def _ask_time(self, session: aiohttp.ClientSession, attempt: Attempt) -> Answer:
+        started = asyncio.get_running_loop().time()
+        async with session.head(self._options.base_url, allow_redirects=False, middlewares=(attempt,)) as response:
+            duration = asyncio.get_running_loop().time() - started
+            return Response(response.status, None, "", duration, _date_of(attempt.head))
+
+    async def _post(
+        self, session: aiohttp.ClientSession, batch: Batch, attempt: Attempt, timeout: aiohttp.ClientTimeout
+    ) -> Answer:
+        started = asyncio.get_running_loop().time()
+        key = self._key(batch.destination.application_id)
+        encoded_key = quote(key, safe="")
+        body = batch.body()
+        query, headers = f"post_api_key={encoded_key}", {"X-Request-Id": batch.id}
+        data: bytes | Upload | None = None
+        if self._options.form is RequestForm.PARAMS:
+            query = f"{query}&{body.decode()}"
+        else:
+            data = attempt.body(body)
+            headers |= CONTENT_TYPE | {"Content-Length": str(len(body))}
+        response = await session.post(
+            self._url(batch.destination.resource, query),
+            data=data,
+            headers=headers,
+            # Without a body there is no type of it; aiohttp would make one up.
+            skip_auto_headers=("Content-Type",),
+            allow_redirects=False,
+            middlewares=(attempt,),
+            timeout=timeout,
+        )
+        try:
+            # Decided: whatever happens to the rest of the answer, this is its status.
+            duration = asyncio.get_running_loop().time() - started
+            if response.status == 200 and not attempt.is_uploaded:
+                return Ambiguous(TransportFault.EARLY_ANSWER, duration)
+            # Before the connection is another request's.
+            date = _date_of(attempt.head)
+            said = await _body_of(response)
+            excerpt = "" if response.status == 200 else excerpt_of(said, key)
+            return Response(response.status, response.headers.get("Retry-After"), excerpt, duration, date)
+        finally:
+            # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
+            response.release()
+
+    def _timeout(self, time_factor: int) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=self._options.total_timeout_seconds * time_factor,
+            connect=self._options.connect_timeout_seconds,
+            sock_connect=self._options.connect_timeout_seconds / 2,
+            sock_read=self._options.read_timeout_seconds * time_factor,
+        )
+
+    def _url(self, resource: str, query: str) -> URL:
+        """The address of a resource. Already encoded: yarl would write a space as `+`, which the API doesn't read as one."""
+        name = resource if self._options.form is RequestForm.PARAMS else f"{resource}.csv"
+        address = URL(self._options.base_url).joinpath("logs/v1/import", name)
+        return URL(f"{address}?{query}", encoded=True)
+
+
+def _answer_to(error: aiohttp.ClientError | OSError, attempt: Attempt, seconds: float) -> Answer:
+    """What a request that aiohttp gave up has come to."""
+    head = attempt.head
+    if head is None:
+        return NotSent(_connect_fault(error), seconds, _proxy_status(error))
+    if head.status == 200 and not attempt.is_uploaded:
+        return Ambiguous(TransportFault.EARLY_ANSWER, seconds)
+    if head.status is not None:
+        # The status line decides. What is wrong behind it, or was lost, would be so again with the next attempt.
+        return Response(head.status, head.header("retry-after"), "", seconds, _date_of(head))
+    if isinstance(error, TimeoutError):
+        return Ambiguous(TransportFault.TIMEOUT, seconds)
+    if isinstance(error, aiohttp.ClientResponseError) or head.is_too_large:
+        return Ambiguous(TransportFault.BROKEN_ANSWER, seconds)
+    if not attempt.is_uploaded:
+        return Ambiguous(TransportFault.UPLOAD_RESET, seconds)
+    return Ambiguous(TransportFault.CONNECTION_LOST, seconds)
+
+
+def _date_of(head: AnswerHead | None) -> float | None:
+    """The server's time, by its `Date`. An answer with an age was made some time ago, and kept by something in between."""
+    return unix_seconds_of(head.header("date")) if head is not None and head.header("age") is None else None
+
+
+def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:
+    """Why there was no connection. Whatever it is, nothing was sent."""
+    if isinstance(error, aiohttp.ClientSSLError):
+        return TransportFault.TLS_FAILED
+    if isinstance(error, TimeoutError):
+        return TransportFault.CONNECT_TIMEOUT
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return TransportFault.PROXY_REFUSED
+    return TransportFault.CONNECT_FAILED
+
+
+def _proxy_status(error: aiohttp.ClientError | OSError) -> int | None:
+    """What a proxy answered to CONNECT, if it answered at all and wouldn't."""
+    return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+
+
+def excerpt_of(body: bytes, key: str) -> str:
+    """What the API says, as one line. It may repeat the URL, so the key is masked first: half of one is too much as well."""
+    text = Redactor((key,)).redact(body.decode("utf-8", errors="replace"))
+    return " ".join(text.split())[:EXCERPT_CHARACTERS_MAX]
+
+
+async def _body_of(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or what of it can be had soon. Only a connection whose answer was read to its end is used again."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_READ_SECONDS_MAX):
+            while len(body) < BODY_READ_BYTES_MAX and not response.content.at_eof():
+                body += await response.content.readany()
+    except (aiohttp.ClientError, OSError):
+        # What has come is enough: the status is known.
+        pass
+    return bytes(body)

@@ -1,0 +1,1 @@
+"""Dead letters and parked records: reading, statistics, export, replay."""
