@@ -8,7 +8,7 @@ from worker.core.counters.snapshot import DestinationStatus
 from worker.core.delivery.backoff import Backoff
 from worker.core.delivery.breaker import BreakerState
 from worker.core.delivery.limiter import Limiter, LimiterRules, Permit
-from worker.core.delivery.outcome import Outcome, Retry
+from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, RetryKind
 from worker.core.model.batch import Batch
 from worker.core.model.command import Log, Severity
 
@@ -62,9 +62,12 @@ class Flight:
         return self._limiter.breaker_state is BreakerState.CLOSED
 
     def end_suspect(self, batch_id: str, outcome: Outcome, monotonic_seconds: float) -> tuple[Batch, list[Log]]:
-        """The request of a batch that fails while others are taken ended: its failures say nothing of the destination."""
+        """The request of a batch that fails while others are taken ended: its failures say nothing of the destination.
+
+        Any other answer says of the destination what it says for every batch: that it is there, or that it can't be reached.
+        """
         request = self._requests[batch_id]
-        if request.permit.is_probe or not isinstance(outcome, Retry):
+        if request.permit.is_probe or not _may_be_the_rows(outcome):
             return self.end(batch_id, outcome, monotonic_seconds)
         del self._requests[batch_id]
         self._limiter.release(request.permit)
@@ -86,3 +89,8 @@ class Flight:
         elif after is BreakerState.CLOSED and before is not BreakerState.CLOSED:
             logs.append(Log(Severity.INFO, "breaker_closed", {}))
         return request.batch, logs
+
+
+def _may_be_the_rows(outcome: Outcome) -> bool:
+    """True for a failure that rows can cause: the API failed over them, or took too long."""
+    return isinstance(outcome, Retry) and (outcome.kind is RetryKind.FAILED or outcome.kind in AMBIGUOUS)
