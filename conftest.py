@@ -20,7 +20,9 @@ settings.load_profile("unhurried")
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
-    """A shell's background jobs ignore SIGINT, and so would every process that a test starts and interrupts."""
+    """A shell's background jobs ignore SIGINT, and so would every process that a test starts and
+    interrupts.
+    """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,9 +32,11 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bootstrap_servers() -> Iterator[str]:
-    """Real Kafka, started once and only if a test asks for it; or the broker that AMW_TEST_BOOTSTRAP_SERVERS names.
+    """Real Kafka, started once and only if a test asks for it; or the broker that
+    AMW_TEST_BOOTSTRAP_SERVERS names.
 
-    If it can't be had the tests fail, and say why: a test that is skipped for want of Kafka proves nothing.
+    If it can't be had the tests fail, and say why: a test that is skipped for want of Kafka proves
+    nothing.
     """
     given = os.environ.get("AMW_TEST_BOOTSTRAP_SERVERS")
     if given:

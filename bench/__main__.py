@@ -2,7 +2,8 @@
 
     python -m bench [--events 500000] [--rounds 3] [--output bench/RESULTS.md]
 
-Rounds take turns, so that a noisy machine disturbs all alike; the figures are medians, the ratio is to the same run's floor.
+Rounds take turns, so that a noisy machine disturbs all alike; the figures are medians, the ratio is
+to the same run's floor.
 """
 
 from __future__ import annotations
@@ -56,7 +57,12 @@ def events(count: int, now: int) -> list[tuple[bytes, bytes]]:
                     "profile_id": f"user-{number % 50_000}",
                     "event_name": "film_watched",
                     "event_timestamp": now - number % 86_400,
-                    "event_json": {"film": "Solaris", "minutes": number % 180, "quality": "4K", "event_number": number},
+                    "event_json": {
+                        "film": "Solaris",
+                        "minutes": number % 180,
+                        "quality": "4K",
+                        "event_number": number,
+                    },
                     "session_type": "background",
                     "os_name": "android",
                     "os_version": "14",
@@ -80,7 +86,9 @@ async def measure_floor(bootstrap_servers: str, topic: str, count: int) -> Figur
     return Figures(**json.loads(output))
 
 
-async def measure_worker(bootstrap_servers: str, topic: str, count: int, delay_seconds: float) -> Figures:
+async def measure_worker(
+    bootstrap_servers: str, topic: str, count: int, delay_seconds: float
+) -> Figures:
     """The whole worker with every guarantee on, from its start to the last row."""
     options = EmulatorOptions(keys=KEYS, is_thorough=False, delay_seconds=delay_seconds)
     with tempfile.TemporaryDirectory() as directory:
@@ -101,10 +109,14 @@ async def measure_worker(bootstrap_servers: str, topic: str, count: int, delay_s
             )
             worker.start()
             try:
-                await receiver.ledger.wait_for(lambda ledger: ledger.requests_total > 0, RUN_SECONDS_MAX)
+                await receiver.ledger.wait_for(
+                    lambda ledger: ledger.requests_total > 0, RUN_SECONDS_MAX
+                )
                 first = receiver.ledger.requests[0]
                 began, cpu_before = first.unix_seconds, cpu_seconds(worker.pid)
-                await receiver.ledger.wait_for(lambda ledger: ledger.rows_total >= count, RUN_SECONDS_MAX)
+                await receiver.ledger.wait_for(
+                    lambda ledger: ledger.rows_total >= count, RUN_SECONDS_MAX
+                )
                 wall, cpu = time.time() - began, cpu_seconds(worker.pid) - cpu_before
                 # The first rows were paid for before the clock started.
                 share = count / (count - first.rows_kept)
@@ -119,18 +131,26 @@ async def measure_worker(bootstrap_servers: str, topic: str, count: int, delay_s
 async def measure(bootstrap_servers: str, count: int, rounds: int) -> dict[str, list[Figures]]:
     """Publish once, then run everything in turns."""
     topic = f"bench-{secrets.token_hex(4)}"
-    await create_topics(bootstrap_servers, {topic: PARTITIONS, f"{topic}.dlq": 1, f"{topic}.parked": 1})
+    await create_topics(
+        bootstrap_servers, {topic: PARTITIONS, f"{topic}.dlq": 1, f"{topic}.parked": 1}
+    )
     made = events(count, int(time.time()))
     print(f"publishing {count:,} events of {len(made[0][1])} B")
     await publish(bootstrap_servers, topic, made)
     del made
     runs: dict[str, list[Figures]] = {}
     for number in range(rounds):
-        runs.setdefault("consume only (floor)", []).append(await measure_floor(bootstrap_servers, topic, count))
+        runs.setdefault("consume only (floor)", []).append(
+            await measure_floor(bootstrap_servers, topic, count)
+        )
         for delay in DELAYS_SECONDS:
             name = f"worker, receiver of {delay * 1000:g} ms"
-            runs.setdefault(name, []).append(await measure_worker(bootstrap_servers, topic, count, delay))
-        latest = ", ".join(f"{name}: {count / figures[-1].wall_seconds:,.0f}/s" for name, figures in runs.items())
+            runs.setdefault(name, []).append(
+                await measure_worker(bootstrap_servers, topic, count, delay)
+            )
+        latest = ", ".join(
+            f"{name}: {count / figures[-1].wall_seconds:,.0f}/s" for name, figures in runs.items()
+        )
         print(f"round {number + 1}: {latest}")
     return runs
 
@@ -141,14 +161,20 @@ def report(runs: dict[str, list[Figures]], count: int, command: str) -> str:
     lines = [
         "# Speed, as measured",
         "",
-        f"`{command}` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores, {platform.machine()}, "
+        f"`{command}` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores, "
+        f"{platform.machine()}, "
         f"Python {platform.python_version()}, Apache Kafka 4.2.0 (one node), "
-        + ", ".join(f"{name} {version(name)}" for name in ("aiokafka", "aiohttp", "msgspec", "orjson"))
+        + ", ".join(
+            f"{name} {version(name)}" for name in ("aiokafka", "aiohttp", "msgspec", "orjson")
+        )
         + ".",
         "",
-        f"{count:,} events of about 300 B on {PARTITIONS} partitions, lz4; broker, receiver and worker share the cores. "
-        f"Medians of {len(next(iter(runs.values())))} rounds taken in turns; the span from lowest to highest in brackets. "
-        "The worker runs with its defaults: validation, deduplication, batches of 5,000 rows, 8 requests in flight, commits.",
+        f"{count:,} events of about 300 B on {PARTITIONS} partitions, lz4; broker, receiver and "
+        "worker share the cores. "
+        f"Medians of {len(next(iter(runs.values())))} rounds taken in turns; the span from "
+        "lowest to highest in brackets. "
+        "The worker runs with its defaults: validation, deduplication, batches of 5,000 rows, 8 "
+        "requests in flight, commits.",
         "",
         "| | events/s | CPU µs per event | ratio to the floor (CPU) | peak memory, MiB |",
         "| --- | --- | --- | --- | --- |",
@@ -160,7 +186,8 @@ def report(runs: dict[str, list[Figures]], count: int, command: str) -> str:
         ratio = statistics.median(one.cpu_seconds for one in figures) / floor
         lines.append(
             f"| {name} | {statistics.median(rate):,.0f} ({min(rate):,.0f}–{max(rate):,.0f}) "
-            f"| {statistics.median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f}) | {ratio:.1f} | {memory:.0f} |"
+            f"| {statistics.median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f}) | {ratio:.1f} | "
+            f"{memory:.0f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,7 @@
 """The floor: aiokafka alone, reading the topic in chunks of 1,000 and doing nothing with them.
 
-Run as a process of its own: `python -m bench.floor BOOTSTRAP_SERVERS TOPIC COUNT`. Prints its figures as JSON.
+Run as a process of its own: `python -m bench.floor BOOTSTRAP_SERVERS TOPIC COUNT`. Prints its
+figures as JSON.
 """
 
 from __future__ import annotations

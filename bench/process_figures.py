@@ -17,4 +17,7 @@ def cpu_seconds(pid: int) -> float:
 def peak_bytes(pid: int) -> float:
     """The most memory that was resident at once. Not getrusage's: that begins with the parent's."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+    return (
+        float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+        * 1024
+    )

@@ -39,7 +39,9 @@ class Figures:
 def run(*arguments: str) -> Figures:
     """Run the command once."""
     wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([COMMAND, "validate", *arguments], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [COMMAND, "validate", *arguments], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Figures(time.perf_counter() - wall, cpu)
@@ -48,12 +50,25 @@ def run(*arguments: str) -> Figures:
 def measure(directory: Path, count: int, rounds: int) -> dict[str, list[Figures]]:
     """Make the files, then run everything in turns."""
     made = events(count, int(time.time()))
-    jsonl, kcat, bodies = directory / "events.jsonl", directory / "events.kcat", directory / "bodies"
+    jsonl, kcat, bodies = (
+        directory / "events.jsonl",
+        directory / "events.kcat",
+        directory / "bodies",
+    )
     jsonl.write_bytes(b"".join(value + b"\n" for _, value in made))
     with kcat.open("wb") as file:
         for offset, (key, value) in enumerate(made):
-            record = {"topic": "offline-events", "partition": 0, "offset": offset, "tstype": "create", "ts": 1, "broker": 1}
-            file.write(orjson.dumps({**record, "key": key.decode(), "payload": value.decode()}) + b"\n")
+            record = {
+                "topic": "offline-events",
+                "partition": 0,
+                "offset": offset,
+                "tstype": "create",
+                "ts": 1,
+                "broker": 1,
+            }
+            file.write(
+                orjson.dumps({**record, "key": key.decode(), "payload": value.decode()}) + b"\n"
+            )
     del made
     run(str(jsonl), "--as-csv", str(bodies))
     runs: dict[str, list[Figures]] = {}
@@ -61,7 +76,9 @@ def measure(directory: Path, count: int, rounds: int) -> dict[str, list[Figures]
         runs.setdefault("jsonl", []).append(run(str(jsonl)))
         runs.setdefault("jsonl, --as-csv", []).append(run(str(jsonl), "--as-csv", str(bodies)))
         runs.setdefault("kcat", []).append(run(str(kcat), "--format", "kcat"))
-        runs.setdefault("csv", []).append(run(str(bodies / "events-1111-profile_id.csv"), "--format", "csv"))
+        runs.setdefault("csv", []).append(
+            run(str(bodies / "events-1111-profile_id.csv"), "--format", "csv")
+        )
     return runs
 
 
@@ -70,11 +87,16 @@ def report(runs: dict[str, list[Figures]], count: int) -> str:
     lines = [
         "# Speed of `validate`, as measured",
         "",
-        f"`python -m bench.validate` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores, {platform.machine()}, "
-        f"Python {platform.python_version()}. {count:,} events of about 300 B, all different; medians of "
-        f"{len(runs['jsonl'])} rounds taken in turns, the process's start included. The goal is {GOAL_PER_SECOND:,} records/s. "
-        "It runs in one thread: the figures by CPU time are those of a core that it has for itself. The load average was "
-        f"{os.getloadavg()[1]:.1f} during the run: where that is above the cores, the wall clock tells of the others.",
+        f"`python -m bench.validate` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores, "
+        f"{platform.machine()}, "
+        f"Python {platform.python_version()}. {count:,} events of about 300 B, all different; "
+        "medians of "
+        f"{len(runs['jsonl'])} rounds taken in turns, the process's start included. The goal is "
+        f"{GOAL_PER_SECOND:,} records/s. "
+        "It runs in one thread: the figures by CPU time are those of a core that it has for "
+        "itself. The load average was "
+        f"{os.getloadavg()[1]:.1f} during the run: where that is above the cores, the wall clock "
+        "tells of the others.",
         "",
         "| form | records/s (wall) | records/s (CPU) |",
         "| --- | --- | --- |",

@@ -1,4 +1,6 @@
-"""Records, rows, batches and assignments for tests: valid by default, each detail open to change."""
+"""Records, rows, batches and assignments for tests: valid by default, each detail open
+to change.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,13 @@ def make_value(**fields: object) -> bytes:
     return json.dumps(make_event(**fields)).encode()
 
 
-def make_record(offset: int = 0, *, value: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()) -> FakeRecord:
+def make_record(
+    offset: int = 0, *, value: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
+) -> FakeRecord:
     """A record, by default of a valid event that no other offset shares."""
-    return FakeRecord(offset, make_value(profile_id=f"user-{offset}") if value is None else value, headers=headers)
+    return FakeRecord(
+        offset, make_value(profile_id=f"user-{offset}") if value is None else value, headers=headers
+    )
 
 
 def make_rules(**changes: Any) -> IntakeRules:
@@ -82,7 +88,9 @@ def make_rules(**changes: Any) -> IntakeRules:
     return IntakeRules(**(rules | changes))
 
 
-def make_destination(application_id: int = APPLICATION_ID, identity: Identity = Identity.PROFILE_ID) -> Destination:
+def make_destination(
+    application_id: int = APPLICATION_ID, identity: Identity = Identity.PROFILE_ID
+) -> Destination:
     """Where rows of this application go."""
     return Destination("events", application_id, identity)
 
@@ -100,7 +108,8 @@ def make_row(
     """A row; line and key differ by offset and partition unless given."""
     owner = assignment if assignment is not None else make_assignment()
     if line is None:
-        line = f"{destination.application_id},user-{owner.partition}-{offset},purchase,{event_timestamp}{',' * 19}\n".encode()
+        cells = f"{destination.application_id},user-{owner.partition}-{offset},purchase"
+        line = f"{cells},{event_timestamp}{',' * 19}\n".encode()
     return Row(
         assignment=owner,
         record=record if record is not None else FakeRecord(offset),
@@ -117,11 +126,15 @@ def make_rows(count: int, *, start: int = 0, **changes: Any) -> list[Row]:
     return [make_row(offset, **changes) for offset in range(start, start + count)]
 
 
-def make_batch(rows: int | Sequence[Row] = 1, *, batch_id: str = "batch-1", **changes: Any) -> Batch:
+def make_batch(
+    rows: int | Sequence[Row] = 1, *, batch_id: str = "batch-1", **changes: Any
+) -> Batch:
     """A sealed batch of these rows, or of so many; its destination is that of the first row."""
     held = tuple(make_rows(rows, **changes)) if isinstance(rows, int) else tuple(rows)
     line = header(held[0].destination)
-    return Batch(batch_id, held[0].destination, line, held, len(line) + sum(len(row.line) for row in held))
+    return Batch(
+        batch_id, held[0].destination, line, held, len(line) + sum(len(row.line) for row in held)
+    )
 
 
 def parse_csv(body: bytes) -> list[list[str]]:

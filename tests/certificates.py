@@ -11,7 +11,9 @@ PASSWORD = "the right password"
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Files: a certificate with its key, plain and encrypted by `PASSWORD`, and the key of another one."""
+    """Files: a certificate with its key, plain and encrypted by `PASSWORD`, and the key of another
+    one.
+    """
 
     certificate: Path
     key: Path
@@ -23,14 +25,20 @@ def make_certificates(directory: Path) -> Certificates:
     """Write them into the directory."""
     for name in ("own", "other"):
         _openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", f"/CN={name}", "-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem"),
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+            "-nodes", "-days", "2", "-subj", f"/CN={name}",
+            "-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem"),
         )  # fmt: skip
     _openssl(
         "pkcs8", "-topk8", "-in", str(directory / "own.key"), "-passout", f"pass:{PASSWORD}",
         "-out", str(directory / "encrypted.key"),
     )  # fmt: skip
-    return Certificates(directory / "own.pem", directory / "own.key", directory / "encrypted.key", directory / "other.key")
+    return Certificates(
+        directory / "own.pem",
+        directory / "own.key",
+        directory / "encrypted.key",
+        directory / "other.key",
+    )
 
 
 def _openssl(*arguments: str) -> None:

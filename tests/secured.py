@@ -1,4 +1,6 @@
-"""Kafka behind logins and TLS, for tests: one node with a port of each kind, and certificates of its own."""
+"""Kafka behind logins and TLS, for tests: one node with a port of each kind, and certificates of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from pathlib import Path
 from worker.sandbox.kafka import ClusterOptions, KafkaCluster, Listener, free_ports
 
 USER, PASSWORD = "alice", "alice-secret"
-PLAIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+PLAIN = (
+    f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+)
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 # Its certificate is for `localhost` alone.
 NAME, OTHER_NAME = "localhost", "127.0.0.1"
@@ -60,18 +64,43 @@ def secured_kafka(directory: Path) -> Iterator[Secured]:
         Listener("MUTUAL", "SSL", mutual, (*keys, *trust, ("ssl.client.auth", "required"))),
         Listener("MOVED", "PLAINTEXT", moved, advertised_port=nowhere),
     )
-    with KafkaCluster(ClusterOptions(listeners=listeners, scram_users=((USER, PASSWORD),))) as kafka:
+    with KafkaCluster(
+        ClusterOptions(listeners=listeners, scram_users=((USER, PASSWORD),))
+    ) as kafka:
         yield Secured(kafka.nodes[0].port, login, tls, tls_login, mutual, moved, nowhere, directory)
 
 
 def _make_certificates(directory: Path) -> None:
     for name in ("ca", "other-ca"):
-        _openssl(directory, "req", "-x509", *_new_key(name), "-subj", f"/CN=test {name}", "-days", "2", "-out", f"{name}.pem")
+        _openssl(
+            directory,
+            "req",
+            "-x509",
+            *_new_key(name),
+            "-subj",
+            f"/CN=test {name}",
+            "-days",
+            "2",
+            "-out",
+            f"{name}.pem",
+        )
     _openssl(directory, "req", *_new_key("broker"), "-subj", f"/CN={NAME}", "-out", "broker.csr")
     (directory / "names").write_text(f"subjectAltName=DNS:{NAME}\n")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
+    signed = (
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-extfile",
+        "names",
+        "-days",
+        "2",
+    )
     _openssl(directory, "x509", "-req", "-in", "broker.csr", *signed, "-out", "broker.crt")
-    (directory / "broker.pem").write_text((directory / "broker.key").read_text() + (directory / "broker.crt").read_text())
+    (directory / "broker.pem").write_text(
+        (directory / "broker.key").read_text() + (directory / "broker.crt").read_text()
+    )
 
 
 def _new_key(name: str) -> tuple[str, ...]:
@@ -79,4 +108,6 @@ def _new_key(name: str) -> tuple[str, ...]:
 
 
 def _openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        ["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=60
+    )

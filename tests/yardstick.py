@@ -1,8 +1,9 @@
 """A measure of this machine's speed, so that a test bounds work and not seconds.
 
-A bound in seconds is a statement about the machine: it fails on a slower machine with nothing wrong. A test states its bound in
-units instead. A unit is the CPU time of a fixed piece of work, measured beside what it is compared with: half of it in the
-interpreter, half in a scan of memory by the JSON decoder, as the work of intake is.
+A bound in seconds is a statement about the machine: it fails on a slower machine with nothing
+wrong. A test states its bound in units instead. A unit is the CPU time of a fixed piece of work,
+measured beside what it is compared with: half of it in the interpreter, half in a scan of memory by
+the JSON decoder, as the work of intake is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 
 
 def units(action: Callable[[], object]) -> float:
-    """The CPU time of `action` in units: the least of several calls, each beside a measurement of the unit itself.
+    """The CPU time of `action` in units: the least of several calls, each beside a measurement of
+    the unit itself.
 
     The least: a garbage collection or a cold cache lengthens a call, nothing shortens it.
     """

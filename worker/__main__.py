@@ -20,7 +20,8 @@ def main() -> None:
     signals = Signals()
     signals.install()
     try:
-        # Only now: what the commands need takes a second to import, in which a signal must not be lost.
+        # Only now: what the commands need takes a second to import, in which a signal must not be
+        # lost.
         from worker.cli.main import cli
 
         cli(obj=signals)
@@ -36,7 +37,8 @@ def main() -> None:
         detail = f"can't write: {error.strerror}"
         if not _log("run_failed", {"exit_code": ExitCode.UNAVAILABLE, "detail": detail}):
             _say(detail)
-        # What is left in the buffer is given up: else the interpreter tries again, and ends with an exit code of its own.
+        # What is left in the buffer is given up: else the interpreter tries again, and ends with an
+        # exit code of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.UNAVAILABLE)
     except BaseException as error:  # noqa: BLE001  # the one place: our own fault, told without secrets, and the process ends
@@ -50,7 +52,9 @@ def _crash(error: BaseException) -> NoReturn:
 
 
 def _log(event: str, fields: dict[str, object], error: BaseException | None = None) -> bool:
-    """One line in the log, in its format and without the secrets it knows; False where there is no log: yet, or for a tool."""
+    """One line in the log, in its format and without the secrets it knows; False where there is no
+    log: yet, or for a tool.
+    """
     import logging
 
     from worker.edges.telemetry.logs import LogHandler
@@ -70,7 +74,10 @@ def _say_stack(error: BaseException) -> None:
 
 
 def _say(text: str) -> None:
-    """The last word, whatever has become of the log. It doesn't keep the process from ending, whoever reads it."""
+    """The last word, whatever has become of the log.
+
+    It doesn't keep the process from ending, whoever reads it.
+    """
     from worker.edges.telemetry.log_writer import LineWriter
 
     writer = LineWriter(2, str)
@@ -81,7 +88,8 @@ def _say(text: str) -> None:
 def _hold_standard_streams() -> None:
     """Where standard input, output or error is closed, it is the null device from now on.
 
-    Else the next file or socket to be opened would get its number, and what is meant for people would be written into that.
+    Else the next file or socket to be opened would get its number, and what is meant for people
+    would be written into that.
     """
     for descriptor in range(3):
         try:
@@ -89,7 +97,8 @@ def _hold_standard_streams() -> None:
         except OSError:
             # The lowest free number is given out, so it is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    # The streams' files are never closed: like the interpreter's own, they last as long as the process.
+    # The streams' files are never closed: like the interpreter's own, they last as long as the
+    # process.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 

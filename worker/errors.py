@@ -1,7 +1,8 @@
 """What can end the process, each with the exit code that operators and supervisors see.
 
-The world's failures (a broker away, an answer of 503) are events, never exceptions of these kinds: the worker lives through
-them. An error here means that a person or the supervisor has to do something.
+The world's failures (a broker away, an answer of 503) are events, never exceptions of these kinds:
+the worker lives through them. An error here means that a person or the supervisor has to do
+something.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class WorkerError(Exception):
 
 
 class UnavailableError(WorkerError):
-    """Something the command can't do without (a broker, a Java runtime, a port) is not to be had."""
+    """Something the command can't do without (a broker, a Java runtime, a port) is not
+    to be had.
+    """
 
     exit_code = ExitCode.UNAVAILABLE
 
@@ -39,8 +42,8 @@ class UnavailableError(WorkerError):
 class Fault:
     """One thing wrong with the configuration.
 
-    `path` is the dotted key (`kafka.group_id`), `source` where the value came from (`config.yaml`, `AMW_KAFKA__GROUP_ID`),
-    `message` what is wrong and what to do. Never holds a secret's value.
+    `path` is the dotted key (`kafka.group_id`), `source` where the value came from (`config.yaml`,
+    `AMW_KAFKA__GROUP_ID`), `message` what is wrong and what to do. Never holds a secret's value.
     """
 
     path: str

@@ -1,7 +1,8 @@
 """Tasks that must not end before they are told to.
 
-A task group takes no notice of a child that is cancelled, and libraries cancel what they were asked to wait for (aiokafka does
-when its own tasks die): the child would be gone, and everything would look well. So the end of such a task is an error.
+A task group takes no notice of a child that is cancelled, and libraries cancel what they were asked
+to wait for (aiokafka does when its own tasks die): the child would be gone, and everything would
+look well. So the end of such a task is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
-class EndedError(RuntimeError):
+class TaskEndedError(RuntimeError):
     """A task that must last has ended by itself."""
 
 
@@ -21,7 +22,7 @@ def is_cancelled_from_within() -> bool:
     return task is not None and task.cancelling() == 0
 
 
-async def lasting(name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+async def supervise(name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """Run this until cancelled. It is called only once the task has begun: a stop may come before.
 
     Raises:
@@ -31,6 +32,6 @@ async def lasting(name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> No
         await work()
     except asyncio.CancelledError:
         if is_cancelled_from_within():
-            raise EndedError(f"{name} was cancelled from within") from None
+            raise TaskEndedError(f"{name} was cancelled from within") from None
         raise
-    raise EndedError(f"{name} has come to its end")
+    raise TaskEndedError(f"{name} has come to its end")

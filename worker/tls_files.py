@@ -1,7 +1,9 @@
-"""The files of a TLS client: read, parsed, and if one is of no use, which one, why and what to do about it.
+"""The files of a TLS client: read, parsed, and if one is of no use, which one, why and what to do
+about it.
 
-OpenSSL names neither the file nor what is wrong with it ("[SSL] PEM lib"), and asks at the terminal for the password of a
-private key. So each file is looked at before, and the password is never asked for.
+OpenSSL names neither the file nor what is wrong with it ("[SSL] PEM lib"), and asks at the terminal
+for the password of a private key. So each file is looked at before, and the password is never asked
+for.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ _PRIVATE_KEY = b"PRIVATE KEY-----"
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """What the settings name. `ca_file` None: the system's certificates. `repr` doesn't show the password."""
+    """What the settings name.
+
+    `ca_file` None: the system's certificates. `repr` doesn't show the password.
+    """
 
     ca_file: Path | None = None
     certificate_file: Path | None = None
@@ -28,7 +33,10 @@ class TlsFiles:
 
 
 class TlsFilesError(Exception):
-    """A file is of no use. `setting` is what names it; the message has the path, what is wrong, and what to do."""
+    """A file is of no use.
+
+    `setting` is what names it; the message has the path, what is wrong, and what to do.
+    """
 
     def __init__(self, setting: str, message: str) -> None:
         super().__init__(message)
@@ -64,11 +72,17 @@ def _trusting(path: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=path)
     except (OSError, ValueError):
-        raise TlsFilesError("ssl_ca_file", f"{path} holds a damaged certificate: replace the file") from None
+        raise TlsFilesError(
+            "ssl_ca_file", f"{path} holds a damaged certificate: replace the file"
+        ) from None
 
 
 def _identify(context: ssl.SSLContext, path: Path, files: TlsFiles) -> None:
-    setting, key_path = ("ssl_certificate_file", path) if files.key_file is None else ("ssl_key_file", files.key_file)
+    setting, key_path = (
+        ("ssl_certificate_file", path)
+        if files.key_file is None
+        else ("ssl_key_file", files.key_file)
+    )
     _with_certificate("ssl_certificate_file", path)
     key = _read(setting, key_path)
     if _PRIVATE_KEY not in key:
@@ -88,7 +102,9 @@ def _identify(context: ssl.SSLContext, path: Path, files: TlsFiles) -> None:
         raise _unusable_identity(error, path, setting, key_path, password) from None
 
 
-def _unusable_identity(error: Exception, path: Path, setting: str, key_path: Path, password: _Password) -> TlsFilesError:
+def _unusable_identity(
+    error: Exception, path: Path, setting: str, key_path: Path, password: _Password
+) -> TlsFilesError:
     try:
         # Is it the certificate? To be trusted it must be readable as well.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
@@ -97,10 +113,14 @@ def _unusable_identity(error: Exception, path: Path, setting: str, key_path: Pat
         return TlsFilesError("ssl_certificate_file", message)
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
         return TlsFilesError(
-            setting, f"{key_path} is not the key of the certificate in {path}: use a certificate and a key that belong together"
+            setting,
+            f"{key_path} is not the key of the certificate in {path}: use a certificate and a "
+            "key that belong together",
         )
     if password.is_asked_for:
-        return TlsFilesError("ssl_key_password", f"doesn't open {key_path}: set the password of this key")
+        return TlsFilesError(
+            "ssl_key_password", f"doesn't open {key_path}: set the password of this key"
+        )
     return TlsFilesError(setting, f"{key_path} holds a damaged private key: replace the file")
 
 
@@ -122,7 +142,10 @@ def _read(setting: str, path: Path) -> bytes:
     except ValueError:
         raise TlsFilesError(setting, "is not a file name") from None
     if len(data) > FILE_BYTES_MAX:
-        raise TlsFilesError(setting, f"{path} is larger than {FILE_BYTES_MAX:,} bytes: set the path of the right file")
+        raise TlsFilesError(
+            setting,
+            f"{path} is larger than {FILE_BYTES_MAX:,} bytes: set the path of the right file",
+        )
     if not data.strip():
         raise TlsFilesError(setting, f"{path} is empty: write the certificate or key to it")
     return data

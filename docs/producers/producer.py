@@ -29,7 +29,9 @@ async def main() -> None:
             "offline-events",
             key=user.encode(),  # one user, one partition
             value=json.dumps(event, ensure_ascii=False).encode(),
-            headers=[("event-id", str(uuid.uuid4()).encode())],  # made once per event, kept for every retry
+            headers=[
+                ("event-id", str(uuid.uuid4()).encode())
+            ],  # made once per event, kept for every retry
         )
         print(f"written to partition {sent.partition} at offset {sent.offset}")
     finally:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from worker.sandbox.account import Reckoning, reckon
+from worker.sandbox.account import Reconciliation, reconcile
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import free_ports
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
@@ -35,7 +35,9 @@ QUICK_GROUP = {
 class Stage:
     """One topic, one group, one emulator; any number of workers."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, emulator: Emulator, directory: Path) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: str, emulator: Emulator, directory: Path
+    ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.topic = topic
         self.dead_letter_topic = f"{topic}.dlq"
@@ -47,7 +49,9 @@ class Stage:
     async def publish(self, produced: Sequence[Sample]) -> None:
         """Publish these, behind what was published before."""
         self.produced.extend(produced)
-        await publish(self.bootstrap_servers, self.topic, ((sample.key, sample.value) for sample in produced))
+        await publish(
+            self.bootstrap_servers, self.topic, ((sample.key, sample.value) for sample in produced)
+        )
 
     async def start_worker(
         self, overrides: Mapping[str, Any] | None = None, keys: Mapping[int, str] | None = None
@@ -64,7 +68,11 @@ class Stage:
                 group_id=self.topic,
                 keys=KEYS if keys is None else keys,
                 admin_port=free_ports(1)[0],
-                overrides={"kafka": QUICK_GROUP, "batching": {"rows_max": 500}, **(overrides or {})},
+                overrides={
+                    "kafka": QUICK_GROUP,
+                    "batching": {"rows_max": 500},
+                    **(overrides or {}),
+                },
             ),
         )
         self.workers.append(worker)
@@ -74,7 +82,9 @@ class Stage:
 
     async def await_rows(self, count: int) -> None:
         """Wait until the emulator has accepted so many rows."""
-        await self.emulator.ledger.wait_for(lambda ledger: ledger.rows_total >= count, SETTLE_SECONDS_MAX)
+        await self.emulator.ledger.wait_for(
+            lambda ledger: ledger.rows_total >= count, SETTLE_SECONDS_MAX
+        )
 
     async def await_settled(self, topic: str | None = None) -> None:
         """Wait until the group has committed to the end of the topic (the stage's own if None)."""
@@ -84,7 +94,10 @@ class Stage:
             if lag == 0:
                 return
             await asyncio.sleep(0.25)
-        raise TimeoutError(f"lag {lag} after {SETTLE_SECONDS_MAX} s: {[worker.log_tail() for worker in self.workers]}")
+        raise TimeoutError(
+            f"lag {lag} after {SETTLE_SECONDS_MAX} s: "
+            f"{[worker.log_tail() for worker in self.workers]}"
+        )
 
     async def duplicates_dropped(self) -> int:
         """As the workers that still run say."""
@@ -94,15 +107,17 @@ class Stage:
             total += sum(int(topic["duplicates"]) for topic in status["topics"].values())
         return total
 
-    async def reckon(self, duplicates_dropped: int) -> Reckoning:
+    async def reconcile(self, duplicates_dropped: int) -> Reconciliation:
         """The account from outside."""
         dead_letters = await read_all(self.bootstrap_servers, self.dead_letter_topic)
-        return reckon(self.produced, self.emulator.ledger.rows, dead_letters, duplicates_dropped)
+        return reconcile(self.produced, self.emulator.ledger.rows, dead_letters, duplicates_dropped)
 
 
 def mixed(count: int, *, seed: int = 1, has_refused: bool = True) -> list[Sample]:
     """Valid, duplicate and invalid samples of two applications."""
-    options = SampleOptions(count, int(time.time()), (1111, 2222), seed=seed, has_refused=has_refused)
+    options = SampleOptions(
+        count, int(time.time()), (1111, 2222), seed=seed, has_refused=has_refused
+    )
     return list(samples(options))
 
 
@@ -112,7 +127,9 @@ async def on_stage(bootstrap_servers: str, topic: str, directory: Path) -> Async
     options = EmulatorOptions(keys=KEYS, refused={"event_name": frozenset({REFUSED_EVENT_NAME})})
     async with Emulator(options) as emulator:
         stage = Stage(bootstrap_servers, topic, emulator, directory)
-        await create_topics(bootstrap_servers, {stage.topic: PARTITIONS, stage.dead_letter_topic: 1})
+        await create_topics(
+            bootstrap_servers, {stage.topic: PARTITIONS, stage.dead_letter_topic: 1}
+        )
         try:
             yield stage
         finally:

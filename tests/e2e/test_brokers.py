@@ -1,4 +1,6 @@
-"""A broker that dies and comes back under a running worker: leaders, and mostly the coordinator, really move."""
+"""A broker that dies and comes back under a running worker: leaders, and mostly the coordinator,
+really move.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,10 @@ async def test_a_broker_dies_and_comes_back_and_nothing_is_lost(tmp_path: Path) 
             await stage.await_rows(PART + PART // 2)
             cluster.nodes[0].restart()
             await stage.await_settled()
-            reckoning = await stage.reckon(await stage.duplicates_dropped())
-            lost = [fault for fault in reckoning.faults if "lost" in fault or "without a dead letter" in fault]
+            reconciliation = await stage.reconcile(await stage.duplicates_dropped())
+            lost = [
+                fault
+                for fault in reconciliation.faults
+                if "lost" in fault or "without a dead letter" in fault
+            ]
             assert lost == []

@@ -1,4 +1,6 @@
-"""The main job end to end: real Kafka, real sockets, workers as processes, an account from outside."""
+"""The main job end to end: real Kafka, real sockets, workers as processes, an account
+from outside.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from worker.settings.kafka import Kafka
 
 
 @pytest.fixture
-async def stage(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[Stage]:
     async with on_stage(bootstrap_servers, new_topic("e2e"), tmp_path) as stage:
         yield stage
 
@@ -30,20 +34,27 @@ async def test_mixed_records_end_exactly_where_they_should(stage: Stage) -> None
     await stage.publish(mixed(20_000))
     worker = await stage.start_worker()
     await stage.await_settled()
-    reckoning = await stage.reckon(await stage.duplicates_dropped())
-    assert reckoning.faults == ()
-    assert reckoning.duplicates_dropped == sum(sample.is_duplicate for sample in stage.produced)
+    reconciliation = await stage.reconcile(await stage.duplicates_dropped())
+    assert reconciliation.faults == ()
+    assert reconciliation.duplicates_dropped == sum(
+        sample.is_duplicate for sample in stage.produced
+    )
     worker.send(signal.SIGTERM)
     assert await worker.wait(45.0) == 0
 
-    # What arrived is what was sent, cell by cell; compared with the producer's JSON, not with anything the worker knows.
-    sent = {sample.identifier: sample.value for sample in stage.produced if not sample.dead_lettered_as}
+    # What arrived is what was sent, cell by cell; compared with the producer's JSON, not with
+    # anything the worker knows.
+    sent = {
+        sample.identifier: sample.value for sample in stage.produced if not sample.dead_lettered_as
+    }
     for row in stage.emulator.ledger.rows:
         cells = {name: cell for name, cell in zip(row.columns, row.cells, strict=True) if cell}
         value = sent[event_number(row)]
         event = orjson.loads(value)
         text = event.pop("event_json")
-        assert cells.pop("event_json") == (text if isinstance(text, str) else orjson.dumps(text).decode())
+        assert cells.pop("event_json") == (
+            text if isinstance(text, str) else orjson.dumps(text).decode()
+        )
         assert cells == {name: str(field) for name, field in event.items()}
 
 
@@ -52,12 +63,14 @@ async def test_an_outage_of_ten_seconds_loses_and_repeats_nothing(stage: Stage) 
     stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=503, seconds=10.0))
     await stage.start_worker({"delivery": {"backoff_max_seconds": 2}})
     await stage.await_settled()
-    reckoning = await stage.reckon(await stage.duplicates_dropped())
-    assert reckoning.faults == ()
+    reconciliation = await stage.reconcile(await stage.duplicates_dropped())
+    assert reconciliation.faults == ()
     assert stage.emulator.ledger.summary()["requests_by_answer"]["503"] > 0  # type: ignore[index]
 
 
-async def test_a_worker_killed_in_full_flight_loses_nothing(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_worker_killed_in_full_flight_loses_nothing(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
     await stage.publish(mixed(30_000, has_refused=False))
     stage.emulator.plan(PlannedFault(FaultKind.DELAY, delay_seconds=0.05))
     first = await stage.start_worker()
@@ -71,15 +84,22 @@ async def test_a_worker_killed_in_full_flight_loses_nothing(stage: Stage, capsys
     arrivals = [event_number(row) for row in stage.emulator.ledger.rows]
     expected = {sample.identifier for sample in stage.produced if not sample.dead_lettered_as}
     twice = len(arrivals) - len(set(arrivals))
-    # rate × commit interval + requests in flight × rows per batch; the rate from the first answer to the kill.
+    # rate × commit interval + requests in flight × rows per batch; the rate from the first answer
+    # to the kill.
     bound = round(rate * 1.0) + 8 * 500
     with capsys.disabled():
-        sys.stdout.write(f"\n  killed after {delivered_before:,} rows: {twice:,} delivered twice, bound {bound:,}\n")
+        sys.stdout.write(
+            f"\n  killed after {delivered_before:,} rows: {twice:,} delivered twice, bound "
+            f"{bound:,}\n"
+        )
     assert expected - set(arrivals) == set()
     assert twice <= bound
-    # Every rejected record has its dead letter; one that was written but not committed may have a second.
-    buried = {record.key for record in await read_all(stage.bootstrap_servers, stage.dead_letter_topic)}
-    assert {sample.key for sample in stage.produced if sample.dead_lettered_as} == buried
+    # Every rejected record has its dead letter; one that was written but not committed may have a
+    # second.
+    dead_lettered = {
+        record.key for record in await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
+    }
+    assert {sample.key for sample in stage.produced if sample.dead_lettered_as} == dead_lettered
 
 
 async def test_a_worker_that_crashed_takes_its_partitions_back_without_waiting_for_its_session(
@@ -124,7 +144,8 @@ async def test_a_join_and_a_leave_lose_and_repeat_nothing(stage: Stage) -> None:
     arrivals = [event_number(row) for row in stage.emulator.ledger.rows]
     expected = {sample.identifier for sample in stage.produced if not sample.dead_lettered_as}
     assert expected - set(arrivals) == set()
-    # A producer's own duplicates may have gone to different workers; what a handover repeats comes on top of those.
+    # A producer's own duplicates may have gone to different workers; what a handover repeats comes
+    # on top of those.
     assert handed_over_twice(stage) == 0
 
 
@@ -155,10 +176,14 @@ async def test_a_stop_while_the_api_is_down_ends_in_time_and_loses_nothing(stage
     await stage.start_worker()
     await stage.await_settled()
     arrivals = {event_number(row) for row in stage.emulator.ledger.rows}
-    assert arrivals == {sample.identifier for sample in stage.produced if not sample.dead_lettered_as}
+    assert arrivals == {
+        sample.identifier for sample in stage.produced if not sample.dead_lettered_as
+    }
 
 
-async def test_a_wrong_key_holds_one_application_and_heals_when_it_is_put_right(stage: Stage) -> None:
+async def test_a_wrong_key_holds_one_application_and_heals_when_it_is_put_right(
+    stage: Stage,
+) -> None:
     await stage.publish(mixed(6_000, has_refused=False))
     stage.emulator.set_keys({1111: KEYS[1111]})
     worker = await stage.start_worker({"delivery": {"hold_probe_seconds": 1}})
@@ -169,12 +194,17 @@ async def test_a_wrong_key_holds_one_application_and_heals_when_it_is_put_right(
     }
     await stage.await_rows(len(of_first))
     status = await worker.status()
-    assert [(hold["application_id"], hold["reason"]) for hold in status["holds"]] == [(2222, "http_403")]
-    assert 'appmetrica_worker_application_held{application_id="2222",reason="http_403"} 1.0' in await worker.metrics()
+    assert [(hold["application_id"], hold["reason"]) for hold in status["holds"]] == [
+        (2222, "http_403")
+    ]
+    assert (
+        'appmetrica_worker_application_held{application_id="2222",reason="http_403"} 1.0'
+        in await worker.metrics()
+    )
     assert {event_number(row) for row in stage.emulator.ledger.rows} == of_first
     stage.emulator.set_keys(KEYS)
     await stage.await_settled()
-    assert (await stage.reckon(await stage.duplicates_dropped())).faults == ()
+    assert (await stage.reconcile(await stage.duplicates_dropped())).faults == ()
     assert (await worker.status())["holds"] == []
 
 
@@ -185,7 +215,9 @@ async def test_the_key_shows_nowhere(stage: Stage) -> None:
         PlannedFault(FaultKind.RESET_DURING, count=2),
         PlannedFault(FaultKind.RESET_AFTER, count=2),
         PlannedFault(FaultKind.ACCEPT_THEN_DROP, count=2),
-        PlannedFault(FaultKind.REDIRECT, status=302, count=1, location=f"/else?post_api_key={KEYS[1111]}"),
+        PlannedFault(
+            FaultKind.REDIRECT, status=302, count=1, location=f"/else?post_api_key={KEYS[1111]}"
+        ),
         PlannedFault(FaultKind.BROKEN_BODY, count=2),
         PlannedFault(FaultKind.STATUS, status=403, count=1, application_id=2222),
         PlannedFault(FaultKind.DELAY, count=1, delay_seconds=4.0),
@@ -209,7 +241,9 @@ async def test_the_key_shows_nowhere(stage: Stage) -> None:
     worker.send(signal.SIGTERM)
     assert await worker.wait(45.0) == 0
     log = worker.log_file.read_text()
-    letters = [str(record) for record in await read_all(stage.bootstrap_servers, stage.dead_letter_topic)]
+    letters = [
+        str(record) for record in await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
+    ]
     assert len(letters) > 0
     assert "application_held" in log
     for key in KEYS.values():
@@ -226,7 +260,8 @@ async def test_a_second_signal_ends_the_worker_at_once(stage: Stage) -> None:
         if (await worker.status())["destination"]["requests_in_flight"] > 0:
             break
         await asyncio.sleep(0.1)
-    # As `timeout` sends it, to the process and to its group: what follows within half a second is the same stop.
+    # As `timeout` sends it, to the process and to its group: what follows within half a second is
+    # the same stop.
     worker.send(signal.SIGTERM)
     await asyncio.sleep(0.01)
     worker.send(signal.SIGTERM)
@@ -237,11 +272,17 @@ async def test_a_second_signal_ends_the_worker_at_once(stage: Stage) -> None:
     assert await worker.wait(3.0) == 75
 
 
-async def test_a_held_application_is_parked_its_neighbour_flows_and_all_come_home(stage: Stage) -> None:
+async def test_a_held_application_is_parked_its_neighbour_flows_and_all_come_home(
+    stage: Stage,
+) -> None:
     await create_topics(stage.bootstrap_servers, {f"{stage.topic}.parked": 2})
     stage.emulator.set_keys({1111: KEYS[1111]})
     worker = await stage.start_worker(
-        {"delivery": {"hold_probe_seconds": 1}, "limits": {"span_records_max": 500}, "batching": {"rows_max": 200}}
+        {
+            "delivery": {"hold_probe_seconds": 1},
+            "limits": {"span_records_max": 500},
+            "batching": {"rows_max": 200},
+        }
     )
     await stage.publish(mixed(12_000, has_refused=False))
     of_first = {
@@ -253,15 +294,20 @@ async def test_a_held_application_is_parked_its_neighbour_flows_and_all_come_hom
     await stage.await_rows(len(of_first))
     assert {event_number(row) for row in stage.emulator.ledger.rows} == of_first
     status = await worker.status()
-    assert [(hold["application_id"], hold["is_parking"]) for hold in status["holds"]] == [(2222, True)]
+    assert [(hold["application_id"], hold["is_parking"]) for hold in status["holds"]] == [
+        (2222, True)
+    ]
     assert status["topics"][stage.topic]["parked"] > 500
-    assert re.search(rf'appmetrica_worker_records_parked{{topic="{stage.topic}"}} [1-9]', await worker.metrics())
+    assert re.search(
+        rf'appmetrica_worker_records_parked{{topic="{stage.topic}"}} [1-9]', await worker.metrics()
+    )
     stage.emulator.set_keys(KEYS)
     await stage.await_settled()
     await stage.await_settled(f"{stage.topic}.parked")
-    reckoning = await stage.reckon(await stage.duplicates_dropped())
+    reconciliation = await stage.reconcile(await stage.duplicates_dropped())
     parked = (await worker.status())["topics"][stage.topic]["parked"]
-    # The one figure that is the worker's own: a record that was parked was consumed twice, and settled once at home.
-    assert reckoning.faults == (), parked
+    # The one figure that is the worker's own: a record that was parked was consumed twice, and
+    # settled once at home.
+    assert reconciliation.faults == (), parked
     worker.send(signal.SIGTERM)
     assert await worker.wait(45.0) == 0

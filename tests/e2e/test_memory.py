@@ -26,7 +26,9 @@ OUTAGE_SECONDS = 5.0
 
 
 def events() -> Iterator[tuple[bytes, bytes]]:
-    """Events of 1.5 KB that compress badly, so that the client's buffers are as full as they get."""
+    """Events of 1.5 KB that compress badly, so that the client's buffers are as full as
+    they get.
+    """
     now = int(time.time())
     noise = secrets.token_urlsafe(2_000_000)
     for number in range(EVENTS):
@@ -44,7 +46,10 @@ def events() -> Iterator[tuple[bytes, bytes]]:
 def peak_bytes(pid: int) -> int:
     """The most memory that was resident at once."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+    return (
+        int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+        * 1024
+    )
 
 
 async def until_all_is_paused(worker: WorkerProcess, partitions: int) -> None:
@@ -56,22 +61,31 @@ async def until_all_is_paused(worker: WorkerProcess, partitions: int) -> None:
         if len(found) == partitions + 1 and all(one["is_paused"] for one in found):
             return
         await asyncio.sleep(0.1)
-    raise AssertionError(f"{len(found)} partitions, {sum(bool(one['is_paused']) for one in found)} of them paused")
+    raise AssertionError(
+        f"{len(found)} partitions, {sum(bool(one['is_paused']) for one in found)} of them paused"
+    )
 
 
 @pytest.mark.parametrize("partitions", [6, 60])
 async def test_an_outage_at_full_load_takes_no_more_memory_than_is_set(
-    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path, partitions: int, capsys: pytest.CaptureFixture[str]
+    bootstrap_servers: str,
+    new_topic: Callable[[str], str],
+    tmp_path: Path,
+    partitions: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     topic = new_topic("memory")
-    await create_topics(bootstrap_servers, {topic: partitions, f"{topic}.dlq": 1, f"{topic}.parked": 1})
+    await create_topics(
+        bootstrap_servers, {topic: partitions, f"{topic}.dlq": 1, f"{topic}.parked": 1}
+    )
     await publish(bootstrap_servers, topic, events())
     async with Emulator(EmulatorOptions(keys=KEYS)) as emulator:
         emulator.plan(PlannedFault(FaultKind.STATUS, status=503))
         stage = Stage(bootstrap_servers, topic, emulator, tmp_path)
         limits = {"memory_bytes_max": MEMORY_BYTES_MAX}
         worker = await stage.start_worker(
-            # Bodies of 3 MB: eight of them in flight are a good part of so small a memory, and an ordinary one of a larger.
+            # Bodies of 3 MB: eight of them in flight are a good part of so small a memory, and an
+            # ordinary one of a larger.
             {"limits": limits, "kafka": {}, "batching": {"rows_max": 2000}}
         )
         try:
@@ -84,7 +98,10 @@ async def test_an_outage_at_full_load_takes_no_more_memory_than_is_set(
             peak = peak_bytes(worker.pid)
             assert held >= MEMORY_BYTES_MAX // 2
             with capsys.disabled():
-                sys.stdout.write(f"\n  {partitions} partitions: held {held >> 20} MiB, resident at most {peak >> 20} MiB\n")
+                sys.stdout.write(
+                    f"\n  {partitions} partitions: held {held >> 20} MiB, resident at most "
+                    f"{peak >> 20} MiB\n"
+                )
             assert peak <= MEMORY_BYTES_MAX + ALLOWANCE_BYTES
         finally:
             worker.kill()

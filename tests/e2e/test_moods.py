@@ -1,4 +1,6 @@
-"""Rows that make the API fail, and an API that is too slow for full batches, end to end: real Kafka, a real worker."""
+"""Rows that make the API fail, and an API that is too slow for full batches, end to end: real
+Kafka, a real worker.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ QUICK: dict[str, Any] = {
     "batching": {"rows_max": ROWS_MAX, "linger_seconds": 0.2},
     "delivery": {"backoff_max_seconds": 1, "hold_probe_seconds": 2},
 }
-# For an API that gives no answer in time. On a slow machine an innocent request may run into it as well, and be sent again.
+# For an API that gives no answer in time. On a slow machine an innocent request may run into it as
+# well, and be sent again.
 IMPATIENT = QUICK | {"appmetrica": {"read_timeout_seconds": 1, "total_timeout_seconds": 1.5}}
 FAULTS = {
     "500": PlannedFault(FaultKind.STATUS, status=500, text=POISON),
@@ -39,13 +42,20 @@ STREAM_MAX = 300
 
 
 @pytest.fixture
-async def stage(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[Stage]:
     async with on_stage(bootstrap_servers, new_topic("moods"), tmp_path) as stage:
         yield stage
 
 
 def record(name: str) -> tuple[bytes, bytes]:
-    event = {"application_id": 1111, "profile_id": "user", "event_name": name, "event_timestamp": int(time.time())}
+    event = {
+        "application_id": 1111,
+        "profile_id": "user",
+        "event_name": name,
+        "event_timestamp": int(time.time()),
+    }
     return name.encode(), json.dumps(event).encode()
 
 
@@ -55,7 +65,9 @@ def names(rows: list[KeptRow]) -> Counter[str]:
 
 @asynccontextmanager
 async def streaming(stage: Stage) -> AsyncIterator[None]:
-    """One more event every now and then, as in life: with nothing else to be taken no row can be judged."""
+    """One more event every now and then, as in life: with nothing else to be taken no row can be
+    judged.
+    """
 
     async def stream() -> None:
         for number in range(STREAM_MAX):
@@ -80,7 +92,9 @@ async def dead_letters(stage: Stage) -> list[ConsumerRecord[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_row_that_makes_the_api_fail_is_dead_lettered_and_all_others_are_delivered(stage: Stage, fault: str) -> None:
+async def test_a_row_that_makes_the_api_fail_is_dead_lettered_and_all_others_are_delivered(
+    stage: Stage, fault: str
+) -> None:
     stage.emulator.plan(FAULTS[fault])
     wanted = [f"event-{number}" for number in range(ROWS)]
     wanted[ROWS // 3] = POISON
@@ -89,14 +103,18 @@ async def test_a_row_that_makes_the_api_fail_is_dead_lettered_and_all_others_are
     async with streaming(stage):
         await stage.await_rows(ROWS - 1)
         dead = await dead_letters(stage)
-    assert [(one.key, dict(one.headers)[REASON_HEADER]) for one in dead] == [(POISON.encode(), b"fails_alone")]
+    assert [(one.key, dict(one.headers)[REASON_HEADER]) for one in dead] == [
+        (POISON.encode(), b"fails_alone")
+    ]
     await stage.await_settled()
     arrived = names(stage.emulator.ledger.rows)
     assert set(wanted) - arrived.keys() == {POISON}
     assert max(arrived.values()) <= (log2(ROWS_MAX) + 4 if fault == "hang" else 1)
 
 
-async def test_an_api_too_slow_for_full_batches_gets_all_rows_each_a_bounded_number_of_times(stage: Stage) -> None:
+async def test_an_api_too_slow_for_full_batches_gets_all_rows_each_a_bounded_number_of_times(
+    stage: Stage,
+) -> None:
     # A full batch takes 4 s of 1 allowed.
     stage.emulator.plan(PlannedFault(FaultKind.SLOW_ROWS, delay_seconds=0.008))
     wanted = [f"event-{number}" for number in range(ROWS)]
@@ -108,7 +126,9 @@ async def test_an_api_too_slow_for_full_batches_gets_all_rows_each_a_bounded_num
     assert max(arrived.values()) <= log2(ROWS_MAX) + 4
 
 
-async def test_an_api_that_refuses_everything_for_a_while_makes_no_dead_letter(stage: Stage) -> None:
+async def test_an_api_that_refuses_everything_for_a_while_makes_no_dead_letter(
+    stage: Stage,
+) -> None:
     stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=400, seconds=5.0))
     wanted = [f"event-{number}" for number in range(ROWS)]
     await publish(stage.bootstrap_servers, stage.topic, map(record, wanted))

@@ -1,4 +1,6 @@
-"""Many topics on one worker, each with records of its own shape, in both forms of request, on real Kafka."""
+"""Many topics on one worker, each with records of its own shape, in both forms of request, on real
+Kafka.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,17 @@ COMMON = {"application_id": 1111, "profile_id": "user 7", "event_timestamp": NOW
 
 
 @pytest.fixture
-async def stage(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[Stage]:
     async with on_stage(bootstrap_servers, new_topic("routes"), tmp_path) as stage:
         films, clouds = f"{stage.topic}-films", f"{stage.topic}-clouds"
-        names = [films, clouds, f"{films}.dlq", *(f"{topic}.parked" for topic in (stage.topic, films, clouds))]
+        names = [
+            films,
+            clouds,
+            f"{films}.dlq",
+            *(f"{topic}.parked" for topic in (stage.topic, films, clouds)),
+        ]
         await create_topics(bootstrap_servers, dict.fromkeys(names, 1))
         yield stage
 
@@ -56,7 +65,9 @@ async def send(stage: Stage, suffix: str, *records: tuple[object, list[tuple[str
     await producer.start()
     try:
         for value, headers in records:
-            await producer.send_and_wait(stage.topic + suffix, json.dumps(value).encode(), headers=headers)
+            await producer.send_and_wait(
+                stage.topic + suffix, json.dumps(value).encode(), headers=headers
+            )
     finally:
         await producer.stop()
 
@@ -67,23 +78,55 @@ async def produce(stage: Stage) -> None:
         stage,
         "",
         ({"type": "events", "data": COMMON | {"event_name": "e", "os_name": "tizen"}}, []),
-        ({"type": "profiles", "data": {"application_id": 1111, "profile_id": "user 7", "attributes": {"a": 1}}}, []),
+        (
+            {
+                "type": "profiles",
+                "data": {"application_id": 1111, "profile_id": "user 7", "attributes": {"a": 1}},
+            },
+            [],
+        ),
         ({"type": "ecommerce", "data": COMMON | SHOP}, []),
-        ({"type": "adrevenue", "data": COMMON | {"revenue": "0.0001", "currency": "USD", "ad_type": "banner"}}, []),
+        (
+            {
+                "type": "adrevenue",
+                "data": COMMON | {"revenue": "0.0001", "currency": "USD", "ad_type": "banner"},
+            },
+            [],
+        ),
         ({"type": "purchases", "data": {}}, []),
     )
-    film = {"name": "film_watched", "viewer": {"id": "v", "event": 1, "age": 30}, "at": NOW, "film": "Solaris"}
+    film = {
+        "name": "film_watched",
+        "viewer": {"id": "v", "event": 1, "age": 30},
+        "at": NOW,
+        "film": "Solaris",
+    }
     again, other = film | {"name": "another"}, film | {"viewer": {"id": "w", "event": 2}}
     await send(stage, "-films", (film, []), (again, []), (other, []), ({"viewer": 5}, []))
-    bought = {"application_id": 1111, "profile_id": "u", "revenue_event_type": "refund", "price": 1.5, "currency": "RUB"}
-    attributes = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "time": "2026-01-01T00:00:00Z"}
+    bought = {
+        "application_id": 1111,
+        "profile_id": "u",
+        "revenue_event_type": "refund",
+        "price": 1.5,
+        "currency": "RUB",
+    }
+    attributes = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/s",
+        "type": "t",
+        "time": "2026-01-01T00:00:00Z",
+    }
     attributes["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW))
     headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
     await send(
         stage,
         "-clouds",
         (bought | {"product_id": "p"}, headers),
-        (attributes | {"data": bought | {"product_id": "of the same id"}}, [("content-type", b"application/cloudevents+json")]),
+        (
+            attributes | {"data": bought | {"product_id": "of the same id"}},
+            [("content-type", b"application/cloudevents+json")],
+        ),
         (bought, headers[1:]),
     )
 
@@ -96,14 +139,22 @@ FORMS = {
 
 
 @pytest.mark.parametrize("changes", FORMS.values(), ids=FORMS)
-async def test_every_route_delivers_its_records_in_every_form(stage: Stage, changes: dict[str, Any]) -> None:
+async def test_every_route_delivers_its_records_in_every_form(
+    stage: Stage, changes: dict[str, Any]
+) -> None:
     worker = await stage.start_worker(overrides(stage, **changes))
     await produce(stage)
     await stage.await_rows(7)
     for suffix in ("", "-films", "-clouds"):
         await stage.await_settled(stage.topic + suffix)
     rows = stage.emulator.ledger.rows
-    assert Counter(row.resource for row in rows) == {"events": 3, "profiles": 1, "ecommerce": 1, "adrevenue": 1, "revenue": 1}
+    assert Counter(row.resource for row in rows) == {
+        "events": 3,
+        "profiles": 1,
+        "ecommerce": 1,
+        "adrevenue": 1,
+        "revenue": 1,
+    }
     cells = [dict(zip(row.columns, row.cells, strict=True)) for row in rows]
     (shop,) = [one for one, row in zip(cells, rows, strict=True) if row.resource == "ecommerce"]
     assert {name: text for name, text in shop.items() if text} == {
@@ -116,14 +167,21 @@ async def test_every_route_delivers_its_records_in_every_form(stage: Stage, chan
         ("2222", "w", "film_watched"),
     }
     (refund,) = [one for one, row in zip(cells, rows, strict=True) if row.resource == "revenue"]
-    assert (refund["event_timestamp"], refund["price"], refund["product_id"]) == (str(NOW), "1.5", "p")
+    assert (refund["event_timestamp"], refund["price"], refund["product_id"]) == (
+        str(NOW),
+        "1.5",
+        "p",
+    )
     if changes:
         assert all(text for one in cells for text in one.values()), "no cell is sent empty"
     await assert_dead_letters(stage)
     status = await worker.status()
     assert sum(topic["duplicates"] for topic in status["topics"].values()) == 2
     assert status["topics"][stage.topic]["unusual_values"] == {"os_name": 1}
-    drifts = {(one["event_name"], one["field"]) for one in status["topics"][f"{stage.topic}-films"]["drifts"]}
+    drifts = {
+        (one["event_name"], one["field"])
+        for one in status["topics"][f"{stage.topic}-films"]["drifts"]
+    }
     assert {("film_watched", "film"), ("film_watched", "viewer.age")} <= drifts
 
 
@@ -133,9 +191,16 @@ async def assert_dead_letters(stage: Stage) -> None:
         for record in await read_all(stage.bootstrap_servers, topic):
             headers = dict(record.headers)
             faults = json.loads(headers["__appmetrica.errors.detail"])
-            told[headers["__appmetrica.errors.topic"].decode()] = [(fault["reason"], fault["field"]) for fault in faults]
+            told[headers["__appmetrica.errors.topic"].decode()] = [
+                (fault["reason"], fault["field"]) for fault in faults
+            ]
     assert told == {
         stage.topic: [("unknown_route", "type")],
-        f"{stage.topic}-films": [("wrong_type", "viewer"), ("missing", "name"), ("missing", "at"), ("missing", "viewer.id")],
+        f"{stage.topic}-films": [
+            ("wrong_type", "viewer"),
+            ("missing", "name"),
+            ("missing", "at"),
+            ("missing", "viewer.id"),
+        ],
         f"{stage.topic}-clouds": [("missing", "ce_specversion"), ("missing", "product_id")],
     }

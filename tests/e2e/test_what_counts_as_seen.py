@@ -1,4 +1,6 @@
-"""Four ways to lose an event by taking it for its own duplicate, end to end: none of them loses it."""
+"""Four ways to lose an event by taking it for its own duplicate, end to end: none of
+them loses it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ OVERRIDES = {"dedup": {"key_header": "event-id"}, "delivery": {"hold_probe_secon
 
 
 @pytest.fixture
-async def stage(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[Stage]:
     async with on_stage(bootstrap_servers, new_topic("seen"), tmp_path) as stage:
         await create_topics(bootstrap_servers, {f"{stage.topic}.parked": 2})
         yield stage
@@ -38,12 +42,16 @@ def event(number: int, name: str = "film_watched", application: int = 1111) -> b
     )
 
 
-async def send(stage: Stage, value: bytes, event_id: int, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
+async def send(
+    stage: Stage, value: bytes, event_id: int, headers: tuple[tuple[str, bytes], ...] = ()
+) -> None:
     """Publish one record under its producer's own id."""
     producer = AIOKafkaProducer(bootstrap_servers=stage.bootstrap_servers, acks="all")
     await producer.start()
     try:
-        await producer.send_and_wait(stage.topic, value, key=b"k", headers=[("event-id", b"%d" % event_id), *headers])
+        await producer.send_and_wait(
+            stage.topic, value, key=b"k", headers=[("event-id", b"%d" % event_id), *headers]
+        )
     finally:
         await producer.stop()
 
@@ -73,7 +81,9 @@ async def test_a_delivered_event_that_comes_again_after_a_restart_is_dropped(sta
     assert (await stage.workers[-1].status())["topics"][stage.topic]["duplicates"] == 1
 
 
-async def test_a_refused_event_sent_again_corrected_under_its_key_after_a_restart_arrives(stage: Stage) -> None:
+async def test_a_refused_event_sent_again_corrected_under_its_key_after_a_restart_arrives(
+    stage: Stage,
+) -> None:
     await stage.start_worker(OVERRIDES)
     await send(stage, event(1, REFUSED_EVENT_NAME), 1)
     await send(stage, b"not json", 2)
@@ -98,7 +108,9 @@ async def test_a_replay_after_a_restart_arrives(stage: Stage) -> None:
     assert names(stage) == [("user-1", "film_watched")] * 2
 
 
-async def test_a_parked_record_comes_home_after_a_restart_and_its_correction_too(stage: Stage) -> None:
+async def test_a_parked_record_comes_home_after_a_restart_and_its_correction_too(
+    stage: Stage,
+) -> None:
     stage.emulator.set_keys({1111: KEYS[1111]})
     overrides = OVERRIDES | {"limits": {"span_records_max": 2}, "batching": {"rows_max": 1}}
     first = await stage.start_worker(overrides)
@@ -126,12 +138,17 @@ async def test_a_parked_record_comes_home_after_a_restart_and_its_correction_too
     assert await second.wait(45.0) == 0
 
 
-async def test_a_key_rotated_while_held_heals_without_a_restart(stage: Stage, tmp_path: Path) -> None:
+async def test_a_key_rotated_while_held_heals_without_a_restart(
+    stage: Stage, tmp_path: Path
+) -> None:
     file = tmp_path / "key-of-1111"
     file.write_text("the-wrong-key")
     application = {"applications": {"1111": {"post_api_key_file": str(file)}}}
     worker = await stage.start_worker(
-        {"appmetrica": application | {"base_url": stage.emulator.base_url}, "delivery": {"hold_probe_seconds": 600}},
+        {
+            "appmetrica": application | {"base_url": stage.emulator.base_url},
+            "delivery": {"hold_probe_seconds": 600},
+        },
         keys={2222: KEYS[2222]},
     )
     await send(stage, event(1), 1)

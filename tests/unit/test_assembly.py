@@ -27,7 +27,9 @@ def rows(begin: int, end: int) -> list[Row]:
 
 
 def test_all_topics_and_their_parking_topics_remember_as_many_keys_together_as_is_allowed() -> None:
-    windows = {topic: route.window for topic, route in pipeline(window_rows_max=800)._routes.items()}
+    windows = {
+        topic: route.window for topic, route in pipeline(window_rows_max=800)._routes.items()
+    }
     assert windows.keys() == {*TOPICS, *(f"{topic}.parked" for topic in TOPICS)}
     for number, window in enumerate(windows.values()):
         some = rows(number * 1000, number * 1000 + 700)

@@ -1,4 +1,6 @@
-"""How the process ends when it can't go on: in the log's format, without secrets, with its exit code."""
+"""How the process ends when it can't go on: in the log's format, without secrets, with its exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,15 @@ main()
 """
 
 
-def ended(directory: Path, error: str, log_format: str = "json") -> subprocess.CompletedProcess[str]:
+def ended(
+    directory: Path, error: str, log_format: str = "json"
+) -> subprocess.CompletedProcess[str]:
     config = directory / "config.yaml"
     config.write_text(f"appmetrica: {{applications: {{'1111': {{post_api_key: {SECRET}}}}}}}")
     script = SCRIPT.format(error=error, config=str(config), format=log_format)
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,11 +52,18 @@ def ended(directory: Path, error: str, log_format: str = "json") -> subprocess.C
     ],
     ids=["exception", "group", "cancelled"],
 )
-def test_a_crash_is_one_line_of_json_with_its_stack_and_without_secrets(tmp_path: Path, error: str) -> None:
+def test_a_crash_is_one_line_of_json_with_its_stack_and_without_secrets(
+    tmp_path: Path, error: str
+) -> None:
     process = ended(tmp_path, error)
     (line,) = process.stderr.splitlines()
     crash = json.loads(line)
-    assert (process.returncode, crash["event"], crash["level"], crash["exit_code"]) == (70, "crashed", "error", 70)
+    assert (process.returncode, crash["event"], crash["level"], crash["exit_code"]) == (
+        70,
+        "crashed",
+        "error",
+        70,
+    )
     assert "in fail" in crash["error"]
     assert SECRET not in process.stderr
 

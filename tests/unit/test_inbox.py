@@ -18,11 +18,15 @@ class Clock:
         return self.seconds
 
 
-async def test_events_come_in_the_order_in_which_they_were_posted_and_time_passes_without_any() -> None:
+async def test_events_come_in_the_order_in_which_they_were_posted_and_time_passes_without_any() -> (
+    None
+):
     inbox = Inbox(Clock())
     for number in range(3):
         inbox.post(KeyChanged(number))
-    assert [await inbox.get(until=None) for _ in range(3)] == [KeyChanged(number) for number in range(3)]
+    assert [await inbox.get(until=None) for _ in range(3)] == [
+        KeyChanged(number) for number in range(3)
+    ]
     assert await inbox.get(until=0.0) == TimePassed()
 
 
@@ -45,7 +49,10 @@ async def test_all_other_tasks_have_a_turn_however_many_events_wait() -> None:
         handled += 1
         clock.seconds += TURN_SECONDS_MAX / 5
     task.cancel()
-    assert [b - a for a, b in zip([0, *handled_before_each_turn], handled_before_each_turn, strict=False)] == [5] * 39
+    assert [
+        b - a
+        for a, b in zip([0, *handled_before_each_turn], handled_before_each_turn, strict=False)
+    ] == [5] * 39
 
 
 async def test_events_that_cost_nothing_are_handled_in_one_turn() -> None:
@@ -80,6 +87,9 @@ async def test_a_turn_begins_anew_where_the_reader_has_waited() -> None:
     task = asyncio.create_task(other())
     inbox.post(KeyChanged(1))
     inbox.post(KeyChanged(2))
-    assert [await inbox.get(until=None), await inbox.get(until=None)] == [KeyChanged(1), KeyChanged(2)]
+    assert [await inbox.get(until=None), await inbox.get(until=None)] == [
+        KeyChanged(1),
+        KeyChanged(2),
+    ]
     assert turns == 0, "the others had their turn while it waited"
     await task

@@ -1,4 +1,6 @@
-"""The closed list of reasons: each is documented, and each is reached by something that can happen to a record."""
+"""The closed list of reasons: each is documented, and each is reached by something that can happen
+to a record.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_batch, make_rules, make_value, now_at
+from tests.builders import (
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_batch,
+    make_rules,
+    make_value,
+    now_at,
+)
 from tests.unit.core.delivery.dispatching import Stage, status
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form
@@ -21,7 +31,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "reasons.md"
 
 def intake(value: bytes | None, **rules: object) -> FieldFault:
     """The first fault that the intake finds."""
-    _, (rejection,) = Intake(make_rules(**rules)).read(make_assignment(), [FakeRecord(0, value)], now_at())
+    _, (rejection,) = Intake(make_rules(**rules)).read(
+        make_assignment(), [FakeRecord(0, value)], now_at()
+    )
     return rejection.faults[0]
 
 
@@ -55,7 +67,9 @@ REACHED: dict[Reason, Callable[[], FieldFault]] = {
     Reason.IN_FUTURE: lambda: intake(make_value(event_timestamp=UNIX_SECONDS * 2)),
     Reason.TOO_LARGE: lambda: intake(make_value(), row_bytes_max=10),
     Reason.UNKNOWN_APPLICATION: lambda: intake(make_value(application_id=2222)),
-    Reason.UNKNOWN_ROUTE: lambda: intake(json.dumps({"type": "x", "data": {}}).encode(), form=Form.ENVELOPE),
+    Reason.UNKNOWN_ROUTE: lambda: intake(
+        json.dumps({"type": "x", "data": {}}).encode(), form=Form.ENVELOPE
+    ),
     Reason.REFUSED: lambda: answered(400),
     Reason.TOO_LARGE_FOR_API: lambda: answered(413),
     Reason.FAILS_ALONE: lambda: answered(500),

@@ -1,4 +1,6 @@
-"""A clock that nobody vouches for: what is received then waits, whole and in order, until somebody does."""
+"""A clock that nobody vouches for: what is received then waits, whole and in order, until somebody
+does.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,17 @@ from dataclasses import replace
 from tests.unit.core.test_pipeline import TOPIC, UNIX, FakeRecord, World, event
 from worker.core.delivery.backlog import AGE_WAIT_SECONDS
 from worker.core.model.answer import NotSent, Response, TransportFault
-from worker.core.model.command import AskTime, Bury, Command, Log, Pause, Post, Resume
-from worker.core.model.event import Answered, Assigned, Lost, Received, StopRequested, TailRead, TimePassed, TimeTold
+from worker.core.model.command import AskTime, Command, Log, Pause, Post, Resume, WriteDeadLetters
+from worker.core.model.event import (
+    Answered,
+    ApiTimeRead,
+    Assigned,
+    Lost,
+    Received,
+    StopRequested,
+    TailRead,
+    TimePassed,
+)
 from worker.core.model.fault import Reason
 from worker.core.model.record import Assignment, Position, Start
 from worker.core.wire import commit_metadata
@@ -34,7 +45,7 @@ class Clocked(World):
 
     def told(self, *, wrong_by: float = 0.0) -> list[Command]:
         """The API is asked for its time, and answers."""
-        return self.tell(TimeTold(Response(404, None, "", 0.1, UNIX + self.seconds + wrong_by)))
+        return self.tell(ApiTimeRead(Response(404, None, "", 0.1, UNIX + self.seconds + wrong_by)))
 
     def come(self, assignment: Assignment, *records: FakeRecord) -> list[Command]:
         return self.tell(Received(assignment, records, records[-1].offset + 1))
@@ -61,15 +72,20 @@ def of(kind: type[Command], commands: list[Command]) -> list[Command]:
     return [command for command in commands if isinstance(command, kind)]
 
 
-def buried(commands: list[Command]) -> list[tuple[int, Reason]]:
-    return [(one.record.offset, one.reason) for bury in commands if isinstance(bury, Bury) for one in bury.rejections]
+def dead_lettered(commands: list[Command]) -> list[tuple[int, Reason]]:
+    return [
+        (one.record.offset, one.reason)
+        for write_dead_letters in commands
+        if isinstance(write_dead_letters, WriteDeadLetters)
+        for one in write_dead_letters.rejections
+    ]
 
 
-def test_a_clock_that_jumps_ahead_dead_letters_nothing_and_stops_intake_until_it_is_right_again() -> None:
+def test_a_clock_that_jumps_ahead_dead_letters_nothing_and_stops_intake_until_it_is_right() -> None:
     stage = vouched()
     stage.jump(15 * DAY)
     commands = stage.come(A0, event(0), event(1))
-    assert buried(commands) == []
+    assert dead_lettered(commands) == []
     assert [log.event for log in commands if isinstance(log, Log)] == ["clock_doubted"]
     assert of(Pause, commands) == [Pause(frozenset({A0, A1}))]
     assert of(AskTime, commands) == [AskTime()]
@@ -77,14 +93,14 @@ def test_a_clock_that_jumps_ahead_dead_letters_nothing_and_stops_intake_until_it
     stage.jump(0)
     commands = stage.told()
     assert of(Resume, commands) == [Resume(frozenset({A0, A1}))]
-    assert buried(commands) == []
+    assert dead_lettered(commands) == []
     assert stage.ledger.offsets.tracker(A0).position == 2
 
 
 def test_a_clock_that_jumps_back_makes_nothing_an_event_of_the_future() -> None:
     stage = vouched()
     stage.jump(-2 * DAY)
-    assert buried(stage.come(A0, event(0))) == []
+    assert dead_lettered(stage.come(A0, event(0))) == []
     stage.jump(0)
     stage.told()
     assert stage.ledger.offsets.tracker(A0).position == 1
@@ -97,7 +113,7 @@ def test_what_came_meanwhile_is_judged_in_its_order_and_by_the_right_time() -> N
     stage.come(A0, aged(2, 16), event(3))
     stage.jump(0)
     commands = stage.told()
-    assert buried(commands) == [(1, Reason.TOO_OLD), (2, Reason.TOO_OLD)]
+    assert dead_lettered(commands) == [(1, Reason.TOO_OLD), (2, Reason.TOO_OLD)]
     assert stage.ledger.offsets.tracker(A0).position == 4
 
 
@@ -106,7 +122,7 @@ def test_what_waits_to_be_sent_does_not_expire_by_a_clock_that_is_doubted() -> N
     stage.come(A0, event(0))
     stage.jump(15 * DAY)
     commands = stage.wait(2)
-    assert buried(commands) == []
+    assert dead_lettered(commands) == []
     assert [len(post.batch.rows) for post in commands if isinstance(post, Post)] == [1]
 
 
@@ -115,11 +131,11 @@ def test_before_the_api_has_told_its_time_only_what_an_age_would_decide_waits() 
     assert stage.come(A0, event(0)) == []
     assert stage.ledger.offsets.tracker(A0).position == 1
     commands = stage.come(A0, aged(1, 15), event(2))
-    assert buried(commands) == []
+    assert dead_lettered(commands) == []
     assert of(AskTime, commands) == [AskTime()]
     assert of(Pause, commands) == [Pause(frozenset({A0, A1}))]
     commands = stage.told()
-    assert buried(commands) == [(1, Reason.TOO_OLD)]
+    assert dead_lettered(commands) == [(1, Reason.TOO_OLD)]
     assert of(Resume, commands) == [Resume(frozenset({A0, A1}))]
 
 
@@ -127,23 +143,34 @@ def test_while_the_api_cannot_be_reached_it_is_asked_again_and_nothing_is_given_
     stage = world()
     stage.come(A0, aged(0, 15))
     for _ in range(10):
-        commands = stage.tell(TimeTold(NotSent(TransportFault.CONNECT_FAILED, 0.1)))
-        assert buried(commands) == []
+        commands = stage.tell(ApiTimeRead(NotSent(TransportFault.CONNECT_FAILED, 0.1)))
+        assert dead_lettered(commands) == []
         due = stage.pipeline.next_deadline()
         assert due is not None
         stage.seconds = due
         assert AskTime() in stage.tell(TimePassed())
-    assert buried(stage.told()) == [(0, Reason.TOO_OLD)]
+    assert dead_lettered(stage.told()) == [(0, Reason.TOO_OLD)]
 
 
 def test_what_has_grown_too_old_before_the_api_has_told_its_time_waits_for_it() -> None:
     stage = world()
-    assert stage.come(A0, event(0, event_timestamp=int(stage.now.unix_seconds) - 14 * DAY), event(1)) == []
+    assert (
+        stage.come(A0, event(0, event_timestamp=int(stage.now.unix_seconds) - 14 * DAY), event(1))
+        == []
+    )
     commands = stage.wait(2)
-    assert [[row.record.offset for row in post.batch.rows] for post in commands if isinstance(post, Post)] == [[1]]
-    assert (buried(commands), of(AskTime, commands), of(Pause, commands)) == ([], [AskTime()], [])
+    assert [
+        [row.record.offset for row in post.batch.rows]
+        for post in commands
+        if isinstance(post, Post)
+    ] == [[1]]
+    assert (dead_lettered(commands), of(AskTime, commands), of(Pause, commands)) == (
+        [],
+        [AskTime()],
+        [],
+    )
     stage.told()
-    assert buried(stage.wait(AGE_WAIT_SECONDS)) == [(0, Reason.TOO_OLD)]
+    assert dead_lettered(stage.wait(AGE_WAIT_SECONDS)) == [(0, Reason.TOO_OLD)]
 
 
 def test_what_an_earlier_owner_delivered_is_a_duplicate_by_a_clock_that_is_behind_as_well() -> None:
@@ -161,7 +188,7 @@ def test_what_an_earlier_owner_delivered_is_a_duplicate_by_a_clock_that_is_behin
 
 def test_a_record_that_is_wrong_in_other_ways_does_not_wait_for_the_time() -> None:
     stage = world()
-    assert buried(stage.come(A0, FakeRecord(0, b"not json"))) == [(0, Reason.NOT_JSON)]
+    assert dead_lettered(stage.come(A0, FakeRecord(0, b"not json"))) == [(0, Reason.NOT_JSON)]
 
 
 def test_an_answer_to_a_batch_vouches_as_well() -> None:
@@ -170,7 +197,7 @@ def test_an_answer_to_a_batch_vouches_as_well() -> None:
     (post,) = of(Post, stage.wait(2))
     assert isinstance(post, Post)
     stage.tell(Answered(post.batch.id, Response(200, None, "", 0.1, UNIX + stage.seconds)))
-    assert buried(stage.come(A0, aged(1, 15))) == [(1, Reason.TOO_OLD)]
+    assert dead_lettered(stage.come(A0, aged(1, 15))) == [(1, Reason.TOO_OLD)]
 
 
 def test_what_waits_when_its_partition_goes_is_left_to_the_next_owner() -> None:

@@ -46,9 +46,15 @@ def ended(script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_during_the_imports_stops_the_worker_in_order(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_during_the_imports_stops_the_worker_in_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     (tmp_path / "config.yaml").write_text(CONFIGURATION)
-    process = ended(EARLY.format(number=int(number), arguments=f'"run", "--config", {str(tmp_path / "config.yaml")!r}'))
+    process = ended(
+        EARLY.format(
+            number=int(number), arguments=f'"run", "--config", {str(tmp_path / "config.yaml")!r}'
+        )
+    )
     assert (process.returncode, '"stopped"' in process.stderr) == (0, True), process.stderr
 
 
@@ -64,8 +70,12 @@ def test_a_tool_ends_by_a_signal_as_programs_do() -> None:
 
 
 @contextmanager
-def worker_that_waits_for_its_configuration(directory: Path, *wrapper: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The worker, and the pipe that it reads its configuration from: whoever has opened that knows where the worker stands."""
+def worker_that_waits_for_its_configuration(
+    directory: Path, *wrapper: str
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The worker, and the pipe that it reads its configuration from: whoever has opened that knows
+    where the worker stands.
+    """
     pipe = directory / "config.yaml"
     os.mkfifo(pipe)
     command = [*wrapper, sys.executable, "-m", "worker", "run", "--config", str(pipe)]
@@ -93,11 +103,20 @@ def test_a_signal_while_the_configuration_is_read_stops_the_worker_in_order(tmp_
 
 def test_a_signal_to_process_1_is_not_lost(tmp_path: Path) -> None:
     """The kernel discards what process 1 has no handler for."""
-    wrapper = ("unshare", "--pid", "--fork", "--kill-child", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
+    wrapper = (
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        *(() if os.geteuid() == 0 else ("--user", "--map-root-user")),
+    )
     try:
         subprocess.run([*wrapper, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no namespace of processes here ({error}); the test above shows the same fault of any other process")
+        pytest.skip(
+            f"no namespace of processes here ({error}); the test above shows the same fault of "
+            "any other process"
+        )
     with worker_that_waits_for_its_configuration(tmp_path, *wrapper) as (process, configuration):
         (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(first), signal.SIGTERM)
@@ -114,43 +133,68 @@ signals.install()
 """
 
 
-@pytest.mark.parametrize("waits", ["while True: pass", "os.read(os.pipe()[0], 1)"], ids=["busy", "in a system call"])
+@pytest.mark.parametrize(
+    "waits", ["while True: pass", "os.read(os.pipe()[0], 1)"], ids=["busy", "in a system call"]
+)
 def test_the_deadline_of_a_stop_holds_whatever_the_main_thread_does(waits: str) -> None:
-    process = ended(f"{STOPPING}signals.hand_over(print, 0.05)\nos.kill(os.getpid(), signal.SIGTERM)\n{waits}")
+    process = ended(
+        f"{STOPPING}signals.hand_over(print, 0.05)\nos.kill(os.getpid(), signal.SIGTERM)\n{waits}"
+    )
     assert (process.returncode, process.stderr) == (75, "stop_deadline_passed\n")
 
 
 def test_the_deadline_of_a_stop_holds_while_the_worker_is_assembled() -> None:
     script = f"{STOPPING}signals._drain_seconds = 0.05\n"
-    process = ended(f"{script}os.kill(os.getpid(), signal.SIGTERM)\nsignal.pause()\nos.read(os.pipe()[0], 1)")
+    process = ended(
+        f"{script}os.kill(os.getpid(), signal.SIGTERM)\nsignal.pause()\nos.read(os.pipe()[0], 1)"
+    )
     assert (process.returncode, process.stderr) == (128 + signal.SIGTERM, "stop_deadline_passed\n")
 
 
 def test_a_second_signal_ends_a_process_that_is_busy() -> None:
     script = f"{STOPPING}worker.daemon.signals.ECHO_SECONDS = 0\nsignals.hand_over(print, 40)\n"
-    process = ended(f"{script}os.kill(os.getpid(), signal.SIGTERM)\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass")
+    process = ended(
+        f"{script}os.kill(os.getpid(), signal.SIGTERM)\nos.kill(os.getpid(), "
+        "signal.SIGINT)\nwhile True: pass"
+    )
     assert (process.returncode, process.stderr) == (75, "stopped_at_once\n")
 
 
 @pytest.mark.parametrize(
     ("end", "code"),
-    [("signals.ends_with(ExitCode.OK)", 0), ("raise UnavailableError('x')", 69), ("raise ValueError('x')", 70)],
+    [
+        ("signals.ends_with(ExitCode.OK)", 0),
+        ("raise UnavailableError('x')", 69),
+        ("raise ValueError('x')", 70),
+    ],
     ids=["in order", "explained", "crash"],
 )
 def test_a_thread_that_hangs_cannot_keep_a_process_that_has_ended(end: str, code: int) -> None:
     script = (
-        f"{STOPPING}worker.daemon.signals.EXITING_SECONDS_MAX = 0.05\nthreading.Thread(target=threading.Event().wait).start()\n"
+        f"{STOPPING}worker.daemon.signals.EXITING_SECONDS_MAX = "
+        "0.05\nthreading.Thread(target=threading.Event().wait).start()\n"
     )
     process = ended(f"{script}with signals:\n    {end}")
     assert (process.returncode, "exit_deadline_passed" in process.stderr) == (code, True)
 
 
 def test_what_a_stop_still_sends_does_not_spoil_a_clean_exit() -> None:
-    script = f"{STOPPING}with signals:\n    signals.ends_with(ExitCode.OK)\nos.kill(os.getpid(), signal.SIGTERM)\n"
-    assert ended(f"{script}os.kill(os.getpid(), signal.SIGHUP)\nos.kill(os.getpid(), signal.SIGUSR1)").returncode == 0
+    script = (
+        f"{STOPPING}with signals:\n    signals.ends_with(ExitCode.OK)\nos.kill(os.getpid(), "
+        "signal.SIGTERM)\n"
+    )
+    assert (
+        ended(
+            f"{script}os.kill(os.getpid(), signal.SIGHUP)\nos.kill(os.getpid(), signal.SIGUSR1)"
+        ).returncode
+        == 0
+    )
 
 
 def test_a_worker_that_is_to_outlive_its_terminal_does() -> None:
-    script = f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{STOPPING}signals.hand_over(print, 40)\n"
+    script = (
+        "import signal\nsignal.signal(signal.SIGHUP, "
+        f"signal.SIG_IGN)\n{STOPPING}signals.hand_over(print, 40)\n"
+    )
     process = ended(f"{script}os.kill(os.getpid(), signal.SIGHUP)\nsignals.give_back()")
     assert (process.returncode, process.stdout) == (0, "")

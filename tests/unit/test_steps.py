@@ -1,4 +1,6 @@
-"""What one step of the pipeline costs, in operations: no step may grow with the product of two things that are held."""
+"""What one step of the pipeline costs, in operations: no step may grow with the product of two
+things that are held.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,16 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 from tests.unit.core.test_pipeline import FIRST, TOPIC, World, event, only, status
-from worker.core.model.command import Command, Park, Post
-from worker.core.model.event import Answered, Event, Lost, ParkingAcknowledged, Received, Revoked, TimePassed
+from worker.core.model.command import Command, Post, WriteParked
+from worker.core.model.event import (
+    Answered,
+    Event,
+    Lost,
+    ParkingAcknowledged,
+    Received,
+    Revoked,
+    TimePassed,
+)
 from worker.core.model.record import Assignment
 
 PARTITIONS = 60
@@ -32,19 +42,30 @@ class Counted(Assignment):
 
 def test_letting_go_compares_no_row_with_every_partition() -> None:
     world = World(rows_max=500, in_flight_max=1, span_max=10_000)
-    assignments = tuple(Counted(TOPIC, partition, 100 + partition) for partition in range(PARTITIONS))
+    assignments = tuple(
+        Counted(TOPIC, partition, 100 + partition) for partition in range(PARTITIONS)
+    )
     world.assign(*assignments)
     for assignment in assignments:
         start = assignment.partition * 50
-        # A third is linked to a row of the first partition, a part is open, the rest waits or is in flight.
-        shared = [event(offset, name="shared", profile_id="shared") for offset in range(start, start + 17)]
-        world.receive(*shared, *(event(offset) for offset in range(start + 17, start + 50)), assignment=assignment)
+        # A third is linked to a row of the first partition, a part is open, the rest waits or is in
+        # flight.
+        shared = [
+            event(offset, name="shared", profile_id="shared") for offset in range(start, start + 17)
+        ]
+        world.receive(
+            *shared,
+            *(event(offset) for offset in range(start + 17, start + 50)),
+            assignment=assignment,
+        )
     assert sum(route.window.linked for route in world.rooms.routes.values()) == PARTITIONS * 17 - 1
     Counted.comparisons = 0
     world.tell(Revoked(assignments, world.seconds + 10.0))
     world.tell(Lost(assignments))
     rows = PARTITIONS * 50
-    assert Counted.comparisons <= rows, "a row looks its partition up, and is compared with no other"
+    assert Counted.comparisons <= rows, (
+        "a row looks its partition up, and is compared with no other"
+    )
     assert world.ledger.memory.held_bytes < 500 * 1000, "all but what is in flight is let go of"
 
 
@@ -68,23 +89,34 @@ def instructions(step: Callable[[], list[Command]]) -> tuple[int, list[Command]]
 
 
 def parking_costs(batches: int) -> list[int]:
-    """A partition full of batches of one row, of which the API refuses all for their key: the instructions of each step."""
+    """A partition full of batches of one row, of which the API refuses all for their key: the
+    instructions of each step.
+    """
     world = World(rows_max=1, in_flight_max=8, span_max=batches, parks=True)
     world.assign(FIRST)
     events: deque[Event] = deque()
     for start in range(0, batches, 500):
-        received = Received(FIRST, [event(offset) for offset in range(start, start + 500)], start + 500)
+        received = Received(
+            FIRST, [event(offset) for offset in range(start, start + 500)], start + 500
+        )
         for post in only(Post, world.pipeline.handle(received, world.now)):
             events.append(Answered(post.batch.id, status(403)))
     steps = []
     while events or (world.pipeline.next_deadline() or math.inf) <= world.seconds:
         happened = events.popleft() if events else TimePassed()
-        count, commands = instructions(lambda happened=happened: world.pipeline.handle(happened, world.now))  # type: ignore[misc]
+        count, commands = instructions(
+            lambda happened=happened: world.pipeline.handle(happened, world.now)  # type: ignore[misc]
+        )
         steps.append(count)
-        for park in only(Park, commands):
-            events.extend(ParkingAcknowledged(park.rows[start : start + 100]) for start in range(0, len(park.rows), 100))
+        for park in only(WriteParked, commands):
+            events.extend(
+                ParkingAcknowledged(park.rows[start : start + 100])
+                for start in range(0, len(park.rows), 100)
+            )
     account = world.ledger.account.topics[TOPIC]
-    assert account.parked >= batches // 2, "all that pins the partition is parked, until it is received of again"
+    assert account.parked >= batches // 2, (
+        "all that pins the partition is parked, until it is received of again"
+    )
     assert world.ledger.imbalance() == 0
     return steps
 
@@ -98,7 +130,9 @@ def test_parking_is_linear_and_comes_in_slices() -> None:
 def test_an_event_costs_the_same_with_many_partitions_as_with_few() -> None:
     def cost(partitions: int) -> int:
         world = World(parks=True)
-        world.assign(*(Assignment(TOPIC, partition, 100 + partition) for partition in range(partitions)))
+        world.assign(
+            *(Assignment(TOPIC, partition, 100 + partition) for partition in range(partitions))
+        )
         world.wait(10.0)
         return instructions(lambda: world.pipeline.handle(TimePassed(), world.now))[0]
 
@@ -111,7 +145,9 @@ def test_an_event_costs_the_same_with_many_batches_under_a_hold_as_with_few() ->
         world.assign(FIRST)
         (post,) = only(Post, world.receive(*(event(offset) for offset in range(batches))))
         world.answer(post.batch, status(403))
-        while (deadline := world.pipeline.next_deadline()) is not None and deadline <= world.seconds:
+        while (
+            deadline := world.pipeline.next_deadline()
+        ) is not None and deadline <= world.seconds:
             world.tell(TimePassed())
         return instructions(lambda: world.pipeline.handle(TimePassed(), world.now))[0]
 

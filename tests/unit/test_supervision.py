@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from worker.supervision import EndedError, lasting
+from worker.supervision import TaskEndedError, supervise
 
 
 async def returns() -> None:
@@ -24,22 +24,24 @@ async def breaks() -> None:
 
 
 async def test_a_task_that_returns_is_an_error() -> None:
-    with pytest.raises(EndedError, match="the work has come to its end"):
-        await lasting("the work", returns)
+    with pytest.raises(TaskEndedError, match="the work has come to its end"):
+        await supervise("the work", returns)
 
 
 async def test_a_task_that_a_library_cancels_is_an_error() -> None:
     async def in_a_group() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(lasting("the work", is_cancelled_by_what_it_waits_for))
+            tasks.create_task(supervise("the work", is_cancelled_by_what_it_waits_for))
 
     with pytest.raises(ExceptionGroup) as caught:
         await in_a_group()
-    assert [str(error) for error in caught.value.exceptions] == ["the work was cancelled from within"]
+    assert [str(error) for error in caught.value.exceptions] == [
+        "the work was cancelled from within"
+    ]
 
 
 async def test_a_task_that_we_cancel_just_ends() -> None:
-    task = asyncio.create_task(lasting("the work", asyncio.Event().wait))
+    task = asyncio.create_task(supervise("the work", asyncio.Event().wait))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -48,7 +50,7 @@ async def test_a_task_that_we_cancel_just_ends() -> None:
 
 async def test_its_own_error_is_told_as_it_is() -> None:
     with pytest.raises(ValueError, match="broken"):
-        await lasting("the work", breaks)
+        await supervise("the work", breaks)
 
 
 async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing_unawaited() -> None:
@@ -57,7 +59,7 @@ async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing_una
     async def work() -> None:
         begun.append(True)
 
-    task = asyncio.create_task(lasting("the work", work))
+    task = asyncio.create_task(supervise("the work", work))
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), begun) == (True, [])

@@ -29,15 +29,24 @@ def directory(made: Certificates) -> Path:
     directory = made.certificate.parent
     for name, text in CONTENTS.items():
         (directory / name).write_text(text)
-    (directory / "half.pem").write_text(made.certificate.read_text() + made.certificate.read_text()[:200])
+    (directory / "half.pem").write_text(
+        made.certificate.read_text() + made.certificate.read_text()[:200]
+    )
     (directory / "both.pem").write_text(made.certificate.read_text() + made.key.read_text())
     return directory
 
 
 def files(
-    directory: Path, *, ca: str | None = None, own: str | None = None, key: str | None = None, word: str | None = None
+    directory: Path,
+    *,
+    ca: str | None = None,
+    own: str | None = None,
+    key: str | None = None,
+    word: str | None = None,
 ) -> TlsFiles:
-    ca_file, certificate_file, key_file = (directory / name if name is not None else None for name in (ca, own, key))
+    ca_file, certificate_file, key_file = (
+        directory / name if name is not None else None for name in (ca, own, key)
+    )
     return TlsFiles(ca_file, certificate_file, key_file, word)
 
 
@@ -52,18 +61,58 @@ def files(
         ({"ca": "half.pem"}, "ssl_ca_file", "half.pem", "holds a damaged certificate"),
         ({"ca": "."}, "ssl_ca_file", "", "is not a file"),
         ({"own": "none", "key": "own.key"}, "ssl_certificate_file", "none", "can't be read"),
-        ({"own": "damaged.pem", "key": "own.key"}, "ssl_certificate_file", "damaged.pem", "holds a damaged certificate"),
-        ({"own": "own.pem"}, "ssl_certificate_file", "own.pem", "holds no private key in PEM form: set ssl_key_file"),
+        (
+            {"own": "damaged.pem", "key": "own.key"},
+            "ssl_certificate_file",
+            "damaged.pem",
+            "holds a damaged certificate",
+        ),
+        (
+            {"own": "own.pem"},
+            "ssl_certificate_file",
+            "own.pem",
+            "holds no private key in PEM form: set ssl_key_file",
+        ),
         ({"own": "own.pem", "key": "none"}, "ssl_key_file", "none", "can't be read"),
         ({"own": "own.pem", "key": "empty"}, "ssl_key_file", "empty", "is empty"),
-        ({"own": "own.pem", "key": "garbage"}, "ssl_key_file", "garbage", "holds no private key in PEM form"),
-        ({"own": "own.pem", "key": "damaged.key"}, "ssl_key_file", "damaged.key", "holds a damaged private key"),
-        ({"own": "own.pem", "key": "other.key"}, "ssl_key_file", "other.key", "is not the key of the certificate"),
-        ({"own": "own.pem", "key": "encrypted.key"}, "ssl_key_file", "encrypted.key", "is encrypted: set ssl_key_password"),
-        ({"own": "own.pem", "key": "encrypted.key", "word": "hidden"}, "ssl_key_password", "encrypted.key", "doesn't open"),
-        ({"own": "own.pem", "key": "encrypted.key", "word": "hidden" * 300}, "ssl_key_password", "encrypted.key", "doesn't"),
+        (
+            {"own": "own.pem", "key": "garbage"},
+            "ssl_key_file",
+            "garbage",
+            "holds no private key in PEM form",
+        ),
+        (
+            {"own": "own.pem", "key": "damaged.key"},
+            "ssl_key_file",
+            "damaged.key",
+            "holds a damaged private key",
+        ),
+        (
+            {"own": "own.pem", "key": "other.key"},
+            "ssl_key_file",
+            "other.key",
+            "is not the key of the certificate",
+        ),
+        (
+            {"own": "own.pem", "key": "encrypted.key"},
+            "ssl_key_file",
+            "encrypted.key",
+            "is encrypted: set ssl_key_password",
+        ),
+        (
+            {"own": "own.pem", "key": "encrypted.key", "word": "hidden"},
+            "ssl_key_password",
+            "encrypted.key",
+            "doesn't open",
+        ),
+        (
+            {"own": "own.pem", "key": "encrypted.key", "word": "hidden" * 300},
+            "ssl_key_password",
+            "encrypted.key",
+            "doesn't",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_of_no_use_is_named_with_its_setting_and_what_is_wrong(
     directory: Path, given: dict[str, str], setting: str, named: str, message: str
 ) -> None:
@@ -91,9 +140,18 @@ def test_what_is_wrong_with_the_ca_and_with_the_key_is_told_at_once(directory: P
         {"own": "own.pem", "key": "encrypted.key", "word": PASSWORD},
         {"own": "own.pem", "key": "own.key", "word": "not needed"},
     ],
-    ids=["nothing", "CA", "certificate and key", "both in one file", "encrypted", "password that isn't needed"],
+    ids=[
+        "nothing",
+        "CA",
+        "certificate and key",
+        "both in one file",
+        "encrypted",
+        "password that isn't needed",
+    ],
 )
-def test_what_is_in_order_makes_a_context_that_verifies_certificates_and_names(directory: Path, given: dict[str, str]) -> None:
+def test_what_is_in_order_makes_a_context_that_verifies_certificates_and_names(
+    directory: Path, given: dict[str, str]
+) -> None:
     assert faults_of(files(directory, **given)) == []
     context = tls_context(files(directory, **given))
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -101,7 +159,11 @@ def test_what_is_in_order_makes_a_context_that_verifies_certificates_and_names(d
 
 def test_a_named_ca_is_the_only_one_that_is_trusted(directory: Path) -> None:
     trusted = tls_context(files(directory, ca="own.pem")).get_ca_certs()
-    assert [dict(pair for part in one["subject"] for pair in part)["commonName"] for one in trusted] == ["own"]  # type: ignore[misc]
+    subjects = [
+        dict(pair for part in one["subject"] for pair in part)  # type: ignore[misc]
+        for one in trusted
+    ]
+    assert [subject["commonName"] for subject in subjects] == ["own"]
 
 
 def test_the_password_is_not_shown() -> None:

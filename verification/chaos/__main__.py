@@ -1,10 +1,12 @@
-"""Chaos on real Kafka: three brokers, real workers, real signals, bad network, and an account of its own.
+"""Chaos on real Kafka: three brokers, real workers, real signals, bad network, and an account of
+its own.
 
-`--minutes 60` goes on in rounds for so long. `--outage 600`: the API is down for so long at full load. `--mutant NAME` switches
-a safeguard off in the shortest scenario that shows it, `--scenario NAME` plays the same with all of them on, `--mutants` both
-for each.
+`--minutes 60` goes on in rounds for so long. `--outage 600`: the API is down for so long at full
+load. `--mutant NAME` switches a safeguard off in the shortest scenario that shows it, `--scenario
+NAME` plays the same with all of them on, `--mutants` both for each.
 
-Exit code 1 if anything was lost, came too often, or didn't come to rest; with `--mutants`, if one of them was not noticed.
+Exit code 1 if anything was lost, came too often, or didn't come to rest; with `--mutants`, if one
+of them was not noticed.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ async def perform(run: Run, console: Console) -> list[Verdict]:
     async with on_stage(run.script, home, console) as stage:
         await run.play(stage)
         if stage.producer.failed:
-            console.print(f"{stage.producer.failed} records were refused by the brokers", highlight=False)
+            console.print(
+                f"{stage.producer.failed} records were refused by the brokers", highlight=False
+            )
         verdicts = await stage.judge()
     print_table(console, f"{run.title}: {time.monotonic() - started:.0f} s", verdicts)
     return verdicts
@@ -90,7 +94,11 @@ def hunt(name: str, seed: int, rate: float, *, is_mutated: bool) -> Run:
     """The scenario that shows this mutant, with it or without."""
     scenario = HUNTS[name]
     mutant = name if is_mutated else None
-    return Run(f"{'mutant' if is_mutated else 'scenario'} {name}", scenario.script(seed, rate, mutant), scenario.play)
+    return Run(
+        f"{'mutant' if is_mutated else 'scenario'} {name}",
+        scenario.script(seed, rate, mutant),
+        scenario.play,
+    )
 
 
 def held(verdicts: Sequence[Verdict]) -> bool:
@@ -99,7 +107,9 @@ def held(verdicts: Sequence[Verdict]) -> bool:
 
 
 async def hunt_all(seed: int, rate: float, console: Console) -> bool:
-    """Each mutant, and its scenario with all safeguards on; True if just the mutants were noticed."""
+    """Each mutant, and its scenario with all safeguards on; True if just the mutants
+    were noticed.
+    """
     table = Table(title="safeguards switched off", title_justify="left")
     for column in ("safeguard", "switched on", "switched off"):
         table.add_column(column)

@@ -1,13 +1,15 @@
-"""The account: what was produced, what became of it, and whether that was right. Written apart from the worker.
+"""The account: what was produced, what became of it, and whether that was right. Written apart from
+the worker.
 
 Every record of the source topic ends in exactly one way:
 
     produced = delivered + repetitions dropped + dead-lettered + lost
 
-A row accepted a second time, and a second dead letter for the same place, are duplicates; how many there may be is reckoned
-from the faults and from the ledger:
+A row accepted a second time, and a second dead letter for the same place, are duplicates; how many
+there may be is reckoned from the faults and from the ledger:
 
-    after kill -9         what one worker delivered in the last commit interval + requests in flight * rows per batch
+    after kill -9         what one worker delivered in the last commit interval + requests in flight
+    * rows per batch
     per ambiguous answer  one batch
     otherwise           none
 """
@@ -26,7 +28,8 @@ VALID, REPEAT = "valid", "repeat"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that may cause duplicates: what one worker delivered in the `window_seconds` before it, and `rows` more.
+    """A fault that may cause duplicates: what one worker delivered in the `window_seconds` before
+    it, and `rows` more.
 
     Which worker it hit, the ledger doesn't tell: it was the one that had delivered the most.
     """
@@ -38,9 +41,11 @@ class Fault:
 
 @dataclass(slots=True)
 class Phase:
-    """A span of a run with one kind of faults. It begins and ends without lag, so what happens in it belongs to it.
+    """A span of a run with one kind of faults. It begins and ends without lag, so what happens in
+    it belongs to it.
 
-    `count` is how many faults it held, `lag_seconds` how long after the last one the lag was 0 (None: never).
+    `count` is how many faults it held, `lag_seconds` how long after the last one the lag was 0
+    (None: never).
     """
 
     key: str
@@ -74,7 +79,7 @@ class Evidence:
     """Everything that was found."""
 
     produced: Sequence[Produced]
-    buried: Sequence[Buried]
+    dead_lettered: Sequence[Buried]
     ledger: Ledger
 
 
@@ -95,7 +100,7 @@ class _Account:
         self._sent: defaultdict[str, list[float]] = defaultdict(list)
         for arrival in evidence.ledger.arrivals:
             self._sent[arrival.sender].append(arrival.unix_seconds)
-        self._buried = sorted(letter.unix_seconds for letter in evidence.buried)
+        self._buried = sorted(letter.unix_seconds for letter in evidence.dead_lettered)
         self._duplicates: Counter[str] = Counter()
         self._arrived: Counter[int] = Counter()
         for arrival in evidence.ledger.arrivals:
@@ -103,7 +108,7 @@ class _Account:
             if self._arrived[arrival.number] > 1:
                 self._duplicates[self._phase_at(arrival.unix_seconds)] += 1
         self._reasons: dict[tuple[int, int], str] = {}
-        for letter in evidence.buried:
+        for letter in evidence.dead_lettered:
             place = (letter.partition, letter.offset)
             if place in self._reasons:
                 self._duplicates[self._phase_at(letter.unix_seconds)] += 1
@@ -118,9 +123,9 @@ class _Account:
         valid = {record.number for record in records if record.kind == VALID}
         bad = [record for record in records if record.kind not in (VALID, REPEAT)]
         delivered = sum(number in self._arrived for number in valid)
-        buried = sum((record.partition, record.offset) in self._reasons for record in bad)
+        dead_lettered = sum((record.partition, record.offset) in self._reasons for record in bad)
         bound = sum(map(self._allowed, phase.faults)) + self._ambiguous[phase.key]
-        lost = len(valid) - delivered + len(bad) - buried
+        lost = len(valid) - delivered + len(bad) - dead_lettered
         duplicates = self._duplicates[phase.key]
         counts = {
             "records lost": lost,
@@ -129,9 +134,13 @@ class _Account:
             "dead letters of good records": sum(
                 self._is_wronged(record) for record in records if record.kind in (VALID, REPEAT)
             ),
-            "dead letters with a wrong reason": sum(self._reason(record) not in (None, record.kind) for record in bad),
+            "dead letters with a wrong reason": sum(
+                self._reason(record) not in (None, record.kind) for record in bad
+            ),
         }
-        violations = [f"{count} {what}" for what, count in counts.items() if count] + phase.complaints
+        violations = [
+            f"{count} {what}" for what, count in counts.items() if count
+        ] + phase.complaints
         if phase.lag_seconds is None:
             violations.append("the lag did not return to 0")
         if not self._is_complete:
@@ -142,7 +151,7 @@ class _Account:
             produced=len(records),
             delivered=delivered,
             repeats=sum(record.kind == REPEAT for record in records),
-            dead_lettered=buried,
+            dead_lettered=dead_lettered,
             duplicates=duplicates,
             bound=bound,
             lost=lost,
@@ -190,6 +199,8 @@ def _sum(name: str, group: Sequence[Verdict]) -> Verdict:
         duplicates=sum(one.duplicates for one in group),
         bound=sum(one.bound for one in group),
         lost=sum(one.lost for one in group),
-        lag_seconds=None if None in lags else max((lag for lag in lags if lag is not None), default=None),
+        lag_seconds=None
+        if None in lags
+        else max((lag for lag in lags if lag is not None), default=None),
         violations=tuple(violation for one in group for violation in one.violations),
     )

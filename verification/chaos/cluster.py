@@ -31,7 +31,10 @@ class Topics:
 
 
 class Brokers:
-    """The cluster and the proxies before it. Clients at `servers` go through them, those at `direct_servers` round them."""
+    """The cluster and the proxies before it.
+
+    Clients at `servers` go through them, those at `direct_servers` round them.
+    """
 
     def __init__(self, traps: Traps) -> None:
         self.proxies = [KafkaProxy(traps) for _ in range(NODES)]
@@ -59,7 +62,9 @@ class Brokers:
         for proxy in self.proxies:
             await proxy.open()
         ports = tuple(proxy.port for proxy in self.proxies)
-        cluster = KafkaCluster(ClusterOptions(nodes=NODES, heap="256m", properties=QUICK, advertised_ports=ports))
+        cluster = KafkaCluster(
+            ClusterOptions(nodes=NODES, heap="256m", properties=QUICK, advertised_ports=ports)
+        )
         self._cluster = cluster.__enter__()
         for proxy, node in zip(self.proxies, cluster.nodes, strict=True):
             proxy.upstream_port = node.port
@@ -75,7 +80,9 @@ class Brokers:
     async def leader(self, topic: str, partition: int) -> KafkaNode:
         """The node that leads this partition now."""
         (described,) = await self._describe(topic)
-        return self._node(next(one["leader"] for one in described["partitions"] if one["partition"] == partition))
+        return self._node(
+            next(one["leader"] for one in described["partitions"] if one["partition"] == partition)
+        )
 
     async def coordinator(self, group_id: str) -> KafkaNode:
         """The node that coordinates the group now."""
@@ -109,7 +116,9 @@ class Brokers:
         except (KafkaError, OSError):
             return False
         partitions = [one for topic in described for one in topic["partitions"]]
-        return bool(partitions) and all(len(one["isr"]) == NODES and one["leader"] > 0 for one in partitions)
+        return bool(partitions) and all(
+            len(one["isr"]) == NODES and one["leader"] > 0 for one in partitions
+        )
 
     async def _describe(self, *topics: str) -> list[dict[str, Any]]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.direct_servers)

@@ -1,7 +1,7 @@
 """What the checker goes by: the topics and the API's ledger, read from outside.
 
-Knows nothing of the worker and imports nothing of it (`test_independence.py` holds that): what the worker believes of itself is
-no evidence.
+Knows nothing of the worker and imports nothing of it (`test_independence.py` holds that): what the
+worker believes of itself is no evidence.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Buried:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A row that the API has accepted. `sender`: the process that sent it, as its requests' ids tell."""
+    """A row that the API has accepted.
+
+    `sender`: the process that sent it, as its requests' ids tell.
+    """
 
     number: int
     unix_seconds: float
@@ -78,7 +81,13 @@ async def read_produced(servers: str, topic: str) -> list[Produced]:
 
     def of(record: Any) -> Produced:
         headers = dict(record.headers)
-        return Produced(record.partition, record.offset, int(record.key), headers["kind"].decode(), headers["phase"].decode())
+        return Produced(
+            record.partition,
+            record.offset,
+            int(record.key),
+            headers["kind"].decode(),
+            headers["phase"].decode(),
+        )
 
     return await _read(servers, topic, of)
 
@@ -99,7 +108,9 @@ async def read_buried(servers: str, topic: str) -> list[Buried]:
 
 
 async def _read(servers: str, topic: str, of: Callable[[Any], T]) -> list[T]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         async with asyncio.timeout(READ_SECONDS_MAX):
@@ -130,13 +141,18 @@ async def lag(servers: str, topic: str) -> int:
         await consumer.start()
         ends = await consumer.end_offsets(partitions)
         committed = await admin.list_consumer_group_offsets(GROUP, partitions=partitions)
-        return sum(ends[one] - max(0, committed[one].offset) if one in committed else ends[one] for one in partitions)
+        return sum(
+            ends[one] - max(0, committed[one].offset) if one in committed else ends[one]
+            for one in partitions
+        )
     finally:
         await admin.close()
         await consumer.stop()
 
 
-async def await_no_lag(servers: str, topics: tuple[str, ...], timeout_seconds: float) -> float | None:
+async def await_no_lag(
+    servers: str, topics: tuple[str, ...], timeout_seconds: float
+) -> float | None:
     """How long it took until the group had committed everything; None if it didn't in that time."""
     loop = asyncio.get_running_loop()
     started = loop.time()

@@ -1,4 +1,6 @@
-"""Workers as processes: the installed command, each with a state directory and an API proxy of its own."""
+"""Workers as processes: the installed command, each with a state directory and an API proxy of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ class Orders:
                 "bootstrap_servers": self.servers,
                 "group_id": "chaos",
                 "commit_interval_seconds": self.limits.commit_interval_seconds,
-                # Short, in the order that the settings demand: a stopped member's session ends long before it comes back.
+                # Short, in the order that the settings demand: a stopped member's session ends long
+                # before it comes back.
                 "session_timeout_seconds": 10,
                 "request_timeout_seconds": 9,
                 "rebalance_timeout_seconds": 8,
@@ -82,7 +85,9 @@ class Orders:
             "admin": {"host": "127.0.0.1", "port": admin_port},
         }
         for section, values in self.overrides.items():
-            configuration[section] = configuration.get(section, {}) | values if isinstance(values, dict) else values
+            configuration[section] = (
+                configuration.get(section, {}) | values if isinstance(values, dict) else values
+            )
         return configuration
 
 
@@ -134,12 +139,21 @@ class Member:
     def start(self) -> None:
         """Start it. From the main thread."""
         # JSON is YAML.
-        configuration = self._orders.configuration(f"http://127.0.0.1:{self.proxy.port}", self._admin_port, self._state_dir)
+        configuration = self._orders.configuration(
+            f"http://127.0.0.1:{self.proxy.port}", self._admin_port, self._state_dir
+        )
         self._config_file.write_text(json.dumps(configuration))
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AMW_")}
-        keys = {f"AMW_APPMETRICA__APPLICATIONS__{number}__POST_API_KEY": key for number, key in KEYS.items()}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("AMW_")
+        }
+        keys = {
+            f"AMW_APPMETRICA__APPLICATIONS__{number}__POST_API_KEY": key
+            for number, key in KEYS.items()
+        }
         with self.log_file.open("ab") as log:
-            self._process = start_process([*self._command(), "run", "--config", str(self._config_file)], log, inherited | keys)
+            self._process = start_process(
+                [*self._command(), "run", "--config", str(self._config_file)], log, inherited | keys
+            )
         self.is_wanted = True
 
     def _command(self) -> Sequence[str]:
@@ -193,14 +207,20 @@ class Member:
         """True if its admin port says 200 there."""
         timeout = aiohttp.ClientTimeout(total=2)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self.admin_url + path) as response:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(self.admin_url + path) as response,
+            ):
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
     async def imbalance(self) -> float:
         """How many records its own account can't explain."""
-        async with aiohttp.ClientSession() as session, session.get(f"{self.admin_url}/metrics") as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.admin_url}/metrics") as response,
+        ):
             lines = (await response.text()).splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(IMBALANCE))
 

@@ -1,6 +1,8 @@
-"""Safeguards, each switched off in a worker process: `python -m verification.chaos.mutants NAME run --config …`.
+"""Safeguards, each switched off in a worker process: `python -m verification.chaos.mutants NAME run
+--config …`.
 
-Test code only: nothing in the worker knows of it. What is swapped is told by the simulation's mutants.
+Test code only: nothing in the worker knows of it. What is swapped is told by the simulation's
+mutants.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The API is down for long, at full load: memory stays flat, liveness green, and then everything drains."""
+"""The API is down for long, at full load: memory stays flat, liveness green, and then everything
+drains.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from verification.chaos.members import Limits
 from verification.chaos.stage import Script, Stage
 
 MEMORY_BYTES_MAX = 32 * 1024 * 1024
-# The interpreter with all its modules, what the allocator keeps, and the window: see `limits.memory_bytes_max` in the example.
+# The interpreter with all its modules, what the allocator keeps, and the window: see
+# `limits.memory_bytes_max` in the example.
 ALLOWANCE_BYTES = 96 * 1024 * 1024
 # Between one look and another, once everything is full.
 DRIFT_BYTES_MAX = 16 * 1024 * 1024
@@ -59,7 +62,9 @@ async def long_outage(stage: Stage, seconds: float) -> None:
 
 def _told(stage: Stage, name: str, resident: Sequence[int]) -> list[str]:
     full = resident[round(len(resident) * FILLING_SHARE) :]
-    mib = [round(figure / 2**20) for figure in (resident[0], full[0], full[-1], min(full), max(full))]
+    mib = [
+        round(figure / 2**20) for figure in (resident[0], full[0], full[-1], min(full), max(full))
+    ]
     allowed = MEMORY_BYTES_MAX + ALLOWANCE_BYTES
     stage.console.print(
         f"  {name}: resident {mib[0]} MiB at first, {mib[1]} when full, {mib[2]} at the end; "

@@ -44,8 +44,18 @@ async def run_round(stage: Stage, dose: Dose) -> None:
     await random_kills(stage, dose.random_kills)
     await labelled_kills(stage, dose.labelled_kills)
     await zombies(stage, dose.zombies)
-    await broker_kills(stage, "leader broker killed", lambda: stage.brokers.leader(stage.topics.events, 0), dose.broker_kills)
-    await broker_kills(stage, "coordinator broker killed", lambda: stage.brokers.coordinator("chaos"), dose.broker_kills)
+    await broker_kills(
+        stage,
+        "leader broker killed",
+        lambda: stage.brokers.leader(stage.topics.events, 0),
+        dose.broker_kills,
+    )
+    await broker_kills(
+        stage,
+        "coordinator broker killed",
+        lambda: stage.brokers.coordinator("chaos"),
+        dose.broker_kills,
+    )
     await api_says_503(stage)
     await api_refuses_connections(stage)
     await api_swallows_everything(stage)
@@ -54,7 +64,7 @@ async def run_round(stage: Stage, dose: Dose) -> None:
     await storm(stage)
 
 
-# --- stops -----------------------------------------------------------------------------------------------------------------
+# --- stops ----------------------------------------------------------------------------------------
 
 
 async def stop(stage: Stage, member: Member) -> None:
@@ -63,7 +73,9 @@ async def stop(stage: Stage, member: Member) -> None:
     member.terminate()
     code = await member.wait(STOP_SECONDS_MAX)
     if code != 0:
-        stage.phase.complaints.append(f"{member.name} ended with {code} after SIGTERM: {member.log_file}")
+        stage.phase.complaints.append(
+            f"{member.name} ended with {code} after SIGTERM: {member.log_file}"
+        )
         member.kill()
 
 
@@ -84,7 +96,7 @@ async def clean_stops(stage: Stage, count: int) -> None:
                 await stage.pause(0.2, 1.5)
 
 
-# --- zombies ---------------------------------------------------------------------------------------------------------------
+# --- zombies --------------------------------------------------------------------------------------
 
 
 async def zombies(stage: Stage, count: int) -> None:
@@ -97,13 +109,21 @@ async def zombies(stage: Stage, count: int) -> None:
             await guest.await_ready()
         await stage.pause(2, 3)
         low, high = ZOMBIE_SECONDS
-        spans = sorted((low + (high - low) * (index + stage.chance.random()) / count for index in range(count)), reverse=True)
+        spans = sorted(
+            (
+                low + (high - low) * (index + stage.chance.random()) / count
+                for index in range(count)
+            ),
+            reverse=True,
+        )
         # One of all lives on.
         candidates = [*stage.regulars, *guests][1:]
         lanes: list[list[float]] = [[] for _ in candidates]
         for span in spans:
             min(lanes, key=sum).append(span)
-        await asyncio.gather(*(_lane(stage, member, lane) for member, lane in zip(candidates, lanes, strict=True)))
+        await asyncio.gather(
+            *(_lane(stage, member, lane) for member, lane in zip(candidates, lanes, strict=True))
+        )
         for guest in guests:
             guest.terminate()
         for guest in guests:
@@ -117,17 +137,22 @@ async def _lane(stage: Stage, member: Member, spans: Sequence[float]) -> None:
         stage.note_kill()
         member.freeze()
         await asyncio.sleep(span)
-        # What it is about to send it sends before it learns that it was given up: as much as may be in flight.
+        # What it is about to send it sends before it learns that it was given up: as much as may be
+        # in flight.
         limits = stage.script.limits
-        stage.phase.faults.append(Fault(time.time(), rows=limits.requests_in_flight * limits.rows_per_batch))
+        stage.phase.faults.append(
+            Fault(time.time(), rows=limits.requests_in_flight * limits.rows_per_batch)
+        )
         member.thaw()
         await stage.pause(3, 4)
 
 
-# --- brokers ---------------------------------------------------------------------------------------------------------------
+# --- brokers --------------------------------------------------------------------------------------
 
 
-async def broker_kills(stage: Stage, name: str, choose: Callable[[], Awaitable[KafkaNode]], count: int) -> None:
+async def broker_kills(
+    stage: Stage, name: str, choose: Callable[[], Awaitable[KafkaNode]], count: int
+) -> None:
     """The one that matters is killed, and comes back."""
     async with stage.during(name):
         topics = (stage.topics.events, stage.topics.dead_letters, "__consumer_offsets")
@@ -142,12 +167,18 @@ async def broker_kills(stage: Stage, name: str, choose: Callable[[], Awaitable[K
 
 
 async def storm(stage: Stage) -> None:
-    """Everything at once. No commit is possible while there is no coordinator, so the bound is wide; nothing is lost."""
+    """Everything at once.
+
+    No commit is possible while there is no coordinator, so the bound is wide; nothing is lost.
+    """
     async with stage.during("all of these at once") as phase:
         node = await stage.brokers.coordinator("chaos")
         guest = await stage.new_member()
         guest.start()
-        await stage.plan({"kind": "accept_then_drop", "count": 5}, {"kind": "status", "status": 503, "seconds": 4})
+        await stage.plan(
+            {"kind": "accept_then_drop", "count": 5},
+            {"kind": "status", "status": 503, "seconds": 4},
+        )
         await asyncio.to_thread(node.kill)
         phase.count += 3
         for member in stage.regulars:

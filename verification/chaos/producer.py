@@ -1,6 +1,8 @@
-"""A producer with a pace: uniquely numbered records, with repetitions and bad ones planted among them.
+"""A producer with a pace: uniquely numbered records, with repetitions and bad ones planted among
+them.
 
-What a record is stands in its headers, which the worker takes no notice of, so that the checker needs nothing but the topics.
+What a record is stands in its headers, which the worker takes no notice of, so that the checker
+needs nothing but the topics.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ Planted = tuple[bytes, bytes, bytes]
 
 
 class Mill:
-    """Makes records: key, value, and what it is. A bad one is called after the reason that its dead letter must name."""
+    """Makes records: key, value, and what it is. A bad one is called after the reason that its dead
+    letter must name.
+    """
 
     def __init__(self, seed: int, noise_characters: int) -> None:
         self._chance = random.Random(seed)
@@ -63,11 +67,16 @@ class Mill:
             "profile_id": f"user-{number % 5000}",
             "event_name": "film_watched",
             "event_timestamp": int(time.time()) - 60,
-            "event_json": {"number": number, "noise": self._noise[start : start + self._noise_characters]},
+            "event_json": {
+                "number": number,
+                "noise": self._noise[start : start + self._noise_characters],
+            },
         }
 
     def _spoil(self, event: dict[str, Any]) -> tuple[bytes, bytes]:
-        reason = self._chance.choice(("missing", "not_json", "too_old", "both_identities", "unknown_field"))
+        reason = self._chance.choice(
+            ("missing", "not_json", "too_old", "both_identities", "unknown_field")
+        )
         match reason:
             case "missing":
                 del event["event_name"]
@@ -111,13 +120,18 @@ class Producer:
             await asyncio.sleep(TICK_SECONDS)
 
     async def publish(self, count: int = 1) -> None:
-        """So many records, now. What can't be written is counted: only what is in the topic was produced."""
+        """So many records, now.
+
+        What can't be written is counted: only what is in the topic was produced.
+        """
         for _ in range(count):
             key, value, kind = self._mill.next()
             headers = [("kind", kind), ("phase", self.phase)]
             try:
                 producer = await self._connected()
-                acknowledgement = await producer.send(self._topic, value=value, key=key, headers=headers)
+                acknowledgement = await producer.send(
+                    self._topic, value=value, key=key, headers=headers
+                )
             except (KafkaError, OSError):
                 self.failed += 1
                 await self._give_up()

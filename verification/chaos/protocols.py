@@ -1,4 +1,6 @@
-"""What the proxies know of the two protocols: where a request begins, whose it is, and which answer belongs to it."""
+"""What the proxies know of the two protocols: where a request begins, whose it is, and which answer
+belongs to it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,17 @@ import struct
 from verification.chaos.proxy import CHUNK_BYTES, Connection, Proxy
 from verification.chaos.traps import Point, Traps
 
-PRODUCE, FETCH, OFFSET_COMMIT, OFFSET_FETCH, JOIN_GROUP, HEARTBEAT, SYNC_GROUP = 0, 1, 8, 9, 11, 12, 14
-# Source: the Kafka protocol guide, request header v1 and later: key, version, correlation id, client id.
+PRODUCE, FETCH, OFFSET_COMMIT, OFFSET_FETCH, JOIN_GROUP, HEARTBEAT, SYNC_GROUP = (
+    0,
+    1,
+    8,
+    9,
+    11,
+    12,
+    14,
+)
+# Source: the Kafka protocol guide, request header v1 and later: key, version, correlation id,
+# client id.
 _HEADER = struct.Struct(">hhih")
 
 _ASKED = {
@@ -82,7 +93,9 @@ class ApiProxy(Proxy):
     async def forward_answers(self, connection: Connection) -> None:
         """The emulator writes an answer at once."""
         while chunk := await connection.upstream[0].read(CHUNK_BYTES):
-            if chunk.startswith(b"HTTP/1.1 200") and self._traps.spring(Point.REQUEST_ANSWERED, self._owner):
+            if chunk.startswith(b"HTTP/1.1 200") and self._traps.spring(
+                Point.REQUEST_ANSWERED, self._owner
+            ):
                 return
             await self.send_answer(connection, chunk)
             connection.awaited.clear()

@@ -1,6 +1,8 @@
-"""A TCP proxy that makes bad weather: latency, resets, black holes, half-open connections, truncated answers.
+"""A TCP proxy that makes bad weather: latency, resets, black holes, half-open connections,
+truncated answers.
 
-It knows as much of a protocol as it takes to see requests and answers pass; a subclass per protocol tells it.
+It knows as much of a protocol as it takes to see requests and answers pass; a subclass per protocol
+tells it.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Connection:
 
 
 class Proxy:
-    """Listens on a port of its own, which stays the same, and forwards to `upstream_port` once that is set."""
+    """Listens on a port of its own, which stays the same, and forwards to `upstream_port` once that
+    is set.
+    """
 
     def __init__(self) -> None:
         self._server: asyncio.Server | None = None
@@ -75,7 +79,7 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # --- weather -----------------------------------------------------------------------------------------------------------
+    # --- weather ----------------------------------------------------------------------------------
 
     def reset_all(self) -> None:
         """Reset every connection."""
@@ -99,7 +103,7 @@ class Proxy:
         """The next answers break off in the middle."""
         self._truncations += count
 
-    # --- conversations -----------------------------------------------------------------------------------------------------
+    # --- conversations ----------------------------------------------------------------------------
 
     async def forward_requests(self, connection: Connection) -> None:
         """Carry what the client says, until it ends. A protocol looks into it here."""
@@ -130,7 +134,9 @@ class Proxy:
         await self.send(connection.client[1], data)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._converse((reader, writer)), name="conversation")
+        task = asyncio.get_running_loop().create_task(
+            self._converse((reader, writer)), name="conversation"
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -142,7 +148,10 @@ class Proxy:
             return
         connection = Connection(client, upstream)
         self._connections.add(connection)
-        ways = [asyncio.ensure_future(way(connection)) for way in (self.forward_requests, self.forward_answers)]
+        ways = [
+            asyncio.ensure_future(way(connection))
+            for way in (self.forward_requests, self.forward_answers)
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             await _end(ways)

@@ -1,4 +1,6 @@
-"""The stage of a run: brokers, API, workers and producer, each a process or a task, and the book of phases."""
+"""The stage of a run: brokers, API, workers and producer, each a process or a task, and the book of
+phases.
+"""
 
 from __future__ import annotations
 
@@ -92,10 +94,12 @@ class Stage:
         """Let so many seconds go by, or something between."""
         await asyncio.sleep(self.chance.uniform(low, high))
 
-    # --- phases ------------------------------------------------------------------------------------------------------------
+    # --- phases -----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def during(self, name: str, lag_seconds_max: float = LAG_SECONDS_MAX) -> AsyncIterator[Phase]:
+    async def during(
+        self, name: str, lag_seconds_max: float = LAG_SECONDS_MAX
+    ) -> AsyncIterator[Phase]:
         """One phase: records flow; at its end the producer rests until there is no lag."""
         phase = Phase(f"{len(self.phases)}", name, time.time())
         self.phases.append(phase)
@@ -112,14 +116,20 @@ class Stage:
                 phase.complaints.append(f"{member.name} can't explain {imbalance:g} records itself")
 
     def note_kill(self, commit_seconds: float = COMMIT_SECONDS) -> None:
-        """One more kill -9: what was accepted since the last commit may come again, and what was in flight."""
+        """One more kill -9: what was accepted since the last commit may come again, and what was in
+        flight.
+        """
         limits = self.script.limits
         window = limits.commit_interval_seconds + commit_seconds
-        self.phase.faults.append(Fault(time.time(), window, limits.requests_in_flight * limits.rows_per_batch))
+        self.phase.faults.append(
+            Fault(time.time(), window, limits.requests_in_flight * limits.rows_per_batch)
+        )
 
     def note_ambiguous(self, answers: int) -> None:
         """So many answers never came: a batch each may come again."""
-        self.phase.faults.append(Fault(time.time(), rows=answers * self.script.limits.rows_per_batch))
+        self.phase.faults.append(
+            Fault(time.time(), rows=answers * self.script.limits.rows_per_batch)
+        )
 
     def answers_withheld(self) -> int:
         """Requests that went through to the API and whose answer didn't come back, so far."""
@@ -129,10 +139,12 @@ class Stage:
         """What became of everything."""
         servers = self.brokers.direct_servers
         produced = await read_produced(servers, self.topics.events)
-        buried = await read_buried(servers, self.topics.dead_letters)
-        return check(self.phases, Evidence(produced, buried, await read_ledger(self.api_url)))
+        dead_lettered = await read_buried(servers, self.topics.dead_letters)
+        return check(
+            self.phases, Evidence(produced, dead_lettered, await read_ledger(self.api_url))
+        )
 
-    # --- workers -----------------------------------------------------------------------------------------------------------
+    # --- workers ----------------------------------------------------------------------------------
 
     async def new_member(self) -> Member:
         """One more worker, not yet started."""
@@ -142,7 +154,12 @@ class Stage:
         proxy.latency_seconds = API_LATENCY_SECONDS
         script = self.script
         orders = Orders(
-            self.brokers.servers, self.topics.events, self.topics.dead_letters, script.limits, script.overrides, script.mutant
+            self.brokers.servers,
+            self.topics.events,
+            self.topics.dead_letters,
+            script.limits,
+            script.overrides,
+            script.mutant,
         )
         member = Member(f"worker-{len(self.members) + 1}", self.home, proxy, orders)
         self.members.append(member)
@@ -153,7 +170,9 @@ class Stage:
         while True:
             for member in self.members:
                 if member.is_wanted and member.ended_with is not None:
-                    self.phase.complaints.append(f"{member.name} ended by itself with {member.ended_with}: {member.log_file}")
+                    self.phase.complaints.append(
+                        f"{member.name} ended by itself with {member.ended_with}: {member.log_file}"
+                    )
                     member.start()
             await asyncio.sleep(WATCH_SECONDS)
 
@@ -168,7 +187,7 @@ class Stage:
         ):
             response.raise_for_status()
 
-    # --- setting and clearing ------------------------------------------------------------------------------------------------
+    # --- setting and clearing ---------------------------------------------------------------------
 
     async def set(self) -> None:
         """Start everything, the workers last."""
@@ -176,12 +195,15 @@ class Stage:
         self._start_emulator()
         topics = self.topics
         await create_topics(
-            self.brokers.direct_servers, {topics.events: PARTITIONS, topics.dead_letters: 2, topics.parked: PARTITIONS}
+            self.brokers.direct_servers,
+            {topics.events: PARTITIONS, topics.dead_letters: 2, topics.parked: PARTITIONS},
         )
         await self._await_emulator()
         await self._put("refused", {"event_name": [REFUSED_NAME]})
         mill = Mill(self.script.seed, self.script.noise_characters)
-        self._producer = Producer(self.brokers.direct_servers, topics.events, mill, self.script.records_per_second)
+        self._producer = Producer(
+            self.brokers.direct_servers, topics.events, mill, self.script.records_per_second
+        )
         for _ in range(self.script.members):
             (await self.new_member()).start()
         for member in self.members:
@@ -189,7 +211,12 @@ class Stage:
 
     def _start_emulator(self) -> None:
         keys = [f"--application={number}={key}" for number, key in KEYS.items()]
-        command = [str(Path(sys.executable).with_name("appmetrica-worker")), "sandbox", f"--port={self._api_port}", *keys]
+        command = [
+            str(Path(sys.executable).with_name("appmetrica-worker")),
+            "sandbox",
+            f"--port={self._api_port}",
+            *keys,
+        ]
         with (self.home / "api.log").open("ab") as log:
             self._emulator = start_process(command, log)
 

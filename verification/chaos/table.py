@@ -41,5 +41,11 @@ def print_table(console: Console, title: str, verdicts: Sequence[Verdict]) -> No
 def _add(table: Table, line: Verdict) -> None:
     lag = f"{line.lag_seconds:.1f} s" if line.lag_seconds is not None else "never"
     counts = (line.count, line.produced, line.delivered, line.repeats, line.dead_lettered)
-    cells = (line.name, *(f"{count:,}" for count in counts), f"{line.duplicates:,} / {line.bound:,}", f"{line.lost:,}", lag)
+    cells = (
+        line.name,
+        *(f"{count:,}" for count in counts),
+        f"{line.duplicates:,} / {line.bound:,}",
+        f"{line.lost:,}",
+        lag,
+    )
     table.add_row(*cells, style="red" if line.violations else None)

@@ -1,4 +1,6 @@
-"""The account is apart from the worker: what it believes of itself must not reach the checker by any import."""
+"""The account is apart from the worker: what it believes of itself must not reach the checker by
+any import.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ ACCOUNT = ("checker", "evidence", "table")
 # What makes mutants has to know what it changes.
 KNOWS_THE_WORKER = ("mutants",)
 STAGE = sorted(
-    path.stem for path in HERE.glob("*.py") if path.stem not in KNOWS_THE_WORKER and not path.stem.startswith("test_")
+    path.stem
+    for path in HERE.glob("*.py")
+    if path.stem not in KNOWS_THE_WORKER and not path.stem.startswith("test_")
 )
 
 
@@ -37,7 +41,11 @@ def reached(module: str) -> set[str]:
     while waiting:
         fresh = imported(waiting.pop()) - names
         names |= fresh
-        waiting += [name.removeprefix("verification.chaos.") for name in fresh if name.startswith("verification.chaos.")]
+        waiting += [
+            name.removeprefix("verification.chaos.")
+            for name in fresh
+            if name.startswith("verification.chaos.")
+        ]
     return names
 
 

@@ -1,4 +1,6 @@
-"""Points of a conversation at which something is to happen: decided from outside, by what passes on the wire."""
+"""Points of a conversation at which something is to happen: decided from outside, by what passes on
+the wire.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from enum import StrEnum
 
 
 class Point(StrEnum):
-    """What is passing just now. `asked`: it has left the worker and reached nobody; `answered`: the other way round."""
+    """What is passing just now.
+
+    `asked`: it has left the worker and reached nobody; `answered`: the other way round.
+    """
 
     REQUEST_ASKED = "a request to the API, before it arrives"
     REQUEST_ANSWERED = "a 200 of the API, before it arrives"
@@ -33,7 +38,8 @@ class Traps:
     def arm(self, point: Point, action: Callable[[str], bool]) -> asyncio.Future[str]:
         """Do this, with the name of whose conversation it is, when the point is passed next.
 
-        The action says whether it concerns that one; if not, the trap stays. The result names whom it sprang on.
+        The action says whether it concerns that one; if not, the trap stays. The result names whom
+        it sprang on.
         """
         sprung: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._armed[point] = (action, sprung)

@@ -12,9 +12,11 @@ OUTAGE_SECONDS = 5.0
 
 
 async def api_says_503(stage: Stage) -> None:
-    """And the group changes meanwhile: what was read and not sent goes to another worker, comes back, and goes once more.
+    """And the group changes meanwhile: what was read and not sent goes to another worker, comes
+    back, and goes once more.
 
-    That is where it is when the API works again: whoever had it before must not send it any more. Not one duplicate.
+    That is where it is when the API works again: whoever had it before must not send it any more.
+    Not one duplicate.
     """
     async with stage.during("API says 503; joins, leaves") as phase:
         guest = await stage.new_member()
@@ -51,7 +53,9 @@ async def api_refuses_connections(stage: Stage) -> None:
 
 
 async def api_swallows_everything(stage: Stage) -> None:
-    """No answer to anything, longer than a request is waited for; then what was swallowed arrives, late."""
+    """No answer to anything, longer than a request is waited for; then what was swallowed arrives,
+    late.
+    """
     async with stage.during("API swallows everything") as phase:
         await stage.pause(1, 2)
         proxies = [member.proxy for member in stage.members]
@@ -83,10 +87,18 @@ async def lost_answers(stage: Stage) -> None:
 
 
 async def bad_network(stage: Stage) -> None:
-    """Latency, resets, black holes, half-open connections and truncated answers, before the API and before the brokers."""
+    """Latency, resets, black holes, half-open connections and truncated answers, before the API and
+    before the brokers.
+    """
     async with stage.during("bad network before API and brokers") as phase:
         before = stage.answers_withheld()
-        kinds: list[Callable[[Proxy], Awaitable[None]]] = [_slow, _cut, _swallow, _half_open, truncate]
+        kinds: list[Callable[[Proxy], Awaitable[None]]] = [
+            _slow,
+            _cut,
+            _swallow,
+            _half_open,
+            truncate,
+        ]
         for kind in kinds:
             phase.count += 1
             await asyncio.gather(*(kind(member.proxy) for member in stage.members))
@@ -96,7 +108,9 @@ async def bad_network(stage: Stage) -> None:
             # The members may lose the group over it, as if they had been killed.
             for _ in stage.regulars:
                 stage.note_kill()
-            await asyncio.gather(*(kind(proxy) for proxy in stage.chance.sample(stage.brokers.proxies, 2)))
+            await asyncio.gather(
+                *(kind(proxy) for proxy in stage.chance.sample(stage.brokers.proxies, 2))
+            )
             await stage.pause(0.5, 1)
         stage.note_ambiguous(stage.answers_withheld() - before)
 

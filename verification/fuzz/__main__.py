@@ -1,4 +1,6 @@
-"""`python -m verification.fuzz --count 1000000 --seed 1`: values out of mutations; `--atheris`: guided by what they reach."""
+"""`python -m verification.fuzz --count 1000000 --seed 1`: values out of mutations; `--atheris`:
+guided by what they reach.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,19 @@ def _mutated(count: int, seed: int) -> int:
             try:
                 rows += isinstance(judge(variant, value, headers), Row)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
-                console.print(_report(variant, number, seed, value, headers, error), highlight=False, soft_wrap=True)
+                console.print(
+                    _report(variant, number, seed, value, headers, error),
+                    highlight=False,
+                    soft_wrap=True,
+                )
                 return 1
             if number % STEP == 0:
                 progress.update(task, completed=number)
     seconds = time.monotonic() - started
     console.print(
-        f"{count:,} values, {rows:,} of them rows, {len(routes)} routes: everything held ({seconds:.0f} s)", highlight=False
+        f"{count:,} values, {rows:,} of them rows, {len(routes)} routes: everything held "
+        f"({seconds:.0f} s)",
+        highlight=False,
     )
     return 0
 
@@ -56,7 +64,9 @@ def _guided(count: int, seed: int) -> int:
     try:
         import atheris
     except ImportError:
-        Console(stderr=True).print("atheris is not installed: pip install '.[fuzz]' (Linux on x86-64)", markup=False)
+        Console(stderr=True).print(
+            "atheris is not installed: pip install '.[fuzz]' (Linux on x86-64)", markup=False
+        )
         return 69
     # The intake is imported already: what is loaded is instrumented where it lies.
     atheris.instrument_all()
@@ -71,13 +81,22 @@ def _guided(count: int, seed: int) -> int:
             return (data[:2] + seeds.draw()[1])[:size_max]
         return bytes(atheris.Mutate(data, size_max))
 
-    atheris.Setup([sys.argv[0], f"-runs={count}", f"-seed={seed}", "-max_len=8192"], one, custom_mutator=mutate)
+    atheris.Setup(
+        [sys.argv[0], f"-runs={count}", f"-seed={seed}", "-max_len=8192"],
+        one,
+        custom_mutator=mutate,
+    )
     atheris.Fuzz()
     return 0
 
 
-def _report(variant: Variant, number: int, seed: int, value: bytes, headers: object, error: Exception) -> str:
-    return f"seed {seed}, value {number}, route {variant.name}\n{value!r}\n{headers!r}\n{type(error).__name__}: {error}"
+def _report(
+    variant: Variant, number: int, seed: int, value: bytes, headers: object, error: Exception
+) -> str:
+    return (
+        f"seed {seed}, value {number}, route "
+        f"{variant.name}\n{value!r}\n{headers!r}\n{type(error).__name__}: {error}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What must hold of any value whatsoever.
 
-The intake ends in a row or in faults, never in an exception. Both passes agree: what the fast one takes, the thorough one takes
-with the same cells, destination and key. A row is one line that the emulator, which knows nothing of the worker's rules, takes.
-Every fault says something, safe to print.
+The intake ends in a row or in faults, never in an exception. Both passes agree: what the fast one
+takes, the thorough one takes with the same cells, destination and key. A row is one line that the
+emulator, which knows nothing of the worker's rules, takes. Every fault says something, safe to
+print.
 """
 
 from __future__ import annotations
@@ -10,9 +11,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from tests.builders import APPLICATION_ID, UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at
+from tests.builders import (
+    APPLICATION_ID,
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_rules,
+    now_at,
+)
 from worker.core.batching.csv_body import header
-from worker.core.counters.contract_drift import Remarks
+from worker.core.counters.contract_drift import ContractDrift
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.intake import Intake
 from worker.core.intake.places import Layout
@@ -48,41 +56,60 @@ class Variant:
 
 
 def variants() -> list[Variant]:
-    """Routes of every resource and form, with mapped fields, constants, exact columns and query strings among them."""
+    """Routes of every resource and form, with mapped fields, constants, exact columns and query
+    strings among them.
+    """
     made = [
         _variant(f"{name}, {unknown}", resource=resource, unknown_fields=unknown)
         for name, resource in RESOURCES.items()
         for unknown in UnknownFields
     ]
-    fields = {"event_name": ("name",), "profile_id": ("user", "id"), "os_name": ("user", "device", "os")}
+    fields = {
+        "event_name": ("name",),
+        "profile_id": ("user", "id"),
+        "os_name": ("user", "device", "os"),
+    }
     return [
         *made,
-        *(_variant(f"mapped, {one}", fields=fields, unknown_fields=one, constants={"mcc": "7"}) for one in UnknownFields),
+        *(
+            _variant(f"mapped, {one}", fields=fields, unknown_fields=one, constants={"mcc": "7"})
+            for one in UnknownFields
+        ),
         _variant("keyed events", key_field="$.user.id", unknown_fields=UnknownFields.IGNORE),
         *(
             _variant(f"{form}, {one}", form=form, unknown_fields=one)
             for form in (Form.ENVELOPE, Form.CLOUDEVENTS)
             for one in UnknownFields
         ),
-        *(_variant(f"exact {name}", resource=one, columns=ColumnChoice.EXACT) for name, one in RESOURCES.items()),
-        *(_variant(f"params {name}", resource=one, request=RequestForm.PARAMS) for name, one in RESOURCES.items()),
+        *(
+            _variant(f"exact {name}", resource=one, columns=ColumnChoice.EXACT)
+            for name, one in RESOURCES.items()
+        ),
+        *(
+            _variant(f"params {name}", resource=one, request=RequestForm.PARAMS)
+            for name, one in RESOURCES.items()
+        ),
     ]
 
 
 def route_for(kind: str, chance: random.Random, routes: list[Variant]) -> Variant:
-    """Mostly a route that such a record was made for: elsewhere nearly everything is refused for being something else."""
+    """Mostly a route that such a record was made for: elsewhere nearly everything is refused for
+    being something else.
+    """
     fitting = [one for one in routes if kind in one.name] if chance.random() < 0.8 else routes
     return chance.choice(fitting)
 
 
-def judge(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> Row | tuple[FieldFault, ...]:
+def judge(
+    variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()
+) -> Row | tuple[FieldFault, ...]:
     """Hold everything that must hold against one value.
 
     Raises:
         DisagreementError: with what doesn't.
     """
     record = FakeRecord(0, value, headers=headers)
-    rows, rejections = variant.intake.read(make_assignment(), [record], now_at(), Remarks())
+    rows, rejections = variant.intake.read(make_assignment(), [record], now_at(), ContractDrift())
     if len(rows) + len(rejections) != 1:
         raise DisagreementError(f"{len(rows)} rows and {len(rejections)} rejections of one record")
     if variant.rules.form is Form.JSON:
@@ -97,16 +124,26 @@ def judge(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...]
 
 def _judge_passes(variant: Variant, value: bytes, rows: list[Row]) -> None:
     window = variant.rules.window(UNIX_SECONDS)
-    fast = variant.reader.fast(value, window, Remarks()) if value else None
+    fast = variant.reader.fast(value, window, ContractDrift()) if value else None
     slow = explain(value, variant.rules, window, layout=variant.layout)
     if fast is None:
         return
     if not isinstance(slow, Cells):
         raise DisagreementError(f"the fast pass takes what the thorough one refuses: {slow}")
     destination, cells, key = fast
-    texts = {name: text for name, text in zip(variant.rules.resource.header(destination.identity), cells, strict=True) if text}
+    texts = {
+        name: text
+        for name, text in zip(
+            variant.rules.resource.header(destination.identity), cells, strict=True
+        )
+        if text
+    }
     # An empty key and none are the same: then the content is the key.
-    if (texts, destination.identity, key or None) != (slow.texts, slow.identity, slow.producer_key or None):
+    if (texts, destination.identity, key or None) != (
+        slow.texts,
+        slow.identity,
+        slow.producer_key or None,
+    ):
         raise DisagreementError(f"fast {texts} {destination} {key!r}, thorough {slow}")
     if not rows:
         raise DisagreementError("an event that both passes take is no row")

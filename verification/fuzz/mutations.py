@@ -1,4 +1,6 @@
-"""Values for the fuzzer: valid records of every form, and what becomes of them under the knife; repeatable by seed."""
+"""Values for the fuzzer: valid records of every form, and what becomes of them under the knife;
+repeatable by seed.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,22 @@ BINARY: Headers = (
 
 # What goes wrong at the edges of types: JSON texts, some of them none.
 TOKENS = [
-    *(b"null true false 0 -0 1 -1 7 999 1000 1111 01 1.0 1.5 1e3 1e-5 1E400 1e999999999 -1e-7 .5 1. + NaN Infinity".split()),
-    *(b'"" "0" "007" "1111" "1e5" "1.50" "-1" "+1" " 1" "1_0" "null" "{}" "[]" "[a,b]" "[a,,b]" "{" "::1" "1.2.3.4"'.split()),
-    *(b'"%eth0" "::1%eth0" "foreground" "background" {} [] [1] ["a"] ["a","b"] [null] [[]] ["a,b"] {"a":1} {"a":null}'.split()),
-    *(b'{"a":1,"a":2} {"a":{"b":[]}} "\\u0000" "\\ud83d\\ude42" "\\ud800" "{\\"\\\\ud800\\":1}" "{\\"a\\":1}"'.split()),
+    *(
+        b"null true false 0 -0 1 -1 7 999 1000 1111 01 1.0 1.5 1e3 1e-5 1E400 1e999999999 -1e-7 "
+        b".5 1. + NaN Infinity".split()
+    ),
+    *(
+        b'"" "0" "007" "1111" "1e5" "1.50" "-1" "+1" " 1" "1_0" "null" "{}" "[]" "[a,b]" '
+        b'"[a,,b]" "{" "::1" "1.2.3.4"'.split()
+    ),
+    *(
+        b'"%eth0" "::1%eth0" "foreground" "background" {} [] [1] ["a"] ["a","b"] [null] [[]] '
+        b'["a,b"] {"a":1} {"a":null}'.split()
+    ),
+    *(
+        b'{"a":1,"a":2} {"a":{"b":[]}} "\\u0000" "\\ud83d\\ude42" "\\ud800" '
+        b'"{\\"\\\\ud800\\":1}" "{\\"a\\":1}"'.split()
+    ),
     str(2**53 + 1).encode(),
     str(2**63).encode(),
     str(2**64 - 1).encode(),
@@ -79,22 +93,35 @@ class Mutator:
         self._chance = random.Random(seed)
         made = [value for one in fixtures() for value in one.values]
         # The fixtures are of 2009; judged are events of 2023.
-        self._plain = [re.sub(rb'("event_timestamp":)\d+', rb"\g<1>%d" % UNIX_SECONDS, value) for value in made]
+        self._plain = [
+            re.sub(rb'("event_timestamp":)\d+', rb"\g<1>%d" % UNIX_SECONDS, value) for value in made
+        ]
         mapped = (
-            b'{"application_id":1111,"name":"n","event_timestamp":%d,"user":{"id":"u","device":{"os":"ios"}}}' % UNIX_SECONDS
+            b'{"application_id":1111,"name":"n","event_timestamp":%d,"user":{"id":"u","device":{"os":"ios"}}}'
+            % UNIX_SECONDS
         )
         self._names = sorted(
-            {name for value in (*self._plain, mapped) for name in json.loads(value)} | {"x", "", "type", "data", "id"}
+            {name for value in (*self._plain, mapped) for name in json.loads(value)}
+            | {"x", "", "type", "data", "id"}
         )
         self._plain.append(mapped)
         kinds = [one.resource for one in fixtures() for _ in one.values]
         enveloped = [
-            b'{"type":"%s","data":%s}' % (kind.encode(), value) for kind, value in zip(kinds, self._plain, strict=False)
+            b'{"type":"%s","data":%s}' % (kind.encode(), value)
+            for kind, value in zip(kinds, self._plain, strict=False)
         ]
-        attributes = b'{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"2023-11-14T22:13:20+03:00",'
+        attributes = (
+            b'{"specversion":"1.0","id":"1","source":"/s","type":"t",'
+            b'"time":"2023-11-14T22:13:20+03:00",'
+        )
         clouded = [attributes + b'"data":%s}' % value for value in self._plain]
-        clouded += [attributes + b'"data_base64":"%s"}' % base64.b64encode(value) for value in self._plain[:3]]
-        self._kinds = [*kinds, "mapped"] * 3 + ["envelope"] * len(enveloped) + ["cloudevents"] * len(clouded)
+        clouded += [
+            attributes + b'"data_base64":"%s"}' % base64.b64encode(value)
+            for value in self._plain[:3]
+        ]
+        self._kinds = (
+            [*kinds, "mapped"] * 3 + ["envelope"] * len(enveloped) + ["cloudevents"] * len(clouded)
+        )
         self._seeds = self._plain * 3 + enveloped + clouded
 
     def draw(self) -> tuple[str, bytes, Headers]:
@@ -113,12 +140,19 @@ class Mutator:
         headers = [one for one in BINARY if chance.random() < 0.95]
         if chance.random() < 0.2:
             odd = chance.choice(
-                (b"", b"\xff", b"application/cloudevents+json", b"text/xml", b"1.1", b"0001-01-01T00:00:00+23:59")
+                (
+                    b"",
+                    b"\xff",
+                    b"application/cloudevents+json",
+                    b"text/xml",
+                    b"1.1",
+                    b"0001-01-01T00:00:00+23:59",
+                )
             )
             headers.append((chance.choice(BINARY)[0], odd))
         return tuple(headers)
 
-    # --- what is done to a value -----------------------------------------------------------------------------------------
+    # --- what is done to a value ------------------------------------------------------------------
 
     def token(self, value: bytes) -> bytes:
         """Another value for one of the fields."""
@@ -131,8 +165,16 @@ class Mutator:
 
     def field(self, value: bytes) -> bytes:
         """One more field, maybe of a name that is there already, before or behind the others."""
-        member = json.dumps(self._chance.choice(self._names)).encode() + b":" + self._chance.choice(TOKENS)
-        return b"{" + member + b"," + value[1:] if self._chance.random() < 0.5 else value[:-1] + b"," + member + b"}"
+        member = (
+            json.dumps(self._chance.choice(self._names)).encode()
+            + b":"
+            + self._chance.choice(TOKENS)
+        )
+        return (
+            b"{" + member + b"," + value[1:]
+            if self._chance.random() < 0.5
+            else value[:-1] + b"," + member + b"}"
+        )
 
     def rename(self, value: bytes) -> bytes:
         """One of the names, otherwise."""
@@ -142,7 +184,10 @@ class Mutator:
     def splice(self, value: bytes) -> bytes:
         """The start of this one and the end of another."""
         other = self._chance.choice(self._seeds)
-        return value[: self._chance.randrange(len(value) + 1)] + other[self._chance.randrange(len(other) + 1) :]
+        return (
+            value[: self._chance.randrange(len(value) + 1)]
+            + other[self._chance.randrange(len(other) + 1) :]
+        )
 
     def flip(self, value: bytes) -> bytes:
         """One byte, otherwise."""

@@ -22,7 +22,8 @@ def test_everything_holds_for_thousands_of_values() -> None:
         kind, value, headers = mutator.draw()
         end = judge(route_for(kind, chance, routes), value, headers)
         ends.update(["row"] if isinstance(end, Row) else {fault.reason.value for fault in end})
-    # It must reach both what is taken and what is refused, for nearly every reason, to mean anything.
+    # It must reach both what is taken and what is refused, for nearly every reason, to mean
+    # anything.
     assert ends["row"] > COUNT / 10
     assert len(ends) >= 12, ends
 

@@ -1,7 +1,8 @@
-"""Play histories: `--seeds 300`, or `--seed 17` for one, told at length; `--mutants` with each safeguard off.
+"""Play histories: `--seeds 300`, or `--seed 17` for one, told at length; `--mutants` with each
+safeguard off.
 
-Exit code 1 if an invariant was violated, or a mutant was not. The order of a set is part of a history: run it with
-PYTHONHASHSEED=0, as `make simulate` does.
+Exit code 1 if an invariant was violated, or a mutant was not. The order of a set is part of a
+history: run it with PYTHONHASHSEED=0, as `make simulate` does.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ def begin_job(parent: int) -> None:
 
 
 def quiet() -> None:
-    """Nothing is written: libraries tell of every fault that a history is made of. The worker's lines are heard by it."""
+    """Nothing is written: libraries tell of every fault that a history is made of. The worker's
+    lines are heard by it.
+    """
     logging.getLogger().setLevel(logging.CRITICAL + 1)
     worker = logging.getLogger("worker")
     worker.setLevel(logging.INFO)
     worker.propagate = False
-    # After each history what it left behind is collected: that needn't look through all modules again.
+    # After each history what it left behind is collected: that needn't look through all modules
+    # again.
     gc.freeze()
 
 
@@ -58,7 +62,9 @@ def play_one(seed: int, mutant: str | None) -> int:
     """One history, told."""
     with mutated(mutant):
         outcome = play(seed)
-    held = f"seed {seed} holds: {outcome.delivered} events, {outcome.repeated} of them more than once"
+    held = (
+        f"seed {seed} holds: {outcome.delivered} events, {outcome.repeated} of them more than once"
+    )
     print(tell(outcome) if outcome.violation else held)
     return int(bool(outcome.violation))
 
@@ -71,8 +77,14 @@ def play_all(first: int, count: int, jobs: int) -> int:
     failed = [outcome for outcome in outcomes if outcome.violation]
     for outcome in failed[:5]:
         print(tell(outcome))
-    delivered, repeated = sum(one.delivered for one in outcomes), sum(one.repeated for one in outcomes)
-    print(f"{count} histories in {time.monotonic() - started:.1f} s: {len(failed)} violations; ", end="")
+    delivered, repeated = (
+        sum(one.delivered for one in outcomes),
+        sum(one.repeated for one in outcomes),
+    )
+    print(
+        f"{count} histories in {time.monotonic() - started:.1f} s: {len(failed)} violations; ",
+        end="",
+    )
     print(f"{delivered:,} events delivered, {repeated:,} more than once")
     return int(bool(failed))
 
@@ -82,7 +94,9 @@ def play_mutants(jobs: int) -> int:
     with ProcessPoolExecutor(jobs, initializer=begin_job, initargs=(os.getpid(),)) as pool:
         found = list(pool.map(hunt, MUTANTS))
     for name, outcome in found:
-        caught = f"seed {outcome.seed}: {outcome.violation}" if outcome is not None else "NOT CAUGHT"
+        caught = (
+            f"seed {outcome.seed}: {outcome.violation}" if outcome is not None else "NOT CAUGHT"
+        )
         print(f"{name:55} {caught}")
     return int(any(outcome is None for _, outcome in found))
 

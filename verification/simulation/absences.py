@@ -1,4 +1,6 @@
-"""Partitions without a leader in a history: drawn from its seed, and what must hold while they are away."""
+"""Partitions without a leader in a history: drawn from its seed, and what must hold while they are
+away.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.scenario import Mood, Scenario
 from verification.simulation.truth import TOPIC, ViolationError
 
-# How long it takes at most, where nothing else is wrong with brokers, until every partition that is there is held by somebody:
-# a handover, and connections that died silently and are given up after a request's time-out.
+# How long it takes at most, where nothing else is wrong with brokers, until every partition that is
+# there is held by somebody: a handover, and connections that died silently and are given up after a
+# request's time-out.
 HELD_SECONDS = 14.0
 LOOK_SECONDS = 0.5
 # Connections that die silently let a consumer fetch nothing: then it is right to replace it.
@@ -31,14 +34,18 @@ class Absence:
 
 
 def draw_absence(scenario: Scenario) -> Absence | None:
-    """The absence in this history; None for none. Of chance of its own: what else happens isn't changed by it."""
+    """The absence in this history; None for none. Of chance of its own: what else happens isn't
+    changed by it.
+    """
     chance = Random(scenario.seed + 4)
     if chance.random() < 0.5:
         return None
     begin = chance.choice((0.0, chance.uniform(2, 8)))
     seconds = chance.uniform(2, 25) if scenario.mood is Mood.WILD else chance.uniform(22, 30)
     count = chance.randint(1, scenario.partitions - 1)
-    return Absence(begin, begin + seconds, tuple(sorted(chance.sample(range(scenario.partitions), count))))
+    return Absence(
+        begin, begin + seconds, tuple(sorted(chance.sample(range(scenario.partitions), count)))
+    )
 
 
 class Absences:
@@ -50,7 +57,9 @@ class Absences:
         held: the partitions that workers receive of at this moment.
     """
 
-    def __init__(self, kafka: ModelKafka, scenario: Scenario, held: Callable[[], Collection[TopicPartition]]) -> None:
+    def __init__(
+        self, kafka: ModelKafka, scenario: Scenario, held: Callable[[], Collection[TopicPartition]]
+    ) -> None:
         self._kafka = kafka
         self._scenario = scenario
         self._held = held
@@ -74,7 +83,10 @@ class Absences:
         """Nothing was wrong but that partitions were away: no consumer is replaced for that."""
         is_silenced = any(moment.what in SILENCING for moment in self._scenario.moments)
         if self.drawn is not None and self._is_calm and not is_silenced and rebuilds:
-            raise ViolationError("9 rebuild", f"{rebuilds} consumers were replaced; {self.drawn} is no fault of theirs")
+            raise ViolationError(
+                "9 rebuild",
+                f"{rebuilds} consumers were replaced; {self.drawn} is no fault of theirs",
+            )
 
     @property
     def _is_calm(self) -> bool:
@@ -93,4 +105,7 @@ class Absences:
             missing -= set(self._held())
             await asyncio.sleep(LOOK_SECONDS)
         if missing and self._is_calm:
-            raise ViolationError("9 away", f"{sorted(missing)} are read by nobody while others have no leader: {absence}")
+            raise ViolationError(
+                "9 away",
+                f"{sorted(missing)} are read by nobody while others have no leader: {absence}",
+            )

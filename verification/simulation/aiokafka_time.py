@@ -1,8 +1,9 @@
 """Makes aiokafka tell the time by the loop it runs on.
 
-aiokafka mixes the loop's timers with `time.monotonic()`. On a real loop both are the same clock. On a virtual one they aren't:
-a back-off that is timed by one and measured by the other would never end. So its modules get a `time` that asks the running
-loop. On a real loop nothing changes by it, which is why it may stay in place.
+aiokafka mixes the loop's timers with `time.monotonic()`. On a real loop both are the same clock. On
+a virtual one they aren't: a back-off that is timed by one and measured by the other would never
+end. So its modules get a `time` that asks the running loop. On a real loop nothing changes by it,
+which is why it may stay in place.
 """
 
 from __future__ import annotations

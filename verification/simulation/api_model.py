@@ -1,4 +1,5 @@
-"""The Post API as a history has it: every row of the answer table, latency, time-outs with rows loaded or not.
+"""The Post API as a history has it: every row of the answer table, latency, time-outs with rows
+loaded or not.
 
 And rows that make it fail, and an API to which each row takes its time.
 """
@@ -21,7 +22,8 @@ from worker.core.model.row import Row
 TIMEOUT_SECONDS = 5.0
 ROWS_MAX = 60
 TIMED_OUT = Ambiguous(TransportFault.TIMEOUT, TIMEOUT_SECONDS)
-# What comes of a request with a row that makes the API fail, by the second part of its event's name.
+# What comes of a request with a row that makes the API fail, by the second part of its event's
+# name.
 POISONED: dict[str, Answer] = {
     "500": Response(500, None, "internal error", 0.1),
     "403": Response(403, None, "blocked by the firewall", 0.1),
@@ -39,9 +41,11 @@ def event_of(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes arrive.
+    """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes
+    arrive.
 
-    It waits for the answer `time_factor` times as long as ordinarily. While its clock is wrong it may send what is too old.
+    It waits for the answer `time_factor` times as long as ordinarily. While its clock is wrong it
+    may send what is too old.
     """
 
     name: str
@@ -79,7 +83,9 @@ class ModelApi:
         self.truth.check_body(batch.id, batch.body())
         asked = (sender.watch, batch.destination.application_id)
         if asyncio.get_running_loop().time() < self._asked_to_wait.get(asked, 0.0):
-            raise ViolationError("throttling", f"{sender.name} sends {batch.id} although its application was to wait")
+            raise ViolationError(
+                "throttling", f"{sender.name} sends {batch.id} although its application was to wait"
+            )
         answer, loads = self._judge(batch)
         if isinstance(answer, Response):
             answer = replace(answer, date_unix_seconds=self._unix_seconds())
@@ -100,7 +106,9 @@ class ModelApi:
         answer = replace(answer, duration_seconds=asyncio.get_running_loop().time() - started)
         if isinstance(answer, Response) and answer.status != 200:
             if answer.status == 429 and answer.retry_after is not None:
-                self._asked_to_wait[asked] = asyncio.get_running_loop().time() + float(answer.retry_after)
+                self._asked_to_wait[asked] = asyncio.get_running_loop().time() + float(
+                    answer.retry_after
+                )
             return replace(answer, excerpt=f"{answer.excerpt} for {key}")
         return answer
 
@@ -119,15 +127,22 @@ class ModelApi:
 
     def _latency(self) -> float:
         fastest, slowest = self._scenario.latency_seconds
-        return self._chance.uniform(fastest, min(slowest, HEALTHY_SECONDS) if self._is_healthy else slowest) / 2
+        return (
+            self._chance.uniform(
+                fastest, min(slowest, HEALTHY_SECONDS) if self._is_healthy else slowest
+            )
+            / 2
+        )
 
     def _judge(self, batch: Batch) -> tuple[Answer, bool]:
         """The answer, and whether the rows are loaded."""
         if not self._is_healthy:
-            trouble = self._trouble(batch)
-            if trouble is not None:
-                return trouble
-        poison = next((event for event in map(event_of, batch.rows) if event.startswith(POISON)), None)
+            problem = self._problem(batch)
+            if problem is not None:
+                return problem
+        poison = next(
+            (event for event in map(event_of, batch.rows) if event.startswith(POISON)), None
+        )
         if poison is not None:
             return POISONED[poison.split("-")[1]], False
         if any(event_of(row).startswith("refused") for row in batch.rows):
@@ -136,10 +151,13 @@ class ModelApi:
             return Response(413, None, "too large", 0.1), False
         return Response(200, None, "", 0.1), True
 
-    def _trouble(self, batch: Batch) -> tuple[Answer, bool] | None:
+    def _problem(self, batch: Batch) -> tuple[Answer, bool] | None:
         now = asyncio.get_running_loop().time()
         for window in self._scenario.windows:
-            if window.begin <= now < window.end and window.application_id in (None, batch.destination.application_id):
+            if window.begin <= now < window.end and window.application_id in (
+                None,
+                batch.destination.application_id,
+            ):
                 return self._answer(window.answer)
         roll = self._chance.random()
         if roll < self._scenario.ambiguous_share:

@@ -1,4 +1,6 @@
-"""Clocks of workers that jump: far ahead or back, from the start or in the middle, and come right before the faults end."""
+"""Clocks of workers that jump: far ahead or back, from the start or in the middle, and come right
+before the faults end.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ JUMPS_SECONDS = (15 * DAY_SECONDS, -2 * DAY_SECONDS, 2 * DAY_SECONDS)
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """One worker's clock is so many seconds ahead (or, below 0, behind) from one time to another."""
+    """One worker's clock is so many seconds ahead (or, below 0, behind) from one time
+    to another.
+    """
 
     worker: int
     begin: float
@@ -27,10 +31,20 @@ def draw_jumps(seed: int, workers: int, seconds: float) -> tuple[Jump, ...]:
         return ()
     begins = [chance.choice((0.0, chance.uniform(0, seconds))) for _ in range(chance.randint(1, 2))]
     return tuple(
-        Jump(chance.randrange(workers), begin, chance.uniform(begin, seconds), chance.choice(JUMPS_SECONDS)) for begin in begins
+        Jump(
+            chance.randrange(workers),
+            begin,
+            chance.uniform(begin, seconds),
+            chance.choice(JUMPS_SECONDS),
+        )
+        for begin in begins
     )
 
 
 def ahead(jumps: tuple[Jump, ...], worker: int, at_seconds: float) -> float:
     """How far that worker's clock is ahead at this time."""
-    return sum(jump.seconds for jump in jumps if jump.worker == worker and jump.begin <= at_seconds < jump.end)
+    return sum(
+        jump.seconds
+        for jump in jumps
+        if jump.worker == worker and jump.begin <= at_seconds < jump.end
+    )

@@ -1,4 +1,6 @@
-"""Two clusters for one suite: the model, and real Kafka. What a test of the suite needs of either."""
+"""Two clusters for one suite: the model, and real Kafka. What a test of the suite needs
+of either.
+"""
 
 from __future__ import annotations
 
@@ -69,18 +71,26 @@ class RealKafka:
 
     async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers) as producer:
-            await asyncio.gather(*[await producer.send(topic, value, partition=partition) for value in values])
+            await asyncio.gather(
+                *[await producer.send(topic, value, partition=partition) for value in values]
+            )
 
     async def append_marked(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
         identity = f"transaction-{topic}"
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, transactional_id=identity)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap_servers, transactional_id=identity
+        )
         async with producer, producer.transaction():
-            written = await asyncio.gather(*[await producer.send(topic, value, partition=partition) for value in values])
+            written = await asyncio.gather(
+                *[await producer.send(topic, value, partition=partition) for value in values]
+            )
         await self._await_end(TopicPartition(topic, partition), written[-1].offset + 2)
 
     async def _await_end(self, partition: TopicPartition, end: int) -> None:
         """The marker is written some time after the transaction has ended for its producer."""
-        async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, isolation_level="read_committed") as consumer:
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers, isolation_level="read_committed"
+        ) as consumer:
             while (await consumer.end_offsets([partition]))[partition] < end:  # noqa: ASYNC110 - only the broker knows
                 await asyncio.sleep(0.02)
 
@@ -88,7 +98,9 @@ class RealKafka:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         await admin.start()
         try:
-            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset)})
+            await admin.delete_records(
+                {TopicPartition(topic, partition): RecordsToDelete(before_offset)}
+            )
         finally:
             await admin.close()
 
@@ -128,10 +140,17 @@ class Clients:
         self._consumers: list[AIOKafkaConsumer] = []
         self._admin: AIOKafkaAdminClient | None = None
 
-    async def member(self, group_id: str, topic: str, listener: Rebalances | None = None, **options: Any) -> AIOKafkaConsumer:
+    async def member(
+        self, group_id: str, topic: str, listener: Rebalances | None = None, **options: Any
+    ) -> AIOKafkaConsumer:
         """A member of the group, joined."""
-        timeouts = {"session_timeout_ms": SESSION_MILLISECONDS, "heartbeat_interval_ms": HEARTBEAT_MILLISECONDS}
-        consumer = self._consumer(**{"group_id": group_id, "client_id": group_id, **timeouts, **options})
+        timeouts = {
+            "session_timeout_ms": SESSION_MILLISECONDS,
+            "heartbeat_interval_ms": HEARTBEAT_MILLISECONDS,
+        }
+        consumer = self._consumer(
+            **{"group_id": group_id, "client_id": group_id, **timeouts, **options}
+        )
         consumer.subscribe(topics=[topic], listener=listener)
         await consumer.start()
         return consumer

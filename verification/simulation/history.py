@@ -1,4 +1,6 @@
-"""One history from its seed: publish, let things go wrong, put everything right, and see that all ends well."""
+"""One history from its seed: publish, let things go wrong, put everything right, and see that all
+ends well.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.producers import Producers
 from verification.simulation.scenario import DEDUP_ROWS_LARGE, Moment, Mood, Scenario, draw
 from verification.simulation.truncations import truncate
-from verification.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Truth, ViolationError
+from verification.simulation.truth import (
+    DEAD_LETTER_TOPIC,
+    GROUP,
+    PARKING_TOPIC,
+    TOPIC,
+    Truth,
+    ViolationError,
+)
 from verification.simulation.virtual_loop import VirtualTimeError, run
 from verification.simulation.worker_life import KEY, Born, WorkerLife, commits_seen
 from worker.core.model.record import Position
@@ -33,7 +42,8 @@ from worker.errors import UnavailableError
 # A row that gets no answer takes a time-out for each try, and there may be several of them.
 LIVENESS_SECONDS = 300.0
 HISTORY_LINES_MAX = 40
-# So many events come meanwhile, at once (for several workers and applications), and so often in steps of half a second.
+# So many events come meanwhile, at once (for several workers and applications), and so often in
+# steps of half a second.
 EVENTS_AT_ONCE = 4
 EVENT_EVERY = 4
 # Connections die for so long, one lot after the other.
@@ -62,7 +72,8 @@ def play(seed: int) -> Outcome:
     """Play the history of this seed."""
     scenario = draw(seed)
     truth = Truth(
-        commits_come_in_order=scenario.mood is not Mood.WILD, keys_are_evicted=scenario.dedup_rows_max < DEDUP_ROWS_LARGE
+        commits_come_in_order=scenario.mood is not Mood.WILD,
+        keys_are_evicted=scenario.dedup_rows_max < DEDUP_ROWS_LARGE,
     )
     lines: deque[str] = deque(maxlen=HISTORY_LINES_MAX)
     violation = text = ""
@@ -70,7 +81,11 @@ def play(seed: int) -> Outcome:
     history = _History(scenario, truth, lines)
     try:
         with commits_seen(history.sends_commit), log_heard(history.hear_log):
-            run(history.play(), seconds_max=scenario.seconds + 2 * LIVENESS_SECONDS + 120, complaints=complaints)
+            run(
+                history.play(),
+                seconds_max=scenario.seconds + 2 * LIVENESS_SECONDS + 120,
+                complaints=complaints,
+            )
     except ViolationError as error:
         violation, text = error.name, str(error)
     except VirtualTimeError as error:
@@ -90,7 +105,9 @@ def play(seed: int) -> Outcome:
 
 @contextmanager
 def log_heard(hear: Callable[[str], None]) -> Iterator[None]:
-    """Let every line of the worker's log be heard as it would be written, but for the last net: nothing is redacted."""
+    """Let every line of the worker's log be heard as it would be written, but for the last net:
+    nothing is redacted.
+    """
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -109,9 +126,10 @@ def log_heard(hear: Callable[[str], None]) -> Iterator[None]:
 def unexpected(complaints: Sequence[str], *, may_be_unclosed: bool) -> list[str]:
     """What the loop complains of and the worker has to answer for.
 
-    A commit that has run out of time goes on inside aiokafka, which shields it, and its end concerns nobody any more. Where a
-    client is given up while it asks its first broker, that connection is closed by its finaliser, which says so. A worker that
-    was killed has closed nothing.
+    A commit that has run out of time goes on inside aiokafka, which shields it, and its end
+    concerns nobody any more. Where a client is given up while it asks its first broker, that
+    connection is closed by its finaliser, which says so. A worker that was killed has closed
+    nothing.
     """
     known = (
         "GroupCoordinator._do_commit_offsets",
@@ -141,18 +159,33 @@ class _History:
         scenario = self._scenario
         self._loop = asyncio.get_running_loop()
         self._kafka = ModelKafka(Random(scenario.seed + 3), on_commit=self._on_commit)
-        for topic, count in ((TOPIC, scenario.partitions), (PARKING_TOPIC, 2), (DEAD_LETTER_TOPIC, 1)):
+        for topic, count in (
+            (TOPIC, scenario.partitions),
+            (PARKING_TOPIC, 2),
+            (DEAD_LETTER_TOPIC, 1),
+        ):
             self._kafka.add_topic(topic, count)
-        self._kafka.limit_commit_metadata(scenario.commit_metadata_bytes_max, self._on_refusal_for_size)
+        self._kafka.limit_commit_metadata(
+            scenario.commit_metadata_bytes_max, self._on_refusal_for_size
+        )
         self._kafka.set_chances(scenario.chances)
         self._api = ModelApi(scenario, self._truth)
         self._producers = Producers(
-            self._kafka, self._truth, scenario.partitions, self._chance, poison_share=scenario.poison_share
+            self._kafka,
+            self._truth,
+            scenario.partitions,
+            self._chance,
+            poison_share=scenario.poison_share,
         )
         absences = Absences(self._kafka, scenario, self._held)
         self._say(f"away: {absences.drawn}; clocks: {self._jumps}")
         self._workers = [self._start(index) for index in range(scenario.workers)]
-        await asyncio.gather(self._publish(), absences.play(), self._move(), *(self._at(moment) for moment in scenario.moments))
+        await asyncio.gather(
+            self._publish(),
+            absences.play(),
+            self._move(),
+            *(self._at(moment) for moment in scenario.moments),
+        )
         self._say("all faults end")
         self._kafka.set_chances(Chances())
         self._api.heal()
@@ -160,10 +193,13 @@ class _History:
         if await truncate(self._kafka, scenario, self._truth, self._producers):
             self._say("logs were truncated")
             await self._settle()
-        # A worker whose clock is ahead takes the tails of its partitions for too old until the API has told the time.
+        # A worker whose clock is ahead takes the tails of its partitions for too old until the API
+        # has told the time.
         has_forgotten = any(jump.seconds > 0 for jump in self._jumps)
         self._truth.check_end(may_repeat=scenario.mood is not Mood.CALM or has_forgotten)
-        absences.check_rebuilds(sum(worker.parts.source.rebuilds for worker in self._workers if worker is not None))
+        absences.check_rebuilds(
+            sum(worker.parts.source.rebuilds for worker in self._workers if worker is not None)
+        )
         for worker in self._workers:
             if worker is not None:
                 worker.stop()
@@ -172,10 +208,14 @@ class _History:
         self._check_that_nothing_remains()
 
     def _check_that_nothing_remains(self) -> None:
-        """Who has ended by itself has closed its connections, whose other ends are tasks here, and nothing of it goes on."""
+        """Who has ended by itself has closed its connections, whose other ends are tasks here, and
+        nothing of it goes on.
+        """
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         if tasks and not self.has_killed:
-            raise ViolationError("5 remains", f"{len(tasks)} tasks: {[str(task.get_coro()) for task in tasks][:5]}")
+            raise ViolationError(
+                "5 remains", f"{len(tasks)} tasks: {[str(task.get_coro()) for task in tasks][:5]}"
+            )
 
     def _say(self, text: str) -> None:
         self._lines.append(f"{self._loop.time():8.2f} {text}")
@@ -209,7 +249,7 @@ class _History:
         """What workers receive of at this moment."""
         return {one for worker in self._workers if worker is not None for one in worker.watch.held}
 
-    # --- what goes wrong -----------------------------------------------------------------------------------------------------
+    # --- what goes wrong --------------------------------------------------------------------------
 
     async def _at(self, moment: Moment) -> None:
         await asyncio.sleep(moment.seconds)
@@ -229,7 +269,9 @@ class _History:
             case "zombie":
                 await self._cut_off(worker)
             case "silence":
-                self._kafka.silence_connections(but_memberships=self._scenario.mood is not Mood.WILD)
+                self._kafka.silence_connections(
+                    but_memberships=self._scenario.mood is not Mood.WILD
+                )
             case "rebalance":
                 self._kafka.force_rebalance(GROUP)
             case "expire":
@@ -248,7 +290,9 @@ class _History:
                 raise AssertionError(f"no such moment: {moment.what}")
 
     async def _move(self) -> None:
-        """The brokers come to other addresses, and what clients know of the cluster leads nowhere."""
+        """The brokers come to other addresses, and what clients know of the cluster
+        leads nowhere.
+        """
         if self._scenario.move_seconds is not None:
             await asyncio.sleep(self._scenario.move_seconds)
             self._say("the brokers move")
@@ -257,7 +301,9 @@ class _History:
     async def _kill(self, worker: WorkerLife) -> None:
         worker.check()
         if self._scenario.mood is Mood.STEADY:
-            worker.watch.check_committed(lambda one: self._kafka.committed(GROUP, one), self._loop.time())
+            worker.watch.check_committed(
+                lambda one: self._kafka.committed(GROUP, one), self._loop.time()
+            )
         self.has_killed = True
         await worker.kill()
 
@@ -275,7 +321,9 @@ class _History:
                     self._kafka.silence_connections()
 
     async def _cut_off(self, worker: WorkerLife) -> None:
-        """For a while nothing of it reaches the brokers; it may have been killed meanwhile, or be cut off already."""
+        """For a while nothing of it reaches the brokers; it may have been killed meanwhile, or be
+        cut off already.
+        """
         if worker.client_id in self._apart:
             return
         self._apart.add(worker.client_id)
@@ -291,7 +339,7 @@ class _History:
         except UnavailableError:
             self._say(f"{worker.name} gave up")
 
-    # --- what is seen --------------------------------------------------------------------------------------------------------
+    # --- what is seen -----------------------------------------------------------------------------
 
     def sends_commit(self, client_id: str, partitions: Collection[TopicPartition]) -> None:
         """One of the workers' consumers is about to commit these."""
@@ -299,7 +347,9 @@ class _History:
             if worker is not None and worker.client_id == client_id:
                 worker.watch.check_commit(partitions)
 
-    def _on_commit(self, group: str, client_id: str, positions: Mapping[TopicPartition, tuple[int, str]]) -> None:
+    def _on_commit(
+        self, group: str, client_id: str, positions: Mapping[TopicPartition, tuple[int, str]]
+    ) -> None:
         self._look()
         for partition, (offset, metadata) in positions.items():
             self._truth.note_commit(partition, Position(offset, metadata))
@@ -314,10 +364,16 @@ class _History:
         if not refusals or now - refusals[-1] >= COMMIT_ROUND_SECONDS:
             refusals.append(now)
         if len(refusals) > REFUSALS_MAX:
-            raise ViolationError("8 metadata", f"{client_id} commits what is refused for its size, {size} now: at {refusals}")
+            raise ViolationError(
+                "8 metadata",
+                f"{client_id} commits what is refused for its size, {size} now: at {refusals}",
+            )
 
     def hear_log(self, line: str) -> None:
-        """A line of the worker's log. What is raised here would be swallowed by `logging`: it is raised in `_settle`."""
+        """A line of the worker's log.
+
+        What is raised here would be swallowed by `logging`: it is raised in `_settle`.
+        """
         if KEY in line:
             self._leaks.append(line)
 
@@ -331,15 +387,19 @@ class _History:
         """Take note of what has been written to the dead-letter topic and to the parking topic."""
         for topic in (DEAD_LETTER_TOPIC, PARKING_TOPIC):
             for partition, last in self._kafka.last_offsets(topic).items():
-                for record in self._kafka.records_after(partition, self._looked_at.get(partition, -1)):
+                for record in self._kafka.records_after(
+                    partition, self._looked_at.get(partition, -1)
+                ):
                     self._truth.write(topic, dict(record.headers))
                     self._hear(*(value.decode("utf-8", "replace") for _, value in record.headers))
                 self._looked_at[partition] = last
 
     async def _settle(self) -> None:
-        """Wait until everything is committed. What has ended by giving up is started again, as a supervisor would.
+        """Wait until everything is committed. What has ended by giving up is started again, as a
+        supervisor would.
 
-        Life goes on meanwhile: where only bad rows are left, nobody can tell them from an API that refuses everything.
+        Life goes on meanwhile: where only bad rows are left, nobody can tell them from an API that
+        refuses everything.
         """
         # An API that takes seconds for a row has to come to the end of what it is sent.
         event_every = EVENT_EVERY + round(8 * self._scenario.seconds_per_row)
@@ -357,11 +417,14 @@ class _History:
                 return
             await asyncio.sleep(0.5)
         raise ViolationError(
-            "7 liveness", f"after {LIVENESS_SECONDS:g} s: {self._behind()}; members {self._kafka.members(GROUP)}"
+            "7 liveness",
+            f"after {LIVENESS_SECONDS:g} s: {self._behind()}; members {self._kafka.members(GROUP)}",
         )
 
     def _let_events_come(self) -> None:
-        """An API that takes seconds for a row gets one at a time, where one is waited for: a partition that is behind."""
+        """An API that takes seconds for a row gets one at a time, where one is waited for: a
+        partition that is behind.
+        """
         if self._scenario.seconds_per_row <= 1.0:
             for _ in range(EVENTS_AT_ONCE):
                 self._producers.publish_valid()
@@ -371,7 +434,9 @@ class _History:
         self._producers.publish_valid(self._chance.choice(partitions) if partitions else None)
 
     def _behind(self) -> dict[str, tuple[int, int]]:
-        """The partitions that aren't committed to their end: committed, and the last record's offset."""
+        """The partitions that aren't committed to their end: committed, and the last record's
+        offset.
+        """
         behind = {}
         for topic in (TOPIC, PARKING_TOPIC):
             for partition, last in self._kafka.last_offsets(topic).items():
@@ -381,7 +446,10 @@ class _History:
         return behind
 
     def _committed(self, partition: TopicPartition) -> int:
-        """-1 for nothing. Of a log that was truncated, what the group has committed before says nothing of it."""
+        """-1 for nothing.
+
+        Of a log that was truncated, what the group has committed before says nothing of it.
+        """
         committed = self._kafka.committed(GROUP, partition)
         offset = committed[0] if committed is not None else -1
         return min(offset, self._truth.committed.get(partition, offset))

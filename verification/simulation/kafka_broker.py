@@ -1,6 +1,7 @@
 """The only broker of the model: the logs, the groups, and how each request is answered.
 
-It speaks the newest versions that both aiokafka 0.14 and Kafka 4.2 know, so that the client takes the same paths as with that.
+It speaks the newest versions that both aiokafka 0.14 and Kafka 4.2 know, so that the client takes
+the same paths as with that.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from verification.simulation.kafka_faults import Faults
 from verification.simulation.kafka_group import Group, Joining, State
 from verification.simulation.kafka_log import PartitionLog, corrupted
-from worker.edges.kafka.offset_lookup import EpochEndRequestStruct, EpochEndResponse, OffsetsRequestStruct, OffsetsResponse
+from worker.edges.kafka.offset_lookup import (
+    EpochEndRequestStruct,
+    EpochEndResponse,
+    OffsetsRequestStruct,
+    OffsetsResponse,
+)
 from worker.edges.kafka.reader import FETCH_WAIT_MILLISECONDS
 
 NODE_ID = 0
@@ -95,7 +101,9 @@ Handler = Callable[[Any, Asking], Awaitable[Response]]
 class Broker:
     """State and answers. Latency, lost answers and lost connections are none of its business."""
 
-    def __init__(self, faults: Faults, unix_milliseconds: Callable[[], int], is_reachable: Callable[[], bool]) -> None:
+    def __init__(
+        self, faults: Faults, unix_milliseconds: Callable[[], int], is_reachable: Callable[[], bool]
+    ) -> None:
         self.topics: dict[str, list[PartitionLog]] = {}
         self.groups: dict[str, Group] = {}
         self.on_commit: OnCommit | None = None
@@ -128,7 +136,10 @@ class Broker:
             OffsetCommitRequest_v3: self._commit,
             OffsetFetchRequest_v3: self._committed,
         }
-        self.handlers = {(request.API_KEY, request.API_VERSION): (request, answer) for request, answer in handlers.items()}
+        self.handlers = {
+            (request.API_KEY, request.API_VERSION): (request, answer)
+            for request, answer in handlers.items()
+        }
 
     def group(self, group_id: str) -> Group:
         """The group of that name; there is one as soon as somebody asks."""
@@ -144,13 +155,15 @@ class Broker:
         self._appended.set()
         self._appended = asyncio.Event()
 
-    # --- the cluster -----------------------------------------------------------------------------------------------------
+    # --- the cluster ------------------------------------------------------------------------------
 
     async def _versions(self, _request: ApiVersionRequest_v0, asking: Asking) -> Response:
         known: defaultdict[int, list[int]] = defaultdict(list)
         for key, version in self.handlers:
             known[key].append(version)
-        return ApiVersionResponse_v0(asking.code(), [(key, min(its), max(its)) for key, its in known.items()])
+        return ApiVersionResponse_v0(
+            asking.code(), [(key, min(its), max(its)) for key, its in known.items()]
+        )
 
     async def _metadata(self, request: Any, asking: Asking) -> Response:
         names = list(self.topics) if request.topics is None else request.topics
@@ -161,17 +174,29 @@ class Broker:
         logs = self.topics.get(name)
         if logs is None or asking.error is not None:
             return (asking.code(UnknownTopicOrPartitionError), name, False, [])
-        return (0, name, False, [self._partition_metadata(TopicPartition(name, log.partition)) for log in logs])
+        return (
+            0,
+            name,
+            False,
+            [self._partition_metadata(TopicPartition(name, log.partition)) for log in logs],
+        )
 
     def _partition_metadata(self, partition: TopicPartition) -> tuple[Any, ...]:
         if partition in self._faults.leaderless:
-            return (LeaderNotAvailableError.errno, partition.partition, NO_LEADER, [NODE_ID], [], [NODE_ID])
+            return (
+                LeaderNotAvailableError.errno,
+                partition.partition,
+                NO_LEADER,
+                [NODE_ID],
+                [],
+                [NODE_ID],
+            )
         return (0, partition.partition, NODE_ID, [NODE_ID], [NODE_ID], [])
 
     async def _coordinator(self, _request: Any, asking: Asking) -> Response:
         return FindCoordinatorResponse_v1(0, asking.code(), None, NODE_ID, self.host, PORT)
 
-    # --- records ---------------------------------------------------------------------------------------------------------
+    # --- records ----------------------------------------------------------------------------------
 
     async def _producer_id(self, _request: Any, asking: Asking) -> Response:
         return InitProducerIdResponse_v0(0, asking.code(), next(self._producer_ids), 0)
@@ -179,12 +204,17 @@ class Broker:
     async def _produce(self, request: Any, asking: Asking) -> Response:
         topics = []
         for topic, partitions in request.topics:
-            answers = [(number, *self._append(self.log(topic, number), data, asking)) for number, data in partitions]
+            answers = [
+                (number, *self._append(self.log(topic, number), data, asking))
+                for number, data in partitions
+            ]
             topics.append((topic, answers))
         self.wake_fetches()
         return ProduceResponse_v7(topics, 0)
 
-    def _append(self, log: PartitionLog | None, data: bytes, asking: Asking) -> tuple[int, int, int, int]:
+    def _append(
+        self, log: PartitionLog | None, data: bytes, asking: Asking
+    ) -> tuple[int, int, int, int]:
         if log is None or asking.error is not None:
             return asking.code(UnknownTopicOrPartitionError), -1, -1, -1
         if TopicPartition(log.topic, log.partition) in self._faults.leaderless:
@@ -192,14 +222,19 @@ class Broker:
         batches = MemoryRecords(data)
         first = log.end
         while (batch := batches.next_batch()) is not None:
-            identity = (batch.producer_id or -1, getattr(batch, "producer_epoch", -1), getattr(batch, "base_sequence", -1))
+            identity = (
+                batch.producer_id or -1,
+                getattr(batch, "producer_epoch", -1),
+                getattr(batch, "base_sequence", -1),
+            )
             known = log.first_offset_of(identity)
             if known is not None:
                 return 0, known, -1, log.start
             if identity[0] >= 0:
                 log.remember(identity, log.end)
             for record in batch:
-                # Not the record's own time: the client took it from the machine's clock, which no history repeats.
+                # Not the record's own time: the client took it from the machine's clock, which no
+                # history repeats.
                 log.append(
                     self._unix_milliseconds(),
                     record.key,
@@ -222,32 +257,64 @@ class Broker:
         for topic, partitions in sorted(request.topics):
             answers = []
             for number, _epoch, offset, _start, bytes_max in sorted(partitions):
-                answer = self._read(TopicPartition(topic, number), offset, min(budget, bytes_max), asking)
+                answer = self._read(
+                    TopicPartition(topic, number), offset, min(budget, bytes_max), asking
+                )
                 budget = max(0, budget - len(answer[-1]))
                 answers.append(answer)
             topics.append((topic, answers))
         return FetchResponse_v11(0, 0, 0, topics)
 
     def _has_news(self, request: Any) -> bool:
-        wanted = [(self.log(topic, number), offset) for topic, parts in request.topics for number, _, offset, *_ in parts]
-        asked = {TopicPartition(topic, number) for topic, parts in request.topics for number, *_ in parts}
+        wanted = [
+            (self.log(topic, number), offset)
+            for topic, parts in request.topics
+            for number, _, offset, *_ in parts
+        ]
+        asked = {
+            TopicPartition(topic, number) for topic, parts in request.topics for number, *_ in parts
+        }
         if asked & self._faults.leaderless:
             return True
-        return any(log is None or not log.start <= offset <= log.end or offset < log.stable_end for log, offset in wanted)
+        return any(
+            log is None or not log.start <= offset <= log.end or offset < log.stable_end
+            for log, offset in wanted
+        )
 
-    def _read(self, partition: TopicPartition, offset: int, bytes_max: int, asking: Asking) -> tuple[Any, ...]:
+    def _read(
+        self, partition: TopicPartition, offset: int, bytes_max: int, asking: Asking
+    ) -> tuple[Any, ...]:
         log = self.log(*partition)
         if log is None or asking.error is not None:
-            return (partition.partition, asking.code(UnknownTopicOrPartitionError), -1, -1, -1, [], -1, b"")
+            return (
+                partition.partition,
+                asking.code(UnknownTopicOrPartitionError),
+                -1,
+                -1,
+                -1,
+                [],
+                -1,
+                b"",
+            )
         if partition in self._faults.leaderless:
             return (partition.partition, NotLeaderForPartitionError.errno, -1, -1, -1, [], -1, b"")
         if not log.start <= offset <= log.end:
             return (partition.partition, OffsetOutOfRangeError.errno, -1, -1, -1, [], -1, b"")
-        # A budget that others have used up leaves nothing; an empty answer gets the first record however large it is.
+        # A budget that others have used up leaves nothing; an empty answer gets the first record
+        # however large it is.
         batches = log.read(offset, bytes_max) if bytes_max > 0 else []
         if batches and self._faults.takes_corruption(partition):
             batches[-1] = corrupted(batches[-1])
-        return (partition.partition, 0, log.end, log.stable_end, log.start, [], -1, b"".join(batches))
+        return (
+            partition.partition,
+            0,
+            log.end,
+            log.stable_end,
+            log.start,
+            [],
+            -1,
+            b"".join(batches),
+        )
 
     async def _offsets(self, request: Any, asking: Asking) -> Response:
         committed_only = request.isolation_level == READ_COMMITTED
@@ -271,7 +338,15 @@ class Broker:
                 code, timestamp, offset = self._offset(log, at, asking)
                 if log is not None and at == OffsetResetStrategy.LATEST:
                     offset = min(offset, log.stable_end)
-                answers.append((number, code, timestamp, offset, log.epoch if log is not None and not code else -1))
+                answers.append(
+                    (
+                        number,
+                        code,
+                        timestamp,
+                        offset,
+                        log.epoch if log is not None and not code else -1,
+                    )
+                )
             topics.append((topic, answers))
         return OffsetsResponse(0, topics)
 
@@ -281,7 +356,11 @@ class Broker:
             answers = []
             for number, _, epoch in partitions:
                 log = self.log(topic, number)
-                if log is None or asking.error is not None or TopicPartition(topic, number) in self._faults.leaderless:
+                if (
+                    log is None
+                    or asking.error is not None
+                    or TopicPartition(topic, number) in self._faults.leaderless
+                ):
                     answers.append((asking.code(NotLeaderForPartitionError), number, -1, -1))
                 else:
                     answers.append((0, number, *log.epoch_end(epoch)))
@@ -301,26 +380,38 @@ class Broker:
         offset, timestamp_ms = log.offset_at(at)
         return 0, timestamp_ms, offset
 
-    # --- groups ----------------------------------------------------------------------------------------------------------
+    # --- groups -----------------------------------------------------------------------------------
 
     async def _join(self, request: Any, asking: Asking) -> Response:
         if asking.error is not None:
             return JoinGroupResponse_v5(0, asking.code(), -1, "", "", request.member_id, [])
         timeouts = request.session_timeout / 1000, request.rebalance_timeout / 1000
-        joining = Joining(request.member_id, asking.client_id, *timeouts, tuple(request.group_protocols))
+        joining = Joining(
+            request.member_id, asking.client_id, *timeouts, tuple(request.group_protocols)
+        )
         joined = await self.group(request.group).join(joining)
-        about = (joined.generation, joined.protocol, joined.leader_id, joined.member_id, list(joined.members))
+        about = (
+            joined.generation,
+            joined.protocol,
+            joined.leader_id,
+            joined.member_id,
+            list(joined.members),
+        )
         return JoinGroupResponse_v5(0, joined.error.errno, *about)
 
     async def _sync(self, request: Any, asking: Asking) -> Response:
         if asking.error is not None:
             return SyncGroupResponse_v3(0, asking.code(), b"")
         assignments = dict(request.group_assignment)
-        synced = await self.group(request.group).sync(request.member_id, request.generation_id, assignments)
+        synced = await self.group(request.group).sync(
+            request.member_id, request.generation_id, assignments
+        )
         return SyncGroupResponse_v3(0, synced.error.errno, synced.assignment)
 
     async def _heartbeat(self, request: Any, asking: Asking) -> Response:
-        error = asking.error or self.group(request.group).heartbeat(request.member_id, request.generation_id)
+        error = asking.error or self.group(request.group).heartbeat(
+            request.member_id, request.generation_id
+        )
         return HeartbeatResponse_v1(0, error.errno)
 
     async def _leave(self, request: Any, asking: Asking) -> Response:
@@ -335,7 +426,10 @@ class Broker:
 
     def _description(self, name: str, asking: Asking) -> tuple[Any, ...]:
         group = self.group(name)
-        members = [(one, m.joining.client_id, "/model", b"", m.assignment) for one, m in group.members.items()]
+        members = [
+            (one, m.joining.client_id, "/model", b"", m.assignment)
+            for one, m in group.members.items()
+        ]
         protocol = group.protocol if group.state is State.STABLE else ""
         return (asking.code(), name, group.state.value, "consumer", protocol, members)
 
@@ -346,23 +440,40 @@ class Broker:
             for number, offset, metadata in partitions
         }
         refused: dict[TopicPartition, type[Any]] = {
-            partition: OffsetMetadataTooLargeError if self.log(*partition) is not None else UnknownTopicOrPartitionError
+            partition: OffsetMetadataTooLargeError
+            if self.log(*partition) is not None
+            else UnknownTopicOrPartitionError
             for partition, position in offsets.items()
-            if len(position.metadata.encode()) > self.commit_metadata_bytes_max or self.log(*partition) is None
+            if len(position.metadata.encode()) > self.commit_metadata_bytes_max
+            or self.log(*partition) is None
         }
-        accepted = {partition: position for partition, position in offsets.items() if partition not in refused}
+        accepted = {
+            partition: position
+            for partition, position in offsets.items()
+            if partition not in refused
+        }
         group = self.group(request.consumer_group)
         about = (request.consumer_id, request.consumer_group_generation_id)
         error = asking.error or group.commit(*about, accepted)
-        sizes = [len(offsets[one].metadata) for one, why in refused.items() if why is OffsetMetadataTooLargeError]
+        sizes = [
+            len(offsets[one].metadata)
+            for one, why in refused.items()
+            if why is OffsetMetadataTooLargeError
+        ]
         # Where the whole commit is refused for something else the member isn't told of sizes.
         if error is NoError and sizes and self.on_refusal_for_size is not None:
             self.on_refusal_for_size(asking.client_id, min(sizes))
         if error is NoError and accepted and self.on_commit is not None:
-            positions = {one: (position.offset, position.metadata) for one, position in accepted.items()}
+            positions = {
+                one: (position.offset, position.metadata) for one, position in accepted.items()
+            }
             self.on_commit(group.group_id, asking.client_id, positions)
-        codes = {one: (refused.get(one, NoError) if error is NoError else error).errno for one in offsets}
-        return OffsetCommitResponse_v3(0, [(t, [(p, codes[TopicPartition(t, p)]) for p in ps]) for t, ps in _by_topic(offsets)])
+        codes = {
+            one: (refused.get(one, NoError) if error is NoError else error).errno for one in offsets
+        }
+        return OffsetCommitResponse_v3(
+            0, [(t, [(p, codes[TopicPartition(t, p)]) for p in ps]) for t, ps in _by_topic(offsets)]
+        )
 
     async def _committed(self, request: Any, asking: Asking) -> Response:
         # A coordinator that can't answer for the group says so once, with no word on any partition.
@@ -372,7 +483,10 @@ class Broker:
         topics = _by_topic(committed) if request.topics is None else request.topics
         answer = []
         for topic, partitions in topics:
-            found = [(number, committed.get(TopicPartition(topic, number), NOTHING_COMMITTED)) for number in partitions]
+            found = [
+                (number, committed.get(TopicPartition(topic, number), NOTHING_COMMITTED))
+                for number in partitions
+            ]
             answer.append((topic, [(number, *position, 0) for number, position in found]))
         return OffsetFetchResponse_v3(0, answer, 0)
 

@@ -19,7 +19,8 @@ from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition
 
-# What a coordinator refuses commits with. aiokafka makes CommitFailedError of the first three, and tries again after the last.
+# What a coordinator refuses commits with. aiokafka makes CommitFailedError of the first three, and
+# tries again after the last.
 COMMIT_REFUSALS: tuple[type[BrokerResponseError], ...] = (
     IllegalGenerationError,
     RebalanceInProgressError,
@@ -102,7 +103,11 @@ class Faults:
 
     def _commit_fault(self) -> Fault:
         chances = self.chances
-        delay = self.randomness.uniform(0, chances.commit_delay_seconds_max) if self._draw(chances.commit_delayed) else 0.0
+        delay = (
+            self.randomness.uniform(0, chances.commit_delay_seconds_max)
+            if self._draw(chances.commit_delayed)
+            else 0.0
+        )
         if self._draw(chances.commit_refused):
             return Fault(self.randomness.choice(COMMIT_REFUSALS), delay)
         if self._draw(chances.commit_answer_lost):

@@ -2,8 +2,8 @@
 
     Empty → Preparing (members rejoin) → Completing (the leader assigns) → Stable → Preparing …
 
-Source: Kafka's `ClassicGroup` and `GroupMetadataManager` (group-coordinator module), KIP-62 (sessions and rebalance time-out),
-KIP-394 (a member id before the first join).
+Source: Kafka's `ClassicGroup` and `GroupMetadataManager` (group-coordinator module), KIP-62
+(sessions and rebalance time-out), KIP-394 (a member id before the first join).
 """
 
 from __future__ import annotations
@@ -100,10 +100,12 @@ class Group:
     def protocol(self) -> str:
         """The first protocol that all members share."""
         members = list(self.members.values())
-        shared = set.intersection(*({name for name, _ in member.joining.protocols} for member in members))
+        shared = set.intersection(
+            *({name for name, _ in member.joining.protocols} for member in members)
+        )
         return next(name for name, _ in members[0].joining.protocols if name in shared)
 
-    # --- what members send -----------------------------------------------------------------------------------------------
+    # --- what members send ------------------------------------------------------------------------
 
     async def join(self, joining: Joining) -> Joined:
         """Answers when every member has joined, or the time for it is over."""
@@ -166,8 +168,11 @@ class Group:
         self.remove(member_id)
         return NoError
 
-    def commit(self, member_id: str, generation: int, offsets: dict[TopicPartition, OffsetAndMetadata]) -> ErrorType:
-        """Accepted from members of this generation until the next one is complete; nobody asks whose partition it is.
+    def commit(
+        self, member_id: str, generation: int, offsets: dict[TopicPartition, OffsetAndMetadata]
+    ) -> ErrorType:
+        """Accepted from members of this generation until the next one is complete; nobody asks
+        whose partition it is.
 
         Without a generation, as of one who isn't a member, it is accepted while the group is empty.
         """
@@ -181,7 +186,7 @@ class Group:
         self.committed.update(offsets)
         return NoError
 
-    # --- what happens to it ----------------------------------------------------------------------------------------------
+    # --- what happens to it -----------------------------------------------------------------------
 
     def rebalance(self) -> None:
         """Ask every member to join again, and wait for the slowest as long as it has asked for."""
@@ -190,7 +195,10 @@ class Group:
             member.sync_waiter = None
         self.state = State.PREPARING
         self._stop_deadline()
-        seconds = max([member.joining.rebalance_timeout_seconds for member in self.members.values()], default=0.0)
+        seconds = max(
+            [member.joining.rebalance_timeout_seconds for member in self.members.values()],
+            default=0.0,
+        )
         self._deadline = asyncio.get_running_loop().call_later(seconds, self._end_joining)
 
     def remove(self, member_id: str) -> None:
@@ -206,11 +214,15 @@ class Group:
             self.rebalance()
         self._complete_if_all_joined()
 
-    # --- the rebalance ---------------------------------------------------------------------------------------------------
+    # --- the rebalance ----------------------------------------------------------------------------
 
     def _is_inconsistent(self, joining: Joining) -> bool:
         """True if the others share no protocol with it."""
-        others = [member.joining.protocols for one, member in self.members.items() if one != joining.member_id]
+        others = [
+            member.joining.protocols
+            for one, member in self.members.items()
+            if one != joining.member_id
+        ]
         shared = {name for name, _ in joining.protocols}
         for protocols in others:
             shared &= {name for name, _ in protocols}
@@ -219,7 +231,9 @@ class Group:
     def _promise_member_id(self, joining: Joining) -> Joined:
         # Numbered, not random: the assignor deals partitions out in the order of the member ids.
         member_id = f"{joining.client_id}-{next(self._numbers):06d}"
-        timer = asyncio.get_running_loop().call_later(joining.session_timeout_seconds, self._forget, member_id)
+        timer = asyncio.get_running_loop().call_later(
+            joining.session_timeout_seconds, self._forget, member_id
+        )
         self._pending[member_id] = timer
         return Joined(MemberIdRequired, member_id)
 
@@ -228,7 +242,9 @@ class Group:
         self._complete_if_all_joined()
 
     def _answers_at_once(self, member_id: str) -> bool:
-        """True for a member that has missed its answer; what the leader sends again starts a rebalance."""
+        """True for a member that has missed its answer; what the leader sends again starts a
+        rebalance.
+        """
         if self.state is State.COMPLETING:
             return True
         return self.state is State.STABLE and member_id != self.leader_id
@@ -237,7 +253,10 @@ class Group:
         protocol = self.protocol
         members: tuple[tuple[str, None, bytes], ...] = ()
         if member_id == self.leader_id:
-            members = tuple((one, None, dict(member.joining.protocols)[protocol]) for one, member in self.members.items())
+            members = tuple(
+                (one, None, dict(member.joining.protocols)[protocol])
+                for one, member in self.members.items()
+            )
         return Joined(NoError, member_id, self.generation, protocol, self.leader_id, members)
 
     def _complete_if_all_joined(self) -> None:
@@ -249,7 +268,9 @@ class Group:
     def _end_joining(self) -> None:
         """The next generation is made of those that have joined."""
         self._stop_deadline()
-        late = [member_id for member_id, member in self.members.items() if member.join_waiter is None]
+        late = [
+            member_id for member_id, member in self.members.items() if member.join_waiter is None
+        ]
         for member_id in late:
             session = self.members.pop(member_id).session
             if session is not None:
@@ -273,7 +294,7 @@ class Group:
             _answer(member.sync_waiter, Synced(NoError, member.assignment))
             member.sync_waiter = None
 
-    # --- sessions --------------------------------------------------------------------------------------------------------
+    # --- sessions ---------------------------------------------------------------------------------
 
     def _fault(self, member_id: str, generation: int) -> ErrorType | None:
         if member_id not in self.members:
@@ -285,12 +306,19 @@ class Group:
         if member.session is not None:
             member.session.cancel()
         seconds = member.joining.session_timeout_seconds
-        member.session = asyncio.get_running_loop().call_later(seconds, self._end_session, member_id)
+        member.session = asyncio.get_running_loop().call_later(
+            seconds, self._end_session, member_id
+        )
 
     def _end_session(self, member_id: str) -> None:
         member = self.members[member_id]
-        # A member that waits for an answer can't send heartbeats; a coordinator that is down hears none, and starts anew.
-        if member.join_waiter is not None or member.sync_waiter is not None or not self.is_reachable():
+        # A member that waits for an answer can't send heartbeats; a coordinator that is down hears
+        # none, and starts anew.
+        if (
+            member.join_waiter is not None
+            or member.sync_waiter is not None
+            or not self.is_reachable()
+        ):
             self._watch_session(member_id)
         else:
             self.remove(member_id)

@@ -13,14 +13,16 @@ from aiokafka.structs import ConsumerRecord
 
 Header = tuple[str, bytes]
 
-# Where these stand in a record batch of format 2. Source: https://kafka.apache.org/documentation/#recordbatch
+# Where these stand in a record batch of format 2. Source:
+# https://kafka.apache.org/documentation/#recordbatch
 BASE_OFFSET_FORMAT = ">q"
 CHECKSUM_AT = 17
 LEADER_EPOCH_AT = 12
 ATTRIBUTES_AT = 21
 CONTROL_FLAG = 0x20
 COMMIT_MARKER_KEY = b"\0\0\0\1"
-# Several batches per answer, as a broker has them: an error in one must find records of an earlier one already read.
+# Several batches per answer, as a broker has them: an error in one must find records of an earlier
+# one already read.
 BATCH_RECORDS_MAX = 50
 
 
@@ -63,27 +65,43 @@ class PartitionLog:
         self._entries: list[Entry] = []
         self._produced: dict[tuple[int, int, int], int] = {}
 
-    def append(self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> int:
+    def append(
+        self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Header]
+    ) -> int:
         """Returns the record's offset."""
-        self._entries.append(Entry(self.end, timestamp_ms, key, value, tuple(headers), epoch=self.epoch))
+        self._entries.append(
+            Entry(self.end, timestamp_ms, key, value, tuple(headers), epoch=self.epoch)
+        )
         self.end += 1
         return self.end - 1
 
     def append_control(self, timestamp_ms: int) -> int:
         """Append what no consumer gets to see; returns its offset."""
         self._entries.append(
-            Entry(self.end, timestamp_ms, COMMIT_MARKER_KEY, b"\0\0\0\0\0\0", (), is_control=True, epoch=self.epoch)
+            Entry(
+                self.end,
+                timestamp_ms,
+                COMMIT_MARKER_KEY,
+                b"\0\0\0\0\0\0",
+                (),
+                is_control=True,
+                epoch=self.epoch,
+            )
         )
         self.end += 1
         return self.end - 1
 
     @property
     def stable_end(self) -> int:
-        """Where a consumer of committed transactions has to stop: before the first record of one that is still open."""
+        """Where a consumer of committed transactions has to stop: before the first record of one
+        that is still open.
+        """
         return self.end if self._transaction_start is None else self._transaction_start
 
     def open_transaction(self) -> None:
-        """What is appended from now on can't be read by consumers of committed transactions, until the transaction ends."""
+        """What is appended from now on can't be read by consumers of committed transactions, until
+        the transaction ends.
+        """
         self._transaction_start = self.end
 
     def end_transaction(self) -> None:
@@ -104,10 +122,14 @@ class PartitionLog:
         self.start = max(self.start, min(before_offset, self.end))
 
     def elect_uncleanly(self, end: int) -> None:
-        """A replica that lacks what stands from this offset on becomes the leader: it is lost, and a new epoch begins."""
+        """A replica that lacks what stands from this offset on becomes the leader: it is lost, and
+        a new epoch begins.
+        """
         self._entries = [entry for entry in self._entries if entry.offset < end]
         self.epoch += 1
-        self.epoch_starts = [(epoch, start) for epoch, start in self.epoch_starts if start < end] + [(self.epoch, end)]
+        self.epoch_starts = [
+            (epoch, start) for epoch, start in self.epoch_starts if start < end
+        ] + [(self.epoch, end)]
         self.end = end
 
     def elect(self) -> None:
@@ -115,7 +137,8 @@ class PartitionLog:
         self.elect_uncleanly(self.end)
 
     def epoch_end(self, epoch: int) -> tuple[int, int]:
-        """As a leader answers: the latest epoch that isn't later, and the offset at which it ended; -1 and -1 if there is none.
+        """As a leader answers: the latest epoch that isn't later, and the offset at which it ended;
+        -1 and -1 if there is none.
 
         Source: Kafka's `LeaderEpochFileCache.endOffsetFor`.
         """
@@ -128,7 +151,9 @@ class PartitionLog:
         return (max(earlier) if earlier else epoch), min(later)
 
     def first_offset_of(self, batch: tuple[int, int, int]) -> int | None:
-        """Where the idempotent producer's batch (producer id, epoch, sequence) was written before, if it was."""
+        """Where the idempotent producer's batch (producer id, epoch, sequence) was written before,
+        if it was.
+        """
         return self._produced.get(batch)
 
     def remember(self, batch: tuple[int, int, int], first_offset: int) -> None:
@@ -137,11 +162,17 @@ class PartitionLog:
 
     def offset_at(self, timestamp_ms: int) -> tuple[int, int]:
         """The first record that isn't older than this, and its time; both -1 if there is none."""
-        found = (one for one in self._from(self.start) if one.timestamp_ms >= timestamp_ms and not one.is_control)
+        found = (
+            one
+            for one in self._from(self.start)
+            if one.timestamp_ms >= timestamp_ms and not one.is_control
+        )
         return next(((one.offset, one.timestamp_ms) for one in found), (-1, -1))
 
     def read(self, offset: int, bytes_max: int) -> list[bytes]:
-        """The batches from this offset on: at least one record if there is any, else as much as fits."""
+        """The batches from this offset on: at least one record if there is any, else as much as
+        fits.
+        """
         taken: list[Entry] = []
         size = 0
         for entry in self._from(offset):
@@ -155,7 +186,9 @@ class PartitionLog:
 
     def records(self, after_offset: int = -1) -> list[ConsumerRecord[bytes, bytes]]:
         """All that was ever appended behind this offset, what retention has removed included."""
-        return [self._record(entry) for entry in self._from(after_offset + 1) if not entry.is_control]
+        return [
+            self._record(entry) for entry in self._from(after_offset + 1) if not entry.is_control
+        ]
 
     @property
     def last_offset(self) -> int:
@@ -209,7 +242,9 @@ def _encode(entries: Sequence[Entry]) -> bytes:
     base = entries[0].offset
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 2**31 - 1)
     for entry in entries:
-        builder.append(entry.offset - base, entry.timestamp_ms, entry.key, entry.value, list(entry.headers))
+        builder.append(
+            entry.offset - base, entry.timestamp_ms, entry.key, entry.value, list(entry.headers)
+        )
     batch = bytearray(builder.build())
     struct.pack_into(BASE_OFFSET_FORMAT, batch, 0, base)
     struct.pack_into(">i", batch, LEADER_EPOCH_AT, entries[0].epoch)

@@ -1,12 +1,13 @@
 """A deterministic Kafka cluster in memory, for aiokafka's own clients.
 
-The clients are not imitated: `ModelKafka.consumer` and its siblings build the real ones, and so does any code that connects to
-`ModelKafka.bootstrap_servers`. What is modelled is the broker, which speaks Kafka's protocol over the virtual loop's network.
-So all that aiokafka does by itself — its retries, its prefetching, what the rebalance listener sees — is as it will be.
+The clients are not imitated: `ModelKafka.consumer` and its siblings build the real ones, and so
+does any code that connects to `ModelKafka.bootstrap_servers`. What is modelled is the broker, which
+speaks Kafka's protocol over the virtual loop's network. So all that aiokafka does by itself — its
+retries, its prefetching, what the rebalance listener sees — is as it will be.
 
-Not modelled: several brokers (leader and coordinator never move), transactions beyond that one is open, static membership,
-compression limits, quotas, authentication, and that a produced record keeps the time its producer gave it: it gets the virtual
-time.
+Not modelled: several brokers (leader and coordinator never move), transactions beyond that one is
+open, static membership, compression limits, quotas, authentication, and that a produced record
+keeps the time its producer gave it: it gets the virtual time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ LATENCY_SECONDS = (0.0005, 0.003)
 # The unix time at which virtual time is 0.
 UNIX_SECONDS = 1_700_000_000
 MEMBERSHIP_API_KEYS = frozenset(
-    request.API_KEY for request in (JoinGroupRequest, SyncGroupRequest, HeartbeatRequest, OffsetCommitRequest)
+    request.API_KEY
+    for request in (JoinGroupRequest, SyncGroupRequest, HeartbeatRequest, OffsetCommitRequest)
 )
 
 
@@ -48,7 +50,8 @@ class ModelKafka:
     Args:
         randomness: draws latencies and faults.
         latency_seconds: the least and the most that a message takes, each way.
-        on_commit: called at every accepted commit, with the group, the member's client id and the positions.
+        on_commit: called at every accepted commit, with the group, the member's client id and the
+            positions.
     """
 
     bootstrap_servers = f"{HOST}:{PORT}"
@@ -61,11 +64,15 @@ class ModelKafka:
     ) -> None:
         loop = asyncio.get_running_loop()
         if not isinstance(loop, VirtualLoop):
-            raise TypeError("the model lives on a virtual loop: start the history with `virtual_loop.run`")
+            raise TypeError(
+                "the model lives on a virtual loop: start the history with `virtual_loop.run`"
+            )
         follow_loop_time()
         self._loop = loop
         self._faults = Faults(randomness or random.Random(0), latency_seconds)
-        self._broker = Broker(self._faults, self.unix_milliseconds, lambda: self._is_up and self._flows.is_set())
+        self._broker = Broker(
+            self._faults, self.unix_milliseconds, lambda: self._is_up and self._flows.is_set()
+        )
         self._broker.on_commit = on_commit
         self._connections: dict[Connection, None] = {}
         self._numbers = count()
@@ -77,7 +84,7 @@ class ModelKafka:
         loop.listen(HOST, PORT, self._accept)
         loop.listen(self._broker.host, PORT, self._accept)
 
-    # --- what is in it ---------------------------------------------------------------------------------------------------
+    # --- what is in it ----------------------------------------------------------------------------
 
     def add_topic(self, name: str, partitions: int) -> None:
         """Make a topic, or give one more partitions."""
@@ -98,7 +105,9 @@ class ModelKafka:
         headers: Sequence[Header] = (),
         timestamp_ms: int | None = None,
     ) -> int:
-        """Write a record without a producer; returns its offset. Without a time it gets the virtual one."""
+        """Write a record without a producer; returns its offset. Without a time it gets the virtual
+        one.
+        """
         at = self.unix_milliseconds() if timestamp_ms is None else timestamp_ms
         offset = self._log(topic, partition).append(at, key, value, headers)
         self._broker.wake_fetches()
@@ -132,13 +141,18 @@ class ModelKafka:
         """Every record that was ever written, removed ones included, in order per partition."""
         return [record for log in self._broker.topics[topic] for record in log.records()]
 
-    def records_after(self, partition: TopicPartition, offset: int) -> list[ConsumerRecord[bytes, bytes]]:
+    def records_after(
+        self, partition: TopicPartition, offset: int
+    ) -> list[ConsumerRecord[bytes, bytes]]:
         """As `records`, of one partition, and only what was written behind this offset."""
         return self._log(*partition).records(offset)
 
     def last_offsets(self, topic: str) -> dict[TopicPartition, int]:
         """The offset of each partition's last record, -1 for none."""
-        return {TopicPartition(topic, log.partition): log.last_offset for log in self._broker.topics[topic]}
+        return {
+            TopicPartition(topic, log.partition): log.last_offset
+            for log in self._broker.topics[topic]
+        }
 
     def end(self, partition: TopicPartition) -> int:
         """The offset behind the last record."""
@@ -151,34 +165,41 @@ class ModelKafka:
 
     def members(self, group_id: str) -> list[str]:
         """The client ids of the group's members, in the order in which they have joined."""
-        return [member.joining.client_id for member in self._broker.group(group_id).members.values()]
+        return [
+            member.joining.client_id for member in self._broker.group(group_id).members.values()
+        ]
 
     def unix_milliseconds(self) -> int:
         """The virtual time as records carry it."""
         return UNIX_SECONDS * 1000 + round(self._loop.time() * 1000)
 
-    # --- its clients -----------------------------------------------------------------------------------------------------
+    # --- its clients ------------------------------------------------------------------------------
 
     def consumer(self, *topics: str, **options: Any) -> AIOKafkaConsumer:
         """A real consumer for this cluster, not yet started. Takes what AIOKafkaConsumer takes."""
         return AIOKafkaConsumer(*topics, **{**options, "bootstrap_servers": self.bootstrap_servers})
 
     def producer(self, **options: Any) -> AIOKafkaProducer:
-        """A real producer for this cluster, not yet started. One that sends no keys draws partitions from `random`."""
+        """A real producer for this cluster, not yet started.
+
+        One that sends no keys draws partitions from `random`.
+        """
         return AIOKafkaProducer(**{**options, "bootstrap_servers": self.bootstrap_servers})
 
     def admin(self, **options: Any) -> AIOKafkaAdminClient:
         """A real admin client for this cluster, not yet started."""
         return AIOKafkaAdminClient(**{**options, "bootstrap_servers": self.bootstrap_servers})
 
-    # --- what goes wrong -------------------------------------------------------------------------------------------------
+    # --- what goes wrong --------------------------------------------------------------------------
 
     def set_chances(self, chances: Chances) -> None:
         """How likely faults are from now on; `Chances()` ends them."""
         self._faults.chances = chances
 
     def limit_commit_metadata(self, bytes_max: int, on_refusal: Callable[[str, int], None]) -> None:
-        """The broker's `offset.metadata.max.bytes`, and who is told whose commit had how much more."""
+        """The broker's `offset.metadata.max.bytes`, and who is told whose commit had
+        how much more.
+        """
         self._broker.commit_metadata_bytes_max = bytes_max
         self._broker.on_refusal_for_size = on_refusal
 
@@ -203,7 +224,9 @@ class ModelKafka:
         self.disturb(ProduceRequest, Fault(error))
 
     def corrupt_fetch(self, partition: TopicPartition) -> None:
-        """The last batch of the next answer with records of this partition arrives corrupted; fetched again, it is whole."""
+        """The last batch of the next answer with records of this partition arrives corrupted;
+        fetched again, it is whole.
+        """
         self._faults.corrupt(partition)
 
     def damage(self, partition: TopicPartition, offset: int) -> None:
@@ -211,7 +234,9 @@ class ModelKafka:
         self._log(*partition).damage(offset)
 
     def lose_leader(self, partition: TopicPartition) -> None:
-        """All replicas of this partition are away: nobody leads it, and nothing can be asked of it or written to it."""
+        """All replicas of this partition are away: nobody leads it, and nothing can be asked of it
+        or written to it.
+        """
         self._faults.leaderless.add(partition)
 
     def find_leader(self, partition: TopicPartition) -> None:
@@ -219,7 +244,9 @@ class ModelKafka:
         self._faults.leaderless.discard(partition)
 
     def elect_uncleanly(self, partition: TopicPartition, end: int) -> None:
-        """A replica becomes the leader that has nothing from this offset on: it is lost, as after the loss of all others."""
+        """A replica becomes the leader that has nothing from this offset on: it is lost, as after
+        the loss of all others.
+        """
         self._log(*partition).elect_uncleanly(end)
         self._broker.wake_fetches()
 
@@ -229,11 +256,16 @@ class ModelKafka:
 
     def recreate_topic(self, topic: str) -> None:
         """It is deleted and made again, empty."""
-        self._broker.topics[topic] = [PartitionLog(topic, log.partition) for log in self._broker.topics[topic]]
+        self._broker.topics[topic] = [
+            PartitionLog(topic, log.partition) for log in self._broker.topics[topic]
+        ]
         self._broker.wake_fetches()
 
     def take_down(self) -> None:
-        """Break all connections, refuse new ones. No session ends meanwhile: a coordinator that comes back waits anew."""
+        """Break all connections, refuse new ones.
+
+        No session ends meanwhile: a coordinator that comes back waits anew.
+        """
         self._is_up = False
         self.cut_connections()
 
@@ -243,7 +275,9 @@ class ModelKafka:
         self._flows.set()
 
     def move(self) -> None:
-        """The broker moves to another address: the name of the cluster leads there, the address that clients know doesn't."""
+        """The broker moves to another address: the name of the cluster leads there, the address
+        that clients know doesn't.
+        """
         self._loop.close_listener(self._broker.host, PORT)
         self._broker.host = f"moved-{next(self._numbers)}.{BROKER_HOST}"
         self._loop.listen(self._broker.host, PORT, self._accept)
@@ -264,13 +298,17 @@ class ModelKafka:
         await self._broker.onlooked.wait()
 
     def silence_connections(self, *, but_memberships: bool = True) -> None:
-        """All connections die, and nobody is told; new ones work. Those of members to their coordinator may be left out."""
+        """All connections die, and nobody is told; new ones work. Those of members to their
+        coordinator may be left out.
+        """
         for connection in list(self._connections):
             if not (but_memberships and connection.is_membership) and connection.server is not None:
                 connection.server.cancel()
 
     def cut_off(self, client_id: str) -> None:
-        """Nothing of what this client sends arrives any more, with its connections open; the cluster goes on without it."""
+        """Nothing of what this client sends arrives any more, with its connections open; the
+        cluster goes on without it.
+        """
         self._cut_off[client_id] = asyncio.Event()
 
     def reconnect(self, client_id: str) -> None:
@@ -278,9 +316,14 @@ class ModelKafka:
         self._cut_off.pop(client_id).set()
 
     def expire_session(self, group_id: str, client_id: str) -> None:
-        """Throw the members with this client id out, as if no heartbeat had come. They learn it from their next request."""
+        """Throw the members with this client id out, as if no heartbeat had come.
+
+        They learn it from their next request.
+        """
         group = self._broker.group(group_id)
-        for member_id in [one for one, member in group.members.items() if member.joining.client_id == client_id]:
+        for member_id in [
+            one for one, member in group.members.items() if member.joining.client_id == client_id
+        ]:
             group.remove(member_id)
 
     def force_rebalance(self, group_id: str) -> None:
@@ -290,7 +333,9 @@ class ModelKafka:
             group.rebalance()
 
     def damage_metadata(self, group_id: str) -> None:
-        """One bit is turned in each text that the group has committed beside a position, somewhere in its middle."""
+        """One bit is turned in each text that the group has committed beside a position, somewhere
+        in its middle.
+        """
         group = self._broker.group(group_id)
         committed = group.committed
         for partition, (offset, metadata) in list(committed.items()):
@@ -298,11 +343,17 @@ class ModelKafka:
                 middle = len(metadata) // 2
                 # Base64 stays base64: only the checksum can tell.
                 turned = "B" if metadata[middle] != "B" else "C"
-                committed[partition] = OffsetAndMetadata(offset, metadata[:middle] + turned + metadata[middle + 1 :])
+                committed[partition] = OffsetAndMetadata(
+                    offset, metadata[:middle] + turned + metadata[middle + 1 :]
+                )
                 if self._broker.on_commit is not None:
-                    self._broker.on_commit(group_id, "somebody else", {partition: (offset, committed[partition].metadata)})
+                    self._broker.on_commit(
+                        group_id,
+                        "somebody else",
+                        {partition: (offset, committed[partition].metadata)},
+                    )
 
-    # --- serving ---------------------------------------------------------------------------------------------------------
+    # --- serving ----------------------------------------------------------------------------------
 
     def _log(self, topic: str, partition: int) -> PartitionLog:
         return self._broker.topics[topic][partition]
@@ -311,7 +362,9 @@ class ModelKafka:
         if not self._is_up:
             raise ConnectionRefusedError("the cluster is down")
         connection = Connection(protocol)
-        connection.server = self._loop.create_task(self._serve(connection), name=f"model-kafka-{next(self._numbers)}")
+        connection.server = self._loop.create_task(
+            self._serve(connection), name=f"model-kafka-{next(self._numbers)}"
+        )
         self._connections[connection] = None
         connection.server.add_done_callback(lambda server: self._end(connection, server))
         return connection
@@ -322,7 +375,9 @@ class ModelKafka:
             self._loop.raise_later(error)
 
     async def _serve(self, connection: Connection) -> None:
-        """One request after the other, as a broker does: what comes behind a long poll on the same connection waits for it."""
+        """One request after the other, as a broker does: what comes behind a long poll on the same
+        connection waits for it.
+        """
         while True:
             (api_key, version, correlation_id, client_id), body = await connection.receive()
             connection.is_membership |= api_key in MEMBERSHIP_API_KEYS

@@ -1,4 +1,6 @@
-"""The connection between a client and the model, inside one process: Kafka's frames go in, Kafka's frames come out."""
+"""The connection between a client and the model, inside one process: Kafka's frames go in, Kafka's
+frames come out.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ class Connection(asyncio.Transport):
         self.server: asyncio.Task[None] | None = None
         self.is_membership = False
 
-    # --- the client's end ------------------------------------------------------------------------------------------------
+    # --- the client's end -------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Called by the client's stream writer."""
@@ -62,7 +64,7 @@ class Connection(asyncio.Transport):
         if self.server is not None:
             self.server.cancel()
 
-    # --- the broker's end ------------------------------------------------------------------------------------------------
+    # --- the broker's end -------------------------------------------------------------------------
 
     async def receive(self) -> tuple[Any, BytesIO]:
         """The header of the next request, and its body."""
@@ -71,7 +73,9 @@ class Connection(asyncio.Transport):
             await self._arrived.wait()
         frame = BytesIO(self._frames.popleft())
         # Its constructor builds one from a request; the fields are read one by one.
-        api_key, version, correlation_id, client_id = (field.decode(frame) for field in RequestHeader_v1.SCHEMA.fields)
+        api_key, version, correlation_id, client_id = (
+            field.decode(frame) for field in RequestHeader_v1.SCHEMA.fields
+        )
         return (api_key, version, correlation_id, client_id), frame
 
     def answer(self, correlation_id: int, response: Response) -> None:

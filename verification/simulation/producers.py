@@ -1,4 +1,6 @@
-"""What producers publish: mostly new events; now and then a repetition, a mistake, a refused event or its correction."""
+"""What producers publish: mostly new events; now and then a repetition, a mistake, a refused event
+or its correction.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,20 @@ class _Sent:
 
 
 class Producers:
-    """All producers of a history. What belongs together (a repetition, a correction) goes to one partition."""
+    """All producers of a history.
 
-    def __init__(self, kafka: ModelKafka, truth: Truth, partitions: int, chance: Random, *, poison_share: float = 0.0) -> None:
+    What belongs together (a repetition, a correction) goes to one partition.
+    """
+
+    def __init__(
+        self,
+        kafka: ModelKafka,
+        truth: Truth,
+        partitions: int,
+        chance: Random,
+        *,
+        poison_share: float = 0.0,
+    ) -> None:
         self._kafka = kafka
         self._truth = truth
         self._partitions = partitions
@@ -66,7 +79,9 @@ class Producers:
             self._send(self._made(f"{POISON}-{self._chance.choice(POISONS)}", is_valid=False))
         elif roll < 0.16:
             # Never repeated nor replayed: by then it may be refused.
-            self._send(self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8)))
+            self._send(
+                self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8))
+            )
         else:
             sent = self._made("event", age_seconds=-AHEAD_SECONDS if roll < 0.18 else 0)
             sent = replace(sent, is_dated=not 0.18 <= roll < 0.2)
@@ -104,16 +119,25 @@ class Producers:
 
     def _send(self, sent: _Sent, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         offset = self._kafka.append(
-            TOPIC, sent.partition, sent.key, sent.value, (("id", sent.key), *headers), None if sent.is_dated else 0
+            TOPIC,
+            sent.partition,
+            sent.key,
+            sent.value,
+            (("id", sent.key), *headers),
+            None if sent.is_dated else 0,
         )
         self._truth.publish(TopicPartition(TOPIC, sent.partition), offset, sent.record)
 
     def _replay(self, sent: _Sent) -> None:
         """An event that was delivered is sent again on purpose: it has to arrive once more.
 
-        Once only, and when nothing of it can be under way any more: what is under way at the same time is a duplicate.
+        Once only, and when nothing of it can be under way any more: what is under way at the same
+        time is a duplicate.
         """
         event, now = sent.record.event, asyncio.get_running_loop().time()
-        if now - self._truth.answered_at.get(event, now) > UNDER_WAY_SECONDS and event not in self._truth.wanted:
+        if (
+            now - self._truth.answered_at.get(event, now) > UNDER_WAY_SECONDS
+            and event not in self._truth.wanted
+        ):
             self._truth.want_again(sent.record.event)
             self._send(sent, ((REPLAYS, b"1"),))

@@ -12,9 +12,9 @@ from verification.simulation.kafka_faults import Chances
 class Mood(Enum):
     """How much may go wrong.
 
-    CALM: only joins and stops, a healthy API, and connections that die where nothing is committed, so nothing may come twice.
-    STEADY: the brokers work, but workers are killed and the API has its troubles, so what may come twice can be counted. WILD:
-    everything.
+    CALM: only joins and stops, a healthy API, and connections that die where nothing is committed,
+    so nothing may come twice. STEADY: the brokers work, but workers are killed and the API has its
+    troubles, so what may come twice can be counted. WILD: everything.
     """
 
     CALM = auto()
@@ -33,7 +33,9 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The API misbehaves from one time to another: with a status, or `timeout`, `refused`, for one application or for all."""
+    """The API misbehaves from one time to another: with a status, or `timeout`, `refused`, for one
+    application or for all.
+    """
 
     begin: float
     end: float
@@ -43,10 +45,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One history. Times in virtual seconds; `share` chances are per request, that of poison per event.
+    """One history. Times in virtual seconds; `share` chances are per request, that of poison per
+    event.
 
-    `seconds_per_row` and poison, events that make the API fail, outlast all other faults. The brokers move at `move_seconds`,
-    if at all.
+    `seconds_per_row` and poison, events that make the API fail, outlast all other faults. The
+    brokers move at `move_seconds`, if at all.
     """
 
     seed: int
@@ -73,15 +76,29 @@ class Scenario:
 MOMENTS = {
     Mood.CALM: ("stop", "rebalance", "replace", "silence"),
     Mood.STEADY: ("kill", "kill", "stop", "rebalance", "replace", "silence"),
-    Mood.WILD: ("kill", "kill", "stop", "zombie", "rebalance", "expire", "brokers", "brokers", "hang", "scribble", "silence"),
+    Mood.WILD: (
+        "kill",
+        "kill",
+        "stop",
+        "zombie",
+        "rebalance",
+        "expire",
+        "brokers",
+        "brokers",
+        "hang",
+        "scribble",
+        "silence",
+    ),
 }
-# The small one is met in an outage; the settings don't allow so little, so it is put in their place.
+# The small one is met in an outage; the settings don't allow so little, so it is put in their
+# place.
 MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
 # The share of wild histories in which the brokers move to other addresses.
 MOVES_SHARE = 0.2
 DEDUP_ROWS_SMALL, DEDUP_ROWS_LARGE = 160, 1_000_000
 ANSWERS = ("503", "503", "504", "429", "timeout", "refused", "403", "404", "302", "201", "400")
-# Full batches of 20 rows, and then not even single rows, are in time; such an API takes only so many records in a history.
+# Full batches of 20 rows, and then not even single rows, are in time; such an API takes only so
+# many records in a history.
 SLOWNESS = ((0.0, None), (0.0, None), (0.0, None), (0.0, None), (0.0, None), (0.4, 400), (6.0, 40))
 
 
@@ -94,7 +111,9 @@ def draw(seed: int) -> Scenario:
     workers = chance.randint(2, 3)
     moments = sorted(
         (
-            Moment(chance.uniform(2, seconds), chance.choice(MOMENTS[mood]), chance.randrange(workers))
+            Moment(
+                chance.uniform(2, seconds), chance.choice(MOMENTS[mood]), chance.randrange(workers)
+            )
             for _ in range(chance.randint(1, 4))
         ),
         key=lambda moment: moment.seconds,
@@ -111,7 +130,10 @@ def draw(seed: int) -> Scenario:
         chances=_chances(chance) if mood is Mood.WILD else Chances(),
         ambiguous_share=0.0 if is_calm else chance.choice((0.0, 0.02, 0.1)),
         failure_share=0.0 if is_calm else chance.choice((0.0, 0.05, 0.2)),
-        latency_seconds=(0.005, chance.choice((0.05, 0.3, 1.0) if is_calm else (0.05, 0.3, 1.0, 9.0))),
+        latency_seconds=(
+            0.005,
+            chance.choice((0.05, 0.3, 1.0) if is_calm else (0.05, 0.3, 1.0, 9.0)),
+        ),
         seconds_per_row=seconds_per_row,
         poison_share=0.0 if is_calm or seconds_per_row else chance.choice((0.0, 0.0, 0.003)),
         memory_bytes_max=chance.choice((MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE)),
@@ -119,8 +141,11 @@ def draw(seed: int) -> Scenario:
         # Little, so that as short a span as a history has may not find room in runs.
         commit_metadata_bytes_max=chance.choice((4096, 48)),
         move_seconds=_move(seed, seconds) if mood is Mood.WILD else None,
-        # Little, so that windows take room from each other: what is forgotten may come twice, which is not looked at then.
-        dedup_rows_max=DEDUP_ROWS_LARGE if is_calm else chance.choices((DEDUP_ROWS_LARGE, DEDUP_ROWS_SMALL), (5, 1))[0],
+        # Little, so that windows take room from each other: what is forgotten may come twice, which
+        # is not looked at then.
+        dedup_rows_max=DEDUP_ROWS_LARGE
+        if is_calm
+        else chance.choices((DEDUP_ROWS_LARGE, DEDUP_ROWS_SMALL), (5, 1))[0],
     )
 
 
@@ -131,7 +156,9 @@ def _move(seed: int, seconds: float) -> float | None:
 
 
 def _windows(chance: Random, seconds: float) -> tuple[Window, ...]:
-    """Some, but only one that refuses everything: with two a valid row might be refused alone twice, others taken between."""
+    """Some, but only one that refuses everything: with two a valid row might be refused alone
+    twice, others taken between.
+    """
     windows = [_window(chance, seconds) for _ in range(chance.randint(0, 3))]
     refusing = [window for window in windows if window.answer == "400"]
     return tuple(window for window in windows if window not in refusing[1:])

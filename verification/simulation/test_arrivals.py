@@ -1,4 +1,6 @@
-"""What may happen between the moment when partitions arrive and the one when they are received of, on virtual time."""
+"""What may happen between the moment when partitions arrive and the one when they are received of,
+on virtual time.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,25 @@ def play(history: Callable[[ModelKafka], Coroutine[Any, Any, None]], partitions:
     run(staged(), seconds_max=600)
 
 
-def commit(kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tuple[int, int]] = ()) -> None:
-    """The group commits this position, with hints beside it that vouch for all before it, and for these ranges above."""
+def commit(
+    kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tuple[int, int]] = ()
+) -> None:
+    """The group commits this position, with hints beside it that vouch for all before it, and for
+    these ranges above.
+    """
     committed = kafka._broker.group(TOPIC).committed
-    committed[TopicPartition(TOPIC, partition)] = OffsetAndMetadata(offset, commit_metadata.encode(offset, 0, settled))
+    committed[TopicPartition(TOPIC, partition)] = OffsetAndMetadata(
+        offset, commit_metadata.encode(offset, 0, settled)
+    )
 
 
 @asynccontextmanager
 async def running(kafka: ModelKafka, **changes: Any):  # type: ignore[no-untyped-def]
     reader = Reader(kafka.bootstrap_servers, TOPIC, **changes)
-    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)]
+    tasks = [
+        asyncio.create_task(work())
+        for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
+    ]
     try:
         yield reader
     finally:

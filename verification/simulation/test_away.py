@@ -1,4 +1,6 @@
-"""Partitions without a leader, on virtual time: they wait, the others go on, and no consumer is replaced for them."""
+"""Partitions without a leader, on virtual time: they wait, the others go on, and no consumer is
+replaced for them.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ async def let_pass(reader: Reader, seconds: float) -> None:
         reader.seen.append(await reader.inbox.get(until))
 
 
-def test_partitions_that_are_away_at_the_start_hold_up_no_other_and_begin_when_they_are_back() -> None:
+def test_partitions_that_are_away_at_the_start_hold_up_no_other_and_begin_when_they_are_back() -> (
+    None
+):
     async def history(kafka: ModelKafka) -> None:
         append(kafka, 10)
         for partition in AWAY:
@@ -50,13 +54,13 @@ def test_partitions_that_are_away_at_the_start_hold_up_no_other_and_begin_when_t
         async with running(kafka, poll=POLL) as reader:
             assert await received(reader, 40) == dict.fromkeys(THERE, 10)
             assert asyncio.get_running_loop().time() < 5
-            assert set(reader.source.troubles()) == set(AWAY)
+            assert set(reader.source.partition_errors()) == set(AWAY)
             await let_pass(reader, 10 * STALL_SECONDS)
             for partition in AWAY:
                 kafka.find_leader(partition)
             assert await received(reader, 20) == {1: 10, 4: 10}
             assert reader.source.rebuilds == 0
-            assert not reader.source.troubles()
+            assert not reader.source.partition_errors()
 
     play(history, partitions=6)
 
@@ -72,12 +76,12 @@ def test_partitions_that_go_away_hold_up_no_other_and_go_on_when_they_are_back()
                 append(kafka, 1)
                 assert await received(reader, 4) == dict.fromkeys(THERE, 1)
                 await let_pass(reader, STALL_SECONDS)
-            assert set(reader.source.troubles()) == set(AWAY)
+            assert set(reader.source.partition_errors()) == set(AWAY)
             for partition in AWAY:
                 kafka.find_leader(partition)
             assert await received(reader, 20) == {1: 10, 4: 10}
             await let_pass(reader, 1.0)
-            assert not reader.source.troubles()
+            assert not reader.source.partition_errors()
             assert reader.source.rebuilds == 0
             assert not [event for event in reader.seen if isinstance(event, Lost)]
 
@@ -130,7 +134,7 @@ def test_a_consumer_does_not_ask_for_a_leader_as_often_as_brokers_answer() -> No
     play(history, partitions=1)
 
 
-def test_a_consumer_is_not_replaced_because_nobody_says_where_to_go_on_from_a_position_that_is_gone() -> None:
+def test_a_consumer_is_not_replaced_while_nobody_can_resolve_an_offset_out_of_range() -> None:
     async def history(kafka: ModelKafka) -> None:
         append(kafka, 10)
         async with running(kafka, poll=POLL) as reader:

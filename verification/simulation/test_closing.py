@@ -1,4 +1,6 @@
-"""A consumer that is closed leaves nothing behind, whatever aiokafka is doing at that moment; on virtual time."""
+"""A consumer that is closed leaves nothing behind, whatever aiokafka is doing at that moment; on
+virtual time.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,24 @@ def go_on(kafka: ModelKafka) -> None:
 
 def remains() -> list[str]:
     """What goes on, at either end of a connection."""
-    return [str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    return [
+        str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()
+    ]
 
 
-@pytest.mark.parametrize("disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections])
+@pytest.mark.parametrize(
+    "disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections]
+)
 @pytest.mark.parametrize("group_id", [None, "group"])
-def test_nothing_remains_of_a_consumer_that_is_closed(disturb: Callable[[ModelKafka], None], group_id: str | None) -> None:
+def test_nothing_remains_of_a_consumer_that_is_closed(
+    disturb: Callable[[ModelKafka], None], group_id: str | None
+) -> None:
     async def history(after_seconds: float) -> None:
         kafka = ModelKafka()
         kafka.add_topic(TOPIC, 2)
-        consumer: AIOKafkaConsumer = kafka.consumer(TOPIC, group_id=group_id, request_timeout_ms=5000)
+        consumer: AIOKafkaConsumer = kafka.consumer(
+            TOPIC, group_id=group_id, request_timeout_ms=5000
+        )
         await consumer.start()
         await asyncio.sleep(2)
         disturb(kafka)
@@ -59,8 +69,12 @@ def test_a_stop_that_fails_is_told() -> None:
     run(history(), seconds_max=600)
 
 
-@pytest.mark.parametrize("disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections])
-def test_nothing_remains_of_a_producer_that_is_closed(disturb: Callable[[ModelKafka], None]) -> None:
+@pytest.mark.parametrize(
+    "disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections]
+)
+def test_nothing_remains_of_a_producer_that_is_closed(
+    disturb: Callable[[ModelKafka], None],
+) -> None:
     async def history(after_seconds: float) -> None:
         kafka = ModelKafka()
         kafka.add_topic(TOPIC, 2)
@@ -68,7 +82,9 @@ def test_nothing_remains_of_a_producer_that_is_closed(disturb: Callable[[ModelKa
         await producer.start()
         await producer.send_and_wait(TOPIC, b"before", partition=0)
         disturb(kafka)
-        acknowledgements = [await producer.send(TOPIC, b"v", partition=number) for number in range(2)]
+        acknowledgements = [
+            await producer.send(TOPIC, b"v", partition=number) for number in range(2)
+        ]
         await asyncio.sleep(after_seconds)
         began = asyncio.get_running_loop().time()
         await close_producer(producer, 1.0)

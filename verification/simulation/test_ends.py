@@ -16,7 +16,10 @@ def stable(reader: Reader) -> dict[int, int]:
 
 
 def behind(reader: Reader) -> dict[int, int]:
-    return {assignment.partition: end.behind_transaction for assignment, end in reader.source.ends().items()}
+    return {
+        assignment.partition: end.behind_transaction
+        for assignment, end in reader.source.ends().items()
+    }
 
 
 async def write(kafka: ModelKafka, count: int) -> None:

@@ -1,4 +1,6 @@
-"""What the client fetches ahead stays within its bound, and what rests stops nobody, on virtual time."""
+"""What the client fetches ahead stays within its bound, and what rests stops nobody, on virtual
+time.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,13 @@ from worker.edges.kafka.poller import PollOptions
 PARTITIONS = 60
 RECORD_BYTES, RECORDS = 1000, 20
 FETCHED_BYTES_MAX = 200_000
-# What is on its way when the mark is passed: one answer of the only broker, which its last batch may overstep.
+# What is on its way when the mark is passed: one answer of the only broker, which its last batch
+# may overstep.
 ANSWER_BYTES_MAX = 100_000
 CHANGES = {
-    "poll": PollOptions(5, skips_corrupt=False, stall_seconds=8, fetched_bytes_max=FETCHED_BYTES_MAX),
+    "poll": PollOptions(
+        5, skips_corrupt=False, stall_seconds=8, fetched_bytes_max=FETCHED_BYTES_MAX
+    ),
     "fetch_bytes_max": ANSWER_BYTES_MAX,
 }
 

@@ -33,7 +33,14 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
-from verification.simulation.clusters import SESSION_MILLISECONDS, Clients, Cluster, Model, RealKafka, Rebalances
+from verification.simulation.clusters import (
+    SESSION_MILLISECONDS,
+    Clients,
+    Cluster,
+    Model,
+    RealKafka,
+    Rebalances,
+)
 from verification.simulation.virtual_loop import run
 
 SECONDS_MAX = 60.0
@@ -75,7 +82,9 @@ class Stage:
 
     async def commit_as(self, member_id: str, generation: int) -> type[KafkaError]:
         """Commit in the name of a member; returns what the broker says."""
-        answer = await self.ask(OffsetCommitRequest(self.group, generation, member_id, -1, [(self.topic, [(0, 5, "")])]))
+        answer = await self.ask(
+            OffsetCommitRequest(self.group, generation, member_id, -1, [(self.topic, [(0, 5, "")])])
+        )
         ((_topic, ((_partition, code),)),) = answer.topics
         return cast(type[KafkaError], for_code(code))
 
@@ -122,7 +131,9 @@ def play(request: pytest.FixtureRequest, new_topic: Callable[[str], str]) -> Ite
     yield play
 
 
-async def take(consumer: AIOKafkaConsumer, partition: TopicPartition, count: int) -> list[ConsumerRecord[Any, Any]]:
+async def take(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, count: int
+) -> list[ConsumerRecord[Any, Any]]:
     """Poll until so many records have come."""
     records: list[ConsumerRecord[Any, Any]] = []
     while len(records) < count:
@@ -134,7 +145,7 @@ def numbers(consumer: AIOKafkaConsumer) -> frozenset[int]:
     return frozenset(partition.partition for partition in consumer.assignment())
 
 
-# --- membership ----------------------------------------------------------------------------------------------------------
+# --- membership -----------------------------------------------------------------------------------
 
 
 def test_a_lone_member_gets_every_partition(play: Play) -> None:
@@ -154,7 +165,11 @@ def test_a_member_that_shares_no_assignor_with_the_others_is_refused(play: Play)
         await stage.member(partition_assignment_strategy=(RangePartitionAssignor,))
         with pytest.raises(InconsistentGroupProtocolError):
             await stage.member(partition_assignment_strategy=(RoundRobinPartitionAssignor,))
-        assert numbers(await stage.member(partition_assignment_strategy=(RoundRobinPartitionAssignor, RangePartitionAssignor)))
+        assert numbers(
+            await stage.member(
+                partition_assignment_strategy=(RoundRobinPartitionAssignor, RangePartitionAssignor)
+            )
+        )
 
     play(history)
 
@@ -240,13 +255,18 @@ def test_polling_waits_for_the_end_of_a_rebalance_whatever_its_timeout(play: Pla
     play(history)
 
 
-# --- commits -------------------------------------------------------------------------------------------------------------
+# --- commits --------------------------------------------------------------------------------------
 
 
 def test_a_commit_is_read_back_with_its_metadata(play: Play) -> None:
     async def history(stage: Stage) -> None:
         member = await stage.member()
-        await member.commit({stage.partition(0): OffsetAndMetadata(7, "hints"), stage.partition(1): OffsetAndMetadata(0, "")})
+        await member.commit(
+            {
+                stage.partition(0): OffsetAndMetadata(7, "hints"),
+                stage.partition(1): OffsetAndMetadata(0, ""),
+            }
+        )
         assert await member.committed(stage.partition(0)) == 7
         assert await member.committed(stage.partition(1)) == 0
         assert await member.committed(stage.partition(2)) is None
@@ -329,7 +349,8 @@ def test_a_member_that_was_thrown_out_can_commit_while_its_group_is_empty(play: 
         heard.may_revoke.clear()
         await stage.throw_out(member)
         await heard.until(3)
-        # aiokafka has forgotten its generation by now, and the broker takes that for a commit from outside of the group.
+        # aiokafka has forgotten its generation by now, and the broker takes that for a commit from
+        # outside of the group.
         await member.commit({stage.partition(0): OffsetAndMetadata(1, "")})
         heard.may_revoke.set()
         assert await member.committed(stage.partition(0)) == 1
@@ -344,7 +365,9 @@ def test_only_members_of_this_generation_can_commit(play: Play) -> None:
         assert await stage.commit_as("nobody", now) is UnknownMemberIdError
         assert await stage.commit_as("", -1) is UnknownMemberIdError
         assert await stage.commit_as(name, now - 1) is IllegalGenerationError
-        assert (await stage.ask(HeartbeatRequest(stage.group, now - 1, name))).error_code == IllegalGenerationError.errno
+        assert (
+            await stage.ask(HeartbeatRequest(stage.group, now - 1, name))
+        ).error_code == IllegalGenerationError.errno
         assert await member.committed(stage.partition(0)) is None
         assert await stage.commit_as(name, now) is NoError
         assert await member.committed(stage.partition(0)) == 5
@@ -358,13 +381,24 @@ def test_nobody_can_commit_between_joining_and_the_assignment(play: Play) -> Non
         protocols = [(RoundRobinPartitionAssignor.name, subscription)]
 
         async def join(name: str) -> Any:
-            about = (stage.group, SESSION_MILLISECONDS, SESSION_MILLISECONDS, name, cast(str, None), "consumer")
+            about = (
+                stage.group,
+                SESSION_MILLISECONDS,
+                SESSION_MILLISECONDS,
+                name,
+                cast(str, None),
+                "consumer",
+            )
             return await stage.ask(JoinGroupRequest(*about, protocols))
 
         promised = await join("")
         assert promised.error_code == MemberIdRequired.errno
         joined = await join(promised.member_id)
-        assert (joined.error_code, joined.leader_id, joined.generation_id) == (0, promised.member_id, 1)
+        assert (joined.error_code, joined.leader_id, joined.generation_id) == (
+            0,
+            promised.member_id,
+            1,
+        )
         assert await stage.commit_as(joined.member_id, 1) is RebalanceInProgressError
 
     play(history)
@@ -395,7 +429,7 @@ def test_a_member_goes_on_from_where_its_predecessor_has_committed(play: Play) -
     play(history)
 
 
-# --- records -------------------------------------------------------------------------------------------------------------
+# --- records --------------------------------------------------------------------------------------
 
 
 def test_records_come_in_order_and_no_more_than_asked_for(play: Play) -> None:
@@ -406,7 +440,9 @@ def test_records_come_in_order_and_no_more_than_asked_for(play: Play) -> None:
         reader = await stage.clients.reader(partition, auto_offset_reset="earliest")
         taken: list[bytes] = []
         while len(taken) < len(values):
-            got = (await reader.getmany(partition, timeout_ms=1000, max_records=10)).get(partition, [])
+            got = (await reader.getmany(partition, timeout_ms=1000, max_records=10)).get(
+                partition, []
+            )
             assert len(got) <= 10
             taken += [cast(bytes, record.value) for record in got]
             if got:
@@ -496,7 +532,10 @@ def test_an_empty_partition_begins_and_ends_at_nought(play: Play) -> None:
         await stage.append(1, b"0")
         member = await stage.member()
         asked = [stage.partition(0), stage.partition(1)]
-        assert await member.beginning_offsets(asked) == {stage.partition(0): 0, stage.partition(1): 0}
+        assert await member.beginning_offsets(asked) == {
+            stage.partition(0): 0,
+            stage.partition(1): 0,
+        }
         assert await member.end_offsets(asked) == {stage.partition(0): 0, stage.partition(1): 1}
         assert member.last_stable_offset(stage.partition(0)) is None
 
@@ -505,9 +544,16 @@ def test_an_empty_partition_begins_and_ends_at_nought(play: Play) -> None:
 
 def test_what_is_produced_comes_back_with_key_and_headers(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        options: dict[str, Any] = {"acks": "all", "enable_idempotence": True, "compression_type": "lz4", "linger_ms": 5}
+        options: dict[str, Any] = {
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": "lz4",
+            "linger_ms": 5,
+        }
         headers = [("name", b"one"), ("name", b"two"), ("empty", b"")]
-        async with AIOKafkaProducer(bootstrap_servers=stage.cluster.bootstrap_servers, **options) as producer:
+        async with AIOKafkaProducer(
+            bootstrap_servers=stage.cluster.bootstrap_servers, **options
+        ) as producer:
             first = await producer.send(stage.topic, value=b"v" * 5000, key=b"k", headers=headers)
             second = await producer.send(stage.topic, value=None, key=b"k")
             written = await asyncio.gather(first, second)
@@ -517,13 +563,17 @@ def test_what_is_produced_comes_back_with_key_and_headers(play: Play) -> None:
         reader = await stage.clients.reader(partition, auto_offset_reset="earliest")
         whole, tombstone = await take(reader, partition, 2)
         assert (whole.key, whole.value, whole.headers) == (b"k", b"v" * 5000, tuple(headers))
-        assert (whole.topic, whole.partition, whole.offset, whole.timestamp_type) == (*partition, 0, 0)
+        assert (whole.topic, whole.partition, whole.offset, whole.timestamp_type) == (
+            *partition,
+            0,
+            0,
+        )
         assert (tombstone.key, tombstone.value, tombstone.headers) == (b"k", None, ())
 
     play(history)
 
 
-# --- the cluster ---------------------------------------------------------------------------------------------------------
+# --- the cluster ----------------------------------------------------------------------------------
 
 
 def test_topics_are_described(play: Play) -> None:

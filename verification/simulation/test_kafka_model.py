@@ -1,4 +1,7 @@
-"""The model's faults, as aiokafka's clients live through them. What real Kafka can be asked is in test_kafka_conformance."""
+"""The model's faults, as aiokafka's clients live through them.
+
+What real Kafka can be asked is in test_kafka_conformance.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,15 @@ def play(history: Callable[[ModelKafka], Coroutine[Any, Any, None]]) -> None:
     run(staged(), seconds_max=3600)
 
 
-async def joined(kafka: ModelKafka, listener: Rebalances | None = None, **options: Any) -> AIOKafkaConsumer:
-    settings = {"group_id": GROUP, "client_id": "one", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+async def joined(
+    kafka: ModelKafka, listener: Rebalances | None = None, **options: Any
+) -> AIOKafkaConsumer:
+    settings = {
+        "group_id": GROUP,
+        "client_id": "one",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+    }
     consumer = kafka.consumer(**{**settings, **options})
     consumer.subscribe(topics=[TOPIC], listener=listener)
     await consumer.start()
@@ -86,7 +96,9 @@ def test_a_commit_whose_answer_is_lost_has_its_effect_and_is_sent_again(answer: 
     run(history(), seconds_max=120)
 
 
-@pytest.mark.parametrize("error", [IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError])
+@pytest.mark.parametrize(
+    "error", [IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError]
+)
 def test_a_refused_commit_has_no_effect_and_makes_the_member_join_again(error: Any) -> None:
     async def history(kafka: ModelKafka) -> None:
         heard = Rebalances()
@@ -158,7 +170,7 @@ def test_a_session_that_ends_is_noticed_with_the_next_heartbeat() -> None:
     play(history)
 
 
-def test_a_member_that_falls_silent_is_removed_after_its_session_and_can_not_commit_when_it_is_back() -> None:
+def test_a_silent_member_is_removed_after_its_session_and_can_not_commit_when_it_is_back() -> None:
     async def history(kafka: ModelKafka) -> None:
         first = await joined(kafka, session_timeout_ms=10_000, rebalance_timeout_ms=60_000)
         kafka.cut_off("one")
@@ -262,8 +274,12 @@ def faulty_history(seed: int) -> list[tuple[float, Any]]:
                 try:
                     async with asyncio.timeout(5):
                         got = await consumer.getmany(partition, timeout_ms=100)
-                        happened.append((clock(), (name, [record.offset for record in got.get(partition, [])])))
-                        await consumer.commit({partition: OffsetAndMetadata(await consumer.position(partition), name)})
+                        happened.append(
+                            (clock(), (name, [record.offset for record in got.get(partition, [])]))
+                        )
+                        await consumer.commit(
+                            {partition: OffsetAndMetadata(await consumer.position(partition), name)}
+                        )
                 except (KafkaError, TimeoutError) as error:
                     happened.append((clock(), (name, type(error).__name__)))
             await asyncio.sleep(0.5)

@@ -18,15 +18,18 @@ OTHER = "invoices"
 SESSION_SECONDS = 10.0
 
 
-def trouble(reader: Reader) -> str | None:
-    return reader.source.membership.trouble()
+def problem(reader: Reader) -> str | None:
+    return reader.source.membership.unready_reason()
 
 
 async def foreigner(kafka: ModelKafka) -> AIOKafkaConsumer:
     """Another program that uses the group's name, for a topic of its own."""
     kafka.add_topic(OTHER, 2)
     consumer = kafka.consumer(
-        OTHER, group_id=TOPIC, client_id="billing", partition_assignment_strategy=(RangePartitionAssignor,)
+        OTHER,
+        group_id=TOPIC,
+        client_id="billing",
+        partition_assignment_strategy=(RangePartitionAssignor,),
     )
     await consumer.start()
     return consumer
@@ -38,16 +41,16 @@ def test_a_member_without_partitions_knows_that_its_brokers_are_gone() -> None:
             await asyncio.sleep(30)
             idle = second if await has_partitions(first) else first
             assert not await has_partitions(idle)
-            assert trouble(first) is None and trouble(second) is None
+            assert problem(first) is None and problem(second) is None
             kafka.take_down()
             # A short outage is none of a member's.
             await asyncio.sleep(SESSION_SECONDS / 2)
-            assert trouble(idle) is None
+            assert problem(idle) is None
             await asyncio.sleep(SESSION_SECONDS)
-            assert "has not answered for" in (trouble(idle) or "")
+            assert "has not answered for" in (problem(idle) or "")
             kafka.bring_up()
             await asyncio.sleep(30)
-            assert trouble(idle) is None
+            assert problem(idle) is None
 
     play(history, partitions=1)
 
@@ -61,30 +64,34 @@ def test_a_worker_that_has_not_joined_is_no_member() -> None:
     async def history(kafka: ModelKafka) -> None:
         kafka.take_down()
         async with running(kafka) as reader:
-            assert trouble(reader) == "it has not joined its group yet"
+            assert problem(reader) == "it has not joined its group yet"
             await asyncio.sleep(1)
-            assert "nothing listens at this address" in (trouble(reader) or "")
+            assert "nothing listens at this address" in (problem(reader) or "")
             kafka.bring_up()
             await asyncio.sleep(40)
-            assert trouble(reader) is None
+            assert problem(reader) is None
 
     play(history, partitions=1)
 
 
-def test_a_worker_names_the_program_that_holds_its_group_and_joins_when_it_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_names_the_program_that_holds_its_group_and_joins_when_it_has_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def history(kafka: ModelKafka) -> None:
         other = await foreigner(kafka)
         async with running(kafka) as reader:
             await asyncio.sleep(5)
-            told = trouble(reader) or ""
+            told = problem(reader) or ""
             assert f"another program holds the group {TOPIC}" in told
             assert "billing at model (protocol consumer, assignor range)" in told
             await other.stop()
             await reader.until(Assigned)
-            assert trouble(reader) is None
+            assert problem(reader) is None
 
     play(history, partitions=1)
-    lines = [fields_of(one) for one in caplog.records if one.message == "group_held_by_another_program"]
+    lines = [
+        fields_of(one) for one in caplog.records if one.message == "group_held_by_another_program"
+    ]
     assert lines and all("billing" in str(line["detail"]) for line in lines)
     assert not [one for one in caplog.records if one.message == "kafka_not_reached"]
 
@@ -93,12 +100,13 @@ def test_a_worker_that_joins_while_the_brokers_move_finds_them_again() -> None:
     async def history(kafka: ModelKafka) -> None:
         async with running(kafka) as reader:
             await reader.until(Assigned)
-            # A second member makes the first one join again; both are in the middle of it when the brokers move.
+            # A second member makes the first one join again; both are in the middle of it when the
+            # brokers move.
             async with running(kafka) as second:
                 await asyncio.sleep(1)
                 kafka.move()
                 await asyncio.sleep(120)
-                assert trouble(reader) is None and trouble(second) is None
+                assert problem(reader) is None and problem(second) is None
 
     play(history, partitions=2)
 
@@ -119,8 +127,10 @@ def test_a_member_without_partitions_finds_brokers_that_have_moved() -> None:
             idle = second if await has_partitions(first) else first
             kafka.move()
             await asyncio.sleep(90)
-            assert (trouble(first), trouble(second)) == (None, None)
-            assert idle.source.rebuilds == 1, "it fetches nothing, and only its coordinator's silence shows it"
+            assert (problem(first), problem(second)) == (None, None)
+            assert idle.source.rebuilds == 1, (
+                "it fetches nothing, and only its coordinator's silence shows it"
+            )
             for pump in pumps:
                 pump.cancel()
 
@@ -136,7 +146,7 @@ def test_no_consumer_is_replaced_for_a_coordinator_that_answers_nobody() -> None
             await asyncio.sleep(120)
             kafka.bring_up()
             await asyncio.sleep(60)
-            assert trouble(idle) is None
+            assert problem(idle) is None
             assert idle.source.rebuilds == 0
 
     play(history, partitions=1)

@@ -43,7 +43,9 @@ def test_a_damaged_partition_with_a_trickle_of_records_holds_up_no_other() -> No
                 event = await reader.until(Received)
                 while event.assignment.partition != 1:
                     event = await reader.until(Received)
-                delays += [clock() - record.timestamp / 1000 + UNIX_SECONDS for record in event.records]
+                delays += [
+                    clock() - record.timestamp / 1000 + UNIX_SECONDS for record in event.records
+                ]
         assert max(delays) < 1.0
 
     async def trickle(kafka: ModelKafka) -> None:
@@ -79,10 +81,12 @@ def test_a_partition_that_falls_silent_is_noticed_while_others_have_a_backlog() 
             for _ in range(60_000):
                 kafka.append(TOPIC, partition, b"k", b"{}")
         silent = TopicPartition(TOPIC, 3)
-        async with running(kafka, poll=PollOptions(10_000, skips_corrupt=False, stall_seconds=5)) as reader:
+        async with running(
+            kafka, poll=PollOptions(10_000, skips_corrupt=False, stall_seconds=5)
+        ) as reader:
             received = len((await reader.until(Received)).records)
             kafka.lose_leader(silent)
-            while silent not in reader.source.troubles():
+            while silent not in reader.source.partition_errors():
                 event = await reader.next()
                 received += len(event.records) if isinstance(event, Received) else 0
                 # Handling takes longer than fetching: each round receives something.
@@ -98,7 +102,9 @@ def test_a_topic_that_has_just_been_made_is_read_while_another_has_a_backlog() -
             for _ in range(30_000):
                 kafka.append(TOPIC, partition, b"k", b"{}")
         changes = {"topics": (TOPIC, "parked"), "optional_topics": frozenset({"parked"})}
-        async with running(kafka, poll=PollOptions(10_000, skips_corrupt=False, stall_seconds=60), **changes) as reader:
+        async with running(
+            kafka, poll=PollOptions(10_000, skips_corrupt=False, stall_seconds=60), **changes
+        ) as reader:
             received = 0
             while True:
                 event = await reader.until(Received)

@@ -20,7 +20,8 @@ from worker.core.progress.tracker import Tracker
 from worker.sandbox.process import end_with
 
 SEEDS = 300
-# Against a run that hangs; on a machine of a quarter of the usual speed the mutants take twenty minutes.
+# Against a run that hangs; on a machine of a quarter of the usual speed the mutants take twenty
+# minutes.
 SECONDS_MAX = 1800
 
 
@@ -43,7 +44,9 @@ def test_no_history_violates_an_invariant() -> None:
     assert re.search(rf"{SEEDS} histories in .*: 0 violations", result.stdout)
 
 
-def test_every_safeguard_that_is_switched_off_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_safeguard_that_is_switched_off_is_noticed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     result = simulate("--mutants")
     with capsys.disabled():
         sys.stdout.write(f"\n{result.stdout}")
@@ -55,7 +58,9 @@ def test_every_safeguard_that_is_switched_off_is_noticed(capsys: pytest.CaptureF
 
 def test_a_run_that_is_killed_leaves_no_process_behind() -> None:
     command = [sys.executable, "-m", "verification.simulation", "--mutants", "--jobs", "2"]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], preexec_fn=end_with(os.getpid())) as run:
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], preexec_fn=end_with(os.getpid())
+    ) as run:
         try:
             jobs = await_some(lambda: children(run.pid), count=2)
         finally:
@@ -74,7 +79,11 @@ def await_some(look: Callable[[], list[int]], count: int) -> list[int]:
 
 def children(pid: int) -> list[int]:
     """The processes that this one has started."""
-    return [int(child) for tasks in Path(f"/proc/{pid}/task").glob("*/children") for child in tasks.read_text().split()]
+    return [
+        int(child)
+        for tasks in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in tasks.read_text().split()
+    ]
 
 
 def is_alive(pid: int) -> bool:
@@ -91,7 +100,9 @@ def test_a_history_that_is_played_again_is_the_same() -> None:
     assert first.stdout == again.stdout
 
 
-def test_a_violation_tells_the_seed_the_invariant_and_what_happened_and_can_be_played_again() -> None:
+def test_a_violation_tells_the_seed_the_invariant_and_what_happened_and_can_be_played_again() -> (
+    None
+):
     result = simulate("--seed", "1", "--mutant", "commit_the_highest_offset_seen")
     assert result.returncode == 1
     assert re.match(r"seed 1 violates 1 commit\n  1 commit: .* is unsettled\n", result.stdout)

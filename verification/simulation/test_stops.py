@@ -1,4 +1,6 @@
-"""A stop in every state: it ends in time, and what it leaves unsettled the next worker delivers, each event once."""
+"""A stop in every state: it ends in time, and what it leaves unsettled the next worker delivers,
+each event once.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from aiokafka.structs import TopicPartition
 from verification.simulation.api_model import ModelApi
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from verification.simulation.scenario import Mood, Scenario, Window, draw
-from verification.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PARKING_TOPIC, TOPIC, Published, Truth
+from verification.simulation.truth import (
+    DEAD_LETTER_TOPIC,
+    GROUP,
+    PARKING_TOPIC,
+    TOPIC,
+    Published,
+    Truth,
+)
 from verification.simulation.virtual_loop import run
 from verification.simulation.worker_life import DRAIN_SECONDS, Born, WorkerLife
 from worker.core.model.record import Position
@@ -29,13 +38,14 @@ EVER = 10_000.0
 class State:
     """Where the stop meets the worker.
 
-    `is_reached` is asked again and again; `trouble` is what the API answers until the stop is over; `missing` is a topic that
-    isn't there until then. `leaves`: something must be left unsettled (None: it may or may not). `may_repeat`: an
-    answer or a commit that didn't come through may make for duplicates.
+    `is_reached` is asked again and again; `fault` is what the API answers until the stop is over;
+    `missing` is a topic that isn't there until then. `leaves`: something must be left unsettled
+    (None: it may or may not). `may_repeat`: an answer or a commit that didn't come through may make
+    for duplicates.
     """
 
     is_reached: Callable[[WorkerLife, ModelKafka], bool]
-    trouble: tuple[Window, ...] = ()
+    fault: tuple[Window, ...] = ()
     missing: str | None = None
     has_refused: bool = False
     leaves: bool | None = None
@@ -57,7 +67,9 @@ def brokers_go_down(life: WorkerLife, kafka: ModelKafka) -> bool:
 def brokers_go_down_when_all_is_answered(life: WorkerLife, kafka: ModelKafka) -> bool:
     """Just when nothing is left to be done but to commit."""
     ledger = life.parts.pipeline._ledger
-    if not life.watch.seen["Answered"] or any(ledger.offsets.tracker(one).unsettled for one in ledger.offsets):
+    if not life.watch.seen["Answered"] or any(
+        ledger.offsets.tracker(one).unsettled for one in ledger.offsets
+    ):
         return False
     kafka.take_down()
     return True
@@ -80,18 +92,29 @@ def is_parking(life: WorkerLife, _: ModelKafka) -> bool:
 STATES = {
     "before anything": State(lambda life, _: True, leaves=False),
     "joining": State(lambda life, _: life.parts.source.membership.latest is not None, leaves=False),
-    "connected, without partitions": State(lambda life, _: life.parts.source.membership.trouble() is None, leaves=False),
+    "connected, without partitions": State(
+        lambda life, _: life.parts.source.membership.unready_reason() is None, leaves=False
+    ),
     "rebuilding the window": State(seen("TailRead"), leaves=False),
     "just assigned": State(seen("Assigned")),
     "in full flight": State(seen("Post", 2), leaves=False),
-    # A refused row waits for another row of its application to be accepted. At a stop no other comes: the next worker decides.
+    # A refused row waits for another row of its application to be accepted. At a stop no other
+    # comes: the next worker decides.
     "bisecting": State(is_bisecting, has_refused=True, leaves=True),
-    "holding": State(seen("Answered", 2), trouble=(Window(0, EVER, "403", 1),), leaves=True),
-    "an outage": State(seen("Answered", 2), trouble=(Window(0, EVER, "refused"),), leaves=True),
-    "no answers": State(seen("Post"), trouble=(Window(0, EVER, "timeout"),), leaves=True, may_repeat=True),
-    "no dead-letter topic": State(seen("DeadLettersFailed"), missing=DEAD_LETTER_TOPIC, has_refused=True, leaves=True),
+    "holding": State(seen("Answered", 2), fault=(Window(0, EVER, "403", 1),), leaves=True),
+    "an outage": State(seen("Answered", 2), fault=(Window(0, EVER, "refused"),), leaves=True),
+    "no answers": State(
+        seen("Post"), fault=(Window(0, EVER, "timeout"),), leaves=True, may_repeat=True
+    ),
+    "no dead-letter topic": State(
+        seen("DeadLettersFailed"), missing=DEAD_LETTER_TOPIC, has_refused=True, leaves=True
+    ),
     "no parking topic": State(
-        is_parking, trouble=(Window(0, EVER, "403", 1),), missing=PARKING_TOPIC, memory_bytes_max=60_000, leaves=True
+        is_parking,
+        fault=(Window(0, EVER, "403", 1),),
+        missing=PARKING_TOPIC,
+        memory_bytes_max=60_000,
+        leaves=True,
     ),
     "brokers down": State(brokers_go_down, may_repeat=True),
     "all settled, brokers down": State(brokers_go_down_when_all_is_answered, may_repeat=True),
@@ -100,7 +123,9 @@ STATES = {
 
 
 def scenario_of(state: State) -> Scenario:
-    calm = replace(draw(1), mood=Mood.CALM, windows=state.trouble, partitions=4, latency_seconds=(0.005, 0.05))
+    calm = replace(
+        draw(1), mood=Mood.CALM, windows=state.fault, partitions=4, latency_seconds=(0.005, 0.05)
+    )
     return replace(calm, ambiguous_share=0.0, failure_share=0.0)
 
 
@@ -140,12 +165,14 @@ class History:
             is_valid = not (has_refused and number % 50 == 7)
             name = f"{'event' if is_valid else 'refused'}-{number}"
             value = (
-                f'{{"application_id":{1 + number % 2},"profile_id":"user-{number}","event_name":"{name}",'
-                f'"event_timestamp":{UNIX_SECONDS}}}'
+                f'{{"application_id":{1 + number % 2},"profile_id":"user-{number}",'
+                f'"event_name":"{name}","event_timestamp":{UNIX_SECONDS}}}'
             )
             key, partition = b"%d" % number, number % 4
             offset = self.kafka.append(TOPIC, partition, key, value.encode(), (("id", key),))
-            self.truth.publish(TopicPartition(TOPIC, partition), offset, Published(name, is_valid, key))
+            self.truth.publish(
+                TopicPartition(TOPIC, partition), offset, Published(name, is_valid, key)
+            )
 
     async def stop_in_state(self) -> None:
         committed_before = self.committed()
@@ -167,7 +194,9 @@ class History:
         self.check_what_is_left(life, self.committed() - committed_before)
 
     def check_what_is_left(self, life: WorkerLife, committed: int) -> None:
-        """The worker's last word is true: what it received and the group hasn't committed is left, and there is no other."""
+        """The worker's last word is true: what it received and the group hasn't committed is left,
+        and there is no other.
+        """
         account = life.parts.pipeline._ledger.account.topics[TOPIC]
         is_left = account.consumed + account.skipped_settled > committed
         assert life.finish is not None
@@ -176,7 +205,9 @@ class History:
         assert is_told == is_left or (is_told and self.state.may_repeat)
 
     async def run_until_settled(self) -> None:
-        """Valid events go on coming meanwhile: where only refused rows are left, nobody can tell them from a broken API."""
+        """Valid events go on coming meanwhile: where only refused rows are left, nobody can tell
+        them from a broken API.
+        """
         life = self.start()
         for turn in range(400):
             if self.lag() == 0:
@@ -191,21 +222,30 @@ class History:
 
     def start(self) -> WorkerLife:
         number = next(self.lives)
-        return WorkerLife(f"life-{number}", self.kafka, self.api, Born(number, self.state.memory_bytes_max))
+        return WorkerLife(
+            f"life-{number}", self.kafka, self.api, Born(number, self.state.memory_bytes_max)
+        )
 
     def lag(self) -> int:
         ends: dict[int, int] = {}
         for record in self.kafka.records(TOPIC):
             ends[record.partition] = record.offset + 1
         positions = {one: self.kafka.committed(GROUP, TopicPartition(TOPIC, one)) for one in ends}
-        return sum(end - (position[0] if (position := positions[one]) is not None else 0) for one, end in ends.items())
+        return sum(
+            end - (position[0] if (position := positions[one]) is not None else 0)
+            for one, end in ends.items()
+        )
 
     def committed(self) -> int:
-        positions = (self.kafka.committed(GROUP, TopicPartition(TOPIC, number)) for number in range(4))
+        positions = (
+            self.kafka.committed(GROUP, TopicPartition(TOPIC, number)) for number in range(4)
+        )
         return sum(position[0] for position in positions if position is not None)
 
     def _on_commit(self, _: str, __: str, positions: dict[TopicPartition, tuple[int, str]]) -> None:
-        for record in self.kafka.records(DEAD_LETTER_TOPIC) if DEAD_LETTER_TOPIC in self.kafka.topics else ():
+        for record in (
+            self.kafka.records(DEAD_LETTER_TOPIC) if DEAD_LETTER_TOPIC in self.kafka.topics else ()
+        ):
             self.truth.write(DEAD_LETTER_TOPIC, dict(record.headers))
         for partition, (offset, metadata) in positions.items():
             self.truth.note_commit(partition, Position(offset, metadata))

@@ -1,4 +1,6 @@
-"""What a worker reads again of a partition that arrives, on virtual time: all of it, as far as the brokers let it."""
+"""What a worker reads again of a partition that arrives, on virtual time: all of it, as far as the
+brokers let it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ VALUE = b"{}".ljust(100)
 # The model's records are years old, by the clock on the wall.
 AGE_SECONDS = 1e9
 OPTIONS = TailOptions(
-    records_max=50_000, rows_max={TOPIC: 1_000_000}, seconds_max=10.0, age_seconds=AGE_SECONDS, end=commit_metadata.end
+    records_max=50_000,
+    rows_max={TOPIC: 1_000_000},
+    seconds_max=10.0,
+    age_seconds=AGE_SECONDS,
+    end=commit_metadata.end,
 )
 
 
@@ -54,7 +60,9 @@ def offsets(tails: list[TailRead]) -> Mapping[int, set[int]]:
     """What was read of each partition."""
     read: dict[int, set[int]] = {}
     for tail in tails:
-        read.setdefault(tail.start.assignment.partition, set()).update(record.offset for record in tail.records)
+        read.setdefault(tail.start.assignment.partition, set()).update(
+            record.offset for record in tail.records
+        )
     return read
 
 
@@ -94,10 +102,14 @@ def nothing(kafka: ModelKafka) -> None:
 
 
 @pytest.mark.parametrize("disturb", [ModelKafka.cut_connections, ModelKafka.silence_connections])
-def test_tails_are_whole_whenever_the_connections_end(disturb: Callable[[ModelKafka], None]) -> None:
+def test_tails_are_whole_whenever_the_connections_end(
+    disturb: Callable[[ModelKafka], None],
+) -> None:
     # From before the group has formed to after the last tail.
     for at_seconds in [number * 0.01 for number in range(60)]:
-        read = read_while(disturb, at_seconds, records=1200, options=replace(OPTIONS, seconds_max=5.0))
+        read = read_while(
+            disturb, at_seconds, records=1200, options=replace(OPTIONS, seconds_max=5.0)
+        )
         assert offsets(read) == whole(1200), at_seconds
 
 
@@ -120,7 +132,9 @@ def test_the_newest_records_of_all_partitions_come_before_older_ones() -> None:
     assert sum(len(tail.records) for tail in tails) == PARTITIONS * records
 
 
-def test_when_time_runs_out_it_is_older_records_that_are_not_known(caplog: pytest.LogCaptureFixture) -> None:
+def test_when_time_runs_out_it_is_older_records_that_are_not_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def disturb(kafka: ModelKafka) -> None:
         for _ in range(1000):
             kafka.disturb(FetchRequest, Fault(delay_seconds=1.3))
@@ -146,19 +160,26 @@ def test_what_waits_to_be_received_is_no_part_of_the_tail() -> None:
         for partition in range(PARTITIONS):
             commit(kafka, partition, 350, told)
         async with running(kafka, naming=NAMING, tail=OPTIONS) as reader:
-            # Up to the last record that the commit names as settled, though most of the topic lies behind it.
+            # Up to the last record that the commit names as settled, though most of the topic lies
+            # behind it.
             assert offsets(await tails_until_assigned(reader)) == whole(420)
 
     play(history, partitions=PARTITIONS)
 
 
-@pytest.mark.parametrize("options", [replace(OPTIONS, records_max=0), replace(OPTIONS, rows_max={TOPIC: 2})])
-def test_nothing_is_read_where_nothing_may_be(options: TailOptions, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "options", [replace(OPTIONS, records_max=0), replace(OPTIONS, rows_max={TOPIC: 2})]
+)
+def test_nothing_is_read_where_nothing_may_be(
+    options: TailOptions, caplog: pytest.LogCaptureFixture
+) -> None:
     assert read_while(nothing, 0.0, 100, options) == []
     assert complaints(caplog) == []
 
 
-def test_a_partition_that_is_damaged_for_good_is_given_up_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_partition_that_is_damaged_for_good_is_given_up_and_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def disturb(kafka: ModelKafka) -> None:
         kafka.corrupt_fetch(TopicPartition(TOPIC, 1))
         asyncio.get_running_loop().call_later(0.001, disturb, kafka)
@@ -173,7 +194,13 @@ def test_a_partition_that_is_damaged_for_good_is_given_up_and_no_other(caplog: p
 
 def test_what_only_the_way_here_has_damaged_is_read_again() -> None:
     for partition in range(PARTITIONS):
-        read = read_while(lambda kafka, one=partition: kafka.corrupt_fetch(TopicPartition(TOPIC, one)), 0.0, 1200)  # type: ignore[misc]
+        read = read_while(
+            lambda kafka, one=partition: kafka.corrupt_fetch(  # type: ignore[misc]
+                TopicPartition(TOPIC, one)
+            ),
+            0.0,
+            1200,
+        )
         assert offsets(read) == whole(1200)
 
 
@@ -190,7 +217,9 @@ def test_a_partition_without_a_leader_holds_up_no_other() -> None:
     play(history, partitions=PARTITIONS)
 
 
-def test_where_dead_letters_cannot_be_read_nothing_is_remembered_and_nothing_waits(caplog: pytest.LogCaptureFixture) -> None:
+def test_where_dead_letters_cannot_be_read_nothing_is_remembered_and_nothing_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def disturb(kafka: ModelKafka) -> None:
         kafka.corrupt_fetch(TopicPartition(LETTERS, 0))
         asyncio.get_running_loop().call_later(0.001, disturb, kafka)

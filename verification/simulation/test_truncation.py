@@ -1,4 +1,6 @@
-"""Logs that lose their end, on virtual time: nothing that was read is read again, and nothing written later is passed over."""
+"""Logs that lose their end, on virtual time: nothing that was read is read again, and nothing
+written later is passed over.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,7 @@ def test_a_log_that_is_cut_off_before_its_first_record_comes_goes_on_at_the_cut(
     play(history, partitions=1)
 
 
-def test_a_partition_that_was_cut_off_before_its_first_record_and_written_full_goes_on_at_the_cut() -> None:
+def test_a_partition_cut_off_before_its_first_record_and_written_again_goes_on_at_the_cut() -> None:
     async def history(kafka: ModelKafka) -> None:
         append(kafka, 20)
         commit(kafka, 0, 20)

@@ -1,4 +1,6 @@
-"""Logs that lose their end in a history, once it has settled: drawn from its seed, and written anew from there."""
+"""Logs that lose their end in a history, once it has settled: drawn from its seed, and written anew
+from there.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,12 @@ STABLE_SECONDS = 15.0
 LOST_MAX, WRITTEN_MAX = 30, 200
 
 
-async def truncate(kafka: ModelKafka, scenario: Scenario, truth: Truth, producers: Producers) -> bool:
-    """Let some partitions lose their last records, which are all settled, and write others in their place. True if any did."""
+async def truncate(
+    kafka: ModelKafka, scenario: Scenario, truth: Truth, producers: Producers
+) -> bool:
+    """Let some partitions lose their last records, which are all settled, and write others in their
+    place. True if any did.
+    """
     chance = Random(scenario.seed + 5)
     if chance.random() < 0.6:
         return False

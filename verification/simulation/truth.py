@@ -1,4 +1,6 @@
-"""What really became of every record, reckoned apart from the worker, and the invariants that are held against it."""
+"""What really became of every record, reckoned apart from the worker, and the invariants that are
+held against it.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ class ViolationError(AssertionError):
 class Published:
     """One record as its producer meant it.
 
-    `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it. `may_expire`: it grows too old
-    within the history. A correction has the key of an event that is refused, and a name of its own.
+    `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it.
+    `may_expire`: it grows too old within the history. A correction has the key of an event that is
+    refused, and a name of its own.
     """
 
     event: str
@@ -43,7 +46,10 @@ class Published:
 
 @dataclass(slots=True)
 class Truth:
-    """The ledger of a history. `keys_are_evicted`: workers have too little room to remember all that they have delivered."""
+    """The ledger of a history.
+
+    `keys_are_evicted`: workers have too little room to remember all that they have delivered.
+    """
 
     commits_come_in_order: bool = True
     keys_are_evicted: bool = False
@@ -54,9 +60,11 @@ class Truth:
     answered_keys: set[bytes] = field(default_factory=set)
     wanted: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
-    written: dict[str, set[tuple[str, int, int]]] = field(default_factory=lambda: {"dead": set(), "parked": set()})
+    written: dict[str, set[tuple[str, int, int]]] = field(
+        default_factory=lambda: {"dead": set(), "parked": set()}
+    )
     parked: set[str] = field(default_factory=set)
-    buried: Counter[str] = field(default_factory=Counter)
+    dead_lettered: Counter[str] = field(default_factory=Counter)
     bodies: dict[str, bytes] = field(default_factory=dict)
     committed: dict[TopicPartition, int] = field(default_factory=dict)
     commits: dict[TopicPartition, list[Position]] = field(default_factory=dict)
@@ -71,16 +79,22 @@ class Truth:
         self.keys[record.event] = record.key
 
     def forget(self, partition: TopicPartition, end: int) -> None:
-        """The brokers have lost what stood from this offset on, all of it settled; other records will stand there."""
+        """The brokers have lost what stood from this offset on, all of it settled; other records
+        will stand there.
+        """
         published = self.published.get(partition, {})
         for offset in [one for one in published if one >= end]:
             self.truncated.setdefault(partition, []).append(published.pop(offset))
         for places in self.written.values():
-            places -= {place for place in places if place[:2] == tuple(partition) and place[2] >= end}
+            places -= {
+                place for place in places if place[:2] == tuple(partition) and place[2] >= end
+            }
         self.committed[partition] = min(self.committed.get(partition, 0), end)
 
     def want_again(self, event: str) -> None:
-        """This event, which has been delivered, is sent again on purpose: it has to arrive once more than it has by now."""
+        """This event, which has been delivered, is sent again on purpose: it has to arrive once
+        more than it has by now.
+        """
         self.wanted[event] = self.accepted[event] + 1
 
     def receive(self, events: list[str]) -> None:
@@ -96,29 +110,38 @@ class Truth:
 
     def write(self, topic: str, headers: dict[str, bytes]) -> None:
         """A record lies in the dead-letter topic or in the parking topic."""
-        prefix, kind = (ERRORS_PREFIX, "dead") if topic == DEAD_LETTER_TOPIC else (PARKED_PREFIX, "parked")
-        partition = TopicPartition(headers[prefix + "topic"].decode(), int(headers[prefix + "partition"]))
+        prefix, kind = (
+            (ERRORS_PREFIX, "dead") if topic == DEAD_LETTER_TOPIC else (PARKED_PREFIX, "parked")
+        )
+        partition = TopicPartition(
+            headers[prefix + "topic"].decode(), int(headers[prefix + "partition"])
+        )
         offset = int(headers[prefix + "offset"])
         self.written[kind].add((*partition, offset))
         event = self.published[partition][offset].event
         if kind == "dead":
-            self.buried[event] += 1
+            self.dead_lettered[event] += 1
             self.reasons.setdefault(event, set()).add(headers[prefix + "reason"].decode())
         else:
             self.parked.add(event)
 
     def is_settled(self, partition: TopicPartition, offset: int) -> bool:
-        """True if nobody needs this record any more: delivered and known to be, dead-lettered, or in custody."""
+        """True if nobody needs this record any more: delivered and known to be, dead-lettered, or
+        in custody.
+        """
         record = self.published[partition].get(offset)
         if record is None:
             return True
         named = (partition.topic, partition.partition, offset)
         # Broken records have no key; any other whose key was answered is a duplicate.
         is_known = record.key in self.answered_keys and not record.event.startswith("broken")
-        # A repetition of what lies in the parking topic is its duplicate: the event is in safe custody.
+        # A repetition of what lies in the parking topic is its duplicate: the event is in safe
+        # custody.
         return is_known or record.event in self.parked or named in self.written["dead"]
 
-    def check_commit(self, partition: TopicPartition, position: int, settled: tuple[tuple[int, int], ...]) -> None:
+    def check_commit(
+        self, partition: TopicPartition, position: int, settled: tuple[tuple[int, int], ...]
+    ) -> None:
         """Invariant 1: a committed position, or a hint, never passes an unsettled record."""
         if partition.topic == PARKING_TOPIC:
             return
@@ -126,12 +149,16 @@ class Truth:
         for offset in range(self.committed.get(partition, 0), position):
             if offset in offsets and not self.is_settled(partition, offset):
                 raise ViolationError(
-                    "1 commit", f"{partition} committed to {position}, {offset} ({offsets[offset]}) is unsettled"
+                    "1 commit",
+                    f"{partition} committed to {position}, {offset} ({offsets[offset]}) is "
+                    "unsettled",
                 )
         for start, end in settled:
             for offset in range(start, end):
                 if offset in offsets and not self.is_settled(partition, offset):
-                    raise ViolationError("1 hint", f"{partition} hinted {offset} ({offsets[offset]}) is unsettled")
+                    raise ViolationError(
+                        "1 hint", f"{partition} hinted {offset} ({offsets[offset]}) is unsettled"
+                    )
         self.committed[partition] = position
 
     def note_commit(self, partition: TopicPartition, position: Position) -> None:
@@ -139,25 +166,33 @@ class Truth:
         self.commits.setdefault(partition, []).append(position)
 
     def check_start(self, start: Start) -> None:
-        """A worker starts from the group's last commit; where commits come late or from outside, from one of its commits."""
+        """A worker starts from the group's last commit; where commits come late or from outside,
+        from one of its commits.
+        """
         partition = TopicPartition(start.assignment.topic, start.assignment.partition)
         commits = self.commits.get(partition, [])
         last = commits[-1] if commits else None
         if partition in self.truncated and start.committed is None:
             # It goes on in the log that is there now.
             return
-        if start.committed != last and (self.commits_come_in_order or start.committed not in (None, *commits)):
+        if start.committed != last and (
+            self.commits_come_in_order or start.committed not in (None, *commits)
+        ):
             raise ViolationError("8 start", f"{start} is not what was committed: {commits[-1:]}")
 
     def check_sender(self, sender: str, events: list[str]) -> None:
-        """Invariant 8: who has been told that an event is loaded doesn't send it again, whatever becomes of its partition.
+        """Invariant 8: who has been told that an event is loaded doesn't send it again, whatever
+        becomes of its partition.
 
-        A sender is a worker and a topic: what was parked by one and delivered by the next comes home all the same.
+        A sender is a worker and a topic: what was parked by one and delivered by the next comes
+        home all the same.
         """
         known = self.answered_to.get(sender, set())
         again = [event for event in events if event in known and event not in self.wanted]
         if again and not self.keys_are_evicted:
-            raise ViolationError("8 sent again", f"{sender} sends {again[0]} again, and knows that it is loaded")
+            raise ViolationError(
+                "8 sent again", f"{sender} sends {again[0]} again, and knows that it is loaded"
+            )
 
     def check_body(self, batch_id: str, body: bytes) -> None:
         """Invariant 4: a batch id never stands for two bodies."""
@@ -165,13 +200,20 @@ class Truth:
             raise ViolationError("4 body", f"batch {batch_id} was sent with another body")
 
     def check_end(self, *, may_repeat: bool) -> None:
-        """At the end nothing is lost, nothing valid was dead-lettered, and without cause nothing came twice."""
+        """At the end nothing is lost, nothing valid was dead-lettered, and without cause nothing
+        came twice.
+        """
         records = [record for offsets in self.published.values() for record in offsets.values()]
-        events = {one.event: one for one in (*records, *(one for lost in self.truncated.values() for one in lost))}
+        events = {
+            one.event: one
+            for one in (*records, *(one for lost in self.truncated.values() for one in lost))
+        }
         lost = [
             event
             for event, record in events.items()
-            if record.is_valid and not self.accepted[event] and not self._may_be_buried(event, record)
+            if record.is_valid
+            and not self.accepted[event]
+            and not self._may_be_buried(event, record)
         ]
         if lost:
             raise ViolationError("lost", f"{len(lost)} events: {lost[:5]}")
@@ -179,21 +221,27 @@ class Truth:
             event
             for event, record in events.items()
             # A refused event whose correction was delivered first is its duplicate.
-            if not record.is_valid and not self.buried[event] and record.key not in self.answered_keys
+            if not record.is_valid
+            and not self.dead_lettered[event]
+            and record.key not in self.answered_keys
         ]
         if unburied:
             raise ViolationError("2 dead letter missing", f"{len(unburied)} events: {unburied[:5]}")
-        valid = [event for event in self.buried if events[event].is_valid]
+        valid = [event for event in self.dead_lettered if events[event].is_valid]
         wrongly = [event for event in valid if not self._may_be_buried(event, events[event])]
         if wrongly:
-            raise ViolationError("2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}")
+            raise ViolationError(
+                "2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}"
+            )
         misnamed = [
             event
             for event, reasons in self.reasons.items()
             if (Reason.FAILS_ALONE in reasons) != event.startswith(POISON) and event not in wrongly
         ]
         if misnamed:
-            raise ViolationError("2 reason", f"{misnamed[0]} was dead-lettered for {self.reasons[misnamed[0]]}")
+            raise ViolationError(
+                "2 reason", f"{misnamed[0]} was dead-lettered for {self.reasons[misnamed[0]]}"
+            )
         missed = [
             event
             for event, count in self.wanted.items()
@@ -201,10 +249,14 @@ class Truth:
         ]
         if missed:
             raise ViolationError("lost replay", f"{len(missed)} events: {missed[:5]}")
-        twice = [event for event, count in self.accepted.items() if count > max(1, self.wanted[event])]
+        twice = [
+            event for event, count in self.accepted.items() if count > max(1, self.wanted[event])
+        ]
         if twice and not may_repeat:
-            raise ViolationError("8 duplicates", f"{len(twice)} events came more than once: {twice[:5]}")
+            raise ViolationError(
+                "8 duplicates", f"{len(twice)} events came more than once: {twice[:5]}"
+            )
 
     def _may_be_buried(self, event: str, record: Published) -> bool:
         has_expired = record.may_expire and self.reasons.get(event) == {Reason.TOO_OLD}
-        return bool(self.buried[event]) and has_expired
+        return bool(self.dead_lettered[event]) and has_expired

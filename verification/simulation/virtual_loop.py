@@ -1,13 +1,15 @@
 """An asyncio event loop on which time costs nothing.
 
-When no callback is ready, time jumps to the next timer; an hour of backoff passes in milliseconds, and the same coroutine
-gives the same history each time. What makes that true:
+When no callback is ready, time jumps to the next timer; an hour of backoff passes in milliseconds,
+and the same coroutine gives the same history each time. What makes that true:
   - the loop never looks at the outside world: no real socket, no signal, no other thread wakes it;
-  - the network is in memory: `create_connection` reaches what `listen` has put there, and nothing else;
+  - the network is in memory: `create_connection` reaches what `listen` has put there, and nothing
+    else;
   - work for a thread (`asyncio.to_thread`) is done at once, in line;
   - `run` seeds the global `random`, which aiokafka draws from, and puts its state back.
-Sets of strings are ordered by a hash that differs per process. Where the code under test iterates over such a set, a history
-repeats only within one process, or between processes that share PYTHONHASHSEED.
+Sets of strings are ordered by a hash that differs per process. Where the code under test iterates
+over such a set, a history repeats only within one process, or between processes that share
+PYTHONHASHSEED.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ T = TypeVar("T")
 TURNS_WITHOUT_TIME_MAX = 200_000
 CLEANUP_SECONDS_MAX = 3600.0
 CONNECT_SECONDS = 0.0005
-# The rest of an interval can be less than a float can add to the time; who sleeps for it would spin.
+# The rest of an interval can be less than a float can add to the time; who sleeps for it would
+# spin.
 TIMER_SECONDS_MIN = 1e-6
 
 Listener = Callable[[asyncio.BaseProtocol], asyncio.Transport]
@@ -52,13 +55,16 @@ class SpinError(VirtualTimeError):
     """The loop turns and turns while time stands still."""
 
 
-def run(main: Coroutine[Any, Any, T], *, seconds_max: float, complaints: list[str] | None = None) -> T:
+def run(
+    main: Coroutine[Any, Any, T], *, seconds_max: float, complaints: list[str] | None = None
+) -> T:
     """Run the coroutine on a fresh virtual loop whose time starts at 0.
 
     Args:
         main: what to run.
         seconds_max: how much virtual time it may take.
-        complaints: takes what the loop has to say of tasks that died unobserved, also after the end, as garbage is collected.
+        complaints: takes what the loop has to say of tasks that died unobserved, also after the
+            end, as garbage is collected.
 
     Raises:
         DeadlockError: the tasks wait for nothing that could happen.
@@ -110,13 +116,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """As always, but no timer is shorter than a microsecond."""
         return super().call_later(max(delay, TIMER_SECONDS_MIN), callback, *args, context=context)
 
     def listen(self, host: str, port: int, accept: Listener) -> None:
-        """Put a server at this address: `accept` gets the client's protocol, and returns the transport or raises OSError."""
+        """Put a server at this address: `accept` gets the client's protocol, and returns the
+        transport or raises OSError.
+        """
         self._listeners[host, port] = accept
 
     def close_listener(self, host: str, port: int) -> None:
@@ -124,11 +136,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         del self._listeners[host, port]
 
     def raise_later(self, failure: BaseException) -> None:
-        """Let the loop raise this before its next turn: for bugs of the simulation itself, which no task awaits."""
+        """Let the loop raise this before its next turn: for bugs of the simulation itself, which no
+        task awaits.
+        """
         self._failure = failure
 
     def forgive(self, seconds: float) -> None:
-        """Forget what went wrong and go on for so long at most: for the end, when everything is cancelled."""
+        """Forget what went wrong and go on for so long at most: for the end, when everything is
+        cancelled.
+        """
         self._failure, self._turns, self._seconds_max = None, 0, self._now + seconds
 
     def wait(self, timeout: float | None) -> None:
@@ -136,32 +152,49 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._failure is not None:
             raise self._failure
         if timeout is None:
-            raise DeadlockError(f"at {self._now:g} s nothing will ever happen; waiting: {self._waiting()}")
+            raise DeadlockError(
+                f"at {self._now:g} s nothing will ever happen; waiting: {self._waiting()}"
+            )
         if timeout <= 0:
             self._turns += 1
             if self._turns > TURNS_WITHOUT_TIME_MAX:
-                raise SpinError(f"at {self._now:g} s time stands still after {self._turns} turns; tasks: {self._waiting()}")
+                raise SpinError(
+                    f"at {self._now:g} s time stands still after {self._turns} turns; tasks: "
+                    f"{self._waiting()}"
+                )
             return
         self._turns = 0
         self._now += timeout
         if self._now > self._seconds_max:
-            raise TimeExceededError(f"more than {self._seconds_max:g} s of virtual time; waiting: {self._waiting()}")
+            raise TimeExceededError(
+                f"more than {self._seconds_max:g} s of virtual time; waiting: {self._waiting()}"
+            )
 
     def _waiting(self) -> str:
-        return "; ".join(_describe(task) for task in _in_order(asyncio.all_tasks(self))) or "no task"
+        return (
+            "; ".join(_describe(task) for task in _in_order(asyncio.all_tasks(self))) or "no task"
+        )
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Note what died unobserved, without a traceback.
 
-        asyncio tells of it when the garbage collector comes by, which may be while pytest parses source for a report. Python
-        3.11 crashes there if a traceback is made, since that parses source too.
+        asyncio tells of it when the garbage collector comes by, which may be while pytest parses
+        source for a report. Python 3.11 crashes there if a traceback is made, since that parses
+        source too.
         """
-        complaint = f"{context['message']}: {context.get('exception')!r} {context.get('future') or context.get('task') or ''}"
+        complaint = (
+            f"{context['message']}: {context.get('exception')!r} "
+            f"{context.get('future') or context.get('task') or ''}"
+        )
         self.complaints.append(complaint)
         logger.error(complaint)
 
     async def create_connection(  # type: ignore[override]
-        self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, **_options: object
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str,
+        port: int,
+        **_options: object,
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Connect to what listens there; TLS is taken as read."""
         # A refusal takes its time as well: aiokafka asks again at once.
@@ -199,7 +232,9 @@ def _in_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
 
 def _describe(task: asyncio.Task[Any]) -> str:
     stack = task.get_stack(limit=1)
-    where = f" at {stack[0].f_code.co_filename.rpartition('/')[2]}:{stack[0].f_lineno}" if stack else ""
+    where = (
+        f" at {stack[0].f_code.co_filename.rpartition('/')[2]}:{stack[0].f_lineno}" if stack else ""
+    )
     return f"{task.get_name()}{where}"
 
 

@@ -1,7 +1,9 @@
-"""What is held against one worker at every step, from what goes into its pipeline, what comes out, and what it sends.
+"""What is held against one worker at every step, from what goes into its pipeline, what comes out,
+and what it sends.
 
-The bounds (5), the account (2), what is ours and what isn't (3), that nothing known to be settled is sent again (8), that no
-step takes long (7): all of it is reckoned here, apart from the worker's own books, where that can be done at all.
+The bounds (5), the account (2), what is ours and what isn't (3), that nothing known to be settled
+is sent again (8), that no step takes long (7): all of it is reckoned here, apart from the worker's
+own books, where that can be done at all.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from worker.core.delivery.breaker import BreakerState
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
-from worker.core.model.command import Bury, Command, Release
+from worker.core.model.command import Command, Release, WriteDeadLetters
 from worker.core.model.event import Answered, Assigned, Event, Lost
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Start
@@ -30,7 +32,8 @@ from worker.settings.schema import Settings
 
 # More than any record of a history takes: its value, its line, and what holding them costs.
 ROW_BYTES_MAX = RECORD_OVERHEAD_BYTES + 600
-# Of the processor, not of the clock: a machine that is busy with something else makes no step longer.
+# Of the processor, not of the clock: a machine that is busy with something else makes no step
+# longer.
 STEP_CPU_SECONDS_MAX = 0.1
 # A commit is under way so long, where the brokers work, and may have to wait for the one before it.
 COMMIT_SECONDS = 0.1
@@ -38,9 +41,14 @@ HISTORY_SECONDS_MAX = 1000.0
 
 
 class Watch:
-    """Held against one worker for its life. `memory_bytes_max` is the mark at which it must stop receiving."""
+    """Held against one worker for its life.
 
-    def __init__(self, name: str, pipeline: Pipeline, settings: Settings, truth: Truth, memory_bytes_max: int) -> None:
+    `memory_bytes_max` is the mark at which it must stop receiving.
+    """
+
+    def __init__(
+        self, name: str, pipeline: Pipeline, settings: Settings, truth: Truth, memory_bytes_max: int
+    ) -> None:
         self._name = name
         self._pipeline = pipeline
         self._settings = settings
@@ -64,7 +72,7 @@ class Watch:
         """The partitions that are its own."""
         return {TopicPartition(one.topic, one.partition) for one in self._starts}
 
-    # --- what it sends ---------------------------------------------------------------------------------------------------
+    # --- what it sends ----------------------------------------------------------------------------
 
     def check_post(self, batch: Batch, unix_seconds: float) -> None:
         """A request with this batch starts."""
@@ -73,9 +81,15 @@ class Watch:
         for row in batch.rows:
             start = self._starts.get(row.assignment)
             if start is None:
-                raise ViolationError("3 fence", f"a post of {self._name} starts with rows of {row.assignment}")
+                raise ViolationError(
+                    "3 fence", f"a post of {self._name} starts with rows of {row.assignment}"
+                )
             if row.event_timestamp < earliest:
-                raise ViolationError("age", f"{row.event_timestamp} is sent by {self._name}; the oldest taken is {earliest}")
+                raise ViolationError(
+                    "age",
+                    f"{row.event_timestamp} is sent by {self._name}; the oldest taken is "
+                    f"{earliest}",
+                )
             self._check_that_it_was_not_settled(row, start)
 
     def check_commit(self, partitions: Collection[TopicPartition]) -> None:
@@ -83,12 +97,18 @@ class Watch:
         ours = self.held
         foreign = [partition for partition in partitions if partition not in ours]
         if foreign:
-            raise ViolationError("3 commit fence", f"{self._name} commits {foreign[0]}, which isn't its own")
+            raise ViolationError(
+                "3 commit fence", f"{self._name} commits {foreign[0]}, which isn't its own"
+            )
 
-    def check_committed(self, committed: Callable[[TopicPartition], tuple[int, str] | None], now_seconds: float) -> None:
-        """Invariant 8, where the brokers work: after a kill only the last moments' deliveries can come a second time.
+    def check_committed(
+        self, committed: Callable[[TopicPartition], tuple[int, str] | None], now_seconds: float
+    ) -> None:
+        """Invariant 8, where the brokers work: after a kill only the last moments' deliveries can
+        come a second time.
 
-        That is, what was answered longer ago than a commit takes is covered by what is committed, or by the hints beside it.
+        That is, what was answered longer ago than a commit takes is covered by what is committed,
+        or by the hints beside it.
         """
         since = now_seconds - self._settings.kafka.commit_interval_seconds - COMMIT_SECONDS
         for assignment in self._starts:
@@ -96,17 +116,31 @@ class Watch:
             told = commit_metadata.decode(*found)
             settled = told.settled if told is not None else ()
             for offset, at in self._delivered.get(assignment, {}).items():
-                if at < since and offset >= found[0] and not any(first <= offset < end for first, end in settled):
-                    text = f"{assignment} {offset} was delivered {now_seconds - at:.2f} s ago and is not committed"
+                if (
+                    at < since
+                    and offset >= found[0]
+                    and not any(first <= offset < end for first, end in settled)
+                ):
+                    text = (
+                        f"{assignment} {offset} was delivered {now_seconds - at:.2f} s ago "
+                        "and is not committed"
+                    )
                     raise ViolationError("8 after a kill", text)
 
     def _check_that_it_was_not_settled(self, row: Row, start: Start) -> None:
-        """Invariant 8: what a commit has named as settled isn't worked on by whoever starts from that commit."""
+        """Invariant 8: what a commit has named as settled isn't worked on by whoever starts from
+        that commit.
+        """
         offset = row.record.offset
-        if offset < start.position or any(first <= offset < end for first, end in self._settled[row.assignment]):
-            raise ViolationError("8 settled", f"{self._name} sends {row.assignment} {offset} again; its start was {start}")
+        if offset < start.position or any(
+            first <= offset < end for first, end in self._settled[row.assignment]
+        ):
+            raise ViolationError(
+                "8 settled",
+                f"{self._name} sends {row.assignment} {offset} again; its start was {start}",
+            )
 
-    # --- its steps -------------------------------------------------------------------------------------------------------
+    # --- its steps --------------------------------------------------------------------------------
 
     def _watched(self, event: Event, now: Now) -> list[Command]:
         self._before(event, now)
@@ -115,13 +149,15 @@ class Watch:
         started = time.thread_time()
         commands = self._handle(event, now)
         if (seconds := time.thread_time() - started) > STEP_CPU_SECONDS_MAX:
-            raise ViolationError("7 stall", f"{type(event).__name__} took {seconds:.3f} s of processor time")
+            raise ViolationError(
+                "7 stall", f"{type(event).__name__} took {seconds:.3f} s of processor time"
+            )
         for command in commands:
             self.seen[type(command).__name__] += 1
             match command:
                 case Release(assignments=assignments):
                     self._end(assignments)
-                case Bury(rejections=rejections):
+                case WriteDeadLetters(rejections=rejections):
                     self._check_refusals(rejections)
                 case _:
                     pass
@@ -136,7 +172,11 @@ class Watch:
                 for start in starts:
                     self._truth.check_start(start)
                     self._starts[start.assignment] = start
-                    known = None if start.committed is None else commit_metadata.decode(*start.committed)
+                    known = (
+                        None
+                        if start.committed is None
+                        else commit_metadata.decode(*start.committed)
+                    )
                     self._settled[start.assignment] = known.settled if known is not None else ()
             case Lost(assignments=assignments):
                 self._end(assignments)
@@ -145,8 +185,12 @@ class Watch:
                 if isinstance(answer, Response) and answer.status == 200:
                     self._refused_in_a_row.pop(rows[0].destination.application_id, None)
                     for row in rows:
-                        self._delivered.setdefault(row.assignment, {})[row.record.offset] = now.monotonic_seconds
-                self._faults_in_a_row = self._faults_in_a_row + 1 if _is_fault_of_destination(answer) else 0
+                        self._delivered.setdefault(row.assignment, {})[row.record.offset] = (
+                            now.monotonic_seconds
+                        )
+                self._faults_in_a_row = (
+                    self._faults_in_a_row + 1 if _is_fault_of_destination(answer) else 0
+                )
             case _:
                 pass
 
@@ -157,63 +201,93 @@ class Watch:
     def _check_refusals(self, rejections: Collection[Rejection]) -> None:
         """An API that refuses everything must not empty a topic into dead letters.
 
-        Of one application fewer in a row than show that it isn't the rows, and, of the batches that were being taken apart when
-        it began, as many as the ratio bears.
+        Of one application fewer in a row than show that it isn't the rows, and, of the batches that
+        were being taken apart when it began, as many as the ratio bears.
         """
         delivery = self._settings.delivery
-        apart = delivery.requests_in_flight_max * int(self._settings.batching.rows_max * delivery.systemic_ratio)
+        apart = delivery.requests_in_flight_max * int(
+            self._settings.batching.rows_max * delivery.systemic_ratio
+        )
         for rejection in rejections:
             if rejection.http_status is not None:
                 application_id = json.loads(rejection.record.value or b"{}")["application_id"]
                 self._refused_in_a_row[application_id] += 1
                 if self._refused_in_a_row[application_id] >= delivery.systemic_rows_min + apart:
-                    raise ViolationError("systemic", f"application {application_id} is buried though the API takes none of it")
+                    raise ViolationError(
+                        "systemic",
+                        f"application {application_id} is buried though the API takes none of it",
+                    )
 
     def _check_breaker(self, *, was_closed: bool) -> None:
         destination = self._pipeline._dispatcher.destination()
         faults_min = self._settings.delivery.breaker_failures_max if was_closed else 1
         is_newly_open = destination.breaker == BreakerState.OPEN and was_closed
         if is_newly_open and self._faults_in_a_row < faults_min:
-            raise ViolationError("breaker", f"it opens after {self._faults_in_a_row} faults of the destination in a row")
+            raise ViolationError(
+                "breaker",
+                f"it opens after {self._faults_in_a_row} faults of the destination in a row",
+            )
         if destination.requests_in_flight > self._settings.delivery.requests_in_flight_max:
             raise ViolationError("5 in flight", f"{destination.requests_in_flight} requests")
 
     def _check_books(self, event: Event) -> None:
         ledger, kafka = self._pipeline._ledger, self._settings.kafka
         if ledger.imbalance():
-            raise ViolationError("2 account", f"{ledger.imbalance()} records unexplained after {type(event).__name__}")
+            raise ViolationError(
+                "2 account",
+                f"{ledger.imbalance()} records unexplained after {type(event).__name__}",
+            )
         for assignment in ledger.offsets:
-            # A chunk is so many records; the offsets of markers and gaps come on top, and the chunks that lonely rows need.
-            span_max = self._settings.limits.span_records_max + (2 + CHUNKS_BEYOND_MAX) * kafka.poll_records_max
+            # A chunk is so many records; the offsets of markers and gaps come on top, and the
+            # chunks that lonely rows need.
+            span_max = (
+                self._settings.limits.span_records_max
+                + (2 + CHUNKS_BEYOND_MAX) * kafka.poll_records_max
+            )
             if ledger.offsets.tracker(assignment).span > span_max:
-                raise ViolationError("5 span", f"{assignment} reaches {ledger.offsets.tracker(assignment).span}")
-        # Soft by what was being received when the mark was passed, and by the bodies of the requests.
+                raise ViolationError(
+                    "5 span", f"{assignment} reaches {ledger.offsets.tracker(assignment).span}"
+                )
+        # Soft by what was being received when the mark was passed, and by the bodies of the
+        # requests.
         bodies = self._settings.delivery.requests_in_flight_max * self._settings.batching.rows_max
         bytes_max = self._memory_bytes_max + (kafka.poll_records_max + bodies) * ROW_BYTES_MAX
         if ledger.memory.held_bytes > bytes_max:
             raise ViolationError("5 bytes", f"{ledger.memory.held_bytes} held of {bytes_max}")
         keys = sum(route.window.rows for route in self._pipeline._routes.values())
         if keys > self._settings.dedup.window_rows_max:
-            raise ViolationError("5 keys", f"{keys} remembered of {self._settings.dedup.window_rows_max}")
+            raise ViolationError(
+                "5 keys", f"{keys} remembered of {self._settings.dedup.window_rows_max}"
+            )
 
     def _check_sums(self) -> None:
         """A sum that falls is a restart to Prometheus."""
         account = self._pipeline._ledger.account
-        sums = {"event age": account.event_age_seconds.sum, "delivery latency": account.delivery_latency_seconds.sum}
+        sums = {
+            "event age": account.event_age_seconds.sum,
+            "delivery latency": account.delivery_latency_seconds.sum,
+        }
         for name, seconds in sums.items():
             if seconds < self._sums.get(name, 0.0):
-                raise ViolationError("sums", f"that of the {name} falls by {self._sums[name] - seconds:.1f} s")
+                raise ViolationError(
+                    "sums", f"that of the {name} falls by {self._sums[name] - seconds:.1f} s"
+                )
         if (
             not self.had_wrong_clock
-            and sums["delivery latency"] > account.delivery_latency_seconds.cumulative()[-1] * HISTORY_SECONDS_MAX
+            and sums["delivery latency"]
+            > account.delivery_latency_seconds.cumulative()[-1] * HISTORY_SECONDS_MAX
         ):
-            raise ViolationError("sums", f"records took {sums['delivery latency']:.0f} s: more than there were")
+            raise ViolationError(
+                "sums", f"records took {sums['delivery latency']:.0f} s: more than there were"
+            )
         self._sums = sums
 
     def check_fetched(self, held: int, bytes_max: int) -> None:
         """Invariant 5 for what the client has fetched ahead, over all partitions together."""
         if held > bytes_max:
-            raise ViolationError("5 fetched ahead", f"{self._name} holds {held} bytes of {bytes_max}")
+            raise ViolationError(
+                "5 fetched ahead", f"{self._name} holds {held} bytes of {bytes_max}"
+            )
 
     def check_end(self) -> None:
         """It ended by itself: with nothing of ours left, nothing is held."""
@@ -222,7 +296,9 @@ class Watch:
             raise ViolationError("5 bytes at the end", f"{held} bytes are still held")
 
     def _bytes_under_way(self) -> int:
-        """Requests, dead letters and parked records whose answers came too late are let go of only by these answers."""
+        """Requests, dead letters and parked records whose answers came too late are let go of only
+        by these answers.
+        """
         rows = self._pipeline.snapshot(Now(0.0, 0.0)).rows
         return sum(rows.values()) * 2 * ROW_BYTES_MAX
 

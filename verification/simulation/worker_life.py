@@ -1,4 +1,6 @@
-"""One worker in a history: assembled as in production, on a virtual loop, with the model's API in place of HTTP."""
+"""One worker in a history: assembled as in production, on a virtual loop, with the model's API in
+place of HTTP.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +27,28 @@ from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
 from worker.core.progress.pressure import MemoryGauge
 from worker.daemon.app import CLOSING_SECONDS_MAX
-from worker.daemon.assembly import Nature, Parts, assemble
+from worker.daemon.assembly import ClockAndRandom, Parts, assemble
 from worker.daemon.inbox import TURN_SECONDS_MAX
 from worker.daemon.runner import Edges, Runner
 from worker.edges.post_api.sink import excerpt_of
 from worker.settings.schema import Settings
-from worker.supervision import lasting
+from worker.supervision import supervise
 
 SPAN_MAX = 100
 KEY = "a-key-that-nobody-sees"
 IN_FLIGHT_MAX = 3
 DRAIN_SECONDS = 6.0
 POLL_MAX = 50
-# With little memory: what may be fetched ahead, and one answer, which each partition in it and its last record may overstep.
+# With little memory: what may be fetched ahead, and one answer, which each partition in it and its
+# last record may overstep.
 FETCHED_BYTES_SMALL, ANSWER_BYTES_SMALL = 1_500, 3_000
 FETCHED_BYTES_MAX = FETCHED_BYTES_SMALL + ANSWER_BYTES_SMALL + 2_000
 
 
 def settings(dedup_rows_max: int) -> Settings:
-    """Short times in the order that is demanded, small batches, a short span: so that every bound is met."""
+    """Short times in the order that is demanded, small batches, a short span: so that every bound
+    is met.
+    """
     return Settings.model_validate(
         {
             "kafka": {
@@ -66,7 +71,11 @@ def settings(dedup_rows_max: int) -> Settings:
                 "total_timeout_seconds": TIMEOUT_SECONDS,
             },
             "batching": {"rows_max": 20, "linger_seconds": 0.3},
-            "dedup": {"key_header": "id", "rebuild_seconds_max": 5, "window_rows_max": dedup_rows_max},
+            "dedup": {
+                "key_header": "id",
+                "rebuild_seconds_max": 5,
+                "window_rows_max": dedup_rows_max,
+            },
             "delivery": {
                 "requests_in_flight_max": IN_FLIGHT_MAX,
                 "backoff_max_seconds": 3,
@@ -82,7 +91,9 @@ def settings(dedup_rows_max: int) -> Settings:
 
 @contextmanager
 def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iterator[None]:
-    """Show each commit at the moment when it is handed to the client: its client id, and the partitions it is for."""
+    """Show each commit at the moment when it is handed to the client: its client id, and the
+    partitions it is for.
+    """
     commit = vars(AIOKafkaConsumer)["commit"]
 
     async def seen(self: Any, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
@@ -98,7 +109,10 @@ def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Born:
-    """What a worker is given at its start. `clock_ahead` says by how many seconds its clock is ahead now."""
+    """What a worker is given at its start.
+
+    `clock_ahead` says by how many seconds its clock is ahead now.
+    """
 
     seed: int
     memory_bytes_max: int
@@ -114,11 +128,14 @@ class WorkerLife:
         self._kafka = kafka
         self._api = api
         loop = asyncio.get_running_loop()
-        # As if each event took a third of a turn: the time of the loop stands still while events are handled.
+        # As if each event took a third of a turn: the time of the loop stands still while events
+        # are handled.
         turns = count(0.0, TURN_SECONDS_MAX / 3)
         self._clock_ahead = born.clock_ahead
-        nature = Nature(
-            Random(born.seed).random, lambda: UNIX_SECONDS + loop.time() + born.clock_ahead(), turn_clock=lambda: next(turns)
+        nature = ClockAndRandom(
+            Random(born.seed).random,
+            lambda: UNIX_SECONDS + loop.time() + born.clock_ahead(),
+            turn_clock=lambda: next(turns),
         )
         configuration = settings(born.dedup_rows_max)
         self.parts: Parts = assemble(configuration, name, lambda _: None, nature)
@@ -128,7 +145,9 @@ class WorkerLife:
             poll = replace(options.poll, fetched_bytes_max=FETCHED_BYTES_SMALL)
             options = replace(options, poll=poll, fetch_bytes_max=ANSWER_BYTES_SMALL)
             self.parts.source._options = self.parts.source.membership._options = options
-        self.watch = Watch(name, self.parts.pipeline, configuration, api.truth, born.memory_bytes_max)
+        self.watch = Watch(
+            name, self.parts.pipeline, configuration, api.truth, born.memory_bytes_max
+        )
         self._is_alive = True
         self.finish: Finish | None = None
         self._task = loop.create_task(self._run(), name=f"worker {name}")
@@ -155,7 +174,11 @@ class WorkerLife:
 
     def check(self) -> None:
         """Raise what a task of this worker has died of."""
-        if self._task.done() and not self._task.cancelled() and (error := self._task.exception()) is not None:
+        if (
+            self._task.done()
+            and not self._task.cancelled()
+            and (error := self._task.exception()) is not None
+        ):
             raise _first(error)
 
     async def kill(self) -> None:
@@ -167,10 +190,14 @@ class WorkerLife:
 
     async def _run(self) -> None:
         parts = self.parts
-        edges = Edges(parts.source, _Sink(self._post, self._api.ask_time), parts.dead_letters, parts.parking)
+        edges = Edges(
+            parts.source, _Sink(self._post, self._api.ask_time), parts.dead_letters, parts.parking
+        )
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(lasting(f"{self.name} {what}", work), name=f"{self.name} {what}")
+                tasks.create_task(
+                    supervise(f"{self.name} {what}", work), name=f"{self.name} {what}"
+                )
                 for what, work in (
                     ("source", parts.source.run),
                     ("missing topics", parts.source.watch_topics),
@@ -186,7 +213,10 @@ class WorkerLife:
                     task.cancel()
         # aiokafka's stop may raise, even CancelledError.
         closing = asyncio.gather(
-            parts.source.close(), parts.dead_letters.close(), parts.parking.close(), return_exceptions=True
+            parts.source.close(),
+            parts.dead_letters.close(),
+            parts.parking.close(),
+            return_exceptions=True,
         )
         # As the application does: what hangs is left behind.
         await asyncio.wait([closing], timeout=CLOSING_SECONDS_MAX)
@@ -202,15 +232,27 @@ class WorkerLife:
 
     async def _post(self, batch: Batch, time_factor: int) -> Answer:
         key = self.parts.keys.key(batch.destination.application_id)
-        sender = Sender(self.name, self.watch, lambda: self._is_alive, time_factor, lambda: self._clock_ahead() == 0)
+        sender = Sender(
+            self.name,
+            self.watch,
+            lambda: self._is_alive,
+            time_factor,
+            lambda: self._clock_ahead() == 0,
+        )
         answer = await self._api.post(batch, key, sender)
         # As the sink does that speaks HTTP.
-        return replace(answer, excerpt=excerpt_of(answer.excerpt.encode(), key)) if isinstance(answer, Response) else answer
+        return (
+            replace(answer, excerpt=excerpt_of(answer.excerpt.encode(), key))
+            if isinstance(answer, Response)
+            else answer
+        )
 
 
 class _Sink:
     def __init__(
-        self, post: Callable[[Batch, int], Coroutine[Any, Any, Answer]], ask_time: Callable[[], Coroutine[Any, Any, Answer]]
+        self,
+        post: Callable[[Batch, int], Coroutine[Any, Any, Answer]],
+        ask_time: Callable[[], Coroutine[Any, Any, Answer]],
     ) -> None:
         self._post = post
         self.ask_time = ask_time

@@ -18,13 +18,15 @@ from worker.edges.container_memory import memory_limit_bytes
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
-from worker.tools.connection_check import Finding, Standing, check_connections
+from worker.tools.connection_check import CheckResult, Finding, check_connections
 from worker.tools.memory_check import judge_memory
 
 
 @click.command("check-config")
 @click.option(
-    "--connect", is_flag=True, help="Also check the brokers and the API. Joins no group, writes no record, sends no event."
+    "--connect",
+    is_flag=True,
+    help="Also check the brokers and the API. Joins no group, writes no record, sends no event.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings of --connect as JSON.")
 @with_configuration
@@ -37,28 +39,43 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     topics = ", ".join(route.topic for route in settings.routes)
     applications = ", ".join(str(one) for one in settings.appmetrica.applications)
     # With --json stdout is for the document.
-    click.echo(f"The configuration is valid: topics {topics}; applications {applications}.", err=as_json)
+    click.echo(
+        f"The configuration is valid: topics {topics}; applications {applications}.", err=as_json
+    )
     if loaded.ignored:
         names = ", ".join(sorted(loaded.ignored))
         say(f"Ignored, because Kubernetes sets these variables for a Service: {names}.")
     memory = judge_memory(settings, memory_limit_bytes())
     if connect:
         _connect(settings, memory, as_json=as_json)
-    elif memory.standing is not Standing.OK:
+    elif memory.standing is not CheckResult.OK:
         say(f"{memory.standing.value}: {memory.what}: {memory.detail}")
 
 
 def _connect(settings: Settings, memory: Finding, *, as_json: bool) -> None:
     findings = [memory, *run_tool(settings, check_connections(settings, tool_connection(settings)))]
     if as_json:
-        dump([{"what": one.what, "standing": one.standing.value, "detail": one.detail} for one in findings])
+        dump(
+            [
+                {"what": one.what, "standing": one.standing.value, "detail": one.detail}
+                for one in findings
+            ]
+        )
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
-        styles = {Standing.OK: "green", Standing.WARNING: "yellow", Standing.FAULT: "bold red"}
+        styles = {
+            CheckResult.OK: "green",
+            CheckResult.WARNING: "yellow",
+            CheckResult.FAULT: "bold red",
+        }
         for one in findings:
-            table.add_row(Text(one.standing.value, styles[one.standing]), Text(one.what), Text(one.detail, overflow="fold"))
+            table.add_row(
+                Text(one.standing.value, styles[one.standing]),
+                Text(one.what),
+                Text(one.detail, overflow="fold"),
+            )
         console().print(table)
-    is_faulty = any(one.standing is Standing.FAULT for one in findings)
+    is_faulty = any(one.standing is CheckResult.FAULT for one in findings)
     sys.exit(ExitCode.UNAVAILABLE if is_faulty else ExitCode.OK)
 
 
@@ -93,13 +110,20 @@ def schema_config() -> None:
 
     Example: appmetrica-worker schema config > config.schema.json
     """
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Settings.model_json_schema(),
+    }
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
 @schema.command("event")
 @click.option(
-    "--resource", default="events", show_default=True, type=click.Choice(list(RESOURCES)), help="The resource of the records."
+    "--resource",
+    default="events",
+    show_default=True,
+    type=click.Choice(list(RESOURCES)),
+    help="The resource of the records.",
 )
 def schema_event(resource: str) -> None:
     """Print the JSON Schema (2020-12) of a resource's records.

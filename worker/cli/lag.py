@@ -26,19 +26,29 @@ Show = Callable[[Sequence[PartitionLag], Trend | None], None]
 @click.command("lag")
 @click.option("--watch", is_flag=True, help="Repeat the measurement and show rates, until Ctrl-C.")
 @click.option(
-    "--interval", default=2.0, show_default=True, type=click.FloatRange(0.2, 3600), help="Seconds between two measurements."
+    "--interval",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.2, 3600),
+    help="Seconds between two measurements.",
 )
-@click.option("--count", type=click.IntRange(1), help="With --watch: number of measurements, then exit.")
+@click.option(
+    "--count", type=click.IntRange(1), help="With --watch: number of measurements, then exit."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per measurement.")
 @with_configuration
 def lag(loaded: Loaded, watch: bool, interval: float, count: int | None, as_json: bool) -> None:
-    """Show the lag of each partition. The lag is that of the worker's consumer group, as the brokers report it.
+    """Show the lag of each partition. The lag is that of the worker's consumer group, as the
+    brokers report it.
 
     Example: appmetrica-worker lag --watch
     """
     times = (count or sys.maxsize) if watch else 1
     if as_json or not (watch and sys.stdout.isatty()):
-        run_tool(loaded.settings, _measure(loaded.settings, times, interval, _json if as_json else _plain))
+        run_tool(
+            loaded.settings,
+            _measure(loaded.settings, times, interval, _json if as_json else _plain),
+        )
         return
     with Live(console=console(), auto_refresh=False) as live:
 
@@ -66,11 +76,16 @@ async def _measure(settings: Settings, times: int, interval: float, show: Show) 
 
 
 def _json(lags: Sequence[PartitionLag], change: Trend | None) -> None:
-    document: dict[str, object] = {"lag": sum(one.lag for one in lags), "partitions": [one.document() for one in lags]}
+    document: dict[str, object] = {
+        "lag": sum(one.lag for one in lags),
+        "partitions": [one.document() for one in lags],
+    }
     if change is not None:
         document["committed_per_second"] = round(change.committed_per_second, 1)
         document["written_per_second"] = round(change.written_per_second, 1)
-        document["seconds_left"] = None if change.seconds_left is None else round(change.seconds_left, 1)
+        document["seconds_left"] = (
+            None if change.seconds_left is None else round(change.seconds_left, 1)
+        )
     click.echo(orjson.dumps(document))
 
 
@@ -85,14 +100,30 @@ def _table(lags: Sequence[PartitionLag], change: Trend | None) -> Group:
     for one in lags:
         committed = "none" if one.committed is None else f"{one.committed:,}"
         style = "red" if one.lost else "yellow" if one.lag else ""
-        cells = (f"{one.partition.partition}", f"{one.begin:,}", committed, f"{one.end:,}", f"{one.lag:,}", f"{one.hinted:,}")
+        cells = (
+            f"{one.partition.partition}",
+            f"{one.begin:,}",
+            committed,
+            f"{one.end:,}",
+            f"{one.lag:,}",
+            f"{one.hinted:,}",
+        )
         table.add_row(Text(one.partition.topic), *cells, style=style)
     lines = [Text(f"{sum(one.lag for one in lags):,} records behind in total")]
     lines += [
-        Text(f"{one.partition}: {one.lost:,} offsets were deleted before they were read", "red") for one in lags if one.lost
+        Text(f"{one.partition}: {one.lost:,} offsets were deleted before they were read", "red")
+        for one in lags
+        if one.lost
     ]
     if change is not None:
-        left = "lag not shrinking" if change.seconds_left is None else f"lag 0 in {change.seconds_left:,.0f} s"
-        rates = f"{change.committed_per_second:,.0f}/s committed, {change.written_per_second:,.0f}/s written"
+        left = (
+            "lag not shrinking"
+            if change.seconds_left is None
+            else f"lag 0 in {change.seconds_left:,.0f} s"
+        )
+        rates = (
+            f"{change.committed_per_second:,.0f}/s committed, "
+            f"{change.written_per_second:,.0f}/s written"
+        )
         lines.append(Text(f"{rates}; {left}" if change.lag else rates))
     return Group(table, *lines)

@@ -1,4 +1,6 @@
-"""The commands `dlq` and `parked`: what could not be delivered, and what waits for its application."""
+"""The commands `dlq` and `parked`: what could not be delivered, and what waits for its
+application.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.dead_letters import export
 from worker.tools.dead_letters.explanations import explanation
-from worker.tools.dead_letters.record import Letter
+from worker.tools.dead_letters.record import StoredRecord
 from worker.tools.dead_letters.replay import Progress, Replay, ReplayCounts, ReplayPlan
-from worker.tools.dead_letters.scan import Where, letters, newest_letters, originals
+from worker.tools.dead_letters.scan import Where, letters, newest_dead_letters, originals
 from worker.tools.dead_letters.selection import Selection
 from worker.tools.dead_letters.statistics import Statistics, bar
-from worker.tools.dead_letters.topics import LetterKind, coming_home, letter_topics
-from worker.tools.dry_run import Judge
+from worker.tools.dead_letters.topics import LetterKind, letter_topics, redelivered_topics
+from worker.tools.dry_run import DryRun
 
 
 @click.group("dlq")
@@ -51,10 +53,24 @@ def parked() -> None:
 def with_selection(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that choose letters."""
     options = (
-        click.option("--topic", "topics", multiple=True, help="Read this topic instead of the configured topics; repeatable."),
-        click.option("--reason", "reasons", multiple=True, help="Only records with this reason code; repeatable."),
         click.option(
-            "--application", "applications", multiple=True, type=int, help="Only records of this application; repeatable."
+            "--topic",
+            "topics",
+            multiple=True,
+            help="Read this topic instead of the configured topics; repeatable.",
+        ),
+        click.option(
+            "--reason",
+            "reasons",
+            multiple=True,
+            help="Only records with this reason code; repeatable.",
+        ),
+        click.option(
+            "--application",
+            "applications",
+            multiple=True,
+            type=int,
+            help="Only records of this application; repeatable.",
         ),
         click.option(
             "--since",
@@ -70,25 +86,38 @@ def with_selection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _selection(chosen: dict[str, Any], replays_max: int | None = None) -> Selection:
-    return Selection(chosen["reasons"], chosen["applications"], chosen["since"], chosen["until"], replays_max)
+    return Selection(
+        chosen["reasons"], chosen["applications"], chosen["since"], chosen["until"], replays_max
+    )
 
 
 def _stats(kind: LetterKind, loaded: Loaded, as_json: bool, chosen: dict[str, Any]) -> None:
     topics = letter_topics(loaded.settings, kind, chosen["topics"])
-    statistics = run_tool(loaded.settings, _count(loaded.settings, topics, _selection(chosen), kind))
+    statistics = run_tool(
+        loaded.settings, _count(loaded.settings, topics, _selection(chosen), kind)
+    )
     if as_json:
         dump({"topics": topics, **statistics.document()})
         return
     out = console()
     out.print(f"{statistics.records:,} {kind.value} in {', '.join(topics)}")
-    for title, counts in (("reason", statistics.by_reason), ("application", statistics.by_application)):
+    for title, counts in (
+        ("reason", statistics.by_reason),
+        ("application", statistics.by_application),
+    ):
         if counts:
             out.print(_histogram(title, dict(counts.most_common())))
     if statistics.by_day:
-        out.print(_histogram("day (UTC)", {day: one.total() for day, one in sorted(statistics.by_day.items())}))
+        out.print(
+            _histogram(
+                "day (UTC)", {day: one.total() for day, one in sorted(statistics.by_day.items())}
+            )
+        )
 
 
-async def _count(settings: Settings, topics: tuple[str, ...], selection: Selection, kind: LetterKind) -> Statistics:
+async def _count(
+    settings: Settings, topics: tuple[str, ...], selection: Selection, kind: LetterKind
+) -> Statistics:
     statistics = Statistics()
     async with tool_reader(settings) as reader:
         await _say_missing(reader, topics)
@@ -106,7 +135,12 @@ def _histogram(title: str, counts: dict[str, int]) -> Table:
     table.add_column("")
     total, largest = sum(counts.values()), max(counts.values())
     for name, count in counts.items():
-        table.add_row(Text(name), f"{count:,}", f"{count / total:.0%}", Text(bar(count, largest), style="cyan"))
+        table.add_row(
+            Text(name),
+            f"{count:,}",
+            f"{count / total:.0%}",
+            Text(bar(count, largest), style="cyan"),
+        )
     return table
 
 
@@ -115,7 +149,9 @@ async def _say_missing(reader: TopicReader, topics: tuple[str, ...]) -> None:
         say(f"topic {topic} does not exist")
 
 
-def _peek(kind: LetterKind, loaded: Loaded, count: int, as_json: bool, chosen: dict[str, Any]) -> None:
+def _peek(
+    kind: LetterKind, loaded: Loaded, count: int, as_json: bool, chosen: dict[str, Any]
+) -> None:
     topics = letter_topics(loaded.settings, kind, chosen["topics"])
     found = run_tool(loaded.settings, _newest(loaded.settings, topics, _selection(chosen), count))
     if as_json:
@@ -123,7 +159,9 @@ def _peek(kind: LetterKind, loaded: Loaded, count: int, as_json: bool, chosen: d
         return
     out = console()
     for letter, original in found:
-        out.rule(f"{letter.place.topic} {letter.place.partition} {letter.place.offset}", align="left")
+        out.rule(
+            f"{letter.place.topic} {letter.place.partition} {letter.place.offset}", align="left"
+        )
         out.print(described(letter, original or letter.record))
     if not found:
         say(f"no {kind.value} match the selection in {', '.join(topics)}")
@@ -131,33 +169,55 @@ def _peek(kind: LetterKind, loaded: Loaded, count: int, as_json: bool, chosen: d
 
 async def _newest(
     settings: Settings, topics: tuple[str, ...], selection: Selection, count: int
-) -> list[tuple[Letter, Record | None]]:
+) -> list[tuple[StoredRecord, Record | None]]:
     async with tool_reader(settings) as reader:
         await _say_missing(reader, topics)
         with progress("reading") as report:
-            found = await newest_letters(reader, settings, Where(topics, selection), count, report)
+            found = await newest_dead_letters(
+                reader, settings, Where(topics, selection), count, report
+            )
         return list(zip(found, await originals(reader, found), strict=True))
 
 
-def described(letter: Letter, record: Record) -> Table:
-    """A letter for people, with this record's key, headers and value: its own, or the original's."""
+def described(letter: StoredRecord, record: Record) -> Table:
+    """A letter for people, with this record's key, headers and value: its own, or the
+    original's.
+    """
     table = Table.grid(padding=(0, 2))
     written = shown_time(letter.record.timestamp / 1000)
     rows = [("reason", letter.reason), ("", explanation(letter.reason))]
-    rows += [("fault", f"{one.field or 'record'}: {one.message}  [{one.reason}]") for one in letter.faults]
+    rows += [
+        ("fault", f"{one.field or 'record'}: {one.message}  [{one.reason}]")
+        for one in letter.faults
+    ]
     if letter.http_status is not None:
         rows.append(("answer", f"HTTP {letter.http_status}"))
-    rows += [("written", f"{written}" + (f" by version {letter.worker_version}" if letter.worker_version else ""))]
+    rows += [
+        (
+            "written",
+            f"{written}"
+            + (f" by version {letter.worker_version}" if letter.worker_version else ""),
+        )
+    ]
     if letter.origin is not None:
-        rows.append(("origin", f"{letter.origin.topic} {letter.origin.partition} {letter.origin.offset}"))
+        rows.append(
+            ("origin", f"{letter.origin.topic} {letter.origin.partition} {letter.origin.offset}")
+        )
     if letter.replays:
         rows.append(("replays", str(letter.replays)))
     rows += [("header", f"{name}: {readable(value)}") for name, value in own(record)]
     rows.append(("key", readable(record.key)))
     if letter.shortened is not None:
         is_whole = record is not letter.record
-        what = "the original record is shown" if is_whole else "the original record no longer exists"
-        rows.append(("shortened", f"the dead letter holds only the start of {letter.shortened.bytes:,} bytes; {what}"))
+        what = (
+            "the original record is shown" if is_whole else "the original record no longer exists"
+        )
+        rows.append(
+            (
+                "shortened",
+                f"the dead letter holds only the start of {letter.shortened.bytes:,} bytes; {what}",
+            )
+        )
     rows.append(("value", readable(record.value)))
     for name, content in rows:
         # Text, not str: a value may hold what looks like markup.
@@ -165,13 +225,19 @@ def described(letter: Letter, record: Record) -> Table:
     return table
 
 
-def _export(kind: LetterKind, loaded: Loaded, form: str, output: BinaryIO, chosen: dict[str, Any]) -> None:
+def _export(
+    kind: LetterKind, loaded: Loaded, form: str, output: BinaryIO, chosen: dict[str, Any]
+) -> None:
     topics = letter_topics(loaded.settings, kind, chosen["topics"])
-    count = run_tool(loaded.settings, _write(loaded.settings, topics, _selection(chosen), form, output))
+    count = run_tool(
+        loaded.settings, _write(loaded.settings, topics, _selection(chosen), form, output)
+    )
     say(f"{count:,} {kind.value} written")
 
 
-async def _write(settings: Settings, topics: tuple[str, ...], selection: Selection, form: str, output: BinaryIO) -> int:
+async def _write(
+    settings: Settings, topics: tuple[str, ...], selection: Selection, form: str, output: BinaryIO
+) -> int:
     count, shape = 0, export.kcat if form == "kcat" else export.jsonl
     async with tool_reader(settings) as reader:
         await _say_missing(reader, topics)
@@ -183,7 +249,9 @@ async def _write(settings: Settings, topics: tuple[str, ...], selection: Selecti
     return count
 
 
-def _replay(kind: LetterKind, loaded: Loaded, plan: ReplayPlan, *, is_dry: bool, as_json: bool) -> None:
+def _replay(
+    kind: LetterKind, loaded: Loaded, plan: ReplayPlan, *, is_dry: bool, as_json: bool
+) -> None:
     settings = loaded.settings
     counts = run_tool(settings, _replayed(settings, plan, is_dry=is_dry))
     if as_json:
@@ -199,22 +267,28 @@ async def _replayed(settings: Settings, plan: ReplayPlan, *, is_dry: bool) -> Re
         def tell(state: Progress) -> None:
             report(state.done, state.total, f"{state.counts.sent:,} sent")
 
-        replay = Replay(tool_connection(settings), plan, Judge(settings), read_clock, tell)
+        replay = Replay(tool_connection(settings), plan, DryRun(settings), read_clock, tell)
         return await (replay.rehearse() if is_dry else replay.run())
 
 
-def _print_replay(plan: ReplayPlan, counts: ReplayCounts, kind: LetterKind, *, is_dry: bool) -> None:
+def _print_replay(
+    plan: ReplayPlan, counts: ReplayCounts, kind: LetterKind, *, is_dry: bool
+) -> None:
     out = console()
     verb = "would be replayed" if is_dry else "replayed and acknowledged"
     out.print(
-        f"{counts.sent:,} {kind.value} {verb}; {counts.sent_before:,} were replayed before; {counts.not_meant:,} not selected"
+        f"{counts.sent:,} {kind.value} {verb}; {counts.sent_before:,} were replayed before; "
+        f"{counts.not_meant:,} not selected"
     )
     for why, count in counts.refused.most_common():
         out.print(Text(f"{count:,} not replayed: {why}"))
     if is_dry and counts.verdicts:
         out.print("What the worker would do with them now, with this configuration:")
         out.print(_histogram("verdict", dict(counts.verdicts.most_common())))
-    say(f"the position is stored in the group {plan.group_id}; the same command continues from there")
+    say(
+        f"the position is stored in the group {plan.group_id}; the same command continues from "
+        "there"
+    )
 
 
 def add_commands(group: click.Group, kind: LetterKind) -> None:
@@ -223,7 +297,10 @@ def add_commands(group: click.Group, kind: LetterKind) -> None:
 
     @group.command(
         "stats",
-        help=f"Count the {kind.value}: by reason, application and day.\n\nExample: appmetrica-worker {name} stats --since 7d",
+        help=(
+            f"Count the {kind.value}: by reason, application and day.\n\nExample: "
+            f"appmetrica-worker {name} stats --since 7d"
+        ),
     )
     @with_selection
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -238,7 +315,12 @@ def add_commands(group: click.Group, kind: LetterKind) -> None:
     )
     @with_selection
     @click.option(
-        "--max", "count", default=5, show_default=True, type=click.IntRange(1, 1000), help="Maximum number of records to show."
+        "--max",
+        "count",
+        default=5,
+        show_default=True,
+        type=click.IntRange(1, 1000),
+        help="Maximum number of records to show.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @with_configuration
@@ -252,9 +334,20 @@ def add_commands(group: click.Group, kind: LetterKind) -> None:
     )
     @with_selection
     @click.option(
-        "--format", "form", default="jsonl", show_default=True, type=click.Choice(["jsonl", "kcat"]), help="Output format."
+        "--format",
+        "form",
+        default="jsonl",
+        show_default=True,
+        type=click.Choice(["jsonl", "kcat"]),
+        help="Output format.",
     )
-    @click.option("--output", default="-", show_default=True, type=click.File("wb"), help="Output file; - is stdout.")
+    @click.option(
+        "--output",
+        default="-",
+        show_default=True,
+        type=click.File("wb"),
+        help="Output file; - is stdout.",
+    )
     @with_configuration
     def export_command(loaded: Loaded, form: str, output: BinaryIO, **chosen: Any) -> None:
         _export(kind, loaded, form, output, chosen)
@@ -265,17 +358,31 @@ def add_commands(group: click.Group, kind: LetterKind) -> None:
 def _add_replay(group: click.Group, kind: LetterKind) -> None:
     @group.command(
         "replay",
-        help=f"Replay {kind.value}: write them to their source topics with the original key, value and headers.\n\n"
-        "Replayed records are remembered: the same command continues after them, and no other replay writes them again. "
+        help=f"Replay {kind.value}: write them to their source topics with the original key, "
+        "value and headers.\n\n"
+        "Replayed records are remembered: the same command continues after them, and no other "
+        "replay writes them again. "
         "Exit code 65 if some of the selected records can't be replayed.\n\n"
         f"Example: appmetrica-worker {group.name} replay --dry-run",
     )
     @with_selection
     @click.option(
-        "--dry-run", "is_dry", is_flag=True, help="Write nothing; show what the worker would do with the records now."
+        "--dry-run",
+        "is_dry",
+        is_flag=True,
+        help="Write nothing; show what the worker would do with the records now.",
     )
-    @click.option("--max", "records_max", type=click.IntRange(min=1), help="Maximum number of records to replay.")
-    @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Maximum average records per second.")
+    @click.option(
+        "--max",
+        "records_max",
+        type=click.IntRange(min=1),
+        help="Maximum number of records to replay.",
+    )
+    @click.option(
+        "--rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Maximum average records per second.",
+    )
     @click.option(
         "--max-replays",
         default=3,
@@ -284,17 +391,32 @@ def _add_replay(group: click.Group, kind: LetterKind) -> None:
         help="Refuse records that were replayed this many times already.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @click.option("--anyway", is_flag=True, hidden=kind is LetterKind.DEAD, help="Replay even if a worker reads the topic.")
+    @click.option(
+        "--anyway",
+        is_flag=True,
+        hidden=kind is LetterKind.DEAD,
+        help="Replay even if a worker reads the topic.",
+    )
     @with_configuration
-    def replay(loaded: Loaded, records_max: int | None, rate: float | None, max_replays: int, **others: Any) -> None:
+    def replay(
+        loaded: Loaded, records_max: int | None, rate: float | None, max_replays: int, **others: Any
+    ) -> None:
         topics = letter_topics(loaded.settings, kind, others["topics"])
-        read = coming_home(loaded.settings, topics)
+        read = redelivered_topics(loaded.settings, topics)
         if read and not others["anyway"] and not others["is_dry"]:
             raise click.UsageError(
-                f"a worker with this configuration reads {', '.join(read)} and delivers the parked records when the hold ends; "
-                "a replay would deliver them twice. Disable parking (parking.enabled: false), or use --anyway"
+                f"a worker with this configuration reads {', '.join(read)} and delivers the "
+                "parked records when the hold ends; "
+                "a replay would deliver them twice. Disable parking (parking.enabled: false), or "
+                "use --anyway"
             )
-        plan = ReplayPlan(topics, loaded.settings.kafka.group_id, _selection(others, max_replays), records_max, rate)
+        plan = ReplayPlan(
+            topics,
+            loaded.settings.kafka.group_id,
+            _selection(others, max_replays),
+            records_max,
+            rate,
+        )
         _replay(kind, loaded, plan, is_dry=others["is_dry"], as_json=others["as_json"])
 
 

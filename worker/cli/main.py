@@ -21,7 +21,9 @@ from worker.daemon.signals import Signals
 @click.version_option(__version__, prog_name="appmetrica-worker")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Deliver offline events from Kafka to the AppMetrica Post API: at least once, no loss, every record accounted for."""
+    """Deliver offline events from Kafka to the AppMetrica Post API: at least once, no loss, every
+    record accounted for.
+    """
     signals = context.find_object(Signals)
     # The tools end as programs of a terminal do.
     if signals is not None and context.invoked_subcommand != run_command.name:

@@ -15,7 +15,9 @@ from worker.settings.load import Loaded, load
 
 
 def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--config`, `--secrets-dir` and `--set`, and call it with what they load, as `loaded`."""
+    """Give a command `--config`, `--secrets-dir` and `--set`, and call it with what they load, as
+    `loaded`.
+    """
 
     @click.option(
         "--config",
@@ -40,7 +42,9 @@ def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Set a value, such as kafka.group_id=test. Overrides all other sources; repeatable.",
     )
     @wraps(command)
-    def wrapper(config_file: Path | None, secrets_dir: Path | None, flags: tuple[str, ...], **others: Any) -> Any:
+    def wrapper(
+        config_file: Path | None, secrets_dir: Path | None, flags: tuple[str, ...], **others: Any
+    ) -> Any:
         return command(loaded=_load(config_file, secrets_dir, flags), **others)
 
     return wrapper

@@ -1,4 +1,6 @@
-"""How commands speak: data on stdout, messages and progress on stderr; tables for people, JSON for machines."""
+"""How commands speak: data on stdout, messages and progress on stderr; tables for people, JSON for
+machines.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,18 @@ class Report(Protocol):
 
 
 def console() -> Console:
-    """For people, on stdout; the only console of the commands. rich honours NO_COLOR, and colours no pipe.
+    """For people, on stdout; the only console of the commands. rich honours NO_COLOR, and colours
+    no pipe.
 
-    Text is printed as it is: what looks like rich's markup or like the name of an emoji may be a broker's address or a topic.
+    Text is printed as it is: what looks like rich's markup or like the name of an emoji may be a
+    broker's address or a topic.
     """
-    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False, markup=False, emoji=False)
+    return Console(
+        width=None if sys.stdout.isatty() else PIPE_COLUMNS,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def say(message: str) -> None:
@@ -49,7 +58,9 @@ def readable(value: bytes | None) -> str:
     if value is None:
         return "null"
     text = value.decode(errors="backslashreplace")
-    safe = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:SHOWN_CHARACTERS_MAX])
+    safe = "".join(
+        one if one.isprintable() else ascii(one)[1:-1] for one in text[:SHOWN_CHARACTERS_MAX]
+    )
     return safe + (f"… ({len(value):,} bytes)" if len(text) > SHOWN_CHARACTERS_MAX else "")
 
 

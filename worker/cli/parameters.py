@@ -27,6 +27,9 @@ def moment(text: str) -> int:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is not a time: write 2026-11-25, 2026-11-25T10:00, Unix seconds, or an age such as 30m, 2h or 7d"
+            f"{text!r} is not a time: write 2026-11-25, 2026-11-25T10:00, Unix seconds, or an "
+            "age such as 30m, 2h or 7d"
         ) from None
-    return round((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    return round(
+        (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp() * 1000
+    )

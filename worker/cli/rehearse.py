@@ -32,17 +32,29 @@ def _start(text: str) -> From:
     show_default=True,
     type=_start,
     metavar="START",
-    help="Where to start: committed (the group's position), earliest, or a time: 2026-11-25T10:00, Unix seconds, 2h or 7d ago.",
+    help=(
+        "Where to start: committed (the group's position), earliest, or a time: "
+        "2026-11-25T10:00, Unix seconds, 2h or 7d ago."
+    ),
 )
 @click.option(
-    "--seconds", default=30.0, show_default=True, type=click.FloatRange(0.1, 86_400), help="Maximum duration in seconds."
+    "--seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 86_400),
+    help="Maximum duration in seconds.",
 )
 @click.option(
-    "--max", "records_max", type=click.IntRange(1), help="Maximum number of records; the chunk being read is finished."
+    "--max",
+    "records_max",
+    type=click.IntRange(1),
+    help="Maximum number of records; the chunk being read is finished.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_configuration
-def rehearse_command(loaded: Loaded, start: From, seconds: float, records_max: int | None, as_json: bool) -> None:
+def rehearse_command(
+    loaded: Loaded, start: From, seconds: float, records_max: int | None, as_json: bool
+) -> None:
     """Show what would be sent, without sending it.
 
     Reads, validates, deduplicates and batches the records of the topics. Sends and commits nothing.
@@ -51,16 +63,24 @@ def rehearse_command(loaded: Loaded, start: From, seconds: float, records_max: i
     """
     began = time.monotonic()
     found = run_tool(loaded.settings, _rehearse(loaded.settings, start, seconds, records_max))
-    say(f"{found.records:,} records read in {time.monotonic() - began:.1f} s; nothing was sent or committed")
+    say(
+        f"{found.records:,} records read in {time.monotonic() - began:.1f} s; nothing was sent "
+        "or committed"
+    )
     if start.since is not None and not found.records:
-        say("no record has a timestamp this late. Records without a timestamp are not found by time: try --from earliest")
+        say(
+            "no record has a timestamp this late. Records without a timestamp are not found by "
+            "time: try --from earliest"
+        )
     if as_json:
         dump(found.document())
     else:
         _print(found)
 
 
-async def _rehearse(settings: Settings, start: From, seconds: float, records_max: int | None) -> Rehearsed:
+async def _rehearse(
+    settings: Settings, start: From, seconds: float, records_max: int | None
+) -> Rehearsed:
     async with tool_reader(settings) as reader:
         with progress("rehearsing") as report:
             return await rehearse(
@@ -76,8 +96,10 @@ async def _rehearse(settings: Settings, start: From, seconds: float, records_max
 def _print(found: Rehearsed) -> None:
     out = console()
     out.print(
-        f"{found.records:,} records: {found.rows:,} rows would be sent, {found.duplicates:,} are duplicates, "
-        f"{found.rejected.total():,} would be dead-lettered, {found.settled_before:,} were settled before"
+        f"{found.records:,} records: {found.rows:,} rows would be sent, {found.duplicates:,} are "
+        "duplicates, "
+        f"{found.rejected.total():,} would be dead-lettered, {found.settled_before:,} were "
+        "settled before"
     )
     if found.rejected:
         rejected = Table("reason", "records", box=None, pad_edge=False)
@@ -87,14 +109,31 @@ def _print(found: Rehearsed) -> None:
     if not found.traffic:
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("resource", "application", "rows", "bytes", "requests", "rows per day", "of the daily quota"):
+    for name in (
+        "resource",
+        "application",
+        "rows",
+        "bytes",
+        "requests",
+        "rows per day",
+        "of the daily quota",
+    ):
         table.add_column(name, justify="left" if name == "resource" else "right")
     for (resource, application_id), one in sorted(found.traffic.items()):
         per_day = "?" if one.rows_per_day is None else f"{one.rows_per_day:,.0f}"
-        cells = (f"{one.rows:,}", f"{one.body_bytes:,}", f"{one.requests:,}", per_day, _quota(resource, one))
+        cells = (
+            f"{one.rows:,}",
+            f"{one.body_bytes:,}",
+            f"{one.requests:,}",
+            per_day,
+            _quota(resource, one),
+        )
         table.add_row(resource, str(application_id), *cells)
     out.print(table)
-    out.print(f"The free plan allows {CUSTOM_EVENTS_PER_DAY:,} custom events a day, including the events of the SDK.")
+    out.print(
+        f"The free plan allows {CUSTOM_EVENTS_PER_DAY:,} custom events a day, including the "
+        "events of the SDK."
+    )
     for (resource, application_id), one in sorted(found.traffic.items()):
         out.print(Text(f"{resource} of application {application_id}, start of a request body:"))
         # As it is: CSV that is folded or coloured is no sample.
@@ -106,4 +145,8 @@ def _quota(resource: str, one: Traffic) -> str:
     if resource != "events":
         return "-"
     now = f"{one.rows / CUSTOM_EVENTS_PER_DAY:.1%} at once"
-    return now if one.rows_per_day is None else f"{now}, {one.rows_per_day / CUSTOM_EVENTS_PER_DAY:.1%} at this pace"
+    return (
+        now
+        if one.rows_per_day is None
+        else f"{now}, {one.rows_per_day / CUSTOM_EVENTS_PER_DAY:.1%} at this pace"
+    )

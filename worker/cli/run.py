@@ -14,12 +14,13 @@ from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.telemetry.logs import configure_logging, log_stray_exceptions
 from worker.settings.load import Loaded
-from worker.tools.connection_check import Standing
+from worker.tools.connection_check import CheckResult
 from worker.tools.memory_check import judge_memory
 
 logger = logging.getLogger("worker.run")
 
-# A Service has seven variables and more for each of its ports: the first ones say which Service it is.
+# A Service has seven variables and more for each of its ports: the first ones say which Service it
+# is.
 NAMES_MAX = 10
 
 
@@ -27,7 +28,8 @@ NAMES_MAX = 10
 @with_configuration
 @click.pass_obj
 def run_command(signals: Signals, loaded: Loaded) -> None:
-    """Read events from Kafka and deliver them to the Post API. Drains and stops on SIGTERM, SIGINT and SIGHUP.
+    """Read events from Kafka and deliver them to the Post API. Drains and stops on SIGTERM, SIGINT
+    and SIGHUP.
 
     Example: appmetrica-worker run --config config.yaml
     """
@@ -43,8 +45,9 @@ def _log_surroundings(loaded: Loaded) -> None:
     """What an operator should know of the environment before it matters."""
     if loaded.ignored:
         logger.info(
-            "service_links_ignored", extra={"variables": sorted(loaded.ignored)[:NAMES_MAX], "count": len(loaded.ignored)}
+            "service_links_ignored",
+            extra={"variables": sorted(loaded.ignored)[:NAMES_MAX], "count": len(loaded.ignored)},
         )
     memory = judge_memory(loaded.settings, memory_limit_bytes())
-    if memory.standing is not Standing.OK:
+    if memory.standing is not CheckResult.OK:
         logger.warning("container_memory_low", extra={"detail": memory.detail})

@@ -34,7 +34,10 @@ T = TypeVar("T")
 def tool_connection(settings: Settings) -> KafkaConnection:
     """As the worker connects, under a name of its own."""
     connection = kafka_connection(settings, CLIENT_ID)
-    return replace(connection, request_timeout_seconds=min(connection.request_timeout_seconds, REQUEST_SECONDS_MAX))
+    return replace(
+        connection,
+        request_timeout_seconds=min(connection.request_timeout_seconds, REQUEST_SECONDS_MAX),
+    )
 
 
 def tool_reader(settings: Settings) -> TopicReader:
@@ -43,7 +46,9 @@ def tool_reader(settings: Settings) -> TopicReader:
 
 
 def _say_damage(place: Place, detail: str) -> None:
-    say(f"{place.topic} {place.partition} {place.offset} can't be read and is passed over: {detail}")
+    say(
+        f"{place.topic} {place.partition} {place.offset} can't be read and is passed over: {detail}"
+    )
 
 
 def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
@@ -62,4 +67,6 @@ def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     except (KafkaError, TimeoutError) as error:
         servers = ", ".join(settings.kafka.bootstrap_servers)
         detail = asyncio.run(explain(tool_connection(settings), error))
-        raise UnavailableError(f"Kafka at {servers} can't be reached or refuses the request: {detail}") from None
+        raise UnavailableError(
+            f"Kafka at {servers} can't be reached or refuses the request: {detail}"
+        ) from None

@@ -21,13 +21,18 @@ INTERRUPTED = 130
 @click.command("demo")
 @click.option("--bootstrap-servers", help="Use these brokers instead of starting Apache Kafka.")
 @click.option(
-    "--count", default=100_000, show_default=True, type=click.IntRange(100, 10_000_000), help="Number of events to publish."
+    "--count",
+    default=100_000,
+    show_default=True,
+    type=click.IntRange(100, 10_000_000),
+    help="Number of events to publish.",
 )
 @click.option("--keep", is_flag=True, help="Leave everything running and print the addresses.")
 def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
     """Deliver sample events on this machine.
 
-    Starts Apache Kafka, the Post API emulator and a worker, and checks that no event is lost or delivered twice.
+    Starts Apache Kafka, the Post API emulator and a worker, and checks that no event is lost or
+    delivered twice.
 
     Example: appmetrica-worker demo --keep
     """
@@ -41,7 +46,11 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
 @click.command("sandbox")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", default=8080, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free port."
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port to listen on; 0 picks a free port.",
 )
 @click.option(
     "--application",
@@ -51,7 +60,9 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
     help="An application and its key. Default: 1111=sandbox-key.",
 )
 @click.option(
-    "--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON file with the faults to inject."
+    "--faults",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON file with the faults to inject.",
 )
 def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | None) -> None:
     """Run the Post API emulator.
@@ -65,7 +76,9 @@ def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | 
     try:
         asyncio.run(_serve(EmulatorOptions(keys=keys, host=host, port=port), plan))
     except OSError as error:
-        click.echo(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port", err=True)
+        click.echo(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --port", err=True
+        )
         sys.exit(ExitCode.UNAVAILABLE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

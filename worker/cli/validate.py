@@ -24,7 +24,7 @@ from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
-from worker.tools.dry_run import Judge
+from worker.tools.dry_run import DryRun
 from worker.tools.file_formats import Form, FormError, read
 from worker.tools.validation import Summary, Validation, Verdict, csv_name
 
@@ -75,32 +75,64 @@ class CsvFiles:
     type=click.Choice([one.value for one in Form]),
     help="jsonl: a value per line; kcat: records as `kcat -J` prints them; csv: CSV with a header.",
 )
-@click.option("--topic", help="Check by the rules of this topic's route. Default: the first route of the resource.")
-@click.option("--resource", help="Resource of the records. Default: the resource of the first route.")
+@click.option(
+    "--topic",
+    help="Check by the rules of this topic's route. Default: the first route of the resource.",
+)
+@click.option(
+    "--resource", help="Resource of the records. Default: the resource of the first route."
+)
 @click.option(
     "--as-csv",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the rows that would be sent to this directory, in a file per resource, application and identity.",
+    help=(
+        "Write the rows that would be sent to this directory, in a file per resource, "
+        "application and identity."
+    ),
 )
-@click.option("--each", "is_each", is_flag=True, help="Show every record, not only invalid records.")
 @click.option(
-    "--max", "count", default=20, show_default=True, type=click.IntRange(0), help="Maximum number of records to show."
+    "--each", "is_each", is_flag=True, help="Show every record, not only invalid records."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per record, then a line with the totals.")
+@click.option(
+    "--max",
+    "count",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Maximum number of records to show.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a line of JSON per record, then a line with the totals.",
+)
 @with_configuration
-def validate(loaded: Loaded, file: BinaryIO, form: str, topic: str | None, resource: str | None, **options: object) -> None:
-    """Check each record of FILE (- is stdin) as the worker would. Exit code 65 if any record is invalid.
+def validate(
+    loaded: Loaded,
+    file: BinaryIO,
+    form: str,
+    topic: str | None,
+    resource: str | None,
+    **options: object,
+) -> None:
+    """Check each record of FILE (- is stdin) as the worker would. Exit code 65 if any record is
+    invalid.
 
     Example: appmetrica-worker validate events.jsonl --as-csv bodies/
     """
     directory = options["directory"]
     settings = loaded.settings if directory is None else _as_bodies(loaded.settings)
-    settings, chosen = _bodies(settings, topic, resource) if form == Form.CSV else _route(settings, topic, resource)
+    settings, chosen = (
+        _bodies(settings, topic, resource)
+        if form == Form.CSV
+        else _route(settings, topic, resource)
+    )
     shown = _Shown(int(str(options["count"])), as_json=bool(options["as_json"]))
     with CsvFiles(directory if isinstance(directory, Path) else None) as files:
         validation = Validation(
-            Judge(settings),
+            DryRun(settings),
             chosen,
             is_routed=topic is None and resource is None,
             is_each=bool(options["is_each"]),
@@ -116,7 +148,11 @@ def validate(loaded: Loaded, file: BinaryIO, form: str, topic: str | None, resou
 
 
 def _judge_all(validation: Validation, file: BinaryIO, form: Form) -> None:
-    size = Path(file.name).stat().st_size if file is not sys.stdin.buffer and Path(file.name).is_file() else None
+    size = (
+        Path(file.name).stat().st_size
+        if file is not sys.stdin.buffer and Path(file.name).is_file()
+        else None
+    )
     reported = 0
     with progress("validating") as report:
         for chunk in read(file, form):
@@ -132,7 +168,9 @@ def _route(settings: Settings, topic: str | None, resource: str | None) -> tuple
     routes = settings.resolved_routes()
     if topic is not None:
         if topic not in {route.topic for route in routes}:
-            raise click.BadParameter(f"{topic!r} has no route in the configuration", param_hint="--topic")
+            raise click.BadParameter(
+                f"{topic!r} has no route in the configuration", param_hint="--topic"
+            )
         return settings, topic
     if resource is None:
         return settings, routes[0].topic
@@ -143,7 +181,9 @@ def _route(settings: Settings, topic: str | None, resource: str | None) -> tuple
 
 
 def _bodies(settings: Settings, topic: str | None, resource: str | None) -> tuple[Settings, str]:
-    """A body has the columns themselves: no envelope, no constant left out, no field under another name."""
+    """A body has the columns themselves: no envelope, no constant left out, no field under another
+    name.
+    """
     routed, chosen = _route(settings, topic, resource)
     named = {route.topic: route.resource for route in routed.resolved_routes()}
     return _made(settings, named[chosen])
@@ -151,14 +191,18 @@ def _bodies(settings: Settings, topic: str | None, resource: str | None) -> tupl
 
 def _as_bodies(settings: Settings) -> Settings:
     """With rows in bodies, whatever the form of requests is."""
-    return settings.model_copy(update={"delivery": settings.delivery.model_copy(update={"request": "body"})})
+    return settings.model_copy(
+        update={"delivery": settings.delivery.model_copy(update={"request": "body"})}
+    )
 
 
 def _made(settings: Settings, resource: str) -> tuple[Settings, str]:
     known = RouteSettings.model_json_schema()["properties"]["resource"]
     names = known.get("enum", [known.get("const")])
     if resource not in names:
-        raise click.BadParameter(f"{resource!r} is not one of {', '.join(names)}", param_hint="--resource")
+        raise click.BadParameter(
+            f"{resource!r} is not one of {', '.join(names)}", param_hint="--resource"
+        )
     made = RouteSettings.model_validate({"topic": f"validate-{resource}", "resource": resource})
     return settings.model_copy(update={"routes": (made,)}), made.topic
 
@@ -180,7 +224,10 @@ class _Shown:
             click.echo(orjson.dumps(verdict.document()))
             return
         document = verdict.document()
-        click.echo(f"line {verdict.line}: {document['ending']}" + (f", key {verdict.key}" if verdict.key else ""))
+        click.echo(
+            f"line {verdict.line}: {document['ending']}"
+            + (f", key {verdict.key}" if verdict.key else "")
+        )
         for fault in verdict.faults:
             click.echo(f"  {fault.field or 'record'}: {fault.message}  [{fault.reason}]")
 
@@ -192,7 +239,8 @@ class _Shown:
             click.echo("More records are not shown; use --max to show more.")
         out = console()
         out.print(
-            f"{summary.records:,} records: {summary.delivered:,} would be delivered, {summary.duplicates:,} are duplicates, "
+            f"{summary.records:,} records: {summary.delivered:,} would be delivered, "
+            f"{summary.duplicates:,} are duplicates, "
             f"{summary.bad:,} are invalid"
         )
         if summary.by_reason:

@@ -16,8 +16,8 @@ from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.dead_letters import export
 from worker.tools.dead_letters.explanations import explanation
-from worker.tools.dry_run import Judge
-from worker.tools.trace import Story, origin_of, tell
+from worker.tools.dry_run import DryRun
+from worker.tools.trace import Trace, origin_of, tell
 
 
 @click.command("why")
@@ -29,7 +29,8 @@ from worker.tools.trace import Story, origin_of, tell
 def why(loaded: Loaded, topic: str, partition: int, offset: int, as_json: bool) -> None:
     """Show what happened to a record.
 
-    Shows whether it is valid, committed, dead-lettered or parked. For a dead letter, shows the source record.
+    Shows whether it is valid, committed, dead-lettered or parked. For a dead letter, shows the
+    source record.
 
     Example: appmetrica-worker why offline-events 0 4711
     """
@@ -40,15 +41,15 @@ def why(loaded: Loaded, topic: str, partition: int, offset: int, as_json: bool) 
         console().print(_described(story))
 
 
-async def _tell(settings: Settings, place: Place) -> Story:
+async def _tell(settings: Settings, place: Place) -> Trace:
     async with tool_reader(settings) as reader:
         origin = await origin_of(reader, settings, place)
         if origin is not None:
             say(f"{place.topic} holds dead letters; showing the source record: {_shown(origin)}")
-        return await tell(reader, settings, Judge(settings), origin or place, read_clock())
+        return await tell(reader, settings, DryRun(settings), origin or place, read_clock())
 
 
-def _document(story: Story) -> dict[str, object]:
+def _document(story: Trace) -> dict[str, object]:
     verdict, record = story.verdict, story.record
     faults = verdict.faults if isinstance(verdict, Rejection) else ()
     return {
@@ -58,49 +59,88 @@ def _document(story: Story) -> dict[str, object]:
         "progress": story.progress.name.lower(),
         "committed": None if story.committed is None else story.committed.offset,
         "is_valid": None if verdict is None else not faults,
-        "faults": [{"reason": one.reason.value, "field": one.field, "message": one.message} for one in faults],
-        "dedup_key": None if verdict is None or isinstance(verdict, Rejection) else verdict.key.hex(),
+        "faults": [
+            {"reason": one.reason.value, "field": one.field, "message": one.message}
+            for one in faults
+        ],
+        "dedup_key": None
+        if verdict is None or isinstance(verdict, Rejection)
+        else verdict.key.hex(),
         "judged_at": round(story.judged_at, 3),
         "is_replay": story.is_replay,
-        "dead_letters": [{**(export.place(one.place) or {}), "reason": one.reason} for one in story.dead_letters],
-        "parked": [{**(export.place(one.letter.place) or {}), "came_home": one.is_settled} for one in story.parked],
-        **({} if record is None else {**export.text("key", record.key), **export.text("value", record.value)}),
+        "dead_letters": [
+            {**(export.place(one.place) or {}), "reason": one.reason} for one in story.dead_letters
+        ],
+        "parked": [
+            {**(export.place(one.letter.place) or {}), "came_home": one.is_settled}
+            for one in story.parked
+        ],
+        **(
+            {}
+            if record is None
+            else {**export.text("key", record.key), **export.text("value", record.value)}
+        ),
     }
 
 
-def _described(story: Story) -> Table:
+def _described(story: Trace) -> Table:
     table = Table.grid(padding=(0, 2))
     rows = [("record", f"{_shown(story.place)}, {story.presence.value}"), ("", story.summary)]
     if story.record is not None:
-        rows.append(("written", shown_time(story.record.timestamp / 1000) + (", as a replay" if story.is_replay else "")))
+        rows.append(
+            (
+                "written",
+                shown_time(story.record.timestamp / 1000)
+                + (", as a replay" if story.is_replay else ""),
+            )
+        )
         rows += [("key", readable(story.record.key)), ("value", readable(story.record.value))]
     rows += _verdict(story)
     committed = "" if story.committed is None else f" (committed: {story.committed.offset})"
     rows.append(("offset", story.progress.value + committed))
     rows += [
-        ("dead letter", f"{_shown(one.place)}: {one.reason}; {shown_time(one.record.timestamp / 1000)}")
+        (
+            "dead letter",
+            f"{_shown(one.place)}: {one.reason}; {shown_time(one.record.timestamp / 1000)}",
+        )
         for one in story.dead_letters
     ]
     for one in story.parked:
-        rows.append(("parked", f"{_shown(one.letter.place)}" + ("; redelivered" if one.is_settled else "; still parked")))
+        rows.append(
+            (
+                "parked",
+                f"{_shown(one.letter.place)}"
+                + ("; redelivered" if one.is_settled else "; still parked"),
+            )
+        )
     for name, content in rows:
         table.add_row(Text(name, style="bold"), Text(content, overflow="fold"))
     return table
 
 
-def _verdict(story: Story) -> list[tuple[str, str]]:
+def _verdict(story: Trace) -> list[tuple[str, str]]:
     verdict = story.verdict
     if verdict is None:
-        known = "its topic has no route in this configuration" if story.record is not None else "there is no record to check"
+        known = (
+            "its topic has no route in this configuration"
+            if story.record is not None
+            else "there is no record to check"
+        )
         return [("verdict", known)]
     as_of = f"as of {shown_time(story.judged_at)}, with this configuration"
     if isinstance(verdict, Rejection):
-        faults = [("fault", f"{one.field or 'record'}: {one.message}  [{one.reason}]") for one in verdict.faults]
+        faults = [
+            ("fault", f"{one.field or 'record'}: {one.message}  [{one.reason}]")
+            for one in verdict.faults
+        ]
         return [("verdict", f"invalid, {as_of}"), ("", explanation(verdict.reason)), *faults]
     goes = verdict.destination
     return [
         ("verdict", f"valid, {as_of}"),
-        ("goes to", f"{goes.resource} of application {goes.application_id}, by {goes.identity.value}"),
+        (
+            "goes to",
+            f"{goes.resource} of application {goes.application_id}, by {goes.identity.value}",
+        ),
         ("dedup key", verdict.key.hex()),
     ]
 

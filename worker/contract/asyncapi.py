@@ -1,6 +1,8 @@
-"""The whole contract as one AsyncAPI document: topics, what is read from them, in which forms, and what is written.
+"""The whole contract as one AsyncAPI document: topics, what is read from them, in which forms, and
+what is written.
 
-Topic names are examples, but for those that are the worker's defaults: an installation names its own in `routes`.
+Topic names are examples, but for those that are the worker's defaults: an installation names its
+own in `routes`.
 
 Source: AsyncAPI 3.0.0 and its Kafka bindings; CloudEvents 1.0.2 with its Kafka Protocol Binding.
 """
@@ -25,7 +27,8 @@ _JSON = "application/json"
 _EVENT_IN_CLOUD_EVENT = "eventDatedByCloudEvent"
 _KEY = {
     "type": "string",
-    "description": "The user of the event: its profile_id or appmetrica_device_id. Then an event and its repetition are in "
+    "description": "The user of the event: its profile_id or appmetrica_device_id. Then an event "
+    "and its repetition are in "
     "the same partition, and the worker recognises the repetition.",
 }
 
@@ -37,8 +40,10 @@ def asyncapi_document() -> Part:
         "info": {
             "title": "AppMetrica offline events",
             "version": CONTRACT_VERSION,
-            "description": "What producers send to appmetrica-worker, and what it writes itself. Topics are named in its "
-            "configuration (routes, dead_letter); the names here are examples. Generated from the resources' tables.",
+            "description": "What producers send to appmetrica-worker, and what it writes itself. "
+            "Topics are named in its "
+            "configuration (routes, dead_letter); the names here are examples. Generated from "
+            "the resources' tables.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": _JSON,
@@ -50,21 +55,28 @@ def asyncapi_document() -> Part:
 
 def _channels() -> Part:
     channels = {
-        name: _channel(f"offline-{name}", f"{resource.description}: a route with resource {name}.", [name])
+        name: _channel(
+            f"offline-{name}", f"{resource.description}: a route with resource {name}.", [name]
+        )
         for name, resource in RESOURCES.items()
     }
     return channels | {
         "envelopes": _channel(
-            "offline-imports", "Records of any resource: a route with form envelope. Each record names its own.", ["envelope"]
+            "offline-imports",
+            "Records of any resource: a route with form envelope. Each record names its own.",
+            ["envelope"],
         ),
         "cloudEvents": _channel(
             "offline-cloudevents",
-            "CloudEvents 1.0, binary or structured, here around events: a route with form cloudevents. Source and id are the "
+            "CloudEvents 1.0, binary or structured, here around events: a route with form "
+            "cloudevents. Source and id are the "
             "deduplication key.",
             ["cloudEventBinary", "cloudEventStructured"],
         ),
         "deadLetters": _channel(
-            "offline-events.dlq", "Records that can't be delivered, with the reasons in their headers.", ["deadLetter"]
+            "offline-events.dlq",
+            "Records that can't be delivered, with the reasons in their headers.",
+            ["deadLetter"],
         ),
     }
 
@@ -82,11 +94,16 @@ def _operations() -> Part:
         return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
 
     received = {
-        f"receive_{name}": operation("receive", name, f"Read records of {name} and deliver them.") for name in RESOURCES
+        f"receive_{name}": operation("receive", name, f"Read records of {name} and deliver them.")
+        for name in RESOURCES
     }
     return received | {
-        "receive_envelopes": operation("receive", "envelopes", "Read records of all resources and deliver them."),
-        "receive_cloud_events": operation("receive", "cloudEvents", "Read CloudEvents and deliver their events."),
+        "receive_envelopes": operation(
+            "receive", "envelopes", "Read records of all resources and deliver them."
+        ),
+        "receive_cloud_events": operation(
+            "receive", "cloudEvents", "Read CloudEvents and deliver their events."
+        ),
         "send_dead_letters": operation("send", "deadLetters", "Write what can't be delivered."),
     }
 
@@ -108,7 +125,13 @@ def _messages() -> Part:
         "cloudEventStructured": _message(
             "An event as a CloudEvent in structured mode",
             {"$ref": "#/components/schemas/cloudEvent"},
-            {"specversion": "1.0", "id": "8f2c", "source": "/tv-app", "type": "film.watched", "data": example_of(EVENTS)},
+            {
+                "specversion": "1.0",
+                "id": "8f2c",
+                "source": "/tv-app",
+                "type": "film.watched",
+                "data": example_of(EVENTS),
+            },
         )
         | {"contentType": "application/cloudevents+json"},
         "deadLetter": _dead_letter(),
@@ -116,10 +139,22 @@ def _messages() -> Part:
 
 
 def _plain_message(resource: Resource) -> Part:
-    message = _message(f"A record of {resource.name}", {"$ref": f"#/components/schemas/{resource.name}"}, example_of(resource))
-    described = "The event's id, if the route's dedup.key_header names this header. Otherwise the content is the key."
+    message = _message(
+        f"A record of {resource.name}",
+        {"$ref": f"#/components/schemas/{resource.name}"},
+        example_of(resource),
+    )
+    described = (
+        "The event's id, if the route's dedup.key_header names this header. Otherwise "
+        "the content is the key."
+    )
     return message | {
-        "headers": {"type": "object", "properties": {_KEY_HEADER: {"type": "string", "minLength": 1, "description": described}}}
+        "headers": {
+            "type": "object",
+            "properties": {
+                _KEY_HEADER: {"type": "string", "minLength": 1, "description": described}
+            },
+        }
     }
 
 
@@ -136,11 +171,15 @@ def _message(title: str, payload: Part, example: object) -> Part:
 def _dead_letter() -> Part:
     return {
         "title": "A dead letter",
-        "summary": "The record's own key, value and headers, and headers with the reasons why it can't be delivered.",
+        "summary": (
+            "The record's own key, value and headers, and headers with the reasons why it "
+            "can't be delivered."
+        ),
         "headers": {
             "type": "object",
             "properties": {
-                ERRORS_PREFIX + name: {"type": "string", "description": text} for name, text in _DEAD_LETTER_HEADERS.items()
+                ERRORS_PREFIX + name: {"type": "string", "description": text}
+                for name, text in _DEAD_LETTER_HEADERS.items()
             },
             "required": [ERRORS_PREFIX + name for name in _DEAD_LETTER_HEADERS],
         },
@@ -150,7 +189,9 @@ def _dead_letter() -> Part:
 
 _DEAD_LETTER_HEADERS = {
     "reason": "The first fault's reason code.",
-    "detail": "Every fault, as a JSON list of objects with reason, field, message, expected, found.",
+    "detail": (
+        "Every fault, as a JSON list of objects with reason, field, message, expected, found."
+    ),
     "topic": "Where the record was first received: the topic,",
     "partition": "the partition,",
     "offset": "the offset,",
@@ -175,7 +216,13 @@ def _envelope() -> Schema:
         "title": "An envelope",
         "type": "object",
         "oneOf": [
-            {"properties": {"type": {"const": name}, "data": {"$ref": f"#/components/schemas/{name}"}}} for name in RESOURCES
+            {
+                "properties": {
+                    "type": {"const": name},
+                    "data": {"$ref": f"#/components/schemas/{name}"},
+                }
+            }
+            for name in RESOURCES
         ],
         "properties": {
             "type": {"type": "string", "enum": list(RESOURCES), "description": "The resource."},
@@ -199,7 +246,9 @@ def _attributes() -> dict[str, Schema]:
             "type": "string",
             "minLength": 1,
             "format": "date-time",
-            "description": "The default event_timestamp of the event, without fractions of a second.",
+            "description": (
+                "The default event_timestamp of the event, without fractions of a second."
+            ),
         },
     }
 
@@ -211,7 +260,12 @@ def _cloud_event_headers() -> Schema:
     return {
         "type": "object",
         "properties": {f"ce_{name}": schema for name, schema in _attributes().items()}
-        | {"content-type": {"type": "string", "description": "application/json, or another JSON content type."}},
+        | {
+            "content-type": {
+                "type": "string",
+                "description": "application/json, or another JSON content type.",
+            }
+        },
         "required": [f"ce_{name}" for name in _REQUIRED_ATTRIBUTES],
     }
 
@@ -228,12 +282,22 @@ def _cloud_event() -> Schema:
         "properties": {
             **attributes,
             "time": {**attributes["time"], "type": ["string", "null"]},
-            "datacontenttype": {"type": ["string", "null"], "description": "A JSON content type; optional."},
+            "datacontenttype": {
+                "type": ["string", "null"],
+                "description": "A JSON content type; optional.",
+            },
             "data": {"description": "The event."},
-            "data_base64": {"type": "string", "contentEncoding": "base64", "description": "The event's JSON, instead of data."},
+            "data_base64": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "description": "The event's JSON, instead of data.",
+            },
         },
         "required": _REQUIRED_ATTRIBUTES,
-        "oneOf": [{"required": ["data"]}, {"required": ["data_base64"], "not": {"required": ["data"]}}],
+        "oneOf": [
+            {"required": ["data"]},
+            {"required": ["data_base64"], "not": {"required": ["data"]}},
+        ],
         "if": {"required": ["time"], "properties": {"time": {"type": "string"}}},
         "then": data(_EVENT_IN_CLOUD_EVENT),
         "else": data("events"),

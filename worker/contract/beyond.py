@@ -1,7 +1,8 @@
 """What the worker refuses and JSON Schema can't: each rule with the reasons that it is refused for.
 
-A schema looks at one JSON value, without a clock, without the settings, and after it has been parsed. So it may take what the
-worker refuses, for one of these rules; what it refuses the worker always refuses too.
+A schema looks at one JSON value, without a clock, without the settings, and after it has been
+parsed. So it may take what the worker refuses, for one of these rules; what it refuses the worker
+always refuses too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX, Kind
 class Rule:
     """One thing that a schema can't tell.
 
-    `name` is how examples refer to it. `kinds` are the kinds of column that it is about; empty: it is about the whole record.
+    `name` is how examples refer to it. `kinds` are the kinds of column that it is about; empty: it
+    is about the whole record.
     """
 
     name: str
@@ -30,7 +32,8 @@ RULES = (
     Rule(
         "age",
         frozenset({Reason.TOO_OLD, Reason.IN_FUTURE}),
-        "It must lie between 14 days ago and a day ahead (limits.event_age_seconds_max, limits.event_ahead_seconds_max); "
+        "It must lie between 14 days ago and a day ahead (limits.event_age_seconds_max, "
+        "limits.event_ahead_seconds_max); "
         f"the schema only refuses {MILLISECONDS_FROM} and more, which are milliseconds.",
         frozenset({Kind.TIMESTAMP}),
     ),
@@ -43,13 +46,15 @@ RULES = (
     Rule(
         "long decimal",
         frozenset({Reason.OUT_OF_RANGE}),
-        f"With its exponent written out it may have at most {DECIMAL_CHARACTERS_MAX} characters: 1e200 is too long.",
+        f"With its exponent written out it may have at most {DECIMAL_CHARACTERS_MAX} characters: "
+        "1e200 is too long.",
         frozenset({Kind.DECIMAL}),
     ),
     Rule(
         "object in text",
         frozenset({Reason.WRONG_TYPE}),
-        "A string in place of an object must hold a JSON object; the schema only checks its braces.",
+        "A string in place of an object must hold a JSON object; the schema only checks its "
+        "braces.",
         frozenset({Kind.JSON_OBJECT, Kind.ATTRIBUTES}),
     ),
     Rule(
@@ -60,10 +65,19 @@ RULES = (
     Rule(
         "half a character",
         frozenset({Reason.WRONG_TYPE, Reason.NOT_JSON}),
-        "Half of a surrogate pair, as the escape d800 is, is not a Unicode character and is not allowed in a string.",
+        "Half of a surrogate pair, as the escape d800 is, is not a Unicode character and is not "
+        "allowed in a string.",
     ),
-    Rule("depth", frozenset({Reason.NOT_JSON}), "A value may not be nested about a thousand levels deep."),
-    Rule("size", frozenset({Reason.TOO_LARGE}), "The row alone must fit into a request (batching.body_bytes_max)."),
+    Rule(
+        "depth",
+        frozenset({Reason.NOT_JSON}),
+        "A value may not be nested about a thousand levels deep.",
+    ),
+    Rule(
+        "size",
+        frozenset({Reason.TOO_LARGE}),
+        "The row alone must fit into a request (batching.body_bytes_max).",
+    ),
     Rule(
         "not JSON",
         frozenset({Reason.EMPTY_VALUE, Reason.NOT_JSON}),
@@ -73,5 +87,9 @@ RULES = (
 
 
 def comment(kind: Kind | None) -> str:
-    """The rules about this kind of column, or (None) about the whole record, as text; empty where there are none."""
-    return " ".join(rule.text for rule in RULES if (kind in rule.kinds if kind is not None else not rule.kinds))
+    """The rules about this kind of column, or (None) about the whole record, as text; empty where
+    there are none.
+    """
+    return " ".join(
+        rule.text for rule in RULES if (kind in rule.kinds if kind is not None else not rule.kinds)
+    )

@@ -1,8 +1,9 @@
 """A resource's table as a JSON Schema.
 
-It takes what the intake takes of a plain JSON object, as far as JSON Schema can tell (`beyond.py` has the rest): absent, null
-and an empty string are the same; integers and decimals may come as text. No `$ref`s, and no keyword younger than draft-07 but
-`contentSchema`, which older readers pass over: so an AsyncAPI document can hold it as it is.
+It takes what the intake takes of a plain JSON object, as far as JSON Schema can tell (`beyond.py`
+has the rest): absent, null and an empty string are the same; integers and decimals may come as
+text. No `$ref`s, and no keyword younger than draft-07 but `contentSchema`, which older readers pass
+over: so an AsyncAPI document can hold it as it is.
 
 Source: JSON Schema 2020-12, core and validation.
 """
@@ -41,20 +42,29 @@ def event_schema(resource: Resource, *, is_dated_by_wrapping: bool = False) -> S
 
     Args:
         resource: whose events they are.
-        is_dated_by_wrapping: the event needs no time of its own, because a CloudEvent around it says one.
+        is_dated_by_wrapping: the event needs no time of its own, because a CloudEvent around it
+            says one.
     """
     first, *others = resource.columns
     columns = (first, *IDENTITY_COLUMNS.values(), *others)
     needs_no = {Kind.TIMESTAMP} if is_dated_by_wrapping else set()
-    required = [column.name for column in columns if column.required and column.kind not in needs_no]
+    required = [
+        column.name for column in columns if column.required and column.kind not in needs_no
+    ]
     return {
         "title": f"A record of {resource.name}",
-        "description": f"{resource.description}. One JSON object per record; absent, null and an empty string are the same.",
+        "description": (
+            f"{resource.description}. One JSON object per record; absent, null and an "
+            "empty string are the same."
+        ),
         "$comment": f"Not checked by this schema, but refused by the worker: {comment(None)}",
         "type": "object",
         "required": required,
         "oneOf": [_named_by(identity) for identity in Identity],
-        "properties": {column.name: _property(column, is_required=column.name in required) for column in columns},
+        "properties": {
+            column.name: _property(column, is_required=column.name in required)
+            for column in columns
+        },
         "additionalProperties": False,
         "examples": [example_of(resource)],
     }
@@ -63,7 +73,11 @@ def event_schema(resource: Resource, *, is_dated_by_wrapping: bool = False) -> S
 def example_of(resource: Resource) -> dict[str, object]:
     """The smallest event that is in order, made of the columns' own examples."""
     first, *others = resource.columns
-    columns = [first, IDENTITY_COLUMNS[Identity.PROFILE_ID], *(column for column in others if column.required)]
+    columns = [
+        first,
+        IDENTITY_COLUMNS[Identity.PROFILE_ID],
+        *(column for column in others if column.required),
+    ]
     return {column.name: json.loads(column.example) for column in columns}
 
 
@@ -73,7 +87,10 @@ def _named_by(identity: Identity) -> Schema:
     return {
         "title": f"named by {identity}",
         "required": [identity.value],
-        "properties": {identity.value: {"not": {"enum": list(_ABSENT)}}, other.value: {"enum": list(_ABSENT)}},
+        "properties": {
+            identity.value: {"not": {"enum": list(_ABSENT)}},
+            other.value: {"enum": list(_ABSENT)},
+        },
     }
 
 
@@ -83,9 +100,13 @@ def _property(column: Column, *, is_required: bool) -> Schema:
     if beyond:
         said["$comment"] = f"Not checked by this schema: {beyond}"
     if column.default is not None:
-        said["default"] = json.loads(column.default) if column.kind is Kind.INTEGER else column.default
+        said["default"] = (
+            json.loads(column.default) if column.kind is Kind.INTEGER else column.default
+        )
     if column.kind is Kind.STRING:
-        return said | ({"type": "string", "minLength": 1} if is_required else {"type": ["string", "null"]})
+        return said | (
+            {"type": "string", "minLength": 1} if is_required else {"type": ["string", "null"]}
+        )
     ways = _WAYS[column.kind](column)
     return said | {"anyOf": ways if is_required else [*ways, {"enum": list(_ABSENT)}]}
 
@@ -122,7 +143,10 @@ def _whole(minimum: int, maximum: int) -> list[Schema]:
 
 
 def _decimal(_: Column) -> list[Schema]:
-    return [{"type": "number"}, {"type": "string", "pattern": patterns.DECIMAL_TEXT, "maxLength": DECIMAL_CHARACTERS_MAX}]
+    return [
+        {"type": "number"},
+        {"type": "string", "pattern": patterns.DECIMAL_TEXT, "maxLength": DECIMAL_CHARACTERS_MAX},
+    ]
 
 
 def _object(_: Column) -> list[Schema]:
@@ -130,7 +154,9 @@ def _object(_: Column) -> list[Schema]:
 
 
 def _attributes(_: Column) -> list[Schema]:
-    return _object_or_text({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+    return _object_or_text(
+        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+    )
 
 
 def _object_or_text(schema: Schema) -> list[Schema]:

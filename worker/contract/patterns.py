@@ -1,14 +1,16 @@
 """Regular expressions for what is written as text in JSON.
 
-Only what all engines know: JSON Schema means ECMA-262, Go's engine has no look-ahead. `$` is the very end, as in ECMA-262; to
-Python's own `re` it may stand before a last newline as well.
+Only what all engines know: JSON Schema means ECMA-262, Go's engine has no look-ahead. `$` is the
+very end, as in ECMA-262; to Python's own `re` it may stand before a last newline as well.
 
-Source: JSON Schema 2020-12 core, section 6.4, the tokens that schema authors should limit themselves to.
+Source: JSON Schema 2020-12 core, section 6.4, the tokens that schema authors should limit
+themselves to.
 """
 
 from __future__ import annotations
 
-# What str.strip() takes off: written as themselves, because engines differ in how they escape characters beyond ASCII.
+# What str.strip() takes off: written as themselves, because engines differ in how they escape
+# characters beyond ASCII.
 WHITE_SPACE = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 # What an element of an array may not hold: it separates and ends elements in the API's own form.
 _ENDING = r",\[\]\"\n\r"
@@ -39,5 +41,7 @@ def digits(minimum: int, maximum: int) -> str:
         # The first digit of a number of full length is no zero; numbers of one digit may be one.
         lowest = max(minimum, int(len(text) > 1)) if place == 0 else 0
         if int(digit) > lowest:
-            ways.append(f"{text[:place]}[{lowest}-{int(digit) - 1}][0-9]{{{len(text) - place - 1}}}")
+            ways.append(
+                f"{text[:place]}[{lowest}-{int(digit) - 1}][0-9]{{{len(text) - place - 1}}}"
+            )
     return f"^0*({'|'.join((*ways, text))})$"

@@ -23,10 +23,15 @@ def field_tables() -> str:
 def rule_table() -> str:
     """What a schema can't tell, and the worker refuses."""
     lines = [
-        f"| {rule.name} | {', '.join(f'`{reason}`' for reason in sorted(rule.reasons))} | {_where(rule.kinds)} | {rule.text} |"
+        f"| {rule.name} | {', '.join(f'`{reason}`' for reason in sorted(rule.reasons))} | "
+        f"{_where(rule.kinds)} | {rule.text} |"
         for rule in RULES
     ]
-    return "| rule | refused as | of | what it says |\n| --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
+    return (
+        "| rule | refused as | of | what it says |\n| --- | --- | --- | --- |\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def _section(resource: Resource) -> str:
@@ -47,9 +52,14 @@ def _table(columns: Iterable[Column]) -> str:
 def _line(column: Column) -> str:
     star = "\\*" if column.required else ""
     known = f"; known: {', '.join(column.known)}" if column.known else ""
-    default = f"; the API takes {column.default} where it is absent" if column.default is not None else ""
+    default = (
+        f"; the API takes {column.default} where it is absent" if column.default is not None else ""
+    )
     example = column.example.replace("|", "\\|")
-    return f"| `{column.name}`{star} | {_value(column)} | {column.description}{known}{default} | `{example}` |\n"
+    return (
+        f"| `{column.name}`{star} | {_value(column)} | {column.description}{known}{default} | "
+        f"`{example}` |\n"
+    )
 
 
 def _value(column: Column) -> str:

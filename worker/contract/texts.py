@@ -28,7 +28,9 @@ def schema_text(resource: Resource) -> str:
 
 def asyncapi_yaml() -> str:
     """The AsyncAPI document as YAML."""
-    return yaml.dump(asyncapi_document(), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=YAML_COLUMNS)
+    return yaml.dump(
+        asyncapi_document(), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=YAML_COLUMNS
+    )
 
 
 def asyncapi_json() -> str:

@@ -1,4 +1,5 @@
-"""Letting partitions go, on revocation and on stop: bring what is under way to its end, commit once, then the fence.
+"""Letting partitions go, on revocation and on stop: bring what is under way to its end, commit
+once, then the fence.
 
 Routes between the rooms like the pipeline does, and owns no rule either.
 """
@@ -11,10 +12,10 @@ from worker.core.model.clock import Now
 from worker.core.model.command import Command, Finish, Release
 from worker.core.model.record import Assignment
 from worker.core.progress.drains import Drain, Drains
-from worker.core.settlement import Rooms, Settling
+from worker.core.settlement import Components, RowFlow
 
 
-class Leaving:
+class Draining:
     """The drains of a pipeline. What is to be done about them is added to `commands`.
 
     Args:
@@ -24,7 +25,13 @@ class Leaving:
         commit: commits what is safe; False if the broker has it all already.
     """
 
-    def __init__(self, rooms: Rooms, settling: Settling, commands: list[Command], commit: Callable[[Now], bool]) -> None:
+    def __init__(
+        self,
+        rooms: Components,
+        settling: RowFlow,
+        commands: list[Command],
+        commit: Callable[[Now], bool],
+    ) -> None:
         self._routes = rooms.routes
         self._dispatcher = rooms.dispatcher
         self._ledger = rooms.ledger
@@ -44,18 +51,27 @@ class Leaving:
         """When a drain goes on for its time alone, in monotonic seconds; None where none does."""
         return self._drains.next_deadline()
 
-    def begin(self, assignments: Collection[Assignment], deadline_seconds: float, now: Now, *, is_stop: bool) -> None:
+    def begin(
+        self,
+        assignments: Collection[Assignment],
+        deadline_seconds: float,
+        now: Now,
+        *,
+        is_stop: bool,
+    ) -> None:
         """What can be sent at once is sent; what waits for an attempt or a probe is given back."""
         leaving = frozenset(assignments)
         self._ledger.offsets.drain(leaving)
         self._drains.begin(leaving, now.monotonic_seconds, deadline_seconds, is_stop=is_stop)
         for route in self._routes.values():
             self._settling.submit(route.batcher.drain(leaving))
-        self._settling.settle(self._dispatcher.withdraw_waiting(leaving), now)
+        self._settling.settle(self._dispatcher.take_back_waiting(leaving), now)
 
     def advance(self, now: Now) -> None:
-        """Bring drains to their end, as far as they are: the last sending, the last commit, the fence."""
-        for drain in self._drains.to_be_quiet(now.monotonic_seconds):
+        """Bring drains to their end, as far as they are: the last sending, the last commit, the
+        fence.
+        """
+        for drain in self._drains.to_silence(now.monotonic_seconds):
             self._ledger.offsets.end_sending(drain.assignments)
             self._give_up(drain.assignments, now)
         for drain in self._drains.over(now.monotonic_seconds, self._ledger.offsets.in_motion):
@@ -82,8 +98,8 @@ class Leaving:
     def _give_up(self, assignments: Set[Assignment], now: Now) -> None:
         """What isn't in flight is left to the next owner."""
         for route in self._routes.values():
-            self._settling.give_back(route.batcher.withdraw(assignments), now)
-        self._settling.settle(self._dispatcher.withdraw(assignments), now)
+            self._settling.give_back(route.batcher.take_back(assignments), now)
+        self._settling.settle(self._dispatcher.take_back(assignments), now)
 
     def _end(self, drain: Drain, now: Now) -> None:
         left = self._ledger.left()

@@ -2,8 +2,9 @@
 
     Received → intake → window → batcher → dispatcher → Post … Answered → settle → Commit
 
-Pure and synchronous: time comes in with each event, chance was given to the backoff, and everything it wants done goes out as a
-command. So each of its histories can be told as a test of ten lines, and replayed.
+Pure and synchronous: time comes in with each event, chance was given to the backoff, and everything
+it wants done goes out as a command. So each of its histories can be told as a test of ten lines,
+and replayed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from worker.core.counters.snapshot import ClockStatus, Snapshot
-from worker.core.draining import Leaving
-from worker.core.model.assignment_state import Standing
+from worker.core.draining import Draining
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.clock import Now, Trust
 from worker.core.model.command import (
     Command,
@@ -26,6 +27,7 @@ from worker.core.model.command import (
 )
 from worker.core.model.event import (
     Answered,
+    ApiTimeRead,
     Assigned,
     CommitFailed,
     Committed,
@@ -44,13 +46,12 @@ from worker.core.model.event import (
     StopRequested,
     TailRead,
     TimePassed,
-    TimeTold,
 )
 from worker.core.model.record import Assignment
-from worker.core.progress.pressure import Intakes
+from worker.core.progress.pressure import ReceptionControl
 from worker.core.reception import Receiving
-from worker.core.settlement import Rooms, Settling
-from worker.core.status import overview
+from worker.core.settlement import Components, RowFlow
+from worker.core.status import build_status
 
 
 class Pipeline:
@@ -61,7 +62,7 @@ class Pipeline:
         intakes: which partitions are received of.
     """
 
-    def __init__(self, rooms: Rooms, intakes: Intakes) -> None:
+    def __init__(self, rooms: Components, intakes: ReceptionControl) -> None:
         self._commands: list[Command] = []
         self._routes = rooms.routes
         self._dispatcher = rooms.dispatcher
@@ -69,10 +70,10 @@ class Pipeline:
         self._commits = rooms.commits
         self._rooms = rooms
         self._clock = rooms.clock
-        self._settling = Settling(rooms, self._commands)
+        self._settling = RowFlow(rooms, self._commands)
         self._receiving = Receiving(rooms, self._settling)
         self._intakes = intakes
-        self._leaving = Leaving(rooms, self._settling, self._commands, self._commit)
+        self._leaving = Draining(rooms, self._settling, self._commands, self._commit)
         self._is_dead_letter_blocked = False
         self._is_parking_blocked = False
         self._held: frozenset[Assignment] = frozenset()
@@ -92,13 +93,19 @@ class Pipeline:
         return commands
 
     def next_deadline(self) -> float | None:
-        """When `TimePassed` is wanted if nothing else happens, in monotonic seconds; None for never."""
-        deadlines = [self._dispatcher.next_deadline(), self._commits.next_deadline(), self._leaving.next_deadline()]
+        """When `TimePassed` is wanted if nothing else happens, in monotonic seconds; None for
+        never.
+        """
+        deadlines = [
+            self._dispatcher.next_deadline(),
+            self._commits.next_deadline(),
+            self._leaving.next_deadline(),
+        ]
         deadlines.append(self._clock.next_deadline())
         deadlines += [route.batcher.next_deadline() for route in self._routes.values()]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
-    # --- what happened -----------------------------------------------------------------------------------------------------
+    # --- what happened ----------------------------------------------------------------------------
 
     def _take_in(self, event: Event, now: Now) -> None:
         match event:
@@ -106,17 +113,22 @@ class Pipeline:
                 self._intakes.receive(event.assignment)
                 self._receiving.take(event, now)
             case TailRead():
-                self._receiving.recall(event, now)
+                self._receiving.restore(event, now)
             case Answered(batch_id=batch_id, answer=answer):
                 self._clock.note_answer(answer, now)
                 settlement = self._dispatcher.answer(batch_id, answer, now)
-                self._intakes.let_in(settlement.lonely)
+                self._intakes.admit(settlement.lonely)
                 self._settling.answered(settlement, answer, now)
-            case TimeTold(answer=answer):
-                self._clock.note_time_told(answer, now)
+            case ApiTimeRead(answer=answer):
+                self._clock.note_api_time(answer, now)
             case TimePassed():
                 pass
-            case DeadLettersAcknowledged() | DeadLettersFailed() | ParkingAcknowledged() | ParkingFailed():
+            case (
+                DeadLettersAcknowledged()
+                | DeadLettersFailed()
+                | ParkingAcknowledged()
+                | ParkingFailed()
+            ):
                 self._written(event, now)
             case Committed() | CommitFailed():
                 self._commit_ended(event, now)
@@ -128,17 +140,21 @@ class Pipeline:
                 self._dispatcher.try_again(application_id, now)
             case StopRequested(deadline_seconds=deadline_seconds):
                 self._commands.append(StopIntake())
-                self._leaving.begin(tuple(self._ledger.offsets), deadline_seconds, now, is_stop=True)
+                self._leaving.begin(
+                    tuple(self._ledger.offsets), deadline_seconds, now, is_stop=True
+                )
             case _:
                 assert_never(event)
 
     def _written(
-        self, event: DeadLettersAcknowledged | DeadLettersFailed | ParkingAcknowledged | ParkingFailed, now: Now
+        self,
+        event: DeadLettersAcknowledged | DeadLettersFailed | ParkingAcknowledged | ParkingFailed,
+        now: Now,
     ) -> None:
         match event:
             case DeadLettersAcknowledged(rejections=rejections):
                 self._is_dead_letter_blocked = False
-                self._settling.buried(rejections)
+                self._settling.dead_lettered(rejections)
             case DeadLettersFailed(count=count, detail=detail):
                 self._is_dead_letter_blocked = True
                 self._ledger.account.dead_letter_failures += 1
@@ -161,14 +177,21 @@ class Pipeline:
             self._ledger.offsets.commit(event.positions)
             account.last_commit_unix_seconds = now.unix_seconds
         else:
-            self._log(Severity.WARNING, "commit_failed", detail=event.detail, partitions=len(event.positions))
+            self._log(
+                Severity.WARNING,
+                "commit_failed",
+                detail=event.detail,
+                partitions=len(event.positions),
+            )
             limit = self._ledger.offsets.limit_metadata(event.too_large)
             if limit is not None:
                 self._log(Severity.WARNING, "commit_metadata_limited", characters=limit)
-                self._commits.hasten()
+                self._commits.commit_soon()
                 self._leaving.commit_again()
 
-    def _rebalanced(self, event: Assigned | Revoked | Lost | OffsetsSkipped | LogTruncated, now: Now) -> None:
+    def _rebalanced(
+        self, event: Assigned | Revoked | Lost | OffsetsSkipped | LogTruncated, now: Now
+    ) -> None:
         rebalances = self._ledger.account.rebalances
         match event:
             case Assigned(starts=starts):
@@ -187,14 +210,24 @@ class Pipeline:
                 self._leaving.let_go(assignments, now)
             case OffsetsSkipped(assignment=assignment, count=count):
                 self._ledger.account.topics[assignment.topic].offsets_skipped += count
-                self._log(Severity.ERROR, "offsets_skipped", partition=str(assignment.topic_partition), offsets=count)
-            case LogTruncated(assignment=assignment, position=position, resumed_at=resumed_at, is_exact=is_exact):
+                self._log(
+                    Severity.ERROR,
+                    "offsets_skipped",
+                    partition=str(assignment.topic_partition),
+                    offsets=count,
+                )
+            case LogTruncated(
+                assignment=assignment, position=position, resumed_at=resumed_at, is_exact=is_exact
+            ):
                 self._ledger.account.topics[assignment.topic].log_truncations += 1
-                where: dict[str, str | int] = {"partition": str(assignment.topic_partition), "position": position}
+                where: dict[str, str | int] = {
+                    "partition": str(assignment.topic_partition),
+                    "position": position,
+                }
                 fields = {"resumed_at": resumed_at, "may_pass_over_records": not is_exact}
                 self._log(Severity.ERROR, "log_truncated", **where, **fields)
 
-    # --- what follows, after every event -----------------------------------------------------------------------------------
+    # --- what follows, after every event ----------------------------------------------------------
 
     def _move_on(self, now: Now) -> None:
         self._receiving.go_on(now)
@@ -202,7 +235,8 @@ class Pipeline:
             self._settling.submit(route.batcher.due(now.monotonic_seconds))
         self._post(now)
         self._commands.extend(self._clock.look(now, is_waiting=self._receiving.is_waiting))
-        # The last commit of a drain comes before the regular one: where each fails, there is always a regular one to wait for.
+        # The last commit of a drain comes before the regular one: where each fails, there is always
+        # a regular one to wait for.
         self._leaving.advance(now)
         if self._commits.is_due(now.monotonic_seconds) and not self.is_finished:
             self._commit(now)
@@ -214,7 +248,7 @@ class Pipeline:
         if settlement.waits_for_time:
             self._clock.want()
         for batch in batches:
-            self._ledger.memory.hold(batch.body_bytes)
+            self._ledger.memory.reserve(batch.body_bytes)
             self._commands.append(Post(batch, self._dispatcher.time_factor(batch)))
         self._settling.settle(settlement, now)
 
@@ -228,15 +262,21 @@ class Pipeline:
 
     def _change_intakes(self, now: Now) -> None:
         offsets = self._ledger.offsets
-        # Only what has changed: with hundreds of partitions a look at each of them would cost more than the event.
+        # Only what has changed: with hundreds of partitions a look at each of them would cost more
+        # than the event.
         reaches = {
-            assignment: offsets.reach(assignment) if offsets.standing(assignment) is Standing.OURS else None
+            assignment: offsets.reach(assignment)
+            if offsets.state(assignment) is AssignmentState.ASSIGNED
+            else None
             for assignment in offsets.take_changed()
         }
         if (held := self._dispatcher.held_assignments()) is not self._held:
             self._held = held
-            # A parking topic whose records are on hold has nothing to do but to wait for the hold to heal.
-            self._resting = frozenset(assignment for assignment in held if self._routes[assignment.topic].is_parking)
+            # A parking topic whose records are on hold has nothing to do but to wait for the hold
+            # to heal.
+            self._resting = frozenset(
+                assignment for assignment in held if self._routes[assignment.topic].is_parking
+            )
         waits_for_clock = self._receiving.is_waiting or self._clock.trust(now) is Trust.DOUBTED
         waits_for_topic = self._is_dead_letter_blocked or self._is_parking_blocked
         stop_all = self._ledger.memory.is_high or waits_for_topic or waits_for_clock
@@ -247,11 +287,20 @@ class Pipeline:
             self._commands.append(Resume(resume))
 
     def _park(self, now: Now) -> None:
-        """What is on hold must not stop its neighbours: where it alone pauses a partition or fills the memory, it is parked."""
+        """What is on hold must not stop its neighbours: where it alone pauses a partition or fills
+        the memory, it is parked.
+        """
         memory = self._ledger.memory
-        if self._held and (self._intakes.wide or memory.is_high):
-            wide = [assignment for assignment in self._intakes.wide if self._routes[assignment.topic].parks]
-            safe = {assignment: self._ledger.offsets.tracker(assignment).safe_position for assignment in wide}
+        if self._held and (self._intakes.over_span or memory.is_high):
+            over_span = [
+                assignment
+                for assignment in self._intakes.over_span
+                if self._routes[assignment.topic].parks
+            ]
+            safe = {
+                assignment: self._ledger.offsets.tracker(assignment).safe_position
+                for assignment in over_span
+            }
             topics = [topic for topic, route in self._routes.items() if route.parks]
             bytes_min = memory.low_bytes if memory.is_high else memory.held_bytes + 1
             self._dispatcher.choose_for_parking(safe, bytes_min=bytes_min, topics=topics)
@@ -264,15 +313,21 @@ class Pipeline:
 
     def snapshot(self, now: Now) -> Snapshot:
         """The state at this moment, for operators."""
-        return overview(
+        return build_status(
             self._rooms,
             now,
             paused=self._intakes.paused,
-            writing={"dead_letter": self._settling.dead_letters_waiting, "parking": self._settling.parking_waiting},
+            writing={
+                "dead_letter": self._settling.dead_letters_waiting,
+                "parking": self._settling.parking_waiting,
+            },
             is_stopping=self._leaving.is_stopping,
             blocked=frozenset(
                 stage
-                for stage, is_blocked in (("dead_letter", self._is_dead_letter_blocked), ("parking", self._is_parking_blocked))
+                for stage, is_blocked in (
+                    ("dead_letter", self._is_dead_letter_blocked),
+                    ("parking", self._is_parking_blocked),
+                )
                 if is_blocked
             ),
         )

@@ -1,16 +1,17 @@
-"""What is received, on its way to the batchers; and what is put aside while nobody vouches for the clock.
+"""What is received, on its way to the batchers; and what is put aside while nobody vouches for the
+clock.
 
 Routes between the rooms like the pipeline does, and owns no rule but the order of what waits.
 """
 
 from __future__ import annotations
 
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.clock import Now, Trust
 from worker.core.model.event import Received, TailRead
 from worker.core.model.fault import Reason, Rejection
 from worker.core.model.record import Assignment
-from worker.core.settlement import Rooms, Settling
+from worker.core.settlement import Components, RowFlow
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import came_from
 
@@ -18,12 +19,13 @@ AGES = frozenset({Reason.TOO_OLD, Reason.IN_FUTURE})
 
 
 class Receiving:
-    """Takes chunks in. What is put aside isn't in the books: to everybody else it hasn't been received yet.
+    """Takes chunks in. What is put aside isn't in the books: to everybody else it hasn't been
+    received yet.
 
     It is bounded by what was being received when reception stopped: a slice for each partition.
     """
 
-    def __init__(self, rooms: Rooms, settling: Settling) -> None:
+    def __init__(self, rooms: Components, settling: RowFlow) -> None:
         self._rooms = rooms
         self._routes = rooms.routes
         self._ledger = rooms.ledger
@@ -38,8 +40,11 @@ class Receiving:
         return bool(self._aside)
 
     def take(self, event: Received, now: Now) -> None:
-        """A chunk came. What comes for a partition that is being let go is left for its next owner."""
-        if self._ledger.offsets.standing(event.assignment) is not Standing.OURS:
+        """A chunk came.
+
+        What comes for a partition that is being let go is left for its next owner.
+        """
+        if self._ledger.offsets.state(event.assignment) is not AssignmentState.ASSIGNED:
             return
         if event.records:
             self._clock.note_record(event.records[-1].timestamp, now)
@@ -49,11 +54,17 @@ class Receiving:
             self._receive(event, now)
 
     def go_on(self, now: Now) -> None:
-        """What was put aside goes its way once the clock is vouched for; what has been let go meanwhile is forgotten."""
+        """What was put aside goes its way once the clock is vouched for; what has been let go
+        meanwhile is forgotten.
+        """
         if not self._aside:
             return
-        standing = self._ledger.offsets.standing
-        aside = {one: events for one, events in self._aside.items() if standing(one) is Standing.OURS}
+        state = self._ledger.offsets.state
+        aside = {
+            one: events
+            for one, events in self._aside.items()
+            if state(one) is AssignmentState.ASSIGNED
+        }
         if self._clock.trust(now) is Trust.VOUCHED:
             self._aside = {}
             for events in aside.values():
@@ -62,8 +73,10 @@ class Receiving:
         else:
             self._aside = aside
 
-    def recall(self, event: TailRead, now: Now) -> None:
-        """Remember what an earlier owner has settled: what it delivered by key, what it parked by content, and nothing else."""
+    def restore(self, event: TailRead, now: Now) -> None:
+        """Remember what an earlier owner has settled: what it delivered by key, what it parked by
+        content, and nothing else.
+        """
         start = event.start
         told = commit_metadata.of(start)
         if told is None:
@@ -72,17 +85,27 @@ class Receiving:
         settled = [record for record in event.records if told.names(record.offset, start.position)]
         rows = route.intake.read_again(start.assignment, settled, self._clock.best_guess(now))
         received = start.assignment.topic_partition
-        # By origin: a record that came home from parking and was refused is named by where it was first received.
-        accepted = [(row, place) for row in rows if (place := came_from(row.record, received)) not in event.refused]
-        delivered = [row for row, place in accepted if route.is_parking or place not in event.parked]
+        # By origin: a record that came home from parking and was refused is named by where it was
+        # first received.
+        accepted = [
+            (row, place)
+            for row in rows
+            if (place := came_from(row.record, received)) not in event.refused
+        ]
+        delivered = [
+            row for row, place in accepted if route.is_parking or place not in event.parked
+        ]
         parked = [row for row, place in accepted if not route.is_parking and place in event.parked]
-        route.window.recall(delivered, parked, now)
+        route.window.restore(delivered, parked, now)
 
     def _may_be_judged(self, event: Received, now: Now) -> bool:
         trust = self._clock.trust(now)
         if trust is Trust.UNVOUCHED:
-            # Read twice, but only until the API's first answer: most records are judged without a clock.
-            _, rejections = self._routes[event.assignment.topic].intake.read(event.assignment, event.records, now)
+            # Read twice, but only until the API's first answer: most records are judged without a
+            # clock.
+            _, rejections = self._routes[event.assignment.topic].intake.read(
+                event.assignment, event.records, now
+            )
             return not any(_is_for_age(rejection) for rejection in rejections)
         return trust is Trust.VOUCHED
 
@@ -94,12 +117,16 @@ class Receiving:
         self._rooms.commits.note_progress()
         remarks = self._ledger.account.topics[assignment.topic].remarks
         rows, rejections = route.intake.read(assignment, records, now, remarks)
-        self._ledger.hold(rows)
-        self._ledger.hold(rejections)
-        self._settling.bury(rejections)
+        self._ledger.reserve(rows)
+        self._ledger.reserve(rejections)
+        self._settling.write_dead_letters(rejections)
         admission = route.window.admit(rows, now.monotonic_seconds)
         self._ledger.drop_duplicates(admission.duplicates)
-        fresh = self._settling.divert(admission.fresh) if route.parks and self._dispatcher.is_parking else admission.fresh
+        fresh = (
+            self._settling.split_off_parked(admission.fresh)
+            if route.parks and self._dispatcher.is_parking
+            else admission.fresh
+        )
         self._settling.submit(route.batcher.add(fresh, now.monotonic_seconds))
 
 

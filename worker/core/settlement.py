@@ -1,6 +1,7 @@
 """What becomes of rows: the pipeline's second half, from sealed batches and answers to the books.
 
-Routes between window, batcher, dispatcher and ledger like the pipeline does, and owns no rule either.
+Routes between window, batcher, dispatcher and ledger like the pipeline does, and owns no rule
+either.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
 from worker.core.delivery.settlement import Settlement
 from worker.core.intake.intake import Intake
 from worker.core.model.answer import Answer, Response
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.clock import Now
-from worker.core.model.command import Bury, Command, Park
+from worker.core.model.command import Command, WriteDeadLetters, WriteParked
 from worker.core.model.fault import Rejection
 from worker.core.model.row import Row
 from worker.core.progress.clock_check import ClockCheck
@@ -29,7 +30,8 @@ from worker.core.progress.ledger import Ledger
 class Route:
     """One topic's way: its intake, its window of seen keys, its open batches.
 
-    `parks`: what its held applications stop may go to a parking topic. `is_parking`: it is such a topic.
+    `parks`: what its held applications stop may go to a parking topic. `is_parking`: it is such a
+    topic.
     """
 
     intake: Intake
@@ -40,7 +42,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class Components:
     """All that the pipeline routes between: a route per topic, and what they share."""
 
     routes: Mapping[str, Route]
@@ -50,10 +52,13 @@ class Rooms:
     clock: ClockCheck
 
 
-class Settling:
-    """Carries rows from one room to the next. What is to be done about it is added to `commands`."""
+class RowFlow:
+    """Carries rows from one room to the next.
 
-    def __init__(self, rooms: Rooms, commands: list[Command]) -> None:
+    What is to be done about it is added to `commands`.
+    """
+
+    def __init__(self, rooms: Components, commands: list[Command]) -> None:
         self._rooms = rooms
         self._commands = commands
         self._dead_letters_waiting = 0
@@ -86,7 +91,9 @@ class Settling:
         self.settle(settlement, now)
 
     def settle(self, settlement: Settlement, now: Now) -> None:
-        """Rows have left the delivery: the books are closed on them, or their records go to the dead-letter topic."""
+        """Rows have left the delivery: the books are closed on them, or their records go to the
+        dead-letter topic.
+        """
         if settlement.delivered:
             duplicates: list[Row] = []
             for topic, rows in _by_topic(settlement.delivered).items():
@@ -95,9 +102,15 @@ class Settling:
             self._rooms.ledger.deliver(settlement.delivered, self._rooms.clock.best_guess(now))
             self._rooms.ledger.drop_duplicates(duplicates)
             self._rooms.commits.note_progress()
-        self.bury(
+        self.write_dead_letters(
             [
-                Rejection(one.row.assignment, one.row.record, (one.fault,), one.row.size_bytes, one.http_status)
+                Rejection(
+                    one.row.assignment,
+                    one.row.record,
+                    (one.fault,),
+                    one.row.size_bytes,
+                    one.http_status,
+                )
                 for one in settlement.refused
             ]
         )
@@ -106,25 +119,30 @@ class Settling:
         self.park(settlement.parked)
         self._commands.extend(settlement.logs)
 
-    def bury(self, rejections: Sequence[Rejection]) -> None:
-        """These go to the dead-letter topic; they are settled when it has acknowledged them (`buried`)."""
+    def write_dead_letters(self, rejections: Sequence[Rejection]) -> None:
+        """These go to the dead-letter topic; they are settled when it has acknowledged them
+        (`dead_lettered`).
+        """
         if not rejections:
             return
         for rejection in rejections:
-            self._rooms.ledger.account.topics[rejection.assignment.topic].rejected[rejection.reason] += 1
+            self._rooms.ledger.account.topics[rejection.assignment.topic].rejected[
+                rejection.reason
+            ] += 1
         self._dead_letters_waiting += len(rejections)
-        self._commands.append(Bury(tuple(rejections)))
+        self._commands.append(WriteDeadLetters(tuple(rejections)))
 
-    def buried(self, rejections: Sequence[Rejection]) -> None:
+    def dead_lettered(self, rejections: Sequence[Rejection]) -> None:
         """The dead-letter topic has these for good."""
         self._dead_letters_waiting -= len(rejections)
-        self._rooms.ledger.bury(rejections)
+        self._rooms.ledger.write_dead_letters(rejections)
         self._rooms.commits.note_progress()
 
-    def divert(self, rows: list[Row]) -> list[Row]:
+    def split_off_parked(self, rows: list[Row]) -> list[Row]:
         """Send what may not wait here to the parking topic; returns the rows that go on.
 
-        One row of an application that has nothing left to ask the API with goes on: it is the next probe.
+        One row of an application that has nothing left to ask the API with goes on: it is the next
+        probe.
         """
         dispatcher = self._rooms.dispatcher
         going_on: list[Row] = []
@@ -132,7 +150,7 @@ class Settling:
         probing: set[int] = set()
         for row in rows:
             application_id = row.destination.application_id
-            if not dispatcher.diverts(application_id):
+            if not dispatcher.goes_to_parking(application_id):
                 going_on.append(row)
             elif application_id not in probing and dispatcher.lacks_probe(application_id):
                 probing.add(application_id)
@@ -143,17 +161,21 @@ class Settling:
         return going_on
 
     def park(self, rows: Sequence[Row]) -> None:
-        """The records of these go to the parking topic; they are settled when it has acknowledged them (`parked`)."""
+        """The records of these go to the parking topic; they are settled when it has acknowledged
+        them (`parked`).
+        """
         if not rows:
             return
         self._parking_waiting += len(rows)
-        self._commands.append(Park(tuple(rows)))
+        self._commands.append(WriteParked(tuple(rows)))
 
     def parked(self, rows: Sequence[Row], now: Now) -> None:
         """The parking topic has these for good."""
         self._parking_waiting -= len(rows)
         for topic, mine in _by_topic(rows).items():
-            duplicates, promoted = self._rooms.routes[topic].window.park(mine, now.monotonic_seconds)
+            duplicates, promoted = self._rooms.routes[topic].window.park(
+                mine, now.monotonic_seconds
+            )
             self._rooms.ledger.drop_duplicates(duplicates)
             self._go_on(topic, promoted, now)
         self._rooms.ledger.park(rows)
@@ -165,22 +187,28 @@ class Settling:
         self._promote(rows, now)
 
     def _promote(self, rows: Sequence[Row], now: Now) -> None:
-        """Rows have left without being delivered: the duplicates linked to them take their places, or go as well."""
+        """Rows have left without being delivered: the duplicates linked to them take their places,
+        or go as well.
+        """
         for topic, left in _by_topic(rows).items():
-            self._go_on(topic, self._rooms.routes[topic].window.withdraw(left), now)
+            self._go_on(topic, self._rooms.routes[topic].window.take_back(left), now)
 
-    def _go_on(self, topic: str, heirs: Sequence[Row], now: Now) -> None:
+    def _go_on(self, topic: str, successors: Sequence[Row], now: Now) -> None:
         """Rows that were linked are on their own now."""
-        standing = self._rooms.ledger.offsets.standing
-        staying = [row for row in heirs if standing(row.assignment) is Standing.OURS]
-        leaving = [row for row in heirs if standing(row.assignment) is not Standing.OURS]
+        state = self._rooms.ledger.offsets.state
+        staying = [row for row in successors if state(row.assignment) is AssignmentState.ASSIGNED]
+        leaving = [
+            row for row in successors if state(row.assignment) is not AssignmentState.ASSIGNED
+        ]
         self.submit(self._rooms.routes[topic].batcher.add(staying, now.monotonic_seconds))
         if leaving:
             self.give_back(leaving, now)
 
     def _count(self, answer: Answer, outcome: Outcome, rows: int) -> None:
         account = self._rooms.ledger.account
-        account.requests[str(answer.status) if isinstance(answer, Response) else answer.fault.value] += 1
+        account.requests[
+            str(answer.status) if isinstance(answer, Response) else answer.fault.value
+        ] += 1
         if isinstance(outcome, Retry):
             account.retries[outcome.reason] += 1
             account.ambiguous_rows += rows if outcome.kind in AMBIGUOUS else 0

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker.core.counters.snapshot import PartitionStatus, Snapshot
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.clock import Now
 from worker.core.model.record import Assignment
 from worker.core.progress.offsets import Offsets
-from worker.core.settlement import Rooms
+from worker.core.settlement import Components
 
 
-def overview(
-    rooms: Rooms,
+def build_status(
+    rooms: Components,
     now: Now,
     *,
     paused: frozenset[Assignment],
@@ -32,10 +32,16 @@ def overview(
         blocked: the stages of these whose topic can't be written.
     """
     offsets, dispatcher, routes = rooms.ledger.offsets, rooms.dispatcher, rooms.routes.values()
-    oldest = [dispatcher.oldest_event_timestamp, *(route.batcher.oldest_event_timestamp for route in routes)]
+    oldest = [
+        dispatcher.oldest_event_timestamp,
+        *(route.batcher.oldest_event_timestamp for route in routes),
+    ]
     return Snapshot(
         account=rooms.ledger.account,
-        partitions=tuple(_partition(offsets, assignment, is_paused=assignment in paused) for assignment in offsets),
+        partitions=tuple(
+            _partition(offsets, assignment, is_paused=assignment in paused)
+            for assignment in offsets
+        ),
         holds=tuple(dispatcher.holds(now)),
         throttles=tuple(dispatcher.throttles(now)),
         rows={
@@ -49,7 +55,9 @@ def overview(
         held_bytes=rooms.ledger.memory.held_bytes,
         dedup_window_rows=sum(route.window.rows for route in routes),
         dedup_keys_evicted={topic: route.window.evicted for topic, route in rooms.routes.items()},
-        oldest_event_timestamp=min((timestamp for timestamp in oldest if timestamp is not None), default=None),
+        oldest_event_timestamp=min(
+            (timestamp for timestamp in oldest if timestamp is not None), default=None
+        ),
         imbalance=rooms.ledger.imbalance(),
         is_stopping=is_stopping,
         is_dead_letter_blocked="dead_letter" in blocked,
@@ -68,5 +76,5 @@ def _partition(offsets: Offsets, assignment: Assignment, *, is_paused: bool) -> 
         committed=committed.offset if committed is not None else None,
         unsettled=tracker.unsettled,
         is_paused=is_paused,
-        is_draining=offsets.standing(assignment) is Standing.DRAINING,
+        is_draining=offsets.state(assignment) is AssignmentState.DRAINING,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from worker import __version__
 from worker.core.batching.batcher import Batcher, BatchLimits
 from worker.core.batching.csv_body import header, no_header
-from worker.core.counters.counters import Account, TopicAccount
+from worker.core.counters.counters import Counters, TopicAccount
 from worker.core.dedup.budget import KeyBudget
 from worker.core.dedup.generations import remembered_at_least
 from worker.core.dedup.window import Window
@@ -30,8 +30,8 @@ from worker.core.post_api.resource import RESOURCES, Identity
 from worker.core.progress.clock_check import ClockCheck
 from worker.core.progress.commits import Commits
 from worker.core.progress.ledger import Ledger
-from worker.core.progress.pressure import Intakes
-from worker.core.settlement import Rooms, Route
+from worker.core.progress.pressure import ReceptionControl
+from worker.core.settlement import Components, Route
 from worker.core.wire import commit_metadata
 from worker.daemon.inbox import Inbox
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
@@ -49,23 +49,26 @@ from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
 
 CLIENT_ID = "appmetrica-worker"
-# The Kafka client fetches ahead what nobody has asked for yet. Of the memory: all of it together, one answer of a broker, and
-# what one partition gets of that answer. The allowance for the interpreter bears it.
+# The Kafka client fetches ahead what nobody has asked for yet. Of the memory: all of it together,
+# one answer of a broker, and what one partition gets of that answer. The allowance for the
+# interpreter bears it.
 FETCHED_IN_MEMORY, ANSWERS_IN_MEMORY, FETCHES_IN_MEMORY = 8, 32, 512
 # What one batch may expand to is there twice while its records are taken out.
 BATCHES_IN_MEMORY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Nature:
-    """What a worker can't decide: chance and time. `uniform` draws from [0, 1); `turn_clock` times the handling of events."""
+class ClockAndRandom:
+    """What a worker can't decide: chance and time. `uniform` draws from [0, 1); `turn_clock` times
+    the handling of events.
+    """
 
     uniform: Callable[[], float] = random.random
     unix_time: Callable[[], float] = time.time
     turn_clock: Callable[[], float] = time.perf_counter
 
 
-REAL = Nature()
+REAL = ClockAndRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,12 @@ class Parts:
     parking: TopicWriter[Row]
 
 
-def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str], None], nature: Nature = REAL) -> Parts:
+def assemble(
+    settings: Settings,
+    instance_id: str,
+    learn_secret: Callable[[str], None],
+    nature: ClockAndRandom = REAL,
+) -> Parts:
     """Make every part. Nothing is opened or started yet.
 
     Args:
@@ -97,7 +105,11 @@ def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str],
     applications = settings.appmetrica.applications
     keys = Keys(
         {application_id: Secret(one.key) for application_id, one in applications.items()},
-        {number: one.post_api_key_file for number, one in applications.items() if one.post_api_key_file is not None},
+        {
+            number: one.post_api_key_file
+            for number, one in applications.items()
+            if one.post_api_key_file is not None
+        },
         learn_secret,
         inbox.post,
     )
@@ -115,21 +127,32 @@ def assemble(settings: Settings, instance_id: str, learn_secret: Callable[[str],
         keys=keys,
         sink=HttpSink(_sink_options(settings), keys.key),
         dead_letters=dead_letter_writer(
-            connection, {route.topic: route.dead_letter.topic for route in routes}, __version__, inbox.post
+            connection,
+            {route.topic: route.dead_letter.topic for route in routes},
+            __version__,
+            inbox.post,
         ),
         parking=parking_writer(
             connection,
-            {route.topic: route.parking_topic for route in routes if route.parking_topic is not None},
+            {
+                route.topic: route.parking_topic
+                for route in routes
+                if route.parking_topic is not None
+            },
             applications,
             inbox.post,
         ),
     )
 
 
-def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Callable[[], float]) -> Pipeline:
-    account = Account(topics={route.topic: TopicAccount() for route in routes})
+def _pipeline(
+    settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Callable[[], float]
+) -> Pipeline:
+    account = Counters(topics={route.topic: TopicAccount() for route in routes})
     limits = settings.limits
-    ledger = Ledger(account, limits.memory_bytes_max, limits.span_records_max, settings.kafka.poll_records_max)
+    ledger = Ledger(
+        account, limits.memory_bytes_max, limits.span_records_max, settings.kafka.poll_records_max
+    )
     delivery = settings.delivery
     rules = DeliveryRules(
         limiter=LimiterRules(
@@ -144,34 +167,45 @@ def _pipeline(settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Ca
         systemic_rows_min=delivery.systemic_rows_min,
         bisect_requests_per_minute_max=delivery.bisect_requests_per_minute_max,
         event_age_seconds_max=settings.limits.event_age_seconds_max,
-        request_seconds=min(settings.appmetrica.read_timeout_seconds, settings.appmetrica.total_timeout_seconds),
+        request_seconds=min(
+            settings.appmetrica.read_timeout_seconds, settings.appmetrica.total_timeout_seconds
+        ),
     )
     backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)
     # What makes batch ids unique among all processes that ever send.
     prefix = secrets.token_hex(6)
     budget = KeyBudget(settings.dedup.window_rows_max)
-    rooms = Rooms(
-        routes={route.topic: _route(settings, route, budget, f"{prefix}-{index}") for index, route in enumerate(routes)},
-        dispatcher=Dispatcher(rules, backoff, ledger.offsets.standing),
+    rooms = Components(
+        routes={
+            route.topic: _route(settings, route, budget, f"{prefix}-{index}")
+            for index, route in enumerate(routes)
+        },
+        dispatcher=Dispatcher(rules, backoff, ledger.offsets.state),
         ledger=ledger,
         commits=Commits(settings.kafka.commit_interval_seconds),
         clock=ClockCheck(settings.limits.clock_difference_seconds_max),
     )
-    return Pipeline(rooms, Intakes(settings.kafka.poll_records_max))
+    return Pipeline(rooms, ReceptionControl(settings.kafka.poll_records_max))
 
 
 def route_parts(settings: Settings, route: ResolvedRoute) -> Route:
-    """One topic's intake, window and batcher, for tools that tell what the worker would do and send nothing."""
+    """One topic's intake, window and batcher, for tools that tell what the worker would do and send
+    nothing.
+    """
     return _route(settings, route, KeyBudget(settings.dedup.window_rows_max), "not-sent")
 
 
-def _route(settings: Settings, route: ResolvedRoute, budget: KeyBudget, batch_id_prefix: str) -> Route:
+def _route(
+    settings: Settings, route: ResolvedRoute, budget: KeyBudget, batch_id_prefix: str
+) -> Route:
     is_body = RequestForm(settings.delivery.request) is RequestForm.BODY
     intake = Intake(intake_rules(settings, route))
     # One row to a query string.
     rows_max = route.batching.rows_max if is_body else 1
     limits = BatchLimits(rows_max, route.batching.body_bytes_max, route.batching.linger_seconds)
-    window = Window(budget, rows_max=route.dedup.window_rows_max, age_seconds=route.dedup.window_seconds)
+    window = Window(
+        budget, rows_max=route.dedup.window_rows_max, age_seconds=route.dedup.window_seconds
+    )
     return Route(
         intake,
         window,
@@ -201,12 +235,19 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
     )
     if request is RequestForm.PARAMS:
         return rules
-    longest_header = max(len(header(Destination(one.name, 1, identity))) for one in rules.resources() for identity in Identity)
+    longest_header = max(
+        len(header(Destination(one.name, 1, identity)))
+        for one in rules.resources()
+        for identity in Identity
+    )
     return replace(rules, row_bytes_max=route.batching.body_bytes_max - longest_header)
 
 
 def kafka_connection(settings: Settings, client_id: str) -> KafkaConnection:
-    """How a client of that name connects. The tools take it from here, so that they see what the worker sees."""
+    """How a client of that name connects.
+
+    The tools take it from here, so that they see what the worker sees.
+    """
     kafka = settings.kafka
     return KafkaConnection(
         bootstrap_servers=kafka.bootstrap_servers,
@@ -216,18 +257,24 @@ def kafka_connection(settings: Settings, client_id: str) -> KafkaConnection:
             protocol=kafka.security_protocol,
             sasl_mechanism=kafka.sasl_mechanism,
             sasl_username=kafka.sasl_username,
-            sasl_password=Secret(kafka.sasl_password.get_secret_value()) if kafka.sasl_password is not None else None,
+            sasl_password=Secret(kafka.sasl_password.get_secret_value())
+            if kafka.sasl_password is not None
+            else None,
             ca_file=kafka.ssl_ca_file,
             certificate_file=kafka.ssl_certificate_file,
             key_file=kafka.ssl_key_file,
-            key_password=Secret(kafka.ssl_key_password.get_secret_value()) if kafka.ssl_key_password is not None else None,
+            key_password=Secret(kafka.ssl_key_password.get_secret_value())
+            if kafka.ssl_key_password is not None
+            else None,
         ),
     )
 
 
 def batch_bytes_max(settings: Settings) -> int:
     """What a record batch may expand to, in the worker and in the tools."""
-    return min(settings.kafka.batch_bytes_max, settings.limits.memory_bytes_max // BATCHES_IN_MEMORY)
+    return min(
+        settings.kafka.batch_bytes_max, settings.limits.memory_bytes_max // BATCHES_IN_MEMORY
+    )
 
 
 def _source_options(settings: Settings) -> SourceOptions:
@@ -241,8 +288,12 @@ def _source_options(settings: Settings) -> SourceOptions:
         rebalance_timeout_seconds=kafka.rebalance_timeout_seconds,
         drain_on_revoke_seconds=kafka.drain_on_revoke_seconds,
         commit_timeout_seconds=kafka.commit_timeout_seconds,
-        partition_fetch_bytes_max=min(kafka.partition_fetch_bytes_max, settings.limits.memory_bytes_max // FETCHES_IN_MEMORY),
-        fetch_bytes_max=min(kafka.fetch_bytes_max, settings.limits.memory_bytes_max // ANSWERS_IN_MEMORY),
+        partition_fetch_bytes_max=min(
+            kafka.partition_fetch_bytes_max, settings.limits.memory_bytes_max // FETCHES_IN_MEMORY
+        ),
+        fetch_bytes_max=min(
+            kafka.fetch_bytes_max, settings.limits.memory_bytes_max // ANSWERS_IN_MEMORY
+        ),
         batch_bytes_max=batch_bytes_max(settings),
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(
@@ -253,7 +304,11 @@ def _source_options(settings: Settings) -> SourceOptions:
             end=commit_metadata.end,
         ),
         naming={
-            route.topic: frozenset(topic for topic in (route.dead_letter.topic, route.parking_topic) if topic is not None)
+            route.topic: frozenset(
+                topic
+                for topic in (route.dead_letter.topic, route.parking_topic)
+                if topic is not None
+            )
             for route in routes
         },
         poll=PollOptions(
@@ -266,8 +321,11 @@ def _source_options(settings: Settings) -> SourceOptions:
 
 
 def _rows_recalled(settings: Settings, route: ResolvedRoute) -> int:
-    """How many rows of a topic's tails find room whatever the other topics hold, and so are worth to be read again."""
-    # An equal share; a parking topic has a quarter of its route's, as it holds only what was on hold.
+    """How many rows of a topic's tails find room whatever the other topics hold, and so are worth
+    to be read again.
+    """
+    # An equal share; a parking topic has a quarter of its route's, as it holds only what was on
+    # hold.
     quarters = 1 if route.parked_from is not None else 4 if route.parking_topic is None else 3
     share = settings.dedup.window_rows_max // len(settings.routes) * quarters // 4
     return remembered_at_least(max(1, min(share, route.dedup.window_rows_max)))

@@ -1,7 +1,8 @@
 """Where events wait for the runner: one queue, in order of arrival.
 
-Bounded by its senders, not by itself: an answer, a commit's end or an acknowledgement is one event per command given, and the
-Kafka source waits until what it posted has been taken in before it polls again.
+Bounded by its senders, not by itself: an answer, a commit's end or an acknowledgement is one event
+per command given, and the Kafka source waits until what it posted has been taken in before it polls
+again.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ class Inbox:
         self._arrival.set()
 
     async def get(self, until: float | None) -> Event:
-        """The next event; `TimePassed` if none arrives by `until` (the loop's time, in seconds; None: wait for ever).
+        """The next event; `TimePassed` if none arrives by `until` (the loop's time, in seconds;
+        None: wait for ever).
 
-        Asking for the next event says that the one before it has been handled. However many wait, all other tasks have their
-        turn after `TURN_SECONDS_MAX` of events.
+        Asking for the next event says that the one before it has been handled. However many wait,
+        all other tasks have their turn after `TURN_SECONDS_MAX` of events.
         """
         if self._events:
             if self._clock() >= self._turn_ends:

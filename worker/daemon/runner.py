@@ -1,4 +1,5 @@
-"""The shell around the pipeline: takes events from the inbox, carries out commands. Decides nothing.
+"""The shell around the pipeline: takes events from the inbox, carries out commands. Decides
+nothing.
 
 while not finished: event → pipeline → commands → edges, whose results come back as events
 """
@@ -16,20 +17,20 @@ from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
 from worker.core.model.command import (
     AskTime,
-    Bury,
     Command,
     Commit,
     Finish,
     Log,
-    Park,
     Pause,
     Post,
     Release,
     Resume,
     Severity,
     StopIntake,
+    WriteDeadLetters,
+    WriteParked,
 )
-from worker.core.model.event import Answered, CommitFailed, Committed, TimeTold
+from worker.core.model.event import Answered, ApiTimeRead, CommitFailed, Committed
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Position
 from worker.core.model.row import Row
@@ -38,7 +39,11 @@ from worker.daemon.inbox import Inbox
 
 logger = logging.getLogger("worker.pipeline")
 
-_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
+_LEVELS = {
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.ERROR: logging.ERROR,
+}
 
 
 class Source(Protocol):
@@ -68,7 +73,10 @@ class DeadLetters(Protocol):
 
 
 class Parking(Protocol):
-    """Where records of held applications go, so that they stop no others. Reports by event, and keeps trying."""
+    """Where records of held applications go, so that they stop no others.
+
+    Reports by event, and keeps trying.
+    """
 
     def write(self, rows: tuple[Row, ...], /) -> None: ...
 
@@ -106,7 +114,10 @@ class Runner:
         self._clock = clock
 
     async def run(self) -> Finish:
-        """Turn until the pipeline says `Finish`. Requests still under way then are cancelled: their rows are uncommitted."""
+        """Turn until the pipeline says `Finish`.
+
+        Requests still under way then are cancelled: their rows are uncommitted.
+        """
         async with asyncio.TaskGroup() as tasks:
             under_way: set[asyncio.Task[None]] = set()
 
@@ -124,7 +135,9 @@ class Runner:
                         return command
                     self._perform(command, start)
 
-    def _perform(self, command: Command, start: Callable[[Coroutine[Any, Any, None], str], None]) -> None:
+    def _perform(
+        self, command: Command, start: Callable[[Coroutine[Any, Any, None], str], None]
+    ) -> None:
         match command:
             case Post(batch=batch, time_factor=time_factor):
                 start(self._post(batch, time_factor), f"post {batch.id}")
@@ -132,9 +145,9 @@ class Runner:
                 start(self._ask_time(), "ask time")
             case Commit(positions=positions):
                 start(self._commit(positions), "commit")
-            case Bury(rejections=rejections):
+            case WriteDeadLetters(rejections=rejections):
                 self._edges.dead_letters.write(rejections)
-            case Park(rows=rows):
+            case WriteParked(rows=rows):
                 self._edges.parking.write(rows)
             case Pause(assignments=assignments):
                 self._edges.source.pause(assignments)
@@ -155,7 +168,7 @@ class Runner:
         self._inbox.post(Answered(batch.id, await self._edges.sink.post(batch, time_factor)))
 
     async def _ask_time(self) -> None:
-        self._inbox.post(TimeTold(await self._edges.sink.ask_time()))
+        self._inbox.post(ApiTimeRead(await self._edges.sink.ask_time()))
 
     async def _commit(self, positions: dict[Assignment, Position]) -> None:
         self._inbox.post(await self._edges.source.commit(positions))

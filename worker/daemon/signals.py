@@ -1,12 +1,14 @@
-"""Signals, from the process's first moment to its last; and the deadline of a stop, which holds whatever the process waits for.
+"""Signals, from the process's first moment to its last; and the deadline of a stop, which holds
+whatever the process waits for.
 
-This is imported before anything that takes time: a signal that arrives while the rest is imported and the configuration is read
-is kept until the worker can act on it. Without a handler it is lost for process 1 of a container (the kernel discards it), and
-it ends any other process without a drain.
+This is imported before anything that takes time: a signal that arrives while the rest is imported
+and the configuration is read is kept until the worker can act on it. Without a handler it is lost
+for process 1 of a container (the kernel discards it), and it ends any other process without a
+drain.
 
-The numbers of signals arrive through a pipe that the interpreter writes to in its C handler (`signal.set_wakeup_fd`), and a
-thread of its own reads them. So neither an event loop that stands still nor a main thread that is blocked in a system call can
-hold up a deadline or a second signal.
+The numbers of signals arrive through a pipe that the interpreter writes to in its C handler
+(`signal.set_wakeup_fd`), and a thread of its own reads them. So neither an event loop that stands
+still nor a main thread that is blocked in a system call can hold up a deadline or a second signal.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ logger = logging.getLogger("worker.daemon.signals")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # By default these end a process. A hand that slips must not cost a drain.
 IGNORED_SIGNALS = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-# One stop may come as two signals: `timeout`, and init programs that signal a whole process group, send both at once.
+# One stop may come as two signals: `timeout`, and init programs that signal a whole process group,
+# send both at once.
 ECHO_SECONDS = 0.5
 # For a stop before the worker was assembled: it has nothing to drain.
 STARTING_SECONDS_MAX = 10.0
-# For what follows the worker's own end: threads that the interpreter waits for (a look-up of a name, a file system that hangs).
+# For what follows the worker's own end: threads that the interpreter waits for (a look-up of a
+# name, a file system that hangs).
 EXITING_SECONDS_MAX = 5.0
 # How long the last log line may hold up an end at the deadline.
 LAST_WORDS_SECONDS_MAX = 1.0
@@ -47,7 +51,8 @@ Disposition = Callable[[int, FrameType | None], object] | int | None
 class Signals:
     """Receives the process's signals. All methods are for the main thread.
 
-    It is the context of the worker's run: once that is left, the process has `EXITING_SECONDS_MAX` to end.
+    It is the context of the worker's run: once that is left, the process has `EXITING_SECONDS_MAX`
+    to end.
     """
 
     def __init__(self) -> None:
@@ -78,19 +83,27 @@ class Signals:
         self._thread.start()
 
     def hand_over(self, take: Take, drain_seconds: float) -> None:
-        """Let `take` have the first signal that asks to stop: now, if it has arrived already, else later, from another thread.
+        """Let `take` have the first signal that asks to stop: now, if it has arrived already, else
+        later, from another thread.
 
-        If the process is still there `drain_seconds` after that signal, it ends with `UNSETTLED`; at a second signal at once.
+        If the process is still there `drain_seconds` after that signal, it ends with `UNSETTLED`;
+        at a second signal at once.
         """
         with self._lock:
-            self._take, self._drain_seconds, self._exit_code = take, drain_seconds, ExitCode.UNSETTLED
+            self._take, self._drain_seconds, self._exit_code = (
+                take,
+                drain_seconds,
+                ExitCode.UNSETTLED,
+            )
             kept, self._kept, self._stopped_at = self._kept, [], None
             for number in kept:
                 self._receive(number)
         self._wake()
 
     def give_back(self) -> None:
-        """For commands that end as programs do: all is as it was before `install`, and what has arrived is raised again."""
+        """For commands that end as programs do: all is as it was before `install`, and what has
+        arrived is raised again.
+        """
         if self._writer == -1:
             return
         # The pipe last: until a signal has its old disposition, its number must not be lost.
@@ -111,12 +124,19 @@ class Signals:
     def __enter__(self) -> Signals:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _stack: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _stack: TracebackType | None,
+    ) -> None:
         with self._lock:
             self._take, self._is_exiting = None, True
             if error is not None:
                 self._error = error
-                self._exit_code = error.exit_code if isinstance(error, WorkerError) else ExitCode.INTERNAL
+                self._exit_code = (
+                    error.exit_code if isinstance(error, WorkerError) else ExitCode.INTERNAL
+                )
             in_time = time.monotonic() + EXITING_SECONDS_MAX
             self._deadline = in_time if self._deadline is None else min(self._deadline, in_time)
         # All is done: what a stop still sends must not turn its clean exit into a death by signal.
@@ -125,7 +145,10 @@ class Signals:
         self._wake()
 
     def _wake(self) -> None:
-        """Let the thread look at the deadline again. 0 is no signal's number, and a full pipe wakes it as well."""
+        """Let the thread look at the deadline again.
+
+        0 is no signal's number, and a full pipe wakes it as well.
+        """
         if self._writer != -1:
             with suppress(BlockingIOError):
                 os.write(self._writer, b"\0")
@@ -140,7 +163,9 @@ class Signals:
             numbers = os.read(self._reader, 64) if ready else b""
             with self._lock:
                 if not ready:
-                    self._end("exit_deadline_passed" if self._is_exiting else "stop_deadline_passed")
+                    self._end(
+                        "exit_deadline_passed" if self._is_exiting else "stop_deadline_passed"
+                    )
                 for number in numbers:
                     if number in self._before:
                         self._receive(signal.Signals(number))
@@ -160,7 +185,8 @@ class Signals:
                 self._take(number)
             else:
                 self._kept.append(number)
-                # Nothing was begun: what a shell reports for a process that was ended by this signal.
+                # Nothing was begun: what a shell reports for a process that was ended by this
+                # signal.
                 self._exit_code = 128 + number
         elif now - self._stopped_at >= ECHO_SECONDS:
             self._end("stopped_at_once", {"signal": number.name})
@@ -172,7 +198,10 @@ class Signals:
             self._kept.append(number)
 
     def _end(self, event: str, fields: Mapping[str, object] = NO_FIELDS) -> NoReturn:
-        """End the process here and now. The log line is written by a thread that nobody waits for without a bound."""
+        """End the process here and now.
+
+        The log line is written by a thread that nobody waits for without a bound.
+        """
         words = threading.Thread(target=_say, args=(event, fields, self._error), daemon=True)
         words.start()
         words.join(LAST_WORDS_SECONDS_MAX)

@@ -1,6 +1,7 @@
 """How much memory the container allows this process: the limit beyond which the kernel kills it.
 
-Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max), and cgroup-v1/memory.html (memory.limit_in_bytes).
+Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max), and cgroup-v1/memory.html
+(memory.limit_in_bytes).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ NO_LIMIT_BYTES = 2**60
 
 
 def memory_limit_bytes(root: Path = Path("/")) -> int | None:
-    """The least limit of the control groups that this process is in, of either version; None: there is none, or none is known.
+    """The least limit of the control groups that this process is in, of either version; None: there
+    is none, or none is known.
 
     Args:
         root: where `/proc` and `/sys` are.
@@ -24,13 +26,18 @@ def memory_limit_bytes(root: Path = Path("/")) -> int | None:
         # No Linux, or a process that may not look at itself.
         return None
     limits = [
-        limit for group in groups for file in _files(root / "sys/fs/cgroup", group) if (limit := _limit(file)) is not None
+        limit
+        for group in groups
+        for file in _files(root / "sys/fs/cgroup", group)
+        if (limit := _limit(file)) is not None
     ]
     return min(limits, default=None)
 
 
 def _files(mount: Path, group: str) -> Iterator[Path]:
-    """Where the limits of this group and of those around it stand: the least one holds for all within."""
+    """Where the limits of this group and of those around it stand: the least one holds for all
+    within.
+    """
     number, _, rest = group.partition(":")
     controllers, _, path = rest.partition(":")
     if number == "0" and not controllers:
@@ -39,7 +46,8 @@ def _files(mount: Path, group: str) -> Iterator[Path]:
         directory, name = mount / "memory", "memory.limit_in_bytes"
     else:
         return
-    # Within a container the mount may show its own group as the topmost, while the path is as the host sees it.
+    # Within a container the mount may show its own group as the topmost, while the path is as the
+    # host sees it.
     parts = [part for part in PurePosixPath(path).parts if part != "/"]
     yield directory / name
     if ".." not in parts:

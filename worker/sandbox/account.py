@@ -1,4 +1,5 @@
-"""Did every record end where it should? Reckoned from outside: the emulator's ledger and the dead-letter topic.
+"""Did every record end where it should? Reckoned from outside: the emulator's ledger and the
+dead-letter topic.
 
 produced = delivered + duplicates dropped + dead-lettered
 """
@@ -20,8 +21,11 @@ REASON_HEADER = "__appmetrica.errors.reason"
 
 
 @dataclass(frozen=True, slots=True)
-class Reckoning:
-    """What came of the samples. `faults` says what is wrong, in words; empty if everything balances."""
+class Reconciliation:
+    """What came of the samples.
+
+    `faults` says what is wrong, in words; empty if everything balances.
+    """
 
     produced: int
     delivered: int
@@ -36,38 +40,42 @@ class Reckoning:
         settled = self.delivered + self.duplicates_dropped + self.dead_lettered.total()
         sign = "=" if settled == self.produced else "≠"
         return (
-            f"produced {self.produced:,} {sign} delivered {self.delivered:,} + duplicates dropped {self.duplicates_dropped:,}"
+            f"produced {self.produced:,} {sign} delivered {self.delivered:,} + duplicates "
+            f"dropped {self.duplicates_dropped:,}"
             f" + dead-lettered {self.dead_lettered.total():,}"
         )
 
 
-def reckon(
+def reconcile(
     produced: Sequence[Sample],
     rows: Iterable[KeptRow],
     dead_letters: Iterable[ConsumerRecord[bytes, bytes]],
     duplicates_dropped: int,
-) -> Reckoning:
+) -> Reconciliation:
     """Compare what was produced with what arrived.
 
     Args:
         produced: the samples, in order.
         rows: the emulator's accepted rows.
         dead_letters: the dead-letter topic's records.
-        duplicates_dropped: as the worker says; the only figure that is its own, and the equation needs it to be right.
+        duplicates_dropped: as the worker says; the only figure that is its own, and the equation
+            needs it to be right.
     """
     arrivals = Counter(event_number(row) for row in rows)
     expected = {sample.identifier for sample in produced if not sample.dead_lettered_as}
-    reasons = {sample.key: sample.dead_lettered_as for sample in produced if sample.dead_lettered_as}
-    buried: Counter[bytes] = Counter()
+    reasons = {
+        sample.key: sample.dead_lettered_as for sample in produced if sample.dead_lettered_as
+    }
+    keys: Counter[bytes] = Counter()
     dead_lettered: Counter[str] = Counter()
     misjudged = 0
     for record in dead_letters:
         reason = dict(record.headers)[REASON_HEADER].decode()
         key = record.key or b""
-        buried[key] += 1
+        keys[key] += 1
         dead_lettered[reason] += 1
         misjudged += reasons.get(key) != reason
-    return Reckoning(
+    return Reconciliation(
         produced=len(produced),
         delivered=len(arrivals),
         delivered_twice=arrivals.total() - len(arrivals),
@@ -78,9 +86,9 @@ def reckon(
                 "events lost": len(expected - arrivals.keys()),
                 "events delivered that should not be": len(arrivals.keys() - expected),
                 "rows delivered twice": arrivals.total() - len(arrivals),
-                "invalid records without a dead letter": len(reasons.keys() - buried.keys()),
+                "invalid records without a dead letter": len(reasons.keys() - keys.keys()),
                 "dead letters with another reason than expected": misjudged,
-                "records dead-lettered twice": buried.total() - len(buried),
+                "records dead-lettered twice": keys.total() - len(keys),
                 "records that the account does not explain": len(produced)
                 - len(arrivals)
                 - duplicates_dropped

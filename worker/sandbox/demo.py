@@ -1,7 +1,8 @@
 """The demo: the whole main job on real Kafka, and an account that balances.
 
-Publishes sample events, runs the worker as a process of its own, lets the API fail for a while, stops the worker with SIGTERM,
-and reckons from outside: the emulator's ledger and the dead-letter topic.
+Publishes sample events, runs the worker as a process of its own, lets the API fail for a while,
+stops the worker with SIGTERM, and reckons from outside: the emulator's ledger and the dead-letter
+topic.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.errors import ExitCode, UnavailableError
-from worker.sandbox.account import Reckoning, reckon
+from worker.sandbox.account import Reconciliation, reconcile
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import KafkaCluster, free_ports
@@ -43,7 +44,11 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show. `bootstrap_servers` None: start Apache Kafka from packages. `keeps_running`: leave everything up."""
+    """What to show.
+
+    `bootstrap_servers` None: start Apache Kafka from packages. `keeps_running`: leave everything
+    up.
+    """
 
     count: int = 100_000
     bootstrap_servers: str | None = None
@@ -72,11 +77,17 @@ def run_demo(options: DemoOptions, console: Console) -> ExitCode:
     """
     if options.bootstrap_servers is not None:
         return asyncio.run(_run(options, options.bootstrap_servers, console))
-    console.print("Starting Apache Kafka 4.2 from packages (43 MB, downloaded the first time only) …", highlight=False)
+    console.print(
+        "Starting Apache Kafka 4.2 from packages (43 MB, downloaded the first time only) …",
+        highlight=False,
+    )
     started = time.monotonic()
     # Outside the event loop: Ctrl-C ends a blocking start at once.
     with KafkaCluster() as kafka:
-        console.print(f"  Kafka listens on {kafka.bootstrap_servers} ({time.monotonic() - started:.1f} s)", highlight=False)
+        console.print(
+            f"  Kafka listens on {kafka.bootstrap_servers} ({time.monotonic() - started:.1f} s)",
+            highlight=False,
+        )
         return asyncio.run(_run(options, kafka.bootstrap_servers, console))
 
 
@@ -98,12 +109,17 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
                 admin_port=free_ports(1)[0],
                 overrides={
                     "delivery": {"backoff_max_seconds": 5},
-                    "routes": [{"topic": topic, "resource": "events"}, {"topic": imports, "form": "envelope"}],
+                    "routes": [
+                        {"topic": topic, "resource": "events"},
+                        {"topic": imports, "form": "envelope"},
+                    ],
                 },
             )
             worker = WorkerProcess(Path(directory), "worker", worker_options)
             with Display(console, options.count) as display:
-                stage = _Stage(bootstrap_servers, topic, imports, f"{topic}.dlq", emulator, worker, display)
+                stage = _Stage(
+                    bootstrap_servers, topic, imports, f"{topic}.dlq", emulator, worker, display
+                )
                 try:
                     return await _perform(options, stage, console)
                 finally:
@@ -114,11 +130,24 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
     say = stage.display.say
     say(f"  The Post API emulator listens on {stage.emulator.base_url}")
     read = (stage.topic, stage.imports_topic)
-    partitions = {stage.dead_letter_topic: 1, **dict.fromkeys(read, PARTITIONS), **{f"{topic}.parked": 1 for topic in read}}
+    partitions = {
+        stage.dead_letter_topic: 1,
+        **dict.fromkeys(read, PARTITIONS),
+        **{f"{topic}.parked": 1 for topic in read},
+    }
     await create_topics(stage.bootstrap_servers, partitions)
-    produced = list(samples(SampleOptions(options.count, int(time.time()), APPLICATIONS, imports_share=IMPORTS_SHARE)))
+    produced = list(
+        samples(
+            SampleOptions(
+                options.count, int(time.time()), APPLICATIONS, imports_share=IMPORTS_SHARE
+            )
+        )
+    )
     first = round(len(produced) * FIRST_PART)
-    say(f"Publishing {len(produced):,} samples of all five resources, to {stage.topic} and {stage.imports_topic} …")
+    say(
+        f"Publishing {len(produced):,} samples of all five resources, to {stage.topic} and "
+        f"{stage.imports_topic} …"
+    )
     await _publish(stage, produced[:first])
     say("Starting the worker: appmetrica-worker run --config …")
     stage.worker.start()
@@ -136,11 +165,11 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
             return ExitCode.INTERNAL
     dead_letters = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
     duplicates = sum(int(status["topics"][topic]["duplicates"]) for topic in read)
-    reckoning = reckon(produced, stage.emulator.ledger.rows, dead_letters, duplicates)
-    _show(console, reckoning, stage.emulator, seconds)
+    reconciliation = reconcile(produced, stage.emulator.ledger.rows, dead_letters, duplicates)
+    _show(console, reconciliation, stage.emulator, seconds)
     if options.keeps_running:
         await _keep(stage, console)
-    return ExitCode.INTERNAL if reckoning.faults else ExitCode.OK
+    return ExitCode.INTERNAL if reconciliation.faults else ExitCode.OK
 
 
 async def _publish(stage: _Stage, part: Sequence[Sample]) -> None:
@@ -166,34 +195,47 @@ async def _settled(stage: _Stage, total: int) -> dict[str, Any]:
         behind = sum(one["unsettled_records"] for one in status["partitions"])
         uncommitted = sum(one["committed"] != one["position"] for one in status["partitions"])
         retries = sum(status["retries"].values())
-        stage.display.advance(stage.emulator.ledger.rows_total, f"{behind:,} in progress, {retries} retries")
+        stage.display.advance(
+            stage.emulator.ledger.rows_total, f"{behind:,} in progress, {retries} retries"
+        )
         if consumed >= total and behind == 0 and uncommitted == 0:
             return status
         await asyncio.sleep(POLL_SECONDS)
     raise UnavailableError(f"not settled after {SETTLE_SECONDS_MAX:g} s: {status}")
 
 
-def _show(console: Console, reckoning: Reckoning, emulator: Emulator, seconds: float) -> None:
+def _show(
+    console: Console, reconciliation: Reconciliation, emulator: Emulator, seconds: float
+) -> None:
     table = Table(
-        "", "records", title="The account, from the emulator's ledger and the dead-letter topic", title_justify="left"
+        "",
+        "records",
+        title="The account, from the emulator's ledger and the dead-letter topic",
+        title_justify="left",
     )
-    table.add_row("produced", f"{reckoning.produced:,}")
-    table.add_row("delivered", f"{reckoning.delivered:,}")
-    table.add_row("delivered twice", f"{reckoning.delivered_twice:,}")
-    table.add_row("duplicates dropped", f"{reckoning.duplicates_dropped:,}")
-    for reason, count in sorted(reckoning.dead_lettered.items()):
+    table.add_row("produced", f"{reconciliation.produced:,}")
+    table.add_row("delivered", f"{reconciliation.delivered:,}")
+    table.add_row("delivered twice", f"{reconciliation.delivered_twice:,}")
+    table.add_row("duplicates dropped", f"{reconciliation.duplicates_dropped:,}")
+    for reason, count in sorted(reconciliation.dead_lettered.items()):
         table.add_row(f"dead-lettered: {reason}", f"{count:,}")
     console.print(table)
     summary = emulator.ledger.summary()
-    console.print(f"delivered by resource: {summary['rows_by_resource']}", highlight=False, soft_wrap=True)
-    console.print(f"requests: {summary['requests_total']}, by answer: {summary['requests_by_answer']}", highlight=False)
     console.print(
-        f"{reckoning.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of {OUTAGE_SECONDS:g} s included",
+        f"delivered by resource: {summary['rows_by_resource']}", highlight=False, soft_wrap=True
+    )
+    console.print(
+        f"requests: {summary['requests_total']}, by answer: {summary['requests_by_answer']}",
         highlight=False,
     )
-    style = "bold green" if not reckoning.faults else "bold red"
-    console.print(reckoning.equation, style=style, highlight=False, soft_wrap=True)
-    for fault in reckoning.faults:
+    console.print(
+        f"{reconciliation.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of "
+        f"{OUTAGE_SECONDS:g} s included",
+        highlight=False,
+    )
+    style = "bold green" if not reconciliation.faults else "bold red"
+    console.print(reconciliation.equation, style=style, highlight=False, soft_wrap=True)
+    for fault in reconciliation.faults:
         console.print(f"  wrong: {fault}", style="red", highlight=False)
 
 
@@ -201,7 +243,10 @@ async def _keep(stage: _Stage, console: Console) -> None:
     for name, address in {
         "status": f"{stage.worker.admin_url}/status",
         "metrics": f"{stage.worker.admin_url}/metrics",
-        "Kafka": f"{stage.bootstrap_servers} (topic {stage.topic}, dead letters {stage.dead_letter_topic})",
+        "Kafka": (
+            f"{stage.bootstrap_servers} (topic {stage.topic}, dead letters "
+            f"{stage.dead_letter_topic})"
+        ),
         "emulator": f"{stage.emulator.base_url}/_emulator/ledger",
         "worker's log": str(stage.worker.log_file),
     }.items():

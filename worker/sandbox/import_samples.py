@@ -1,6 +1,8 @@
-"""Samples of what isn't a custom event: purchases, advertisements, a shop's events, profiles. All in envelopes, for one topic.
+"""Samples of what isn't a custom event: purchases, advertisements, a shop's events, profiles. All
+in envelopes, for one topic.
 
-Each holds its number where its resource has room for details of its own, so that it is found again in what was delivered.
+Each holds its number where its resource has room for details of its own, so that it is found again
+in what was delivered.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ Details = dict[str, Any]
 
 
 def envelope(chance: random.Random, common: Details, number: int) -> Details:
-    """One record: `{"type": resource, "data": event}`. `common` is what every resource takes, its identity included."""
+    """One record: `{"type": resource, "data": event}`. `common` is what every resource takes, its
+    identity included.
+    """
     resource, make = chance.choice(_MAKERS)
     event = make(chance, common, number)
     event[DETAILS[resource]] = event.get(DETAILS[resource], {}) | {"event_number": number}
     return {"type": resource, "data": event}
 
 
-def misfit(chance: random.Random, wrapped: Details, now: int) -> tuple[Details, str]:
+def wrong_sample(chance: random.Random, wrapped: Details, now: int) -> tuple[Details, str]:
     """The same record with a mistake in it, and the reason why it will be a dead letter."""
     reason, spoil = chance.choice(_MISTAKES)
     return spoil(wrapped, now), reason
@@ -39,7 +43,9 @@ def misfit(chance: random.Random, wrapped: Details, now: int) -> tuple[Details, 
 
 def _revenue(chance: random.Random, common: Details, number: int) -> Details:
     return common | {
-        "revenue_event_type": chance.choice(("one_time_purchase", "subscription_renewed", "refund")),
+        "revenue_event_type": chance.choice(
+            ("one_time_purchase", "subscription_renewed", "refund")
+        ),
         # As text or as a number: exact either way. A float would not be.
         "price": "299.90" if number % 2 else orjson.Fragment(b"0.50"),
         "currency": "RUB",
@@ -74,8 +80,18 @@ def _ecommerce(chance: random.Random, common: Details, number: int) -> Details:
 
 
 def _profile(chance: random.Random, common: Details, number: int) -> Details:
-    identity = {name: common[name] for name in ("application_id", "profile_id", "appmetrica_device_id") if name in common}
-    return identity | {"attributes": {"loyalty": chance.choice(("gold", "silver")), "subscribed": True, "visits": 1}}
+    identity = {
+        name: common[name]
+        for name in ("application_id", "profile_id", "appmetrica_device_id")
+        if name in common
+    }
+    return identity | {
+        "attributes": {
+            "loyalty": chance.choice(("gold", "silver")),
+            "subscribed": True,
+            "visits": 1,
+        }
+    }
 
 
 _MAKERS: tuple[tuple[str, Callable[[random.Random, Details, int], Details]], ...] = (

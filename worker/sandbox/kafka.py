@@ -33,7 +33,8 @@ LISTENING_PORTS = range(16_384, 32_768)
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One more port of a node: where it listens for a security protocol, with properties of this listener alone.
+    """One more port of a node: where it listens for a security protocol, with properties of this
+    listener alone.
 
     `advertised_port`: where its clients are told to find the node, if not there.
     """
@@ -46,16 +47,20 @@ class Listener:
 
     def server_properties(self) -> dict[str, str]:
         """Those of `properties`, as a broker's file names them."""
-        return {f"listener.name.{self.name.lower()}.{name}": value for name, value in self.properties}
+        return {
+            f"listener.name.{self.name.lower()}.{name}": value for name, value in self.properties
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """How a cluster is made. `heap` as java's -Xmx wants it; `properties` are added to every node's.
+    """How a cluster is made. `heap` as java's -Xmx wants it; `properties` are added to every
+    node's.
 
-    `listeners` are of a cluster of one node; `scram_users` are names and passwords that may log in by SCRAM-SHA-256.
-    `advertised_ports`: where clients are told to find each node, if not at its own port: those of a proxy before it, say. The
-    nodes among themselves, and who asks at `KafkaCluster.direct_servers`, go round it.
+    `listeners` are of a cluster of one node; `scram_users` are names and passwords that may log in
+    by SCRAM-SHA-256. `advertised_ports`: where clients are told to find each node, if not at its
+    own port: those of a proxy before it, say. The nodes among themselves, and who asks at
+    `KafkaCluster.direct_servers`, go round it.
     """
 
     nodes: int = 1
@@ -69,7 +74,9 @@ class ClusterOptions:
 class KafkaNode:
     """One broker and controller."""
 
-    def __init__(self, packages: KafkaPackages, directory: Path, heap: str, *, port: int, direct_port: int) -> None:
+    def __init__(
+        self, packages: KafkaPackages, directory: Path, heap: str, *, port: int, direct_port: int
+    ) -> None:
         self._packages = packages
         self._directory = directory
         self._heap = heap
@@ -94,9 +101,18 @@ class KafkaNode:
 
     def format(self, cluster_id: str, scram_users: Iterable[tuple[str, str]] = ()) -> None:
         """Make the data directory ready: once, before the first start."""
-        users = [f"SCRAM-SHA-256=[name={name},password={password}]" for name, password in scram_users]
+        users = [
+            f"SCRAM-SHA-256=[name={name},password={password}]" for name, password in scram_users
+        ]
         self.java(
-            *("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._directory / "server.properties")),
+            *(
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                cluster_id,
+                "-c",
+                str(self._directory / "server.properties"),
+            ),
             *(argument for user in users for argument in ("--add-scram", user)),
         )
 
@@ -105,8 +121,18 @@ class KafkaNode:
         with self.log_file.open("ab") as log:
             self._process = start_process(
                 [
-                    *(str(self._packages.java), f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
-                    *("-cp", self._packages.class_path, "kafka.Kafka", str(self._directory / "server.properties")),
+                    *(
+                        str(self._packages.java),
+                        f"-Xmx{self._heap}",
+                        "-XX:+UseSerialGC",
+                        "-XX:TieredStopAtLevel=1",
+                    ),
+                    *(
+                        "-cp",
+                        self._packages.class_path,
+                        "kafka.Kafka",
+                        str(self._directory / "server.properties"),
+                    ),
                 ],
                 log,
             )
@@ -126,10 +152,14 @@ class KafkaNode:
             time.sleep(POLL_SECONDS)
         tail = " | ".join(self.log_file.read_text(errors="replace").splitlines()[-3:])
         self.kill()
-        raise UnavailableError(f"Apache Kafka did not start within {START_SECONDS_MAX:g} s on {self.address}: {tail}")
+        raise UnavailableError(
+            f"Apache Kafka did not start within {START_SECONDS_MAX:g} s on {self.address}: {tail}"
+        )
 
     def relaunch(self) -> None:
-        """Start the process again after `kill` or `stop`: same port, same data. `await_start` waits for it."""
+        """Start the process again after `kill` or `stop`: same port, same data. `await_start` waits
+        for it.
+        """
         self.log_file.write_bytes(b"")
         self.launch()
 
@@ -176,7 +206,9 @@ class KafkaNode:
     def java(self, *arguments: str) -> str:
         """Run one of Kafka's own tools; returns what it prints."""
         command = [str(self._packages.java), "-cp", self._packages.class_path, *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False)
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
+        )
         if result.returncode != 0:
             lines = (result.stderr or result.stdout).strip().splitlines()
             # A stack trace says what is wrong at its start, in the line of the exception.
@@ -186,7 +218,8 @@ class KafkaNode:
 
 
 class KafkaCluster:
-    """Nodes that form one cluster, on free loopback ports, with data in a directory that goes with them.
+    """Nodes that form one cluster, on free loopback ports, with data in a directory that goes with
+    them.
 
     A context manager; blocks while it starts (2 to 4 s) and stops.
     """
@@ -220,12 +253,18 @@ class KafkaCluster:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
         """Stop every node and remove the data."""
-        # A controller that waits for a quorum of those already gone would use up its whole time: all of them at once.
+        # A controller that waits for a quorum of those already gone would use up its whole time:
+        # all of them at once.
         for node in self.nodes:
             node.ask_to_stop()
         for node in self.nodes:
@@ -240,9 +279,14 @@ class KafkaCluster:
         free = free_ports(3 * count)
         advertised = self._options.advertised_ports or free[:count]
         nodes = [
-            _Ports(*ports) for ports in zip(free[:count], free[count : 2 * count], free[2 * count :], advertised, strict=True)
+            _Ports(*ports)
+            for ports in zip(
+                free[:count], free[count : 2 * count], free[2 * count :], advertised, strict=True
+            )
         ]
-        voters = ",".join(f"{index + 1}@127.0.0.1:{ports.controller}" for index, ports in enumerate(nodes))
+        voters = ",".join(
+            f"{index + 1}@127.0.0.1:{ports.controller}" for index, ports in enumerate(nodes)
+        )
         for index, ports in enumerate(nodes):
             home = directory / f"node-{index + 1}"
             home.mkdir()
@@ -251,7 +295,11 @@ class KafkaCluster:
             properties |= dict(self._options.properties)
             text = "".join(f"{name}={value}\n" for name, value in properties.items())
             (home / "server.properties").write_text(text, encoding="utf-8")
-            self.nodes.append(KafkaNode(packages, home, self._options.heap, port=ports.client, direct_port=ports.direct))
+            self.nodes.append(
+                KafkaNode(
+                    packages, home, self._options.heap, port=ports.client, direct_port=ports.direct
+                )
+            )
         cluster_id = self.nodes[0].java("kafka.tools.StorageTool", "random-uuid").strip()
         for node in self.nodes:
             node.format(cluster_id, self._options.scram_users)
@@ -260,7 +308,8 @@ class KafkaCluster:
 def free_ports(count: int) -> list[int]:
     """Loopback ports that nobody listens on, all different.
 
-    None of those that the system gives to outgoing connections: a node that restarts must find its port free.
+    None of those that the system gives to outgoing connections: a node that restarts must find its
+    port free.
     """
     sockets: list[socket.socket] = []
     try:
@@ -285,14 +334,23 @@ class _Ports(NamedTuple):
 def _listeners(ports: _Ports, more: Sequence[Listener]) -> dict[str, str]:
     added = [f"{one.name}://127.0.0.1:{one.port}" for one in more]
     advertised = [f"{one.name}://127.0.0.1:{one.advertised_port or one.port}" for one in more]
-    direct, controller = f"DIRECT://127.0.0.1:{ports.direct}", f"CONTROLLER://127.0.0.1:{ports.controller}"
+    direct, controller = (
+        f"DIRECT://127.0.0.1:{ports.direct}",
+        f"CONTROLLER://127.0.0.1:{ports.controller}",
+    )
     protocols = ["PLAINTEXT:PLAINTEXT", "DIRECT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
     properties = {
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "DIRECT",
-        "listener.security.protocol.map": ",".join([*protocols, *(f"{one.name}:{one.protocol}" for one in more)]),
-        "listeners": ",".join([f"PLAINTEXT://127.0.0.1:{ports.client}", direct, controller, *added]),
-        "advertised.listeners": ",".join([f"PLAINTEXT://127.0.0.1:{ports.advertised}", direct, *advertised]),
+        "listener.security.protocol.map": ",".join(
+            [*protocols, *(f"{one.name}:{one.protocol}" for one in more)]
+        ),
+        "listeners": ",".join(
+            [f"PLAINTEXT://127.0.0.1:{ports.client}", direct, controller, *added]
+        ),
+        "advertised.listeners": ",".join(
+            [f"PLAINTEXT://127.0.0.1:{ports.advertised}", direct, *advertised]
+        ),
     }
     for one in more:
         properties |= one.server_properties()

@@ -20,9 +20,10 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start a process whose output goes to a file.
 
-    It is in a session of its own, so that Ctrl-C in a terminal reaches only us and everything is stopped in order; and where
-    the kernel can do it (Linux), it is killed when the thread that started it is gone, so that not even SIGKILL leaves it
-    behind. Call this from the main thread: any other may end before its time.
+    It is in a session of its own, so that Ctrl-C in a terminal reaches only us and everything is
+    stopped in order; and where the kernel can do it (Linux), it is killed when the thread that
+    started it is gone, so that not even SIGKILL leaves it behind. Call this from the main thread:
+    any other may end before its time.
     """
     return subprocess.Popen(
         list(command),
@@ -36,9 +37,11 @@ def start_process(
 
 
 def end_with(parent: int) -> Callable[[], None]:
-    """What a child process calls first (as `preexec_fn`, or as the initializer of a pool) so that it ends with its parent.
+    """What a child process calls first (as `preexec_fn`, or as the initializer of a pool) so that
+    it ends with its parent.
 
-    Where the kernel can do it (Linux), the child is killed when the thread that started it is gone; elsewhere nothing is done.
+    Where the kernel can do it (Linux), the child is killed when the thread that started it is gone;
+    elsewhere nothing is done.
     """
     return partial(_end_with, parent)
 

@@ -33,7 +33,12 @@ class Display:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._progress.stop()
 
     def say(self, text: str) -> None:
@@ -46,4 +51,6 @@ class Display:
         now = time.monotonic()
         if not self._console.is_terminal and now - self._last_line_seconds >= PLAIN_LINE_SECONDS:
             self._last_line_seconds = now
-            self._console.print(f"  delivered {count:,} of about {self._total:,}  {note}", highlight=False)
+            self._console.print(
+                f"  delivered {count:,} of about {self._total:,}  {note}", highlight=False
+            )

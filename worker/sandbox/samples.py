@@ -1,6 +1,8 @@
-"""Sample events as their producers would write them: films on a TV, energy in a game, purchases in a shop. And their mistakes.
+"""Sample events as their producers would write them: films on a TV, energy in a game, purchases in
+a shop. And their mistakes.
 
-Deterministic: the same seed gives the same samples. Each knows what the worker is expected to make of it.
+Deterministic: the same seed gives the same samples. Each knows what the worker is expected to make
+of it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.import_samples import envelope, misfit
+from worker.sandbox.import_samples import envelope, wrong_sample
 
 # The row that the worker finds nothing wrong with, and only the API refuses.
 REFUSED_EVENT_NAME = "refused_by_the_api"
@@ -24,7 +26,13 @@ DEVICE_ID_SHARE = 0.3
 # A duplicate repeats one of the latest events, as a producer's retry does.
 RECENT_MAX = 1000
 
-_FILMS = ("The Cranes Are Flying", "Solaris", "Stalker", 'Ivan\'s "Childhood"', "Ирония судьбы, или С лёгким паром!")
+_FILMS = (
+    "The Cranes Are Flying",
+    "Solaris",
+    "Stalker",
+    'Ivan\'s "Childhood"',
+    "Ирония судьбы, или С лёгким паром!",
+)
 _DEVICES = (
     ("Samsung", "QE55Q80, 2023", "android", "14"),
     ("LG", "OLED55C2", "android", "13"),
@@ -36,10 +44,12 @@ _LOCALES = ("ru_RU", "en_US", "kk_KZ", "tr_TR")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One record: its key and value, and the reason why it ends as a dead letter (empty: it doesn't).
+    """One record: its key and value, and the reason why it ends as a dead letter (empty: it
+    doesn't).
 
-    `identifier` names the event: a duplicate has its original's. In the event itself it is `event_number` in `event_json`, or
-    in what its resource has instead. `is_import`: in an envelope, of another resource than events.
+    `identifier` names the event: a duplicate has its original's. In the event itself it is
+    `event_number` in `event_json`, or in what its resource has instead. `is_import`: in an
+    envelope, of another resource than events.
     """
 
     key: bytes
@@ -52,7 +62,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions:
-    """What to make. `now` in Unix seconds: events are of the last day. `has_refused`: one row that only the API refuses.
+    """What to make. `now` in Unix seconds: events are of the last day. `has_refused`: one row that
+    only the API refuses.
 
     `imports_share` are of the other four resources, in envelopes.
     """
@@ -107,16 +118,24 @@ def _remember(recent: list[Sample], sample: Sample, number: int) -> None:
 
 def _import(chance: random.Random, options: SampleOptions, number: int) -> Sample:
     common = {
-        name: value for name, value in _event(chance, options, number).items() if name not in ("event_name", "event_json")
+        name: value
+        for name, value in _event(chance, options, number).items()
+        if name not in ("event_name", "event_json")
     }
     wrapped, reason = envelope(chance, common, number), ""
     if chance.random() < INVALID_SHARE:
-        wrapped, reason = misfit(chance, wrapped, options.now)
+        wrapped, reason = wrong_sample(chance, wrapped, options.now)
     return replace(_sample(wrapped, number, reason), is_import=True)
 
 
 def _sample(event: dict[str, Any], number: int, dead_lettered_as: str) -> Sample:
-    return Sample(str(number).encode(), orjson.dumps(event), number, is_duplicate=False, dead_lettered_as=dead_lettered_as)
+    return Sample(
+        str(number).encode(),
+        orjson.dumps(event),
+        number,
+        is_duplicate=False,
+        dead_lettered_as=dead_lettered_as,
+    )
 
 
 def _event(chance: random.Random, options: SampleOptions, number: int) -> dict[str, Any]:
@@ -164,7 +183,9 @@ def _energy(chance: random.Random, number: int) -> tuple[str, dict[str, Any]]:
 
 
 def _purchase(chance: random.Random, number: int) -> tuple[str, dict[str, Any]]:
-    items = [{"sku": f"sku-{chance.randrange(1000)}", "count": chance.randrange(1, 4)} for _ in range(2)]
+    items = [
+        {"sku": f"sku-{chance.randrange(1000)}", "count": chance.randrange(1, 4)} for _ in range(2)
+    ]
     return "shop_purchase", {"items": items, "currency": "RUB"}
 
 

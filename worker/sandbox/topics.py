@@ -37,9 +37,13 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
         await admin.start()
         brokers = len((await admin.describe_cluster())["brokers"])
         copies = min(brokers, 3)
-        answer = await admin.create_topics([NewTopic(name, count, copies) for name, count in partitions.items()])
+        answer = await admin.create_topics(
+            [NewTopic(name, count, copies) for name, count in partitions.items()]
+        )
     except KafkaError as error:
-        connection = KafkaConnection(tuple(bootstrap_servers.split(",")), "sandbox", REQUEST_SECONDS_MAX, KafkaSecurity())
+        connection = KafkaConnection(
+            tuple(bootstrap_servers.split(",")), "sandbox", REQUEST_SECONDS_MAX, KafkaSecurity()
+        )
         raise UnavailableError(f"can't create topics: {await explain(connection, error)}") from None
     finally:
         await admin.close()
@@ -47,19 +51,33 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
     for name, code, message in cast(Any, answer).topic_errors:
         if code:
             reason = message or for_code(code).__name__
-            raise UnavailableError(f"{bootstrap_servers} refuses to create the topic {name}: {reason}")
+            raise UnavailableError(
+                f"{bootstrap_servers} refuses to create the topic {name}: {reason}"
+            )
     for name, count in partitions.items():
-        await _await_leaders(bootstrap_servers, [TopicPartition(name, number) for number in range(count)])
+        await _await_leaders(
+            bootstrap_servers, [TopicPartition(name, number) for number in range(count)]
+        )
 
 
-async def publish(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> int:
-    """Publish records, each a key and a value, lz4-compressed; returns how many once all are acknowledged."""
+async def publish(
+    bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes]]
+) -> int:
+    """Publish records, each a key and a value, lz4-compressed; returns how many once all are
+    acknowledged.
+    """
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers, acks="all", compression_type="lz4", linger_ms=10, max_batch_size=128 * 1024
+        bootstrap_servers=bootstrap_servers,
+        acks="all",
+        compression_type="lz4",
+        linger_ms=10,
+        max_batch_size=128 * 1024,
     )
     await producer.start()
     try:
-        acknowledgements = [await producer.send(topic, key=key, value=value) for key, value in records]
+        acknowledgements = [
+            await producer.send(topic, key=key, value=value) for key, value in records
+        ]
         await asyncio.gather(*acknowledgements)
     finally:
         await producer.stop()
@@ -92,12 +110,19 @@ async def read_all(bootstrap_servers: str, topic: str) -> list[ConsumerRecord[by
 
 async def committed_lag(bootstrap_servers: str, group_id: str, topic: str) -> int:
     """How many offsets lie between what the group has committed and the end of the topic."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False
+    )
     await consumer.start()
     try:
         partitions = await _partitions(bootstrap_servers, topic)
         ends = await consumer.end_offsets(partitions)
-        return sum([ends[partition] - (await consumer.committed(partition) or 0) for partition in partitions])
+        return sum(
+            [
+                ends[partition] - (await consumer.committed(partition) or 0)
+                for partition in partitions
+            ]
+        )
     finally:
         await consumer.stop()
 
@@ -120,11 +145,17 @@ async def _await_leaders(bootstrap_servers: str, partitions: list[TopicPartition
             while True:
                 try:
                     await consumer.end_offsets(partitions)
-                except (UnknownTopicOrPartitionError, LeaderNotAvailableError, NotLeaderForPartitionError):
+                except (
+                    UnknownTopicOrPartitionError,
+                    LeaderNotAvailableError,
+                    NotLeaderForPartitionError,
+                ):
                     await asyncio.sleep(0.05)
                 else:
                     return
     except TimeoutError:
-        raise UnavailableError(f"topic {partitions[0].topic} has no leaders after {LEADER_SECONDS_MAX:g} s") from None
+        raise UnavailableError(
+            f"topic {partitions[0].topic} has no leaders after {LEADER_SECONDS_MAX:g} s"
+        ) from None
     finally:
         await consumer.stop()

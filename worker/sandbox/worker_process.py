@@ -1,4 +1,6 @@
-"""The worker as a process of its own, through its public command line: what the demo and the tests run."""
+"""The worker as a process of its own, through its public command line: what the demo and the tests
+run.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +63,12 @@ class WorkerProcess:
         """Start it, from the main thread; `await_ready` waits for it."""
         self._config_file.write_text(yaml.safe_dump(self._configuration()), encoding="utf-8")
         keys = {
-            f"AMW_APPMETRICA__APPLICATIONS__{application}__POST_API_KEY": key for application, key in self._options.keys.items()
+            f"AMW_APPMETRICA__APPLICATIONS__{application}__POST_API_KEY": key
+            for application, key in self._options.keys.items()
         }
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AMW_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("AMW_")
+        }
         command = [sys.executable, "-m", "worker", "run", "--config", str(self._config_file)]
         installed = Path(sys.executable).with_name("appmetrica-worker")
         if installed.exists():
@@ -92,13 +97,19 @@ class WorkerProcess:
 
     async def status(self) -> dict[str, Any]:
         """What it says of itself."""
-        async with aiohttp.ClientSession() as session, session.get(f"{self.admin_url}/status") as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.admin_url}/status") as response,
+        ):
             status: dict[str, Any] = await response.json()
             return status
 
     async def metrics(self) -> str:
         """Its metrics, as scraped."""
-        async with aiohttp.ClientSession() as session, session.get(f"{self.admin_url}/metrics") as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.admin_url}/metrics") as response,
+        ):
             return await response.text()
 
     def send(self, number: signal.Signals) -> None:
@@ -143,5 +154,7 @@ class WorkerProcess:
             "admin": {"host": "127.0.0.1", "port": options.admin_port},
         }
         for section, values in options.overrides.items():
-            configuration[section] = configuration.get(section, {}) | values if isinstance(values, dict) else values
+            configuration[section] = (
+                configuration.get(section, {}) | values if isinstance(values, dict) else values
+            )
         return configuration

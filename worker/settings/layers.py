@@ -1,6 +1,7 @@
 """The layers of the configuration, each as nested values with the place that each one comes from.
 
-Every layer is read to its end, and what is wrong with it is noted as faults, so that all of them can be shown at once.
+Every layer is read to its end, and what is wrong with it is noted as faults, so that all of them
+can be shown at once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ NESTING = "__"
 # Variables that tell the command itself something, and are no settings.
 CONFIG_VARIABLE, SECRETS_VARIABLE = "AMW_CONFIG", "AMW_SECRETS_DIR"
 COMMAND_VARIABLES = frozenset({CONFIG_VARIABLE, SECRETS_VARIABLE})
-# Settings of which one is given instead of the other, beside every `…_file` and what its file holds.
+# Settings of which one is given instead of the other, beside every `…_file` and what its file
+# holds.
 _INSTEAD = {"key_header": "key_field", "key_field": "key_header"}
 _FILE = "_file"
 # The path of a fault that keeps a whole file from being read.
@@ -40,7 +42,9 @@ Path_ = tuple[str, ...]
 
 @dataclass(slots=True)
 class Layer:
-    """Nested values, where each leaf comes from, what was wrong while reading, and which variables are no settings."""
+    """Nested values, where each leaf comes from, what was wrong while reading, and which variables
+    are no settings.
+    """
 
     values: Values = field(default_factory=dict)
     sources: dict[Path_, str] = field(default_factory=dict)
@@ -51,11 +55,15 @@ class Layer:
 class _Names(BaseSettings, Settings):
     """The settings' names as pydantic-settings wants them."""
 
-    model_config = SettingsConfigDict(extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter=NESTING)
+    model_config = SettingsConfigDict(
+        extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter=NESTING
+    )
 
 
 class _OneVariable(EnvSettingsSource):
-    """pydantic-settings' reading of a single variable, so that a fault can be told from its neighbours'."""
+    """pydantic-settings' reading of a single variable, so that a fault can be told from its
+    neighbours'.
+    """
 
     def __init__(self, name: str, value: str) -> None:
         self._one = {name.lower(): value}
@@ -65,7 +73,9 @@ class _OneVariable(EnvSettingsSource):
         return self._one
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Read JSON as pydantic-settings does; a key that stands twice is an error, or one of the two would silently win."""
+        """Read JSON as pydantic-settings does; a key that stands twice is an error, or one of the
+        two would silently win.
+        """
         decoded = super().decode_complex_value(field_name, field, value)
         if decoded is not value:
             json.loads(value, object_pairs_hook=_without_repetition)
@@ -83,7 +93,8 @@ def from_file(path: Path, source: str) -> Layer:
 
     Args:
         path: the file.
-        source: what a fault of the whole file names: the file, and the variable if that gave its name.
+        source: what a fault of the whole file names: the file, and the variable if that gave its
+            name.
     """
     layer = Layer()
     try:
@@ -104,18 +115,27 @@ def from_file(path: Path, source: str) -> Layer:
         return layer
     layer.values = document.value
     layer.sources = {place: f"{path}:{line}" for place, line in document.lines.items()}
-    layer.faults = [Fault(".".join(one.place), f"{path}:{one.line}", one.message) for one in document.findings]
+    layer.faults = [
+        Fault(".".join(one.place), f"{path}:{one.line}", one.message) for one in document.findings
+    ]
     return layer
 
 
 def from_environment(environment: Mapping[str, str]) -> Layer:
-    """Every variable that starts with `AMW_`. One that names no setting is a fault, but for those that Kubernetes sets."""
+    """Every variable that starts with `AMW_`.
+
+    One that names no setting is a fault, but for those that Kubernetes sets.
+    """
     layer = Layer(ignored=service_links(environment))
     for name in sorted(COMMAND_VARIABLES & environment.keys()):
         if not environment[name].strip():
             layer.faults.append(Fault(name, name, _EMPTY))
     for name, value in sorted(environment.items()):
-        is_ours = name not in COMMAND_VARIABLES and name not in layer.ignored and not name.startswith(TEST_PREFIX)
+        is_ours = (
+            name not in COMMAND_VARIABLES
+            and name not in layer.ignored
+            and not name.startswith(TEST_PREFIX)
+        )
         if name.startswith(ENVIRONMENT_PREFIX) and is_ours:
             _add_variable(layer, name, value, name)
     return layer
@@ -130,7 +150,11 @@ def from_secrets(directory: Path, source: str) -> Layer:
     """
     layer = Layer()
     try:
-        files = sorted(path for path in directory.iterdir() if path.is_file() and path.name.startswith(ENVIRONMENT_PREFIX))
+        files = sorted(
+            path
+            for path in directory.iterdir()
+            if path.is_file() and path.name.startswith(ENVIRONMENT_PREFIX)
+        )
     except OSError as error:
         layer.faults.append(Fault("secrets directory", source, f"can't be read: {error.strerror}"))
         return layer
@@ -139,7 +163,9 @@ def from_secrets(directory: Path, source: str) -> Layer:
             with path.open("rb") as file:
                 value = secret_in(file.read(SECRET_BYTES_MAX + 1))
         except OSError as error:
-            layer.faults.append(Fault(_setting(path.name), str(path), f"can't be read: {error.strerror}"))
+            layer.faults.append(
+                Fault(_setting(path.name), str(path), f"can't be read: {error.strerror}")
+            )
             continue
         if isinstance(value, Unusable):
             layer.faults.append(Fault(_setting(path.name), str(path), value.message))
@@ -158,7 +184,9 @@ def from_flags(flags: Mapping[str, str]) -> Layer:
         except yaml_text.NotYamlError as error:
             layer.faults.append(Fault(dotted, source, f"the value is not YAML: {error}"))
             continue
-        layer.faults += [Fault(".".join((dotted, *one.place)), source, one.message) for one in document.findings]
+        layer.faults += [
+            Fault(".".join((dotted, *one.place)), source, one.message) for one in document.findings
+        ]
         value = document.value
         for name in reversed(dotted.split(".")):
             value = {name: value}
@@ -167,15 +195,18 @@ def from_flags(flags: Mapping[str, str]) -> Layer:
 
 
 def merge(layers: list[Layer]) -> Layer:
-    """One layer of all, the first in the list the strongest. Mappings merge, everything else replaces.
+    """One layer of all, the first in the list the strongest. Mappings merge, everything else
+    replaces.
 
-    What a stronger layer gives replaces in the weaker ones what may be given instead of it as well: a password the file of a
-    password, and the other way round.
+    What a stronger layer gives replaces in the weaker ones what may be given instead of it as well:
+    a password the file of a password, and the other way round.
     """
     merged = Layer()
     for layer in reversed(layers):
         merged.values = _without_alternatives(merged.values, layer.values)
-        merged.sources = {path: source for path, source in merged.sources.items() if _has(merged.values, path)}
+        merged.sources = {
+            path: source for path, source in merged.sources.items() if _has(merged.values, path)
+        }
         _lay_over(merged, layer.values, layer.sources)
     merged.faults = [fault for layer in layers for fault in layer.faults]
     merged.ignored = frozenset().union(*(layer.ignored for layer in layers))
@@ -188,7 +219,9 @@ def source_of(path: Path_, sources: Mapping[Path_, str]) -> str:
 
 
 def source_near(path: Path_, sources: Mapping[Path_, str]) -> str:
-    """Where a fault at this path comes from: what gave the value, or something around it or in it."""
+    """Where a fault at this path comes from: what gave the value, or something around
+    it or in it.
+    """
     for length in range(len(path), 0, -1):
         if path[:length] in sources:
             return sources[path[:length]]
@@ -210,7 +243,13 @@ def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
     try:
         values = _OneVariable(name, value)()
     except SettingsError:
-        layer.faults.append(Fault(path, source, "must be JSON without repeated keys: this setting is a list or an object"))
+        layer.faults.append(
+            Fault(
+                path,
+                source,
+                "must be JSON without repeated keys: this setting is a list or an object",
+            )
+        )
         return
     if values:
         _add(layer, values, source)
@@ -227,14 +266,28 @@ def _add(layer: Layer, values: Values, source: str) -> None:
 def _paths(value: object, path: Path_) -> list[Path_]:
     """Every place in these values but the mappings that only lead to others."""
     if isinstance(value, dict) and value:
-        return [inner_path for name, inner in value.items() for inner_path in _paths(inner, (*path, name))]
+        return [
+            inner_path
+            for name, inner in value.items()
+            for inner_path in _paths(inner, (*path, name))
+        ]
     if isinstance(value, list):
-        return [path, *(found for index, inner in enumerate(value) for found in _paths(inner, (*path, str(index))))]
+        return [
+            path,
+            *(
+                found
+                for index, inner in enumerate(value)
+                for found in _paths(inner, (*path, str(index)))
+            ),
+        ]
     return [path]
 
 
 def _lay_over(weaker: Layer, values: Values, sources: Mapping[Path_, str]) -> None:
-    """Lay stronger values over a layer. What they replace as a whole takes the places within it along."""
+    """Lay stronger values over a layer.
+
+    What they replace as a whole takes the places within it along.
+    """
     replaced = {path for path in sources if not isinstance(_at(values, path), dict)}
     kept = {
         path: source
@@ -247,7 +300,13 @@ def _lay_over(weaker: Layer, values: Values, sources: Mapping[Path_, str]) -> No
 
 def _at(values: Any, path: Path_) -> Any:
     for name in path:
-        values = values[int(name)] if isinstance(values, list) else values.get(name) if isinstance(values, dict) else None
+        values = (
+            values[int(name)]
+            if isinstance(values, list)
+            else values.get(name)
+            if isinstance(values, dict)
+            else None
+        )
     return values
 
 
@@ -285,5 +344,9 @@ def _deep_merged(weaker: Values, stronger: Values) -> Values:
     merged = dict(weaker)
     for name, value in stronger.items():
         before = merged.get(name)
-        merged[name] = _deep_merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        merged[name] = (
+            _deep_merged(before, value)
+            if isinstance(before, dict) and isinstance(value, dict)
+            else value
+        )
     return merged

@@ -1,6 +1,8 @@
-"""Puts the configuration together: flags over environment over secret files over the YAML file over defaults.
+"""Puts the configuration together: flags over environment over secret files over the YAML file over
+defaults.
 
-All that is wrong is said at once, each fault with its path and with the place its value came from. No message holds a secret.
+All that is wrong is said at once, each fault with its path and with the place its value came from.
+No message holds a secret.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that is in order, where each of its values came from, and which `AMW_` variables are no settings."""
+    """A configuration that is in order, where each of its values came from, and which `AMW_`
+    variables are no settings.
+    """
 
     settings: Settings
     sources: Mapping[tuple[str, ...], str]
@@ -62,20 +66,32 @@ class Loaded:
 
     def shown(self) -> list[Shown]:
         """Every setting, in the order of the schema."""
-        return [Shown(".".join(path), _text(value), source_of(path, self.sources)) for path, value in _flat(self.settings, ())]
+        return [
+            Shown(".".join(path), _text(value), source_of(path, self.sources))
+            for path, value in _flat(self.settings, ())
+        ]
 
     def secrets(self) -> list[str]:
         """Every secret value, for the filter that keeps them out of logs."""
-        return [value.get_secret_value() for _, value in _flat(self.settings, ()) if isinstance(value, SecretStr)]
+        return [
+            value.get_secret_value()
+            for _, value in _flat(self.settings, ())
+            if isinstance(value, SecretStr)
+        ]
 
     def config_hash(self) -> str:
-        """A short name of this configuration, the same for the same values; secrets don't go into it."""
+        """A short name of this configuration, the same for the same values; secrets don't go into
+        it.
+        """
         lines = "\n".join(f"{one.path}={one.value}" for one in self.shown())
         return sha256(lines.encode()).hexdigest()[:12]
 
 
 def load(
-    config_file: Path | None, environment: Mapping[str, str], secrets_directory: Path | None, flags: Mapping[str, str]
+    config_file: Path | None,
+    environment: Mapping[str, str],
+    secrets_directory: Path | None,
+    flags: Mapping[str, str],
 ) -> Loaded:
     """Read all layers and check the whole.
 
@@ -90,7 +106,11 @@ def load(
     """
     layers = [from_flags(flags), from_environment(environment)]
     if secrets_directory is not None:
-        layers.append(from_secrets(secrets_directory, _named(secrets_directory, SECRETS_VARIABLE, environment)))
+        layers.append(
+            from_secrets(
+                secrets_directory, _named(secrets_directory, SECRETS_VARIABLE, environment)
+            )
+        )
     if config_file is not None:
         layers.append(from_file(config_file, _named(config_file, CONFIG_VARIABLE, environment)))
     merged = merge(layers)
@@ -107,7 +127,9 @@ def load(
 
 
 def _named(path: Path, variable: str, environment: Mapping[str, str]) -> str:
-    """What a fault of this file or directory names as its source: the variable as well, if that gave it."""
+    """What a fault of this file or directory names as its source: the variable as well, if that
+    gave it.
+    """
     return f"{path}, set by {variable}" if environment.get(variable) == str(path) else str(path)
 
 
@@ -120,7 +142,10 @@ def _read_secret_files(layer: Layer) -> None:
         (("kafka",), kafka, "ssl_key_password"),
     ]
     if isinstance(applications, dict):
-        places += [(("appmetrica", "applications", name), one, "post_api_key") for name, one in applications.items()]
+        places += [
+            (("appmetrica", "applications", name), one, "post_api_key")
+            for name, one in applications.items()
+        ]
     for path, section, name in places:
         # What is no text is the schema's to complain about.
         if isinstance(section, dict) and isinstance(section.get(f"{name}_file"), str):
@@ -134,7 +159,8 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
     if section.get(name) is not None:
         layer.faults.append(Fault(dotted, source, f"excludes {name}: set only one of the two"))
         return
-    # Whatever is wrong with the file, the setting itself was given: no second fault for the same thing.
+    # Whatever is wrong with the file, the setting itself was given: no second fault for the same
+    # thing.
     section[name] = UNREADABLE
     try:
         with file.open("rb") as opened:
@@ -154,7 +180,9 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
 
 
 def _faults_of_tls(layer: Layer) -> list[Fault]:
-    """What is wrong with the files of TLS, if their section is in order: whatever the others are."""
+    """What is wrong with the files of TLS, if their section is in order: whatever the
+    others are.
+    """
     try:
         files = Kafka.model_validate(layer.values.get("kafka", {})).tls_files()
     except ValidationError:
@@ -165,7 +193,11 @@ def _faults_of_tls(layer: Layer) -> list[Fault]:
         # A fault already, and nothing can be said of the key without it.
         files = replace(files, certificate_file=None)
     return [
-        Fault(f"kafka.{error.setting}", source_near(("kafka", error.setting), layer.sources), str(error))
+        Fault(
+            f"kafka.{error.setting}",
+            source_near(("kafka", error.setting), layer.sources),
+            str(error),
+        )
         for error in faults_of(files)
     ]
 
@@ -173,13 +205,21 @@ def _faults_of_tls(layer: Layer) -> list[Fault]:
 def _all_faults(errors: Sequence[ErrorDetails], layer: Layer) -> list[Fault]:
     places = [error["loc"] for error in errors]
     refused = [tuple(fault.path.split(".")) for fault in layer.faults]
-    return [fault for error in errors if not _follows(error, places, refused) for fault in _faults(error, layer)]
+    return [
+        fault
+        for error in errors
+        if not _follows(error, places, refused)
+        for fault in _faults(error, layer)
+    ]
 
 
-def _follows(error: ErrorDetails, places: Sequence[tuple[int | str, ...]], refused: Sequence[tuple[str, ...]]) -> bool:
+def _follows(
+    error: ErrorDetails, places: Sequence[tuple[int | str, ...]], refused: Sequence[tuple[str, ...]]
+) -> bool:
     """Whether this is only what another fault leads to: that one is to be fixed, and it is shown.
 
-    A list of one bad entry is empty to pydantic, which says so as well. And what couldn't be read of a layer is missing.
+    A list of one bad entry is empty to pydantic, which says so as well. And what couldn't be read
+    of a layer is missing.
     """
     place = error["loc"]
     if error["type"] == "too_short":
@@ -195,12 +235,18 @@ def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
     source = source_near(path, layer.sources)
     dotted = ".".join(path) or "configuration"
     match details["type"]:
-        case "missing" | "too_short" | "model_type" | "mapping_type" | "dict_type" if required := _required(path):
+        case "missing" | "too_short" | "model_type" | "mapping_type" | "dict_type" if (
+            required := _required(path)
+        ):
             return [Fault(dotted, source, required)]
         case "missing":
             return [Fault(dotted, source, "required")]
         case "model_type" | "mapping_type" | "dict_type":
-            return [Fault(dotted, source, "must be a mapping of settings; remove it to use the defaults")]
+            return [
+                Fault(
+                    dotted, source, "must be a mapping of settings; remove it to use the defaults"
+                )
+            ]
         case "extra_forbidden":
             near = get_close_matches(path[-1], _names(path[:-1]), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -223,7 +269,10 @@ def _required(path: tuple[str, ...]) -> str | None:
     """What must be given at this path at least. None: nothing."""
     match path:
         case ("appmetrica",) | ("appmetrica", "applications"):
-            return 'required: at least one application with its key, as in applications: {"1111": {post_api_key_file: FILE}}'
+            return (
+                "required: at least one application with its key, as in applications: "
+                '{"1111": {post_api_key_file: FILE}}'
+            )
         case ("appmetrica", "applications", _):
             return "required: one of post_api_key and post_api_key_file"
         case ("routes",):
@@ -241,7 +290,9 @@ def _names(path: tuple[str, ...]) -> list[str]:
             model = _model_in(annotation)
         elif model is AppMetrica or part.isdigit():
             model = Application if path[:2] == ("appmetrica", "applications") else model
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return (
+        list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    )
 
 
 def _model_in(annotation: object) -> object:
@@ -267,7 +318,9 @@ def _flat(value: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]
     if isinstance(value, Mapping):
         return [leaf for name, inner in value.items() for leaf in _flat(inner, (*path, str(name)))]
     if isinstance(value, tuple) and any(isinstance(inner, BaseModel) for inner in value):
-        return [leaf for index, inner in enumerate(value) for leaf in _flat(inner, (*path, str(index)))]
+        return [
+            leaf for index, inner in enumerate(value) for leaf in _flat(inner, (*path, str(index)))
+        ]
     return [(path, value)]
 
 

@@ -1,4 +1,6 @@
-"""What a route says of the shape of its records, held against the resources' tables: constants, and where fields are found."""
+"""What a route says of the shape of its records, held against the resources' tables: constants, and
+where fields are found.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +21,44 @@ from worker.settings.section import at
 _NO_TIME = TimeWindow(0, 0)
 
 
-def faults_of_shape(resource: str, form: str, constants: Mapping[str, str | int], fields: Mapping[str, str]) -> list[str]:
-    """All that is wrong with a route's constants and fields, each with its path within the route."""
+def faults_of_shape(
+    resource: str, form: str, constants: Mapping[str, str | int], fields: Mapping[str, str]
+) -> list[str]:
+    """All that is wrong with a route's constants and fields, each with its path within
+    the route.
+    """
     resources = tuple(RESOURCES) if form == "envelope" else (resource,)
     columns = {name: column for one in resources for name, column in _columns(one).items()}
-    who = f"{resource} has no such column" if len(resources) == 1 else "no resource has such a column"
+    who = (
+        f"{resource} has no such column" if len(resources) == 1 else "no resource has such a column"
+    )
     faults = [
         at(f"{section}.{name}", f"{who}{_hint(name, columns)}")
         for section, names in (("constants", constants), ("fields", fields))
         for name in names
         if name not in columns
     ]
-    faults += [at(f"fields.{name}", "is set in constants too: remove one of the two") for name in fields if name in constants]
+    faults += [
+        at(f"fields.{name}", "is set in constants too: remove one of the two")
+        for name in fields
+        if name in constants
+    ]
     for name, value in constants.items():
         fault = _fault_of_constant(columns[name], value) if name in columns else ""
         faults += [at(f"constants.{name}", fault)] if fault else []
     if {Identity.PROFILE_ID, Identity.DEVICE_ID} <= constants.keys():
-        faults.append(at("constants", "profile_id and appmetrica_device_id exclude each other: remove one of them"))
+        faults.append(
+            at(
+                "constants",
+                "profile_id and appmetrica_device_id exclude each other: remove one of them",
+            )
+        )
     for one in resources:
-        faults += [fault for fault in _faults_of_paths(_columns(one), constants, fields) if fault not in faults]
+        faults += [
+            fault
+            for fault in _faults_of_paths(_columns(one), constants, fields)
+            if fault not in faults
+        ]
     return faults
 
 
@@ -48,7 +69,9 @@ def constant_texts(constants: Mapping[str, str | int]) -> dict[str, str]:
 
 
 def _columns(resource: str) -> dict[str, Column]:
-    return {column.name: column for column in (*IDENTITY_COLUMNS.values(), *RESOURCES[resource].columns)}
+    return {
+        column.name: column for column in (*IDENTITY_COLUMNS.values(), *RESOURCES[resource].columns)
+    }
 
 
 def _hint(name: str, columns: Mapping[str, Column]) -> str:
@@ -71,9 +94,13 @@ def _cell(column: Column, value: str | int) -> str | FieldFault:
     return check(column, value, _NO_TIME) if value != "" else ""
 
 
-def _faults_of_paths(columns: Mapping[str, Column], constants: Mapping[str, str | int], fields: Mapping[str, str]) -> list[str]:
+def _faults_of_paths(
+    columns: Mapping[str, Column], constants: Mapping[str, str | int], fields: Mapping[str, str]
+) -> list[str]:
     faults: list[str] = []
-    paths: dict[str, Path] = {name: (name,) for name in columns if name not in constants and name not in fields}
+    paths: dict[str, Path] = {
+        name: (name,) for name in columns if name not in constants and name not in fields
+    }
     for name, text in fields.items():
         if name not in columns:
             continue
@@ -87,5 +114,10 @@ def _faults_of_paths(columns: Mapping[str, Column], constants: Mapping[str, str 
             paths[name] = path
         else:
             other = ".".join(both[0])
-            faults.append(at(f"fields.{name}", f"{text} and {other} can't both be read: one path contains the other"))
+            faults.append(
+                at(
+                    f"fields.{name}",
+                    f"{text} and {other} can't both be read: one path contains the other",
+                )
+            )
     return faults

@@ -1,4 +1,6 @@
-"""What there is to say of a route: how its records are batched, known again, dead-lettered and parked; for all or for one."""
+"""What there is to say of a route: how its records are batched, known again, dead-lettered and
+parked; for all or for one.
+"""
 
 from __future__ import annotations
 
@@ -25,39 +27,66 @@ def _faults_of_key(key_header: str | None, key_field: str | None) -> list[str]:
 class Batching(Section):
     """When a batch is sealed."""
 
-    rows_max: int = Field(default=5000, ge=1, le=100_000, description="Maximum rows per request; the API accepts 100,000")
-    body_bytes_max: int = Field(
-        default=8_388_608, ge=4096, le=1_000_000_000, description="Maximum bytes of a request body; the API accepts 1 GB"
+    rows_max: int = Field(
+        default=5000,
+        ge=1,
+        le=100_000,
+        description="Maximum rows per request; the API accepts 100,000",
     )
-    linger_seconds: Seconds = Field(default=1.0, description="Maximum time that a batch waits for more rows")
+    body_bytes_max: int = Field(
+        default=8_388_608,
+        ge=4096,
+        le=1_000_000_000,
+        description="Maximum bytes of a request body; the API accepts 1 GB",
+    )
+    linger_seconds: Seconds = Field(
+        default=1.0, description="Maximum time that a batch waits for more rows"
+    )
     columns: ColumnNames = Field(
         default="all",
-        description="Columns of a request body: all of the resource, or exactly the filled ones; batches per set of columns",
+        description=(
+            "Columns of a request body: all of the resource, or exactly the filled ones; "
+            "batches per set of columns"
+        ),
     )
 
 
 class Dedup(Section):
     """How an event that comes again is recognised."""
 
-    key_header: str | None = Field(default=None, min_length=1, description="Record header that holds the event's id")
-    key_field: str | None = Field(default=None, min_length=1, description="Field of the value that holds the event's id")
-    window_seconds: WindowSeconds = Field(default=86_400, description="How long a delivered event is remembered")
+    key_header: str | None = Field(
+        default=None, min_length=1, description="Record header that holds the event's id"
+    )
+    key_field: str | None = Field(
+        default=None, min_length=1, description="Field of the value that holds the event's id"
+    )
+    window_seconds: WindowSeconds = Field(
+        default=86_400, description="How long a delivered event is remembered"
+    )
     window_rows_max: int = Field(
         default=1_000_000,
         ge=8,
         le=WINDOW_ROWS_LIMIT,
-        description="Maximum number of remembered delivered events, 128 B each, of all topics together",
+        description=(
+            "Maximum number of remembered delivered events, 128 B each, of all topics together"
+        ),
     )
 
     rebuild_records_max: int = Field(
         default=50_000,
         ge=0,
         le=10_000_000,
-        description="Records of a newly assigned partition that are read again to rebuild the window; 0: none",
+        description=(
+            "Records of a newly assigned partition that are read again to rebuild the "
+            "window; 0: none"
+        ),
     )
     rebuild_seconds_max: Seconds = Field(
         default=10,
-        description="Maximum time to rebuild the window; duplicates of records that were not read again may be delivered",
+        description=(
+            "Maximum time to rebuild the window; duplicates of records that were not "
+            "read again may be delivered"
+        ),
     )
 
     @model_validator(mode="after")
@@ -75,31 +104,52 @@ class Parking(Section):
     """Where the records of an application on hold go, before they stop others."""
 
     enabled: bool = Field(
-        default=True, description="Whether records of held applications are parked. If false, a hold may stop its partitions"
+        default=True,
+        description=(
+            "Whether records of held applications are parked. If false, a hold may stop "
+            "its partitions"
+        ),
     )
-    topic: Topic | None = Field(default=None, description="Parking topic; null: the route's topic with the suffix .parked")
+    topic: Topic | None = Field(
+        default=None, description="Parking topic; null: the route's topic with the suffix .parked"
+    )
 
 
 class BatchingOverride(Section):
     """What of `batching` is different for one route. Null: as at the top."""
 
-    rows_max: int | None = Field(default=None, ge=1, le=100_000, description="Overrides batching.rows_max")
-    body_bytes_max: int | None = Field(default=None, ge=4096, le=1_000_000_000, description="Overrides batching.body_bytes_max")
-    linger_seconds: Seconds | None = Field(default=None, description="Overrides batching.linger_seconds")
+    rows_max: int | None = Field(
+        default=None, ge=1, le=100_000, description="Overrides batching.rows_max"
+    )
+    body_bytes_max: int | None = Field(
+        default=None, ge=4096, le=1_000_000_000, description="Overrides batching.body_bytes_max"
+    )
+    linger_seconds: Seconds | None = Field(
+        default=None, description="Overrides batching.linger_seconds"
+    )
     columns: ColumnNames | None = Field(default=None, description="Overrides batching.columns")
 
 
 class DedupOverride(Section):
     """What of `dedup` is different for one route. Null: as at the top."""
 
-    key_header: str | None = Field(default=None, min_length=1, description="Overrides dedup.key_header")
-    key_field: str | None = Field(default=None, min_length=1, description="Overrides dedup.key_field")
-    window_seconds: WindowSeconds | None = Field(default=None, description="Overrides dedup.window_seconds")
+    key_header: str | None = Field(
+        default=None, min_length=1, description="Overrides dedup.key_header"
+    )
+    key_field: str | None = Field(
+        default=None, min_length=1, description="Overrides dedup.key_field"
+    )
+    window_seconds: WindowSeconds | None = Field(
+        default=None, description="Overrides dedup.window_seconds"
+    )
     window_rows_max: int | None = Field(
         default=None,
         ge=8,
         le=WINDOW_ROWS_LIMIT,
-        description="Maximum part of dedup.window_rows_max that this topic may use; null: no limit of its own",
+        description=(
+            "Maximum part of dedup.window_rows_max that this topic may use; null: no "
+            "limit of its own"
+        ),
     )
 
     @model_validator(mode="after")
@@ -125,25 +175,49 @@ class RouteSettings(Section):
 
     topic: Topic
     resource: Literal["events", "revenue", "adrevenue", "ecommerce", "profiles"] = Field(
-        default="events", description="Resource of the records; with the form envelope each record names its resource"
+        default="events",
+        description=(
+            "Resource of the records; with the form envelope each record names its resource"
+        ),
     )
     form: Literal["json", "envelope", "cloudevents"] = Field(
-        default="json", description='Form of a record: the event itself, {"type": resource, "data": event}, or a CloudEvent 1.0'
+        default="json",
+        description=(
+            'Form of a record: the event itself, {"type": resource, "data": event}, or a '
+            "CloudEvent 1.0"
+        ),
     )
     constants: Mapping[str, StrictStr | StrictInt] = Field(
-        default={}, description="Columns with the same value in every row, by name; records must not contain them"
+        default={},
+        description=(
+            "Columns with the same value in every row, by name; records must not contain them"
+        ),
     )
     fields: Mapping[str, str] = Field(
-        default={}, description="Paths of columns that have another name in the records: a dotted path, as in $.user.id"
+        default={},
+        description=(
+            "Paths of columns that have another name in the records: a dotted path, as in $.user.id"
+        ),
     )
     unknown_fields: Literal["reject", "ignore"] = Field(
         default="reject",
-        description="What to do with a record that has a field unknown to the resource: dead-letter it, or ignore the field",
+        description=(
+            "What to do with a record that has a field unknown to the resource: "
+            "dead-letter it, or ignore the field"
+        ),
     )
-    batching: BatchingOverride = Field(default=BatchingOverride(), description="Overrides of batching for this route")
-    dedup: DedupOverride = Field(default=DedupOverride(), description="Overrides of dedup for this route")
-    dead_letter: DeadLetterOverride | None = Field(default=None, description="Overrides of dead_letter for this route")
-    parking: ParkingOverride = Field(default=ParkingOverride(), description="Overrides of parking for this route")
+    batching: BatchingOverride = Field(
+        default=BatchingOverride(), description="Overrides of batching for this route"
+    )
+    dedup: DedupOverride = Field(
+        default=DedupOverride(), description="Overrides of dedup for this route"
+    )
+    dead_letter: DeadLetterOverride | None = Field(
+        default=None, description="Overrides of dead_letter for this route"
+    )
+    parking: ParkingOverride = Field(
+        default=ParkingOverride(), description="Overrides of parking for this route"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> RouteSettings:
@@ -154,7 +228,8 @@ class RouteSettings(Section):
 class ResolvedRoute:
     """A route with everything that it takes from the top of the file filled in.
 
-    `parking_topic` None: it parks nothing. `parked_from` is the topic whose records this route brings home, None for others.
+    `parking_topic` None: it parks nothing. `parked_from` is the topic whose records this route
+    brings home, None for others.
     """
 
     topic: str

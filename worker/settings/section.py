@@ -1,4 +1,6 @@
-"""What every section of the configuration is made of: strictness, and the types that several sections share."""
+"""What every section of the configuration is made of: strictness, and the types that several
+sections share.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,15 @@ from typing import Annotated, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-# A day bounds whatever is waited for: more is a unit mistaken, and Kafka's protocol holds times in 32 bits of milliseconds.
+# A day bounds whatever is waited for: more is a unit mistaken, and Kafka's protocol holds times in
+# 32 bits of milliseconds.
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 # A year: beyond it a number of seconds is a unit mistaken.
 YEAR_SECONDS = 31_536_000
-Topic = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$", description="A topic's name")]
+Topic = Annotated[
+    str,
+    Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$", description="A topic's name"),
+]
 
 
 class Section(BaseModel):
@@ -23,7 +29,11 @@ class Section(BaseModel):
     def _is_no_switch(cls, value: object, info: ValidationInfo) -> object:
         # `rows_max: yes` would silently become 1.
         name = info.field_name
-        if isinstance(value, bool) and name is not None and bool not in _types(cls.model_fields[name].annotation):
+        if (
+            isinstance(value, bool)
+            and name is not None
+            and bool not in _types(cls.model_fields[name].annotation)
+        ):
             raise ValueError("must not be true or false; if text is meant, put it in quotes")
         return value
 

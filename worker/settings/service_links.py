@@ -1,14 +1,17 @@
-"""Variables that Kubernetes sets in every pod for each Service of its namespace, and that are no settings.
+"""Variables that Kubernetes sets in every pod for each Service of its namespace, and that are no
+settings.
 
-For a Service `amw-worker` with the port 9090 they are `AMW_WORKER_SERVICE_HOST`, `AMW_WORKER_SERVICE_PORT`,
-`AMW_WORKER_SERVICE_PORT_<PORT'S NAME>`, `AMW_WORKER_PORT`, `AMW_WORKER_PORT_9090_TCP`, and the last with `_PROTO`, `_PORT` or
-`_ADDR` behind it. A pod template may switch them off (`enableServiceLinks: false`), yet nobody expects a Service's name to stop
-a worker.
+For a Service `amw-worker` with the port 9090 they are `AMW_WORKER_SERVICE_HOST`,
+`AMW_WORKER_SERVICE_PORT`, `AMW_WORKER_SERVICE_PORT_<PORT'S NAME>`, `AMW_WORKER_PORT`,
+`AMW_WORKER_PORT_9090_TCP`, and the last with `_PROTO`, `_PORT` or `_ADDR` behind it. A pod template
+may switch them off (`enableServiceLinks: false`), yet nobody expects a Service's name to stop a
+worker.
 
-Recognised only as a whole: all of a Service's variables name the one address in its `_SERVICE_HOST`. So a setting that is
-misspelt stays a fault.
+Recognised only as a whole: all of a Service's variables name the one address in its
+`_SERVICE_HOST`. So a setting that is misspelt stays a fault.
 
-Source: https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+Source:
+https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from ipaddress import ip_address
 _HOST = re.compile(r"(AMW(?:_+[A-Z0-9]+)*)_SERVICE_HOST")
 _PORT_NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 _SERVICE_PORT = re.compile(r"SERVICE_PORT(?:_[A-Z0-9_]+)?")
-_PORT = re.compile(r"PORT_(?P<number>[1-9][0-9]{0,4})_(?P<protocol>TCP|UDP|SCTP)(?:_(?P<part>PROTO|PORT|ADDR))?")
+_PORT = re.compile(
+    r"PORT_(?P<number>[1-9][0-9]{0,4})_(?P<protocol>TCP|UDP|SCTP)(?:_(?P<part>PROTO|PORT|ADDR))?"
+)
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
@@ -49,7 +54,9 @@ def _is_address(text: str) -> bool:
 
 
 def _is_link(name: str, value: str, address: str) -> bool:
-    """Whether a Service with this address gets such a variable; `name` is what follows the Service's own name."""
+    """Whether a Service with this address gets such a variable; `name` is what follows the
+    Service's own name.
+    """
     if name == "SERVICE_HOST":
         return value == address
     if _SERVICE_PORT.fullmatch(name) is not None:
@@ -57,10 +64,17 @@ def _is_link(name: str, value: str, address: str) -> bool:
     host = f"[{address}]" if ":" in address else address
     if name == "PORT":
         protocol, separator, rest = value.partition(f"://{host}:")
-        return bool(separator) and protocol in _PROTOCOLS and _PORT_NUMBER.fullmatch(rest) is not None
+        return (
+            bool(separator) and protocol in _PROTOCOLS and _PORT_NUMBER.fullmatch(rest) is not None
+        )
     match = _PORT.fullmatch(name)
     if match is None:
         return False
     protocol, number = match["protocol"].lower(), match["number"]
-    expected = {None: f"{protocol}://{host}:{number}", "PROTO": protocol, "PORT": number, "ADDR": address}
+    expected = {
+        None: f"{protocol}://{host}:{number}",
+        "PROTO": protocol,
+        "PORT": number,
+        "ADDR": address,
+    }
     return value == expected[match["part"]]

@@ -1,8 +1,9 @@
-"""YAML 1.2 as values and the line of each. No message shows anything of the text: a secret may stand anywhere in it.
+"""YAML 1.2 as values and the line of each. No message shows anything of the text: a secret may
+stand anywhere in it.
 
-PyYAML reads YAML 1.1: `01111` is 585, `1:30` is 90, `no` is false, `2026-11-28` is a date. Here a plain word is a number, a
-switch or null only where the core schema of YAML 1.2 says so; everything else is text, as it is written.
-Source: https://yaml.org/spec/1.2.2/#103-core-schema
+PyYAML reads YAML 1.1: `01111` is 585, `1:30` is 90, `no` is false, `2026-11-28` is a date. Here a
+plain word is a number, a switch or null only where the core schema of YAML 1.2 says so; everything
+else is text, as it is written. Source: https://yaml.org/spec/1.2.2/#103-core-schema
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ _PLAIN = (
     ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
     # Merge keys are of YAML 1.1; files are written with them all the same.
     ("merge", r"<<", "<"),
 )
@@ -41,7 +46,10 @@ class NotYamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A place whose value must not be used, though it can be read. `line` counts from 1; the message shows no value."""
+    """A place whose value must not be used, though it can be read.
+
+    `line` counts from 1; the message shows no value.
+    """
 
     place: Place
     line: int
@@ -50,7 +58,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The value, with text for keys; each key's line, counted from 1; and what is wrong with single places."""
+    """The value, with text for keys; each key's line, counted from 1; and what is wrong with single
+    places.
+    """
 
     value: Any
     lines: dict[Place, int] = field(default_factory=dict)
@@ -74,7 +84,9 @@ def read(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise NotYamlError(where + _QUOTED.sub("…", error.problem or error.context or "not readable")) from None
+        raise NotYamlError(
+            where + _QUOTED.sub("…", error.problem or error.context or "not readable")
+        ) from None
     except yaml.YAMLError:
         raise NotYamlError("it holds a character that YAML doesn't allow") from None
     except RecursionError:
@@ -115,7 +127,10 @@ def _scalar(node: yaml.ScalarNode, convert: Callable[[str], T]) -> T:
     except (ValueError, KeyError):
         # An explicit tag before something else, or a number of more digits than Python reads.
         raise ConstructorError(
-            None, None, "not a value of its type; if text is meant, put it in quotes", node.start_mark
+            None,
+            None,
+            "not a value of its type; if text is meant, put it in quotes",
+            node.start_mark,
         ) from None
 
 
@@ -126,7 +141,10 @@ class _Loader(yaml.SafeLoader):
     yaml_constructors: ClassVar[dict[str | None, Callable[..., Any]]] = {
         # Whatever has another tag: an error that says so.
         None: yaml.SafeLoader.construct_undefined,
-        **{_TAG + kind: yaml.SafeLoader.yaml_constructors[_TAG + kind] for kind in ("null", "str", "seq", "map")},
+        **{
+            _TAG + kind: yaml.SafeLoader.yaml_constructors[_TAG + kind]
+            for kind in ("null", "str", "seq", "map")
+        },
         _TAG + "bool": _boolean,
         _INTEGER_TAG: _integer,
         _TAG + "float": _float,
@@ -138,7 +156,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def _name(node: yaml.Node) -> str:
-    """A key as text. A whole number as all other layers write it, so that 0x457 and 1111 are one key."""
+    """A key as text.
+
+    A whole number as all other layers write it, so that 0x457 and 1111 are one key.
+    """
     if not isinstance(node, yaml.ScalarNode):
         raise ConstructorError(None, None, "a key must be text or a number", node.start_mark)
     return str(_scalar(node, _whole)) if node.tag == _INTEGER_TAG else str(node.value)

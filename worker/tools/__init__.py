@@ -1,1 +1,3 @@
-"""What people need around the worker: look into its topics, judge records as it would, send dead letters back."""
+"""What people need around the worker: look into its topics, judge records as it would, send dead
+letters back.
+"""

@@ -1,4 +1,5 @@
-"""Checks that what the configuration names is there and may be used: brokers, topics, permissions, the API.
+"""Checks that what the configuration names is there and may be used: brokers, topics, permissions,
+the API.
 
 It joins no group, writes no record and sends no event.
 """
@@ -23,7 +24,7 @@ from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
 
 
-class Standing(StrEnum):
+class CheckResult(StrEnum):
     """How a check ended. A warning is what the worker can live with."""
 
     OK = "ok"
@@ -36,7 +37,7 @@ class Finding:
     """One thing that was checked."""
 
     what: str
-    standing: Standing
+    standing: CheckResult
     detail: str
 
 
@@ -54,15 +55,21 @@ async def _kafka(settings: Settings, connection: KafkaConnection) -> list[Findin
             wanted = {topic for route in routes for topic in (route.topic, route.dead_letter.topic)}
             topics = await permissions.topics(sorted(wanted))
             return [
-                Finding("brokers", Standing.OK, ", ".join(brokers)),
+                Finding("brokers", CheckResult.OK, ", ".join(brokers)),
                 *judge_topics(routes, topics, len(settings.appmetrica.applications)),
                 await _group(permissions, settings.kafka.group_id),
             ]
     except (KafkaError, TimeoutError, OSError) as error:
         faults = await diagnose(connection)
         if not faults or isinstance(error, BrokerResponseError):
-            return [Finding("brokers", Standing.FAULT, f"{type(error).__name__}: {error}".rstrip(": "))]
-        return [Finding(f"broker {fault.server}", Standing.FAULT, fault.detail) for fault in faults]
+            return [
+                Finding(
+                    "brokers", CheckResult.FAULT, f"{type(error).__name__}: {error}".rstrip(": ")
+                )
+            ]
+        return [
+            Finding(f"broker {fault.server}", CheckResult.FAULT, fault.detail) for fault in faults
+        ]
 
 
 async def _group(permissions: Permissions, group_id: str) -> Finding:
@@ -70,20 +77,27 @@ async def _group(permissions: Permissions, group_id: str) -> Finding:
     try:
         description, allowed = await permissions.group(group_id)
     except KafkaError as error:
-        return Finding(what, Standing.FAULT, f"{type(error).__name__}: {error}")
+        return Finding(what, CheckResult.FAULT, f"{type(error).__name__}: {error}")
     return judge_group(what, description, allowed)
 
 
-def judge_group(what: str, description: GroupDescription, allowed: frozenset[Operation] | None) -> Finding:
+def judge_group(
+    what: str, description: GroupDescription, allowed: frozenset[Operation] | None
+) -> Finding:
     """What is to be said of the worker's group."""
     if description.is_of_another_program(ASSIGNOR):
         detail = f"held by another program, the worker can't join: {description.members_text()}"
-        return Finding(what, Standing.FAULT, f"{detail}; stop it, or choose another kafka.group_id")
+        return Finding(
+            what, CheckResult.FAULT, f"{detail}; stop it, or choose another kafka.group_id"
+        )
     found = _may(what, allowed, (Operation.READ, Operation.DESCRIBE), "the worker may join it")
     strangers = [one for one in description.members if not one.client_id.startswith(CLIENT_ID)]
-    if found.standing is Standing.OK and strangers:
-        detail = f"{found.detail}; other programs are members and may take partitions: {description.members_text()}"
-        return Finding(what, Standing.WARNING, detail)
+    if found.standing is CheckResult.OK and strangers:
+        detail = (
+            f"{found.detail}; other programs are members and may take partitions: "
+            f"{description.members_text()}"
+        )
+        return Finding(what, CheckResult.WARNING, detail)
     return found
 
 
@@ -92,14 +106,17 @@ async def _api(settings: Settings) -> Finding:
     base_url = str(api.base_url)
     answer = await probe(base_url, api.connect_timeout_seconds, trusts_environment=api.trust_env)
     if isinstance(answer, NotReached):
-        return Finding(f"API {base_url}", Standing.FAULT, answer.detail)
+        return Finding(f"API {base_url}", CheckResult.FAULT, answer.detail)
     detail = (
-        f"answers (HTTP {answer.status} after {answer.seconds * 1000:.0f} ms); keys can't be checked without sending an event"
+        f"answers (HTTP {answer.status} after {answer.seconds * 1000:.0f} ms); keys can't "
+        "be checked without sending an event"
     )
-    return Finding(f"API {base_url}", Standing.OK, detail)
+    return Finding(f"API {base_url}", CheckResult.OK, detail)
 
 
-def judge_topics(routes: Iterable[ResolvedRoute], topics: Mapping[str, TopicAccess], applications: int) -> list[Finding]:
+def judge_topics(
+    routes: Iterable[ResolvedRoute], topics: Mapping[str, TopicAccess], applications: int
+) -> list[Finding]:
     """What is to be said of the topics of these routes, with so many applications."""
     findings: dict[str, Finding] = {}
     for route in routes:
@@ -109,34 +126,48 @@ def judge_topics(routes: Iterable[ResolvedRoute], topics: Mapping[str, TopicAcce
             findings[f"parking topic {route.topic}"] = _parking(route, topics, applications)
         # Read: after a restart its tail tells what must not count as delivered.
         name = route.dead_letter.topic
-        findings[f"dead-letter topic {name}"] = _topic(name, topics, (Operation.WRITE, Operation.READ), "dead-letter topic ")
+        findings[f"dead-letter topic {name}"] = _topic(
+            name, topics, (Operation.WRITE, Operation.READ), "dead-letter topic "
+        )
     return list(findings.values())
 
 
 def _parking(route: ResolvedRoute, topics: Mapping[str, TopicAccess], applications: int) -> Finding:
     found = _topic(route.topic, topics, (Operation.READ, Operation.WRITE), "parking topic ")
-    if found.standing is Standing.OK and topics[route.topic].partitions < applications:
-        detail = f"{found.detail}; some of {applications} applications share a partition and wait for each other's holds"
-        return Finding(found.what, Standing.WARNING, detail)
+    if found.standing is CheckResult.OK and topics[route.topic].partitions < applications:
+        detail = (
+            f"{found.detail}; some of {applications} applications share a partition and "
+            "wait for each other's holds"
+        )
+        return Finding(found.what, CheckResult.WARNING, detail)
     return found
 
 
-def _topic(name: str, topics: Mapping[str, TopicAccess], wanted: tuple[Operation, ...], kind: str = "topic ") -> Finding:
+def _topic(
+    name: str,
+    topics: Mapping[str, TopicAccess],
+    wanted: tuple[Operation, ...],
+    kind: str = "topic ",
+) -> Finding:
     access = topics[name]
     if access.error is not None:
         missing = {
             "UnknownTopicOrPartitionError": "does not exist",
             "TopicAuthorizationFailedError": "can't be described: grant DESCRIBE to the worker",
         }
-        return Finding(kind + name, Standing.FAULT, missing.get(access.error, access.error))
+        return Finding(kind + name, CheckResult.FAULT, missing.get(access.error, access.error))
     return _may(kind + name, access.allowed, wanted, f"{access.partitions} partitions")
 
 
-def _may(what: str, allowed: frozenset[Operation] | None, wanted: tuple[Operation, ...], detail: str) -> Finding:
+def _may(
+    what: str, allowed: frozenset[Operation] | None, wanted: tuple[Operation, ...], detail: str
+) -> Finding:
     names = " and ".join(one.name for one in wanted)
     if allowed is None:
-        return Finding(what, Standing.WARNING, f"{detail}; the brokers don't say whether {names} is granted")
+        return Finding(
+            what, CheckResult.WARNING, f"{detail}; the brokers don't say whether {names} is granted"
+        )
     lacking = [one.name for one in wanted if one not in allowed]
     if lacking:
-        return Finding(what, Standing.FAULT, f"{detail}; {' and '.join(lacking)} is not granted")
-    return Finding(what, Standing.OK, f"{detail}; {names} allowed")
+        return Finding(what, CheckResult.FAULT, f"{detail}; {' and '.join(lacking)} is not granted")
+    return Finding(what, CheckResult.OK, f"{detail}; {names} allowed")

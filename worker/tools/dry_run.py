@@ -10,16 +10,20 @@ from worker.core.settlement import Route
 from worker.daemon.assembly import route_parts
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
-from worker.tools.dead_letters.topics import applications_said
+from worker.tools.dead_letters.topics import named_applications
 
 
-class Judge:
+class DryRun:
     """The intakes of all routes."""
 
     def __init__(self, settings: Settings) -> None:
-        self.routes: dict[str, ResolvedRoute] = {route.topic: route for route in settings.resolved_routes()}
-        self.applications = applications_said(settings)
-        self._parts: dict[str, Route] = {topic: route_parts(settings, route) for topic, route in self.routes.items()}
+        self.routes: dict[str, ResolvedRoute] = {
+            route.topic: route for route in settings.resolved_routes()
+        }
+        self.applications = named_applications(settings)
+        self._parts: dict[str, Route] = {
+            topic: route_parts(settings, route) for topic, route in self.routes.items()
+        }
 
     def parts(self, topic: str) -> Route:
         """The intake, window and batcher of a topic that has a route."""
@@ -27,5 +31,7 @@ class Judge:
 
     def judge(self, topic: str, partition: int, record: Record, now: Now) -> Row | Rejection:
         """The record's row, or why it has none. `topic` must have a route."""
-        rows, rejections = self._parts[topic].intake.read(Assignment(topic, partition, NO_EPOCH), (record,), now)
+        rows, rejections = self._parts[topic].intake.read(
+            Assignment(topic, partition, NO_EPOCH), (record,), now
+        )
         return rows[0] if rows else rejections[0]

@@ -1,6 +1,7 @@
 """Records from files: JSON lines, the form of `kcat -J`, CSV as the Post API takes it.
 
-Read in chunks and by the fastest reader there is for each: a file of a million records should be judged in seconds.
+Read in chunks and by the fastest reader there is for each: a file of a million records should be
+judged in seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ class Form(StrEnum):
 
 
 class FileRecord(msgspec.Struct, gc=False):
-    """A record from a file, as the intake takes it. `offset` is its line, from 1 on; `topic` where the file names one."""
+    """A record from a file, as the intake takes it.
+
+    `offset` is its line, from 1 on; `topic` where the file names one.
+    """
 
     offset: int
     value: bytes | None
@@ -108,17 +112,22 @@ def _kcat(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
             yield Unreadable(number, f"not a record as kcat -J prints it: {error}")
             continue
         key = one.key.encode(errors="surrogatepass") if one.key is not None else None
-        yield FileRecord(number, value, one.ts, key, _pairs(one.headers) if one.headers else (), one.topic)
+        yield FileRecord(
+            number, value, one.ts, key, _pairs(one.headers) if one.headers else (), one.topic
+        )
 
 
 def _pairs(flat: Sequence[str | None]) -> list[tuple[str, bytes]]:
     return [
-        (name or "", (value or "").encode(errors="surrogatepass")) for name, value in zip(flat[::2], flat[1::2], strict=False)
+        (name or "", (value or "").encode(errors="surrogatepass"))
+        for name, value in zip(flat[::2], flat[1::2], strict=False)
     ]
 
 
 def _csv(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
-    """Each row becomes the JSON object that a producer would have sent; an empty cell is an absent parameter."""
+    """Each row becomes the JSON object that a producer would have sent; an empty cell is an absent
+    parameter.
+    """
     csv.field_size_limit(CELL_CHARACTERS_MAX)
     text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
     rows = csv.reader(text, strict=True)
@@ -128,10 +137,14 @@ def _csv(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
             raise FormError("the file is empty; the first line must name the columns")
         for row in rows:
             if len(row) == len(names):
-                value = orjson.dumps({name: cell for name, cell in zip(names, row, strict=True) if cell})
+                value = orjson.dumps(
+                    {name: cell for name, cell in zip(names, row, strict=True) if cell}
+                )
                 yield FileRecord(rows.line_num, value)
             elif row:
-                yield Unreadable(rows.line_num, f"{len(row)} cells, but the header names {len(names)} columns")
+                yield Unreadable(
+                    rows.line_num, f"{len(row)} cells, but the header names {len(names)} columns"
+                )
     except csv.Error as error:
         raise FormError(f"line {rows.line_num}: not CSV: {error}") from None
     except UnicodeDecodeError as error:

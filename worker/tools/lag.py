@@ -13,7 +13,10 @@ from worker.settings.schema import Settings
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """One partition. `committed` None: nothing yet. `hinted` counts offsets above it that are settled already."""
+    """One partition.
+
+    `committed` None: nothing yet. `hinted` counts offsets above it that are settled already.
+    """
 
     partition: TopicPartition
     begin: int
@@ -51,7 +54,9 @@ class PartitionLag:
 
 
 async def measure(reader: TopicReader, settings: Settings) -> tuple[list[PartitionLag], list[str]]:
-    """Every partition of the routes' topics, those of parking topics too; and the topics that don't exist."""
+    """Every partition of the routes' topics, those of parking topics too; and the topics that don't
+    exist.
+    """
     topics = [route.topic for route in settings.resolved_routes()]
     found = await reader.partitions(topics)
     partitions = [partition for topic in topics for partition in found.get(topic, ())]
@@ -62,13 +67,19 @@ async def measure(reader: TopicReader, settings: Settings) -> tuple[list[Partiti
         at = committed[span.partition]
         known = commit_metadata.decode(at.offset, at.metadata) if at is not None else None
         hinted = sum(end - start for start, end in known.settled) if known is not None else 0
-        lags.append(PartitionLag(span.partition, span.begin, span.end, None if at is None else at.offset, hinted))
+        lags.append(
+            PartitionLag(
+                span.partition, span.begin, span.end, None if at is None else at.offset, hinted
+            )
+        )
     return lags, [topic for topic in topics if topic not in found]
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How the whole lag changes: offsets committed and written a second between two measurements."""
+    """How the whole lag changes: offsets committed and written a second between two
+    measurements.
+    """
 
     committed_per_second: float
     written_per_second: float

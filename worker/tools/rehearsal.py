@@ -1,8 +1,9 @@
 """What a worker with this configuration would send, found out by doing all of it but the sending.
 
-The real intake, deduplication and batching of each route; every batch counts as delivered when it is sealed. What a rehearsal
-can't see: what the API would refuse, what was delivered before the place where it starts to read, and how batches would be cut
-by `linger_seconds` at the pace of live records: it reads as fast as it can.
+The real intake, deduplication and batching of each route; every batch counts as delivered when it
+is sealed. What a rehearsal can't see: what the API would refuse, what was delivered before the
+place where it starts to read, and how batches would be cut by `linger_seconds` at the pace of live
+records: it reads as fast as it can.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from worker.core.model.record import NO_EPOCH, Assignment, Position, Record, Top
 from worker.core.wire import commit_metadata
 from worker.edges.kafka.reader import Span, TopicReader
 from worker.settings.schema import Settings
-from worker.tools.dry_run import Judge
+from worker.tools.dry_run import DryRun
 
-# What AppMetrica's free plan takes of custom events a day, those of the SDK and of the Post API together.
-# Source: the documentation's page "Restrictions".
+# What AppMetrica's free plan takes of custom events a day, those of the SDK and of the Post API
+# together. Source: the documentation's page "Restrictions".
 CUSTOM_EVENTS_PER_DAY = 3_250_000
 DAY_SECONDS = 86_400
 # Of a shorter span no daily rate can be told.
@@ -30,7 +31,10 @@ SAMPLE_LINES = 3
 
 @dataclass(slots=True)
 class Traffic:
-    """What one resource and application would be sent. Times in Unix milliseconds: when its records were written."""
+    """What one resource and application would be sent.
+
+    Times in Unix milliseconds: when its records were written.
+    """
 
     rows: int = 0
     body_bytes: int = 0
@@ -41,8 +45,14 @@ class Traffic:
 
     @property
     def rows_per_day(self) -> float | None:
-        """The rows of a day, at the pace at which the records were written; None where that can't be told."""
-        if self.first is None or self.last is None or self.last - self.first < SPAN_SECONDS_MIN * 1000:
+        """The rows of a day, at the pace at which the records were written; None where that can't
+        be told.
+        """
+        if (
+            self.first is None
+            or self.last is None
+            or self.last - self.first < SPAN_SECONDS_MIN * 1000
+        ):
             return None
         return self.rows / ((self.last - self.first) / 1000) * DAY_SECONDS
 
@@ -95,15 +105,20 @@ class Rehearsal:
 
     Args:
         judge: the routes.
-        committed: where the group stands; records that it has settled are passed over. Empty: none is.
+        committed: where the group stands; records that it has settled are passed over. Empty: none
+            is.
     """
 
-    def __init__(self, judge: Judge, committed: Mapping[TopicPartition, Position | None]) -> None:
+    def __init__(self, judge: DryRun, committed: Mapping[TopicPartition, Position | None]) -> None:
         self._judge = judge
         self._hints = {
-            partition: commit_metadata.decode(at.offset, at.metadata) for partition, at in committed.items() if at is not None
+            partition: commit_metadata.decode(at.offset, at.metadata)
+            for partition, at in committed.items()
+            if at is not None
         }
-        self._committed = {partition: at.offset for partition, at in committed.items() if at is not None}
+        self._committed = {
+            partition: at.offset for partition, at in committed.items() if at is not None
+        }
         self._assignments: set[Assignment] = set()
         self.found = Rehearsed()
 
@@ -119,7 +134,9 @@ class Rehearsal:
         found.rejected.update(rejection.reason.value for rejection in rejections)
         admission = parts.window.admit(rows, now.monotonic_seconds)
         found.duplicates += len(rows) - len(admission.fresh)
-        sealed = parts.batcher.add(admission.fresh, now.monotonic_seconds) + parts.batcher.due(now.monotonic_seconds)
+        sealed = parts.batcher.add(admission.fresh, now.monotonic_seconds) + parts.batcher.due(
+            now.monotonic_seconds
+        )
         self._send(partition.topic, sealed, now)
 
     def end(self, now: Now) -> None:
@@ -143,7 +160,9 @@ class Rehearsal:
             traffic.body_bytes += batch.body_bytes
             traffic.requests += 1
             if not traffic.sample:
-                traffic.sample = b"".join(batch.body().splitlines(keepends=True)[: SAMPLE_LINES + 1])
+                traffic.sample = b"".join(
+                    batch.body().splitlines(keepends=True)[: SAMPLE_LINES + 1]
+                )
             times = [row.record.timestamp for row in batch.rows if row.record.timestamp > 0]
             if times:
                 traffic.first = min(times) if traffic.first is None else min(traffic.first, *times)
@@ -152,7 +171,11 @@ class Rehearsal:
 
 @dataclass(frozen=True, slots=True)
 class From:
-    """Where to begin. `since` in Unix milliseconds; None: where the group stands, or with `is_earliest` at the beginning."""
+    """Where to begin.
+
+    `since` in Unix milliseconds; None: where the group stands, or with `is_earliest` at the
+    beginning.
+    """
 
     since: int | None = None
     is_earliest: bool = False
@@ -168,21 +191,31 @@ async def rehearse(
 ) -> Rehearsed:
     """Read what the topics hold now, for so many seconds and so many records at most."""
     seconds_max, records_max = bounds
-    judge = Judge(settings)
+    judge = DryRun(settings)
     spans = await reader.spans(list(judge.routes), start.since)
     is_committed = start.since is None and not start.is_earliest
-    committed = await reader.committed(settings.kafka.group_id, [span.partition for span in spans]) if is_committed else {}
+    committed = (
+        await reader.committed(settings.kafka.group_id, [span.partition for span in spans])
+        if is_committed
+        else {}
+    )
     spans = [_from_committed(span, committed.get(span.partition)) for span in spans]
     total, ends_at = sum(span.length for span in spans), clock().monotonic_seconds + seconds_max
     rehearsal = Rehearsal(judge, committed)
     async for partition, records in reader.mixed(spans):
         rehearsal.receive(partition, records, clock())
         report(rehearsal.found.records, total, rehearsal.found)
-        if clock().monotonic_seconds > ends_at or (records_max is not None and rehearsal.found.records >= records_max):
+        if clock().monotonic_seconds > ends_at or (
+            records_max is not None and rehearsal.found.records >= records_max
+        ):
             break
     rehearsal.end(clock())
     return rehearsal.found
 
 
 def _from_committed(span: Span, at: Position | None) -> Span:
-    return span if at is None else Span(span.partition, min(max(span.begin, at.offset), span.end), span.end)
+    return (
+        span
+        if at is None
+        else Span(span.partition, min(max(span.begin, at.offset), span.end), span.end)
+    )

@@ -10,7 +10,7 @@ from worker.core.model.clock import Now
 from worker.core.model.fault import Rejection
 from worker.core.model.record import NO_EPOCH, Assignment
 from worker.core.model.row import Destination, Row
-from worker.tools.dry_run import Judge
+from worker.tools.dry_run import DryRun
 from worker.tools.file_formats import Chunk, FileRecord, Unreadable
 
 UNREADABLE = "unreadable"
@@ -27,7 +27,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What would become of one record. Either `key` (hexadecimal) or faults; a duplicate has a key too."""
+    """What would become of one record.
+
+    Either `key` (hexadecimal) or faults; a duplicate has a key too.
+    """
 
     line: int
     key: str | None
@@ -36,14 +39,22 @@ class Verdict:
 
     def document(self) -> dict[str, object]:
         """For machines."""
-        ending = "dead-lettered" if self.faults else "duplicate" if self.is_duplicate else "delivered"
-        faults = [{"reason": one.reason, "field": one.field, "message": one.message} for one in self.faults]
+        ending = (
+            "dead-lettered" if self.faults else "duplicate" if self.is_duplicate else "delivered"
+        )
+        faults = [
+            {"reason": one.reason, "field": one.field, "message": one.message}
+            for one in self.faults
+        ]
         return {"line": self.line, "ending": ending, "key": self.key, "faults": faults}
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of all records. `by_reason` counts each bad record once, under its first fault, as the worker does."""
+    """What became of all records.
+
+    `by_reason` counts each bad record once, under its first fault, as the worker does.
+    """
 
     records: int = 0
     delivered: int = 0
@@ -75,7 +86,7 @@ class Validation:
 
     def __init__(
         self,
-        judge: Judge,
+        judge: DryRun,
         topic: str,
         *,
         is_routed: bool,
@@ -117,7 +128,9 @@ class Validation:
         found: dict[str, list[FileRecord]] = {}
         for record in chunk:
             if isinstance(record, Unreadable):
-                verdicts.append(Verdict(record.line, None, False, (Fault(UNREADABLE, "", record.message),)))
+                verdicts.append(
+                    Verdict(record.line, None, False, (Fault(UNREADABLE, "", record.message),))
+                )
                 continue
             topic = record.topic if self._is_routed and record.topic in self._judge.routes else None
             found.setdefault(topic or self._topic, []).append(record)
@@ -135,7 +148,8 @@ def _accepted(rows: Sequence[Row], fresh: Sequence[Row]) -> Iterable[Verdict]:
 
 
 def csv_name(destination: Destination, number: int) -> str:
-    """The name of the file for the rows of this destination, the so-manieth of its resource, application and identity.
+    """The name of the file for the rows of this destination, the so-manieth of its resource,
+    application and identity.
 
     With `columns: exact` there are several: one for each set of columns.
     """

@@ -45,7 +45,9 @@ class Commands:
         """What commands get to see."""
         return {"PATH": "/usr/bin:/bin", "AMW_CONFIG": str(self._config_file), **more}
 
-    async def start(self, *arguments: str, out: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
+    async def start(
+        self, *arguments: str, out: int = asyncio.subprocess.DEVNULL
+    ) -> asyncio.subprocess.Process:
         """Start one and don't wait for it."""
         return await asyncio.create_subprocess_exec(
             COMMAND,
@@ -90,7 +92,10 @@ def configuration(bootstrap_servers: str, topic: str, **changes: Any) -> dict[st
         "dead_letter": {"topic": f"{topic}.dlq"},
         "appmetrica": {
             "base_url": "http://127.0.0.1:9",
-            "applications": {"1111": {"post_api_key": "secret-one"}, "2222": {"post_api_key": "secret-two"}},
+            "applications": {
+                "1111": {"post_api_key": "secret-one"},
+                "2222": {"post_api_key": "secret-two"},
+            },
         },
         **changes,
     }

@@ -1,4 +1,6 @@
-"""`dlq replay` on real Kafka: what is sent back, what is remembered of it, and what a kill in the middle costs."""
+"""`dlq replay` on real Kafka: what is sent back, what is remembered of it, and what a kill in the
+middle costs.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +36,24 @@ POLL_SECONDS = 0.02
 PADDING = "x" * 500
 
 
-class Bench:
+class Quarantine:
     """A source topic, its dead-letter topic with letters of the test's making, and commands."""
 
     def __init__(self, bootstrap_servers: str, topic: str, directory: Path) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.topic = topic
         self.dead_letter_topic = f"{topic}.dlq"
-        self.commands = Commands(directory, configuration(bootstrap_servers, topic, parking={"enabled": False}))
+        self.commands = Commands(
+            directory, configuration(bootstrap_servers, topic, parking={"enabled": False})
+        )
 
-    async def write(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Any]]) -> None:
+    async def write(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Any]]
+    ) -> None:
         """Write records: key, value, headers; all into partition 0, in order."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all", enable_idempotence=True)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap_servers, acks="all", enable_idempotence=True
+        )
         await producer.start()
         try:
             waiting = [
@@ -56,12 +64,16 @@ class Bench:
         finally:
             await producer.stop()
 
-    def letter(self, number: int, reason: Reason = Reason.MISSING, replays: int = 0, **fields: object) -> tuple[Any, Any, Any]:
+    def letter(
+        self, number: int, reason: Reason = Reason.MISSING, replays: int = 0, **fields: object
+    ) -> tuple[Any, Any, Any]:
         """A dead letter as the worker writes it; `number` is in its key and its value."""
         headers = [("trace", b"%d" % number)] + ([(REPLAYS, b"%d" % replays)] if replays else [])
         value = make_value(profile_id=f"user-{number}", **fields)
         record = FakeRecord(number, value, b"%d" % number, headers)
-        rejection = Rejection(make_assignment(0, topic=self.topic), record, (FieldFault(reason, "", "a fault"),), 1)
+        rejection = Rejection(
+            make_assignment(0, topic=self.topic), record, (FieldFault(reason, "", "a fault"),), 1
+        )
         return record.key, value, dead_letters.headers(rejection, "1")
 
     async def replay(self, *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -81,14 +93,19 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> Bench:
-    bench = Bench(bootstrap_servers, new_topic("replay"), tmp_path)
+async def bench(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
+) -> Quarantine:
+    bench = Quarantine(bootstrap_servers, new_topic("replay"), tmp_path)
     await create_topics(bootstrap_servers, {bench.topic: 1, bench.dead_letter_topic: 1})
     return bench
 
 
-async def test_a_letter_goes_home_as_it_came_and_its_replays_are_counted(bench: Bench) -> None:
-    await bench.write(bench.dead_letter_topic, [bench.letter(1), bench.letter(2, replays=1), (b"k", b"foreign", [])])
+async def test_a_letter_goes_home_as_it_came_and_its_replays_are_counted(bench: Quarantine) -> None:
+    await bench.write(
+        bench.dead_letter_topic,
+        [bench.letter(1), bench.letter(2, replays=1), (b"k", b"foreign", [])],
+    )
     # 65: the record that somebody else wrote is left where it is.
     found = await bench.replay(code=65)
     assert (found["sent"], found["refused"]) == (2, {"its headers don't say where it came from": 1})
@@ -98,7 +115,9 @@ async def test_a_letter_goes_home_as_it_came_and_its_replays_are_counted(bench: 
     assert list(second.headers) == [("trace", b"2"), (REPLAYS, b"2")]
 
 
-async def test_what_was_sent_back_often_enough_is_refused_until_more_is_allowed(bench: Bench) -> None:
+async def test_what_was_sent_back_often_enough_is_refused_until_more_is_allowed(
+    bench: Quarantine,
+) -> None:
     await bench.write(bench.dead_letter_topic, [bench.letter(1), bench.letter(2, replays=3)])
     found = await bench.replay(code=65)
     assert (found["sent"], found["refused"]) == (1, {"sent back 3 times already": 1})
@@ -107,9 +126,11 @@ async def test_what_was_sent_back_often_enough_is_refused_until_more_is_allowed(
     assert await bench.numbers() == [1, 2]
 
 
-async def test_no_letter_is_sent_by_two_replays_whatever_they_choose(bench: Bench) -> None:
+async def test_no_letter_is_sent_by_two_replays_whatever_they_choose(bench: Quarantine) -> None:
     reasons = (Reason.MISSING, Reason.REFUSED, Reason.TOO_OLD)
-    await bench.write(bench.dead_letter_topic, [bench.letter(number, reasons[number % 3]) for number in range(9)])
+    await bench.write(
+        bench.dead_letter_topic, [bench.letter(number, reasons[number % 3]) for number in range(9)]
+    )
     assert (await bench.replay("--reason", "refused", "--max", "2"))["sent"] == 2
     assert (await bench.replay("--reason", "refused", "--reason", "too_old"))["sent"] == 4
     # The same command goes on where it was; and nothing is left for it.
@@ -121,19 +142,30 @@ async def test_no_letter_is_sent_by_two_replays_whatever_they_choose(bench: Benc
     assert (await bench.replay())["sent"] == 1
 
 
-async def test_what_comes_from_a_topic_that_is_gone_is_refused_and_stays_replayable(bench: Bench) -> None:
+async def test_what_comes_from_a_topic_that_is_gone_is_refused_and_stays_replayable(
+    bench: Quarantine,
+) -> None:
     gone = f"{bench.topic}-gone"
 
     def from_the_gone(number: int) -> tuple[Any, Any, Any]:
         key, value, headers = bench.letter(number)
-        return key, value, [(name, gone.encode() if name.endswith("errors.topic") else one) for name, one in headers]
+        return (
+            key,
+            value,
+            [
+                (name, gone.encode() if name.endswith("errors.topic") else one)
+                for name, one in headers
+            ],
+        )
 
     letters = [bench.letter(0), from_the_gone(1), bench.letter(2), from_the_gone(3)]
     await bench.write(bench.dead_letter_topic, letters)
     for _ in range(2):
         found = await bench.replay(code=65)
         assert found["refused"] == {f"topic {gone} is gone": 2}
-    assert (await bench.replay("--reason", "missing", code=65))["sent"] == 0, "for another selection neither"
+    assert (await bench.replay("--reason", "missing", code=65))["sent"] == 0, (
+        "for another selection neither"
+    )
     assert await bench.numbers() == [0, 2]
     await create_topics(bench.bootstrap_servers, {gone: 1})
     assert (await bench.replay("--reason", "missing"))["sent"] == 2
@@ -142,7 +174,9 @@ async def test_what_comes_from_a_topic_that_is_gone_is_refused_and_stays_replaya
     assert {record.key for record in await read_all(bench.bootstrap_servers, gone)} == {b"1", b"3"}
 
 
-async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_most(bench: Bench) -> None:
+async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_most(
+    bench: Quarantine,
+) -> None:
     count = 20 * BATCH_RECORDS
     letters = [bench.letter(number, event_json={"padding": PADDING}) for number in range(count)]
     await bench.write(bench.dead_letter_topic, letters)
@@ -163,7 +197,7 @@ async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_mo
     assert found["sent"] == count - killed_at + len(repeated)
 
 
-async def test_of_two_replays_of_the_same_selection_one_gives_way(bench: Bench) -> None:
+async def test_of_two_replays_of_the_same_selection_one_gives_way(bench: Quarantine) -> None:
     count = 20 * BATCH_RECORDS
     await bench.write(bench.dead_letter_topic, [bench.letter(number) for number in range(count)])
     slow = await bench.commands.start("dlq", "replay", "--rate", str(BATCH_RECORDS // 2))
@@ -182,10 +216,14 @@ async def test_of_two_replays_of_the_same_selection_one_gives_way(bench: Bench) 
     assert set(await bench.numbers()) == set(range(count))
 
 
-async def test_a_position_is_committed_only_when_all_below_it_is_acknowledged(bench: Bench) -> None:
+async def test_a_position_is_committed_only_when_all_below_it_is_acknowledged(
+    bench: Quarantine,
+) -> None:
     # What can't be compressed.
     large = token_urlsafe(30_000)
-    letters = [bench.letter(number) for number in range(BATCH_RECORDS + 5)] + [bench.letter(999, event_json={"a": large})]
+    letters = [bench.letter(number) for number in range(BATCH_RECORDS + 5)] + [
+        bench.letter(999, event_json={"a": large})
+    ]
     await bench.write(bench.dead_letter_topic, letters)
     await _take_at_most(bench, bytes_max=10_000)
     result = await bench.commands.run("dlq", "replay")
@@ -196,7 +234,7 @@ async def test_a_position_is_committed_only_when_all_below_it_is_acknowledged(be
     assert set(await bench.numbers()) == {*range(BATCH_RECORDS + 5), 999}
 
 
-async def test_of_a_shortened_letter_the_original_is_sent_back(bench: Bench) -> None:
+async def test_of_a_shortened_letter_the_original_is_sent_back(bench: Quarantine) -> None:
     value = make_value(profile_id="user-0", event_json={"a": PADDING})
     await bench.write(bench.topic, [(b"0", value, [("trace", b"0")])])
     note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
@@ -205,7 +243,13 @@ async def test_of_a_shortened_letter_the_original_is_sent_back(bench: Bench) -> 
     _, _, elsewhere = bench.letter(77)
     gone = [*elsewhere, ("__appmetrica.errors.shortened", note)]
     # The topic was made anew, and something else stands at the offset.
-    replaced = [*headers, ("__appmetrica.errors.shortened", orjson.dumps({"bytes": 1, "sha256": sha256(b"x").hexdigest()}))]
+    replaced = [
+        *headers,
+        (
+            "__appmetrica.errors.shortened",
+            orjson.dumps({"bytes": 1, "sha256": sha256(b"x").hexdigest()}),
+        ),
+    ]
     letters = [(key, value[:20], replaced), (key, value[:20], shortened), (b"77", value[:20], gone)]
     await bench.write(bench.dead_letter_topic, letters)
     found = await bench.replay(code=65)
@@ -213,12 +257,14 @@ async def test_of_a_shortened_letter_the_original_is_sent_back(bench: Bench) -> 
     original, replayed = await bench.sent()
     assert (replayed.key, replayed.value) == (original.key, original.value)
     assert list(replayed.headers) == [("trace", b"0"), (REPLAYS, b"1")]
-    (gone_letter, letter, replaced_letter) = (await bench.commands.ok("dlq", "peek", "--json")).document
+    (gone_letter, letter, replaced_letter) = (
+        await bench.commands.ok("dlq", "peek", "--json")
+    ).document
     assert letter["original"]["value"].encode() == value
     assert "original" not in gone_letter and "original" not in replaced_letter
 
 
-async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: Bench) -> None:
+async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: Quarantine) -> None:
     topic = f"{bench.topic}.parked"
     await create_topics(bench.bootstrap_servers, {topic: 1})
     rows = [
@@ -233,8 +279,12 @@ async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: 
         )
         for number in range(4)
     ]
-    await bench.write(topic, [(row.record.key, row.record.value, parking.headers(row)) for row in rows])
-    consumer = AIOKafkaConsumer(bootstrap_servers=bench.bootstrap_servers, group_id=bench.topic, enable_auto_commit=False)
+    await bench.write(
+        topic, [(row.record.key, row.record.value, parking.headers(row)) for row in rows]
+    )
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bench.bootstrap_servers, group_id=bench.topic, enable_auto_commit=False
+    )
     await consumer.start()
     try:
         partition = ClientPartition(topic, 0)
@@ -249,7 +299,7 @@ async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: 
     assert list((await bench.sent())[0].headers) == [(REPLAYS, b"1")]
 
 
-async def _await_records(bench: Bench, count: int) -> None:
+async def _await_records(bench: Quarantine, count: int) -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=bench.bootstrap_servers)
     await consumer.start()
     partition = ClientPartition(bench.topic, 0)
@@ -263,13 +313,19 @@ async def _await_records(bench: Bench, count: int) -> None:
         await consumer.stop()
 
 
-async def _take_at_most(bench: Bench, bytes_max: int) -> None:
+async def _take_at_most(bench: Quarantine, bytes_max: int) -> None:
     """Set how large a batch the source topic takes."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bench.bootstrap_servers)
     await admin.start()
     try:
         await admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, bench.topic, configs={"max.message.bytes": str(bytes_max)})]
+            [
+                ConfigResource(
+                    ConfigResourceType.TOPIC,
+                    bench.topic,
+                    configs={"max.message.bytes": str(bytes_max)},
+                )
+            ]
         )
     finally:
         await admin.close()

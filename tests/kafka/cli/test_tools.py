@@ -1,4 +1,6 @@
-"""The tools that look, on real Kafka: what a real worker has left behind, seen through the installed command."""
+"""The tools that look, on real Kafka: what a real worker has left behind, seen through the
+installed command.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,11 @@ def stage(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> I
 async def test_dead_letters_are_counted_by_reason_application_and_day(stage: Stage) -> None:
     result = await stage.commands.ok("dlq", "stats", "--json")
     assert result.document["by_reason"] == dict(BAD)
-    assert result.document["records"] == sum(BAD.values()) == sum(result.document["by_application"].values())
+    assert (
+        result.document["records"]
+        == sum(BAD.values())
+        == sum(result.document["by_application"].values())
+    )
     (day,) = result.document["by_day"].values()
     assert day == dict(BAD)
     none = await stage.commands.ok("dlq", "stats", "--json", "--until", "1d")
@@ -88,14 +94,20 @@ async def test_peek_takes_the_newest_ones(stage: Stage) -> None:
     assert [letter["offset"] for letter in letters] == [total - 1, total - 2]
 
 
-async def test_what_is_exported_as_kcat_prints_it_can_be_validated(stage: Stage, tmp_path: Path) -> None:
+async def test_what_is_exported_as_kcat_prints_it_can_be_validated(
+    stage: Stage, tmp_path: Path
+) -> None:
     exported = await stage.commands.ok("dlq", "export", "--format", "kcat")
     assert len(lines(exported.stdout)) == sum(BAD.values())
     assert f"{sum(BAD.values())} dead letters written" in exported.stderr
-    result = await stage.commands.run("validate", "-", "--format", "kcat", "--json", stdin=exported.stdout.encode())
+    result = await stage.commands.run(
+        "validate", "-", "--format", "kcat", "--json", stdin=exported.stdout.encode()
+    )
     # Only the API knew that one of them was bad.
     assert result.code == 65
-    assert lines(result.stdout)[-1]["summary"]["by_reason"] == {name: count for name, count in BAD.items() if name != "refused"}
+    assert lines(result.stdout)[-1]["summary"]["by_reason"] == {
+        name: count for name, count in BAD.items() if name != "refused"
+    }
 
 
 async def test_jsonl_goes_to_a_file_with_all_that_is_known(stage: Stage, tmp_path: Path) -> None:
@@ -103,7 +115,10 @@ async def test_jsonl_goes_to_a_file_with_all_that_is_known(stage: Stage, tmp_pat
     await stage.commands.ok("dlq", "export", "--output", str(file), "--reason", "missing")
     letters = lines(file.read_text(encoding="utf-8"))
     assert len(letters) == BAD["missing"]
-    assert all(letter["faults"][0]["field"] == "event_name" and letter["origin"]["topic"] == stage.topic for letter in letters)
+    assert all(
+        letter["faults"][0]["field"] == "event_name" and letter["origin"]["topic"] == stage.topic
+        for letter in letters
+    )
 
 
 async def test_a_dry_run_tells_what_would_happen_now_and_sends_nothing(stage: Stage) -> None:
@@ -116,7 +131,11 @@ async def test_a_dry_run_tells_what_would_happen_now_and_sends_nothing(stage: St
 
 
 async def test_lag_is_told_per_partition_and_with_its_trend(stage: Stage) -> None:
-    first, second = lines((await stage.commands.ok("lag", "--json", "--watch", "--count", "2", "--interval", "0.2")).stdout)
+    first, second = lines(
+        (
+            await stage.commands.ok("lag", "--json", "--watch", "--count", "2", "--interval", "0.2")
+        ).stdout
+    )
     own = [one for one in first["partitions"] if one["topic"] == stage.topic]
     assert (first["lag"], sum(one["end"] for one in own), len(own)) == (0, COUNT, 4)
     assert "committed_per_second" not in first and second["committed_per_second"] == 0
@@ -124,11 +143,15 @@ async def test_lag_is_told_per_partition_and_with_its_trend(stage: Stage) -> Non
 
 
 async def test_a_watch_is_ended_by_ctrl_c(stage: Stage) -> None:
-    process = await stage.commands.start("lag", "--watch", "--json", "--interval", "0.2", out=asyncio.subprocess.PIPE)
+    process = await stage.commands.start(
+        "lag", "--watch", "--json", "--interval", "0.2", out=asyncio.subprocess.PIPE
+    )
     try:
         assert process.stdout is not None
         async with asyncio.timeout(60):
-            assert b'"committed_per_second"' in (await process.stdout.readline()) + (await process.stdout.readline())
+            assert b'"committed_per_second"' in (await process.stdout.readline()) + (
+                await process.stdout.readline()
+            )
             process.send_signal(signal.SIGINT)
             assert await process.wait() == 130
     finally:
@@ -136,16 +159,31 @@ async def test_a_watch_is_ended_by_ctrl_c(stage: Stage) -> None:
             process.kill()
 
 
-async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_end(stage: Stage) -> None:
+async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_end(
+    stage: Stage,
+) -> None:
     (letter,) = (await stage.commands.ok("dlq", "peek", "--reason", "refused", "--json")).document
     origin = letter["origin"]
-    told = await stage.commands.ok("why", origin["topic"], str(origin["partition"]), str(origin["offset"]), "--json")
+    told = await stage.commands.ok(
+        "why", origin["topic"], str(origin["partition"]), str(origin["offset"]), "--json"
+    )
     story = told.document
     assert story["dead_letters"] == [
-        {"topic": stage.dead_letter_topic, "partition": 0, "offset": letter["offset"], "reason": "refused"}
+        {
+            "topic": stage.dead_letter_topic,
+            "partition": 0,
+            "offset": letter["offset"],
+            "reason": "refused",
+        }
     ]
-    assert (story["is_valid"], story["progress"], len(story["dedup_key"])) == (True, "committed", 32)
-    other = await stage.commands.ok("why", stage.dead_letter_topic, "0", str(letter["offset"]), "--json")
+    assert (story["is_valid"], story["progress"], len(story["dedup_key"])) == (
+        True,
+        "committed",
+        32,
+    )
+    other = await stage.commands.ok(
+        "why", stage.dead_letter_topic, "0", str(letter["offset"]), "--json"
+    )
     assert "judged_at" in story and other.document == story
     assert f"showing the source record: {origin['topic']}" in other.stderr
 
@@ -153,11 +191,18 @@ async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_
 async def test_the_story_of_a_bad_record_names_every_fault(stage: Stage) -> None:
     # Not one whose message tells the time.
     reason = next(reason for reason in BAD if reason not in ("refused", "too_old", "in_future"))
-    (letter,) = (await stage.commands.ok("dlq", "peek", "--reason", reason, "--max", "1", "--json")).document
+    (letter,) = (
+        await stage.commands.ok("dlq", "peek", "--reason", reason, "--max", "1", "--json")
+    ).document
     origin = letter["origin"]
-    told = await stage.commands.ok("why", origin["topic"], str(origin["partition"]), str(origin["offset"]))
+    told = await stage.commands.ok(
+        "why", origin["topic"], str(origin["partition"]), str(origin["offset"])
+    )
     assert f"It was dead-lettered as {reason}" in told.stdout
-    assert all(fault["message"] in told.stdout and f"[{fault['reason']}]" in told.stdout for fault in letter["faults"])
+    assert all(
+        fault["message"] in told.stdout and f"[{fault['reason']}]" in told.stdout
+        for fault in letter["faults"]
+    )
 
 
 async def test_the_story_of_a_delivered_record_and_of_none(stage: Stage) -> None:
@@ -168,7 +213,9 @@ async def test_the_story_of_a_delivered_record_and_of_none(stage: Stage) -> None
     offset = next(offset for offset in range(100) if (0, offset) not in dead)
     story = (await stage.commands.ok("why", stage.topic, "0", str(offset), "--json")).document
     assert story["summary"] == "It was delivered, or dropped as a duplicate of a delivered event."
-    assert (await stage.commands.ok("why", stage.topic, "0", "999999", "--json")).document["presence"] == "not_yet"
+    assert (await stage.commands.ok("why", stage.topic, "0", "999999", "--json")).document[
+        "presence"
+    ] == "not_yet"
 
 
 async def test_a_rehearsal_finds_what_the_worker_did(stage: Stage) -> None:
@@ -177,7 +224,10 @@ async def test_a_rehearsal_finds_what_the_worker_did(stage: Stage) -> None:
     # The refused row is the API's alone to refuse.
     rejected = {name: count for name, count in BAD.items() if name != "refused"}
     assert (found["records"], found["rejected"]) == (COUNT, rejected)
-    assert (found["duplicates"], found["rows"]) == (duplicates, COUNT - duplicates - sum(rejected.values()))
+    assert (found["duplicates"], found["rows"]) == (
+        duplicates,
+        COUNT - duplicates - sum(rejected.values()),
+    )
     assert {one["application_id"] for one in found["traffic"]} == {1111, 2222}
     again = await stage.commands.ok("rehearse")
     assert "0 records: 0 rows would be sent" in again.stdout
@@ -186,7 +236,9 @@ async def test_a_rehearsal_finds_what_the_worker_did(stage: Stage) -> None:
 async def test_no_tool_that_looks_leaves_a_trace(stage: Stage) -> None:
     """Run after the others of this file; each of them would have moved something."""
     assert await committed_lag(stage.bootstrap_servers, stage.topic, stage.topic) == 0
-    assert len(await read_all(stage.bootstrap_servers, stage.dead_letter_topic)) == sum(BAD.values())
+    assert len(await read_all(stage.bootstrap_servers, stage.dead_letter_topic)) == sum(
+        BAD.values()
+    )
     assert len(await read_all(stage.bootstrap_servers, stage.topic)) == COUNT
 
 
@@ -200,7 +252,13 @@ async def test_check_config_connects_and_says_what_it_finds(stage: Stage) -> Non
     # How much memory this machine allows is its own affair.
     assert {one["standing"] for one in found.document if one["what"] != "memory"} == {"ok"}
     result = await stage.commands.run(
-        "check-config", "--connect", "--json", "--set", "dead_letter.topic=nowhere", "--set", "parking.enabled=false"
+        "check-config",
+        "--connect",
+        "--json",
+        "--set",
+        "dead_letter.topic=nowhere",
+        "--set",
+        "parking.enabled=false",
     )
     assert result.code == 69
     faults = {one["what"]: one["detail"] for one in result.document if one["standing"] == "fault"}
@@ -208,16 +266,29 @@ async def test_check_config_connects_and_says_what_it_finds(stage: Stage) -> Non
     assert faults.keys() == {"dead-letter topic nowhere", "API http://127.0.0.1:9/"}
 
 
-@pytest.mark.parametrize("arguments", [("lag",), ("dlq", "stats"), ("why", "t", "0", "0"), ("rehearse",)])
-async def test_brokers_that_are_away_are_said_in_a_line(arguments: tuple[str, ...], stage: Stage) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("lag",), ("dlq", "stats"), ("why", "t", "0", "0"), ("rehearse",)]
+)
+async def test_brokers_that_are_away_are_said_in_a_line(
+    arguments: tuple[str, ...], stage: Stage
+) -> None:
     result = await stage.commands.run(*arguments, "--set", "kafka.bootstrap_servers=127.0.0.1:9")
     assert (result.code, result.stdout) == (69, "")
-    assert result.stderr.startswith("Kafka at 127.0.0.1:9 can't be reached or refuses the request: ")
+    assert result.stderr.startswith(
+        "Kafka at 127.0.0.1:9 can't be reached or refuses the request: "
+    )
     assert len(result.stderr.splitlines()) == 1
 
 
 async def test_no_key_is_ever_shown(stage: Stage) -> None:
-    await publish(stage.bootstrap_servers, f"{stage.topic}.parked", [(b"k", orjson.dumps({"application_id": 1111}))])
-    shown = [await stage.commands.run(*arguments) for arguments in (("parked", "peek"), ("check-config", "--connect"))]
+    await publish(
+        stage.bootstrap_servers,
+        f"{stage.topic}.parked",
+        [(b"k", orjson.dumps({"application_id": 1111}))],
+    )
+    shown = [
+        await stage.commands.run(*arguments)
+        for arguments in (("parked", "peek"), ("check-config", "--connect"))
+    ]
     assert "application_id" in shown[0].stdout
     assert not any("secret-" in one.stdout + one.stderr for one in shown)

@@ -15,7 +15,10 @@ from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
 
 STEP_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.05
-REFUSED = f"it refuses the login of user {USER!r} by PLAIN: correct kafka.sasl_username, sasl_password or sasl_mechanism"
+REFUSED = (
+    f"it refuses the login of user {USER!r} by PLAIN: correct kafka.sasl_username, "
+    "sasl_password or sasl_mechanism"
+)
 
 
 def with_a_wrong_password(secured: Secured, directory: Path) -> Commands:
@@ -31,17 +34,28 @@ def with_a_wrong_password(secured: Secured, directory: Path) -> Commands:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("lag",), ("dlq", "stats"), ("parked", "peek"), ("rehearse",), ("why", "any", "0", "0"), ("dlq", "replay", "--dry-run")],
+    [
+        ("lag",),
+        ("dlq", "stats"),
+        ("parked", "peek"),
+        ("rehearse",),
+        ("why", "any", "0", "0"),
+        ("dlq", "replay", "--dry-run"),
+    ],
     ids=" ".join,
 )
-async def test_every_tool_says_why(secured: Secured, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+async def test_every_tool_says_why(
+    secured: Secured, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     result = await with_a_wrong_password(secured, tmp_path).run(*arguments)
     assert result.code == 69
     assert f"{NAME}:{secured.login}: {REFUSED}" in result.stderr
     assert "a-wrong-password" not in result.stderr
 
 
-async def test_the_check_of_connections_says_why_for_each_server(secured: Secured, tmp_path: Path) -> None:
+async def test_the_check_of_connections_says_why_for_each_server(
+    secured: Secured, tmp_path: Path
+) -> None:
     (free,) = free_ports(1)
     commands = with_a_wrong_password(secured, tmp_path)
     servers = f"kafka.bootstrap_servers={NAME}:{secured.login},127.0.0.1:{free}"

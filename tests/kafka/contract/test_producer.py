@@ -1,4 +1,7 @@
-"""The Python producer of the page, run as people run it, against real Kafka. The others need toolchains of their own."""
+"""The Python producer of the page, run as people run it, against real Kafka.
+
+The others need toolchains of their own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ TOPIC = "offline-events"
 
 @pytest.fixture
 async def topic(bootstrap_servers: str) -> str:
-    """The topic that the producer writes to; a broker that is given from outside may have it already."""
+    """The topic that the producer writes to; a broker that is given from outside may have it
+    already.
+    """
     try:
         await create_topics(bootstrap_servers, {TOPIC: 4})
     except UnavailableError as error:
@@ -45,14 +50,22 @@ def send(bootstrap_servers: str) -> str:
     return sent.stdout
 
 
-async def test_what_the_python_producer_sends_is_in_order(bootstrap_servers: str, topic: str) -> None:
+async def test_what_the_python_producer_sends_is_in_order(
+    bootstrap_servers: str, topic: str
+) -> None:
     before = {(one.partition, one.offset) for one in await read_all(bootstrap_servers, topic)}
     for _ in range(2):
         said = await asyncio.to_thread(send, bootstrap_servers)
         assert said.startswith("written to partition ")
-    records = [one for one in await read_all(bootstrap_servers, topic) if (one.partition, one.offset) not in before]
+    records = [
+        one
+        for one in await read_all(bootstrap_servers, topic)
+        if (one.partition, one.offset) not in before
+    ]
     rules = make_rules(key_header="event-id")
-    rows, rejections = Intake(rules).read(make_assignment(), records, now_at(unix_start=time.time()))
+    rows, rejections = Intake(rules).read(
+        make_assignment(), records, now_at(unix_start=time.time())
+    )
     assert not rejections, rejections[0].faults
     assert len({row.key for row in rows}) == len(rows) == 2, "each event has an id of its own"
     assert len({one.partition for one in records}) == 1, "one user, one partition"

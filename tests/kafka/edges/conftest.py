@@ -14,9 +14,21 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 and its key, trusted by this process."""
     folder = tmp_path_factory.mktemp("tls")
     chain, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)]
     subprocess.run(command + names, check=True, capture_output=True)
-    # aiohttp makes its context when it is imported, so no variable of the environment reaches it any more.
+    # aiohttp makes its context when it is imported, so no variable of the environment reaches it
+    # any more.
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(chain)
     return chain, key

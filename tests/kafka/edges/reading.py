@@ -50,7 +50,9 @@ class Reader:
             look_seconds=0.5,
         )
         options = replace(options, **changes)
-        self.source = KafkaSource(connection(bootstrap_servers), options, self.inbox.post, self.inbox.drained)
+        self.source = KafkaSource(
+            connection(bootstrap_servers), options, self.inbox.post, self.inbox.drained
+        )
         self.seen: list[Event] = []
 
     async def next(self) -> Event:
@@ -82,13 +84,18 @@ class Reader:
         offsets: dict[Assignment, list[int]] = {}
         while sum(map(len, offsets.values())) < count:
             event = await self.until(Received)
-            offsets.setdefault(event.assignment, []).extend(record.offset for record in event.records)
+            offsets.setdefault(event.assignment, []).extend(
+                record.offset for record in event.records
+            )
         return offsets
 
 
 @asynccontextmanager
 async def reading(reader: Reader) -> AsyncIterator[Reader]:
-    tasks = [asyncio.create_task(work()) for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)]
+    tasks = [
+        asyncio.create_task(work())
+        for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
+    ]
     try:
         yield reader
     finally:

@@ -1,4 +1,6 @@
-"""What brokers with an authorizer say that we may do: nothing is tried out, and nothing made by asking."""
+"""What brokers with an authorizer say that we may do: nothing is tried out, and nothing made by
+asking.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def guarded() -> Iterator[str]:
         yield kafka.bootstrap_servers
 
 
-async def _rule(bootstrap_servers: str, resource: int, name: str, operation: Operation, permission: int) -> None:
+async def _rule(
+    bootstrap_servers: str, resource: int, name: str, operation: Operation, permission: int
+) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
@@ -53,4 +57,6 @@ async def test_brokers_tell_what_is_allowed_and_what_is_not_there(guarded: str) 
         assert (await permissions.group("ours"))[1] == frozenset(Operation) - {Operation.WRITE}
         assert (await permissions.group("others"))[1] == frozenset({Operation.DESCRIBE})
         # Asking has made nothing.
-        assert (await permissions.topics(["missing"]))["missing"].error == "UnknownTopicOrPartitionError"
+        assert (await permissions.topics(["missing"]))[
+            "missing"
+        ].error == "UnknownTopicOrPartitionError"

@@ -1,4 +1,6 @@
-"""The Kafka edges against a real broker: what is received, committed, taken away, and written as dead letters."""
+"""The Kafka edges against a real broker: what is received, committed, taken away, and written as
+dead letters.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class TestReceiving:
         assert all(taken == list(range(len(taken))) for taken in offsets.values())
         assert sum(map(len, offsets.values())) == 500
 
-    async def test_nothing_is_received_while_paused(self, bootstrap_servers: str, topic: str) -> None:
+    async def test_nothing_is_received_while_paused(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             paused = frozenset(start.assignment for start in assigned.starts)
@@ -68,11 +72,14 @@ class TestReceiving:
             reader.source.resume(paused)
             await reader.records(10)
 
-    async def test_the_next_poll_waits_until_the_chunk_is_handled(self, bootstrap_servers: str, topic: str) -> None:
+    async def test_the_next_poll_waits_until_the_chunk_is_handled(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
         await publish(bootstrap_servers, topic, records(1000))
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             await reader.until(Received)
-            # Not asked for the next event yet: this one is still being handled, and a pause would come in time.
+            # Not asked for the next event yet: this one is still being handled, and a pause would
+            # come in time.
             await asyncio.sleep(0.3)
             assert len(reader.inbox._events) == 0
 
@@ -98,18 +105,27 @@ class TestReceiving:
 
 
 class TestStartPositions:
-    async def test_a_committed_offset_is_where_reading_goes_on(self, bootstrap_servers: str, topic: str) -> None:
+    async def test_a_committed_offset_is_where_reading_goes_on(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             await reader.records(20)
-            (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
+            (assignment,) = {
+                event.assignment for event in reader.seen if isinstance(event, Received)
+            }
             assert isinstance(await reader.source.commit({assignment: Position(7)}), Committed)
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
-            positions = {start.assignment.partition: (start.position, start.committed) for start in assigned.starts}
+            positions = {
+                start.assignment.partition: (start.position, start.committed)
+                for start in assigned.starts
+            }
         assert positions[assignment.partition] == (7, Position(7))
 
-    async def test_the_very_first_start_may_begin_at_the_end(self, bootstrap_servers: str, topic: str) -> None:
+    async def test_the_very_first_start_may_begin_at_the_end(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
         async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
             assigned = await reader.until(Assigned)
@@ -121,7 +137,9 @@ class TestStartPositions:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
-            committed = next(start.assignment for start in assigned.starts if start.assignment.partition == 0)
+            committed = next(
+                start.assignment for start in assigned.starts if start.assignment.partition == 0
+            )
             await reader.source.commit({committed: Position(0)})
         async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
             assigned = await reader.until(Assigned)
@@ -133,7 +151,9 @@ class TestStartPositions:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             await reader.records(20)
-            (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
+            (assignment,) = {
+                event.assignment for event in reader.seen if isinstance(event, Received)
+            }
             await reader.source.commit({assignment: Position(5)})
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
         await admin.start()
@@ -152,7 +172,9 @@ class TestStartPositions:
 
 
 class TestCommitting:
-    async def test_a_commit_is_there_for_the_group(self, bootstrap_servers: str, topic: str) -> None:
+    async def test_a_commit_is_there_for_the_group(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             positions = {start.assignment: Position(0) for start in assigned.starts}
@@ -161,39 +183,59 @@ class TestCommitting:
         await admin.start()
         committed = await admin.list_consumer_group_offsets(topic)
         await admin.close()
-        assert {partition.partition: one.offset for partition, one in committed.items()} == {0: 0, 1: 0}
+        assert {partition.partition: one.offset for partition, one in committed.items()} == {
+            0: 0,
+            1: 0,
+        }
 
-    async def test_nothing_is_committed_for_what_is_not_ours(self, bootstrap_servers: str, topic: str) -> None:
+    async def test_nothing_is_committed_for_what_is_not_ours(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
         async with reading(Reader(bootstrap_servers, topic)) as reader:
             await reader.until(Assigned)
             stranger = make_assignment(0, topic=topic, epoch=999)
             assert isinstance(await reader.source.commit({stranger: Position(5)}), CommitFailed)
 
-    async def test_nothing_is_committed_after_the_release(self, bootstrap_servers: str, topic: str) -> None:
+    async def test_nothing_is_committed_after_the_release(
+        self, bootstrap_servers: str, topic: str
+    ) -> None:
         async with reading(Reader(bootstrap_servers, topic)) as first:
             assigned = await first.until(Assigned)
             async with reading(Reader(bootstrap_servers, topic)) as second:
                 revoked = await first.until(Revoked)
-                assert isinstance(await first.source.commit({revoked.assignments[0]: Position(0)}), Committed)
+                assert isinstance(
+                    await first.source.commit({revoked.assignments[0]: Position(0)}), Committed
+                )
                 first.source.release(revoked.assignments)
-                assert isinstance(await first.source.commit({revoked.assignments[0]: Position(0)}), CommitFailed)
+                assert isinstance(
+                    await first.source.commit({revoked.assignments[0]: Position(0)}), CommitFailed
+                )
                 again = (await first.until(Assigned)).starts
                 others = (await second.until(Assigned)).starts
         assert [len(again), len(others)] == [1, 1]
-        assert {start.assignment for start in assigned.starts}.isdisjoint(start.assignment for start in again)
+        assert {start.assignment for start in assigned.starts}.isdisjoint(
+            start.assignment for start in again
+        )
 
 
 class TestDeadLetters:
     def rejection(self, offset: int = 3, **changes: object) -> Rejection:
-        record = FakeRecord(offset, b"bad value", key=b"the key", headers=(("own", b"header"),), timestamp=1234)
-        faults = (FieldFault(Reason.MISSING, "event_name", "required"), FieldFault(Reason.WRONG_TYPE, "mcc", "no"))
+        record = FakeRecord(
+            offset, b"bad value", key=b"the key", headers=(("own", b"header"),), timestamp=1234
+        )
+        faults = (
+            FieldFault(Reason.MISSING, "event_name", "required"),
+            FieldFault(Reason.WRONG_TYPE, "mcc", "no"),
+        )
         return Rejection(make_assignment(1, topic="source"), record, faults, 100)
 
     async def test_the_original_arrives_untouched_with_every_reason_in_its_headers(
         self, bootstrap_servers: str, topic: str
     ) -> None:
         events: asyncio.Queue[Event] = asyncio.Queue()
-        writer = dead_letter_writer(connection(bootstrap_servers), {"source": topic}, "9.9", events.put_nowait)
+        writer = dead_letter_writer(
+            connection(bootstrap_servers), {"source": topic}, "9.9", events.put_nowait
+        )
         task = asyncio.create_task(writer.run())
         rejection = self.rejection()
         writer.write((rejection,))
@@ -247,9 +289,17 @@ class TestDeadLetters:
 
     def test_headers_of_an_earlier_rejection_give_way_and_replays_are_kept(self) -> None:
         record = FakeRecord(
-            0, b"v", headers=((f"{ERRORS_PREFIX}reason", b"too_old"), (f"{ERRORS_PREFIX}replays", b"2"), ("own", b"x"))
+            0,
+            b"v",
+            headers=(
+                (f"{ERRORS_PREFIX}reason", b"too_old"),
+                (f"{ERRORS_PREFIX}replays", b"2"),
+                ("own", b"x"),
+            ),
         )
-        rejection = Rejection(make_assignment(), record, (FieldFault(Reason.REFUSED, "", "no"),), 1, http_status=400)
+        rejection = Rejection(
+            make_assignment(), record, (FieldFault(Reason.REFUSED, "", "no"),), 1, http_status=400
+        )
         found = headers(rejection, "1")
         assert len({name for name, _ in found}) == len(found)
         assert dict(found)[f"{ERRORS_PREFIX}reason"] == b"refused"
@@ -258,7 +308,9 @@ class TestDeadLetters:
 
 
 async def test_the_broker_keeps_a_commits_metadata(bootstrap_servers: str, topic: str) -> None:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=topic, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, group_id=topic, enable_auto_commit=False
+    )
     await consumer.start()
     partition = ClientPartition(topic, 0)
     consumer.assign([partition])

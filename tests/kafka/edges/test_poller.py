@@ -1,4 +1,6 @@
-"""What can't be read, on real Kafka: a damaged batch, a topic that isn't there yet, a consumer that is beyond help."""
+"""What can't be read, on real Kafka: a damaged batch, a topic that isn't there yet, a consumer that
+is beyond help.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def node() -> Iterator[KafkaNode]:
 def damage_second_batch(node: KafkaNode, topic: str) -> None:
     """Turn a bit in the second record batch of partition 0, while the broker is down.
 
-    Source: the record batch's format: base offset (8 bytes), length of what follows (4 bytes), and the rest.
+    Source: the record batch's format: base offset (8 bytes), length of what follows (4 bytes), and
+    the rest.
     """
     file = node.data_directory / f"{topic}-0" / "00000000000000000000.log"
     data = bytearray(file.read_bytes())
@@ -84,17 +87,19 @@ async def test_a_damaged_batch_stops_its_partition_alone(node: KafkaNode) -> Non
         offsets = await reader.records(2 * BATCH)
         assert sorted(map(len, offsets.values())) == [BATCH, BATCH]
         for _ in range(100):
-            if reader.source.troubles():
+            if reader.source.partition_errors():
                 break
             await reader.inbox.get(asyncio.get_running_loop().time() + 0.05)
-        (trouble,) = reader.source.troubles().items()
-        assert trouble[1].startswith("CorruptRecordException")
+        (problem,) = reader.source.partition_errors().items()
+        assert problem[1].startswith("CorruptRecordException")
         await publish(node.address, "stops", [(b"d", b"v")] * 5)
         later = await reader.records(5)
-        assert trouble[0] not in {one.topic_partition for one in later}
+        assert problem[0] not in {one.topic_partition for one in later}
 
 
-async def test_a_damaged_batch_can_be_skipped_and_what_is_skipped_is_counted(node: KafkaNode) -> None:
+async def test_a_damaged_batch_can_be_skipped_and_what_is_skipped_is_counted(
+    node: KafkaNode,
+) -> None:
     await damaged(node, "skips")
     options = PollOptions(100, skips_corrupt=True, stall_seconds=60)
     async with reading(Reader(node.address, "skips", poll=options)) as reader:
@@ -119,7 +124,9 @@ async def test_a_topic_that_is_missing_is_read_once_it_is_there(
             received: dict[str, int] = {}
             while received.get(missing, 0) < 2:
                 event = await reader.until(Received)
-                received[event.assignment.topic] = received.get(event.assignment.topic, 0) + len(event.records)
+                received[event.assignment.topic] = received.get(event.assignment.topic, 0) + len(
+                    event.records
+                )
 
 
 async def test_a_topic_that_was_deleted_and_made_again_is_read_from_its_start(
@@ -146,7 +153,9 @@ async def test_a_partition_that_is_added_is_read_from_its_start(
 ) -> None:
     topic = new_topic("grows")
     await create_topics(bootstrap_servers, {topic: 1})
-    async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True, metadata_seconds=1.0)) as reader:
+    async with reading(
+        Reader(bootstrap_servers, topic, starts_at_latest=True, metadata_seconds=1.0)
+    ) as reader:
         (start,) = (await reader.until(Assigned)).starts
         await reader.source.commit({start.assignment: Position(start.position)})
         await add_partitions(bootstrap_servers, topic, 2)
@@ -157,7 +166,9 @@ async def test_a_partition_that_is_added_is_read_from_its_start(
                 received += len((await reader.until(Received)).records)
 
 
-async def test_a_consumer_that_fetches_nothing_is_replaced_and_nothing_is_lost(node: KafkaNode) -> None:
+async def test_a_consumer_that_fetches_nothing_is_replaced_and_nothing_is_lost(
+    node: KafkaNode,
+) -> None:
     await create_topics(node.address, {"stalls": 1})
     await publish(node.address, "stalls", [(b"k", b"v")] * 5)
     options = PollOptions(100, skips_corrupt=False, stall_seconds=2)
@@ -179,12 +190,14 @@ async def test_a_consumer_that_fetches_nothing_is_replaced_and_nothing_is_lost(n
 class OnceCancelled(AIOKafkaConsumer):
     """As aiokafka does when a task of its own has died: it cancels what it was asked for."""
 
-    is_well = False
+    is_healthy = False
 
-    async def getmany(self, *partitions: ClientPartition, timeout_ms: int = 0, max_records: int | None = None) -> Records:
+    async def getmany(
+        self, *partitions: ClientPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> Records:
         """Cancelled the first time that a partition is asked for, whoever asks."""
-        if partitions and not OnceCancelled.is_well:
-            OnceCancelled.is_well = True
+        if partitions and not OnceCancelled.is_healthy:
+            OnceCancelled.is_healthy = True
             raise asyncio.CancelledError
         return await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
 
@@ -200,7 +213,9 @@ class CancellingConnection(KafkaConnection):
 class AlwaysCancelled(AIOKafkaConsumer):
     """Beyond help, whatever is done."""
 
-    async def getmany(self, *partitions: ClientPartition, timeout_ms: int = 0, max_records: int | None = None) -> Records:
+    async def getmany(
+        self, *partitions: ClientPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> Records:
         """Always cancelled."""
         raise asyncio.CancelledError
 
@@ -219,7 +234,9 @@ async def test_with_one_consumer_after_the_other_beyond_help_the_source_gives_up
     topic = new_topic("hopeless")
     await create_topics(bootstrap_servers, {topic: 1})
     reader = Reader(bootstrap_servers, topic)
-    reader.source.membership._connection = HopelessConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    reader.source.membership._connection = HopelessConnection(
+        (bootstrap_servers,), "test", 9.0, KafkaSecurity()
+    )
     running = asyncio.create_task(reader.source.run())
     async with asyncio.timeout(60.0):
         while not running.done():
@@ -252,7 +269,9 @@ async def test_a_consumer_that_cancels_what_it_is_asked_for_is_replaced(
     await create_topics(bootstrap_servers, {topic: 1})
     await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
     reader = Reader(bootstrap_servers, topic)
-    reader.source.membership._connection = CancellingConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    reader.source.membership._connection = CancellingConnection(
+        (bootstrap_servers,), "test", 9.0, KafkaSecurity()
+    )
     async with reading(reader):
         assert sum(map(len, (await reader.records(5)).values())) == 5
     assert reader.source.rebuilds == 1

@@ -26,7 +26,9 @@ class Topic:
 
     async def write(self, partition: int, *values: bytes, is_aborted: bool = False) -> None:
         """Write these in a transaction: its end takes an offset, too."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, transactional_id=f"{self.name}-{partition}")
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap_servers, transactional_id=f"{self.name}-{partition}"
+        )
         await producer.start()
         try:
             await producer.begin_transaction()
@@ -53,24 +55,42 @@ async def reader(topic: Topic) -> AsyncIterator[TopicReader]:
         yield reader
 
 
-async def test_everything_is_read_once_one_span_after_the_other_or_in_turns(topic: Topic, reader: TopicReader) -> None:
+async def test_everything_is_read_once_one_span_after_the_other_or_in_turns(
+    topic: Topic, reader: TopicReader
+) -> None:
     spans = await reader.spans([topic.name, "not-there"])
     assert [(span.partition.partition, span.length) for span in spans] == [(0, 5), (1, 0), (2, 2)]
-    in_order = [record.value async for _, records in reader.chunks(spans, records_max=1) for record in records]
+    in_order = [
+        record.value
+        async for _, records in reader.chunks(spans, records_max=1)
+        for record in records
+    ]
     in_turns = [record.value async for _, records in reader.mixed(spans) for record in records]
     assert in_order == [b"a", b"b", b"c"] and sorted(in_turns, key=str) == in_order
 
 
 async def test_a_span_ends_where_it_says(topic: Topic, reader: TopicReader) -> None:
     span = Span(TopicPartition(topic.name, 0), 0, 1)
-    assert [record.value async for _, records in reader.chunks([span]) for record in records] == [b"a"]
-    assert [record.value async for _, records in reader.mixed([span]) for record in records] == [b"a"]
+    assert [record.value async for _, records in reader.chunks([span]) for record in records] == [
+        b"a"
+    ]
+    assert [record.value async for _, records in reader.mixed([span]) for record in records] == [
+        b"a"
+    ]
 
 
 async def test_what_is_older_than_wanted_is_left_out(topic: Topic, reader: TopicReader) -> None:
     later = round(time.time() * 1000) + 60_000
-    assert all(span.length == 0 for span in await reader.spans([topic.name], since_milliseconds=later))
-    assert sum(span.length for span in await reader.spans([topic.name], since_milliseconds=later - 3_600_000)) == 7
+    assert all(
+        span.length == 0 for span in await reader.spans([topic.name], since_milliseconds=later)
+    )
+    assert (
+        sum(
+            span.length
+            for span in await reader.spans([topic.name], since_milliseconds=later - 3_600_000)
+        )
+        == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +130,8 @@ async def test_it_closes_while_its_partitions_change(topic: Topic) -> None:
                 await asyncio.sleep(0)
             reading.cancel()
             began = clock()
-            # Closed once more by the context; the cancellation of a time-out would be swallowed, so the time is looked at.
+            # Closed once more by the context; the cancellation of a time-out would be swallowed, so
+            # the time is looked at.
             async with asyncio.timeout(STOP_SECONDS_MAX * 5):
                 await reader.close()
             assert clock() - began < STOP_SECONDS_MAX * 4

@@ -1,4 +1,6 @@
-"""A dead predecessor's partitions, taken over from a real broker; and everything that must stay as it is."""
+"""A dead predecessor's partitions, taken over from a real broker; and everything that must stay as
+it is.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from worker.sandbox.process import end_with
 from worker.sandbox.topics import create_topics
 
 WAIT_SECONDS_MAX = 30.0
-# The session that would have to be waited out, and a bound far below it that leaves room for a slow machine.
+# The session that would have to be waited out, and a bound far below it that leaves room for a slow
+# machine.
 SESSION_SECONDS = 45.0
 TAKE_OVER_SECONDS_MAX = 15.0
 PARTITIONS = 3
@@ -101,11 +104,17 @@ async def member(bootstrap_servers: str, topic: str, client_id: str) -> AsyncIte
         await consumer.stop()
 
 
-async def crash_members(bootstrap_servers: str, topic: str, client_id: str, *, count: int, partitions: int) -> None:
-    """Let so many processes join the topic's group, have so many partitions each, and die without leaving."""
+async def crash_members(
+    bootstrap_servers: str, topic: str, client_id: str, *, count: int, partitions: int
+) -> None:
+    """Let so many processes join the topic's group, have so many partitions each, and die without
+    leaving.
+    """
     command = [sys.executable, "-c", MEMBER, bootstrap_servers, topic, client_id]
     processes = [
-        await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, preexec_fn=end_with(os.getpid()))
+        await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, preexec_fn=end_with(os.getpid())
+        )
         for _ in range(count)
     ]
     try:
@@ -127,7 +136,9 @@ async def members(bootstrap_servers: str, group_id: str) -> dict[str, str]:
     try:
         (answer,) = await admin.describe_consumer_groups([group_id])
         # The response has one class per version of the protocol, and no common type.
-        ((_error_code, _group_id, _state, _protocol_type, _protocol, members, *_),) = cast(Any, answer).groups
+        ((_error_code, _group_id, _state, _protocol_type, _protocol, members, *_),) = cast(
+            Any, answer
+        ).groups
         return {member_id: client_id for member_id, client_id, *_ in members}
     finally:
         await admin.close()
@@ -167,7 +178,9 @@ async def test_a_dead_predecessors_partitions_are_there_long_before_its_session_
     assert warnings(caplog) == []
 
 
-async def test_all_dead_predecessors_leave_and_a_neighbour_stays(bootstrap_servers: str, topic: str, client_id: str) -> None:
+async def test_all_dead_predecessors_leave_and_a_neighbour_stays(
+    bootstrap_servers: str, topic: str, client_id: str
+) -> None:
     # A member id begins with its client id, and this neighbour's begins with ours.
     neighbour = f"{client_id}0"
     async with member(bootstrap_servers, topic, neighbour) as assignments:
@@ -192,16 +205,23 @@ async def test_a_group_without_our_own_is_left_alone(
     assert warnings(caplog) == []
 
 
-async def test_our_own_in_another_group_is_left_alone(bootstrap_servers: str, topic: str, client_id: str) -> None:
+async def test_our_own_in_another_group_is_left_alone(
+    bootstrap_servers: str, topic: str, client_id: str
+) -> None:
     async with member(bootstrap_servers, topic, client_id) as assignments:
         await assignments.until(PARTITIONS)
         before = await members(bootstrap_servers, topic)
-        assert await take_over(connection(bootstrap_servers), f"{topic}-other", client_id, 10.0) == 0
+        assert (
+            await take_over(connection(bootstrap_servers), f"{topic}-other", client_id, 10.0) == 0
+        )
         assert await members(bootstrap_servers, topic) == before
 
 
 async def test_a_group_that_does_not_exist_has_nobody_to_take_over_from(
-    bootstrap_servers: str, new_topic: Callable[[str], str], client_id: str, caplog: pytest.LogCaptureFixture
+    bootstrap_servers: str,
+    new_topic: Callable[[str], str],
+    client_id: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert await take_over(connection(bootstrap_servers), new_topic("nobody"), client_id, 10.0) == 0
     assert warnings(caplog) == []
@@ -224,7 +244,9 @@ class Refusing:
 
 
 @asynccontextmanager
-async def refusing(bootstrap_servers: str, kind: type, answers: list[Response]) -> AsyncIterator[AIOKafkaClient]:
+async def refusing(
+    bootstrap_servers: str, kind: type, answers: list[Response]
+) -> AsyncIterator[AIOKafkaClient]:
     client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
     await client.bootstrap()
     try:
@@ -234,9 +256,13 @@ async def refusing(bootstrap_servers: str, kind: type, answers: list[Response]) 
 
 
 async def test_a_group_that_may_not_be_described_is_an_error(bootstrap_servers: str) -> None:
-    answer = DescribeGroupsResponse_v1(0, [(GroupAuthorizationFailedError.errno, "group", "", "", "", [])])
+    answer = DescribeGroupsResponse_v1(
+        0, [(GroupAuthorizationFailedError.errno, "group", "", "", "", [])]
+    )
     async with refusing(bootstrap_servers, DescribeGroupsRequest, [answer]) as client:
-        with pytest.raises(GroupAuthorizationFailedError, match="can't describe the group secret-group"):
+        with pytest.raises(
+            GroupAuthorizationFailedError, match="can't describe the group secret-group"
+        ):
             await _make_leave(client, "secret-group", "ours")
 
 
@@ -244,7 +270,9 @@ async def test_a_member_that_cannot_leave_does_not_keep_the_next_one(
     bootstrap_servers: str, topic: str, client_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await crash_members(bootstrap_servers, topic, client_id, count=3, partitions=1)
-    answers: list[Response] = [LeaveGroupResponse_v1(0, code) for code in (UnknownMemberIdError.errno, 0, 0)]
+    answers: list[Response] = [
+        LeaveGroupResponse_v1(0, code) for code in (UnknownMemberIdError.errno, 0, 0)
+    ]
     async with refusing(bootstrap_servers, LeaveGroupRequest, answers) as client:
         assert await _make_leave(client, topic, client_id) == 2
     assert answers == []
@@ -280,10 +308,15 @@ async def test_brokers_that_never_answer_cost_no_more_than_the_time_allowed(
         assert await take_over(unreachable, "group", client_id, 1.0) == 0
         # All of it may be used, and a busy machine is late; without a bound it would be a minute.
         assert clock() - began < 5.0
-    assert warnings(caplog) in (["take_over_failed: KafkaConnectionError"], ["take_over_failed: TimeoutError"])
+    assert warnings(caplog) in (
+        ["take_over_failed: KafkaConnectionError"],
+        ["take_over_failed: TimeoutError"],
+    )
 
 
-async def test_a_closed_port_costs_no_time(client_id: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_closed_port_costs_no_time(
+    client_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
     unreachable = KafkaConnection((closed_port(),), "test", 60.0, KafkaSecurity())
     async with asyncio.timeout(5.0):
         assert await take_over(unreachable, "group", client_id, 60.0) == 0
@@ -295,7 +328,9 @@ async def test_one_silent_broker_among_the_living_does_not_prevent_it(
 ) -> None:
     await crash_members(bootstrap_servers, topic, client_id, count=1, partitions=PARTITIONS)
     with silent_broker() as address:
-        partly = KafkaConnection((address, *bootstrap_servers.split(",")), "test", 60.0, KafkaSecurity())
+        partly = KafkaConnection(
+            (address, *bootstrap_servers.split(",")), "test", 60.0, KafkaSecurity()
+        )
         # aiokafka tries the brokers in random order: of so many, some begin with the silent one.
         counts = await asyncio.gather(*(take_over(partly, topic, client_id, 5.0) for _ in range(8)))
     assert sum(counts) == 1
@@ -306,7 +341,9 @@ async def test_one_silent_broker_among_the_living_does_not_prevent_it(
 async def test_it_can_be_cancelled(client_id: str) -> None:
     with silent_broker() as address:
         task = asyncio.create_task(
-            take_over(KafkaConnection((address,), "test", 60.0, KafkaSecurity()), "group", client_id, 60.0)
+            take_over(
+                KafkaConnection((address,), "test", 60.0, KafkaSecurity()), "group", client_id, 60.0
+            )
         )
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -318,5 +355,10 @@ async def test_a_certificate_that_is_not_there_is_a_warning(
     tmp_path: Path, client_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     security = KafkaSecurity("SSL", ca_file=tmp_path / "missing")
-    assert await take_over(KafkaConnection(("localhost:1",), "test", 60.0, security), "group", client_id, 5.0) == 0
+    assert (
+        await take_over(
+            KafkaConnection(("localhost:1",), "test", 60.0, security), "group", client_id, 5.0
+        )
+        == 0
+    )
     assert warnings(caplog) == ["take_over_failed: TlsNotUsableError"]

@@ -27,14 +27,18 @@ def batch(records: list[RawRecord], codec: int = 0) -> bytes:
     Source: Kafka's documentation, "Record Batch" and "Record".
     """
     payload = b"".join(_record(number, record) for number, record in enumerate(records))
-    body = struct.pack(">hiqqqhii", codec, len(records) - 1, 0, 0, -1, -1, -1, len(records)) + _compressed(payload, codec)
+    body = struct.pack(
+        ">hiqqqhii", codec, len(records) - 1, 0, 0, -1, -1, -1, len(records)
+    ) + _compressed(payload, codec)
     checked = struct.pack(">ibI", 0, 2, calc_crc32c(body)) + body
     return struct.pack(">qi", 0, len(checked)) + checked
 
 
 async def publish_batch(bootstrap_servers: str, topic: str, raw: bytes, partition: int = 0) -> None:
     """Publish this very batch."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, max_request_size=64 * 1024 * 1024)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers, max_request_size=64 * 1024 * 1024
+    )
     await producer.start()
     try:
         builder = producer.create_batch()
@@ -46,7 +50,14 @@ async def publish_batch(bootstrap_servers: str, topic: str, raw: bytes, partitio
 
 
 def _record(number: int, record: RawRecord) -> bytes:
-    body = b"\0" + _varint(0) + _varint(number) + _varint(-1) + _varint(len(record.value)) + record.value
+    body = (
+        b"\0"
+        + _varint(0)
+        + _varint(number)
+        + _varint(-1)
+        + _varint(len(record.value))
+        + record.value
+    )
     body += _varint(len(record.headers))
     for name, value in record.headers:
         body += _varint(len(name)) + name + _varint(len(value)) + value

@@ -1,8 +1,10 @@
-"""100,000 bad values through real Kafka and a real worker: each ends as delivered or dead-lettered, none twice, none nowhere.
+"""100,000 bad values through real Kafka and a real worker: each ends as delivered or dead-lettered,
+none twice, none nowhere.
 
-Accounted for from outside: the emulator's ledger and the dead-letter topic, and this file's own reading of the values by the
-standard library's JSON. That no value holds the loop up for 100 ms is held in CPU time, slice by slice: the worker's own
-`loop_lag_seconds` also counts the time that others had the processor, so on a busy machine it only shows what is gross.
+Accounted for from outside: the emulator's ledger and the dead-letter topic, and this file's own
+reading of the values by the standard library's JSON. That no value holds the loop up for 100 ms is
+held in CPU time, slice by slice: the worker's own `loop_lag_seconds` also counts the time that
+others had the processor, so on a busy machine it only shows what is gross.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ SETTLE_SECONDS_MAX = 300
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 
 
-async def make_topic(bootstrap_servers: str, name: str, partitions: int, value_bytes_max: int) -> None:
+async def make_topic(
+    bootstrap_servers: str, name: str, partitions: int, value_bytes_max: int
+) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     configs = {"max.message.bytes": str(value_bytes_max)}
@@ -51,11 +55,17 @@ async def make_topic(bootstrap_servers: str, name: str, partitions: int, value_b
 async def publish_all(bootstrap_servers: str, topic: str, values: list[Hostile]) -> None:
     """Each with its number as the key."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers, compression_type="zstd", linger_ms=5, max_request_size=VALUE_BYTES_MAX
+        bootstrap_servers=bootstrap_servers,
+        compression_type="zstd",
+        linger_ms=5,
+        max_request_size=VALUE_BYTES_MAX,
     )
     await producer.start()
     try:
-        sent = [await producer.send(topic, one.value, key=b"%d" % number) for number, one in enumerate(values)]
+        sent = [
+            await producer.send(topic, one.value, key=b"%d" % number)
+            for number, one in enumerate(values)
+        ]
         await asyncio.gather(*sent)
     finally:
         await producer.stop()
@@ -78,7 +88,9 @@ def named(value: bytes | None) -> str:
 
 
 def lags_above(metrics: str, seconds: float) -> int:
-    """How often the loop turned later than so many seconds; they must be a bound of the histogram."""
+    """How often the loop turned later than so many seconds; they must be a bound of the
+    histogram.
+    """
     name = "appmetrica_worker_loop_lag_seconds"
     total = re.search(rf"^{name}_count (\S+)", metrics, re.MULTILINE)
     below = re.search(rf'^{name}_bucket{{le="{seconds}"}} (\S+)', metrics, re.MULTILINE)
@@ -88,7 +100,10 @@ def lags_above(metrics: str, seconds: float) -> int:
 
 
 async def test_every_bad_value_ends_as_delivered_or_dead_lettered(
-    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bootstrap_servers: str,
+    new_topic: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     topic = new_topic("bad-bytes")
     await make_topic(bootstrap_servers, topic, PARTITIONS, VALUE_BYTES_MAX)
@@ -107,42 +122,66 @@ async def test_every_bad_value_ends_as_delivered_or_dead_lettered(
         finally:
             worker.kill()
         rows = emulator.ledger.rows
-    letters = [(int(letter.key or b""), dict(letter.headers)) for letter in await read_all(bootstrap_servers, f"{topic}.dlq")]
-    buried = Counter(number for number, _ in letters)
+    letters = [
+        (int(letter.key or b""), dict(letter.headers))
+        for letter in await read_all(bootstrap_servers, f"{topic}.dlq")
+    ]
+    dead_lettered = Counter(number for number, _ in letters)
     reasons = Counter(headers[f"{ERRORS_PREFIX}reason"].decode() for _, headers in letters)
     with capsys.disabled():
         lags = {seconds: lags_above(metrics, seconds) for seconds in (0.1, 0.25, 1.0)}
         sys.stdout.write(
-            f"\n  {len(values):,} bad values: {len(rows):,} delivered, dead-lettered {dict(reasons)}, late {lags}\n"
+            f"\n  {len(values):,} bad values: {len(rows):,} delivered, dead-lettered "
+            f"{dict(reasons)}, late {lags}\n"
         )
-    assert set(buried.values()) == {1}
+    assert set(dead_lettered.values()) == {1}
     assert reasons.keys() <= {reason.value for reason in Reason}
     # What has no dead letter was delivered, once and under its own name.
     names = Counter(row.cells[row.columns.index("event_name")] for row in rows)
-    assert names == Counter(named(one.value) for number, one in enumerate(values) if number not in buried)
+    assert names == Counter(
+        named(one.value) for number, one in enumerate(values) if number not in dead_lettered
+    )
     # And the other way round: what is plainly in order was not refused.
-    plain = {number for number, one in enumerate(values) if one.kind in ("valid", "as ASCII", "indented", "6 MB")}
-    assert plain.isdisjoint(buried)
+    plain = {
+        number
+        for number, one in enumerate(values)
+        if one.kind in ("valid", "as ASCII", "indented", "6 MB")
+    }
+    assert plain.isdisjoint(dead_lettered)
     assert status["accounting_imbalance_records"] == 0
     assert status["topics"][topic]["consumed"] == len(values)
-    # How late the loop turned is printed, not asserted: it depends on what else the machine does. The test below bounds slices.
+    # How late the loop turned is printed, not asserted: it depends on what else the machine does.
+    # The test below bounds slices.
 
 
 def test_no_slice_of_bad_values_holds_the_loop_up_for_long() -> None:
-    values = [*hostile_values(COUNT, SEED, int(now_at().unix_seconds)), *huge_values(SEED, int(now_at().unix_seconds))]
+    values = [
+        *hostile_values(COUNT, SEED, int(now_at().unix_seconds)),
+        *huge_values(SEED, int(now_at().unix_seconds)),
+    ]
     intake = Intake(make_rules(row_bytes_max=8 * 1024 * 1024))
     costliest, unit = 0.0, unit_seconds()
     for start in range(0, len(values), 1000):
-        records = [FakeRecord(number, one.value) for number, one in enumerate(values[start : start + 1000], start)]
+        records = [
+            FakeRecord(number, one.value)
+            for number, one in enumerate(values[start : start + 1000], start)
+        ]
         for part, _ in slices(records, start + len(records)):
             costliest = max(costliest, cost(intake, part, unit))
     assert costliest < STALL_UNITS_MAX
 
 
 def cost(intake: Intake, records: Sequence[Record], unit: float) -> float:
-    """What reading these costs in units. What seems to cost much is measured again: a collection may have come in between."""
+    """What reading these costs in units.
+
+    What seems to cost much is measured again: a collection may have come in between.
+    """
     once = cpu_seconds(lambda: intake.read(make_assignment(), records, now_at())) / unit
-    return units(lambda: intake.read(make_assignment(), records, now_at())) if once > STALL_UNITS_MAX / 2 else once
+    return (
+        units(lambda: intake.read(make_assignment(), records, now_at()))
+        if once > STALL_UNITS_MAX / 2
+        else once
+    )
 
 
 def test_without_slices_large_values_would() -> None:
@@ -158,7 +197,9 @@ def test_slices_are_whole_in_order_and_small() -> None:
     records = [FakeRecord(2 * number, bytes(number * 1000)) for number in range(1000)]
     parts = list(slices(records, 5000))
     assert [record for part, _ in parts for record in part] == records
-    assert [position for _, position in parts[:-1]] == [part[-1].offset + 1 for part, _ in parts[:-1]]
+    assert [position for _, position in parts[:-1]] == [
+        part[-1].offset + 1 for part, _ in parts[:-1]
+    ]
     assert parts[-1][1] == 5000
     assert max(sum(len(record.value or b"") for record in part) for part, _ in parts) <= 1024 * 1024
     assert [len(part) for part, _ in slices([], 7)] == [0]

@@ -1,4 +1,6 @@
-"""Record batches that can't be read, with a right checksum, on real Kafka: they stop their partition alone, or are skipped."""
+"""Record batches that can't be read, with a right checksum, on real Kafka: they stop their
+partition alone, or are skipped.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ BOUND = 4 * MEGABYTE
 
 UNREADABLE: dict[str, bytes] = {
     "a header's name that is not UTF-8": batch([RawRecord(b"v", ((b"\xff\xfe", b"x"),))]),
-    **{f"a bomb of {name}": batch([RawRecord(bytes(BOUND + MEGABYTE))], codec) for name, codec in CODECS.items()},
+    **{
+        f"a bomb of {name}": batch([RawRecord(bytes(BOUND + MEGABYTE))], codec)
+        for name, codec in CODECS.items()
+    },
 }
 
 
@@ -53,11 +58,16 @@ class TestDecompression:
     @pytest.mark.parametrize("size", [BOUND, 40 * MEGABYTE])
     def test_what_expands_beyond_the_bound_is_damaged(self, codec: int, size: int) -> None:
         bound_decompression(BOUND)
-        with pytest.raises(CorruptRecordException, match=r"can't be decompressed into 4194304 bytes \(kafka.batch_bytes_max\)"):
+        with pytest.raises(
+            CorruptRecordException,
+            match=r"can't be decompressed into 4194304 bytes \(kafka.batch_bytes_max\)",
+        ):
             read_values(batch([RawRecord(bytes(size))], codec))
 
     @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
-    @pytest.mark.parametrize("payload", [b"", b"garbage that no codec takes for its own", b"\x82SNAPPY\0" + b"\xff" * 30])
+    @pytest.mark.parametrize(
+        "payload", [b"", b"garbage that no codec takes for its own", b"\x82SNAPPY\0" + b"\xff" * 30]
+    )
     def test_what_is_no_compressed_data_is_damaged(self, codec: int, payload: bytes) -> None:
         bound_decompression(BOUND)
         whole = bytearray(batch([RawRecord(payload)]))
@@ -94,10 +104,10 @@ async def test_an_unreadable_batch_stops_its_partition_alone(
     async with reading(Reader(bootstrap_servers, topic, batch_bytes_max=BOUND)) as reader:
         await reader.records(20)
         for _ in range(200):
-            if reader.source.troubles():
+            if reader.source.partition_errors():
                 break
             await reader.inbox.get(asyncio.get_running_loop().time() + 0.05)
-        ((damaged, detail),) = reader.source.troubles().items()
+        ((damaged, detail),) = reader.source.partition_errors().items()
         assert damaged.partition == 0
         assert detail.startswith("CorruptRecordException")
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 10 + [(b"d", b"v")] * 10)
@@ -114,19 +124,26 @@ async def test_an_unreadable_batch_can_be_skipped_and_is_counted(
     await publish_batch(bootstrap_servers, topic, raw)
     await publish(bootstrap_servers, topic, [(b"a", b"v")] * 10)
     options = PollOptions(100, skips_corrupt=True, stall_seconds=60)
-    async with reading(Reader(bootstrap_servers, topic, poll=options, batch_bytes_max=BOUND)) as reader:
+    async with reading(
+        Reader(bootstrap_servers, topic, poll=options, batch_bytes_max=BOUND)
+    ) as reader:
         offsets = await reader.records(10)
         skipped = [event.count for event in reader.seen if isinstance(event, OffsetsSkipped)]
     assert (list(offsets.values()), skipped) == ([list(range(1, 11))], [1])
 
 
 async def test_a_bomb_takes_no_memory_and_its_neighbours_are_delivered(
-    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bootstrap_servers: str,
+    new_topic: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     topic = new_topic("bomb")
     await create_topics(bootstrap_servers, {topic: 2, f"{topic}.dlq": 1})
     # 400 MB in 12 KB.
-    await publish_batch(bootstrap_servers, topic, batch([RawRecord(bytes(400 * MEGABYTE))], ZSTD), partition=0)
+    await publish_batch(
+        bootstrap_servers, topic, batch([RawRecord(bytes(400 * MEGABYTE))], ZSTD), partition=0
+    )
     async with Emulator(EmulatorOptions(keys=KEYS)) as emulator:
         stage = Stage(bootstrap_servers, topic, emulator, tmp_path)
         worker = await stage.start_worker({"limits": {"memory_bytes_max": 64 * MEGABYTE}})
@@ -137,12 +154,15 @@ async def test_a_bomb_takes_no_memory_and_its_neighbours_are_delivered(
                 await asyncio.sleep(0.05)
             before = peak_bytes(worker.pid)
             await publish_batch(
-                bootstrap_servers, topic, batch([RawRecord(make_value(event_timestamp=int(time.time())))]), partition=1
+                bootstrap_servers,
+                topic,
+                batch([RawRecord(make_value(event_timestamp=int(time.time())))]),
+                partition=1,
             )
             await stage.await_rows(1)
             status = await worker.status()
-            (trouble,) = status["partitions_in_trouble"]
-            assert (trouble["partition"], "kafka.batch_bytes_max" in trouble["detail"]) == (0, True)
+            (problem,) = status["partitions_in_trouble"]
+            assert (problem["partition"], "kafka.batch_bytes_max" in problem["detail"]) == (0, True)
             with capsys.disabled():
                 sys.stdout.write(f"\n  a bomb of 400 MB: resident at most {before >> 20} MiB\n")
             assert peak_bytes(worker.pid) <= 160 * MEGABYTE

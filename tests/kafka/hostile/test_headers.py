@@ -1,4 +1,6 @@
-"""Headers as anybody may write them, under our own names too: with null values, with nonsense, and very large."""
+"""Headers as anybody may write them, under our own names too: with null values, with nonsense, and
+very large.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from worker.sandbox.topics import create_topics, publish, read_all
 Headers = Sequence[tuple[str, bytes | None]]
 
 FORGED = [PARKED_PREFIX + name for name in ("topic", "partition", "offset", "timestamp")]
-FORGED += [ERRORS_PREFIX + name for name in ("reason", "detail", "topic", "partition", "offset", "timestamp", "replays")]
+FORGED += [
+    ERRORS_PREFIX + name
+    for name in ("reason", "detail", "topic", "partition", "offset", "timestamp", "replays")
+]
 HOSTILE: dict[str, Headers] = {
     "null": [("own", None), *((name, None) for name in FORGED)],
     "not UTF-8": [("own", b"\xff\xfe"), *((name, b"\xff\xfe") for name in FORGED)],
@@ -35,7 +40,9 @@ HOSTILE: dict[str, Headers] = {
 
 def rejection(headers: Headers, value: bytes = b"bad") -> Rejection:
     record = FakeRecord(7, value, key=b"key", headers=headers)
-    return Rejection(make_assignment(0, topic="source"), record, (FieldFault(Reason.NOT_JSON, "", "no"),), 100)
+    return Rejection(
+        make_assignment(0, topic="source"), record, (FieldFault(Reason.NOT_JSON, "", "no"),), 100
+    )
 
 
 @pytest.mark.parametrize("headers", HOSTILE.values(), ids=HOSTILE)
@@ -58,7 +65,9 @@ async def test_no_header_keeps_a_dead_letter_from_being_written(
     await admin.close()
     rejections = tuple(rejection(headers, os.urandom(size)) for headers in HOSTILE.values())
     events: asyncio.Queue[Event] = asyncio.Queue()
-    writer = dead_letter_writer(connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait)
+    writer = dead_letter_writer(
+        connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait
+    )
     task = asyncio.create_task(writer.run())
     try:
         writer.write(rejections)

@@ -1,4 +1,6 @@
-"""Topics that hold what no well-behaved program writes: every tool reads on behind it, and none ends with a traceback."""
+"""Topics that hold what no well-behaved program writes: every tool reads on behind it, and none
+ends with a traceback.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,21 @@ from worker.sandbox.topics import create_topics
 NOT_UTF_8 = b'{"application_id": "\xff\xfe"}'
 BOUND = 1_048_576
 BOMB = batch([RawRecord(bytes(4 * BOUND))], GZIP)
-NAMELESS = batch([RawRecord(b"before"), RawRecord(b"damaged", ((b"\xff\xfe", b"x"),)), RawRecord(b"behind")])
-# Offset 1 is the bomb, 3 the damaged record, and the one behind it in the same batch can't be reached either: aiokafka reads a
-# batch from its start.
+NAMELESS = batch(
+    [RawRecord(b"before"), RawRecord(b"damaged", ((b"\xff\xfe", b"x"),)), RawRecord(b"behind")]
+)
+# Offset 1 is the bomb, 3 the damaged record, and the one behind it in the same batch can't be
+# reached either: aiokafka reads a batch from its start.
 RECORDS, READABLE = 6, 4
 
 
 @pytest.fixture
-async def commands(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path) -> Commands:
-    """A topic and a dead-letter topic, each with letters, a bomb, and a header's name that isn't UTF-8."""
+async def commands(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
+) -> Commands:
+    """A topic and a dead-letter topic, each with letters, a bomb, and a header's name that isn't
+    UTF-8.
+    """
     topic = new_topic("hostile-letters")
     await create_topics(bootstrap_servers, {topic: 1, f"{topic}.dlq": 2, f"{topic}.parked": 1})
     for name in (topic, f"{topic}.dlq", f"{topic}.parked"):
@@ -36,14 +44,27 @@ async def commands(bootstrap_servers: str, new_topic: Callable[[str], str], tmp_
         await publish_batch(bootstrap_servers, name, NAMELESS)
         await write_letter(bootstrap_servers, topic, name, make_value())
     await write_letter(bootstrap_servers, topic, f"{topic}.dlq", make_value(), partition=1)
-    commands = Commands(tmp_path, configuration(bootstrap_servers, topic, parking={"enabled": False}))
+    commands = Commands(
+        tmp_path, configuration(bootstrap_servers, topic, parking={"enabled": False})
+    )
     commands.configuration["topic"] = topic
     return commands
 
 
-async def write_letter(bootstrap_servers: str, source: str, topic: str, value: bytes, partition: int = 0) -> None:
-    rejection = Rejection(make_assignment(0, topic=source), FakeRecord(0, value), (FieldFault(Reason.NOT_JSON, "", "no"),), 1)
-    headers = [*dead_letters.headers(rejection, "1"), ("trace", b"\xff"), (f"{ERRORS_PREFIX}http_status", b"9" * 5000)]
+async def write_letter(
+    bootstrap_servers: str, source: str, topic: str, value: bytes, partition: int = 0
+) -> None:
+    rejection = Rejection(
+        make_assignment(0, topic=source),
+        FakeRecord(0, value),
+        (FieldFault(Reason.NOT_JSON, "", "no"),),
+        1,
+    )
+    headers = [
+        *dead_letters.headers(rejection, "1"),
+        ("trace", b"\xff"),
+        (f"{ERRORS_PREFIX}http_status", b"9" * 5000),
+    ]
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
     await producer.start()
     try:
@@ -55,14 +76,21 @@ async def write_letter(bootstrap_servers: str, source: str, topic: str, value: b
 BOUNDED = ("--set", f"kafka.batch_bytes_max={BOUND}")
 
 
-async def test_letters_before_and_behind_what_cannot_be_read_are_counted_shown_and_exported(commands: Commands) -> None:
+async def test_letters_before_and_behind_what_cannot_be_read_are_counted_shown_and_exported(
+    commands: Commands,
+) -> None:
     stats = await commands.ok("dlq", "stats", "--json", *BOUNDED)
     assert stats.document["records"] == READABLE, stats.stderr + stats.stdout
     assert stats.document["by_reason"] == {"not_json": 3, "foreign": 1}
     topic = commands.configuration["topic"]
-    assert f"{topic}.dlq 0 1 can't be read and is passed over: CorruptRecordException" in stats.stderr
+    assert (
+        f"{topic}.dlq 0 1 can't be read and is passed over: CorruptRecordException" in stats.stderr
+    )
     assert f"{topic}.dlq 0 3 can't be read and is passed over: UnicodeDecodeError" in stats.stderr
-    assert len((await commands.ok("dlq", "peek", "--max", "10", "--json", *BOUNDED)).document) == READABLE
+    assert (
+        len((await commands.ok("dlq", "peek", "--max", "10", "--json", *BOUNDED)).document)
+        == READABLE
+    )
     await commands.ok("dlq", "peek", *BOUNDED)
     for form in ("jsonl", "kcat"):
         exported = await commands.ok("dlq", "export", "--format", form, *BOUNDED)
@@ -80,7 +108,9 @@ async def test_letters_before_and_behind_what_cannot_be_read_are_counted_shown_a
     ],
     ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
 )
-async def test_no_tool_ends_with_a_fault_of_its_own(commands: Commands, arguments: tuple[str, ...], code: int) -> None:
+async def test_no_tool_ends_with_a_fault_of_its_own(
+    commands: Commands, arguments: tuple[str, ...], code: int
+) -> None:
     result = await commands.run(*arguments, *BOUNDED)
     assert (result.code, "Traceback" in result.stderr) == (code, False), result
 

@@ -1,6 +1,8 @@
-"""Record values as no producer should send them, from a seed: what 100,000 of them become must be accounted for.
+"""Record values as no producer should send them, from a seed: what 100,000 of them become must be
+accounted for.
 
-Each value that may still be valid carries its number in `event_name`, so that what was delivered of it can be told.
+Each value that may still be valid carries its number in `event_name`, so that what was delivered of
+it can be told.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ class Hostile:
 
 
 def hostile_values(count: int, seed: int, unix_seconds: int) -> Iterator[Hostile]:
-    """So many values, always the same for the same arguments. A twentieth is plainly valid; large ones are rare."""
+    """So many values, always the same for the same arguments.
+
+    A twentieth is plainly valid; large ones are rare.
+    """
     chance = random.Random(seed)
     makers = list(MAKERS.items())
     for number in range(count):
@@ -35,13 +40,21 @@ def huge_values(seed: int, unix_seconds: int) -> Iterator[Hostile]:
     """A few of 10 MB: of one character, of noise, and in every place that takes a text."""
     chance = random.Random(seed)
     noise = chance.randbytes(5_000_000).hex()
-    texts = {"event_name": "x" * 10_000_000, "profile_id": noise, "mcc": "я" * 5_000_000, "event_json": '"\\' * 2_500_000}
+    texts = {
+        "event_name": "x" * 10_000_000,
+        "profile_id": noise,
+        "mcc": "я" * 5_000_000,
+        "event_json": '"\\' * 2_500_000,
+    }
     for number, (field, text) in enumerate(texts.items()):
         event = _event(chance, 10_000_000 + number, unix_seconds) | {field: text}
         yield Hostile(f"10 MB as {field}", json.dumps(event, ensure_ascii=False).encode())
     # As large as a request takes: it must be delivered.
     yield Hostile(
-        "6 MB", json.dumps(_event(chance, 20_000_000, unix_seconds) | {"event_json": {"text": "y" * 6_000_000}}).encode()
+        "6 MB",
+        json.dumps(
+            _event(chance, 20_000_000, unix_seconds) | {"event_json": {"text": "y" * 6_000_000}}
+        ).encode(),
     )
     yield Hostile("10 MB of nesting", b'{"event_json":' + b'{"a":' * 2_000_000)
 
@@ -52,7 +65,11 @@ def _event(chance: random.Random, number: int, unix_seconds: int) -> dict[str, o
         "profile_id": f"user-{chance.randrange(1000)}",
         "event_name": f"n{number}",
         "event_timestamp": unix_seconds - chance.randrange(1000),
-        "event_json": {"film": "Солярис", "minutes": chance.randrange(200), "tags": ["a,b", 'c"d', "e\nf"]},
+        "event_json": {
+            "film": "Солярис",
+            "minutes": chance.randrange(200),
+            "tags": ["a,b", 'c"d', "e\nf"],
+        },
         "mcc": 250,
     }
     return event
@@ -77,7 +94,9 @@ def _nested(chance: random.Random, event: dict[str, object]) -> Value:
     depth = chance.choice((10, 200, 1000, 1100, 5000, 50_000))
     opening, closing = chance.choice(((b"[", b"]"), (b'{"a":', b"}")))
     inner = opening * depth + b"1" + closing * depth
-    return _with(event, chance.choice(("event_json", "unknown", "event_name")), b'{"a":' + inner + b"}")
+    return _with(
+        event, chance.choice(("event_json", "unknown", "event_name")), b'{"a":' + inner + b"}"
+    )
 
 
 def _nested_in_text(chance: random.Random, event: dict[str, object]) -> Value:
@@ -88,16 +107,36 @@ def _nested_in_text(chance: random.Random, event: dict[str, object]) -> Value:
 def _huge_number(chance: random.Random, event: dict[str, object]) -> Value:
     digits = chance.choice((19, 20, 21, 400, 5000))
     number = chance.choice(
-        (b"9" * digits, b"-" + b"9" * digits, b"1e" + b"9" * min(digits, 400), b"0." + b"1" * digits, b"1E400")
+        (
+            b"9" * digits,
+            b"-" + b"9" * digits,
+            b"1e" + b"9" * min(digits, 400),
+            b"0." + b"1" * digits,
+            b"1E400",
+        )
     )
     return _with(
-        event, chance.choice(("mcc", "event_timestamp", "application_id", "appmetrica_device_id", "event_json")), number
+        event,
+        chance.choice(
+            ("mcc", "event_timestamp", "application_id", "appmetrica_device_id", "event_json")
+        ),
+        number,
     )
 
 
 def _not_utf8(chance: random.Random, event: dict[str, object]) -> Value:
     text = bytearray(_text(event))
-    bad = chance.choice((b"\xff", b"\xc3(", b"\xe2\x28\xa1", b"\xf0\x9f", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80"))
+    bad = chance.choice(
+        (
+            b"\xff",
+            b"\xc3(",
+            b"\xe2\x28\xa1",
+            b"\xf0\x9f",
+            b"\xed\xa0\x80",
+            b"\xc0\x80",
+            b"\xf5\x80\x80\x80",
+        )
+    )
     place = chance.randrange(len(text))
     text[place:place] = bad
     return bytes(text)
@@ -107,7 +146,11 @@ def _surrogate(chance: random.Random, event: dict[str, object]) -> Value:
     escape = chance.choice((rb"\ud800", rb"\udfff", rb"\ud83d\u0041", rb"\ude00\ud83d"))
     field = chance.choice(("event_name", "profile_id", "os_name"))
     inside = b'{"a":"%s"}' % escape
-    return _with(event, "event_json", inside) if chance.random() < 0.5 else _with(event, field, b'"%s"' % escape)
+    return (
+        _with(event, "event_json", inside)
+        if chance.random() < 0.5
+        else _with(event, field, b'"%s"' % escape)
+    )
 
 
 def _nul(chance: random.Random, event: dict[str, object]) -> Value:
@@ -118,7 +161,10 @@ def _nul(chance: random.Random, event: dict[str, object]) -> Value:
 
 
 def _controls(chance: random.Random, event: dict[str, object]) -> Value:
-    text = "".join(chr(chance.choice((*range(1, 32), 0x7F, 0x85, 0x2028, 0xFEFF, 0xFFFF, 0x1F600))) for _ in range(5))
+    text = "".join(
+        chr(chance.choice((*range(1, 32), 0x7F, 0x85, 0x2028, 0xFEFF, 0xFFFF, 0x1F600)))
+        for _ in range(5)
+    )
     return _text(event | {"os_name": text, "device_model": f'"{text}",'})
 
 
@@ -132,7 +178,9 @@ def _repeated(chance: random.Random, event: dict[str, object]) -> Value:
 
 def _long(chance: random.Random, event: dict[str, object]) -> Value:
     size = chance.choices(SIZES, weights=(90, 9, 1))[0]
-    return _text(event | {chance.choice(("os_name", "event_json", "device_ipv6", "unknown")): "z" * size})
+    return _text(
+        event | {chance.choice(("os_name", "event_json", "device_ipv6", "unknown")): "z" * size}
+    )
 
 
 def _mutated(chance: random.Random, event: dict[str, object]) -> Value:
@@ -145,7 +193,9 @@ def _mutated(chance: random.Random, event: dict[str, object]) -> Value:
             case 1:
                 del text[place]
             case 2:
-                text[place:place] = chance.choice((b'"', b"{", b"}", b",", b":", b"\\", b"0", b"[", b"e"))
+                text[place:place] = chance.choice(
+                    (b'"', b"{", b"}", b",", b":", b"\\", b"0", b"[", b"e")
+                )
             case _:
                 text[place] ^= 1 << chance.randrange(8)
     return bytes(text)
@@ -181,7 +231,18 @@ def _odd_spacing(chance: random.Random, event: dict[str, object]) -> Value:
 
 
 def _odd_names(chance: random.Random, event: dict[str, object]) -> Value:
-    name = chance.choice(("", "event_nam", "EVENT_NAME", "event_name ", "x" * 300, "\x1b[31m", "__proto__", "constructor"))
+    name = chance.choice(
+        (
+            "",
+            "event_nam",
+            "EVENT_NAME",
+            "event_name ",
+            "x" * 300,
+            "\x1b[31m",
+            "__proto__",
+            "constructor",
+        )
+    )
     return _text(event | {f"{name}{chance.randrange(3)}": 1})
 
 
@@ -191,7 +252,22 @@ def _noise(chance: random.Random, _: dict[str, object]) -> Value:
 
 def _no_object(chance: random.Random, _: dict[str, object]) -> Value:
     return chance.choice(
-        (b"null", b"[]", b'"x"', b"1", b"true", b"{}", b"", b" ", b"nan", b"{},{}", b"{}{}", b"'a'", b"//", None)
+        (
+            b"null",
+            b"[]",
+            b'"x"',
+            b"1",
+            b"true",
+            b"{}",
+            b"",
+            b" ",
+            b"nan",
+            b"{},{}",
+            b"{}{}",
+            b"'a'",
+            b"//",
+            None,
+        )
     )
 
 

@@ -81,17 +81,27 @@ async def test_it_prints_an_account_that_balances(bootstrap_servers: str) -> Non
     demo = await start("--count", "3000", "--bootstrap-servers", bootstrap_servers)
     assert await demo.end() == 0, demo.output
     (equation,) = re.findall(
-        r"^produced 3,000 = delivered [\d,]+ \+ duplicates dropped \d+ \+ dead-lettered \d+$", demo.output, re.M
+        r"^produced 3,000 = delivered [\d,]+ \+ duplicates dropped \d+ \+ dead-lettered \d+$",
+        demo.output,
+        re.M,
     )
     assert equation
     assert "dead-lettered: refused" in demo.output
     (by_resource,) = re.findall(r"^delivered by resource: (.*)$", demo.output, re.M)
-    assert set(re.findall(r"'(\w+)': [1-9]", by_resource)) == {"events", "revenue", "adrevenue", "ecommerce", "profiles"}
+    assert set(re.findall(r"'(\w+)': [1-9]", by_resource)) == {
+        "events",
+        "revenue",
+        "adrevenue",
+        "ecommerce",
+        "profiles",
+    }
     assert re.search(r"'503': \d+", demo.output)
     assert demo.remaining() == []
 
 
-@pytest.mark.parametrize("moment", ["Starting Apache Kafka", "Publishing", "Everything is left running"])
+@pytest.mark.parametrize(
+    "moment", ["Starting Apache Kafka", "Publishing", "Everything is left running"]
+)
 async def test_ctrl_c_leaves_no_process_behind(own_kafka: Demo, moment: str) -> None:
     await own_kafka.says(moment)
     assert len(own_kafka.remaining()) >= 1

@@ -1,4 +1,6 @@
-"""The story of a record, on real Kafka: whatever its topic, its group, its dead letters and its parking say of it."""
+"""The story of a record, on real Kafka: whatever its topic, its group, its dead letters and its
+parking say of it.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ from worker.core.wire.commit_metadata import encode
 from worker.edges.kafka import dead_letters, parking
 from worker.edges.kafka.reader import TopicReader
 from worker.sandbox.topics import create_topics
-from worker.tools.dry_run import Judge
-from worker.tools.trace import Presence, Progress, Story, origin_of, tell
+from worker.tools.dry_run import DryRun
+from worker.tools.trace import Presence, Progress, Trace, origin_of, tell
 
 NOW = time.time()
 GOOD = make_value(event_timestamp=int(NOW))
@@ -36,10 +38,14 @@ class Scene:
         self.bootstrap_servers = bootstrap_servers
         self.topic = topic
         self.settings = settings(
-            routes=f"[{{topic: {topic}}}]", dead_letter__topic=f"{topic}.dlq", kafka__group_id=f"{topic}-group"
+            routes=f"[{{topic: {topic}}}]",
+            dead_letter__topic=f"{topic}.dlq",
+            kafka__group_id=f"{topic}-group",
         )
 
-    async def write(self, topic: str, records: Sequence[tuple[bytes | None, Sequence[tuple[str, bytes | None]]]]) -> None:
+    async def write(
+        self, topic: str, records: Sequence[tuple[bytes | None, Sequence[tuple[str, bytes | None]]]]
+    ) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
         await producer.start()
         try:
@@ -51,7 +57,9 @@ class Scene:
     async def commit(self, topic: str, offset: int, metadata: str = "") -> None:
         """As the worker would."""
         group_id = self.settings.kafka.group_id
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, group_id=group_id, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers, group_id=group_id, enable_auto_commit=False
+        )
         await consumer.start()
         try:
             partition = ClientPartition(topic, 0)
@@ -60,17 +68,27 @@ class Scene:
         finally:
             await consumer.stop()
 
-    async def story(self, offset: int) -> Story:
+    async def story(self, offset: int) -> Trace:
         """What is told of a record of the topic."""
         async with TopicReader(connection(self.bootstrap_servers)) as reader:
-            return await tell(reader, self.settings, Judge(self.settings), Place(self.topic, 0, offset), Now(0.0, NOW))
+            return await tell(
+                reader,
+                self.settings,
+                DryRun(self.settings),
+                Place(self.topic, 0, offset),
+                Now(0.0, NOW),
+            )
 
 
 @pytest.fixture
 async def scene(bootstrap_servers: str, new_topic: Callable[[str], str]) -> Scene:
     scene = Scene(bootstrap_servers, new_topic("story"))
-    await create_topics(bootstrap_servers, {scene.topic: 1, f"{scene.topic}.dlq": 1, f"{scene.topic}.parked": 1})
-    await scene.write(scene.topic, [(GOOD, []), (BAD, []), (GOOD, []), (BAD, []), (GOOD, []), (GOOD, [])])
+    await create_topics(
+        bootstrap_servers, {scene.topic: 1, f"{scene.topic}.dlq": 1, f"{scene.topic}.parked": 1}
+    )
+    await scene.write(
+        scene.topic, [(GOOD, []), (BAD, []), (GOOD, []), (BAD, []), (GOOD, []), (GOOD, [])]
+    )
     return scene
 
 
@@ -91,7 +109,10 @@ async def test_a_record_is_committed_hinted_outstanding_or_was_never_seen(scene:
     assert delivered.summary == "It was delivered, or dropped as a duplicate of a delivered event."
     assert outstanding.summary == "It is not settled: not read yet, or in progress."
     lost_letter = await scene.story(1)
-    assert isinstance(lost_letter.verdict, Rejection) and "No dead letter names it" in lost_letter.summary
+    assert (
+        isinstance(lost_letter.verdict, Rejection)
+        and "No dead letter names it" in lost_letter.summary
+    )
     assert (await scene.story(6)).presence is Presence.NOT_YET
 
 
@@ -100,7 +121,10 @@ async def test_a_dead_letter_is_found_by_the_origin_that_it_names(scene: Scene) 
     letters = []
     for offset in (3, 1):
         rejection = Rejection(
-            make_assignment(0, topic=scene.topic), FakeRecord(offset, BAD), (FieldFault(Reason.MISSING, "event_name", ""),), 1
+            make_assignment(0, topic=scene.topic),
+            FakeRecord(offset, BAD),
+            (FieldFault(Reason.MISSING, "event_name", ""),),
+            1,
         )
         letters.append((BAD, dead_letters.headers(rejection, "1")))
     await scene.write(f"{scene.topic}.dlq", letters)
@@ -108,16 +132,27 @@ async def test_a_dead_letter_is_found_by_the_origin_that_it_names(scene: Scene) 
     assert [one.place.offset for one in story.dead_letters] == [1]
     assert story.summary == f"It was dead-lettered as missing: {scene.topic}.dlq 0 1."
     async with TopicReader(connection(scene.bootstrap_servers)) as reader:
-        assert await origin_of(reader, scene.settings, Place(f"{scene.topic}.dlq", 0, 0)) == Place(scene.topic, 0, 3)
+        assert await origin_of(reader, scene.settings, Place(f"{scene.topic}.dlq", 0, 0)) == Place(
+            scene.topic, 0, 3
+        )
         assert await origin_of(reader, scene.settings, Place(scene.topic, 0, 0)) is None
 
 
 async def test_a_parked_record_has_come_home_or_not(scene: Scene) -> None:
     await scene.commit(scene.topic, 6)
     destination = Destination("events", 1111, Identity.PROFILE_ID)
-    rows = [Row(make_assignment(0, topic=scene.topic), FakeRecord(n, GOOD), destination, b"", b"", 0, 0) for n in (2, 4)]
+    rows = [
+        Row(make_assignment(0, topic=scene.topic), FakeRecord(n, GOOD), destination, b"", b"", 0, 0)
+        for n in (2, 4)
+    ]
     await scene.write(f"{scene.topic}.parked", [(GOOD, parking.headers(row)) for row in rows])
     await scene.commit(f"{scene.topic}.parked", 1)
     home, waiting = await scene.story(2), await scene.story(4)
-    assert home.summary == f"It was parked ({scene.topic}.parked 0 0) and was redelivered from there and settled."
-    assert waiting.summary == f"It was parked ({scene.topic}.parked 0 1) and has not been redelivered yet."
+    assert (
+        home.summary
+        == f"It was parked ({scene.topic}.parked 0 0) and was redelivered from there and settled."
+    )
+    assert (
+        waiting.summary
+        == f"It was parked ({scene.topic}.parked 0 1) and has not been redelivered yet."
+    )

@@ -16,9 +16,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import make_assignment
 from worker.core.counters.contract_drift import UNKNOWN
-from worker.core.counters.counters import Account, TopicAccount
+from worker.core.counters.counters import Counters, TopicAccount
 from worker.core.counters.histogram import Histogram
-from worker.core.counters.snapshot import ClockStatus, DestinationStatus, HoldStatus, PartitionStatus, Snapshot, ThrottleStatus
+from worker.core.counters.snapshot import (
+    ClockStatus,
+    DestinationStatus,
+    HoldStatus,
+    PartitionStatus,
+    Snapshot,
+    ThrottleStatus,
+)
 from worker.core.model.fault import Reason
 from worker.core.model.record import End
 from worker.edges.telemetry.admin_server import AdminServer, listen_everywhere, status_of
@@ -31,20 +38,29 @@ ASSIGNMENT = make_assignment(3)
 ENDS = {ASSIGNMENT: End(stable=15, written=22, unix_seconds=3.0)}
 
 # What operators build on; the names are fixed.
-COUNTERS = """records_consumed_total records_consumed_bytes_total records_rejected_total records_deduplicated_total
-records_delivered_total batches_total batch_flush_total http_requests_total http_retries_total commits_total
-consumer_rebalances_total dlq_records_total dlq_publish_failures_total offsets_skipped_total log_messages_total
-events_ahead_total records_ahead_total records_undated_total dedup_keys_evicted_total""".split()
-HISTOGRAMS = """http_request_duration_seconds delivery_latency_seconds event_age_seconds batch_rows batch_bytes
-commit_duration_seconds loop_lag_seconds""".split()
-GAUGES = """build_info config_info ready consumer_lag_records consumer_assigned_partitions consumer_paused
+COUNTERS = """
+records_consumed_total records_consumed_bytes_total records_rejected_total
+records_deduplicated_total records_delivered_total batches_total batch_flush_total
+http_requests_total http_retries_total commits_total consumer_rebalances_total dlq_records_total
+dlq_publish_failures_total offsets_skipped_total log_messages_total events_ahead_total
+records_ahead_total records_undated_total dedup_keys_evicted_total
+""".split()
+HISTOGRAMS = """
+http_request_duration_seconds delivery_latency_seconds event_age_seconds batch_rows batch_bytes
+commit_duration_seconds loop_lag_seconds
+""".split()
+GAUGES = """
+build_info config_info ready consumer_lag_records consumer_assigned_partitions consumer_paused
 records_outstanding buffer_bytes application_held dedup_window_rows last_poll_timestamp_seconds
-last_delivery_timestamp_seconds last_commit_timestamp_seconds oldest_unsettled_event_timestamp_seconds
-accounting_imbalance_records records_behind_transaction""".split()
+last_delivery_timestamp_seconds last_commit_timestamp_seconds
+oldest_unsettled_event_timestamp_seconds accounting_imbalance_records records_behind_transaction
+""".split()
 
 
 def snapshot() -> Snapshot:
-    account = Account({TOPIC: TopicAccount(consumed=10, consumed_bytes=1000, delivered=6, duplicates=2)})
+    account = Counters(
+        {TOPIC: TopicAccount(consumed=10, consumed_bytes=1000, delivered=6, duplicates=2)}
+    )
     account.topics[TOPIC].rejected[Reason.MISSING] = 1
     account.topics[TOPIC].dead_lettered[Reason.MISSING] = 1
     account.topics[TOPIC].remarks.unusual_values["os_name"] = 4
@@ -57,7 +73,14 @@ def snapshot() -> Snapshot:
         partitions=(PartitionStatus(ASSIGNMENT, 10, 9, 8, 1, is_paused=True, is_draining=False),),
         holds=(HoldStatus(1111, "http_403", 1.0, 2.0, 5, is_parking=False),),
         throttles=(ThrottleStatus(2222, "http_429", 1.0, 20.0, 7),),
-        rows={"linked": 0, "batching": 1, "waiting": 0, "in_flight": 0, "dead_letter": 0, "parking": 0},
+        rows={
+            "linked": 0,
+            "batching": 1,
+            "waiting": 0,
+            "in_flight": 0,
+            "dead_letter": 0,
+            "parking": 0,
+        },
         destination=DestinationStatus("closed", 8, 0),
         held_bytes=1234,
         dedup_window_rows=6,
@@ -86,19 +109,26 @@ def registry(ready: bool = True, of: Callable[[], Snapshot] = snapshot) -> Colle
     return registry
 
 
-IDENTIFICATION = Identification("1.2.3", "abc", (TOPIC, f"{TOPIC}.parked"), {TOPIC: f"{TOPIC}.parked"})
+IDENTIFICATION = Identification(
+    "1.2.3", "abc", (TOPIC, f"{TOPIC}.parked"), {TOPIC: f"{TOPIC}.parked"}
+)
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, registry(), lambda: status_of(snapshot(), ENDS, 5.0), lambda: None)
+    server = AdminServer(
+        "127.0.0.1", 0, registry(), lambda: status_of(snapshot(), ENDS, 5.0), lambda: None
+    )
     await server.start()
     yield server
     await server.stop()
 
 
 async def get(server: AdminServer, path: str) -> tuple[int, str]:
-    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{server.port}{path}") as response:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{server.port}{path}") as response,
+    ):
         return response.status, await response.text()
 
 
@@ -127,7 +157,16 @@ async def test_metrics_show_the_snapshot(server: AdminServer) -> None:
     assert value("records_rejected_total", topic=TOPIC, reason="missing") == 1
     assert value("records_rejected_total", topic=TOPIC, reason="too_old") == 0
     assert value("unusual_values_total", topic=TOPIC, field="os_name") == 4
-    assert value("contract_drifts_total", topic=TOPIC, event_name="purchase", field="colour", change="unknown") == 1
+    assert (
+        value(
+            "contract_drifts_total",
+            topic=TOPIC,
+            event_name="purchase",
+            field="colour",
+            change="unknown",
+        )
+        == 1
+    )
     assert value("http_requests_total", code="200") == 3
     assert value("http_request_duration_seconds_bucket", outcome="delivered", le="0.025") == 1
     assert value("delivery_latency_seconds_count") == 1
@@ -143,7 +182,10 @@ async def test_metrics_show_the_snapshot(server: AdminServer) -> None:
 
 
 async def test_status_is_json_for_people_and_machines(server: AdminServer) -> None:
-    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{server.port}/status") as response:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{server.port}/status") as response,
+    ):
         status = await response.json()
     assert status["partitions"][0]["lag_records"] == 6
     assert status["partitions"][0]["records_behind_transaction"] == 7
@@ -164,12 +206,12 @@ ODD = ["\ud800", "\udcff", "a\nb", 'a"b\\', "\x1b[31m", "\x00", "\r", "\u2028", 
 async def test_whatever_producers_call_their_fields_metrics_and_status_are_served(odd: str) -> None:
     strange = snapshot()
     strange.account.topics[TOPIC].remarks.drift(odd, odd, UNKNOWN)
-    troubles = [{"detail": odd, "offset": 2**70, "share": float("nan"), odd: [odd]}]
+    partition_errors = [{"detail": odd, "offset": 2**70, "share": float("nan"), odd: [odd]}]
     server = AdminServer(
         "127.0.0.1",
         0,
         registry(of=lambda: strange),
-        lambda: {**status_of(strange, ENDS, 5.0), "partitions_in_trouble": troubles},
+        lambda: {**status_of(strange, ENDS, 5.0), "partitions_in_trouble": partition_errors},
         lambda: None,
     )
     await server.start()
@@ -189,7 +231,9 @@ async def test_liveness_and_readiness_answer(server: AdminServer) -> None:
 
 
 async def test_a_worker_that_is_ready_may_have_something_to_say_besides() -> None:
-    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: None, lambda: "the local clock is doubted\n")
+    server = AdminServer(
+        "127.0.0.1", 0, registry(), dict, lambda: None, lambda: "the local clock is doubted\n"
+    )
     await server.start()
     assert await get(server, "/readyz") == (200, "ready\nthe local clock is doubted\n")
     await server.stop()
@@ -197,9 +241,19 @@ async def test_a_worker_that_is_ready_may_have_something_to_say_besides() -> Non
 
 async def test_the_clock_stands_in_the_metrics_and_in_the_status(server: AdminServer) -> None:
     _, text = await get(server, "/metrics")
-    values = {one.name: one.value for family in text_string_to_metric_families(text) for one in family.samples}
-    assert (values[PREFIX + "clock_doubted"], values[PREFIX + "clock_ahead_seconds"]) == (1, 1_296_000.5)
-    assert status_of(snapshot(), ENDS, 5.0)["clock"] == {"trust": "doubted", "seconds_ahead": 1_296_000.5}
+    values = {
+        one.name: one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+    assert (values[PREFIX + "clock_doubted"], values[PREFIX + "clock_ahead_seconds"]) == (
+        1,
+        1_296_000.5,
+    )
+    assert status_of(snapshot(), ENDS, 5.0)["clock"] == {
+        "trust": "doubted",
+        "seconds_ahead": 1_296_000.5,
+    }
 
 
 async def test_a_worker_that_is_not_ready_says_so() -> None:
@@ -212,13 +266,19 @@ async def test_a_worker_that_is_not_ready_says_so() -> None:
 
 async def test_other_paths_and_methods_are_refused(server: AdminServer) -> None:
     assert (await get(server, "/nonsense"))[0] == 404
-    async with aiohttp.ClientSession() as client, client.post(f"http://127.0.0.1:{server.port}/metrics") as response:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(f"http://127.0.0.1:{server.port}/metrics") as response,
+    ):
         assert response.status == 405
 
 
 async def test_a_taken_port_is_told_with_what_to_do(server: AdminServer) -> None:
     second = AdminServer("127.0.0.1", server.port, registry(), dict, lambda: None)
-    with pytest.raises(UnavailableError, match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port"):
+    with pytest.raises(
+        UnavailableError,
+        match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port",
+    ):
         await second.start()
 
 
@@ -235,11 +295,16 @@ def has_ipv6() -> bool:
 async def test_the_default_host_serves_both_families(address: str) -> None:
     if address == "[::1]" and not has_ipv6():
         pytest.skip("no IPv6 on this machine; the next test is about such machines")
-    host = Settings.model_validate({"appmetrica": {"applications": {1111: {"post_api_key": "a-key-of-somebody"}}}}).admin.host
+    host = Settings.model_validate(
+        {"appmetrica": {"applications": {1111: {"post_api_key": "a-key-of-somebody"}}}}
+    ).admin.host
     server = AdminServer(host, 0, registry(), dict, lambda: None)
     await server.start()
     try:
-        async with aiohttp.ClientSession() as client, client.get(f"http://{address}:{server.port}/livez") as response:
+        async with (
+            aiohttp.ClientSession() as client,
+            client.get(f"http://{address}:{server.port}/livez") as response,
+        ):
             assert response.status == 200
     finally:
         await server.stop()

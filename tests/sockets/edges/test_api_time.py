@@ -13,7 +13,10 @@ from worker.sandbox.kafka import free_ports
 
 
 async def test_an_answer_brings_the_server_s_time() -> None:
-    async with Emulator(EmulatorOptions(keys={1111: KEY})) as emulator, sink_to(emulator.base_url) as sink:
+    async with (
+        Emulator(EmulatorOptions(keys={1111: KEY})) as emulator,
+        sink_to(emulator.base_url) as sink,
+    ):
         posted, asked = await sink.post(recent()), await sink.ask_time()
     for answer in (posted, asked):
         assert isinstance(answer, Response)
@@ -38,7 +41,9 @@ DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
     ],
 )
 @pytest.mark.parametrize("status", [b"200", b"503"])
-async def test_a_date_is_that_of_the_header(headers: bytes, seconds: float | None, status: bytes) -> None:
+async def test_a_date_is_that_of_the_header(
+    headers: bytes, seconds: float | None, status: bytes
+) -> None:
     said = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n" + headers + b"\r\n"
     async with raw_server(lambda _: said) as url, sink_to(url) as sink:
         answer = await sink.post(recent())

@@ -1,4 +1,6 @@
-"""Each reason for which brokers can't be used has its name: on real listeners of Kafka, and on sockets that aren't Kafka."""
+"""Each reason for which brokers can't be used has its name: on real listeners of Kafka, and on
+sockets that aren't Kafka.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,12 @@ async def test_of_what_is_well_nothing_is_said(secured: Secured) -> None:
 @pytest.mark.parametrize(
     ("security", "port", "cause", "remedy"),
     [
-        (replace(LOGIN, sasl_password=Secret("wrong-secret")), "login", Cause.PASSWORD, "correct kafka.sasl_username"),
+        (
+            replace(LOGIN, sasl_password=Secret("wrong-secret")),
+            "login",
+            Cause.PASSWORD,
+            "correct kafka.sasl_username",
+        ),
         (replace(LOGIN, sasl_username="nobody"), "login", Cause.PASSWORD, "user 'nobody'"),
         (
             replace(LOGIN, sasl_mechanism="PLAIN", sasl_password=Secret("wrong-secret")),
@@ -49,12 +56,27 @@ async def test_of_what_is_well_nothing_is_said(secured: Secured) -> None:
             Cause.PASSWORD,
             "correct kafka.sasl_username",
         ),
-        (replace(LOGIN, sasl_mechanism="SCRAM-SHA-512"), "login", Cause.MECHANISM, "correct kafka.sasl_mechanism"),
-        (PLAINTEXT, "login", Cause.LOGIN_WANTED, "PLAIN, SCRAM-SHA-256): set kafka.security_protocol to SASL_PLAINTEXT"),
+        (
+            replace(LOGIN, sasl_mechanism="SCRAM-SHA-512"),
+            "login",
+            Cause.MECHANISM,
+            "correct kafka.sasl_mechanism",
+        ),
+        (
+            PLAINTEXT,
+            "login",
+            Cause.LOGIN_WANTED,
+            "PLAIN, SCRAM-SHA-256): set kafka.security_protocol to SASL_PLAINTEXT",
+        ),
         (LOGIN, "plain", Cause.NO_LOGIN_WANTED, "set kafka.security_protocol to PLAINTEXT"),
         (TLS, "plain", Cause.SPEAKS_NO_TLS, "set kafka.security_protocol to PLAINTEXT"),
         (TLS, "login", Cause.SPEAKS_NO_TLS, "set kafka.security_protocol to SASL_PLAINTEXT"),
-        (replace(LOGIN, protocol="SASL_SSL"), "plain", Cause.SPEAKS_NO_TLS, "set kafka.security_protocol to PLAINTEXT"),
+        (
+            replace(LOGIN, protocol="SASL_SSL"),
+            "plain",
+            Cause.SPEAKS_NO_TLS,
+            "set kafka.security_protocol to PLAINTEXT",
+        ),
         (PLAINTEXT, "tls", Cause.SPEAKS_TLS, "set kafka.security_protocol to SSL"),
         (LOGIN, "tls_login", Cause.SPEAKS_TLS, "set kafka.security_protocol to SASL_SSL"),
         (TLS, "tls", Cause.UNTRUSTED, "correct kafka.ssl_ca_file"),
@@ -74,7 +96,9 @@ async def test_of_what_is_well_nothing_is_said(secured: Secured) -> None:
         "an authority that isn't known",
     ],
 )
-async def test_each_cause_has_its_name(secured: Secured, security: KafkaSecurity, port: str, cause: Cause, remedy: str) -> None:
+async def test_each_cause_has_its_name(
+    secured: Secured, security: KafkaSecurity, port: str, cause: Cause, remedy: str
+) -> None:
     (fault,) = await faults(security, f"{NAME}:{getattr(secured, port)}")
     assert (fault.cause, remedy in fault.detail) == (cause, True), fault
     assert "secret" not in str(fault)
@@ -82,10 +106,14 @@ async def test_each_cause_has_its_name(secured: Secured, security: KafkaSecurity
 
 async def test_certificates_that_do_not_fit_are_named(secured: Secured) -> None:
     trusting = replace(TLS, ca_file=secured.ca_file)
-    assert causes(await faults(replace(TLS, ca_file=secured.other_ca_file), f"{NAME}:{secured.tls}")) == [Cause.UNTRUSTED]
+    assert causes(
+        await faults(replace(TLS, ca_file=secured.other_ca_file), f"{NAME}:{secured.tls}")
+    ) == [Cause.UNTRUSTED]
     assert causes(await faults(trusting, f"{OTHER_NAME}:{secured.tls}")) == [Cause.OTHER_NAME]
     assert causes(await faults(trusting, f"{NAME}:{secured.mutual}")) == [Cause.OWN_CERTIFICATE]
-    assert causes(await faults(replace(TLS, ca_file=secured.directory / "names"), f"{NAME}:{secured.tls}")) == [Cause.TLS_FILES]
+    assert causes(
+        await faults(replace(TLS, ca_file=secured.directory / "names"), f"{NAME}:{secured.tls}")
+    ) == [Cause.TLS_FILES]
     (fault,) = await faults(trusting, f"{NAME}:{secured.tls_login}")
     assert (fault.cause, "SASL_SSL" in fault.detail) == (Cause.LOGIN_WANTED, True)
 
@@ -93,12 +121,23 @@ async def test_certificates_that_do_not_fit_are_named(secured: Secured) -> None:
 async def test_what_is_not_there_or_not_kafka_is_named_server_by_server() -> None:
     (free,) = free_ports(1)
     async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as web, listening(None) as silent:
-        servers = (f"localhost:{free}", "no-such-host.invalid:9092", f"127.0.0.1:{web}", f"127.0.0.1:{silent}")
+        servers = (
+            f"localhost:{free}",
+            "no-such-host.invalid:9092",
+            f"127.0.0.1:{web}",
+            f"127.0.0.1:{silent}",
+        )
         found = await diagnose(KafkaConnection(servers, "test", 9.0, PLAINTEXT), 2.0)
     assert [fault.server for fault in found] == list(servers)
-    assert causes(found) == [Cause.NOBODY_LISTENS, Cause.UNKNOWN_NAME, Cause.CLOSED, Cause.NO_ANSWER]
-    assert (
-        str(found[0]) == f"localhost:{free}: nothing listens at this address: start Kafka, or correct the address and the port"
+    assert causes(found) == [
+        Cause.NOBODY_LISTENS,
+        Cause.UNKNOWN_NAME,
+        Cause.CLOSED,
+        Cause.NO_ANSWER,
+    ]
+    assert str(found[0]) == (
+        f"localhost:{free}: nothing listens at this address: start Kafka, or correct the "
+        "address and the port"
     )
 
 
@@ -106,7 +145,10 @@ async def test_a_broker_that_is_not_where_it_says_is_named(secured: Secured) -> 
     """As in a container, whose name only its neighbours know."""
     (fault,) = await faults(PLAINTEXT, f"{NAME}:{secured.moved}")
     assert fault.cause is Cause.ADVERTISED
-    assert f"a broker at 127.0.0.1:{secured.nowhere}; for that address: nothing listens at this address" in fault.detail
+    assert (
+        f"a broker at 127.0.0.1:{secured.nowhere}; for that address: nothing listens at this "
+        "address" in fault.detail
+    )
     assert "advertised.listeners" in fault.detail
 
 

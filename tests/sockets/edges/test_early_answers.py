@@ -1,4 +1,6 @@
-"""Answers that come before the body has been sent, over real sockets: what was said is read even when the upload breaks off."""
+"""Answers that come before the body has been sent, over real sockets: what was said is read even
+when the upload breaks off.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def large() -> Batch:
-    return make_batch([make_row(0, line=b"1111,u,%b,%d%b\n" % (b"x" * LARGE_BYTES, int(time.time()), b"," * 19))])
+    return make_batch(
+        [make_row(0, line=b"1111,u,%b,%d%b\n" % (b"x" * LARGE_BYTES, int(time.time()), b"," * 19))]
+    )
 
 
 @asynccontextmanager
@@ -54,28 +58,39 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.transport.abort()
 
 
-async def say_200_and_read_no_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def say_200_and_read_no_more(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
     await writer.drain()
     writer.close()
 
 
-async def answers_of(serve: Serve, files: tuple[Path, Path] | None = None, attempts: int = ATTEMPTS) -> list[Answer]:
+async def answers_of(
+    serve: Serve, files: tuple[Path, Path] | None = None, attempts: int = ATTEMPTS
+) -> list[Answer]:
     async with server(serve, files) as url, sink_to(url) as sink:
         return [await sink.post(large()) for _ in range(attempts)]
 
 
 async def test_a_413_is_read_though_the_connection_is_reset_behind_it() -> None:
     answers = await answers_of(say_413_and_close)
-    assert [answer.status if isinstance(answer, Response) else answer for answer in answers] == [413] * ATTEMPTS
+    assert [answer.status if isinstance(answer, Response) else answer for answer in answers] == [
+        413
+    ] * ATTEMPTS
 
 
-async def test_with_tls_a_413_is_read_or_the_body_counts_as_cut_off(certificate: tuple[Path, Path]) -> None:
+async def test_with_tls_a_413_is_read_or_the_body_counts_as_cut_off(
+    certificate: tuple[Path, Path],
+) -> None:
     answers = await answers_of(say_413_and_close, certificate)
     for answer in answers:
         assert isinstance(answer, Response | Ambiguous)
-        assert (answer.status if isinstance(answer, Response) else answer.fault) in (413, TransportFault.UPLOAD_RESET)
+        assert (answer.status if isinstance(answer, Response) else answer.fault) in (
+            413,
+            TransportFault.UPLOAD_RESET,
+        )
 
 
 async def test_a_reset_without_an_answer_says_that_the_body_was_on_its_way() -> None:
@@ -111,7 +126,8 @@ async def test_what_lies_in_the_system_s_buffer_is_read_when_a_write_has_failed(
         witness = Witness(transport, protocol)
         transport.set_protocol(witness)
         accepted, _ = listening.accept()
-        # Nothing turns the loop from here to the failed write: so its reader can't have been there first.
+        # Nothing turns the loop from here to the failed write: so its reader can't have been there
+        # first.
         transport.write(b"POST / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
         accepted.recv(1000)
         accepted.sendall(TOO_LARGE)

@@ -1,4 +1,6 @@
-"""Proxies that make no tunnel, over real sockets: whatever they answer to CONNECT, nothing was sent to the API."""
+"""Proxies that make no tunnel, over real sockets: whatever they answer to CONNECT, nothing was sent
+to the API.
+"""
 
 from __future__ import annotations
 

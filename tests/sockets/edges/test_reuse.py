@@ -1,4 +1,6 @@
-"""Connections are used again, whenever the body of an answer comes: a new one costs a handshake, with TLS two."""
+"""Connections are used again, whenever the body of an answer comes: a new one costs a handshake,
+with TLS two.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,18 @@ from worker.core.model.answer import Response
 from worker.edges.post_api.sink import BODY_READ_BYTES_MAX
 
 REQUESTS = 12
-# So often the loop that both sides share turns between the headers and the body: a client that doesn't wait is long gone.
+# So often the loop that both sides share turns between the headers and the body: a client that
+# doesn't wait is long gone.
 TURNS_BETWEEN = 50
 
 
 @asynccontextmanager
-async def server(body: bytes, files: tuple[Path, Path] | None) -> AsyncIterator[tuple[str, list[int]]]:
-    """A server whose bodies come after its headers; the list has one number for each connection: its requests."""
+async def server(
+    body: bytes, files: tuple[Path, Path] | None
+) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server whose bodies come after its headers; the list has one number for each connection:
+    its requests.
+    """
     connections: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,7 +37,11 @@ async def server(body: bytes, files: tuple[Path, Path] | None) -> AsyncIterator[
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 connections[mine] += 1
-                length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+                length = next(
+                    line
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length:")
+                )
                 await reader.readexactly(int(length.split(b":")[1]))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
                 await writer.drain()
@@ -54,14 +65,20 @@ async def server(body: bytes, files: tuple[Path, Path] | None) -> AsyncIterator[
 async def test_a_connection_is_used_again_though_the_body_comes_after_the_headers(
     is_tls: bool, certificate: tuple[Path, Path]
 ) -> None:
-    async with server(b"OK", certificate if is_tls else None) as (url, connections), sink_to(url) as sink:
+    async with (
+        server(b"OK", certificate if is_tls else None) as (url, connections),
+        sink_to(url) as sink,
+    ):
         answers = [await sink.post(recent()) for _ in range(REQUESTS)]
     assert [answer.status for answer in answers if isinstance(answer, Response)] == [200] * REQUESTS
     assert connections == [REQUESTS]
 
 
 async def test_a_body_beyond_the_bound_is_not_read_to_its_end() -> None:
-    async with server(b"x" * 8 * BODY_READ_BYTES_MAX, None) as (url, connections), sink_to(url) as sink:
+    async with (
+        server(b"x" * 8 * BODY_READ_BYTES_MAX, None) as (url, connections),
+        sink_to(url) as sink,
+    ):
         answers = [await sink.post(recent()) for _ in range(2)]
     assert all(isinstance(answer, Response) and answer.status == 200 for answer in answers)
     assert connections == [1, 1]

@@ -1,4 +1,6 @@
-"""The sink against real sockets: every way a request can end becomes an answer, and no answer shows the key."""
+"""The sink against real sockets: every way a request can end becomes an answer, and no answer shows
+the key.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,10 @@ async def sink_to(
 
 
 def recent(count: int = 1) -> Batch:
-    return make_batch([make_row(offset, event_timestamp=int(time.time())) for offset in range(count)], batch_id="b-1")
+    return make_batch(
+        [make_row(offset, event_timestamp=int(time.time())) for offset in range(count)],
+        batch_id="b-1",
+    )
 
 
 async def test_a_batch_arrives_with_its_id_and_its_very_bytes(emulator: Emulator) -> None:
@@ -95,7 +100,8 @@ async def test_a_body_of_several_megabytes_arrives_whole(emulator: Emulator) -> 
 
 
 QUERY = (
-    b"application_id=1111&profile_id=a%%20b%%2Bc&event_name=%%D1%%8F%%26&event_timestamp=%d&event_json=%%7B%%22a%%22%%3A1%%7D"
+    b"application_id=1111&profile_id=a%%20b%%2Bc&event_name=%%D1%%8F%%26&event_timestamp=%d"
+    b"&event_json=%%7B%%22a%%22%%3A1%%7D"
 )
 
 
@@ -111,7 +117,11 @@ async def test_a_row_in_the_query_string_arrives_cell_by_cell(emulator: Emulator
     assert answer.status == 200
     values = emulator.ledger.rows[0].as_dict()["values"]
     assert isinstance(values, dict)
-    assert (values["profile_id"], values["event_name"], values["event_json"]) == ("a b+c", "я&", '{"a":1}')
+    assert (values["profile_id"], values["event_name"], values["event_json"]) == (
+        "a b+c",
+        "я&",
+        '{"a":1}',
+    )
     assert (emulator.ledger.requests[0].request_id, emulator.ledger.requests[0].bytes) == ("b-1", 0)
 
 
@@ -120,14 +130,18 @@ async def test_a_query_string_goes_over_the_wire_as_it_was_written_with_an_empty
 
     def answer(request: bytes) -> bytes:
         seen.append(request)
-        return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 60\r\n\r\n" + (b"for " + request.partition(b"?")[2])[:60]
+        return (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 60\r\n\r\n"
+            + (b"for " + request.partition(b"?")[2])[:60]
+        )
 
     batch = one_query()
     async with raw_server(answer) as url, sink_to(url, form=RequestForm.PARAMS) as sink:
         response = await sink.post(batch)
     head = seen[0].decode()
     assert head.startswith(
-        f"POST /logs/v1/import/events?post_api_key=the%2Fkey%2Bof%3D1111&{batch.body().decode()} HTTP/1.1\r\n"
+        f"POST /logs/v1/import/events?post_api_key=the%2Fkey%2Bof%3D1111&{batch.body().decode()} "
+        "HTTP/1.1\r\n"
     )
     assert "\r\nContent-Length: 0\r\n" in head
     assert "Content-Type" not in head
@@ -136,7 +150,9 @@ async def test_a_query_string_goes_over_the_wire_as_it_was_written_with_an_empty
     assert response.excerpt.startswith("for post_api_key=***&")
 
 
-@pytest.mark.parametrize("fault", [FaultKind.RESET_AFTER, FaultKind.RESET_BEFORE, FaultKind.BROKEN_BODY])
+@pytest.mark.parametrize(
+    "fault", [FaultKind.RESET_AFTER, FaultKind.RESET_BEFORE, FaultKind.BROKEN_BODY]
+)
 async def test_no_fault_of_a_query_string_shows_it(
     emulator: Emulator, fault: FaultKind, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,14 +165,42 @@ async def test_no_fault_of_a_query_string_shows_it(
 
 CASES: dict[str, tuple[PlannedFault, type[Answer], object]] = {
     "503": (PlannedFault(FaultKind.STATUS, status=503), Response, 503),
-    "redirect is not followed": (PlannedFault(FaultKind.REDIRECT, status=302, location="/logs/v1"), Response, 302),
+    "redirect is not followed": (
+        PlannedFault(FaultKind.REDIRECT, status=302, location="/logs/v1"),
+        Response,
+        302,
+    ),
     "200 with a broken body is a 200": (PlannedFault(FaultKind.BROKEN_BODY), Response, 200),
-    "200 that drips is a 200": (PlannedFault(FaultKind.SLOW_DRIP, delay_seconds=0.05), Response, 200),
-    "reset before the body": (PlannedFault(FaultKind.RESET_BEFORE), Ambiguous, TransportFault.CONNECTION_LOST),
-    "reset in the body": (PlannedFault(FaultKind.RESET_DURING), Ambiguous, TransportFault.CONNECTION_LOST),
-    "reset after the body": (PlannedFault(FaultKind.RESET_AFTER), Ambiguous, TransportFault.CONNECTION_LOST),
-    "accepted, then dropped": (PlannedFault(FaultKind.ACCEPT_THEN_DROP), Ambiguous, TransportFault.CONNECTION_LOST),
-    "no answer in time": (PlannedFault(FaultKind.DELAY, delay_seconds=3.0), Ambiguous, TransportFault.TIMEOUT),
+    "200 that drips is a 200": (
+        PlannedFault(FaultKind.SLOW_DRIP, delay_seconds=0.05),
+        Response,
+        200,
+    ),
+    "reset before the body": (
+        PlannedFault(FaultKind.RESET_BEFORE),
+        Ambiguous,
+        TransportFault.CONNECTION_LOST,
+    ),
+    "reset in the body": (
+        PlannedFault(FaultKind.RESET_DURING),
+        Ambiguous,
+        TransportFault.CONNECTION_LOST,
+    ),
+    "reset after the body": (
+        PlannedFault(FaultKind.RESET_AFTER),
+        Ambiguous,
+        TransportFault.CONNECTION_LOST,
+    ),
+    "accepted, then dropped": (
+        PlannedFault(FaultKind.ACCEPT_THEN_DROP),
+        Ambiguous,
+        TransportFault.CONNECTION_LOST,
+    ),
+    "no answer in time": (
+        PlannedFault(FaultKind.DELAY, delay_seconds=3.0),
+        Ambiguous,
+        TransportFault.TIMEOUT,
+    ),
 }
 
 
@@ -220,7 +264,10 @@ HOSTILE: dict[str, tuple[bytes, TransportFault]] = {
     "no HTTP": (b"garbage\r\n\r\n", TransportFault.BROKEN_ANSWER),
     "nothing": (b"", TransportFault.CONNECTION_LOST),
     "half a status line": (b"HTTP/1.1 20", TransportFault.CONNECTION_LOST),
-    "interim answers only": (b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 40_000, TransportFault.BROKEN_ANSWER),
+    "interim answers only": (
+        b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 40_000,
+        TransportFault.BROKEN_ANSWER,
+    ),
 }
 
 
@@ -245,9 +292,13 @@ LARGE_HEADS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("headers", LARGE_HEADS.values(), ids=LARGE_HEADS)
 @pytest.mark.parametrize("status", [b"200 OK", b"403 No", b"503 Later"])
-async def test_the_status_line_decides_however_large_the_headers(headers: bytes, status: bytes) -> None:
+async def test_the_status_line_decides_however_large_the_headers(
+    headers: bytes, status: bytes
+) -> None:
     # What is waited for stands before what is too large.
-    head = b"HTTP/1.1 " + status + b"\r\nRetry-After: 17\r\nContent-Length: 0\r\n" + headers + b"\r\n"
+    head = (
+        b"HTTP/1.1 " + status + b"\r\nRetry-After: 17\r\nContent-Length: 0\r\n" + headers + b"\r\n"
+    )
     async with raw_server(lambda _: head) as url, sink_to(url) as sink:
         answer = await sink.post(recent())
     assert isinstance(answer, Response)
@@ -269,7 +320,10 @@ async def test_headers_that_are_each_within_the_bounds_are_bounded_together() ->
         writer.close()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listening, sink_to(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}") as sink:
+    async with (
+        listening,
+        sink_to(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}") as sink,
+    ):
         answer = await sink.post(recent())
     assert isinstance(answer, Response)
     assert answer.status == 200
@@ -277,7 +331,9 @@ async def test_headers_that_are_each_within_the_bounds_are_bounded_together() ->
     assert written < HEAD_BYTES_MAX + 20_000_000
 
 
-@pytest.mark.parametrize("headers", [b"X: " + b"x" * 60_000 + b"\r\n", b"X: y\r\n" * 990], ids=["one large", "many"])
+@pytest.mark.parametrize(
+    "headers", [b"X: " + b"x" * 60_000 + b"\r\n", b"X: y\r\n" * 990], ids=["one large", "many"]
+)
 async def test_headers_within_the_bounds_leave_the_excerpt_as_it_is(headers: bytes) -> None:
     said = b"HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n" + headers + b"\r\nwhy"
     async with raw_server(lambda _: said) as url, sink_to(url) as sink:

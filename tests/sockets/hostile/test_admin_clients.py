@@ -1,4 +1,6 @@
-"""Clients of the admin port as nobody wants them: slow, idle, many, and saying nonsense. Liveness answers all the same."""
+"""Clients of the admin port as nobody wants them: slow, idle, many, and saying nonsense. Liveness
+answers all the same.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ import pytest
 from tests.sockets.edges.test_admin_server import registry
 from worker.edges.telemetry.admin_server import CONNECTION_SECONDS_MAX, CONNECTIONS_MAX, AdminServer
 
-# Soon enough that no connection has been closed for its age: liveness does not wait for others to go.
+# Soon enough that no connection has been closed for its age: liveness does not wait for others to
+# go.
 LIVE_SECONDS_MAX = CONNECTION_SECONDS_MAX / 2
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
@@ -26,7 +29,9 @@ async def server() -> AsyncIterator[AdminServer]:
 
 
 @asynccontextmanager
-async def client(server: AdminServer) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def client(
+    server: AdminServer,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         yield reader, writer
@@ -63,28 +68,54 @@ async def first_line(server: AdminServer, said: bytes, seconds_max: float = 5.0)
 BAD: dict[str, tuple[bytes, tuple[bytes, ...]]] = {
     "an unknown path": (b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", (b"404",)),
     "a path of noise": (b"GET /%00%ff%zz/\xd1\x8f HTTP/1.1\r\nHost: x\r\n\r\n", (b"404", b"400")),
-    "a whole URL": (b"GET http://elsewhere/metrics HTTP/1.1\r\nHost: x\r\n\r\n", (b"200", b"404", b"400")),
+    "a whole URL": (
+        b"GET http://elsewhere/metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        (b"200", b"404", b"400"),
+    ),
     "another method": (b"DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n", (b"405",)),
     "no method": (b"FROBNICATE /livez HTTP/1.1\r\nHost: x\r\n\r\n", (b"405", b"400", b"501")),
-    "a connection to elsewhere": (b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: x\r\n\r\n", (b"404", b"405", b"400")),
-    "an upgrade": (HEAD + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n", (b"200", b"400", b"426")),
-    "a URL of a megabyte": (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\n\r\n", (b"400", b"414", b"")),
-    "a header of a megabyte": (HEAD + b"X: " + b"x" * 1_000_000 + b"\r\n\r\n", (b"400", b"431", b"")),
+    "a connection to elsewhere": (
+        b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        (b"404", b"405", b"400"),
+    ),
+    "an upgrade": (
+        HEAD + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        (b"200", b"400", b"426"),
+    ),
+    "a URL of a megabyte": (
+        b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
+        (b"400", b"414", b""),
+    ),
+    "a header of a megabyte": (
+        HEAD + b"X: " + b"x" * 1_000_000 + b"\r\n\r\n",
+        (b"400", b"431", b""),
+    ),
     "ten thousand headers": (HEAD + b"X: y\r\n" * 10_000 + b"\r\n", (b"400", b"431", b"200", b"")),
-    "a body of ten megabytes": (HEAD + b"Content-Length: 10000000\r\n\r\n" + b"x" * 10_000_000, (b"200", b"413", b"400", b"")),
-    "a body that never comes": (HEAD + b"Content-Length: 10000000\r\n\r\n", (b"200", b"413", b"400")),
+    "a body of ten megabytes": (
+        HEAD + b"Content-Length: 10000000\r\n\r\n" + b"x" * 10_000_000,
+        (b"200", b"413", b"400", b""),
+    ),
+    "a body that never comes": (
+        HEAD + b"Content-Length: 10000000\r\n\r\n",
+        (b"200", b"413", b"400"),
+    ),
     "a length that is none": (HEAD + b"Content-Length: x\r\n\r\n", (b"400",)),
     "two lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", (b"400",)),
     "broken chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", (b"400", b"200")),
     "noise": (bytes(range(256)) * 10, (b"400", b"")),
-    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200 + b"\r\n\r\n", (b"400", b"")),
+    "TLS": (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200 + b"\r\n\r\n",
+        (b"400", b""),
+    ),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (b"400", b"505", b"404", b"405", b"")),
     "HTTP/0.9": (b"GET /livez\r\n\r\n", (b"200", b"400", b"")),
 }
 
 
 @pytest.mark.parametrize(("said", "statuses"), BAD.values(), ids=BAD)
-async def test_nonsense_is_refused_and_harms_nobody(server: AdminServer, said: bytes, statuses: tuple[bytes, ...]) -> None:
+async def test_nonsense_is_refused_and_harms_nobody(
+    server: AdminServer, said: bytes, statuses: tuple[bytes, ...]
+) -> None:
     line = await first_line(server, said)
     assert (line.split(b" ")[1] if line else b"") in statuses
     await assert_alive(server)
@@ -115,7 +146,9 @@ async def test_a_page_that_is_read_byte_by_byte_holds_up_nobody(server: AdminSer
             await assert_alive(server)
 
 
-async def test_of_piped_requests_the_first_is_answered_and_ends_the_connection(server: AdminServer) -> None:
+async def test_of_piped_requests_the_first_is_answered_and_ends_the_connection(
+    server: AdminServer,
+) -> None:
     async with client(server) as (reader, writer):
         writer.write((HEAD + b"\r\n") * 200 + b"garbage\r\n\r\n" + (HEAD + b"\r\n") * 200)
         answers = b""

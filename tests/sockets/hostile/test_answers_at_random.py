@@ -1,4 +1,6 @@
-"""Answers drawn at random, over real sockets: none raises, and each means what its status line says."""
+"""Answers drawn at random, over real sockets: none raises, and each means what its status line
+says.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,22 @@ names = st.sampled_from(
 ) | st.binary(max_size=6)
 digits = st.text("0123456789", max_size=12).map(str.encode)
 dates = st.builds(b"%b, %b %b %b %b:%b:00 %b%b".__mod__, st.tuples(
-    st.sampled_from([b"Thu", b""]), digits, st.sampled_from([b"Jan", b"Zzz"]), digits, digits, digits,
-    st.sampled_from([b"GMT", b"+", b"-"]), digits,
+    st.sampled_from([b"Thu", b""]), digits, st.sampled_from([b"Jan", b"Zzz"]),
+    digits, digits, digits, st.sampled_from([b"GMT", b"+", b"-"]), digits,
 ))  # fmt: skip
-values = dates | digits | st.binary(max_size=20) | st.sampled_from([b"chunked", b"gzip", b"close", b"a=b; expires=Thu, 99 Z"])
-headers = st.lists(st.tuples(names, values), max_size=6).map(lambda some: b"".join(b"%b: %b\r\n" % one for one in some))
+values = (
+    dates
+    | digits
+    | st.binary(max_size=20)
+    | st.sampled_from([b"chunked", b"gzip", b"close", b"a=b; expires=Thu, 99 Z"])
+)
+headers = st.lists(st.tuples(names, values), max_size=6).map(
+    lambda some: b"".join(b"%b: %b\r\n" % one for one in some)
+)
 status_lines = (
-    st.builds(b"HTTP/1.1 %d %b\r\n".__mod__, st.tuples(st.integers(200, 999), st.binary(max_size=6)))
+    st.builds(
+        b"HTTP/1.1 %d %b\r\n".__mod__, st.tuples(st.integers(200, 999), st.binary(max_size=6))
+    )
     | st.sampled_from([b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 503 Later\r\n", b"HTTP/1.0 429\r\n"])
     | st.binary(max_size=12)
 )

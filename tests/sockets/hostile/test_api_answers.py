@@ -1,6 +1,8 @@
-"""Answers as no sane server gives them, over raw sockets: each ends in time, is what it must be, and shows the key nowhere.
+"""Answers as no sane server gives them, over raw sockets: each ends in time, is what it must be,
+and shows the key nowhere.
 
-A status line decides once it is complete, whatever follows; anything less is ambiguous, because the rows may have been loaded.
+A status line decides once it is complete, whatever follows; anything less is ambiguous, because the
+rows may have been loaded.
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def take_request(reader: asyncio.StreamReader) -> None:
     """Read one request to its end."""
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    length = next(
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length")
+    )
     await reader.readexactly(length)
 
 
@@ -80,7 +86,9 @@ async def sink_to(url: str) -> AsyncIterator[HttpSink]:
 
 
 def recent(size: int = 0) -> Batch:
-    return make_batch([make_row(0, line=f"1111,u,{'x' * size},{int(time.time())}{',' * 19}\n".encode())])
+    return make_batch(
+        [make_row(0, line=f"1111,u,{'x' * size},{int(time.time())}{',' * 19}\n".encode())]
+    )
 
 
 def saying(*parts: bytes, then_closes: bool = False) -> Serve:
@@ -117,7 +125,11 @@ def dripping(before: bytes, drop: bytes, seconds: float = 0.02) -> Serve:
 
 OK = b"HTTP/1.1 200 OK\r\n"
 BAD = b"HTTP/1.1 400 Bad Request\r\n"
-LOST, BROKEN, TIMEOUT = TransportFault.CONNECTION_LOST, TransportFault.BROKEN_ANSWER, TransportFault.TIMEOUT
+LOST, BROKEN, TIMEOUT = (
+    TransportFault.CONNECTION_LOST,
+    TransportFault.BROKEN_ANSWER,
+    TransportFault.TIMEOUT,
+)
 
 CASES: dict[str, tuple[Serve, int | set[TransportFault]]] = {
     "a status line that drips": (dripping(b"HTTP/1.1 200 ", b"O"), {TIMEOUT, BROKEN}),
@@ -125,18 +137,42 @@ CASES: dict[str, tuple[Serve, int | set[TransportFault]]] = {
     "headers without end": (dripping(OK, b"X: y\r\n" * 50, 0.0), 200),
     "a header without end": (dripping(OK + b"X: ", b"y" * 65_536, 0.0), 200),
     "a reason without end": (dripping(b"HTTP/1.1 200 ", b"y" * 65_536, 0.0), 200),
-    "interim answers without end": (dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0.0), {TIMEOUT, BROKEN}),
-    "one interim answer": (saying(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"Content-Length: 0\r\n\r\n"), 200),
+    "interim answers without end": (
+        dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0.0),
+        {TIMEOUT, BROKEN},
+    ),
+    "one interim answer": (
+        saying(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"Content-Length: 0\r\n\r\n"),
+        200,
+    ),
     "a 200 whose body drips": (dripping(OK + b"Content-Length: 1000000\r\n\r\n", b"x"), 200),
     "a 200 whose body has no end": (dripping(OK + b"\r\n", b"x" * 65_536, 0.0), 200),
-    "a 200 whose body is cut": (saying(OK + b"Content-Length: 100\r\n\r\nhalf", then_closes=True), 200),
-    "a 200 whose body is longer": (saying(OK + b"Content-Length: 2\r\n\r\n" + b"long" * 100, then_closes=True), 200),
-    "a 200 whose chunks are broken": (saying(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 200),
-    "a 200 whose chunks break later": (saying(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"", b"zz\r\n"), 200),
-    "a 200 that says gzip and isn't": (saying(OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"), 200),
+    "a 200 whose body is cut": (
+        saying(OK + b"Content-Length: 100\r\n\r\nhalf", then_closes=True),
+        200,
+    ),
+    "a 200 whose body is longer": (
+        saying(OK + b"Content-Length: 2\r\n\r\n" + b"long" * 100, then_closes=True),
+        200,
+    ),
+    "a 200 whose chunks are broken": (
+        saying(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        200,
+    ),
+    "a 200 whose chunks break later": (
+        saying(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"", b"zz\r\n"),
+        200,
+    ),
+    "a 200 that says gzip and isn't": (
+        saying(OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"),
+        200,
+    ),
     "a 400 whose body drips": (dripping(BAD + b"Content-Length: 1000000\r\n\r\n", b"x"), 400),
     "a 400 whose body has no end": (dripping(BAD + b"\r\n", b"x" * 65_536, 0.0), 400),
-    "a 400 whose body is cut": (saying(BAD + b"Content-Length: 100\r\n\r\nhalf", then_closes=True), 400),
+    "a 400 whose body is cut": (
+        saying(BAD + b"Content-Length: 100\r\n\r\nhalf", then_closes=True),
+        400,
+    ),
     "a length that is none": (saying(OK + b"Content-Length: ten\r\n\r\n"), 200),
     "a negative length": (saying(OK + b"Content-Length: -1\r\n\r\n"), 200),
     "two lengths": (saying(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 200),
@@ -218,8 +254,12 @@ async def test_what_doesnt_speak_tls_was_not_sent_to(said: bytes, fault: Transpo
     assert answer.fault is fault
 
 
-@pytest.mark.parametrize("pause_seconds", [0.0, 0.1], ids=["with the first answer", "while the connection is idle"])
-async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_requests(pause_seconds: float) -> None:
+@pytest.mark.parametrize(
+    "pause_seconds", [0.0, 0.1], ids=["with the first answer", "while the connection is idle"]
+)
+async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_requests(
+    pause_seconds: float,
+) -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -282,7 +322,13 @@ async def test_a_hostile_answer_to_one_holds_up_no_other() -> None:
         await asyncio.sleep(0.1)
         row = make_row(0, line=f"2222,u,x,{int(time.time())}{',' * 19}\n".encode())
         neighbour = make_batch([row])
-        neighbour = Batch(neighbour.id, row.destination._replace(application_id=2222), neighbour.header, (row,), 100)
+        neighbour = Batch(
+            neighbour.id,
+            row.destination._replace(application_id=2222),
+            neighbour.header,
+            (row,),
+            100,
+        )
         answer = await sink.post(neighbour)
         assert isinstance(answer, Response)
         assert answer.status == 200
@@ -292,8 +338,12 @@ async def test_a_hostile_answer_to_one_holds_up_no_other() -> None:
             what_must_come_of({TIMEOUT, BROKEN}, await task)
 
 
-@pytest.mark.parametrize("form", [KEY, quote(KEY, safe=""), quote(KEY)], ids=["plain", "in a URL", "half encoded"])
-@pytest.mark.parametrize("padding", [0, EXCERPT_CHARACTERS_MAX - 5], ids=["whole", "cut in two by the excerpt's end"])
+@pytest.mark.parametrize(
+    "form", [KEY, quote(KEY, safe=""), quote(KEY)], ids=["plain", "in a URL", "half encoded"]
+)
+@pytest.mark.parametrize(
+    "padding", [0, EXCERPT_CHARACTERS_MAX - 5], ids=["whole", "cut in two by the excerpt's end"]
+)
 async def test_a_key_that_the_answer_repeats_is_not_in_the_excerpt(form: str, padding: int) -> None:
     body = ("." * padding + f"{form} is wrong").encode()
     answering = saying(BAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -306,10 +356,23 @@ async def test_a_key_that_the_answer_repeats_is_not_in_the_excerpt(form: str, pa
 
 @pytest.mark.parametrize(
     "value",
-    [b"-1", b"nan", b"inf", b"1e400", b"9" * 5000, b"\xff\xfe", b"Thu, 99 Zzz 99999 99:99:99 GMT", b"0x10", b"", b"1,2"],
+    [
+        b"-1",
+        b"nan",
+        b"inf",
+        b"1e400",
+        b"9" * 5000,
+        b"\xff\xfe",
+        b"Thu, 99 Zzz 99999 99:99:99 GMT",
+        b"0x10",
+        b"",
+        b"1,2",
+    ],
 )
 async def test_no_retry_after_is_obeyed_beyond_its_bound(value: bytes) -> None:
-    later = saying(b"HTTP/1.1 503 Later\r\nRetry-After: " + value + b"\r\nContent-Length: 0\r\n\r\n")
+    later = saying(
+        b"HTTP/1.1 503 Later\r\nRetry-After: " + value + b"\r\nContent-Length: 0\r\n\r\n"
+    )
     async with server(later) as url, sink_to(url) as sink:
         answer = await sink.post(recent())
     outcome = classify(answer, unix_seconds=1_700_000_000.0, retry_after_seconds_max=300.0)
@@ -319,7 +382,9 @@ async def test_no_retry_after_is_obeyed_beyond_its_bound(value: bytes) -> None:
 
 @pytest.mark.parametrize("status", [*range(200, 600, 7), 101, 199, 600, 999])
 def test_every_status_has_an_outcome_and_only_200_is_success(status: int) -> None:
-    outcome = classify(Response(status, None, "", 0.1), unix_seconds=0.0, retry_after_seconds_max=300.0)
+    outcome = classify(
+        Response(status, None, "", 0.1), unix_seconds=0.0, retry_after_seconds_max=300.0
+    )
     assert isinstance(outcome, Delivered) == (status == 200)
     assert not isinstance(outcome, Refused) or status in (400, 422)
     assert isinstance(outcome, Delivered | Refused | Retry | Held)

@@ -91,7 +91,9 @@ def test_schema_config_prints_a_json_schema() -> None:
 @pytest.mark.parametrize("resource", RESOURCES)
 def test_schema_event_prints_the_schema_that_is_in_the_docs(resource: str) -> None:
     printed = run("schema", "event", "--resource", resource).stdout
-    assert printed == (DOCS / "schema" / "v1" / f"{resource}.schema.json").read_text(encoding="utf-8")
+    assert printed == (DOCS / "schema" / "v1" / f"{resource}.schema.json").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_schema_event_is_of_events_unless_told_otherwise() -> None:
@@ -125,23 +127,37 @@ def _leaves(group: click.Group, before: str = "") -> list[tuple[str, click.Comma
     """Every command that does something, under its whole name."""
     found: list[tuple[str, click.Command]] = []
     for name, command in group.commands.items():
-        found += _leaves(command, f"{before}{name} ") if isinstance(command, click.Group) else [(before + name, command)]
+        found += (
+            _leaves(command, f"{before}{name} ")
+            if isinstance(command, click.Group)
+            else [(before + name, command)]
+        )
     return found
 
 
-SERVICE = {"AMW_SERVICE_HOST": "10.96.0.7", "AMW_SERVICE_PORT": "9090", "AMW_PORT": "tcp://10.96.0.7:9090"}
+SERVICE = {
+    "AMW_SERVICE_HOST": "10.96.0.7",
+    "AMW_SERVICE_PORT": "9090",
+    "AMW_PORT": "tcp://10.96.0.7:9090",
+}
 
 
 def test_check_config_names_the_variables_that_kubernetes_sets_for_a_service() -> None:
     result = run("check-config", environment=SERVICE)
-    assert (result.exit_code, "AMW_PORT, AMW_SERVICE_HOST, AMW_SERVICE_PORT." in result.stderr) == (0, True)
+    assert (result.exit_code, "AMW_PORT, AMW_SERVICE_HOST, AMW_SERVICE_PORT." in result.stderr) == (
+        0,
+        True,
+    )
 
 
 def test_run_names_them_in_one_log_line() -> None:
-    # The last word of a host's name must not be a number: no such address, so the run ends where the admin port would open.
+    # The last word of a host's name must not be a number: no such address, so the run ends where
+    # the admin port would open.
     result = installed("run", {KEY: "secret-key", "AMW_ADMIN__HOST": "host.1", **SERVICE})
     assert result.returncode == 69, result.stderr
-    told = [json.loads(line) for line in result.stderr.splitlines() if "service_links_ignored" in line]
+    told = [
+        json.loads(line) for line in result.stderr.splitlines() if "service_links_ignored" in line
+    ]
     assert [(one["count"], one["variables"]) for one in told] == [(3, sorted(SERVICE))]
 
 
@@ -160,7 +176,9 @@ def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
     ],
     ids=["is valid", "nothing given", "wrong value"],
 )
-def test_the_installed_command_ends_with_the_exit_code(environment: dict[str, str], code: int, said: str) -> None:
+def test_the_installed_command_ends_with_the_exit_code(
+    environment: dict[str, str], code: int, said: str
+) -> None:
     result = installed("check-config", environment)
     assert result.returncode == code, result.stderr
     assert said in (result.stdout if code == 0 else result.stderr)

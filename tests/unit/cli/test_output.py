@@ -32,7 +32,8 @@ def test_long_values_are_cut_and_say_so() -> None:
     assert shown == "x" * SHOWN_CHARACTERS_MAX + f"… ({SHOWN_CHARACTERS_MAX + 1:,} bytes)"
 
 
-# To rich a closing tag that nothing has opened is an error, an opening one vanishes, and a name in colons becomes a picture.
+# To rich a closing tag that nothing has opened is an error, an opening one vanishes, and a name in
+# colons becomes a picture.
 @pytest.mark.parametrize("text", ["[fd00::10]:9092", "a[/b]", "[red]", ":warning:"])
 def test_the_console_prints_text_as_it_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = console()
@@ -46,7 +47,11 @@ def test_the_console_prints_text_as_it_is(text: str, capsys: pytest.CaptureFixtu
 
 def test_no_command_makes_another_console() -> None:
     package = Path(worker.__file__).parent
-    makers = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "Console(" in path.read_text()}
+    makers = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "Console(" in path.read_text()
+    }
     assert makers == {"cli/output.py"}
 
 

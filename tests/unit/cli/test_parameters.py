@@ -23,7 +23,9 @@ def test_a_moment_is_read(text: str, milliseconds: int) -> None:
     assert moment(text) == milliseconds
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("7d", 604_800)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("7d", 604_800)]
+)
 def test_a_moment_may_be_so_long_ago(text: str, seconds: int) -> None:
     assert abs(time.time() * 1000 - moment(text) - seconds * 1000) < 5000
 

@@ -20,8 +20,12 @@ KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 NOW = int(time.time())
 
 
-def run(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Result:
-    return CliRunner().invoke(cli, ["validate", *arguments], input=stdin, env={KEY: "a-key", **(environment or {})})
+def run(
+    *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+) -> Result:
+    return CliRunner().invoke(
+        cli, ["validate", *arguments], input=stdin, env={KEY: "a-key", **(environment or {})}
+    )
 
 
 def good(**fields: object) -> bytes:
@@ -39,9 +43,19 @@ def test_good_records_end_with_0_and_bad_ones_with_65() -> None:
 def test_machines_get_a_line_per_bad_record_and_one_with_the_sums() -> None:
     result = run("-", "--json", "--max", "1", stdin=b"1\n2\n" + good())
     bad, sums = (orjson.loads(line) for line in result.stdout.splitlines())
-    assert (bad["line"], bad["ending"], bad["faults"][0]["reason"]) == (1, "dead-lettered", "not_an_object")
+    assert (bad["line"], bad["ending"], bad["faults"][0]["reason"]) == (
+        1,
+        "dead-lettered",
+        "not_an_object",
+    )
     assert sums == {
-        "summary": {"records": 3, "delivered": 1, "duplicates": 0, "bad": 2, "by_reason": {"not_an_object": 2}},
+        "summary": {
+            "records": 3,
+            "delivered": 1,
+            "duplicates": 0,
+            "bad": 2,
+            "by_reason": {"not_an_object": 2},
+        },
         "is_cut": True,
     }
 
@@ -53,9 +67,16 @@ def test_what_would_be_sent_can_be_written_and_is_valid_again(tmp_path: Path) ->
     names = sorted(file.name for file in bodies.iterdir())
     assert names == ["events-1111-appmetrica_device_id.csv", "events-1111-profile_id.csv"]
     for name in names:
-        assert "1 records: 1 would be delivered" in run(str(bodies / name), "--format", "csv").output
+        assert (
+            "1 records: 1 would be delivered" in run(str(bodies / name), "--format", "csv").output
+        )
     first = (bodies / names[0]).read_bytes()
-    assert run(str(bodies / names[0]), "--format", "csv", "--as-csv", str(tmp_path / "again")).exit_code == 0
+    assert (
+        run(
+            str(bodies / names[0]), "--format", "csv", "--as-csv", str(tmp_path / "again")
+        ).exit_code
+        == 0
+    )
     assert (tmp_path / "again" / names[0]).read_bytes() == first
 
 
@@ -78,34 +99,68 @@ def test_what_can_not_be_judged_is_wrong_usage(arguments: tuple[str, ...], said:
 
 
 def test_a_resource_without_a_route_is_judged_by_the_defaults() -> None:
-    assert run("-", "--resource", "events", "--set", "routes=[{topic: films}]", stdin=good()).exit_code == 0
+    assert (
+        run("-", "--resource", "events", "--set", "routes=[{topic: films}]", stdin=good()).exit_code
+        == 0
+    )
 
 
-def test_records_of_any_form_and_resource_become_bodies_that_are_valid_again(tmp_path: Path) -> None:
-    chance, common = random.Random(1), {"application_id": 1111, "profile_id": "user-1", "event_timestamp": NOW}
+def test_records_of_any_form_and_resource_become_bodies_that_are_valid_again(
+    tmp_path: Path,
+) -> None:
+    chance, common = (
+        random.Random(1),
+        {"application_id": 1111, "profile_id": "user-1", "event_timestamp": NOW},
+    )
     records = [orjson.dumps(envelope(chance, common, number)) + b"\n" for number in range(50)]
     options = ("--set", "routes=[{topic: all, form: envelope}]", "--set", "delivery.request=params")
     result = run("-", "--as-csv", str(tmp_path), *options, stdin=b"".join(records))
     assert "50 records: 50 would be delivered" in result.output
     resources = {"revenue", "adrevenue", "ecommerce", "profiles"}
-    assert {file.name for file in tmp_path.iterdir()} == {f"{resource}-1111-profile_id.csv" for resource in resources}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        f"{resource}-1111-profile_id.csv" for resource in resources
+    }
     for resource in resources:
-        again = run(str(tmp_path / f"{resource}-1111-profile_id.csv"), "--format", "csv", "--resource", resource)
+        again = run(
+            str(tmp_path / f"{resource}-1111-profile_id.csv"),
+            "--format",
+            "csv",
+            "--resource",
+            resource,
+        )
         assert (again.exit_code, ", 0 are invalid" in again.output) == (0, True), again.output
 
 
 def test_each_set_of_columns_has_a_body_of_its_own_where_they_are_exact(tmp_path: Path) -> None:
     result = run(
-        "-", "--as-csv", str(tmp_path), "--set", "batching.columns=exact", stdin=good() + good(mcc=250) + good(mcc=251)
+        "-",
+        "--as-csv",
+        str(tmp_path),
+        "--set",
+        "batching.columns=exact",
+        stdin=good() + good(mcc=250) + good(mcc=251),
     )
     assert result.exit_code == 0
-    first, second = (tmp_path / name for name in ("events-1111-profile_id.csv", "events-1111-profile_id-2.csv"))
-    assert first.read_text(encoding="utf-8").splitlines()[0] == "application_id,profile_id,event_name,event_timestamp"
-    assert [line.split(",")[-1] for line in second.read_text(encoding="utf-8").splitlines()] == ["mcc", "250", "251"]
+    first, second = (
+        tmp_path / name for name in ("events-1111-profile_id.csv", "events-1111-profile_id-2.csv")
+    )
+    assert (
+        first.read_text(encoding="utf-8").splitlines()[0]
+        == "application_id,profile_id,event_name,event_timestamp"
+    )
+    assert [line.split(",")[-1] for line in second.read_text(encoding="utf-8").splitlines()] == [
+        "mcc",
+        "250",
+        "251",
+    ]
 
 
 def test_the_shell_completes_commands_and_options() -> None:
-    environment = {"_APPMETRICA_WORKER_COMPLETE": "bash_complete", "COMP_WORDS": "appmetrica-worker dlq re", "COMP_CWORD": "2"}
+    environment = {
+        "_APPMETRICA_WORKER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "appmetrica-worker dlq re",
+        "COMP_CWORD": "2",
+    }
     assert "_APPMETRICA_WORKER_COMPLETE" not in os.environ
     result = CliRunner().invoke(cli, [], env=environment, prog_name="appmetrica-worker")
     assert result.output == "plain,replay\n"

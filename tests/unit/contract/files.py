@@ -1,4 +1,6 @@
-"""The generated files under docs, and what must be in them: `make schema` writes them, a test holds them in step."""
+"""The generated files under docs, and what must be in them: `make schema` writes them, a test holds
+them in step.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,28 @@ PAGE = DOCS / "events.md"
 
 # The page's generated parts stand between two such comments; a path is a file under docs.
 _PART = re.compile(r"(<!-- generated: (?P<name>\S+) -->\n).*?(\n?<!-- end -->)", re.DOTALL)
-_LANGUAGES = {".py": "python", ".java": "java", ".go": "go", ".mjs": "javascript", ".sh": "sh", ".xml": "xml", ".json": "json"}
+_LANGUAGES = {
+    ".py": "python",
+    ".java": "java",
+    ".go": "go",
+    ".mjs": "javascript",
+    ".sh": "sh",
+    ".xml": "xml",
+    ".json": "json",
+}
 
 
 def generated() -> dict[Path, str]:
     """Every generated file with the text that it must have."""
-    schemas = {SCHEMAS / f"{name}.schema.json": schema_text(resource) for name, resource in RESOURCES.items()}
-    return {**schemas, SCHEMAS / "asyncapi.yaml": asyncapi_yaml(), PAGE: page(PAGE.read_text(encoding="utf-8"))}
+    schemas = {
+        SCHEMAS / f"{name}.schema.json": schema_text(resource)
+        for name, resource in RESOURCES.items()
+    }
+    return {
+        **schemas,
+        SCHEMAS / "asyncapi.yaml": asyncapi_yaml(),
+        PAGE: page(PAGE.read_text(encoding="utf-8")),
+    }
 
 
 def page(text: str) -> str:

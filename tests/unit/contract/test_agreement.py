@@ -1,4 +1,6 @@
-"""What a schema refuses the worker refuses too; what it takes the worker takes, or a listed rule is beyond it."""
+"""What a schema refuses the worker refuses too; what it takes the worker takes, or a listed rule is
+beyond it.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,19 @@ SPACES = [character for character in map(chr, range(sys.maxunicode + 1)) if char
 
 
 def beyond(resource: str, fault: FieldFault) -> list[str]:
-    """The rules that allow a schema not to see this fault: of its reason, and of its column's kind or of the whole record."""
-    columns = {column.name: column.kind for column in (*IDENTITY_COLUMNS.values(), *RESOURCES[resource].columns)}
+    """The rules that allow a schema not to see this fault: of its reason, and of its column's kind
+    or of the whole record.
+    """
+    columns = {
+        column.name: column.kind
+        for column in (*IDENTITY_COLUMNS.values(), *RESOURCES[resource].columns)
+    }
     kind = columns.get(fault.field)
-    return [rule.name for rule in RULES if fault.reason in rule.reasons and (not rule.kinds or kind in rule.kinds)]
+    return [
+        rule.name
+        for rule in RULES
+        if fault.reason in rule.reasons and (not rule.kinds or kind in rule.kinds)
+    ]
 
 
 def holds_half_a_character(value: object) -> bool:
@@ -47,14 +58,18 @@ def holds_half_a_character(value: object) -> bool:
 
 
 def is_beyond_it(resource: str, value: bytes, fault: FieldFault) -> bool:
-    """True if a rule says that no schema could have seen this fault, and the value is what that rule speaks of."""
+    """True if a rule says that no schema could have seen this fault, and the value is what that
+    rule speaks of.
+    """
     whole = parsed(value)
     found = whole.get(fault.field) if isinstance(whole, dict) else None
     shapes = {
         "age": isinstance(found, int | str),
         "whole number": isinstance(found, float) and found.is_integer(),
         "long decimal": isinstance(found, int | float | str),
-        "object in text": isinstance(found, str) and found.strip(" \t\r\n")[:1] == "{" and found.strip(" \t\r\n")[-1:] == "}",
+        "object in text": isinstance(found, str)
+        and found.strip(" \t\r\n")[:1] == "{"
+        and found.strip(" \t\r\n")[-1:] == "}",
         "half a character": holds_half_a_character(whole),
         "application": True,
         "depth": True,
@@ -70,13 +85,16 @@ def judge(resource: str, value: bytes) -> None:
     try:
         is_taken = schema_takes(resource, value)
     except NotJsonError:
-        # No value to look at. Of a field that stands twice the worker drops the first unseen, even one that isn't UTF-8.
+        # No value to look at. Of a field that stands twice the worker drops the first unseen, even
+        # one that isn't UTF-8.
         return
     if not is_taken:
         assert faults, f"{resource}: the schema refuses what the worker takes: {value!r}"
     else:
         unseen = [fault for fault in faults if not is_beyond_it(resource, value, fault)]
-        assert not unseen, f"{resource}: no rule says that the schema can't see {unseen} of {value!r}"
+        assert not unseen, (
+            f"{resource}: no rule says that the schema can't see {unseen} of {value!r}"
+        )
 
 
 @pytest.mark.parametrize("resource", RESOURCES.values(), ids=lambda one: one.name)
@@ -102,19 +120,33 @@ def test_both_agree_on_whatever_becomes_of_it(resource: Resource, data: st.DataO
         members.pop(name, None)
         if token is not None:
             members[name] = token
-    judge(resource.name, ("{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in members.items()) + "}").encode())
+    judge(
+        resource.name,
+        (
+            "{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in members.items()) + "}"
+        ).encode(),
+    )
 
 
 _TEXTS = [token.decode() for token in TOKENS if token.isascii()]
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=4,
 ).map(json.dumps)
 
 
 def _members(value: bytes) -> dict[str, str]:
-    return {name: bytes(raw).decode() for name, raw in msgspec.json.decode(value, type=dict[str, msgspec.Raw]).items()}
+    return {
+        name: bytes(raw).decode()
+        for name, raw in msgspec.json.decode(value, type=dict[str, msgspec.Raw]).items()
+    }
 
 
 def test_both_agree_on_what_the_fuzzer_makes_of_records() -> None:
@@ -138,8 +170,30 @@ def test_integers_as_text_have_the_bounds_of_integers(kind: Kind) -> None:
             if column.name == "appmetrica_device_id":
                 del base["profile_id"]
             highest = column.maximum if kind is Kind.INTEGER else 10**11 - 1
-            for number in {0, 1, 9, 10, 99, 100, 998, 999, 1000, highest - 1, highest, highest + 1, 10**20 - 1, 10**20}:
-                for spelled in (number, str(number), f"0{number}", str(number).zfill(20), f"{number}\n", f" {number}"):
+            for number in {
+                0,
+                1,
+                9,
+                10,
+                99,
+                100,
+                998,
+                999,
+                1000,
+                highest - 1,
+                highest,
+                highest + 1,
+                10**20 - 1,
+                10**20,
+            }:
+                for spelled in (
+                    number,
+                    str(number),
+                    f"0{number}",
+                    str(number).zfill(20),
+                    f"{number}\n",
+                    f" {number}",
+                ):
                     judge(resource.name, json.dumps(base | {column.name: spelled}).encode())
 
 
@@ -157,11 +211,16 @@ def test_a_row_that_no_request_could_hold_is_beyond_a_schema() -> None:
     assert codes_of(value, row_bytes_max=100)[0][0] is Reason.TOO_LARGE
 
 
-@pytest.mark.parametrize("value", [b"", b"{", b"\xff", b'{"application_id": NaN}', b"\xef\xbb\xbf{}"])
+@pytest.mark.parametrize(
+    "value", [b"", b"{", b"\xff", b'{"application_id": NaN}', b"\xef\xbb\xbf{}"]
+)
 def test_what_is_no_json_is_refused_before_any_schema(value: bytes) -> None:
     with pytest.raises(NotJsonError):
         parsed(value)
-    assert {fault.reason for fault in worker_faults("events", value)} <= {Reason.NOT_JSON, Reason.EMPTY_VALUE}
+    assert {fault.reason for fault in worker_faults("events", value)} <= {
+        Reason.NOT_JSON,
+        Reason.EMPTY_VALUE,
+    }
     assert worker_faults("events", value)
 
 

@@ -11,7 +11,15 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.builders import APPLICATION_ID, UNIX_SECONDS, FakeRecord, make_assignment, make_event, make_rules, now_at
+from tests.builders import (
+    APPLICATION_ID,
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_event,
+    make_rules,
+    now_at,
+)
 from tests.unit.contract.judging import FORMATS, Validator
 from worker.contract.asyncapi import asyncapi_document
 from worker.contract.texts import asyncapi_json, asyncapi_yaml
@@ -50,7 +58,9 @@ def schema_takes(name: str, value: object) -> bool:
     return bool(Validator(schema, format_checker=FORMATS).is_valid(value))
 
 
-def worker_takes(form: Form, value: object, record_headers: tuple[tuple[str, bytes], ...] = ()) -> bool:
+def worker_takes(
+    form: Form, value: object, record_headers: tuple[tuple[str, bytes], ...] = ()
+) -> bool:
     """True if the worker's real intake, in this form, takes the value."""
     record = FakeRecord(0, json.dumps(value).encode(), headers=record_headers)
     rows, _ = Intake(make_rules(form=form)).read(make_assignment(), [record], now_at())
@@ -87,19 +97,33 @@ def test_the_topics_of_events_and_dead_letters_are_the_defaults() -> None:
 
 def test_every_resource_has_a_channel_a_message_and_a_schema() -> None:
     for name in RESOURCES:
-        assert DOCUMENT["channels"][name]["messages"] == {name: {"$ref": f"#/components/messages/{name}"}}
-        assert DOCUMENT["components"]["messages"][name]["payload"] == {"$ref": f"#/components/schemas/{name}"}
+        assert DOCUMENT["channels"][name]["messages"] == {
+            name: {"$ref": f"#/components/messages/{name}"}
+        }
+        assert DOCUMENT["components"]["messages"][name]["payload"] == {
+            "$ref": f"#/components/schemas/{name}"
+        }
 
 
 def test_the_headers_of_dead_letters_are_those_that_are_written() -> None:
     _, (rejection,) = Intake(make_rules()).read(make_assignment(), [FakeRecord(0, b"{}")], now_at())
     assert isinstance(rejection, Rejection)
     told = DOCUMENT["components"]["messages"]["deadLetter"]["headers"]
-    assert list(told["properties"]) == told["required"] == [name for name, _ in headers(rejection, "1")]
+    assert (
+        list(told["properties"])
+        == told["required"]
+        == [name for name, _ in headers(rejection, "1")]
+    )
 
 
-@pytest.mark.parametrize(("name", "form"), [("envelope", Form.ENVELOPE), ("cloudEventStructured", Form.CLOUDEVENTS)], ids=str)
-def test_the_example_of_a_wrapped_event_is_taken_by_schema_and_worker(name: str, form: Form) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("envelope", Form.ENVELOPE), ("cloudEventStructured", Form.CLOUDEVENTS)],
+    ids=str,
+)
+def test_the_example_of_a_wrapped_event_is_taken_by_schema_and_worker(
+    name: str, form: Form
+) -> None:
     message = DOCUMENT["components"]["messages"][name]
     (example,) = message["examples"]
     assert schema_takes(message["payload"]["$ref"].rpartition("/")[2], example["payload"])
@@ -110,7 +134,13 @@ def test_the_example_of_a_wrapped_event_is_taken_by_schema_and_worker(name: str,
     ("envelope", "is_taken"),
     [
         ({"type": "events", "data": make_event()}, True),
-        ({"type": "profiles", "data": {"application_id": APPLICATION_ID, "profile_id": "u", "attributes": {}}}, True),
+        (
+            {
+                "type": "profiles",
+                "data": {"application_id": APPLICATION_ID, "profile_id": "u", "attributes": {}},
+            },
+            True,
+        ),
         ({"type": "events", "data": make_event(event_name="")}, False),
         ({"type": "revenue", "data": make_event()}, False),
         ({"type": "clicks", "data": make_event()}, False),
@@ -123,16 +153,35 @@ def test_the_example_of_a_wrapped_event_is_taken_by_schema_and_worker(name: str,
     ],
 )
 def test_schema_and_worker_agree_on_envelopes(envelope: object, is_taken: bool) -> None:
-    assert (schema_takes("envelope", envelope), worker_takes(Form.ENVELOPE, envelope)) == (is_taken, is_taken)
+    assert (schema_takes("envelope", envelope), worker_takes(Form.ENVELOPE, envelope)) == (
+        is_taken,
+        is_taken,
+    )
 
 
 @pytest.mark.parametrize(
     ("event", "is_taken"),
     [
         ({**CLOUD_EVENT, "data": make_event()}, True),
-        ({**CLOUD_EVENT, "data": make_event(), "subject": "s", "datacontenttype": None, "time": None}, True),
+        (
+            {
+                **CLOUD_EVENT,
+                "data": make_event(),
+                "subject": "s",
+                "datacontenttype": None,
+                "time": None,
+            },
+            True,
+        ),
         ({**CLOUD_EVENT, "data": TIMELESS, "time": "2023-11-14T22:13:20Z"}, True),
-        ({**CLOUD_EVENT, "data": make_event(event_timestamp=""), "time": "2023-11-14T22:13:20+00:00"}, True),
+        (
+            {
+                **CLOUD_EVENT,
+                "data": make_event(event_timestamp=""),
+                "time": "2023-11-14T22:13:20+00:00",
+            },
+            True,
+        ),
         ({**CLOUD_EVENT, "data": None, "data_base64": "e30="}, False),
         ({**CLOUD_EVENT, "data": TIMELESS}, False),
         ({**CLOUD_EVENT, "data": TIMELESS, "time": None}, False),
@@ -146,11 +195,17 @@ def test_schema_and_worker_agree_on_envelopes(envelope: object, is_taken: bool) 
     ],
 )
 def test_schema_and_worker_agree_on_cloud_events(event: object, is_taken: bool) -> None:
-    assert (schema_takes("cloudEvent", event), worker_takes(Form.CLOUDEVENTS, event)) == (is_taken, is_taken)
+    assert (schema_takes("cloudEvent", event), worker_takes(Form.CLOUDEVENTS, event)) == (
+        is_taken,
+        is_taken,
+    )
 
 
 def test_a_binary_cloud_event_dates_an_event_without_a_time() -> None:
-    binary = tuple((f"ce_{name}", text.encode()) for name, text in {**CLOUD_EVENT, "time": "2023-11-14T22:13:20Z"}.items())
+    binary = tuple(
+        (f"ce_{name}", text.encode())
+        for name, text in {**CLOUD_EVENT, "time": "2023-11-14T22:13:20Z"}.items()
+    )
     assert schema_takes("eventDatedByCloudEvent", TIMELESS)
     assert worker_takes(Form.CLOUDEVENTS, TIMELESS, binary)
     wrong = make_event(event_timestamp=UNIX_SECONDS * 1000)

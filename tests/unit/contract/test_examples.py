@@ -1,4 +1,6 @@
-"""Every example of docs/schema: the schema and the worker's real intake say the same of it, or the schema can't tell."""
+"""Every example of docs/schema: the schema and the worker's real intake say the same of it, or the
+schema can't tell.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,17 @@ class Invalid:
         return bytes(self.line.value)
 
 
-VALID = [(name, line) for name in RESOURCES for line in (EXAMPLES / f"{name}.valid.jsonl").read_bytes().splitlines()]
+VALID = [
+    (name, line)
+    for name in RESOURCES
+    for line in (EXAMPLES / f"{name}.valid.jsonl").read_bytes().splitlines()
+]
 INVALID = [
     Invalid(name, line)
     for name in RESOURCES
-    for line in msgspec.json.Decoder(Line).decode_lines((EXAMPLES / f"{name}.invalid.jsonl").read_bytes())
+    for line in msgspec.json.Decoder(Line).decode_lines(
+        (EXAMPLES / f"{name}.invalid.jsonl").read_bytes()
+    )
 ]
 
 
@@ -50,7 +58,9 @@ def test_schema_and_worker_take_a_valid_example(resource: str, value: bytes) -> 
 
 @pytest.mark.parametrize("example", INVALID, ids=lambda one: f"{one.resource}: {one.line.about}")
 def test_the_worker_refuses_an_invalid_example_for_its_reasons(example: Invalid) -> None:
-    assert [fault.reason.value for fault in worker_faults(example.resource, example.value)] == example.line.reasons
+    assert [
+        fault.reason.value for fault in worker_faults(example.resource, example.value)
+    ] == example.line.reasons
 
 
 @pytest.mark.parametrize("example", INVALID, ids=lambda one: f"{one.resource}: {one.line.about}")
@@ -66,7 +76,8 @@ def test_a_rule_that_an_example_names_is_one_for_its_reasons() -> None:
 
 
 def test_every_rule_that_a_line_can_show_has_an_example() -> None:
-    # These take more than a line, or what not every reader of JSON takes: `test_agreement.py` has them.
+    # These take more than a line, or what not every reader of JSON takes: `test_agreement.py` has
+    # them.
     assert {one.line.rule for one in INVALID} >= {rule.name for rule in RULES} - {
         "half a character",
         "depth",

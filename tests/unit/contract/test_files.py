@@ -1,4 +1,6 @@
-"""What is generated stands in the files as it would be generated now, and the page names what there is."""
+"""What is generated stands in the files as it would be generated now, and the page names what there
+is.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,22 @@ def test_a_page_that_has_changed_is_noticed() -> None:
 
 
 def test_no_schema_is_left_of_a_resource_that_is_gone() -> None:
-    assert {path.name for path in SCHEMAS.glob("*.schema.json")} == {f"{name}.schema.json" for name in RESOURCES}
+    assert {path.name for path in SCHEMAS.glob("*.schema.json")} == {
+        f"{name}.schema.json" for name in RESOURCES
+    }
 
 
 def test_every_producer_stands_on_the_page() -> None:
-    programs = [path for path in sorted(PRODUCERS.rglob("*")) if path.is_file() and path.name not in BUILD_FILES]
-    named = [DOCS / part for part in parts(PAGE.read_text(encoding="utf-8")) if part not in ("fields", "rules")]
+    programs = [
+        path
+        for path in sorted(PRODUCERS.rglob("*"))
+        if path.is_file() and path.name not in BUILD_FILES
+    ]
+    named = [
+        DOCS / part
+        for part in parts(PAGE.read_text(encoding="utf-8"))
+        if part not in ("fields", "rules")
+    ]
     assert sorted(named) == programs
     assert len(programs) == 5
 

@@ -1,4 +1,6 @@
-"""Stories of the pipeline: given these events, exactly these commands. No socket, no sleep, no clock."""
+"""Stories of the pipeline: given these events, exactly these commands. No socket, no sleep, no
+clock.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import orjson
 import pytest
 
 from worker.core.batching.batcher import Batcher, BatchLimits
-from worker.core.counters.counters import Account, TopicAccount
+from worker.core.counters.counters import Counters, TopicAccount
 from worker.core.dedup.budget import KeyBudget
 from worker.core.dedup.window import Window
 from worker.core.delivery.backoff import Backoff
@@ -22,7 +24,19 @@ from worker.core.intake.rules import IntakeRules, UnknownFields
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
-from worker.core.model.command import Bury, Command, Commit, Finish, Log, Park, Pause, Post, Release, Resume, StopIntake
+from worker.core.model.command import (
+    Command,
+    Commit,
+    Finish,
+    Log,
+    Pause,
+    Post,
+    Release,
+    Resume,
+    StopIntake,
+    WriteDeadLetters,
+    WriteParked,
+)
 from worker.core.model.event import (
     Answered,
     Assigned,
@@ -50,8 +64,8 @@ from worker.core.post_api.resource import EVENTS
 from worker.core.progress.clock_check import ClockCheck
 from worker.core.progress.commits import Commits
 from worker.core.progress.ledger import Ledger
-from worker.core.progress.pressure import Intakes
-from worker.core.settlement import Rooms, Route
+from worker.core.progress.pressure import ReceptionControl
+from worker.core.settlement import Components, Route
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import PARKED_PREFIX
 
@@ -73,7 +87,9 @@ class FakeRecord:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def event(offset: int, application: int = 1, name: str | None = None, **fields: object) -> FakeRecord:
+def event(
+    offset: int, application: int = 1, name: str | None = None, **fields: object
+) -> FakeRecord:
     value = {
         "application_id": application,
         "profile_id": f"user-{offset}",
@@ -107,10 +123,21 @@ class World:
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        account = Account({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()})
+        account = Counters({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()})
         ledger = Ledger(account, self.memory_bytes_max, self.span_max, chunk_records_max=100)
-        delivery = DeliveryRules(LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400, 25.0)
-        rules = IntakeRules(EVENTS, frozenset({1, 2}), UnknownFields.REJECT, "event-id", None, 14 * 86400, 86400, 1_000_000)
+        delivery = DeliveryRules(
+            LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400, 25.0
+        )
+        rules = IntakeRules(
+            EVENTS,
+            frozenset({1, 2}),
+            UnknownFields.REJECT,
+            "event-id",
+            None,
+            14 * 86400,
+            86400,
+            1_000_000,
+        )
 
         def route(prefix: str, *, parks: bool, is_parking: bool) -> Route:
             batcher = Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), prefix)
@@ -126,10 +153,12 @@ class World:
             TOPIC: route("b", parks=self.parks, is_parking=False),
             PARKING_TOPIC: route("p", parks=False, is_parking=True),
         }
-        dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.standing)
+        dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.state)
         self.ledger = ledger
-        self.rooms = Rooms(routes, dispatcher, ledger, Commits(1.0), ClockCheck(self.clock_difference_seconds_max))
-        self.pipeline = Pipeline(self.rooms, Intakes(self.chunk_max))
+        self.rooms = Components(
+            routes, dispatcher, ledger, Commits(1.0), ClockCheck(self.clock_difference_seconds_max)
+        )
+        self.pipeline = Pipeline(self.rooms, ReceptionControl(self.chunk_max))
 
     @property
     def now(self) -> Now:
@@ -147,7 +176,9 @@ class World:
 
     def assign(self, *assignments: Assignment, position: int = 0) -> list[Command]:
         committed = Position(position, commit_metadata.encode(position, position, []))
-        return self.tell(Assigned(tuple(Start(assignment, position, committed) for assignment in assignments)))
+        return self.tell(
+            Assigned(tuple(Start(assignment, position, committed) for assignment in assignments))
+        )
 
     def receive(self, *records: FakeRecord, assignment: Assignment = FIRST) -> list[Command]:
         return self.tell(Received(assignment, records, records[-1].offset + 1))
@@ -166,7 +197,9 @@ def posted(commands: list[Command]) -> list[Batch]:
 
 def committed(commands: list[Command]) -> dict[Assignment, int]:
     return {
-        assignment: position.offset for command in only(Commit, commands) for assignment, position in command.positions.items()
+        assignment: position.offset
+        for command in only(Commit, commands)
+        for assignment, position in command.positions.items()
     }
 
 
@@ -197,7 +230,10 @@ class TestTheWayOfARecord:
     def test_applications_do_not_share_a_batch(self, world: World) -> None:
         world.receive(event(0, application=1), event(1, application=2))
         batches = posted(world.wait(1.0))
-        assert {batch.destination.application_id: offsets(batch) for batch in batches} == {1: [0], 2: [1]}
+        assert {batch.destination.application_id: offsets(batch) for batch in batches} == {
+            1: [0],
+            2: [1],
+        }
 
     def test_a_commit_never_passes_a_record_that_is_still_under_way(self, world: World) -> None:
         world.receive(event(0, application=1), event(1, application=2), event(2, application=2))
@@ -208,13 +244,21 @@ class TestTheWayOfARecord:
         world.tell(Committed(commit.positions, 0.01))
         assert committed([*world.answer(first, ok()), *world.wait(1.0)]) == {FIRST: 3}
 
-    def test_a_truncated_log_is_counted_and_logged_and_a_lower_position_is_committed(self, world: World) -> None:
+    def test_a_truncated_log_is_counted_and_logged_and_a_lower_position_is_committed(
+        self, world: World
+    ) -> None:
         world.tell(Lost((FIRST,)))
         again = Assignment(TOPIC, 0, 9)
-        assigned = world.tell(Assigned((Start(again, 15, Position(20, commit_metadata.encode(20, 0, [])), end=15),)))
+        assigned = world.tell(
+            Assigned((Start(again, 15, Position(20, commit_metadata.encode(20, 0, [])), end=15),))
+        )
         commands = world.tell(LogTruncated(again, 20, 15, is_exact=False))
         (line,) = only(Log, commands)
-        assert (line.event, line.fields["resumed_at"], line.fields["may_pass_over_records"]) == ("log_truncated", 15, True)
+        assert (line.event, line.fields["resumed_at"], line.fields["may_pass_over_records"]) == (
+            "log_truncated",
+            15,
+            True,
+        )
         assert world.ledger.account.topics[TOPIC].log_truncations == 1
         # Or the next start would find the log truncated once more.
         assert committed([*assigned, *commands, *world.wait(2.0)]) == {again: 15}
@@ -230,52 +274,81 @@ class TestTheWayOfARecord:
         assert committed([*world.answer(batch, ok()), *world.wait(1.0)]) == {again: 4}
         assert world.ledger.account.topics[TOPIC].skipped_settled == 2
 
-    def test_what_an_earlier_owner_delivered_is_a_duplicate_and_nothing_else_is(self, world: World) -> None:
+    def test_what_an_earlier_owner_delivered_is_a_duplicate_and_nothing_else_is(
+        self, world: World
+    ) -> None:
         world.tell(Lost((FIRST,)))
         again = Assignment(TOPIC, 0, 9)
         # From offset 2 up to 8 all is settled, and 9 above it.
-        start = Start(Assignment(TOPIC, 0, 0), 8, Position(8, commit_metadata.encode(8, 2, [(9, 10)])), end=10)
+        start = Start(
+            Assignment(TOPIC, 0, 0), 8, Position(8, commit_metadata.encode(8, 2, [(9, 10)])), end=10
+        )
         invalid = FakeRecord(4, b"not json")
-        tail = (*(event(offset) for offset in (0, 1, 2, 3)), invalid, *(event(offset) for offset in range(5, 10)))
+        tail = (
+            *(event(offset) for offset in (0, 1, 2, 3)),
+            invalid,
+            *(event(offset) for offset in range(5, 10)),
+        )
         world.tell(TailRead(start, tail, refused={Place(TOPIC, 0, 5)}, parked={Place(TOPIC, 0, 6)}))
         world.tell(Assigned((Start(again, 8, start.committed, end=10),)))
-        repeated = [FakeRecord(offset + 100, event(offset).value) for offset in range(10) if offset != 4]
+        repeated = [
+            FakeRecord(offset + 100, event(offset).value) for offset in range(10) if offset != 4
+        ]
         corrected = FakeRecord(120, event(6).value, headers=(("event-id", b"6"),))
         world.receive(event(8), event(9), *repeated, corrected, assignment=again)
         (batch,) = posted(world.wait(1.0))
-        # Before the floor nobody has seen them; 5 was refused; 8 was not settled, and comes again linked to itself.
+        # Before the floor nobody has seen them; 5 was refused; 8 was not settled, and comes again
+        # linked to itself.
         assert [row.record.offset for row in batch.rows] == [8, 100, 101, 105, 120]
         assert world.ledger.account.topics[TOPIC].duplicates == 5
 
-    def test_what_was_refused_after_it_came_home_is_not_seen_there_either(self, world: World) -> None:
+    def test_what_was_refused_after_it_came_home_is_not_seen_there_either(
+        self, world: World
+    ) -> None:
         noted = {"topic": TOPIC.encode(), "partition": b"0", "offset": b"5", "timestamp": b"0"}
         headers = tuple((PARKED_PREFIX + name, value) for name, value in noted.items())
         refused = FakeRecord(3, event(3).value, headers=(*headers, ("event-id", b"7")))
-        start = Start(Assignment(PARKING_TOPIC, 0, 0), 4, Position(4, commit_metadata.encode(4, 0, [])), end=5)
+        start = Start(
+            Assignment(PARKING_TOPIC, 0, 0), 4, Position(4, commit_metadata.encode(4, 0, [])), end=5
+        )
         world.tell(TailRead(start, (refused,), refused={Place(TOPIC, 0, 5)}, parked=set()))
         world.assign(HOME, position=4)
         world.receive(FakeRecord(4, event(4).value, headers=(("event-id", b"7"),)), assignment=HOME)
         (batch,) = posted(world.wait(1.0))
         assert [row.record.offset for row in batch.rows] == [4]
 
-    def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(self, world: World) -> None:
+    def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(
+        self, world: World
+    ) -> None:
         assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
 
     def test_one_commit_at_a_time_and_a_failed_one_is_offered_again(self, world: World) -> None:
         assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
         world.tell(Received(FIRST, (), 9))
         assert committed(world.wait(5.0)) == {}
-        assert committed(world.tell(CommitFailed({FIRST: Position(7)}, "no answer", 5.0))) == {FIRST: 9}
+        assert committed(world.tell(CommitFailed({FIRST: Position(7)}, "no answer", 5.0))) == {
+            FIRST: 9
+        }
         world.tell(Committed({FIRST: Position(9)}, 0.01))
         assert committed(world.wait(5.0)) == {}
 
-    def test_a_commit_whose_metadata_is_too_large_is_made_again_at_once_with_less(self, world: World) -> None:
+    def test_a_commit_whose_metadata_is_too_large_is_made_again_at_once_with_less(
+        self, world: World
+    ) -> None:
         assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
         refused = Position(7, "x" * 100)
         again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
-        assert committed(again) == {FIRST: 7}, "less is possible now, and the interval is not waited for"
-        assert [log.event for log in only(Log, again)] == ["commit_failed", "commit_metadata_limited"]
-        assert committed(world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))) == {}, "nothing new"
+        assert committed(again) == {FIRST: 7}, (
+            "less is possible now, and the interval is not waited for"
+        )
+        assert [log.event for log in only(Log, again)] == [
+            "commit_failed",
+            "commit_metadata_limited",
+        ]
+        assert (
+            committed(world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,))))
+            == {}
+        ), "nothing new"
 
     def test_requests_in_flight_are_bounded(self, world: World) -> None:
         commands = world.receive(*(event(offset) for offset in range(60)))
@@ -285,15 +358,22 @@ class TestTheWayOfARecord:
 
 
 class TestAnswers:
-    def test_a_transient_fault_sends_the_identical_bytes_under_the_same_id(self, world: World) -> None:
+    def test_a_transient_fault_sends_the_identical_bytes_under_the_same_id(
+        self, world: World
+    ) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
         assert posted(world.answer(batch, status(503))) == []
         (again,) = posted(world.wait(0.5))
         assert (again.id, again.body()) == (batch.id, batch.body())
 
-    @pytest.mark.parametrize("answer", [Ambiguous(TransportFault.TIMEOUT, 30.0), NotSent(TransportFault.CONNECT_FAILED, 0.1)])
-    def test_a_transport_fault_is_retried_and_nothing_is_settled(self, world: World, answer: Answer) -> None:
+    @pytest.mark.parametrize(
+        "answer",
+        [Ambiguous(TransportFault.TIMEOUT, 30.0), NotSent(TransportFault.CONNECT_FAILED, 0.1)],
+    )
+    def test_a_transport_fault_is_retried_and_nothing_is_settled(
+        self, world: World, answer: Answer
+    ) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
         world.answer(batch, answer)
@@ -308,9 +388,11 @@ class TestAnswers:
         assert posted(world.wait(20.0)) == []
         assert len(posted(world.wait(0.5))) == 1
 
-    def test_the_one_guilty_row_is_dead_lettered_and_all_others_are_delivered(self, world: World) -> None:
+    def test_the_one_guilty_row_is_dead_lettered_and_all_others_are_delivered(
+        self, world: World
+    ) -> None:
         commands = world.receive(*(event(offset) for offset in range(10)))
-        buried: list[Bury] = []
+        dead_lettered: list[WriteDeadLetters] = []
         delivered: set[int] = set()
         for _ in range(20):
             batches = posted(commands)
@@ -323,10 +405,14 @@ class TestAnswers:
                 else:
                     commands += world.answer(batch, ok())
                     delivered.update(offsets(batch))
-            buried += only(Bury, commands)
+            dead_lettered += only(WriteDeadLetters, commands)
         assert delivered == set(range(10)) - {7}
-        ((rejection,),) = [command.rejections for command in buried]
-        assert (rejection.record.offset, rejection.reason, rejection.http_status) == (7, Reason.REFUSED, 400)
+        ((rejection,),) = [command.rejections for command in dead_lettered]
+        assert (rejection.record.offset, rejection.reason, rejection.http_status) == (
+            7,
+            Reason.REFUSED,
+            400,
+        )
         assert committed(world.wait(1.0)) == {FIRST: 7}
         world.tell(Committed({FIRST: Position(7)}, 0.0))
         world.tell(DeadLettersAcknowledged((rejection,)))
@@ -336,7 +422,9 @@ class TestAnswers:
         world.receive(event(0, application=1), event(1, application=2))
         first, second = posted(world.wait(1.0))
         commands = world.answer(first, status(403))
-        assert [(log.event, log.fields["application_id"]) for log in only(Log, commands)] == [("application_held", 1)]
+        assert [(log.event, log.fields["application_id"]) for log in only(Log, commands)] == [
+            ("application_held", 1)
+        ]
         world.answer(second, ok())
         world.receive(event(2, application=1), event(3, application=2))
         (other,) = posted(world.wait(1.0))
@@ -354,14 +442,16 @@ class TestAnswers:
         world.answer(batch, status(302))
         assert committed(world.wait(5.0)) == {}
 
-    def test_an_event_that_grew_too_old_while_it_waited_does_not_go_with_the_others(self, world: World) -> None:
+    def test_an_event_that_grew_too_old_while_it_waited_does_not_go_with_the_others(
+        self, world: World
+    ) -> None:
         oldest = int(UNIX + world.seconds) - 14 * 86400
         world.receive(event(0, event_timestamp=oldest + 100), event(1))
         (batch,) = posted(world.wait(1.0))
         world.answer(batch, status(503, retry_after="120"))
         commands = world.wait(120.5)
         assert [offsets(one) for one in posted(commands)] == [[1]]
-        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        ((rejection,),) = [command.rejections for command in only(WriteDeadLetters, commands)]
         assert (rejection.record.offset, rejection.reason) == (0, Reason.TOO_OLD)
 
 
@@ -389,26 +479,32 @@ class TestDuplicates:
 
     def convict(self, world: World, batch: Batch) -> list[Command]:
         """This batch of one row is refused, another row is accepted, and it is refused again."""
-        assert only(Bury, world.answer(batch, status(400))) == []
+        assert only(WriteDeadLetters, world.answer(batch, status(400))) == []
         world.receive(self.keyed(100, "company", "company"))
         (company,) = posted(world.wait(1.0))
         assert posted(world.answer(company, ok())) == [batch]
         return world.answer(batch, status(400))
 
-    def buried(self, commands: list[Command]) -> list[int]:
-        return [one.record.offset for bury in only(Bury, commands) for one in bury.rejections]
+    def dead_lettered(self, commands: list[Command]) -> list[int]:
+        return [
+            one.record.offset
+            for write_dead_letters in only(WriteDeadLetters, commands)
+            for one in write_dead_letters.rejections
+        ]
 
     def test_a_refused_event_is_replaced_by_the_one_linked_to_it(self, world: World) -> None:
         world.receive(self.keyed(0, "a", "bad"), self.keyed(1, "a", "good"))
         (batch,) = posted(world.wait(1.0))
-        assert self.buried(self.convict(world, batch)) == [0]
-        (heir,) = posted(world.wait(1.0))
-        assert offsets(heir) == [1]
+        assert self.dead_lettered(self.convict(world, batch)) == [0]
+        (successor,) = posted(world.wait(1.0))
+        assert offsets(successor) == [1]
 
-    def test_a_refused_event_sent_again_corrected_under_the_same_key_is_no_duplicate(self, world: World) -> None:
+    def test_a_refused_event_sent_again_corrected_under_the_same_key_is_no_duplicate(
+        self, world: World
+    ) -> None:
         world.receive(self.keyed(0, "a", "bad"))
         (batch,) = posted(world.wait(1.0))
-        assert self.buried(self.convict(world, batch)) == [0]
+        assert self.dead_lettered(self.convict(world, batch)) == [0]
         world.receive(self.keyed(101, "a", "good"))
         (corrected,) = posted(world.wait(1.0))
         assert offsets(corrected) == [101]
@@ -417,13 +513,13 @@ class TestDuplicates:
 class TestDeadLetters:
     def test_a_rejected_record_is_settled_only_when_the_topic_has_it(self, world: World) -> None:
         commands = world.receive(FakeRecord(0, b"not json"))
-        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        ((rejection,),) = [command.rejections for command in only(WriteDeadLetters, commands)]
         assert committed(world.wait(5.0)) == {}
         assert committed(world.tell(DeadLettersAcknowledged((rejection,)))) == {FIRST: 1}
 
     def test_the_line_stops_while_dead_letters_cannot_be_written(self, world: World) -> None:
         commands = world.receive(FakeRecord(0, b"not json"))
-        ((rejection,),) = [command.rejections for command in only(Bury, commands)]
+        ((rejection,),) = [command.rejections for command in only(WriteDeadLetters, commands)]
         commands = world.tell(DeadLettersFailed(1, "no such topic"))
         assert only(Pause, commands) == [Pause(frozenset({FIRST, SECOND}))]
         commands = world.tell(DeadLettersAcknowledged((rejection,)))
@@ -452,7 +548,9 @@ class TestPressure:
 
 
 class TestRebalances:
-    def test_a_revocation_flushes_what_is_open_waits_commits_and_lets_go(self, world: World) -> None:
+    def test_a_revocation_flushes_what_is_open_waits_commits_and_lets_go(
+        self, world: World
+    ) -> None:
         world.receive(event(0), event(1))
         commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
         (batch,) = posted(commands)
@@ -490,7 +588,9 @@ class TestRebalances:
         assert committed(world.wait(5.0)) == {}
         assert world.ledger.memory.held_bytes == 0
 
-    def test_a_late_200_settles_the_same_event_received_again_in_the_new_epoch(self, world: World) -> None:
+    def test_a_late_200_settles_the_same_event_received_again_in_the_new_epoch(
+        self, world: World
+    ) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
         world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
@@ -548,7 +648,9 @@ class TestStop:
         commands = world.tell(Received(FIRST, (), 5))
         assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
         world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
-        assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [Finish(0, 5)]
+        assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [
+            Finish(0, 5)
+        ]
 
     def test_a_last_commit_whose_metadata_is_too_large_is_made_again(self, world: World) -> None:
         commands = world.tell(Received(FIRST, (), 5))
@@ -563,7 +665,9 @@ class TestStop:
 def test_a_story_replayed_gives_the_same_commands() -> None:
     def story(world: World) -> list[tuple[Callable[[], object], ...] | object]:
         said: list[object] = [world.assign(FIRST)]
-        commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(40)))
+        commands = world.receive(
+            *(event(offset, application=1 + offset % 2) for offset in range(40))
+        )
         said.append([(batch.id, batch.body()) for batch in posted(commands)])
         for number, batch in enumerate(posted(commands)):
             said.append(only(Log, world.answer(batch, status((200, 503, 403, 400)[number % 4]))))
@@ -587,23 +691,29 @@ class TestParking:
     """An application on hold must not stop its neighbours."""
 
     def held(self) -> tuple[World, list[Command]]:
-        """Application 1 is on hold, and its records have just made the partition reach as far as it may."""
+        """Application 1 is on hold, and its records have just made the partition reach as far as it
+        may.
+        """
         world = World(parks=True, span_max=20, in_flight_max=8)
         world.assign(FIRST, HOME)
         world.receive(*(event(offset, application=1 + offset % 2) for offset in range(10)))
         batches = {batch.destination.application_id: batch for batch in posted(world.wait(1.0))}
         world.answer(batches[1], status(403))
         world.answer(batches[2], ok())
-        commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(10, 20)))
+        commands = world.receive(
+            *(event(offset, application=1 + offset % 2) for offset in range(10, 20))
+        )
         return world, commands
 
     def parked(self, commands: list[Command]) -> list[int]:
-        return [row.record.offset for command in only(Park, commands) for row in command.rows]
+        return [
+            row.record.offset for command in only(WriteParked, commands) for row in command.rows
+        ]
 
     def test_what_pins_a_partition_is_parked_and_settled_once_that_is_acknowledged(self) -> None:
         world, commands = self.held()
         assert only(Pause, commands) == [Pause(frozenset({FIRST}))]
-        (park,) = only(Park, commands)
+        (park,) = only(WriteParked, commands)
         assert self.parked(commands) == [0, 2, 4, 6, 8]
         assert committed(world.wait(5.0)) == {FIRST: 0}
         world.tell(Committed({FIRST: Position(0)}, 0.1))
@@ -614,21 +724,29 @@ class TestParking:
 
     def test_what_comes_later_is_parked_at_once_but_for_one_record_to_ask_with(self) -> None:
         world, commands = self.held()
-        (park,) = only(Park, commands)
+        (park,) = only(WriteParked, commands)
         world.tell(ParkingAcknowledged(park.rows))
-        # What was in the batcher when the hold began to park waits under it, and is what the next probe is made of.
+        # What was in the batcher when the hold began to park waits under it, and is what the next
+        # probe is made of.
         world.wait(1.0)
         commands = world.receive(*(event(offset, application=1) for offset in range(20, 25)))
         assert self.parked(commands) == [20, 21, 22, 23, 24]
 
-    def test_with_nothing_left_to_ask_with_one_record_of_a_chunk_goes_the_ordinary_way(self) -> None:
+    def test_with_nothing_left_to_ask_with_one_record_of_a_chunk_goes_the_ordinary_way(
+        self,
+    ) -> None:
         world = World(parks=True, span_max=10)
         world.assign(FIRST, HOME)
         (batch,) = posted(world.receive(*(event(offset) for offset in range(10))))
-        (park,) = only(Park, world.answer(batch, status(403)))
+        (park,) = only(WriteParked, world.answer(batch, status(403)))
         assert park.rows == batch.rows
         world.tell(ParkingAcknowledged(park.rows))
-        assert self.parked(world.receive(*(event(offset) for offset in range(10, 15)))) == [11, 12, 13, 14]
+        assert self.parked(world.receive(*(event(offset) for offset in range(10, 15)))) == [
+            11,
+            12,
+            13,
+            14,
+        ]
         world.wait(1.0)
         (probe,) = posted(world.wait(60.0))
         assert [row.record.offset for row in probe.rows] == [10]
@@ -637,12 +755,14 @@ class TestParking:
 
     def test_the_neighbour_flows_on_all_the_while(self) -> None:
         world, commands = self.held()
-        (park,) = only(Park, commands)
+        (park,) = only(WriteParked, commands)
         world.tell(ParkingAcknowledged(park.rows))
         for start in range(20, 200, 10):
-            commands = world.receive(*(event(offset, application=1 + offset % 2) for offset in range(start, start + 10)))
+            commands = world.receive(
+                *(event(offset, application=1 + offset % 2) for offset in range(start, start + 10))
+            )
             commands += world.wait(1.0)
-            for parking in only(Park, commands):
+            for parking in only(WriteParked, commands):
                 world.tell(ParkingAcknowledged(parking.rows))
             for batch in posted(commands):
                 world.answer(batch, ok() if batch.destination.application_id == 2 else status(403))
@@ -654,7 +774,9 @@ class TestParking:
         world, _ = self.held()
         world.receive(*(event(offset, application=1) for offset in range(5)), assignment=HOME)
         commands = world.wait(1.0)
-        assert Pause(frozenset({HOME})) in only(Pause, commands), "its records have nothing to do but to wait"
+        assert Pause(frozenset({HOME})) in only(Pause, commands), (
+            "its records have nothing to do but to wait"
+        )
         (probe,) = posted(world.wait(60.0))
         commands = world.answer(probe, ok())
         assert [log.event for log in only(Log, commands)] == ["application_healed"]
@@ -665,18 +787,20 @@ class TestParking:
 
     def test_parked_records_are_not_duplicates_of_themselves(self) -> None:
         world, commands = self.held()
-        (park,) = only(Park, commands)
+        (park,) = only(WriteParked, commands)
         world.tell(ParkingAcknowledged(park.rows))
         world.wait(1.0)
         (probe,) = posted(world.wait(60.0))
         world.answer(probe, ok())
-        world.receive(*(event(offset, application=1) for offset in range(0, 10, 2)), assignment=HOME)
+        world.receive(
+            *(event(offset, application=1) for offset in range(0, 10, 2)), assignment=HOME
+        )
         (batch,) = posted(world.wait(1.0))
         assert [row.record.offset for row in batch.rows] == [0, 2, 4, 6, 8]
 
     def test_a_parked_event_that_is_published_again_is_a_duplicate(self) -> None:
         world, commands = self.held()
-        (park,) = only(Park, commands)
+        (park,) = only(WriteParked, commands)
         world.tell(ParkingAcknowledged(park.rows))
         again = FakeRecord(20, event(0, application=1).value)
         world.receive(again)
@@ -684,26 +808,29 @@ class TestParking:
 
     def test_the_line_stops_while_records_cannot_be_parked(self) -> None:
         world, commands = self.held()
-        (park,) = only(Park, commands)
+        (park,) = only(WriteParked, commands)
         commands = world.tell(ParkingFailed(5, "no such topic"))
         assert only(Pause, commands) == [Pause(frozenset({HOME}))]
         assert [log.event for log in only(Log, commands)] == ["parking_failed"]
         commands = world.tell(ParkingAcknowledged(park.rows))
-        assert {one for command in only(Resume, commands) for one in command.assignments} == {FIRST, HOME}
+        assert {one for command in only(Resume, commands) for one in command.assignments} == {
+            FIRST,
+            HOME,
+        }
 
     def test_a_route_without_parking_keeps_its_held_records(self) -> None:
         world = World(span_max=10, rows_max=5)
         world.assign(FIRST)
         first, second = posted(world.receive(*(event(offset) for offset in range(10))))
         world.answer(first, status(403))
-        assert only(Park, [*world.answer(second, status(403)), *world.wait(1.0)]) == []
+        assert only(WriteParked, [*world.answer(second, status(403)), *world.wait(1.0)]) == []
 
     def test_memory_filled_by_a_hold_alone_is_parked_too(self) -> None:
         world = World(parks=True, memory_bytes_max=20_000, in_flight_max=8)
         world.assign(FIRST, SECOND)
         batches = posted(world.receive(*(event(offset) for offset in range(20))))
         commands = [command for batch in batches for command in world.answer(batch, status(403))]
-        (park,) = only(Park, commands)
+        (park,) = only(WriteParked, commands)
         commands = world.tell(ParkingAcknowledged(park.rows))
         assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
 
@@ -712,7 +839,9 @@ class TestWhatIsLeftAtAStop:
     def stop(self, world: World) -> list[Finish]:
         return only(Finish, world.tell(StopRequested(world.seconds + 30.0)))
 
-    def test_dead_letters_of_partitions_that_were_lost_are_left_to_nobody(self, world: World) -> None:
+    def test_dead_letters_of_partitions_that_were_lost_are_left_to_nobody(
+        self, world: World
+    ) -> None:
         world.receive(FakeRecord(0, b"not json"))
         world.tell(Lost((FIRST, SECOND)))
         assert self.stop(world) == [Finish(1, 0)]
@@ -723,7 +852,9 @@ class TestWhatIsLeftAtAStop:
         world.tell(Distributed(frozenset({SECOND.topic_partition})))
         assert self.stop(world) == [Finish(0, 0)]
 
-    def test_what_was_revoked_unsettled_is_left_until_it_is_given_to_somebody(self, world: World) -> None:
+    def test_what_was_revoked_unsettled_is_left_until_it_is_given_to_somebody(
+        self, world: World
+    ) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
         world.answer(batch, status(503))

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from worker.edges.post_api.answer_head import HEAD_BYTES_MAX, LINE_BYTES_MAX, AnswerHead
 
-HEAD = b"HTTP/1.1 429 Slow\r\nX: y\r\nretry-AFTER: 7 \r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nRetry-After: 9\r\n"
+HEAD = (
+    b"HTTP/1.1 429 Slow\r\nX: y\r\nretry-AFTER: 7 \r\nDate: Sun, 06 Nov 1994 08:49:37 "
+    b"GMT\r\n\r\nRetry-After: 9\r\n"
+)
 
 
 def read(*pieces: bytes) -> AnswerHead:
@@ -58,7 +61,10 @@ def test_a_status_line_counts_once_it_is_complete(said: bytes, status: int | Non
 
 
 def test_of_several_headers_the_first_counts_and_those_of_an_interim_answer_do_not() -> None:
-    said = b"HTTP/1.1 103 Early\r\nRetry-After: 1\r\n\r\nHTTP/1.1 503 Later\r\nRetry-After: 2\r\nRetry-After: 3\r\n\r\n"
+    said = (
+        b"HTTP/1.1 103 Early\r\nRetry-After: 1\r\n\r\nHTTP/1.1 503 Later\r\nRetry-After: "
+        b"2\r\nRetry-After: 3\r\n\r\n"
+    )
     assert read(said).header("retry-after") == "2"
 
 

@@ -1,4 +1,6 @@
-"""Keys from files: a rotated secret is used, told of, and kept out of the log; what isn't a key changes nothing."""
+"""Keys from files: a rotated secret is used, told of, and kept out of the log; what isn't a key
+changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Watched:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         path.write_text("first\n")
         keys = {1111: Secret("first"), 2222: Secret("fixed")}
-        self.keys = Keys(keys, {1111: path}, self.learned.append, self.events.put_nowait, watch_seconds=0.01)
+        self.keys = Keys(
+            keys, {1111: path}, self.learned.append, self.events.put_nowait, watch_seconds=0.01
+        )
 
     def replace(self, data: bytes) -> None:
         """As a mounted secret changes: the name comes to stand for another file."""
@@ -94,21 +98,30 @@ async def test_what_is_no_key_changes_nothing_and_is_told_once(
     for _ in range(3):
         await watched.keys.look()
     assert (watched.key, watched.learned) == ("first", [])
-    assert [(one.getMessage(), vars(one)["path"]) for one in caplog.records] == [("key_not_usable", str(watched.path))]
+    assert [(one.getMessage(), vars(one)["path"]) for one in caplog.records] == [
+        ("key_not_usable", str(watched.path))
+    ]
     assert "second" not in str(vars(caplog.records[0]))
     watched.replace(b"second")
     await watched.keys.look()
     assert (watched.key, watched.learned) == ("second", ["second"])
 
 
-async def test_what_could_not_be_used_is_read_again_though_the_file_looks_the_same(watched: Watched) -> None:
-    """As with a file that is there and not ours to read yet: rights leave no trace in time, size or inode."""
+async def test_what_could_not_be_used_is_read_again_though_the_file_looks_the_same(
+    watched: Watched,
+) -> None:
+    """As with a file that is there and not ours to read yet: rights leave no trace in time, size or
+    inode.
+    """
     watched.replace(b"not yet")
     await watched.keys.look()
     before = watched.path.stat()
     watched.path.write_bytes(b"not-yet")
     os.utime(watched.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (watched.path.stat().st_ino, watched.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert (watched.path.stat().st_ino, watched.path.stat().st_mtime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+    )
     await watched.keys.look()
     assert watched.key == "not-yet"
 

@@ -1,4 +1,6 @@
-"""Commits: within a time-out, for nothing that isn't ours any more, and one partition's fault is not the others'."""
+"""Commits: within a time-out, for nothing that isn't ours any more, and one partition's fault is
+not the others'.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def ours(*assignments: Assignment) -> Rebalances:
     return rebalances
 
 
-async def committed(consumer: Consumer | None, rebalances: Rebalances, timeout: float = 5.0) -> Committed | CommitFailed:
+async def committed(
+    consumer: Consumer | None, rebalances: Rebalances, timeout: float = 5.0
+) -> Committed | CommitFailed:
     return await commit(consumer, rebalances, POSITIONS, timeout)  # type: ignore[arg-type]
 
 
@@ -102,7 +106,7 @@ async def test_without_a_consumer_nothing_is_committed() -> None:
     assert failed.detail == "not connected"
 
 
-async def test_what_is_refused_for_its_size_is_named_and_keeps_nothing_else_from_being_committed() -> None:
+async def test_a_commit_refused_for_its_size_is_named_and_hinders_no_other() -> None:
     def refuses_the_longer_one(offsets: Offsets) -> None:
         if any(len(one.metadata) > 1 for one in offsets.values()):
             raise OffsetMetadataTooLargeError

@@ -14,16 +14,32 @@ V1 = "12:cpuset:/\n4:memory:{0}\n3:cpu,cpuacct:/\n1:name=systemd:/\n"
 CASES: dict[str, tuple[str, Mapping[str, str], int | None]] = {
     "version 2, in a container": ("0::/\n", {"memory.max": "671088640"}, 671088640),
     "version 2, no limit": ("0::/\n", {"memory.max": "max"}, None),
-    "version 2, on a host": ("0::/system.slice/amw.service\n", {"system.slice/amw.service/memory.max": "1000"}, 1000),
+    "version 2, on a host": (
+        "0::/system.slice/amw.service\n",
+        {"system.slice/amw.service/memory.max": "1000"},
+        1000,
+    ),
     "version 2, the group around it allows less": (
         "0::/a/b\n",
         {"a/memory.max": "500", "a/b/memory.max": "1000"},
         500,
     ),
-    "version 2, the topmost group is the container's": ("0::/kubepods/pod1/abc\n", {"memory.max": "700"}, 700),
+    "version 2, the topmost group is the container's": (
+        "0::/kubepods/pod1/abc\n",
+        {"memory.max": "700"},
+        700,
+    ),
     "version 2, a path out of the namespace": ("0::/../other\n", {"memory.max": "700"}, 700),
-    "version 1": (V1.format("/docker/abc"), {"memory/docker/abc/memory.limit_in_bytes": "800"}, 800),
-    "version 1, in a container": (V1.format("/docker/abc"), {"memory/memory.limit_in_bytes": "800"}, 800),
+    "version 1": (
+        V1.format("/docker/abc"),
+        {"memory/docker/abc/memory.limit_in_bytes": "800"},
+        800,
+    ),
+    "version 1, in a container": (
+        V1.format("/docker/abc"),
+        {"memory/memory.limit_in_bytes": "800"},
+        800,
+    ),
     "version 1, no limit": (V1.format("/"), {"memory/memory.limit_in_bytes": UNLIMITED_V1}, None),
     "both": (
         V1.format("/") + "0::/\n",

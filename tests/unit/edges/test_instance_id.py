@@ -31,15 +31,26 @@ sys.stdin.read()
 def other_worker(
     state_dir: Path, preexec: Callable[[], None] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], Instance]]:
-    """A process that has claimed the identity and lives until it is killed. Yields it, and what it was given."""
+    """A process that has claimed the identity and lives until it is killed.
+
+    Yields it, and what it was given.
+    """
     command = [sys.executable, "-c", CLAIM_AND_STAY, str(state_dir)]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=preexec,
     ) as process:
         try:
             assert process.stdout is not None
             instance_id, is_inherited = process.stdout.readline().split()
-            yield process, Instance(instance_id, is_inherited=is_inherited == "True", locked_file=None)
+            yield (
+                process,
+                Instance(instance_id, is_inherited=is_inherited == "True", locked_file=None),
+            )
         finally:
             process.kill()
 
@@ -58,7 +69,9 @@ def events(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 class TestInheriting:
-    def test_a_successor_has_the_id_of_the_predecessor(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_successor_has_the_id_of_the_predecessor(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         first = claim(tmp_path)
         first.release()
         second = claim(tmp_path)
@@ -94,13 +107,16 @@ class TestInheriting:
 
 
 class TestTheLock:
-    def test_while_another_process_lives_the_id_is_its_own(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_while_another_process_lives_the_id_is_its_own(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with other_worker(tmp_path) as (_, other):
             instance = claim(tmp_path)
             assert instance.id != other.id
             assert not instance.is_inherited
             assert events(caplog) == ["instance_id_in_use"]
-            # Nor does the one that came too late let go of the other's lock, or write over its file.
+            # Nor does the one that came too late let go of the other's lock, or write over its
+            # file.
             instance.release()
             assert claim(tmp_path).id != other.id
         assert left_behind(tmp_path) == other.id
@@ -120,10 +136,13 @@ class TestTheLock:
 
     def test_it_outlives_a_forgotten_reference(self, tmp_path: Path) -> None:
         script = (
-            "import gc, sys; from pathlib import Path; from worker.edges.kafka.instance_id import claim; d = Path(sys.argv[1]);"
+            "import gc, sys; from pathlib import Path; from worker.edges.kafka.instance_id "
+            "import claim; d = Path(sys.argv[1]);"
         )
         script += "claim(d); gc.collect(); print(claim(d).is_inherited)"
-        answer = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, check=True, text=True)
+        answer = subprocess.run(
+            [sys.executable, "-c", script, tmp_path], capture_output=True, check=True, text=True
+        )
         assert answer.stdout.strip() == "False"
 
     def test_releasing_twice_releases_nobody_elses_file(self, tmp_path: Path) -> None:
@@ -175,7 +194,9 @@ class TestContentThatIsNotOurs:
             pytest.param(lambda path: path.write_bytes(b"\n"), id="a line end"),
             pytest.param(lambda path: path.write_bytes(b"0123456789abcdef\n"), id="an id alone"),
             pytest.param(lambda path: path.write_bytes(path.read_bytes().upper()), id="capitals"),
-            pytest.param(lambda path: path.write_bytes(b"\0" * 64), id="zeros, as after a crash of the host"),
+            pytest.param(
+                lambda path: path.write_bytes(b"\0" * 64), id="zeros, as after a crash of the host"
+            ),
             pytest.param(lambda path: path.write_bytes(os.urandom(4096)), id="random bytes"),
             pytest.param(lambda path: path.write_bytes(b"x" * 2_000_000), id="a long line"),
             pytest.param(_huge, id="a terabyte"),
@@ -208,7 +229,9 @@ class TestContentThatIsNotOurs:
             assert (instance.is_inherited, instance.id == predecessor) == (False, False), length
             instance.release()
 
-    def test_two_workers_with_copies_of_one_directory_have_different_ids(self, tmp_path: Path) -> None:
+    def test_two_workers_with_copies_of_one_directory_have_different_ids(
+        self, tmp_path: Path
+    ) -> None:
         original = tmp_path / "original"
         original.mkdir()
         instance = claim(original)
@@ -225,8 +248,12 @@ class TestNoUsableFile:
         [
             pytest.param(lambda path: path.mkdir(), id="a directory"),
             pytest.param(lambda path: os.mkfifo(path), id="a FIFO"),
-            pytest.param(lambda path: path.symlink_to("/dev/zero"), id="a link to an endless device"),
-            pytest.param(lambda path: path.symlink_to(path.with_name("elsewhere")), id="a link to nothing"),
+            pytest.param(
+                lambda path: path.symlink_to("/dev/zero"), id="a link to an endless device"
+            ),
+            pytest.param(
+                lambda path: path.symlink_to(path.with_name("elsewhere")), id="a link to nothing"
+            ),
         ],
     )
     def test_something_else_in_its_place_is_left_alone(

@@ -1,4 +1,6 @@
-"""Clients whose TLS files are of no use: named, logged, tried again; never the end of the process."""
+"""Clients whose TLS files are of no use: named, logged, tried again; never the end of
+the process.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +44,16 @@ def test_a_file_of_no_use_is_an_error_like_brokers_that_are_away(tmp_path: Path)
     security = KafkaSecurity("SSL", ca_file=tmp_path / "ca", key_password=Secret("hidden"))
     with pytest.raises(TlsNotUsableError) as caught:
         connection(security).arguments()
-    assert str(caught.value) == f"ssl_ca_file: {tmp_path / 'ca'} can't be read: No such file or directory"
+    assert (
+        str(caught.value)
+        == f"ssl_ca_file: {tmp_path / 'ca'} can't be read: No such file or directory"
+    )
     assert caught.value.retriable
 
 
-async def test_a_source_waits_while_a_file_is_being_replaced_and_goes_on_with_the_new_one(tmp_path: Path) -> None:
+async def test_a_source_waits_while_a_file_is_being_replaced_and_goes_on_with_the_new_one(
+    tmp_path: Path,
+) -> None:
     ca = tmp_path / "ca"
     ca.write_text("being written")
     reader = Reader(NOBODY[0], "topic")

@@ -34,7 +34,9 @@ def batch(base: int, epoch: int, form: int = 2) -> bytes:
         (20, None, Bounds(0, 30, None, None), Resumption(20, Log.WHOLE)),
     ],
 )
-def test_where_reading_goes_on(position: int, epoch: int | None, bounds: Bounds, wanted: Resumption) -> None:
+def test_where_reading_goes_on(
+    position: int, epoch: int | None, bounds: Bounds, wanted: Resumption
+) -> None:
     assert resume(position, epoch, bounds) == wanted
 
 

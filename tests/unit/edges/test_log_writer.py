@@ -48,11 +48,15 @@ def test_lines_are_written_in_order(tmp_path: Path) -> None:
         for number in range(1000):
             writer.offer(f"line {number}")
         assert writer.flush(HANGING_SECONDS)
-    assert (tmp_path / "log").read_text().splitlines() == [f"line {number}" for number in range(1000)]
+    assert (tmp_path / "log").read_text().splitlines() == [
+        f"line {number}" for number in range(1000)
+    ]
     assert writer.dropped == 0
 
 
-def test_lines_that_nobody_reads_are_bounded_counted_and_told_when_somebody_does(pipe: tuple[int, int]) -> None:
+def test_lines_that_nobody_reads_are_bounded_counted_and_told_when_somebody_does(
+    pipe: tuple[int, int],
+) -> None:
     reader, descriptor = pipe
     writer = LineWriter(descriptor, notice)
     offered = 5000
@@ -64,7 +68,11 @@ def test_lines_that_nobody_reads_are_bounded_counted_and_told_when_somebody_does
     text = read_until(reader, told)
     writer.offer("afterwards")
     lines = lines_of(read_until(reader, "afterwards", text))
-    assert (lines.count(LINE), lines.count(told), lines[-1]) == (offered - writer.dropped, 1, "afterwards")
+    assert (lines.count(LINE), lines.count(told), lines[-1]) == (
+        offered - writer.dropped,
+        1,
+        "afterwards",
+    )
 
 
 def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[int, int]) -> None:

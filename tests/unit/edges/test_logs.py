@@ -17,8 +17,8 @@ from worker.edges.telemetry.logs import (
     TROUBLES_MAX,
     WINDOW_SECONDS,
     ConsoleFormatter,
-    Journal,
     JsonFormatter,
+    RecentLogs,
     RepeatLimit,
     configure_logging,
 )
@@ -57,7 +57,9 @@ class Written:
         return "".join(self._lines)
 
 
-def configured(root: logging.Logger, format_name: str = "json", secret: str = SECRET) -> tuple[Written, Journal]:
+def configured(
+    root: logging.Logger, format_name: str = "json", secret: str = SECRET
+) -> tuple[Written, RecentLogs]:
     assert root is logging.getLogger()
     written = Written()
     return written, configure_logging(format_name, "info", [secret], lambda _: written)
@@ -68,7 +70,12 @@ def test_a_json_line_has_time_level_logger_event_and_fields(root: logging.Logger
     logging.getLogger("worker.x").warning("commit_failed", extra={"partitions": 3})
     line = json.loads(stream.getvalue())
     assert line.pop("ts").endswith("Z")
-    assert line == {"level": "warning", "logger": "worker.x", "event": "commit_failed", "partitions": 3}
+    assert line == {
+        "level": "warning",
+        "logger": "worker.x",
+        "event": "commit_failed",
+        "partitions": 3,
+    }
 
 
 def test_an_exception_stays_on_one_json_line(root: logging.Logger) -> None:
@@ -114,12 +121,16 @@ class TestMasking:
     """Secrets are masked in values, so that a line that was redacted is still JSON."""
 
     @pytest.mark.parametrize("secret", ["1", "1111", "e", "null", '":"', "worker"])
-    def test_a_secret_that_is_part_of_json_leaves_the_line_whole(self, root: logging.Logger, secret: str) -> None:
+    def test_a_secret_that_is_part_of_json_leaves_the_line_whole(
+        self, root: logging.Logger, secret: str
+    ) -> None:
         stream, journal = configured(root, secret=secret)
-        logging.getLogger("worker.x").warning("held", extra={"application_id": 1111, "reason": None, "text": f"<{secret}>"})
+        logging.getLogger("worker.x").warning(
+            "held", extra={"application_id": 1111, "reason": None, "text": f"<{secret}>"}
+        )
         line = json.loads(stream.getvalue())
         assert (line["application_id"], line["reason"], line["text"]) == (1111, None, "<***>")
-        assert journal.troubles() == [line]
+        assert journal.partition_errors() == [line]
 
     def test_a_secret_is_masked_however_deep_it_is(self, root: logging.Logger) -> None:
         stream, _ = configured(root)
@@ -151,27 +162,38 @@ _LEAVES = (
     | strategies.binary()
 )
 _VALUES = strategies.recursive(
-    _LEAVES, lambda inner: strategies.lists(inner) | strategies.dictionaries(_LEAVES, inner) | strategies.tuples(inner, inner)
+    _LEAVES,
+    lambda inner: (
+        strategies.lists(inner)
+        | strategies.dictionaries(_LEAVES, inner)
+        | strategies.tuples(inner, inner)
+    ),
 )
 
 
 @given(_VALUES, strategies.text(strategies.characters(exclude_categories=())))
-def test_whatever_lines_hold_they_are_lines_and_the_troubles_can_be_shown(value: object, name: str) -> None:
+def test_whatever_lines_hold_they_are_lines_and_the_troubles_can_be_shown(
+    value: object, name: str
+) -> None:
     for formatter in (JsonFormatter(Redactor([SECRET])), ConsoleFormatter(Redactor([SECRET]))):
         (line,) = formatter.format(line_of(name, value)).split("\n")
         assert line.encode()
-    journal = Journal(Redactor(()), Written())
+    journal = RecentLogs(Redactor(()), Written())
     journal.note(JsonFormatter(Redactor(())).format(line_of(name, value)))
-    assert orjson.loads(orjson.dumps(journal.troubles())) == journal.troubles()
+    assert orjson.loads(orjson.dumps(journal.partition_errors())) == journal.partition_errors()
 
 
 def line_of(event: str, value: object) -> logging.LogRecord:
-    return logging.makeLogRecord({"name": event, "levelname": "WARNING", "msg": event, "field": value})
+    return logging.makeLogRecord(
+        {"name": event, "levelname": "WARNING", "msg": event, "field": value}
+    )
 
 
 def test_a_long_text_loses_its_middle(root: logging.Logger) -> None:
     stream, _ = configured(root)
-    logging.getLogger("worker.x").warning("long", extra={"text": "a" * 40_000 + "b" * 1_000_000 + "c" * 40_000})
+    logging.getLogger("worker.x").warning(
+        "long", extra={"text": "a" * 40_000 + "b" * 1_000_000 + "c" * 40_000}
+    )
     shown = json.loads(stream.getvalue())["text"]
     assert (shown[:32768].strip("a"), shown[-32768:].strip("c")) == ("", "")
     assert len(shown) < CHARACTERS_MAX + 100
@@ -207,23 +229,35 @@ def test_a_line_that_cannot_be_written_is_told_of_without_its_content(
     assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("secret", ['quo"te\\s', "ключ", "tab\there", "it's"], ids=["quotes", "Cyrillic", "tab", "apostrophe"])
+@pytest.mark.parametrize(
+    "secret",
+    ['quo"te\\s', "ключ", "tab\there", "it's"],
+    ids=["quotes", "Cyrillic", "tab", "apostrophe"],
+)
 @pytest.mark.parametrize("format_name", ["json", "console"])
-def test_a_secret_is_masked_in_every_notation(root: logging.Logger, secret: str, format_name: str) -> None:
+def test_a_secret_is_masked_in_every_notation(
+    root: logging.Logger, secret: str, format_name: str
+) -> None:
     stream, _ = configured(root, format_name, secret)
     logger = logging.getLogger("worker.x")
-    logger.error("plain", extra={"text": secret, "shown": repr(secret), "sent": repr(secret.encode())})
+    logger.error(
+        "plain", extra={"text": secret, "shown": repr(secret), "sent": repr(secret.encode())}
+    )
     assert stream.getvalue().count("***") == 3
 
 
-def test_the_latest_warnings_and_errors_are_remembered_redacted_and_bounded(root: logging.Logger) -> None:
+def test_the_latest_warnings_and_errors_are_remembered_redacted_and_bounded(
+    root: logging.Logger,
+) -> None:
     _, journal = configured(root, "console")
     logging.getLogger("worker.x").info("started")
     for number in range(TROUBLES_MAX + 1):
         logging.getLogger("worker.x").warning(f"trouble_{number}", extra={"key": SECRET})
-    troubles = journal.troubles()
-    assert [one["event"] for one in troubles] == [f"trouble_{number}" for number in range(1, TROUBLES_MAX + 1)]
-    assert {one["key"] for one in troubles} == {"***"}
+    partition_errors = journal.partition_errors()
+    assert [one["event"] for one in partition_errors] == [
+        f"trouble_{number}" for number in range(1, TROUBLES_MAX + 1)
+    ]
+    assert {one["key"] for one in partition_errors} == {"***"}
 
 
 def test_of_two_secrets_the_longer_is_masked_whole() -> None:
@@ -232,7 +266,10 @@ def test_of_two_secrets_the_longer_is_masked_whole() -> None:
 
 class TestRepeats:
     def lines(self, count: int, message: str = "again") -> list[logging.LogRecord]:
-        return [logging.makeLogRecord({"name": "a", "levelno": 30, "msg": message}) for _ in range(count)]
+        return [
+            logging.makeLogRecord({"name": "a", "levelno": 30, "msg": message})
+            for _ in range(count)
+        ]
 
     def test_the_first_few_of_a_kind_pass_and_the_next_window_tells_how_many_did_not(self) -> None:
         now = 0.0

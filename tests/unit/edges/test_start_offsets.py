@@ -1,7 +1,10 @@
-"""Where a partition starts, when the coordinator gives half an answer: on a model whose answers can be bent."""
+"""Where a partition starts, when the coordinator gives half an answer: on a model whose answers can
+be bent.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -19,10 +22,19 @@ ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 class Brokers:
-    """What the brokers say. A stand-in for connection, consumer and admin client at once: only their answers matter here."""
+    """What the brokers say.
 
-    def __init__(self, committed: dict[int, OffsetAndMetadata], partitions: set[int] | None = frozenset({0, 1})) -> None:  # type: ignore[assignment]
-        self._committed = {ClientPartition("t", number): offset for number, offset in committed.items()}
+    A stand-in for connection, consumer and admin client at once: only their answers matter here.
+    """
+
+    def __init__(
+        self,
+        committed: dict[int, OffsetAndMetadata],
+        partitions: Collection[int] = frozenset({0, 1}),
+    ) -> None:
+        self._committed = {
+            ClientPartition("t", number): offset for number, offset in committed.items()
+        }
         self._partitions = partitions
         # What is closed with a consumer.
         self._client, self._coordinator, self._fetcher = self, None, None
@@ -58,12 +70,18 @@ class Brokers:
         """Every partition reaches from 5 to 50, in epoch 3."""
         at = {OffsetResetStrategy.EARLIEST: 5, OffsetResetStrategy.LATEST: 50}
         asked = request.build(OffsetsRequestStruct).topics
-        topics = [(topic, [(one, 0, -1, at[which], 3) for one, _, which in its]) for topic, its in asked]
+        topics = [
+            (topic, [(one, 0, -1, at[which], 3) for one, _, which in its]) for topic, its in asked
+        ]
         return OffsetsResponse(0, topics)
 
     async def describe_topics(self) -> list[dict[str, Any]]:
         partitions = [{"partition": number} for number in self._partitions or ()]
-        return [{"topic": "t", "error_code": 0, "partitions": partitions}] if self._partitions is not None else []
+        return (
+            [{"topic": "t", "error_code": 0, "partitions": partitions}]
+            if self._partitions is not None
+            else []
+        )
 
 
 def starts(brokers: Brokers, *, at_latest: bool = False) -> StartPositions:
@@ -73,18 +91,20 @@ def starts(brokers: Brokers, *, at_latest: bool = False) -> StartPositions:
 NOTHING = OffsetAndMetadata(NOTHING_COMMITTED, "")
 
 
-async def test_a_coordinator_that_says_nothing_of_a_partition_has_not_said_that_nothing_is_committed() -> None:
+async def test_a_partition_missing_in_the_answer_is_not_one_without_a_commit() -> None:
     with pytest.raises(CoordinatorNotAvailableError, match="did not return"):
         await starts(Brokers({0: OffsetAndMetadata(7, "")})).find([ZERO, ONE])
 
 
-async def test_what_is_committed_is_taken_with_its_metadata_and_the_rest_begins_at_the_earliest() -> None:
+async def test_a_committed_position_is_taken_with_its_metadata_and_others_begin_early() -> None:
     found = await starts(Brokers({0: OffsetAndMetadata(7, "hints"), 1: NOTHING})).find([ZERO, ONE])
     assert found.found == {ZERO: Found(7, Position(7, "hints"), 50, 3), ONE: Found(5, None, 50, 3)}
 
 
 async def test_the_very_first_start_may_begin_at_the_end_and_no_later_one() -> None:
-    assert (await starts(Brokers({0: NOTHING, 1: NOTHING}), at_latest=True).find([ZERO])).found[ZERO].position == 50
+    assert (await starts(Brokers({0: NOTHING, 1: NOTHING}), at_latest=True).find([ZERO])).found[
+        ZERO
+    ].position == 50
     added = Brokers({0: OffsetAndMetadata(7, ""), 1: NOTHING})
     assert (await starts(added, at_latest=True).find([ONE])).found[ONE].position == 5
 

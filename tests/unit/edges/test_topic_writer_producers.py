@@ -1,4 +1,6 @@
-"""The writer and its producers, on virtual time: pieces, one record after the other, and producers that get nowhere."""
+"""The writer and its producers, on virtual time: pieces, one record after the other, and producers
+that get nowhere.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,14 @@ from tests.builders import FakeRecord, make_assignment
 from verification.simulation import virtual_loop
 from worker.core.model.event import DeadLettersAcknowledged, DeadLettersFailed, Event
 from worker.core.model.fault import FieldFault, Reason, Rejection
-from worker.edges.kafka.client import GRACE_SECONDS, STOP_SECONDS_MAX, KafkaConnection, KafkaSecurity
+from worker.edges.kafka.client import (
+    GRACE_SECONDS,
+    STOP_SECONDS_MAX,
+    KafkaConnection,
+    KafkaSecurity,
+)
 from worker.edges.kafka.dead_letters import dead_letter_writer
-from worker.edges.kafka.producer import Outlet
+from worker.edges.kafka.producer import BatchProducer
 from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Outgoing
 
 REQUEST_SECONDS = 40.0
@@ -26,12 +33,15 @@ ROUND_TRIP_SECONDS = 0.01
 
 
 class Producer:
-    """As aiokafka's, as far as the writer can see. `is_away`: it never reaches a broker, and never says so.
+    """As aiokafka's, as far as the writer can see. `is_unavailable`: it never reaches a broker, and
+    never says so.
 
     `has_no_start`: the same, and that already while it starts.
     """
 
-    def __init__(self, *, is_away: bool = False, has_no_start: bool = False, missing_topic: str = "") -> None:
+    def __init__(
+        self, *, is_away: bool = False, has_no_start: bool = False, missing_topic: str = ""
+    ) -> None:
         self._is_away = is_away or has_no_start
         self._has_no_start = has_no_start
         self._missing_topic = missing_topic
@@ -90,15 +100,21 @@ class Connection(KafkaConnection):
         return getattr(self, "left").pop(0)  # noqa: B009  # the dataclass knows nothing of it
 
 
-def rejections(count: int, *, start: int = 0, topic: str = "source", size: int = 10) -> tuple[Rejection, ...]:
+def rejections(
+    count: int, *, start: int = 0, topic: str = "source", size: int = 10
+) -> tuple[Rejection, ...]:
     fault = FieldFault(Reason.NOT_JSON, "", "no")
     return tuple(
-        Rejection(make_assignment(topic=topic), FakeRecord(offset, b"v" * size), (fault,), 100 + size)
+        Rejection(
+            make_assignment(topic=topic), FakeRecord(offset, b"v" * size), (fault,), 100 + size
+        )
         for offset in range(start, start + count)
     )
 
 
-def written(connection: Connection, *writes: tuple[Rejection, ...], events_max: int | None = None) -> list[tuple[float, Event]]:
+def written(
+    connection: Connection, *writes: tuple[Rejection, ...], events_max: int | None = None
+) -> list[tuple[float, Event]]:
     """What the writer says, and when, until all is acknowledged or it has said so much."""
 
     async def main() -> list[tuple[float, Event]]:
@@ -134,7 +150,9 @@ def test_many_records_go_in_pieces_and_one_after_the_other() -> None:
     producer = Producer()
     events = written(Connection(producer), rejections(5 * PIECE_RECORDS_MAX))
     assert producer.sent == list(range(5 * PIECE_RECORDS_MAX))
-    assert producer.sending_most == 1, "what waits for room together tries again together, each time"
+    assert producer.sending_most == 1, (
+        "what waits for room together tries again together, each time"
+    )
     assert producer.unacknowledged_most <= PIECE_RECORDS_MAX
     assert [len(one.rejections) for one in _acknowledged(events)] == [PIECE_RECORDS_MAX] * 5
 
@@ -153,13 +171,15 @@ def test_what_was_asked_for_at_several_times_goes_together() -> None:
 
 
 def test_a_producer_that_gets_nowhere_is_a_failure_and_another_one_takes_its_place() -> None:
-    away, other = Producer(is_away=True), Producer()
-    events = written(Connection(away, other), rejections(3))
+    unavailable, other = Producer(is_away=True), Producer()
+    events = written(Connection(unavailable, other), rejections(3))
     (at, failed), (_, acknowledged) = events
     assert at == REQUEST_SECONDS + GRACE_SECONDS
-    assert failed == DeadLettersFailed(3, f"KafkaTimeoutError: KafkaTimeoutError: not acknowledged within {at:g} s")
+    assert failed == DeadLettersFailed(
+        3, f"KafkaTimeoutError: KafkaTimeoutError: not acknowledged within {at:g} s"
+    )
     assert acknowledged == DeadLettersAcknowledged(rejections(3))
-    assert (away._closed, away.sent, other.sent) == (True, [0, 1, 2], [0, 1, 2])
+    assert (unavailable._closed, unavailable.sent, other.sent) == (True, [0, 1, 2], [0, 1, 2])
 
 
 def test_a_producer_that_never_starts_is_a_failure_and_another_one_takes_its_place() -> None:
@@ -167,7 +187,9 @@ def test_a_producer_that_never_starts_is_a_failure_and_another_one_takes_its_pla
     (at, failed), (_, acknowledged) = written(Connection(stuck, other), rejections(3))
     # The time for a start, then for the end of what was started.
     assert at == REQUEST_SECONDS + GRACE_SECONDS + STOP_SECONDS_MAX
-    assert failed == DeadLettersFailed(3, "KafkaTimeoutError: KafkaTimeoutError: no producer could be started within 45 s")
+    assert failed == DeadLettersFailed(
+        3, "KafkaTimeoutError: KafkaTimeoutError: no producer could be started within 45 s"
+    )
     assert acknowledged == DeadLettersAcknowledged(rejections(3))
     assert stuck._closed
 
@@ -183,7 +205,9 @@ def test_failures_are_told_again_and_again_with_growing_pauses() -> None:
 
 def test_what_a_missing_topic_refuses_is_not_counted_against_another() -> None:
     first = Producer(missing_topic="other-dlq")
-    events = written(Connection(first, Producer()), (*rejections(3, topic="other"), *rejections(3, start=10)))
+    events = written(
+        Connection(first, Producer()), (*rejections(3, topic="other"), *rejections(3, start=10))
+    )
     (_, acknowledged), (at, failed), _ = events
     assert acknowledged == DeadLettersAcknowledged(rejections(3, start=10))
     assert (at, failed) == (REQUEST_SECONDS, DeadLettersFailed(3, "TimeoutError: "))
@@ -192,7 +216,7 @@ def test_what_a_missing_topic_refuses_is_not_counted_against_another() -> None:
 def test_an_outlet_for_tools_gives_up_where_nothing_is_acknowledged() -> None:
     async def main() -> float:
         record = Outgoing("dlq", None, b"value", [("__appmetrica.errors.offset", b"1")])
-        async with Outlet(Connection(Producer(is_away=True))) as outlet:
+        async with BatchProducer(Connection(Producer(is_away=True))) as outlet:
             with pytest.raises(KafkaTimeoutError, match="not acknowledged within 45 s"):
                 await outlet.send([record])
         return asyncio.get_running_loop().time()

@@ -1,8 +1,9 @@
-"""Values made to cost as much as they can: what one record takes of the event loop is bounded, and so is what is said of it.
+"""Values made to cost as much as they can: what one record takes of the event loop is bounded, and
+so is what is said of it.
 
-Measured in units of `tests.yardstick`: CPU time against that of a fixed piece of work; a slower machine changes nothing.
-The bound is the one of invariant 7; the values are as large as intake ever looks at: whatever is larger is refused by its size
-alone.
+Measured in units of `tests.yardstick`: CPU time against that of a fixed piece of work; a slower
+machine changes nothing. The bound is the one of invariant 7; the values are as large as intake ever
+looks at: whatever is larger is refused by its size alone.
 """
 
 from __future__ import annotations
@@ -25,23 +26,35 @@ SIZE = 8_900_000
 
 COSTLY: dict[str, Callable[[], bytes]] = {
     "a long string": lambda: make_value(event_name="x" * SIZE),
-    "a long string of two-byte characters": lambda: json.dumps(make_event(mcc="я" * (SIZE // 2)), ensure_ascii=False).encode(),
+    "a long string of two-byte characters": lambda: json.dumps(
+        make_event(mcc="я" * (SIZE // 2)), ensure_ascii=False
+    ).encode(),
     "a string that is quoted twice over": lambda: make_value(event_name='"' * (SIZE // 2 - 1000)),
     "a field with a long name": lambda: make_value(**{"x" * SIZE: 1}),
-    "many unknown fields": lambda: make_value(**{f"unknown_{number}": 1 for number in range(SIZE // 25)}),
+    "many unknown fields": lambda: make_value(
+        **{f"unknown_{number}": 1 for number in range(SIZE // 25)}
+    ),
     "as many unknown fields as there is room for": lambda: (
         b"{" + b",".join([b'"%x":1' % number for number in range(SIZE // 10)]) + b"}"
     ),
     "as many unknown fields as are looked at": lambda: (
         b"{" + b",".join([b'"%x":1' % number for number in range(30_000)]) + b"}"
     ),
-    "a megabyte of unknown fields": lambda: b"{" + b",".join([b'"%x":1' % number for number in range(110_000)]) + b"}",
-    "one field over and over": lambda: b"{" + b",".join([b'"application_id":1111'] * (SIZE // 23)) + b"}",
-    "an array of empty arrays": lambda: b'{"event_name":[' + b",".join([b"[]"] * (SIZE // 3)) + b"]}",
+    "a megabyte of unknown fields": lambda: (
+        b"{" + b",".join([b'"%x":1' % number for number in range(110_000)]) + b"}"
+    ),
+    "one field over and over": lambda: (
+        b"{" + b",".join([b'"application_id":1111'] * (SIZE // 23)) + b"}"
+    ),
+    "an array of empty arrays": lambda: (
+        b'{"event_name":[' + b",".join([b"[]"] * (SIZE // 3)) + b"]}"
+    ),
     "an address of colons": lambda: make_value(device_ipv6=":" * SIZE),
     "an address of dots": lambda: make_value(device_ipv6="1." * (SIZE // 2)),
     "an integer of many digits": lambda: make_value(mcc=...)[:-1] + b',"mcc":' + b"9" * SIZE + b"}",
-    "an exponent of many digits": lambda: make_value(mcc=...)[:-1] + b',"mcc":1e' + b"9" * SIZE + b"}",
+    "an exponent of many digits": lambda: (
+        make_value(mcc=...)[:-1] + b',"mcc":1e' + b"9" * SIZE + b"}"
+    ),
     "nested too deep": lambda: b'{"event_json":' + b"[" * SIZE,
     "a text that should hold an object": lambda: make_value(event_json="{" + "x" * SIZE),
 }
@@ -74,7 +87,9 @@ def test_no_value_holds_the_loop_up_for_long(value: Callable[[], bytes]) -> None
 FIELDS = b"{" + b",".join([b'"%x":1' % number for number in range(SIZE // 10)]) + b"}"
 WRAPPED: dict[str, bytes] = {
     "fields beside the wrapping": FIELDS,
-    "as many of them as are looked at": b"{" + b",".join([b'"%x":1' % number for number in range(25_000)]) + b"}",
+    "as many of them as are looked at": b"{"
+    + b",".join([b'"%x":1' % number for number in range(25_000)])
+    + b"}",
     "an event of fields": b'{"type":"events","data":{'
     + b",".join([b'"%x":1' % number for number in range(SIZE // 10)])
     + b"}}",
@@ -100,12 +115,15 @@ def test_a_value_too_large_for_any_request_is_refused_without_a_look_at_it() -> 
 
 
 def test_a_chunk_of_records_with_one_new_field_costs_no_more_than_others() -> None:
-    # A producer that adds a field adds it to every record: 1,000 looks for what it may mean would take 150 ms.
+    # A producer that adds a field adds it to every record: 1,000 looks for what it may mean would
+    # take 150 ms.
     intake = Intake(make_rules())
     records = [FakeRecord(number, make_value(evnt_name=number)) for number in range(1000)]
     _, rejections = intake.read(make_assignment(), records, now_at())
     assert units(lambda: intake.read(make_assignment(), records, now_at())) < STALL_UNITS_MAX
-    assert {str(one.faults[0]) for one in rejections} == {"evnt_name: not a parameter of events; did you mean event_name?"}
+    assert {str(one.faults[0]) for one in rejections} == {
+        "evnt_name: not a parameter of events; did you mean event_name?"
+    }
 
 
 def test_of_many_unknown_fields_the_first_are_named_and_the_others_counted() -> None:
@@ -115,6 +133,8 @@ def test_of_many_unknown_fields_the_first_are_named_and_the_others_counted() -> 
 
 
 @pytest.mark.parametrize(("value", "what"), [([[1]], "an array"), ({"a": 1}, "an object")])
-def test_an_array_or_an_object_where_a_text_belongs_is_called_what_it_is(value: object, what: str) -> None:
+def test_an_array_or_an_object_where_a_text_belongs_is_called_what_it_is(
+    value: object, what: str
+) -> None:
     (fault,) = faults_of(make_value(event_name=value))
     assert str(fault) == f"event_name: expected a string, found {what}"

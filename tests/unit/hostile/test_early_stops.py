@@ -54,7 +54,9 @@ async def test_a_stop_while_no_broker_can_be_reached_is_clean(tmp_path: Path, mo
 
 
 async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_path: Path) -> None:
-    """`timeout` sends two: to the process, and to the group that it is in. The second one may meet the very end."""
+    """`timeout` sends two: to the process, and to the group that it is in. The second one may meet
+    the very end.
+    """
     worker = worker_without_brokers(tmp_path)
     worker.start()
     try:
@@ -69,7 +71,9 @@ async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_
 
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2])
-async def test_a_signal_that_asks_for_nothing_is_logged_and_the_worker_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+async def test_a_signal_that_asks_for_nothing_is_logged_and_the_worker_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     worker = worker_without_brokers(tmp_path)
     worker.start()
     try:

@@ -1,4 +1,6 @@
-"""Bad values in every form and for every resource: each becomes a row or a rejection, and nothing raises."""
+"""Bad values in every form and for every resource: each becomes a row or a rejection, and nothing
+raises.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from worker.core.post_api.resource import RESOURCES
 from worker.edges.kafka.dead_letters import headers
 
 COUNT = 3000
-ATTRIBUTES = ("ce_specversion", "ce_type", "ce_id", "ce_source", "ce_time", "ce_subject", "content-type")
+ATTRIBUTES = (
+    "ce_specversion",
+    "ce_type",
+    "ce_id",
+    "ce_source",
+    "ce_time",
+    "ce_subject",
+    "content-type",
+)
 TEXTS = (
     None,
     b"",
@@ -36,13 +46,18 @@ def record(number: int, value: bytes | None, form: Form, chance: random.Random) 
         value = b'{"type":"events","id":"x","data":' + value + b"}"
     own = [(name, chance.choice(TEXTS)) for name in ATTRIBUTES if chance.random() < 0.7]
     return FakeRecord(
-        number, value, headers=[*own, *chance.choice(list(HOSTILE.values()))[:20]], timestamp=chance.choice((-1, 0, 2**62))
+        number,
+        value,
+        headers=[*own, *chance.choice(list(HOSTILE.values()))[:20]],
+        timestamp=chance.choice((-1, 0, 2**62)),
     )
 
 
 @pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_every_bad_record_is_a_row_or_a_rejection_that_can_be_written(resource: str, form: Form) -> None:
+def test_every_bad_record_is_a_row_or_a_rejection_that_can_be_written(
+    resource: str, form: Form
+) -> None:
     chance = random.Random(7)
     intake = Intake(make_rules(resource=RESOURCES[resource], form=form))
     values = hostile_values(COUNT, 7, UNIX_SECONDS)
@@ -50,4 +65,6 @@ def test_every_bad_record_is_a_row_or_a_rejection_that_can_be_written(resource: 
     rows, rejections = intake.read(make_assignment(), records, now_at())
     assert len(rows) + len(rejections) == COUNT
     for rejection in rejections:
-        assert all(value is None or isinstance(value, bytes) for _, value in headers(rejection, "1"))
+        assert all(
+            value is None or isinstance(value, bytes) for _, value in headers(rejection, "1")
+        )

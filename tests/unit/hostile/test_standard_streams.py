@@ -1,4 +1,6 @@
-"""Standard error that nobody reads, that is full or closed: the worker lives, and stops, as if it were read."""
+"""Standard error that nobody reads, that is full or closed: the worker lives, and stops, as if it
+were read.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def stuck() -> Iterator[int]:
 
 
 def start(directory: Path, admin: int, error: int | str) -> subprocess.Popen[bytes]:
-    """A worker whose brokers are away. `error` is the descriptor of its standard error, or a redirection of the shell."""
+    """A worker whose brokers are away.
+
+    `error` is the descriptor of its standard error, or a redirection of the shell.
+    """
     config = directory / "config.yaml"
     config.write_text(
         f"""
@@ -63,7 +68,9 @@ async def asked(admin: int, path: str, until: str) -> str:
     raise AssertionError(f"{path} never said {until}")
 
 
-async def test_a_log_that_nobody_reads_holds_up_neither_probes_nor_the_stop(tmp_path: Path, stuck: int) -> None:
+async def test_a_log_that_nobody_reads_holds_up_neither_probes_nor_the_stop(
+    tmp_path: Path, stuck: int
+) -> None:
     (admin,) = free_ports(1)
     with start(tmp_path, admin, stuck) as process:
         try:
@@ -86,7 +93,9 @@ async def test_a_log_on_a_full_disk_is_counted_and_stops_nothing(tmp_path: Path)
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-async def test_no_connection_takes_the_place_of_a_closed_stream(tmp_path: Path, closed: str) -> None:
+async def test_no_connection_takes_the_place_of_a_closed_stream(
+    tmp_path: Path, closed: str
+) -> None:
     (admin,) = free_ports(1)
     with start(tmp_path, admin, closed) as process:
         try:
@@ -100,7 +109,9 @@ async def test_no_connection_takes_the_place_of_a_closed_stream(tmp_path: Path, 
 
 def test_what_can_not_be_said_keeps_its_exit_code(stuck: int) -> None:
     command = [sys.executable, "-m", "worker", "run", "--config", "/nonexistent"]
-    assert subprocess.run(command, stderr=stuck, timeout=HANGING_SECONDS, check=False).returncode == 78
+    assert (
+        subprocess.run(command, stderr=stuck, timeout=HANGING_SECONDS, check=False).returncode == 78
+    )
 
 
 @pytest.mark.parametrize("error", ["2>/dev/full", "2>&-"])
@@ -112,8 +123,26 @@ def test_what_nobody_can_hear_keeps_its_exit_code(error: str) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", [["version"], ["schema", "config"]], ids=" ".join)
-def test_a_tool_whose_output_can_not_be_written_says_so(arguments: list[str], unbuffered: str) -> None:
+def test_a_tool_whose_output_can_not_be_written_says_so(
+    arguments: list[str], unbuffered: str
+) -> None:
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    command = ["/bin/sh", "-c", 'exec "$@" >/dev/full', "sh", sys.executable, "-m", "worker", *arguments]
-    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=HANGING_SECONDS, check=False, env=environment)
+    command = [
+        "/bin/sh",
+        "-c",
+        'exec "$@" >/dev/full',
+        "sh",
+        sys.executable,
+        "-m",
+        "worker",
+        *arguments,
+    ]
+    ended = subprocess.run(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=HANGING_SECONDS,
+        check=False,
+        env=environment,
+    )
     assert (ended.returncode, ended.stderr) == (69, "can't write: No space left on device\n")

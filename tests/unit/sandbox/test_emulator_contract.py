@@ -17,7 +17,12 @@ def full_row(resource: str) -> dict[str, str]:
 
 
 def fault(resource: str, **changes: str) -> str | None:
-    return fault_of_row(CONTRACTS[resource], full_row(resource) | changes, oldest=UNIX_SECONDS - 100, latest=UNIX_SECONDS)
+    return fault_of_row(
+        CONTRACTS[resource],
+        full_row(resource) | changes,
+        oldest=UNIX_SECONDS - 100,
+        latest=UNIX_SECONDS,
+    )
 
 
 @pytest.mark.parametrize("resource", CONTRACTS)
@@ -81,7 +86,14 @@ def test_what_a_column_cannot_hold_is_refused(resource: str, column: str, text: 
         ("profiles", "attributes", "{}"),
         ("profiles", "attributes", '{"a":1,"a":-1.5,"b":false,"c":""}'),
     ],
-    ids=["no codes", "a code with spaces", "negative price", "unknown type", "no attributes", "every type of attribute"],
+    ids=[
+        "no codes",
+        "a code with spaces",
+        "negative price",
+        "unknown type",
+        "no attributes",
+        "every type of attribute",
+    ],
 )
 def test_what_a_column_can_hold_is_taken(resource: str, column: str, text: str) -> None:
     assert fault(resource, **{column: text}) is None

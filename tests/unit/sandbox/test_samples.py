@@ -1,4 +1,6 @@
-"""The sample events: what they hold, and that the account sees every way in which a record can go astray."""
+"""The sample events: what they hold, and that the account sees every way in which a record can go
+astray.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from tests.builders import FakeRecord, make_assignment, make_rules, now_at
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form
 from worker.core.post_api.resource import RESOURCES
-from worker.sandbox.account import REASON_HEADER, reckon
+from worker.sandbox.account import REASON_HEADER, reconcile
 from worker.sandbox.emulator.ledger import KeptRow
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
 
@@ -45,13 +47,19 @@ def test_they_hold_duplicates_mistakes_and_a_second_application() -> None:
 
 def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_say() -> None:
     rules = make_rules(form=Form.ENVELOPE, applications=frozenset({1111, 2222}))
-    imports = [one for one in samples(SampleOptions(COUNT, NOW, (1111, 2222), imports_share=0.5)) if one.is_import]
+    imports = [
+        one
+        for one in samples(SampleOptions(COUNT, NOW, (1111, 2222), imports_share=0.5))
+        if one.is_import
+    ]
     assert 0.4 < len(imports) / COUNT < 0.6
     records = [FakeRecord(offset, one.value) for offset, one in enumerate(imports)]
     rows, rejections = Intake(rules).read(make_assignment(), records, now_at(unix_start=NOW))
     assert {row.destination.resource for row in rows} == set(RESOURCES) - {"events"}
     reasons = {rejection.record.offset: rejection.reason.value for rejection in rejections}
-    assert reasons == {offset: one.dead_lettered_as for offset, one in enumerate(imports) if one.dead_lettered_as}
+    assert reasons == {
+        offset: one.dead_lettered_as for offset, one in enumerate(imports) if one.dead_lettered_as
+    }
     assert len(set(reasons.values())) > 2
 
 
@@ -60,7 +68,11 @@ class Outcome:
 
     def __init__(self) -> None:
         self.produced = made()
-        valid = [sample for sample in self.produced if not sample.dead_lettered_as and not sample.is_duplicate]
+        valid = [
+            sample
+            for sample in self.produced
+            if not sample.dead_lettered_as and not sample.is_duplicate
+        ]
         self.rows = [self.row(sample.identifier) for sample in valid]
         self.dead_letters = [self.dead_letter(one) for one in self.produced if one.dead_lettered_as]
         self.duplicates = sum(sample.is_duplicate for sample in self.produced)
@@ -73,7 +85,7 @@ class Outcome:
         return ConsumerRecord("dlq", 0, 0, 0, 0, sample.key, sample.value, None, 0, 0, headers)
 
     def faults(self) -> tuple[str, ...]:
-        return reckon(self.produced, self.rows, self.dead_letters, self.duplicates).faults
+        return reconcile(self.produced, self.rows, self.dead_letters, self.duplicates).faults
 
 
 def lose_one(outcome: Outcome) -> None:
@@ -108,9 +120,13 @@ def miscount_the_duplicates(outcome: Outcome) -> None:
 def test_an_account_without_fault_balances() -> None:
     outcome = Outcome()
     assert outcome.faults() == ()
-    reckoning = reckon(outcome.produced, outcome.rows, outcome.dead_letters, outcome.duplicates)
-    assert " = " in reckoning.equation
-    assert reckoning.dead_lettered == Counter(one.dead_lettered_as for one in outcome.produced if one.dead_lettered_as)
+    reconciliation = reconcile(
+        outcome.produced, outcome.rows, outcome.dead_letters, outcome.duplicates
+    )
+    assert " = " in reconciliation.equation
+    assert reconciliation.dead_lettered == Counter(
+        one.dead_lettered_as for one in outcome.produced if one.dead_lettered_as
+    )
 
 
 @pytest.mark.parametrize(

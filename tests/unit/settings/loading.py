@@ -31,7 +31,9 @@ def loaded(
     return load(file, {KEY: "secret-key", **(environment or {})}, directory, flags or {})
 
 
-def faults(tmp_path: Path, text: str = "", environment: Mapping[str, str] | None = None) -> tuple[Fault, ...]:
+def faults(
+    tmp_path: Path, text: str = "", environment: Mapping[str, str] | None = None
+) -> tuple[Fault, ...]:
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, text, environment)
     return caught.value.faults

@@ -22,9 +22,13 @@ from worker.settings.load import load
         (b"h" * 70_000, "is larger than 65,536 bytes"),
     ],
 )
-def test_what_a_key_file_may_not_hold_is_a_fault_that_names_the_file(tmp_path: Path, data: bytes, message: str) -> None:
+def test_what_a_key_file_may_not_hold_is_a_fault_that_names_the_file(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
     (tmp_path / "key").write_bytes(data)
-    found = faults(tmp_path, f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}")
+    found = faults(
+        tmp_path, f"appmetrica: {{applications: {{3: {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
+    )
     assert [one.path for one in found] == ["appmetrica.applications.3.post_api_key_file"]
     assert f"{tmp_path / 'key'} {message}" in found[0].message
     assert "hid" not in str(found[0]).replace(str(tmp_path), "")
@@ -38,19 +42,28 @@ def test_white_space_at_the_end_of_a_key_file_is_not_the_key(tmp_path: Path) -> 
 
 def test_a_key_in_a_variable_in_quotes_is_a_fault(tmp_path: Path) -> None:
     found = faults(tmp_path, environment={KEY: '"hidden"'})
-    assert [(one.source, one.message) for one in found] == [(KEY, "the key contains quotes: write the key without quotes")]
+    assert [(one.source, one.message) for one in found] == [
+        (KEY, "the key contains quotes: write the key without quotes")
+    ]
 
 
 def test_a_secret_file_with_a_byte_order_mark_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, secrets={"AMW_KAFKA__GROUP_ID": "\ufeffg"})
-    assert [(one.path, "byte order mark" in one.message) for one in caught.value.faults] == [("kafka.group_id", True)]
+    assert [(one.path, "byte order mark" in one.message) for one in caught.value.faults] == [
+        ("kafka.group_id", True)
+    ]
 
 
 class TestTlsFiles:
-    """The files of TLS are read before anything starts; the setting that names a bad one is the fault's path."""
+    """The files of TLS are read before anything starts; the setting that names a bad one is the
+    fault's path.
+    """
 
-    SECURITY = "security_protocol: SSL, ssl_ca_file: {0}/ca, ssl_certificate_file: {0}/own.pem, ssl_key_file: {0}/encrypted.key"
+    SECURITY = (
+        "security_protocol: SSL, ssl_ca_file: {0}/ca, ssl_certificate_file: {0}/own.pem, "
+        "ssl_key_file: {0}/encrypted.key"
+    )
 
     def text(self, tmp_path: Path, more: str = "") -> str:
         make_certificates(tmp_path)
@@ -73,7 +86,9 @@ class TestTlsFiles:
 
     def test_a_key_is_opened_with_the_password_in_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "password").write_text(PASSWORD + "\n")
-        text = self.text(tmp_path, f", ssl_key_password_file: {tmp_path}/password").replace("/ca,", "/own.pem,")
+        text = self.text(tmp_path, f", ssl_key_password_file: {tmp_path}/password").replace(
+            "/ca,", "/own.pem,"
+        )
         assert loaded(tmp_path, text).settings.kafka.security_protocol == "SSL"
 
     def test_files_of_connections_that_are_not_made_are_not_read(self, tmp_path: Path) -> None:
@@ -83,7 +98,9 @@ class TestTlsFiles:
 def test_an_empty_secret_file_is_a_fault_and_names_itself(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, secrets={"AMW_STATE_DIR": "\n"})
-    assert [(one.path, one.source) for one in caught.value.faults] == [("state_dir", str(tmp_path / "secrets/AMW_STATE_DIR"))]
+    assert [(one.path, one.source) for one in caught.value.faults] == [
+        ("state_dir", str(tmp_path / "secrets/AMW_STATE_DIR"))
+    ]
 
 
 @pytest.mark.parametrize("name", ["no-such", "."], ids=["missing", "a directory"])

@@ -36,19 +36,34 @@ class TestPrecedence:
         assert result.settings.kafka.group_id == "from-secret"
 
     def test_the_environment_is_stronger_than_a_secret_file(self, tmp_path: Path) -> None:
-        result = loaded(tmp_path, self.FILE, {self.NAME: "from-environment"}, secrets={self.NAME: "from-secret"})
+        result = loaded(
+            tmp_path, self.FILE, {self.NAME: "from-environment"}, secrets={self.NAME: "from-secret"}
+        )
         assert result.settings.kafka.group_id == "from-environment"
 
     def test_a_flag_is_stronger_than_everything(self, tmp_path: Path) -> None:
-        result = loaded(tmp_path, self.FILE, {self.NAME: "from-environment"}, flags={"kafka.group_id": "from-flag"})
+        result = loaded(
+            tmp_path,
+            self.FILE,
+            {self.NAME: "from-environment"},
+            flags={"kafka.group_id": "from-flag"},
+        )
         assert result.settings.kafka.group_id == "from-flag"
 
     def test_sections_of_several_sources_merge(self, tmp_path: Path) -> None:
         result = loaded(tmp_path, self.FILE, {"AMW_KAFKA__SESSION_TIMEOUT_SECONDS": "60"})
-        assert (result.settings.kafka.group_id, result.settings.kafka.session_timeout_seconds) == ("from-file", 60)
+        assert (result.settings.kafka.group_id, result.settings.kafka.session_timeout_seconds) == (
+            "from-file",
+            60,
+        )
 
     def test_every_value_knows_where_it_came_from(self, tmp_path: Path) -> None:
-        result = loaded(tmp_path, "kafka:\n  group_id: g\n", {"AMW_ADMIN__PORT": "1234"}, flags={"log.level": "debug"})
+        result = loaded(
+            tmp_path,
+            "kafka:\n  group_id: g\n",
+            {"AMW_ADMIN__PORT": "1234"},
+            flags={"log.level": "debug"},
+        )
         sources = {one.path: one.source for one in result.shown()}
         assert sources["kafka.group_id"] == f"{tmp_path / 'config.yaml'}:2"
         assert sources["admin.port"] == "AMW_ADMIN__PORT"
@@ -59,14 +74,21 @@ class TestPrecedence:
     def test_a_default_beside_a_given_value_is_a_default(self, tmp_path: Path) -> None:
         text = "kafka:\n  group_id: g\nroutes:\n  - topic: films\n"
         sources = {one.path: one.source for one in loaded(tmp_path, text).shown()}
-        assert sources["kafka.session_timeout_seconds"] == sources["routes.0.unknown_fields"] == "default"
+        assert (
+            sources["kafka.session_timeout_seconds"]
+            == sources["routes.0.unknown_fields"]
+            == "default"
+        )
         assert sources["routes.0.topic"] == f"{tmp_path / 'config.yaml'}:4"
 
     def test_a_list_that_was_replaced_leaves_no_source_behind(self, tmp_path: Path) -> None:
         text = "routes:\n  - topic: films\n    unknown_fields: ignore\n"
         result = loaded(tmp_path, text, {"AMW_ROUTES": '[{"topic": "games"}]'})
         sources = {one.path: one.source for one in result.shown()}
-        assert (sources["routes.0.topic"], sources["routes.0.unknown_fields"]) == ("AMW_ROUTES", "default")
+        assert (sources["routes.0.topic"], sources["routes.0.unknown_fields"]) == (
+            "AMW_ROUTES",
+            "default",
+        )
 
     def test_a_value_that_came_by_a_merge_key_knows_its_line(self, tmp_path: Path) -> None:
         text = "kafka: &k\n  group_id: g\nlog:\n  <<: {level: debug}\n"
@@ -83,7 +105,9 @@ class TestForms:
         ],
         ids=["text", "list"],
     )
-    def test_brokers_are_a_list_or_separated_by_commas(self, tmp_path: Path, text: str, servers: tuple[str, ...]) -> None:
+    def test_brokers_are_a_list_or_separated_by_commas(
+        self, tmp_path: Path, text: str, servers: tuple[str, ...]
+    ) -> None:
         assert loaded(tmp_path, text).settings.kafka.bootstrap_servers == servers
 
     def test_brokers_in_the_environment_are_separated_by_commas(self, tmp_path: Path) -> None:
@@ -100,7 +124,9 @@ class TestForms:
 
     def test_a_key_may_stand_in_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text("from-a-file\n")
-        text = f"appmetrica: {{applications: {{'2222': {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
+        text = (
+            f"appmetrica: {{applications: {{'2222': {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
+        )
         result = loaded(tmp_path, text)
         assert result.settings.appmetrica.applications[2222].key == "from-a-file"
         assert set(result.secrets()) == {"secret-key", "from-a-file"}
@@ -108,33 +134,48 @@ class TestForms:
     def test_a_route_takes_what_it_leaves_open_from_the_top(self, tmp_path: Path) -> None:
         text = """
             routes:
-              - {topic: films, batching: {rows_max: 7}, dedup: {key_field: id}, dead_letter: {topic: films.dlq}}
+              - {topic: films, batching: {rows_max: 7}, dedup: {key_field: id},
+                 dead_letter: {topic: films.dlq}}
               - {topic: games, parking: {enabled: false}}
             batching: {linger_seconds: 3}
             dedup: {key_header: event-id}
         """
         films, games, home = loaded(tmp_path, text).settings.resolved_routes()
-        assert (films.batching.rows_max, films.batching.linger_seconds, films.dead_letter.topic) == (7, 3, "films.dlq")
+        assert (
+            films.batching.rows_max,
+            films.batching.linger_seconds,
+            films.dead_letter.topic,
+        ) == (7, 3, "films.dlq")
         assert (films.dedup.key_field, films.dedup.key_header) == ("id", None)
         assert (games.batching.rows_max, games.dedup.key_header) == (5000, "event-id")
         assert games.dead_letter.topic == "offline-events.dlq"
         assert (films.parking_topic, games.parking_topic) == ("films.parked", None)
         assert (home.topic, home.parked_from, home.parking_topic) == ("films.parked", "films", None)
-        assert (home.batching, home.dedup, home.dead_letter) == (films.batching, films.dedup, films.dead_letter)
+        assert (home.batching, home.dedup, home.dead_letter) == (
+            films.batching,
+            films.dedup,
+            films.dead_letter,
+        )
 
-    def test_a_route_says_what_its_records_look_like_and_its_parking_topic_takes_the_same(self, tmp_path: Path) -> None:
+    def test_a_route_says_what_its_records_look_like_and_its_parking_topic_takes_the_same(
+        self, tmp_path: Path
+    ) -> None:
         text = """
             routes:
               - topic: shop
                 resource: ecommerce
                 form: cloudevents
-                constants: {application_id: 1111, cart_item_quantity: "1.50", payload: '{"from":"tv"}',
-                            product_promo_codes: "[a]"}
+                constants: {application_id: 1111, cart_item_quantity: "1.50",
+                            payload: '{"from":"tv"}', product_promo_codes: "[a]"}
                 fields: {order_id: $.order.id, profile_id: $.user}
                 batching: {columns: exact}
         """
         shop, home = loaded(tmp_path, text).settings.resolved_routes()
-        assert (shop.resource, shop.form, shop.batching.columns) == ("ecommerce", "cloudevents", "exact")
+        assert (shop.resource, shop.form, shop.batching.columns) == (
+            "ecommerce",
+            "cloudevents",
+            "exact",
+        )
         assert constant_texts(shop.constants) == {
             "application_id": "1111",
             "cart_item_quantity": "1.50",
@@ -150,18 +191,43 @@ class TestForms:
 
 
 CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
-    "unknown key, nearest name told": ("kafka: {grup_id: x}", {}, "kafka.grup_id", "did you mean group_id?"),
+    "unknown key, nearest name told": (
+        "kafka: {grup_id: x}",
+        {},
+        "kafka.grup_id",
+        "did you mean group_id?",
+    ),
     "unknown section": ("kafak: {}", {}, "kafak", "did you mean kafka?"),
-    "unknown variable": ("", {"AMW_KAFAK__GROUP_ID": "x"}, "kafak.group_id", "no setting has this name"),
-    "unknown variable in a known section": ("", {"AMW_KAFKA__GRUP_ID": "x"}, "kafka.grup_id", "did you mean group_id?"),
+    "unknown variable": (
+        "",
+        {"AMW_KAFAK__GROUP_ID": "x"},
+        "kafak.group_id",
+        "no setting has this name",
+    ),
+    "unknown variable in a known section": (
+        "",
+        {"AMW_KAFKA__GRUP_ID": "x"},
+        "kafka.grup_id",
+        "did you mean group_id?",
+    ),
     "variable that is no JSON": ("", {"AMW_ROUTES": "films"}, "routes", "must be JSON"),
     "wrong type": ("admin: {port: many}", {}, "admin.port", "valid integer"),
-    "below the bound": ("batching: {rows_max: 0}", {}, "batching.rows_max", "greater than or equal to 1"),
+    "below the bound": (
+        "batching: {rows_max: 0}",
+        {},
+        "batching.rows_max",
+        "greater than or equal to 1",
+    ),
     "above the API's bound": ("batching: {rows_max: 100001}", {}, "batching.rows_max", "100000"),
     "not one of": ("log: {format: xml}", {}, "log.format", "'json' or 'console'"),
     "key twice": ("log: {level: info}\nlog: {level: debug}", {}, "log", "is repeated"),
     "not YAML": ("kafka: [", {}, "file", "is not YAML"),
-    "a value that isn't of its tag": ("kafka: {group_id: !!int x}", {}, "file", "not a value of its type"),
+    "a value that isn't of its tag": (
+        "kafka: {group_id: !!int x}",
+        {},
+        "file",
+        "not a value of its type",
+    ),
     "a list that holds itself": ("kafka: &a [*a]", {}, "file", "contains itself"),
     "key file that is no text": (
         "appmetrica: {applications: {'3': {post_api_key_file: [a]}}}",
@@ -181,9 +247,19 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "appmetrica.applications",
         "without leading zeros",
     ),
-    "true for a number": ("batching: {rows_max: true}", {}, "batching.rows_max", "must not be true or false"),
+    "true for a number": (
+        "batching: {rows_max: true}",
+        {},
+        "batching.rows_max",
+        "must not be true or false",
+    ),
     "yes for a number": ("batching: {rows_max: yes}", {}, "batching.rows_max", "valid integer"),
-    "a number with a leading zero": ("admin: {port: 09090}", {}, "admin.port", "a leading zero is octal in YAML 1.1"),
+    "a number with a leading zero": (
+        "admin: {port: 09090}",
+        {},
+        "admin.port",
+        "a leading zero is octal in YAML 1.1",
+    ),
     "application with a leading zero, without quotes": (
         "appmetrica: {applications: {01111: {post_api_key: k}}}",
         {},
@@ -198,19 +274,38 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
     ),
     "key twice in JSON": (
         "",
-        {"AMW_APPMETRICA__APPLICATIONS": '{"1111": {"post_api_key": "a"}, "1111": {"post_api_key": "b"}}'},
+        {
+            "AMW_APPMETRICA__APPLICATIONS": (
+                '{"1111": {"post_api_key": "a"}, "1111": {"post_api_key": "b"}}'
+            )
+        },
         "appmetrica.applications",
         "without repeated keys",
     ),
-    "a port that doesn't exist": ("kafka: {bootstrap_servers: 'a:70000'}", {}, "kafka.bootstrap_servers", "host:port"),
+    "a port that doesn't exist": (
+        "kafka: {bootstrap_servers: 'a:70000'}",
+        {},
+        "kafka.bootstrap_servers",
+        "host:port",
+    ),
     "a login without SASL": (
         "kafka: {sasl_username: a}",
         {},
         "kafka",
         "sasl_username has no effect with security_protocol PLAINTEXT",
     ),
-    "a certificate without TLS": ("kafka: {ssl_ca_file: /ca}", {}, "kafka", "ssl_ca_file has no effect"),
-    "a year of waiting": ("batching: {linger_seconds: 31536000}", {}, "batching.linger_seconds", "86400"),
+    "a certificate without TLS": (
+        "kafka: {ssl_ca_file: /ca}",
+        {},
+        "kafka",
+        "ssl_ca_file has no effect",
+    ),
+    "a year of waiting": (
+        "batching: {linger_seconds: 31536000}",
+        {},
+        "batching.linger_seconds",
+        "86400",
+    ),
     "not a mapping": ("- a", {}, "file", "must hold a mapping"),
     "times that don't rise": (
         "kafka: {session_timeout_seconds: 20}",
@@ -218,9 +313,24 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "kafka",
         "request_timeout_seconds (40) must be less than session_timeout_seconds (20)",
     ),
-    "SASL without a user": ("kafka: {security_protocol: SASL_SSL}", {}, "kafka", "sasl_username is required"),
-    "two names for the key": ("dedup: {key_header: a, key_field: b}", {}, "dedup", "exclude each other"),
-    "topic with two routes": ("routes: [{topic: a}, {topic: a}]", {}, "routes.1.topic", "topic a has two routes: use"),
+    "SASL without a user": (
+        "kafka: {security_protocol: SASL_SSL}",
+        {},
+        "kafka",
+        "sasl_username is required",
+    ),
+    "two names for the key": (
+        "dedup: {key_header: a, key_field: b}",
+        {},
+        "dedup",
+        "exclude each other",
+    ),
+    "topic with two routes": (
+        "routes: [{topic: a}, {topic: a}]",
+        {},
+        "routes.1.topic",
+        "topic a has two routes: use",
+    ),
     "dead letters into a read topic": (
         "routes: [{topic: a}]\ndead_letter: {topic: a}",
         {},
@@ -246,7 +356,8 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "30000 for a must be at most limits.span_records_max (20000)",
     ),
     "a parked topic that is read": (
-        "routes: [{topic: b, parking: {enabled: false}}, {topic: a}, {topic: a.parked, parking: {enabled: false}}]",
+        "routes: [{topic: b, parking: {enabled: false}}, {topic: a}, {topic: a.parked, parking: "
+        "{enabled: false}}]",
         {},
         "routes.1.parking.topic",
         "topic a.parked is the parking topic of a, and has two routes",
@@ -275,7 +386,12 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes.0.constants.mcc",
         "found 'home'",
     ),
-    "a constant out of range": ("routes: [{topic: a, constants: {mcc: 1000}}]", {}, "routes.0.constants.mcc", "from 0 to 999"),
+    "a constant out of range": (
+        "routes: [{topic: a, constants: {mcc: 1000}}]",
+        {},
+        "routes.0.constants.mcc",
+        "from 0 to 999",
+    ),
     "a constant decimal that is a float": (
         "routes: [{topic: a, resource: revenue, constants: {price: 0.1}}]",
         {},
@@ -288,7 +404,12 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes.0.constants.event_timestamp",
         "can't be the same for every event",
     ),
-    "an empty constant": ("routes: [{topic: a, constants: {os_name: ''}}]", {}, "routes.0.constants.os_name", "is empty"),
+    "an empty constant": (
+        "routes: [{topic: a, constants: {os_name: ''}}]",
+        {},
+        "routes.0.constants.os_name",
+        "is empty",
+    ),
     "two constant identities": (
         "routes: [{topic: a, constants: {profile_id: u, appmetrica_device_id: 1}}]",
         {},
@@ -307,7 +428,12 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes.0.fields.mcc",
         "is set in constants too",
     ),
-    "a path that is none": ("routes: [{topic: a, fields: {mcc: 'a[0]'}}]", {}, "routes.0.fields.mcc", "must be a dotted path"),
+    "a path that is none": (
+        "routes: [{topic: a, fields: {mcc: 'a[0]'}}]",
+        {},
+        "routes.0.fields.mcc",
+        "must be a dotted path",
+    ),
     "paths that clash": (
         "routes: [{topic: a, fields: {event_json: $.data, event_name: $.data.name}}]",
         {},
@@ -320,10 +446,30 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes.0.fields.os_name",
         "can't both be read",
     ),
-    "a resource that doesn't exist": ("routes: [{topic: a, resource: event}]", {}, "routes.0.resource", "'events'"),
-    "a form that doesn't exist": ("routes: [{topic: a, form: avro}]", {}, "routes.0.form", "'cloudevents'"),
-    "a form of request that doesn't exist": ("delivery: {request: query}", {}, "delivery.request", "'body' or 'params'"),
-    "columns that don't exist": ("batching: {columns: some}", {}, "batching.columns", "'all' or 'exact'"),
+    "a resource that doesn't exist": (
+        "routes: [{topic: a, resource: event}]",
+        {},
+        "routes.0.resource",
+        "'events'",
+    ),
+    "a form that doesn't exist": (
+        "routes: [{topic: a, form: avro}]",
+        {},
+        "routes.0.form",
+        "'cloudevents'",
+    ),
+    "a form of request that doesn't exist": (
+        "delivery: {request: query}",
+        {},
+        "delivery.request",
+        "'body' or 'params'",
+    ),
+    "columns that don't exist": (
+        "batching: {columns: some}",
+        {},
+        "batching.columns",
+        "'all' or 'exact'",
+    ),
     "null for a section": ("kafka:", {}, "kafka", "must be a mapping of settings; remove it"),
     "null for an application": (
         "appmetrica: {applications: {'3': }}",
@@ -331,12 +477,32 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "appmetrica.applications.3",
         "required: one of post_api_key and",
     ),
-    "no route": ("routes: []", {}, "routes", "required: at least one route, as in routes: [{topic: offline-events}]"),
-    "a variable for the file, misnamed": ("", {"AMW_CONFIG_FILE": "/a"}, "config_file", "did you mean AMW_CONFIG?"),
-    "an empty variable": ("", {"AMW_STATE_DIR": ""}, "state_dir", "is empty: set a value, or remove it"),
+    "no route": (
+        "routes: []",
+        {},
+        "routes",
+        "required: at least one route, as in routes: [{topic: offline-events}]",
+    ),
+    "a variable for the file, misnamed": (
+        "",
+        {"AMW_CONFIG_FILE": "/a"},
+        "config_file",
+        "did you mean AMW_CONFIG?",
+    ),
+    "an empty variable": (
+        "",
+        {"AMW_STATE_DIR": ""},
+        "state_dir",
+        "is empty: set a value, or remove it",
+    ),
     "a blank variable": ("", {"AMW_STATE_DIR": " "}, "state_dir", "is empty"),
     "an empty variable that names the file": ("", {"AMW_CONFIG": ""}, "AMW_CONFIG", "is empty"),
-    "no key": ("appmetrica: {applications: {'3': {}}}", {}, "appmetrica.applications.3", "one of post_api_key and"),
+    "no key": (
+        "appmetrica: {applications: {'3': {}}}",
+        {},
+        "appmetrica.applications.3",
+        "one of post_api_key and",
+    ),
     "a key that can't be masked": (
         "appmetrica: {applications: {'3': {post_api_key: '110'}}}",
         {},
@@ -355,8 +521,18 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "appmetrica.applications.3.post_api_key_file",
         "/no/such can't be read: No such file",
     ),
-    "application that is no number": ("appmetrica: {applications: {films: {post_api_key: k}}}", {}, "appmetrica", "integer"),
-    "address with a query": ("appmetrica: {base_url: 'http://a?b=c'}", {}, "appmetrica.base_url", "may hold only scheme"),
+    "application that is no number": (
+        "appmetrica: {applications: {films: {post_api_key: k}}}",
+        {},
+        "appmetrica",
+        "integer",
+    ),
+    "address with a query": (
+        "appmetrica: {base_url: 'http://a?b=c'}",
+        {},
+        "appmetrica.base_url",
+        "may hold only scheme",
+    ),
 }
 
 
@@ -365,7 +541,9 @@ def test_a_fault_names_its_path_and_what_is_wrong(
     tmp_path: Path, text: str, environment: dict[str, str], path: str, message: str
 ) -> None:
     found = faults(tmp_path, text, environment)
-    assert [fault for fault in found if fault.path.startswith(path) and message in fault.message], found
+    assert [fault for fault in found if fault.path.startswith(path) and message in fault.message], (
+        found
+    )
 
 
 def test_all_faults_are_told_at_once_each_with_its_source(tmp_path: Path) -> None:
@@ -380,9 +558,12 @@ def test_all_faults_are_told_at_once_each_with_its_source(tmp_path: Path) -> Non
     }
 
 
-def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(tmp_path: Path) -> None:
+def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(
+    tmp_path: Path,
+) -> None:
     text = (
-        "routes:\n  - topic: a\n    constants:\n      mcc: 1000\n      mnc: x\n    fields:\n      nope: $.a\n      os_name: b\n"
+        "routes:\n  - topic: a\n    constants:\n      mcc: 1000\n      mnc: x\n    fields:\n  "
+        "    nope: $.a\n      os_name: b\n"
     )
     file = tmp_path / "config.yaml"
     assert [(fault.path, fault.source) for fault in faults(tmp_path, text)] == [
@@ -398,26 +579,46 @@ def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(t
     [
         ("admin.port", "09090", "admin.port", "a leading zero"),
         ("admin", "{port: 1, port: 2}", "admin.port", "is repeated"),
-        ("routes", "[{topic: a, constants: {mcc: 007}}]", "routes.0.constants.mcc", "a leading zero"),
+        (
+            "routes",
+            "[{topic: a, constants: {mcc: 007}}]",
+            "routes.0.constants.mcc",
+            "a leading zero",
+        ),
     ],
 )
-def test_what_a_value_on_the_line_hides_is_a_fault(tmp_path: Path, name: str, value: str, path: str, message: str) -> None:
+def test_what_a_value_on_the_line_hides_is_a_fault(
+    tmp_path: Path, name: str, value: str, path: str, message: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, flags={name: value})
-    assert [(one.path, one.source) for one in caught.value.faults if message in one.message] == [(path, f"--set {name}")]
+    assert [(one.path, one.source) for one in caught.value.faults if message in one.message] == [
+        (path, f"--set {name}")
+    ]
 
 
 def test_text_is_the_text_that_is_written(tmp_path: Path) -> None:
-    kafka = loaded(tmp_path, "kafka: {group_id: 2026-11-28, bootstrap_servers: [10:30]}").settings.kafka
+    kafka = loaded(
+        tmp_path, "kafka: {group_id: 2026-11-28, bootstrap_servers: [10:30]}"
+    ).settings.kafka
     assert (kafka.group_id, kafka.bootstrap_servers) == ("2026-11-28", ("10:30",))
     routes = loaded(tmp_path, "routes: [{topic: no, constants: {os_name: NO}}]").settings.routes
     assert (routes[0].topic, routes[0].constants) == ("no", {"os_name": "NO"})
 
 
 @pytest.mark.parametrize(
-    "text", ["", "appmetrica:", "appmetrica: {}", "appmetrica: {applications: {}}", "appmetrica: {applications: }"]
+    "text",
+    [
+        "",
+        "appmetrica:",
+        "appmetrica: {}",
+        "appmetrica: {applications: {}}",
+        "appmetrica: {applications: }",
+    ],
 )
-def test_where_no_application_is_given_the_fault_says_what_is_required(tmp_path: Path, text: str) -> None:
+def test_where_no_application_is_given_the_fault_says_what_is_required(
+    tmp_path: Path, text: str
+) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
@@ -438,7 +639,10 @@ def test_what_is_missing_is_told_beside_what_else_is_wrong(tmp_path: Path) -> No
 
 
 def test_the_commands_own_and_the_tests_variables_are_no_settings(tmp_path: Path) -> None:
-    loaded(tmp_path, environment={"AMW_CONFIG": "x", "AMW_SECRETS_DIR": "y", "AMW_TEST_BOOTSTRAP_SERVERS": "z"})
+    loaded(
+        tmp_path,
+        environment={"AMW_CONFIG": "x", "AMW_SECRETS_DIR": "y", "AMW_TEST_BOOTSTRAP_SERVERS": "z"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -475,12 +679,26 @@ def test_no_message_holds_a_secret(tmp_path: Path, text: str) -> None:
 
 
 NAMES = sorted(
-    {*Settings.model_fields, *Kafka.model_fields, *RouteSettings.model_fields, "applications", "1111", "post_api_key"}
+    {
+        *Settings.model_fields,
+        *Kafka.model_fields,
+        *RouteSettings.model_fields,
+        "applications",
+        "1111",
+        "post_api_key",
+    }
 )
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.sampled_from(NAMES),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.dates()
+    | st.sampled_from(NAMES),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), inner, max_size=4)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), inner, max_size=4)
     ),
     max_leaves=8,
 )
@@ -507,7 +725,9 @@ def test_what_is_shown_masks_every_secret(tmp_path: Path) -> None:
     text = "kafka: {security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: me}"
     result = loaded(tmp_path, text, {"AMW_KAFKA__SASL_PASSWORD": "hidden"})
     shown = {one.path: one.value for one in result.shown()}
-    assert shown["appmetrica.applications.1111.post_api_key"] == shown["kafka.sasl_password"] == MASK
+    assert (
+        shown["appmetrica.applications.1111.post_api_key"] == shown["kafka.sasl_password"] == MASK
+    )
     assert "secret-key" not in repr(result.settings)
     assert "hidden" not in repr(result.settings)
 
@@ -520,7 +740,9 @@ def test_the_hash_names_the_configuration_and_not_its_secrets(tmp_path: Path) ->
 
 def test_the_routes_that_the_readme_shows_are_in_order(tmp_path: Path) -> None:
     readme = (EXAMPLE.parents[1] / "README.md").read_text(encoding="utf-8")
-    snippet = readme[readme.index("    routes:\n") :].partition("\n\n`source` and `id` of a CloudEvent")[0]
+    snippet = readme[readme.index("    routes:\n") :].partition(
+        "\n\n`source` and `id` of a CloudEvent"
+    )[0]
     routes = loaded(tmp_path, textwrap.dedent(snippet)).settings.routes
     assert [(route.resource, route.form) for route in routes] == [
         ("events", "json"),
@@ -539,19 +761,31 @@ class TestTheExample:
         file.write_text(text)
         example = load(file, {}, None, {}).settings
         default = Settings.model_validate(
-            {"appmetrica": {"applications": {"1111": {"post_api_key": "a-key", "post_api_key_file": str(key)}}}}
+            {
+                "appmetrica": {
+                    "applications": {
+                        "1111": {"post_api_key": "a-key", "post_api_key_file": str(key)}
+                    }
+                }
+            }
         )
         assert example == default
 
     def test_it_leaves_no_setting_out(self) -> None:
         def leaves(value: object, path: str) -> set[str]:
             if isinstance(value, dict) and value:
-                return {leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}.{name}")}
+                return {
+                    leaf
+                    for name, inner in value.items()
+                    for leaf in leaves(inner, f"{path}.{name}")
+                }
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 return leaves(value[0], path)
             return {path}
 
-        def schema_leaves(schema: dict[str, object], definitions: dict[str, dict[str, object]], path: str) -> set[str]:
+        def schema_leaves(
+            schema: dict[str, object], definitions: dict[str, dict[str, object]], path: str
+        ) -> set[str]:
             options = [schema, *schema.get("anyOf", [])]  # type: ignore[misc]
             for option in options:
                 if "$ref" in option:
@@ -564,7 +798,11 @@ class TestTheExample:
             properties: dict[str, dict[str, object]] = schema.get("properties", {})  # type: ignore[assignment]
             if not properties:
                 return {path}
-            return {leaf for name, inner in properties.items() for leaf in schema_leaves(inner, definitions, f"{path}.{name}")}
+            return {
+                leaf
+                for name, inner in properties.items()
+                for leaf in schema_leaves(inner, definitions, f"{path}.{name}")
+            }
 
         document = Settings.model_json_schema()
         known = schema_leaves(document, document["$defs"], "")

@@ -1,4 +1,6 @@
-"""Variables that Kubernetes sets for Services are no settings; what only resembles them stays a fault."""
+"""Variables that Kubernetes sets for Services are no settings; what only resembles them stays a
+fault.
+"""
 
 from __future__ import annotations
 
@@ -76,11 +78,15 @@ def test_a_setting_beside_them_is_a_setting() -> None:
 def test_what_is_not_exactly_of_that_shape_stays_a_fault(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(None, KEY | links("AMW") | {name: value}, None, {})
-    assert [(one.source, one.message) for one in caught.value.faults] == [(name, "no setting has this name")]
+    assert [(one.source, one.message) for one in caught.value.faults] == [
+        (name, "no setting has this name")
+    ]
 
 
 def test_they_are_faults_where_no_service_has_such_an_address() -> None:
-    environment = {name: value for name, value in links("AMW").items() if name != "AMW_SERVICE_HOST"}
+    environment = {
+        name: value for name, value in links("AMW").items() if name != "AMW_SERVICE_HOST"
+    }
     with pytest.raises(ConfigurationError) as caught:
         load(None, KEY | environment, None, {})
     assert {one.source for one in caught.value.faults} == environment.keys()

@@ -1,4 +1,6 @@
-"""YAML of the configuration: version 1.2's types, text for keys, and what two versions of YAML read differently."""
+"""YAML of the configuration: version 1.2's types, text for keys, and what two versions of YAML read
+differently.
+"""
 
 from __future__ import annotations
 
@@ -55,11 +57,18 @@ def test_not_a_number_is_a_number_all_the_same() -> None:
 @pytest.mark.parametrize("text", ["01111", "0123", "-007", "08", "00"])
 def test_a_number_with_a_leading_zero_is_found_wherever_it_stands(text: str) -> None:
     document = read(f"a: 1\nb:\n  - {text}\n{text}: x\n")
-    assert [(one.place, one.line) for one in document.findings] == [(("b", "0"), 3), ((str(int(text)),), 4)]
-    assert all("leading zero" in one.message and text not in one.message for one in document.findings)
+    assert [(one.place, one.line) for one in document.findings] == [
+        (("b", "0"), 3),
+        ((str(int(text)),), 4),
+    ]
+    assert all(
+        "leading zero" in one.message and text not in one.message for one in document.findings
+    )
 
 
-@pytest.mark.parametrize("keys", [("0x457", "1111"), ("1111", "'1111'"), ("+1111", "0o2127"), ("yes", "'yes'")])
+@pytest.mark.parametrize(
+    "keys", [("0x457", "1111"), ("1111", "'1111'"), ("+1111", "0o2127"), ("yes", "'yes'")]
+)
 def test_keys_that_are_one_key_under_two_names_stand_twice(keys: tuple[str, str]) -> None:
     document = read(f"a:\n  {keys[0]}: x\n  {keys[1]}: y\n")
     assert [(one.line, one.message) for one in document.findings] == [(3, "this key is repeated")]
@@ -73,7 +82,15 @@ def test_keys_are_text_as_it_is_written_and_numbers_as_they_are_counted() -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["!!int hidden", "!!bool hidden", "!!float hidden", "!!timestamp 2026-13-45", "!!set {a}", "? [hidden]\n: b", "9" * 5000],
+    [
+        "!!int hidden",
+        "!!bool hidden",
+        "!!float hidden",
+        "!!timestamp 2026-13-45",
+        "!!set {a}",
+        "? [hidden]\n: b",
+        "9" * 5000,
+    ],
 )
 def test_what_is_not_of_its_type_is_an_error_that_shows_nothing_of_it(text: str) -> None:
     with pytest.raises(NotYamlError, match="line 1, column") as caught:

@@ -13,7 +13,7 @@ from worker.core.wire.record_headers import REPLAYS
 from worker.edges.kafka import dead_letters
 from worker.settings.load import load
 from worker.settings.schema import Settings
-from worker.tools.dead_letters.record import Letter, read
+from worker.tools.dead_letters.record import StoredRecord, read
 
 DLQ = TopicPartition("offline-events.dlq", 0)
 KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
@@ -21,23 +21,42 @@ KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 
 def settings(**flags: str) -> Settings:
     """The defaults with application 1111; a flag's `__` stands for a dot."""
-    return load(None, {KEY: "secret"}, None, {name.replace("__", "."): value for name, value in flags.items()}).settings
+    return load(
+        None,
+        {KEY: "secret"},
+        None,
+        {name.replace("__", "."): value for name, value in flags.items()},
+    ).settings
 
 
-def make_rejection(offset: int = 7, value: bytes | None = None, reason: Reason = Reason.MISSING, replays: int = 0) -> Rejection:
+def make_rejection(
+    offset: int = 7, value: bytes | None = None, reason: Reason = Reason.MISSING, replays: int = 0
+) -> Rejection:
     """A record that was refused for one reason, and had been sent back so often before."""
     headers = [(REPLAYS, b"%d" % replays)] if replays else []
     record = FakeRecord(offset, make_value() if value is None else value, b"key", headers)
-    return Rejection(make_assignment(3), record, (FieldFault(reason, "event_name", "required, a string"),), 1, None)
+    return Rejection(
+        make_assignment(3),
+        record,
+        (FieldFault(reason, "event_name", "required, a string"),),
+        1,
+        None,
+    )
 
 
 def make_letter(
-    offset: int = 0, *, at: int = UNIX_SECONDS, rejection: Rejection | None = None, more: Sequence[tuple[str, bytes]] = ()
-) -> Letter:
+    offset: int = 0,
+    *,
+    at: int = UNIX_SECONDS,
+    rejection: Rejection | None = None,
+    more: Sequence[tuple[str, bytes]] = (),
+) -> StoredRecord:
     """The dead letter of a rejection, at this offset of its topic, written at this Unix time."""
     refused = rejection or make_rejection()
     headers = [*dead_letters.headers(refused, "1.2.3"), *more]
-    return read(DLQ, FakeRecord(offset, refused.record.value, refused.record.key, headers, at * 1000))
+    return read(
+        DLQ, FakeRecord(offset, refused.record.value, refused.record.key, headers, at * 1000)
+    )
 
 
 def write(directory: Path, name: str, content: bytes) -> Any:

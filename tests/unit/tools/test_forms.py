@@ -28,13 +28,22 @@ def test_a_line_is_a_value_and_keeps_its_number(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [b'{"a":"\xd1\x84"}', b"\xff\x00", b"", None], ids=["text", "bytes", "empty", "null"])
-def test_what_is_exported_as_kcat_is_read_back_byte_for_byte(value: bytes | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "value", [b'{"a":"\xd1\x84"}', b"\xff\x00", b"", None], ids=["text", "bytes", "empty", "null"]
+)
+def test_what_is_exported_as_kcat_is_read_back_byte_for_byte(
+    value: bytes | None, tmp_path: Path
+) -> None:
     record = FakeRecord(9, value, b"key", [("trace", b"1"), ("trace", "ф".encode())])
     line = export.line(export.kcat(read_letter(DLQ, record)))
     (found,) = records_of(tmp_path, line, Form.KCAT)
     assert isinstance(found, FileRecord)
-    assert (found.value, found.key, found.headers, found.topic) == (value, b"key", list(record.headers), DLQ.topic)
+    assert (found.value, found.key, found.headers, found.topic) == (
+        value,
+        b"key",
+        list(record.headers),
+        DLQ.topic,
+    )
     assert found.timestamp == record.timestamp
 
 
@@ -45,8 +54,12 @@ def test_what_kcat_itself_prints_is_read(tmp_path: Path) -> None:
     assert found == FileRecord(1, b"{}", 5, None, [("k", b"")], "t")
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"payload": 1}', b'{"payload_base64": "?"}', b"\xff", b"[" * 100_000])
-def test_a_line_that_is_no_record_is_named_and_the_next_is_read(line: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b'{"payload": 1}', b'{"payload_base64": "?"}', b"\xff", b"[" * 100_000]
+)
+def test_a_line_that_is_no_record_is_named_and_the_next_is_read(
+    line: bytes, tmp_path: Path
+) -> None:
     bad, good = records_of(tmp_path, line + b'\n{"payload": "{}"}\n', Form.KCAT)
     assert isinstance(bad, Unreadable) and bad.line == 1
     assert isinstance(good, FileRecord) and good.value == b"{}"
@@ -60,7 +73,9 @@ def test_a_row_of_csv_is_the_object_that_a_producer_would_have_sent(tmp_path: Pa
     assert short == Unreadable(4, "1 cells, but the header names 3 columns")
 
 
-@pytest.mark.parametrize("content", [b"", b'a,b\n"open', b"a\n\xff\n"], ids=["empty", "an open quote", "not UTF-8"])
+@pytest.mark.parametrize(
+    "content", [b"", b'a,b\n"open', b"a\n\xff\n"], ids=["empty", "an open quote", "not UTF-8"]
+)
 def test_what_is_no_csv_is_said(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(FormError):
         records_of(tmp_path, content, Form.CSV)

@@ -17,20 +17,28 @@ from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAY
 from worker.tools.dead_letters.export import jsonl, kcat, line, peeked
 from worker.tools.dead_letters.record import LetterFault, application_of, read
 from worker.tools.dead_letters.statistics import Statistics
-from worker.tools.dead_letters.topics import applications_said
+from worker.tools.dead_letters.topics import named_applications
 
 
 def test_a_dead_letter_tells_where_it_came_from_and_what_was_wrong() -> None:
     letter = make_letter(4, rejection=make_rejection(7, reason=Reason.TOO_OLD))
     assert letter.place == Place("offline-events.dlq", 0, 4)
     assert letter.origin == Place("offline-events", 3, 7)
-    assert (letter.reason, letter.faults) == ("too_old", (LetterFault("too_old", "event_name", "required, a string"),))
-    assert (letter.application_id, letter.worker_version, letter.day) == (1111, "1.2.3", "2023-11-14")
+    assert (letter.reason, letter.faults) == (
+        "too_old",
+        (LetterFault("too_old", "event_name", "required, a string"),),
+    )
+    assert (letter.application_id, letter.worker_version, letter.day) == (
+        1111,
+        "1.2.3",
+        "2023-11-14",
+    )
 
 
 def test_a_parked_record_tells_where_it_came_from() -> None:
     headers = [
-        (f"__appmetrica.parked.{name}", value) for name, value in (("topic", b"t"), ("partition", b"1"), ("offset", b"2"))
+        (f"__appmetrica.parked.{name}", value)
+        for name, value in (("topic", b"t"), ("partition", b"1"), ("offset", b"2"))
     ]
     letter = read(DLQ, FakeRecord(0, make_value(), headers=headers))
     assert (letter.reason, letter.origin) == ("parked", Place("t", 1, 2))
@@ -40,28 +48,46 @@ def test_a_parked_record_tells_where_it_came_from() -> None:
     "headers",
     [
         [],
-        [("__appmetrica.errors.reason", b"\xff"), ("__appmetrica.errors.detail", b"\xff{"), (REPLAYS, b"many")],
+        [
+            ("__appmetrica.errors.reason", b"\xff"),
+            ("__appmetrica.errors.detail", b"\xff{"),
+            (REPLAYS, b"many"),
+        ],
         [
             ("__appmetrica.errors.topic", b"t"),
             ("__appmetrica.errors.partition", b"-1"),
             ("__appmetrica.errors.offset", b"9" * 30),
         ],
-        [("__appmetrica.errors.http_status", "²".encode()), ("__appmetrica.errors.shortened", b"[]")],
-        [(f"__appmetrica.errors.{name}", None) for name in ("reason", "detail", "topic", "http_status", "shortened")],
+        [
+            ("__appmetrica.errors.http_status", "²".encode()),
+            ("__appmetrica.errors.shortened", b"[]"),
+        ],
+        [
+            (f"__appmetrica.errors.{name}", None)
+            for name in ("reason", "detail", "topic", "http_status", "shortened")
+        ],
     ],
     ids=["none", "not text", "no numbers", "digits that are none", "null"],
 )
 def test_headers_that_make_no_sense_are_no_error(headers: list[tuple[str, bytes | None]]) -> None:
     letter = read(DLQ, FakeRecord(0, b"", headers=headers))
-    assert (letter.origin, letter.replays, letter.http_status, letter.shortened, letter.faults) == (None, 0, None, None, ())
+    assert (letter.origin, letter.replays, letter.http_status, letter.shortened, letter.faults) == (
+        None,
+        0,
+        None,
+        None,
+        (),
+    )
     assert kcat(letter).get("headers", []) == [
-        part for name, value in headers for part in (name, None if value is None else value.decode(errors="replace"))
+        part
+        for name, value in headers
+        for part in (name, None if value is None else value.decode(errors="replace"))
     ]
 
 
 def test_the_application_is_the_routes_where_it_says_one_for_all() -> None:
     routes = "[{topic: offline-events, constants: {application_id: 1111}}, {topic: games}]"
-    constants = applications_said(settings(routes=routes))
+    constants = named_applications(settings(routes=routes))
     assert constants == {"offline-events": 1111, "offline-events.parked": 1111}
     letter = make_letter(rejection=make_rejection(value=b"{}"))
     assert letter.application_id is None
@@ -69,9 +95,20 @@ def test_the_application_is_the_routes_where_it_says_one_for_all() -> None:
 
 
 def test_the_application_is_read_where_the_route_says_that_it_is_found() -> None:
-    said = applications_said(settings(routes="[{topic: offline-events, fields: {application_id: $.app.id}}]"))
-    for value, application in ((b'{"app": {"id": "2222"}}', 2222), (b'{"data": {"app": {"id": 3}}}', 3), (b'{"app": 4}', None)):
-        assert read(DLQ, make_letter(rejection=make_rejection(value=value)).record, said).application_id == application
+    said = named_applications(
+        settings(routes="[{topic: offline-events, fields: {application_id: $.app.id}}]")
+    )
+    for value, application in (
+        (b'{"app": {"id": "2222"}}', 2222),
+        (b'{"data": {"app": {"id": 3}}}', 3),
+        (b'{"app": 4}', None),
+    ):
+        assert (
+            read(
+                DLQ, make_letter(rejection=make_rejection(value=value)).record, said
+            ).application_id
+            == application
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +130,9 @@ def test_the_application_is_read_where_the_route_says_that_it_is_found() -> None
         (None, None),
     ],
 )
-def test_the_application_is_read_from_the_value_where_it_can_be(value: bytes | None, application: int | None) -> None:
+def test_the_application_is_read_from_the_value_where_it_can_be(
+    value: bytes | None, application: int | None
+) -> None:
     assert application_of(value) == application
 
 
@@ -114,12 +153,22 @@ ANY_BYTES = st.one_of(
         ]
     ),
 )
-OUR_NAMES = [ERRORS_PREFIX + name for name in "reason detail topic partition offset http_status replays shortened".split()]
+OUR_NAMES = [
+    ERRORS_PREFIX + name
+    for name in "reason detail topic partition offset http_status replays shortened".split()
+]
 OUR_NAMES += [f"{PARKED_PREFIX}{name}" for name in ("topic", "partition", "offset", "timestamp")]
-HEADERS = st.lists(st.tuples(st.one_of(st.sampled_from(OUR_NAMES), st.text(max_size=5)), ANY_BYTES), max_size=8)
+HEADERS = st.lists(
+    st.tuples(st.one_of(st.sampled_from(OUR_NAMES), st.text(max_size=5)), ANY_BYTES), max_size=8
+)
 
 
-@given(ANY_BYTES, ANY_BYTES, HEADERS, st.one_of(st.sampled_from([-1, 0]), st.integers(-(2**63), 2**63 - 1)))
+@given(
+    ANY_BYTES,
+    ANY_BYTES,
+    HEADERS,
+    st.one_of(st.sampled_from([-1, 0]), st.integers(-(2**63), 2**63 - 1)),
+)
 def test_whatever_stands_in_a_record_it_is_a_letter_that_can_be_shown(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], timestamp: int
 ) -> None:

@@ -8,19 +8,28 @@ from tests.builders import UNIX_SECONDS, FakeRecord, make_record, make_value, no
 from tests.unit.tools.letters import settings
 from worker.core.model.record import Position, TopicPartition
 from worker.core.wire.commit_metadata import encode
-from worker.tools.dry_run import Judge
+from worker.tools.dry_run import DryRun
 from worker.tools.rehearsal import Rehearsal
 
 PARTITION = TopicPartition("offline-events", 0)
 
 
 def test_rows_are_batched_as_they_would_be_sent() -> None:
-    rehearsal = Rehearsal(Judge(settings(batching__rows_max="2")), {})
+    rehearsal = Rehearsal(DryRun(settings(batching__rows_max="2")), {})
     rehearsal.receive(PARTITION, [make_record(offset) for offset in range(5)], now_at())
-    rehearsal.receive(PARTITION, [make_record(5, value=b"{}"), make_record(6, value=make_record(0).value)], now_at())
+    rehearsal.receive(
+        PARTITION,
+        [make_record(5, value=b"{}"), make_record(6, value=make_record(0).value)],
+        now_at(),
+    )
     rehearsal.end(now_at())
     found = rehearsal.found
-    assert (found.records, found.rows, found.duplicates, dict(found.rejected)) == (7, 5, 1, {"missing": 1})
+    assert (found.records, found.rows, found.duplicates, dict(found.rejected)) == (
+        7,
+        5,
+        1,
+        {"missing": 1},
+    )
     assert dict(found.flushes) == {"rows": 2, "drain": 1}
     (traffic,) = found.traffic.values()
     assert traffic.requests == 3
@@ -32,15 +41,18 @@ def test_rows_are_batched_as_they_would_be_sent() -> None:
 
 def test_what_the_hints_name_as_settled_is_passed_over() -> None:
     committed = {PARTITION: Position(2, encode(2, 0, [(3, 5)]))}
-    rehearsal = Rehearsal(Judge(settings()), committed)
+    rehearsal = Rehearsal(DryRun(settings()), committed)
     rehearsal.receive(PARTITION, [make_record(offset) for offset in range(6)], now_at())
     rehearsal.end(now_at())
     assert (rehearsal.found.settled_before, rehearsal.found.rows) == (4, 2)
 
 
 def test_a_daily_rate_is_told_from_the_times_at_which_records_were_written() -> None:
-    rehearsal = Rehearsal(Judge(settings()), {})
-    records = [FakeRecord(n, make_value(profile_id=f"u{n}"), timestamp=(UNIX_SECONDS + n * 864) * 1000) for n in range(101)]
+    rehearsal = Rehearsal(DryRun(settings()), {})
+    records = [
+        FakeRecord(n, make_value(profile_id=f"u{n}"), timestamp=(UNIX_SECONDS + n * 864) * 1000)
+        for n in range(101)
+    ]
     rehearsal.receive(PARTITION, records, now_at())
     rehearsal.end(now_at())
     (traffic,) = rehearsal.found.traffic.values()

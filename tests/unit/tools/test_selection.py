@@ -7,7 +7,7 @@ import pytest
 from tests.builders import UNIX_SECONDS
 from tests.unit.tools.letters import make_letter, make_rejection
 from worker.core.model.fault import Reason
-from worker.tools.dead_letters.selection import Account, Selection, parse
+from worker.tools.dead_letters.selection import ReplayedSelection, Selection, parse
 
 MILLISECONDS = UNIX_SECONDS * 1000
 LETTER = make_letter(5, rejection=make_rejection(reason=Reason.MISSING))
@@ -53,8 +53,8 @@ def test_what_stands_beside_a_position_may_be_anything(text: str) -> None:
 
 def test_an_account_names_what_lies_below_it_and_was_meant() -> None:
     missing = Selection(reasons=("missing",), replays_max=3)
-    assert Account(6, missing).has_sent(LETTER)
-    assert not Account(5, missing).has_sent(LETTER)
-    assert not Account(6, Selection(reasons=("refused",))).has_sent(LETTER)
+    assert ReplayedSelection(6, missing).has_sent(LETTER)
+    assert not ReplayedSelection(5, missing).has_sent(LETTER)
+    assert not ReplayedSelection(6, Selection(reasons=("refused",))).has_sent(LETTER)
     # A letter that it refused for its replays wasn't sent: another replay may.
-    assert not Account(6, Selection(replays_max=2)).has_sent(SENT_TWICE)
+    assert not ReplayedSelection(6, Selection(replays_max=2)).has_sent(SENT_TWICE)

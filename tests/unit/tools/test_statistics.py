@@ -29,9 +29,12 @@ def test_letters_are_counted_by_reason_application_and_day() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "largest", "cells"), [(10, 10, BAR_CELLS), (5, 10, BAR_CELLS // 2), (1, 10**9, 1), (0, 10, 0), (0, 0, 0)]
+    ("count", "largest", "cells"),
+    [(10, 10, BAR_CELLS), (5, 10, BAR_CELLS // 2), (1, 10**9, 1), (0, 10, 0), (0, 0, 0)],
 )
-def test_a_bar_is_as_long_as_its_share_and_never_nothing_for_something(count: int, largest: int, cells: int) -> None:
+def test_a_bar_is_as_long_as_its_share_and_never_nothing_for_something(
+    count: int, largest: int, cells: int
+) -> None:
     assert len(bar(count, largest)) == cells
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.builders import make_value, now_at
 from tests.unit.tools.letters import settings
 from worker.core.model.row import Row
-from worker.tools.dry_run import Judge
+from worker.tools.dry_run import DryRun
 from worker.tools.file_formats import FileRecord, Unreadable
 from worker.tools.validation import Summary, Validation, Verdict, csv_name
 
@@ -19,7 +19,7 @@ class Outcome:
         self.verdicts: list[Verdict] = []
         self.rows: list[Row] = []
         self._validation = Validation(
-            Judge(settings(routes=ROUTES)),
+            DryRun(settings(routes=ROUTES)),
             "films",
             is_routed=is_routed,
             is_each=is_each,
@@ -34,8 +34,12 @@ class Outcome:
 
 def test_records_are_delivered_duplicates_or_bad() -> None:
     outcome = Outcome()
-    outcome.judge(FileRecord(1, make_value()), FileRecord(2, make_value()), Unreadable(3, "no record"))
-    summary = outcome.judge(FileRecord(4, make_value()), FileRecord(5, make_value(event_name=..., mcc=5000)))
+    outcome.judge(
+        FileRecord(1, make_value()), FileRecord(2, make_value()), Unreadable(3, "no record")
+    )
+    summary = outcome.judge(
+        FileRecord(4, make_value()), FileRecord(5, make_value(event_name=..., mcc=5000))
+    )
     assert (summary.records, summary.delivered, summary.duplicates, summary.bad) == (5, 1, 2, 2)
     assert summary.by_reason == {"unreadable": 1, "missing": 1}
     assert [(one.line, [fault.reason for fault in one.faults]) for one in outcome.verdicts] == [
@@ -47,13 +51,21 @@ def test_records_are_delivered_duplicates_or_bad() -> None:
 def test_each_record_has_a_verdict_where_that_is_wanted_in_the_order_of_the_file() -> None:
     outcome = Outcome(is_each=True)
     outcome.judge(FileRecord(1, b"{}"), FileRecord(2, make_value()), FileRecord(3, make_value()))
-    assert [one.document()["ending"] for one in outcome.verdicts] == ["dead-lettered", "delivered", "duplicate"]
+    assert [one.document()["ending"] for one in outcome.verdicts] == [
+        "dead-lettered",
+        "delivered",
+        "duplicate",
+    ]
     assert outcome.verdicts[1].key == outcome.verdicts[2].key is not None
 
 
 def test_a_record_is_judged_by_the_route_of_its_topic() -> None:
     value = make_value(more=1)
-    routed = Outcome().judge(FileRecord(1, value, topic="games"), FileRecord(2, value, topic="films"), FileRecord(3, value))
+    routed = Outcome().judge(
+        FileRecord(1, value, topic="games"),
+        FileRecord(2, value, topic="films"),
+        FileRecord(3, value),
+    )
     assert (routed.delivered, routed.bad) == (1, 2)
     assert Outcome(is_routed=False).judge(FileRecord(1, value, topic="games")).bad == 1
 

@@ -11,7 +11,9 @@ from contextlib import ExitStack, contextmanager
 from verification.simulation.mutants import clocks, dedup, delivery, kafka, progress
 from verification.simulation.mutants.swap import Mutant
 
-MUTANTS: dict[str, Mutant] = progress.MUTANTS | delivery.MUTANTS | dedup.MUTANTS | kafka.MUTANTS | clocks.MUTANTS
+MUTANTS: dict[str, Mutant] = (
+    progress.MUTANTS | delivery.MUTANTS | dedup.MUTANTS | kafka.MUTANTS | clocks.MUTANTS
+)
 
 
 @contextmanager

@@ -17,14 +17,24 @@ def judge_ages_by_a_clock_that_jumps(swap: Swap) -> None:
 
 def judge_ages_before_the_api_has_told_its_time(swap: Swap) -> None:
     trust = ClockCheck.trust
-    swap(ClockCheck, "trust", lambda self, now: Trust.VOUCHED if self._api is None else trust(self, now))
+    swap(
+        ClockCheck,
+        "trust",
+        lambda self, now: Trust.VOUCHED if self._api is None else trust(self, now),
+    )
 
 
 def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
     without_expired = Dispatcher._without_expired
 
-    def unjudged(self: Dispatcher, batch: Batch, now: Now, trust: Trust, settlement: Settlement) -> Batch | None:
-        return batch if trust is Trust.UNVOUCHED else without_expired(self, batch, now, trust, settlement)
+    def unjudged(
+        self: Dispatcher, batch: Batch, now: Now, trust: Trust, settlement: Settlement
+    ) -> Batch | None:
+        return (
+            batch
+            if trust is Trust.UNVOUCHED
+            else without_expired(self, batch, now, trust, settlement)
+        )
 
     swap(Dispatcher, "_without_expired", unjudged)
 
@@ -33,7 +43,11 @@ def never_ask_for_the_time(swap: Swap) -> None:
     look = ClockCheck.look
 
     def mute(self: ClockCheck, now: Now, *, is_waiting: bool) -> list[Log | AskTime]:
-        return [command for command in look(self, now, is_waiting=is_waiting) if not isinstance(command, AskTime)]
+        return [
+            command
+            for command in look(self, now, is_waiting=is_waiting)
+            if not isinstance(command, AskTime)
+        ]
 
     swap(ClockCheck, "look", mute)
 

@@ -15,8 +15,8 @@ from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.dedup.window import Admission, Window
 from worker.core.model.event import TailRead
 from worker.core.reception import Receiving
-from worker.core.wire.commit_metadata import Hints
-from worker.edges.kafka.window_rebuild import Tails
+from worker.core.wire.commit_metadata import CommitMetadata
+from worker.edges.kafka.window_rebuild import WindowRebuild
 
 
 def mark_as_delivered_before_the_answer(swap: Swap) -> None:
@@ -36,22 +36,22 @@ def share_no_budget(swap: Swap) -> None:
 
 
 def drop_linked_duplicates(swap: Swap) -> None:
-    def withdraw(self: Window, rows: Any) -> list[Any]:
+    def take_back(self: Window, rows: Any) -> list[Any]:
         for row in rows:
             del self._in_flight[row.key]
             self._linked.pop(row.key, None)
         return []
 
-    swap(Window, "withdraw", withdraw)
+    swap(Window, "take_back", take_back)
 
 
 def remember_what_was_not_committed(swap: Swap) -> None:
-    swap(Hints, "names", lambda self, offset, position: True)
+    swap(CommitMetadata, "names", lambda self, offset, position: True)
 
 
 def _recall(swap: Swap, change: Callable[[TailRead], TailRead]) -> None:
-    recall = Receiving.recall
-    swap(Receiving, "recall", lambda self, event, now: recall(self, change(event), now))
+    restore = Receiving.restore
+    swap(Receiving, "restore", lambda self, event, now: restore(self, change(event), now))
 
 
 def remember_what_was_refused(swap: Swap) -> None:
@@ -96,14 +96,14 @@ def keep_the_key_of_a_refused_row(swap: Swap) -> None:
             del self._in_flight[row.key]
         return []
 
-    swap(Window, "withdraw", keep)
+    swap(Window, "take_back", keep)
 
 
 def rebuild_no_window(swap: Swap) -> None:
     async def nothing(self: Any, arrived: Any, known_from: Any) -> None:
         return
 
-    swap(Tails, "read", nothing)
+    swap(WindowRebuild, "read", nothing)
 
 
 def forget_undated_records(swap: Swap) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import verification.simulation.worker_life
 import worker.core.delivery.dispatcher
 from verification.simulation.mutants.swap import Mutant, Swap
-from worker.core.delivery.bench import Bench
 from worker.core.delivery.bisect import Bisections, Finding, Verdict
 from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.evidence import Attempt
 from worker.core.delivery.limiter import Limiter
 from worker.core.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
 from worker.core.delivery.pace import Pace
+from worker.core.delivery.quarantine import Quarantine
 from worker.core.delivery.queue import Queue
 from worker.core.delivery.suspicion import Decision, Failure, Suspicions
 from worker.core.delivery.throttle import Throttles
@@ -24,7 +24,11 @@ from worker.core.model.batch import Batch
 
 def _taken_for_success(*statuses: int) -> Mutant:
     def judge(answer: Answer, **options: Any) -> Outcome:
-        return Delivered() if isinstance(answer, Response) and answer.status in statuses else classify(answer, **options)
+        return (
+            Delivered()
+            if isinstance(answer, Response) and answer.status in statuses
+            else classify(answer, **options)
+        )
 
     return lambda swap: swap(worker.core.delivery.dispatcher, "classify", judge)
 
@@ -54,8 +58,8 @@ def dead_letter_a_refused_batch_whole(swap: Swap) -> None:
     from worker.core.delivery.settlement import Refusal
 
     def harsh(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
-        guilty = tuple(Refusal(row, refusal.fault, refusal.http_status) for row in batch.rows)
-        return Verdict(Finding.GUILTY, guilty=guilty)
+        bad_rows = tuple(Refusal(row, refusal.fault, refusal.http_status) for row in batch.rows)
+        return Verdict(Finding.GUILTY, bad_rows=bad_rows)
 
     swap(Bisections, "refuse", harsh)
 
@@ -67,15 +71,15 @@ def dead_letter_a_row_that_was_refused_once(swap: Swap) -> None:
         verdict = refuse(self, batch, refusal, attempt)
         if verdict.finding is not Finding.ACCUSED:
             return verdict
-        return Verdict(Finding.GUILTY, guilty=(refusal, *verdict.guilty, *self.end(batch.id)))
+        return Verdict(Finding.GUILTY, bad_rows=(refusal, *verdict.bad_rows, *self.end(batch.id)))
 
     swap(Bisections, "refuse", hasty)
 
 
 def let_an_accused_row_wait_for_ever(swap: Swap) -> None:
-    swap(Bench, "release", lambda self, application_id, may_go: [])
-    swap(Bench, "overdue", lambda self, monotonic_seconds: [])
-    swap(Bench, "next_deadline", lambda self: None)
+    swap(Quarantine, "release", lambda self, application_id, may_go: [])
+    swap(Quarantine, "overdue", lambda self, monotonic_seconds: [])
+    swap(Quarantine, "next_deadline", lambda self: None)
 
 
 def suspect_nobody(swap: Swap) -> None:
@@ -120,7 +124,9 @@ def open_the_breaker_for_refusals(swap: Swap) -> None:
 
     def strict(self: Limiter, permit: Any, outcome: Outcome, at: float) -> None:
         is_refusal = isinstance(outcome, Refused)
-        give_back(self, permit, Retry("refused", 0.0, RetryKind.FAILED) if is_refusal else outcome, at)
+        give_back(
+            self, permit, Retry("refused", 0.0, RetryKind.FAILED) if is_refusal else outcome, at
+        )
 
     swap(Limiter, "give_back", strict)
 

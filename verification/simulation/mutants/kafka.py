@@ -13,12 +13,12 @@ import worker.edges.kafka.writer
 from verification.simulation.mutants.swap import Mutant, Swap
 from worker.edges.kafka.fetch_budget import FetchBudget
 from worker.edges.kafka.leader_epochs import FetchedEpochs
-from worker.edges.kafka.offset_lookup import Away, look_up
+from worker.edges.kafka.offset_lookup import Unavailable, look_up
 from worker.edges.kafka.poller import Poller
 from worker.edges.kafka.reader import TopicReader
 from worker.edges.kafka.source import KafkaSource
 from worker.edges.kafka.watchdog import Watchdog
-from worker.edges.kafka.window_rebuild import Tails
+from worker.edges.kafka.window_rebuild import WindowRebuild
 
 
 def hold_on_to_a_producer_that_gets_nowhere(swap: Swap) -> None:
@@ -32,7 +32,11 @@ def receive_of_paused_partitions(swap: Swap) -> None:
 def poll_all_partitions_at_once(swap: Swap) -> None:
     async def together(self: Any, paused: Any, is_stopped: Any) -> bool:
         self._fetched.news.clear()
-        mine = [one for one in self._expected if one not in paused and self._rebalances.may_receive(one) and not is_stopped()]
+        mine = [
+            one
+            for one in self._expected
+            if one not in paused and self._rebalances.may_receive(one) and not is_stopped()
+        ]
         if not mine:
             return False
         partitions = [ClientPartition(one.topic, one.partition) for one in mine]
@@ -54,7 +58,9 @@ def trust_the_position_of_the_client(swap: Swap) -> None:
     poll = Poller._poll
 
     async def trusting(self: Any, assignment: Any, partition: ClientPartition) -> bool:
-        self._expected[assignment] = max(self._expected[assignment], await self._consumer.position(partition))
+        self._expected[assignment] = max(
+            self._expected[assignment], await self._consumer.position(partition)
+        )
         try:
             await self._consumer.getmany(partition, timeout_ms=0, max_records=1)
         except KafkaError:
@@ -75,13 +81,15 @@ def fetch_ahead_without_a_bound(swap: Swap) -> None:
 
 
 def give_up_a_tail_at_the_first_trouble(swap: Swap) -> None:
-    async def read_once(self: Tails, todo: Any, arrived: Any) -> None:
+    async def read_once(self: WindowRebuild, todo: Any, arrived: Any) -> None:
         async with TopicReader(self._connection) as reader:
-            not_delivered = await self._not_delivered(reader, {span.partition.topic for span in todo.spans})
+            not_delivered = await self._not_delivered(
+                reader, {span.partition.topic for span in todo.spans}
+            )
             while todo.spans:
                 await self._recall(reader, todo, arrived, not_delivered)
 
-    swap(Tails, "_read", read_once)
+    swap(WindowRebuild, "_read", read_once)
 
 
 def wait_for_a_dead_connection_as_long_as_there_is_time(swap: Swap) -> None:
@@ -100,9 +108,9 @@ def leave_a_half_joined_member_behind(swap: Swap) -> None:
 def wait_for_all_partitions_before_any_begins(swap: Swap) -> None:
     async def all_or_none(connection: Any, partitions: Any, epochs: Any = None) -> Any:
         answers = await look_up(connection, partitions, epochs)
-        away = [one for one in answers.values() if isinstance(one, Away)]
-        if away:
-            raise KafkaError(away[0].reason)
+        unavailable = [one for one in answers.values() if isinstance(one, Unavailable)]
+        if unavailable:
+            raise KafkaError(unavailable[0].reason)
         return answers
 
     swap(worker.edges.kafka.start_offsets, "look_up", all_or_none)

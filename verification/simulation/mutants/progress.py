@@ -1,4 +1,6 @@
-"""Offsets, the fence, the account, hints and memory: what stands between a record and its commit."""
+"""Offsets, the fence, the account, hints and memory: what stands between a record and
+its commit.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,15 @@ import worker.core.progress.drains
 import worker.core.progress.ledger
 import worker.core.wire.commit_metadata
 from verification.simulation.mutants.swap import Mutant, Swap
-from worker.core.draining import Leaving
+from worker.core.draining import Draining
 from worker.core.model.event import Lost
 from worker.core.progress.commits import Commits
 from worker.core.progress.ledger import Ledger
 from worker.core.progress.offsets import Offsets
 from worker.core.progress.pressure import MemoryGauge
 from worker.core.progress.tracker import Tracker
-from worker.core.settlement import Settling
-from worker.core.wire.commit_metadata import Hints
+from worker.core.settlement import RowFlow
+from worker.core.wire.commit_metadata import CommitMetadata
 from worker.edges.kafka.rebalance_listener import Rebalances
 
 
@@ -53,7 +55,13 @@ def commit_after_the_release(swap: Swap) -> None:
 def _commit_all_ever(self: Any, now: Any) -> bool:
     positions = self._ledger.offsets.to_commit()
     ever = self.__dict__.setdefault("ever", {})
-    ever.update({one: type(position)(position.offset + 5, "") for one, position in positions.items() if one not in ever})
+    ever.update(
+        {
+            one: type(position)(position.offset + 5, "")
+            for one, position in positions.items()
+            if one not in ever
+        }
+    )
     from worker.core.model.command import Commit
 
     gone = {one: position for one, position in ever.items() if one not in self._ledger.offsets}
@@ -64,7 +72,7 @@ def _commit_all_ever(self: Any, now: Any) -> bool:
 
 
 def forget_the_fence(swap: Swap) -> None:
-    swap(Leaving, "_give_up", lambda self, assignments, now: None)
+    swap(Draining, "_give_up", lambda self, assignments, now: None)
 
 
 def ignore_that_partitions_are_lost(swap: Swap) -> None:
@@ -78,25 +86,25 @@ def ignore_that_partitions_are_lost(swap: Swap) -> None:
 
 
 def settle_dead_letters_before_they_are_acknowledged(swap: Swap) -> None:
-    bury = Settling.bury
+    write_dead_letters = RowFlow.write_dead_letters
 
-    def hasty(self: Settling, rejections: Any) -> None:
-        bury(self, rejections)
-        self._rooms.ledger.bury(rejections)
+    def hasty(self: RowFlow, rejections: Any) -> None:
+        write_dead_letters(self, rejections)
+        self._rooms.ledger.write_dead_letters(rejections)
 
-    swap(Settling, "bury", hasty)
-    swap(Settling, "buried", lambda self, rejections: None)
+    swap(RowFlow, "write_dead_letters", hasty)
+    swap(RowFlow, "dead_lettered", lambda self, rejections: None)
 
 
 def settle_parked_records_before_they_are_acknowledged(swap: Swap) -> None:
-    park = Settling.park
+    park = RowFlow.park
 
-    def hasty(self: Settling, rows: Any) -> None:
+    def hasty(self: RowFlow, rows: Any) -> None:
         park(self, rows)
         self._rooms.ledger.park(rows)
 
-    swap(Settling, "park", hasty)
-    swap(Settling, "parked", lambda self, rows, now: None)
+    swap(RowFlow, "park", hasty)
+    swap(RowFlow, "parked", lambda self, rows, now: None)
 
 
 def send_until_the_very_end_of_a_drain(swap: Swap) -> None:
@@ -104,10 +112,11 @@ def send_until_the_very_end_of_a_drain(swap: Swap) -> None:
 
 
 def believe_hints_without_their_checksum(swap: Swap) -> None:
-    def decode(position: int, metadata: str) -> Hints | None:
-        read = {"1:": worker.core.wire.commit_metadata._of_runs, "2:": worker.core.wire.commit_metadata._of_flags}.get(
-            metadata[:2]
-        )
+    def decode(position: int, metadata: str) -> CommitMetadata | None:
+        read = {
+            "1:": worker.core.wire.commit_metadata._of_runs,
+            "2:": worker.core.wire.commit_metadata._of_flags,
+        }.get(metadata[:2])
         try:
             checked = urlsafe_b64decode(metadata[2:] + "==")
         except ValueError:
@@ -123,7 +132,11 @@ def ignore_the_hints(swap: Swap) -> None:
 
 def commit_without_hints(swap: Swap) -> None:
     encode = worker.core.wire.commit_metadata.encode
-    swap(worker.core.wire.commit_metadata, "encode", lambda position, floor, settled: encode(position, floor, []))
+    swap(
+        worker.core.wire.commit_metadata,
+        "encode",
+        lambda position, floor, settled: encode(position, floor, []),
+    )
 
 
 def name_nothing_that_finds_no_room_in_runs(swap: Swap) -> None:
@@ -148,16 +161,16 @@ def observe_negative_ages(swap: Swap) -> None:
 
 
 def let_a_task_die_unobserved(swap: Swap) -> None:
-    parked = Settling.parked
+    parked = RowFlow.parked
 
     async def fail() -> None:
         raise RuntimeError("nobody looks")
 
-    def careless(self: Settling, rows: Any, now: Any) -> None:
+    def careless(self: RowFlow, rows: Any, now: Any) -> None:
         asyncio.get_running_loop().create_task(fail())
         parked(self, rows, now)
 
-    swap(Settling, "parked", careless)
+    swap(RowFlow, "parked", careless)
 
 
 MUTANTS: dict[str, Mutant] = {

@@ -1,4 +1,6 @@
-"""A mutant is a function that swaps attributes on the worker's classes and modules for the time of one history."""
+"""A mutant is a function that swaps attributes on the worker's classes and modules for the time of
+one history.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Gathers rows into batches: one open batch per destination, sealed by rows, bytes, linger or drain."""
+"""Gathers rows into batches: one open batch per destination, sealed by rows, bytes, linger or
+drain.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,12 @@ class Batcher:
         head: what a body of a destination begins with.
     """
 
-    def __init__(self, limits: BatchLimits, batch_id_prefix: str, head: Callable[[Destination], bytes] = header) -> None:
+    def __init__(
+        self,
+        limits: BatchLimits,
+        batch_id_prefix: str,
+        head: Callable[[Destination], bytes] = header,
+    ) -> None:
         self._limits = limits
         self._prefix = batch_id_prefix
         self._head = head
@@ -62,10 +69,15 @@ class Batcher:
     @property
     def oldest_event_timestamp(self) -> int | None:
         """The earliest event time among the rows here, in Unix seconds; None with no row here."""
-        return min((row.event_timestamp for batch in self._open.values() for row in batch.rows), default=None)
+        return min(
+            (row.event_timestamp for batch in self._open.values() for row in batch.rows),
+            default=None,
+        )
 
     def add(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Sealed]:
-        """Add rows; returns the batches that became full by it. A row that would burst a batch opens the next one."""
+        """Add rows; returns the batches that became full by it. A row that would burst a batch
+        opens the next one.
+        """
         sealed: list[Sealed] = []
         limits = self._limits
         for row in rows:
@@ -83,7 +95,9 @@ class Batcher:
 
     def due(self, monotonic_seconds: float) -> list[Sealed]:
         """The batches whose linger is over."""
-        due = list(takewhile(lambda one: self._open[one].due_seconds <= monotonic_seconds, self._open))
+        due = list(
+            takewhile(lambda one: self._open[one].due_seconds <= monotonic_seconds, self._open)
+        )
         return [self._seal(destination, FlushTrigger.LINGER) for destination in due]
 
     def next_deadline(self) -> float | None:
@@ -94,24 +108,26 @@ class Batcher:
     def drain(self, assignments: Set[Assignment]) -> list[Sealed]:
         """Seal every open batch that holds a row of these assignments, whatever its age."""
         holding = [
-            destination for destination, batch in self._open.items() if any(row.assignment in assignments for row in batch.rows)
+            destination
+            for destination, batch in self._open.items()
+            if any(row.assignment in assignments for row in batch.rows)
         ]
         return [self._seal(destination, FlushTrigger.DRAIN) for destination in holding]
 
-    def withdraw(self, assignments: Set[Assignment]) -> list[Row]:
+    def take_back(self, assignments: Set[Assignment]) -> list[Row]:
         """Take the rows of these assignments out of the open batches, and return them."""
-        withdrawn: list[Row] = []
+        taken_back: list[Row] = []
         for destination, batch in list(self._open.items()):
             kept = [row for row in batch.rows if row.assignment not in assignments]
             if len(kept) == len(batch.rows):
                 continue
-            withdrawn.extend(row for row in batch.rows if row.assignment in assignments)
+            taken_back.extend(row for row in batch.rows if row.assignment in assignments)
             if not kept:
                 del self._open[destination]
                 continue
             batch.rows = kept
             batch.body_bytes = len(batch.header) + sum(len(row.line) for row in kept)
-        return withdrawn
+        return taken_back
 
     def _begin(self, destination: Destination, monotonic_seconds: float) -> _Open:
         line = self._head(destination)
@@ -123,4 +139,6 @@ class Batcher:
         gathered = self._open.pop(destination)
         batch_id = f"{self._prefix}-{next(self._numbers)}"
         rows = tuple(gathered.rows)
-        return Sealed(Batch(batch_id, destination, gathered.header, rows, gathered.body_bytes), trigger)
+        return Sealed(
+            Batch(batch_id, destination, gathered.header, rows, gathered.body_bytes), trigger
+        )

@@ -11,9 +11,14 @@ from worker.core.post_api.resource import RESOURCES
 
 
 def header(destination: Destination) -> bytes:
-    """The line that names the columns of every row of this destination. Parameter names need no quoting."""
+    """The line that names the columns of every row of this destination.
+
+    Parameter names need no quoting.
+    """
     names = RESOURCES[destination.resource].header(destination.identity)
-    return (",".join(name for index, name in enumerate(names) if destination.filled >> index & 1) + "\n").encode()
+    return (
+        ",".join(name for index, name in enumerate(names) if destination.filled >> index & 1) + "\n"
+    ).encode()
 
 
 def no_header(_: Destination) -> bytes:

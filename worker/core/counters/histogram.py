@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 
 
 class Histogram:
-    """Counts of observed values by upper bound, and their sum. The last bucket is everything above the bounds.
+    """Counts of observed values by upper bound, and their sum. The last bucket is everything above
+    the bounds.
 
-    Prometheus takes the sum for a counter: whoever observes must see to it that no value is negative.
+    Prometheus takes the sum for a counter: whoever observes must see to it that no value is
+    negative.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:

@@ -1,17 +1,21 @@
-"""The state of the worker at one moment, for metrics and for `/status`. Taken when asked for, never kept."""
+"""The state of the worker at one moment, for metrics and for `/status`.
+
+Taken when asked for, never kept.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.core.counters.counters import Account
+from worker.core.counters.counters import Counters
 from worker.core.model.record import Assignment
 
 
 @dataclass(frozen=True, slots=True)
 class HoldStatus:
-    """An application on hold as operators see it. Times in Unix seconds; `rows` is how many wait here.
+    """An application on hold as operators see it. Times in Unix seconds; `rows` is how many wait
+    here.
 
     `is_parking`: its records go to the parking topic, so that they stop nothing else.
     """
@@ -26,7 +30,10 @@ class HoldStatus:
 
 @dataclass(frozen=True, slots=True)
 class ThrottleStatus:
-    """An application that the API throttles. Nothing of it is sent for `paused_seconds` yet; `rows` wait for their turn."""
+    """An application that the API throttles.
+
+    Nothing of it is sent for `paused_seconds` yet; `rows` wait for their turn.
+    """
 
     application_id: int
     reason: str
@@ -37,7 +44,9 @@ class ThrottleStatus:
 
 @dataclass(frozen=True, slots=True)
 class DestinationStatus:
-    """How the API is doing: its breaker, how many requests it is thought to bear at once, and how many are in flight."""
+    """How the API is doing: its breaker, how many requests it is thought to bear at once, and how
+    many are in flight.
+    """
 
     breaker: str
     requests_in_flight_limit: int
@@ -46,7 +55,9 @@ class DestinationStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClockStatus:
-    """The local clock: `trust` is vouched, unvouched or doubted; `seconds_ahead` of the API's, None while that isn't known."""
+    """The local clock: `trust` is vouched, unvouched or doubted; `seconds_ahead` of the API's, None
+    while that isn't known.
+    """
 
     trust: str
     seconds_ahead: float | None
@@ -54,7 +65,10 @@ class ClockStatus:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition that is ours. Offsets; `committed` is None before there was a commit, `unsettled` a count of records."""
+    """One partition that is ours.
+
+    Offsets; `committed` is None before there was a commit, `unsettled` a count of records.
+    """
 
     assignment: Assignment
     position: int
@@ -69,11 +83,12 @@ class PartitionStatus:
 class Snapshot:
     """Everything at once.
 
-    `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter, parking. `imbalance` is the
-    number of records that the account can't explain: 0, or there is a fault in this program.
+    `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter,
+    parking. `imbalance` is the number of records that the account can't explain: 0, or there is a
+    fault in this program.
     """
 
-    account: Account
+    account: Counters
     partitions: tuple[PartitionStatus, ...]
     holds: tuple[HoldStatus, ...]
     throttles: tuple[ThrottleStatus, ...]

@@ -1,8 +1,9 @@
 """How many keys all windows of a process remember together, shared between them by need.
 
-A topic that nobody writes to needs no room, and a busy one may have all of it. Where no room is left, the memory that holds
-most forgets its oldest generation. So a memory that holds less than seven eighths of an equal share loses nothing to others,
-and one that asks for room while it holds most pays for it itself.
+A topic that nobody writes to needs no room, and a busy one may have all of it. Where no room is
+left, the memory that holds most forgets its oldest generation. So a memory that holds less than
+seven eighths of an equal share loses nothing to others, and one that asks for room while it holds
+most pays for it itself.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class KeyBudget:
         return self.rows_max // max(1, holders)
 
     def make_room(self, rows: int) -> None:
-        """See that so many more fit: the largest memory forgets its oldest generation, of equal ones the first that joined."""
+        """See that so many more fit: the largest memory forgets its oldest generation, of equal
+        ones the first that joined.
+        """
         charges = [one.charged for one in self._memories]
         total = sum(charges)
         while total and total + rows > self.rows_max:

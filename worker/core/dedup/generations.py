@@ -1,8 +1,8 @@
 """A bounded memory of delivered keys: by count and by age, exact.
 
-Keys live in generations: sets that are filled one after the other and forgotten whole, oldest first. One set of millions would
-stall the loop for 200 ms whenever it grows, and forgetting key by key would cost as much as remembering. No Bloom filter: a
-false positive there is a lost event.
+Keys live in generations: sets that are filled one after the other and forgotten whole, oldest
+first. One set of millions would stall the loop for 200 ms whenever it grows, and forgetting key by
+key would cost as much as remembering. No Bloom filter: a false positive there is a lost event.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from worker.core.dedup.budget import KeyBudget
 
-# With n generations at least (n-1)/n of the bound is remembered, and a lookup asks n sets. 8: 0.3 µs, 12 % short at worst.
+# With n generations at least (n-1)/n of the bound is remembered, and a lookup asks n sets. 8: 0.3
+# µs, 12 % short at worst.
 GENERATIONS = 8
-# The tables of CPython's sets, as far as they grow fourfold when they are three fifths full. Right after that a key takes 107
-# bytes of the table, and right before it 27.
+# The tables of CPython's sets, as far as they grow fourfold when they are three fifths full. Right
+# after that a key takes 107 bytes of the table, and right before it 27.
 _TABLES = (8, 32, 128, 512, 2048, 8192, 32_768)
 
 
@@ -29,7 +30,9 @@ class _Generation:
 
 
 def generation_rows(wanted: int) -> int:
-    """How many keys a generation should hold: what is wanted, or less where the set would take much more room for the rest."""
+    """How many keys a generation should hold: what is wanted, or less where the set would take much
+    more room for the rest.
+    """
     for table in _TABLES:
         if (fits := (table - 1) * 3 // 5) < wanted < table:
             return fits
@@ -43,10 +46,12 @@ def remembered_at_least(rows_max: int) -> int:
 
 
 class Generations:
-    """Remembers at most `rows_max` keys, each for at most `age_seconds`, and as many as the budget has room for.
+    """Remembers at most `rows_max` keys, each for at most `age_seconds`, and as many as the budget
+    has room for.
 
-    A generation is an eighth of what is held, or of an equal share of the budget while less than that is held. So a memory that
-    holds little loses little at a time, and one that holds much has few sets to ask.
+    A generation is an eighth of what is held, or of an equal share of the budget while less than
+    that is held. So a memory that holds little loses little at a time, and one that holds much has
+    few sets to ask.
     """
 
     def __init__(self, budget: KeyBudget, *, rows_max: int, age_seconds: float) -> None:
@@ -64,7 +69,8 @@ class Generations:
         return sum(len(generation.keys) for generation in self._generations)
 
     def __contains__(self, key: bytes) -> bool:
-        # The newest first: an event that comes again mostly does so soon. A plain loop: any() would take twice as long.
+        # The newest first: an event that comes again mostly does so soon. A plain loop: any() would
+        # take twice as long.
         for generation in self._generations:  # noqa: SIM110
             if key in generation.keys:
                 return True
@@ -88,11 +94,16 @@ class Generations:
 
     def forget(self, monotonic_seconds: float) -> None:
         """Let go of the generations whose first key is older than the bound."""
-        while self._generations and monotonic_seconds - self._generations[-1].born_seconds >= self._age_seconds:
+        while (
+            self._generations
+            and monotonic_seconds - self._generations[-1].born_seconds >= self._age_seconds
+        ):
             self._generations.pop()
 
     def give_up_oldest(self) -> None:
-        """Forget the oldest generation before its time, because there is no room: `evicted` counts its keys."""
+        """Forget the oldest generation before its time, because there is no room: `evicted` counts
+        its keys.
+        """
         self.evicted += len(self._generations.pop().keys)
 
     def _begin(self, monotonic_seconds: float) -> _Generation:

@@ -1,11 +1,13 @@
 """Deduplication of one route: a key is new, then in flight, then delivered.
 
-The rule that everything here serves: **a key counts as delivered only after a 200.** Marked any earlier, a crash or a refusal
-would turn the event's next appearance, which is its rescue, into a dropped duplicate. For the same reason a replay from a
-dead-letter topic is never a duplicate of what was delivered.
+The rule that everything here serves: **a key counts as delivered only after a 200.** Marked any
+earlier, a crash or a refusal would turn the event's next appearance, which is its rescue, into a
+dropped duplicate. For the same reason a replay from a dead-letter topic is never a duplicate of
+what was delivered.
 
-So while an event is in flight, an event with the same key is *linked* to it and shares its fate: it is settled when the first
-is delivered. If the first is refused or given back instead, the oldest linked one takes its place.
+So while an event is in flight, an event with the same key is *linked* to it and shares its fate: it
+is settled when the first is delivered. If the first is refused or given back instead, the oldest
+linked one takes its place.
 """
 
 from __future__ import annotations
@@ -24,14 +26,17 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What became of a chunk's rows: `fresh` go on, `duplicates` of delivered ones are settled, the rest is linked."""
+    """What became of a chunk's rows: `fresh` go on, `duplicates` of delivered ones are settled, the
+    rest is linked.
+    """
 
     fresh: list[Row]
     duplicates: list[Row]
 
 
 class Window:
-    """The keys of one route. Bounded: those in flight by what the pipeline holds, those delivered by count, age and the budget.
+    """The keys of one route. Bounded: those in flight by what the pipeline holds, those delivered
+    by count, age and the budget.
 
     Args:
         budget: of all windows of the process.
@@ -63,7 +68,10 @@ class Window:
         return sum(len(rows) for rows in self._linked.values())
 
     def admit(self, rows: Iterable[Row], monotonic_seconds: float) -> Admission:
-        """Sort a chunk's rows. The fresh ones are in flight from now on, until `deliver` or `withdraw`."""
+        """Sort a chunk's rows.
+
+        The fresh ones are in flight from now on, until `deliver` or `take_back`.
+        """
         self._delivered.forget(monotonic_seconds)
         self._parked.forget(monotonic_seconds)
         self._has_parked = len(self._parked) > 0
@@ -73,15 +81,20 @@ class Window:
             key = row.key
             if key in self._in_flight:
                 self._linked.setdefault(key, deque()).append(row)
-            elif not row.is_replay and (key in self._delivered or (self._has_parked and _content(row) in self._parked)):
+            elif not row.is_replay and (
+                key in self._delivered or (self._has_parked and _content(row) in self._parked)
+            ):
                 duplicates.append(row)
             else:
                 self._in_flight[key] = row
                 fresh.append(row)
         return Admission(fresh, duplicates)
 
-    def recall(self, delivered: Iterable[Row], parked: Iterable[Row], now: Now) -> None:
-        """These were settled by an earlier owner of their partition. What is older than the window is not remembered."""
+    def restore(self, delivered: Iterable[Row], parked: Iterable[Row], now: Now) -> None:
+        """These were settled by an earlier owner of their partition.
+
+        What is older than the window is not remembered.
+        """
         earliest = (now.unix_seconds - self._age_seconds) * 1000
         for row in delivered:
             if _written_milliseconds(row) >= earliest:
@@ -91,7 +104,10 @@ class Window:
                 self._parked.add(_content(row), now.monotonic_seconds)
 
     def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
-        """These rows were answered 200. Returns the rows linked to them: duplicates, settled with them."""
+        """These rows were answered 200.
+
+        Returns the rows linked to them: duplicates, settled with them.
+        """
         settled: list[Row] = []
         for row in rows:
             del self._in_flight[row.key]
@@ -102,10 +118,12 @@ class Window:
         return settled
 
     def park(self, rows: Iterable[Row], monotonic_seconds: float) -> tuple[list[Row], list[Row]]:
-        """These rows lie in the parking topic. Returns linked rows: duplicates, settled with them, and those that go on.
+        """These rows lie in the parking topic. Returns linked rows: duplicates, settled with them,
+        and those that go on.
 
-        Unlike a delivered event a parked one may still be refused, on another worker even, and come again corrected under its
-        key. So it is remembered by its content: its repetition is a duplicate, its correction isn't.
+        Unlike a delivered event a parked one may still be refused, on another worker even, and come
+        again corrected under its key. So it is remembered by its content: its repetition is a
+        duplicate, its correction isn't.
         """
         duplicates: list[Row] = []
         promoted: list[Row] = []
@@ -119,21 +137,24 @@ class Window:
                 self._linked[row.key] = others
             else:
                 self._linked.pop(row.key, None)
-            promoted.extend(self.withdraw((row,)))
+            promoted.extend(self.take_back((row,)))
         return duplicates, promoted
 
-    def withdraw(self, rows: Iterable[Row]) -> list[Row]:
-        """These rows were refused or given back. Returns the linked rows that take their places, in flight from now on."""
+    def take_back(self, rows: Iterable[Row]) -> list[Row]:
+        """These rows were refused or given back.
+
+        Returns the linked rows that take their places, in flight from now on.
+        """
         promoted: list[Row] = []
         for row in rows:
             del self._in_flight[row.key]
             linked = self._linked.get(row.key)
             if linked is not None:
-                heir = linked.popleft()
+                successor = linked.popleft()
                 if not linked:
                     del self._linked[row.key]
-                self._in_flight[row.key] = heir
-                promoted.append(heir)
+                self._in_flight[row.key] = successor
+                promoted.append(successor)
         return promoted
 
     def unlink(self, assignments: Set[Assignment]) -> list[Row]:
@@ -152,12 +173,16 @@ class Window:
 
 
 def _content(row: Row) -> bytes:
-    """What a parked row is remembered by: its key and all that would be sent of it. A line alone doesn't name its columns."""
+    """What a parked row is remembered by: its key and all that would be sent of it. A line alone
+    doesn't name its columns.
+    """
     resource, _, identity, filled = row.destination
     columns = f"{resource}\0{identity}\0{filled}\0".encode()
     return blake2b(row.key + columns + row.line, digest_size=len(row.key)).digest()
 
 
 def _written_milliseconds(row: Row) -> int:
-    """When this row's record was written: by its timestamp, or where it has none, by the time of its event."""
+    """When this row's record was written: by its timestamp, or where it has none, by the time of
+    its event.
+    """
     return row.record.timestamp if row.record.timestamp > 0 else row.event_timestamp * 1000

@@ -1,13 +1,15 @@
-"""The breaker of the destination: when it doesn't work at all, one request asks whether it does again, instead of all of them.
+"""The breaker of the destination: when it doesn't work at all, one request asks whether it does
+again, instead of all of them.
 
-    CLOSED ── failures in a row ──► OPEN ── its wait is over ──► PROBING ── success ──► RAMPING 1, 2, 4 … ──► CLOSED
+    CLOSED ── failures in a row ──► OPEN ── its wait is over ──► PROBING ── success ──► RAMPING 1,
+    2, 4 … ──► CLOSED
                                      ▲                             │ failure               │ failure
                                      └─────────────────────────────┴───────────────────────┘
 
-A failure is a connection that wasn't made, a time-out, a 5xx. Any other answer shows that the destination is there: a refused
-row, a wrong key or too many requests say nothing against it.
-Source: the pattern of that name in M. Nygard, "Release It!"; the ramp keeps a destination that has just come back from being
-knocked over by all that has waited.
+A failure is a connection that wasn't made, a time-out, a 5xx. Any other answer shows that the
+destination is there: a refused row, a wrong key or too many requests say nothing against it.
+Source: the pattern of that name in M. Nygard, "Release It!"; the ramp keeps a destination that has
+just come back from being knocked over by all that has waited.
 """
 
 from __future__ import annotations
@@ -77,7 +79,11 @@ class Breaker:
                 pass
 
     def fail(self, monotonic_seconds: float, *, wait_seconds_min: float, is_probe: bool) -> None:
-        """A request failed. What was still under way when it opened only makes the wait longer where the answer asks for it."""
+        """A request failed.
+
+        What was still under way when it opened only makes the wait longer where the answer asks for
+        it.
+        """
         match self.state:
             case BreakerState.CLOSED:
                 self._failures += 1
@@ -94,5 +100,7 @@ class Breaker:
     def _open(self, monotonic_seconds: float, wait_seconds_min: float) -> None:
         self._openings += 1
         self.state = BreakerState.OPEN
-        wait = self._backoff.wait_seconds(attempts=self._openings, wait_seconds_min=wait_seconds_min)
+        wait = self._backoff.wait_seconds(
+            attempts=self._openings, wait_seconds_min=wait_seconds_min
+        )
         self.due_seconds = monotonic_seconds + wait

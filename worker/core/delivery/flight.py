@@ -32,10 +32,14 @@ class Flight:
 
     def destination(self) -> DestinationStatus:
         """How the API is doing."""
-        return DestinationStatus(self._limiter.breaker_state, self._limiter.limit, self._limiter.taken)
+        return DestinationStatus(
+            self._limiter.breaker_state, self._limiter.limit, self._limiter.taken
+        )
 
     def free_at(self) -> float | None:
-        """From when on a request may start, in monotonic seconds; None: an answer has to come first."""
+        """From when on a request may start, in monotonic seconds; None: an answer has to come
+        first.
+        """
         return self._limiter.free_at()
 
     def is_free(self, monotonic_seconds: float) -> bool:
@@ -44,7 +48,9 @@ class Flight:
 
     def start(self, batch: Batch, monotonic_seconds: float) -> None:
         """This batch's request starts."""
-        self._requests[batch.id] = _Request(batch, self._limiter.take(len(batch.rows), monotonic_seconds))
+        self._requests[batch.id] = _Request(
+            batch, self._limiter.take(len(batch.rows), monotonic_seconds)
+        )
 
     @property
     def permits(self) -> int:
@@ -57,14 +63,18 @@ class Flight:
         return self._limiter.breaker_state is BreakerState.OPEN
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """True while nothing is held against the destination."""
         return self._limiter.breaker_state is BreakerState.CLOSED
 
-    def end_suspect(self, batch_id: str, outcome: Outcome, monotonic_seconds: float) -> tuple[Batch, list[Log]]:
-        """The request of a batch that fails while others are taken ended: its failures say nothing of the destination.
+    def end_suspect(
+        self, batch_id: str, outcome: Outcome, monotonic_seconds: float
+    ) -> tuple[Batch, list[Log]]:
+        """The request of a batch that fails while others are taken ended: its failures say nothing
+        of the destination.
 
-        Any other answer says of the destination what it says for every batch: that it is there, or that it can't be reached.
+        Any other answer says of the destination what it says for every batch: that it is there, or
+        that it can't be reached.
         """
         request = self._requests[batch_id]
         if request.permit.is_probe or not _may_be_the_rows(outcome):
@@ -73,7 +83,9 @@ class Flight:
         self._limiter.release(request.permit)
         return request.batch, []
 
-    def end(self, batch_id: str, outcome: Outcome, monotonic_seconds: float) -> tuple[Batch, list[Log]]:
+    def end(
+        self, batch_id: str, outcome: Outcome, monotonic_seconds: float
+    ) -> tuple[Batch, list[Log]]:
         """A request ended; returns its batch, and what is to be said of the destination.
 
         Raises:
@@ -84,7 +96,11 @@ class Flight:
         self._limiter.give_back(request.permit, outcome, monotonic_seconds)
         after = self._limiter.breaker_state
         logs = []
-        if after is BreakerState.OPEN and before is BreakerState.CLOSED and isinstance(outcome, Retry):
+        if (
+            after is BreakerState.OPEN
+            and before is BreakerState.CLOSED
+            and isinstance(outcome, Retry)
+        ):
             logs.append(Log(Severity.ERROR, "breaker_opened", {"reason": outcome.reason}))
         elif after is BreakerState.CLOSED and before is not BreakerState.CLOSED:
             logs.append(Log(Severity.INFO, "breaker_closed", {}))
@@ -93,4 +109,6 @@ class Flight:
 
 def _may_be_the_rows(outcome: Outcome) -> bool:
     """True for a failure that rows can cause: the API failed over them, or took too long."""
-    return isinstance(outcome, Retry) and (outcome.kind is RetryKind.FAILED or outcome.kind in AMBIGUOUS)
+    return isinstance(outcome, Retry) and (
+        outcome.kind is RetryKind.FAILED or outcome.kind in AMBIGUOUS
+    )

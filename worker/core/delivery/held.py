@@ -1,7 +1,7 @@
 """The batches that wait under one hold, with what probes and parking ask of them.
 
-What waits may be a hundred thousand batches of one row, and the questions come with each event: none is answered by a walk over
-all of them.
+What waits may be a hundred thousand batches of one row, and the questions come with each event:
+none is answered by a walk over all of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class HeldBatch:
         self.first_offsets = {}
         for row in self.batch.rows:
             offset = row.record.offset
-            self.first_offsets[row.assignment] = min(offset, self.first_offsets.get(row.assignment, offset))
+            self.first_offsets[row.assignment] = min(
+                offset, self.first_offsets.get(row.assignment, offset)
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class Choice:
 
 
 class HeldPartitions:
-    """The partitions of all rows under any hold: asked for with each event, and seldom another set than before."""
+    """The partitions of all rows under any hold: asked for with each event, and seldom another set
+    than before.
+    """
 
     def __init__(self) -> None:
         self._batches: Counter[Assignment] = Counter()
@@ -78,18 +82,22 @@ class HeldPartitions:
 
 
 class HeldBatches:
-    """Batches by topic in the order in which they came, and the order in which they are to be probes."""
+    """Batches by topic in the order in which they came, and the order in which they are to be
+    probes.
+    """
 
     def __init__(self, partitions: HeldPartitions) -> None:
         self._partitions = partitions
         self._by_topic: dict[str, dict[str, HeldBatch]] = {}
-        # Probes so far, rows, arrival, entry. What has left stays in it until it is met, or until half of all has left.
+        # Probes so far, rows, arrival, entry. What has left stays in it until it is met, or until
+        # half of all has left.
         self._order: list[tuple[int, int, int, int, HeldBatch]] = []
         self._entries = count()
         self._count = 0
         self._arrivals = 0
         self._bytes: Counter[str] = Counter()
-        # How many batches have this as their first offset of a partition. No Counter: it deletes ten times as slowly as a dict.
+        # How many batches have this as their first offset of a partition. No Counter: it deletes
+        # ten times as slowly as a dict.
         self._firsts: dict[tuple[Assignment, int], int] = {}
 
     def __len__(self) -> int:
@@ -107,7 +115,8 @@ class HeldBatches:
         self._enter(one)
 
     def pop_for_probe(self) -> HeldBatch:
-        """Take out the batch that was a probe least often, the smallest among those: one bad batch is not asked with for ever.
+        """Take out the batch that was a probe least often, the smallest among those: one bad batch
+        is not asked with for ever.
 
         Raises:
             IndexError: none waits.
@@ -125,9 +134,11 @@ class HeldBatches:
             heapq.heappop(self._order)
         return bool(self._order) and self._order[0][-1].probes == 0
 
-    def pins(self, wide: Mapping[Assignment, int], topics: Collection[str]) -> bool:
-        """True if the first unsettled offset of one of these partitions, of these topics, is a record that waits here."""
-        return any(pin in self._firsts for pin in wide.items() if pin[0].topic in topics)
+    def pins(self, over_span: Mapping[Assignment, int], topics: Collection[str]) -> bool:
+        """True if the first unsettled offset of one of these partitions, of these topics, is a
+        record that waits here.
+        """
+        return any(pin in self._firsts for pin in over_span.items() if pin[0].topic in topics)
 
     def size_bytes(self, topics: Collection[str]) -> int:
         """What the batches of these topics take; 0 only where there is none."""
@@ -138,7 +149,9 @@ class HeldBatches:
         return Choice(topics, self._arrivals - 1)
 
     def take_chosen(self, choice: Choice, rows_max: int) -> list[Batch]:
-        """Take out chosen batches of about so many rows, in the order in which they came; none is left when this is empty."""
+        """Take out chosen batches of about so many rows, in the order in which they came; none is
+        left when this is empty.
+        """
         chosen: list[HeldBatch] = []
         rows = 0
         for topic in choice.topics:
@@ -154,7 +167,9 @@ class HeldBatches:
         return self._take([one for held in self._by_topic.values() for one in held.values()])
 
     def replace(self, transform: Callable[[Batch], Batch | None]) -> None:
-        """Pass every batch through `transform`: it stays, is replaced in its place, or (None) goes."""
+        """Pass every batch through `transform`: it stays, is replaced in its place, or
+        (None) goes.
+        """
         for topic, held in self._by_topic.items():
             kept: dict[str, HeldBatch] = {}
             for one in held.values():
@@ -179,7 +194,9 @@ class HeldBatches:
     def _enter(self, one: HeldBatch) -> None:
         one.is_waiting = True
         self._count += 1
-        heapq.heappush(self._order, (one.probes, len(one.batch.rows), one.arrival, next(self._entries), one))
+        heapq.heappush(
+            self._order, (one.probes, len(one.batch.rows), one.arrival, next(self._entries), one)
+        )
         self._bytes[one.topic] += one.size_bytes
         self._partitions.add(one.first_offsets)
         for first in one.first_offsets.items():

@@ -1,10 +1,12 @@
-"""Applications on hold: a fault that isn't the rows' (a wrong key, an unknown path) stops that application and nothing else.
+"""Applications on hold: a fault that isn't the rows' (a wrong key, an unknown path) stops that
+application and nothing else.
 
-Nothing is dropped and nobody has to come: once per interval one waiting batch is sent as a probe, and when the API takes it
-all the others follow.
+Nothing is dropped and nobody has to come: once per interval one waiting batch is sent as a probe,
+and when the API takes it all the others follow.
 
-A hold that would stop its neighbours *parks*: what waits goes to the parking topic, and so does what comes later. The parking
-topic is read by the same workers, so its records wait under the hold as well, and are what probes are made of.
+A hold that would stop its neighbours *parks*: what waits goes to the parking topic, and so does
+what comes later. The parking topic is read by the same workers, so its records wait under the hold
+as well, and are what probes are made of.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ class _Hold:
 
 
 class Holds:
-    """The applications on hold, each with its waiting batches. `probe_seconds` is the time between two probes of one."""
+    """The applications on hold, each with its waiting batches.
+
+    `probe_seconds` is the time between two probes of one.
+    """
 
     def __init__(self, probe_seconds: float) -> None:
         self._probe_seconds = probe_seconds
@@ -52,23 +57,32 @@ class Holds:
         hold = self._holds.get(batch.destination.application_id)
         return hold is not None and hold.probe is not None and hold.probe.batch is batch
 
-    def begin(self, application_id: int, reason: str, now: Now, *, forbidden_at: int | None = None) -> None:
+    def begin(
+        self, application_id: int, reason: str, now: Now, *, forbidden_at: int | None = None
+    ) -> None:
         """Put the application on hold, or note the newer reason of the hold it is under.
 
-        `forbidden_at`: the moment at which the request started that was forbidden; None where no single request shows it.
+        `forbidden_at`: the moment at which the request started that was forbidden; None where no
+        single request shows it.
         """
         hold = self._holds.get(application_id)
         if hold is None:
             due = now.monotonic_seconds + self._probe_seconds
             waiting = HeldBatches(self._partitions)
-            self._holds[application_id] = _Hold(reason, now.unix_seconds, due, forbidden_at, waiting)
+            self._holds[application_id] = _Hold(
+                reason, now.unix_seconds, due, forbidden_at, waiting
+            )
         else:
             hold.reason, hold.forbidden_at = reason, forbidden_at
 
     def is_disproved(self, application_id: int, accepted_at: int) -> bool:
-        """True if the application is on hold for a request that started before this one, which was taken."""
+        """True if the application is on hold for a request that started before this one, which was
+        taken.
+        """
         hold = self._holds.get(application_id)
-        return hold is not None and hold.forbidden_at is not None and accepted_at > hold.forbidden_at
+        return (
+            hold is not None and hold.forbidden_at is not None and accepted_at > hold.forbidden_at
+        )
 
     def try_again(self, application_id: int, monotonic_seconds: float) -> None:
         """If this application is on hold, its next probe is due now."""
@@ -83,7 +97,10 @@ class Holds:
             hold.probe_due_seconds = max(hold.probe_due_seconds, monotonic_seconds)
 
     def add(self, batch: Batch, *, probes: int = 0) -> None:
-        """Let this batch wait, which has asked so often in vain. Its application must be on hold."""
+        """Let this batch wait, which has asked so often in vain.
+
+        Its application must be on hold.
+        """
         self._holds[batch.destination.application_id].waiting.add(batch, probes)
 
     @property
@@ -91,35 +108,41 @@ class Holds:
         """True if any application's records go to the parking topic."""
         return any(hold.is_parking for hold in self._holds.values())
 
-    def diverts(self, application_id: int) -> bool:
+    def goes_to_parking(self, application_id: int) -> bool:
         """True if this application's records go to the parking topic."""
         hold = self._holds.get(application_id)
         return hold is not None and hold.is_parking
 
     def lacks_probe(self, application_id: int) -> bool:
-        """True if nothing is left here by which the hold could heal: then a record has to come the ordinary way.
+        """True if nothing is left here by which the hold could heal: then a record has to come the
+        ordinary way.
 
-        Under a systemic hold that is so too when everything that waits was refused as a probe: all of it may be bad rows.
+        Under a systemic hold that is so too when everything that waits was refused as a probe: all
+        of it may be bad rows.
         """
         hold = self._holds.get(application_id)
         if hold is None or hold.probe is not None:
             return False
         return not hold.waiting or (hold.reason == SYSTEMIC and not hold.waiting.has_untried)
 
-    def choose_for_parking(self, wide: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]) -> None:
-        """Choose the waiting batches of applications that alone keep others from going on; they park from now on.
+    def choose_for_parking(
+        self, over_span: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]
+    ) -> None:
+        """Choose the waiting batches of applications that alone keep others from going on; they
+        park from now on.
 
         Args:
-            wide: the partitions that are paused for their span, each with its first unsettled offset. Where that is a record
-                on hold, the hold is what pauses it.
-            bytes_min: where the batches of one application take so much, they alone keep the memory full.
+            wide: the partitions that are paused for their span, each with its first unsettled
+                offset. Where that is a record on hold, the hold is what pauses it.
+            bytes_min: where the batches of one application take so much, they alone keep the memory
+                full.
             topics: whose records may be parked.
         """
         for hold in self._holds.values():
             size_bytes = hold.waiting.size_bytes(topics)
             if hold.chosen is not None or not size_bytes:
                 continue
-            if size_bytes >= bytes_min or hold.waiting.pins(wide, topics):
+            if size_bytes >= bytes_min or hold.waiting.pins(over_span, topics):
                 hold.is_parking = True
                 hold.chosen = hold.waiting.choice(topics)
 
@@ -129,7 +152,9 @@ class Holds:
         return any(hold.chosen is not None for hold in self._holds.values())
 
     def take_chosen(self, rows_max: int) -> list[Batch]:
-        """Take chosen batches of one application, of about so many rows, in the order in which they came."""
+        """Take chosen batches of one application, of about so many rows, in the order in which they
+        came.
+        """
         for hold in self._holds.values():
             if hold.chosen is not None:
                 taken = hold.waiting.take_chosen(hold.chosen, rows_max)
@@ -139,13 +164,17 @@ class Holds:
         return []
 
     def assignments(self) -> frozenset[Assignment]:
-        """The partitions that have rows waiting under a hold: the same object for as long as they are the same."""
+        """The partitions that have rows waiting under a hold: the same object for as long as they
+        are the same.
+        """
         return self._partitions.names()
 
     def due(self, monotonic_seconds: float) -> Batch | None:
-        """A probe whose time has come, taken out of the waiting batches; it is under way from now on.
+        """A probe whose time has come, taken out of the waiting batches; it is under way from now
+        on.
 
-        The batch probed least often goes first, the smallest among those: one bad batch can't keep a healed application held.
+        The batch probed least often goes first, the smallest among those: one bad batch can't keep
+        a healed application held.
         """
         for hold in self._holds.values():
             if hold.probe is None and hold.waiting and hold.probe_due_seconds <= monotonic_seconds:
@@ -155,8 +184,18 @@ class Holds:
                 return chosen.batch
         return None
 
-    def end_probe(self, batch: Batch, successor: Batch | None, monotonic_seconds: float, *, wait_seconds_min: float) -> None:
-        """The probe under way failed. `successor` is what is left of its batch, to wait again; None if nothing is."""
+    def end_probe(
+        self,
+        batch: Batch,
+        successor: Batch | None,
+        monotonic_seconds: float,
+        *,
+        wait_seconds_min: float,
+    ) -> None:
+        """The probe under way failed.
+
+        `successor` is what is left of its batch, to wait again; None if nothing is.
+        """
         hold, probe = self._probe(batch)
         if successor is not None:
             hold.waiting.add(successor, probe.probes)
@@ -166,14 +205,20 @@ class Holds:
     def narrow_probe(self, batch: Batch, part: Batch, rest: Batch) -> None:
         """Only a part of the probe asks; the rest waits on, and counts as having been asked with.
 
-        If it is refused, that part asks again only after all rows of the rest: what hasn't been asked with comes first.
+        If it is refused, that part asks again only after all rows of the rest: what hasn't been
+        asked with comes first.
         """
         hold, probe = self._probe(batch)
         hold.probe = HeldBatch(part, probe.probes + len(rest.rows))
         hold.waiting.add(rest, probe.probes)
 
-    def replace_probe(self, batch: Batch, successor: Batch | None, monotonic_seconds: float) -> None:
-        """The probe lost rows before it was sent. None if nothing is left: then another is due at once."""
+    def replace_probe(
+        self, batch: Batch, successor: Batch | None, monotonic_seconds: float
+    ) -> None:
+        """The probe lost rows before it was sent.
+
+        None if nothing is left: then another is due at once.
+        """
         hold, probe = self._probe(batch)
         hold.probe = HeldBatch(successor, probe.probes) if successor is not None else None
         hold.probe_due_seconds = monotonic_seconds
@@ -181,7 +226,10 @@ class Holds:
     def _probe(self, batch: Batch) -> tuple[_Hold, HeldBatch]:
         hold = self._holds[batch.destination.application_id]
         if hold.probe is None or hold.probe.batch is not batch:
-            raise RuntimeError(f"batch {batch.id} is not the probe of application {batch.destination.application_id}")
+            raise RuntimeError(
+                f"batch {batch.id} is not the probe of application "
+                f"{batch.destination.application_id}"
+            )
         return hold, hold.probe
 
     def heal(self, application_id: int) -> list[Batch]:
@@ -199,7 +247,11 @@ class Holds:
 
     def next_deadline(self) -> float | None:
         """When the next probe is due, in monotonic seconds; None where nothing waits for one."""
-        dues = [hold.probe_due_seconds for hold in self._holds.values() if hold.waiting and hold.probe is None]
+        dues = [
+            hold.probe_due_seconds
+            for hold in self._holds.values()
+            if hold.waiting and hold.probe is None
+        ]
         return min(dues, default=None)
 
     def status(self, now: Now) -> list[HoldStatus]:
@@ -209,7 +261,8 @@ class Holds:
                 application_id=application_id,
                 reason=hold.reason,
                 since_unix_seconds=hold.since_unix_seconds,
-                next_probe_unix_seconds=now.unix_seconds + max(0.0, hold.probe_due_seconds - now.monotonic_seconds),
+                next_probe_unix_seconds=now.unix_seconds
+                + max(0.0, hold.probe_due_seconds - now.monotonic_seconds),
                 rows=sum(len(batch.rows) for batch in hold.waiting.batches())
                 + (len(hold.probe.batch.rows) if hold.probe is not None else 0),
                 is_parking=hold.is_parking,

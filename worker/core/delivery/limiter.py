@@ -1,8 +1,8 @@
 """Whether one more request may start: in flight, as often, and as much as the API bears.
 
-Three rules behind one question: `concurrency` (how many at once), `breaker` (whether the destination works at all) and `rate`
-(what the operator allows per second). A batch that waits for its next attempt holds no permit: it must not keep others from
-being sent.
+Three rules behind one question: `concurrency` (how many at once), `breaker` (whether the
+destination works at all) and `rate` (what the operator allows per second). A batch that waits for
+its next attempt holds no permit: it must not keep others from being sent.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Limiter:
     def __init__(self, rules: LimiterRules, backoff: Backoff) -> None:
         self._concurrency = AdaptiveConcurrency(rules.requests_in_flight_max)
         self._breaker = Breaker(
-            failures_max=rules.breaker_failures_max, permits_max=rules.requests_in_flight_max, backoff=backoff
+            failures_max=rules.breaker_failures_max,
+            permits_max=rules.requests_in_flight_max,
+            backoff=backoff,
         )
         self._requests = Rate(rules.requests_per_second_max)
         self._rows = Rate(rules.rows_per_second_max)
@@ -70,7 +72,9 @@ class Limiter:
         return self._breaker.state
 
     def free_at(self) -> float | None:
-        """From when on a request may start, in monotonic seconds; None: an answer has to come first."""
+        """From when on a request may start, in monotonic seconds; None: an answer has to come
+        first.
+        """
         paced = max(self._requests.free_at, self._rows.free_at)
         if self._breaker.state is BreakerState.OPEN:
             return max(paced, self._breaker.due_seconds)
@@ -84,7 +88,9 @@ class Limiter:
     def take(self, rows: int, monotonic_seconds: float) -> Permit:
         """A request with so many rows starts."""
         if not self.is_free(monotonic_seconds):
-            raise RuntimeError(f"no permit is free: {self._taken} taken, the breaker is {self._breaker.state}")
+            raise RuntimeError(
+                f"no permit is free: {self._taken} taken, the breaker is {self._breaker.state}"
+            )
         is_probe = self._breaker.state is BreakerState.OPEN
         if is_probe:
             self._breaker.probe()
@@ -109,7 +115,9 @@ class Limiter:
         self._taken -= 1
 
     def release(self, permit: Permit) -> None:
-        """The request ended, and what it came to says nothing of the destination: its batch alone fails."""
+        """The request ended, and what it came to says nothing of the destination: its batch alone
+        fails.
+        """
         if permit.is_probe:
             raise RuntimeError("a probe of the breaker has to say what it came to")
         self._taken -= 1

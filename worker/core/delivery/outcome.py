@@ -1,18 +1,30 @@
 """What an answer means for the rows of a batch: one table, the whole of the judgement.
 
-| answer                                  | outcome                                                              |
-| --------------------------------------- | -------------------------------------------------------------------- |
-| 200                                     | `Delivered`                                                          |
-| 400, 422                                | `Refused`: bisect, until the guilty rows stand alone                 |
-| 413                                     | `TooLarge`: split in two                                             |
-| 408, 420, 425, 429, 5xx                 | `Retry`, at least `Retry-After`; 420 and 429 are throttling          |
-| no connection made                      | `Retry`; where a proxy refused it, by its status like an answer      |
-| connection lost while the body was sent | `Retry`, ambiguous; again so, and the batch is split in two          |
-| connection lost after that              | `Retry`, ambiguous: the rows may have been loaded                    |
-| no answer in time, a gateway's 504      | `Retry`, timed out: the same, and fewer rows may be in time          |
-| everything else (401, 403, 404, 3xx, …) | `Held`: nobody may drop rows for a fault that isn't theirs           |
+| answer                                  | outcome
+|
+| --------------------------------------- |
+-------------------------------------------------------------------- |
+| 200                                     | `Delivered`
+|
+| 400, 422                                | `Refused`: bisect, until the guilty rows stand alone
+|
+| 413                                     | `TooLarge`: split in two
+|
+| 408, 420, 425, 429, 5xx                 | `Retry`, at least `Retry-After`; 420 and 429 are
+throttling          |
+| no connection made                      | `Retry`; where a proxy refused it, by its status like an
+answer      |
+| connection lost while the body was sent | `Retry`, ambiguous; again so, and the batch is split in
+two          |
+| connection lost after that              | `Retry`, ambiguous: the rows may have been loaded
+|
+| no answer in time, a gateway's 504      | `Retry`, timed out: the same, and fewer rows may be in
+time          |
+| everything else (401, 403, 404, 3xx, …) | `Held`: nobody may drop rows for a fault that isn't
+theirs           |
 
-Only 200 is success: the documentation knows no other, and a redirect's or a proxy's 2xx would be a loss.
+Only 200 is success: the documentation knows no other, and a redirect's or a proxy's 2xx would be a
+loss.
 """
 
 from __future__ import annotations
@@ -49,10 +61,11 @@ class TooLarge:
 class RetryKind(Enum):
     """What a passing fault says of the destination.
 
-    THROTTLED: it is there and wants less. FAILED: it answered that it can't. AMBIGUOUS: it gave no answer to what was sent, so
-    the rows may have been loaded and a retry may duplicate them. TIMED_OUT: the same, because it takes too long. NOT_SENT: it
-    couldn't be reached. EARLY: it is there and wants the request once more. CUT_OFF: as AMBIGUOUS, but while the body was on
-    its way: it may be too large.
+    THROTTLED: it is there and wants less. FAILED: it answered that it can't. AMBIGUOUS: it gave no
+    answer to what was sent, so the rows may have been loaded and a retry may duplicate them.
+    TIMED_OUT: the same, because it takes too long. NOT_SENT: it couldn't be reached. EARLY: it is
+    there and wants the request once more. CUT_OFF: as AMBIGUOUS, but while the body was on its way:
+    it may be too large.
     """
 
     THROTTLED = auto()
@@ -66,7 +79,9 @@ class RetryKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A passing fault: the identical bytes are to be sent again, not before `wait_seconds_min`. `reason` is a stable code."""
+    """A passing fault: the identical bytes are to be sent again, not before `wait_seconds_min`.
+    `reason` is a stable code.
+    """
 
     reason: str
     wait_seconds_min: float
@@ -75,7 +90,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A fault of the application's configuration or of something in between: the rows wait until a probe gets through."""
+    """A fault of the application's configuration or of something in between: the rows wait until a
+    probe gets through.
+    """
 
     reason: str
 
@@ -99,7 +116,8 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
     """What this answer means. Total: every status and every fault has an outcome."""
     match answer:
         case NotSent(proxy_status=int(status)):
-            # 502 passes; 407 and its like are faults of the configuration, and don't pass by themselves.
+            # 502 passes; 407 and its like are faults of the configuration, and don't pass by
+            # themselves.
             reason = f"proxy_{status}"
             return Retry(reason, 0.0, RetryKind.NOT_SENT) if _passes(status) else Held(reason)
         case NotSent(fault=fault):
@@ -117,7 +135,9 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
         case Response(status=413):
             return TooLarge(413)
         case Response(status=status, retry_after=header) if _passes(status):
-            wait = seconds_to_wait(header, unix_seconds=unix_seconds, max_seconds=retry_after_seconds_max)
+            wait = seconds_to_wait(
+                header, unix_seconds=unix_seconds, max_seconds=retry_after_seconds_max
+            )
             return Retry(f"http_{status}", wait, RETRIED_STATUSES.get(status, RetryKind.FAILED))
         case Response(status=status):
             return Held(f"http_{status}")

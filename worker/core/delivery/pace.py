@@ -1,15 +1,20 @@
-"""How many rows a request may have, and how long it may take, where the API is too slow for full batches.
+"""How many rows a request may have, and how long it may take, where the API is too slow for full
+batches.
 
     no answer in time, and nothing as large was taken meanwhile     rows_max = rows / 2
     … again, and nothing was taken in between                       time allowed x 2, at most x 4
-    taken, in a quarter of the ordinary time                        rows_max x 2: twice the rows will be in time as well
-    taken so often in a row                                         rows_max x 2: time needn't depend on the rows
+    taken, in a quarter of the ordinary time                        rows_max x 2: twice the rows
+    will be in time as well
+    taken so often in a row                                         rows_max x 2: time needn't
+    depend on the rows
 
-A request that gets no answer in time may have been loaded all the same, so the same rows sent again and again are duplicates
-without end. Halved, they get through after log2(rows) requests at most. A batch that gets no answer while requests as large are
-taken says nothing about the API's speed: that batch is suspect (`suspicion`), and the sizes of the others stay.
+A request that gets no answer in time may have been loaded all the same, so the same rows sent again
+and again are duplicates without end. Halved, they get through after log2(rows) requests at most. A
+batch that gets no answer while requests as large are taken says nothing about the API's speed: that
+batch is suspect (`suspicion`), and the sizes of the others stay.
 
-A lane (a resource of an application) is known here only while its requests are bounded: a healthy API costs nothing.
+A lane (a resource of an application) is known here only while its requests are bounded: a healthy
+API costs nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +40,10 @@ class _Bound:
 
 
 class Pace:
-    """The bounds of every lane that has some. `request_seconds`: the time that a request is ordinarily allowed."""
+    """The bounds of every lane that has some.
+
+    `request_seconds`: the time that a request is ordinarily allowed.
+    """
 
     def __init__(self, request_seconds: float) -> None:
         self._request_seconds = request_seconds
@@ -54,7 +62,8 @@ class Pace:
     def slow_down(self, lane: Lane, rows: int, attempt: Attempt) -> bool:
         """A request of so many rows got no answer in time. True if the bounds have changed.
 
-        Requests of one round time out together: those that started before the last change have been counted by it.
+        Requests of one round time out together: those that started before the last change have been
+        counted by it.
         """
         bound = self._bounds.get(lane)
         if bound is None:
@@ -71,13 +80,19 @@ class Pace:
         return before != (bound.rows_max, bound.time_factor)
 
     def speed_up(self, lane: Lane, rows: int, duration_seconds: float) -> bool:
-        """A request of so many rows was taken in so long. True if the lane has no bounds any more."""
+        """A request of so many rows was taken in so long.
+
+        True if the lane has no bounds any more.
+        """
         bound = self._bounds.get(lane)
         if bound is None:
             return False
         bound.is_any_taken = True
         # What is left of the time allowed must be twice what was needed.
-        while bound.time_factor > 1 and duration_seconds * 4 <= bound.time_factor * self._request_seconds:
+        while (
+            bound.time_factor > 1
+            and duration_seconds * 4 <= bound.time_factor * self._request_seconds
+        ):
             bound.time_factor //= 2
         if rows * 2 <= bound.rows_max:
             # Too small to show how many rows are in time.

@@ -1,4 +1,6 @@
-"""The batches that wait to be sent: those that may go at once, in order, and those whose time has yet to come."""
+"""The batches that wait to be sent: those that may go at once, in order, and those whose time has
+yet to come.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ Transform = Callable[[Batch], Batch | None]
 
 
 class Queue:
-    """Ready and delayed batches. A batch whose time has come goes before the ready ones: it has waited longer."""
+    """Ready and delayed batches.
+
+    A batch whose time has come goes before the ready ones: it has waited longer.
+    """
 
     def __init__(self) -> None:
         self._ready: deque[Batch] = deque()
@@ -27,7 +32,9 @@ class Queue:
 
     @property
     def next_due(self) -> float | None:
-        """When the first delayed batch's time comes, in monotonic seconds; None with none delayed."""
+        """When the first delayed batch's time comes, in monotonic seconds; None with
+        none delayed.
+        """
         return self._delayed[0][0] if self._delayed else None
 
     def append(self, batches: Iterable[Batch]) -> None:
@@ -49,7 +56,9 @@ class Queue:
         return self._ready.popleft() if self._ready else None
 
     def pop_ready(self, passes_over: Callable[[str], bool]) -> Batch | None:
-        """The next batch that has no wait behind it, by its id not one to pass over; None if there is none."""
+        """The next batch that has no wait behind it, by its id not one to pass over; None if there
+        is none.
+        """
         for place, batch in enumerate(self._ready):
             if not passes_over(batch.id):
                 del self._ready[place]
@@ -63,7 +72,9 @@ class Queue:
     def replace_delayed(self, transform: Transform) -> None:
         """Pass every delayed batch through `transform`: it stays, is replaced, or (None) goes."""
         passed = [(due, sequence, transform(batch)) for due, sequence, batch in self._delayed]
-        self._delayed = [(due, sequence, batch) for due, sequence, batch in passed if batch is not None]
+        self._delayed = [
+            (due, sequence, batch) for due, sequence, batch in passed if batch is not None
+        ]
         heapq.heapify(self._delayed)
 
     def replace_ready(self, transform: Transform) -> None:

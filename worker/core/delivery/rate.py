@@ -3,8 +3,8 @@
     take n:   paid_until = max(paid_until, now) + n / per_second
     free:     now >= paid_until - burst_seconds
 
-Taking may overdraw (a batch has as many rows as it has); the next taker then waits longer, so that the mean holds.
-Source: the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371.
+Taking may overdraw (a batch has as many rows as it has); the next taker then waits longer, so that
+the mean holds. Source: the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import math
 
 
 class Rate:
-    """At most `per_second` units in the mean, with `burst_seconds` worth of them at once. None: no limit."""
+    """At most `per_second` units in the mean, with `burst_seconds` worth of them at once.
+
+    None: no limit.
+    """
 
     def __init__(self, per_second: float | None, *, burst_seconds: float = 1.0) -> None:
         self._per_second = per_second

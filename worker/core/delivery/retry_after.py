@@ -12,7 +12,9 @@ DIGITS_MAX = 9
 
 
 def seconds_to_wait(header: str | None, *, unix_seconds: float, max_seconds: float) -> float:
-    """How long the header asks to wait from now: from 0 to `max_seconds`. 0 where it is absent or unreadable."""
+    """How long the header asks to wait from now: from 0 to `max_seconds`. 0 where it is absent or
+    unreadable.
+    """
     if header is None:
         return 0.0
     text = header.strip()

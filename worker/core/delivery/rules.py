@@ -9,7 +9,9 @@ from worker.core.delivery.limiter import LimiterRules
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRules:
-    """`request_seconds`: how long a request may ordinarily take; the rest is as the settings name it."""
+    """`request_seconds`: how long a request may ordinarily take; the rest is as the settings name
+    it.
+    """
 
     limiter: LimiterRules
     retry_after_seconds_max: float

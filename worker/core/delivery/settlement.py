@@ -15,7 +15,10 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A row that can't be delivered, and why. `http_status` is None where no request was needed to know it."""
+    """A row that can't be delivered, and why.
+
+    `http_status` is None where no request was needed to know it.
+    """
 
     row: Row
     fault: FieldFault
@@ -26,9 +29,10 @@ class Refusal:
 class Settlement:
     """The rows that one step has taken out of the delivery.
 
-    `delivered` were answered 200; `refused` go to the dead-letter topic; `returned` stay uncommitted for the next owner of
-    their partitions. Rows that wait are in none of these; `waits_for_time` is true if some wait until the clock is vouched
-    for. Where the step was an answer, `batch` is what it answered and `outcome` what it means; `lonely` are partitions whose
+    `delivered` were answered 200; `refused` go to the dead-letter topic; `returned` stay
+    uncommitted for the next owner of their partitions. Rows that wait are in none of these;
+    `waits_for_time` is true if some wait until the clock is vouched for. Where the step was an
+    answer, `batch` is what it answered and `outcome` what it means; `lonely` are partitions whose
     rows wait, and need others to be taken before they can be judged.
     """
 
@@ -44,8 +48,13 @@ class Settlement:
 
 
 def expiry_of(row: Row, earliest: int) -> Refusal:
-    """This row's event has grown too old while it waited; `earliest` is the time of the oldest that is taken."""
-    message = f"{row.event_timestamp} became too old while it waited; the oldest accepted time is {earliest}"
+    """This row's event has grown too old while it waited; `earliest` is the time of the oldest that
+    is taken.
+    """
+    message = (
+        f"{row.event_timestamp} became too old while it waited; the oldest accepted time "
+        f"is {earliest}"
+    )
     return Refusal(row, FieldFault(Reason.TOO_OLD, "event_timestamp", message), None)
 
 
@@ -56,8 +65,12 @@ def refusal_of(batch: Batch, status: int, answer: Answer) -> Refusal:
 
 
 def failure_of(batch: Batch, strikes: int, answer: Answer) -> Refusal:
-    """The only row of this batch fails alone: so often, and each time others of its application were taken."""
-    message = f"{_what_came(answer)}, {strikes} times, while other rows of its application were accepted"
+    """The only row of this batch fails alone: so often, and each time others of its application
+    were taken.
+    """
+    message = (
+        f"{_what_came(answer)}, {strikes} times, while other rows of its application were accepted"
+    )
     status = answer.status if isinstance(answer, Response) else None
     return Refusal(batch.rows[0], FieldFault(Reason.FAILS_ALONE, "", message), status)
 

@@ -1,4 +1,7 @@
-"""Smaller batches out of a larger one. A piece has an id of its own: a batch id always stands for the same bytes."""
+"""Smaller batches out of a larger one.
+
+A piece has an id of its own: a batch id always stands for the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ def piece(batch: Batch, rows: tuple[Row, ...], name: str) -> Batch:
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """The first and the second half of a batch of at least two rows, the first the larger where the count is odd."""
+    """The first and the second half of a batch of at least two rows, the first the larger where the
+    count is odd.
+    """
     if len(batch.rows) < 2:
         raise ValueError(f"batch {batch.id} has a single row and can't be halved")
     middle = (len(batch.rows) + 1) // 2
@@ -27,12 +32,16 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
 def first_rows_apart(batch: Batch, rows: int) -> tuple[Batch, Batch]:
     """So many rows of a batch that has more, its first ones, and the others."""
     if not 0 < rows < len(batch.rows):
-        raise ValueError(f"batch {batch.id} has {len(batch.rows)} rows, and {rows} of them can't be taken apart")
+        raise ValueError(
+            f"batch {batch.id} has {len(batch.rows)} rows, and {rows} of them can't be taken apart"
+        )
     return piece(batch, batch.rows[:rows], "first"), piece(batch, batch.rows[rows:], "rest")
 
 
 def joined(batches: Sequence[Batch], name: str) -> list[Batch]:
-    """The rows of these batches in as few as may be: of one destination each, and of no more than JOINED_ROWS_MAX rows."""
+    """The rows of these batches in as few as may be: of one destination each, and of no more than
+    JOINED_ROWS_MAX rows.
+    """
     alike: dict[Destination, list[Batch]] = {}
     for batch in batches:
         alike.setdefault(batch.destination, []).append(batch)
@@ -44,8 +53,13 @@ def joined(batches: Sequence[Batch], name: str) -> list[Batch]:
     ]
 
 
-def without(batch: Batch, is_out: Callable[[Row], bool], name: str) -> tuple[Batch | None, tuple[Row, ...]]:
-    """The batch without some of its rows, and those rows. The batch itself if none goes, None if all go."""
+def without(
+    batch: Batch, is_out: Callable[[Row], bool], name: str
+) -> tuple[Batch | None, tuple[Row, ...]]:
+    """The batch without some of its rows, and those rows.
+
+    The batch itself if none goes, None if all go.
+    """
     out = tuple([row for row in batch.rows if is_out(row)])
     if not out:
         return batch, ()

@@ -1,13 +1,15 @@
 """Applications that the API throttles: a 429 to one batch binds every batch of its application.
 
-The application is paused for as long as the API asks, and some more by chance, so that not all workers come back at one moment.
-Then one request asks; when it is taken one may be in flight, then 2, 4, …, until the throttling is over. A further 429 is
-another pause.
+The application is paused for as long as the API asks, and some more by chance, so that not all
+workers come back at one moment. Then one request asks; when it is taken one may be in flight, then
+2, 4, …, until the throttling is over. A further 429 is another pause.
 
-By application and not by host: a key is an application's own and the only name by which the API knows who asks, so what it
-counts against a limit (the documentation knows a daily one) is an application's. The others go on: where one has used up its
-limit, they would be stopped for nothing. How much the host bears is what `concurrency` finds out, and each 429 halves that for
-all. Where the host throttles everybody, each application learns it with the requests it has in flight, and asks with one.
+By application and not by host: a key is an application's own and the only name by which the API
+knows who asks, so what it counts against a limit (the documentation knows a daily one) is an
+application's. The others go on: where one has used up its limit, they would be stopped for nothing.
+How much the host bears is what `concurrency` finds out, and each 429 halves that for all. Where the
+host throttles everybody, each application learns it with the requests it has in flight, and asks
+with one.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from worker.core.model.command import Log, Severity
 
 @dataclass(slots=True, eq=False)
 class _Throttle:
-    """`in_flight` are the requests that were started under it: what was under way before says nothing of its end."""
+    """`in_flight` are the requests that were started under it: what was under way before says
+    nothing of its end.
+    """
 
     breaker: Breaker
     reason: str
@@ -37,14 +41,18 @@ class _Throttle:
     waiting: deque[Batch] = field(default_factory=deque)
 
     def free_at(self) -> float | None:
-        """From when on one more request may start, in monotonic seconds; None: an answer has to come first."""
+        """From when on one more request may start, in monotonic seconds; None: an answer has to
+        come first.
+        """
         if self.breaker.state is BreakerState.OPEN:
             return self.breaker.due_seconds
         return -math.inf if len(self.in_flight) < self.breaker.permits else None
 
     def pause(self, outcome: Retry, now: Now, *, is_probe: bool) -> None:
         """Send nothing for a while. What is still in flight from before the pause can't end it."""
-        self.breaker.fail(now.monotonic_seconds, wait_seconds_min=outcome.wait_seconds_min, is_probe=is_probe)
+        self.breaker.fail(
+            now.monotonic_seconds, wait_seconds_min=outcome.wait_seconds_min, is_probe=is_probe
+        )
         if self.breaker.state is BreakerState.OPEN:
             self.in_flight.clear()
 
@@ -73,9 +81,15 @@ class Throttles:
         return free_at is not None and free_at <= monotonic_seconds
 
     def paused_until(self, application_id: int) -> float | None:
-        """Until when nothing of this application may be sent, in monotonic seconds; None where that isn't known or is over."""
+        """Until when nothing of this application may be sent, in monotonic seconds; None where that
+        isn't known or is over.
+        """
         throttle = self._throttles.get(application_id)
-        return throttle.breaker.due_seconds if throttle is not None and throttle.breaker.state is BreakerState.OPEN else None
+        return (
+            throttle.breaker.due_seconds
+            if throttle is not None and throttle.breaker.state is BreakerState.OPEN
+            else None
+        )
 
     def start(self, batch: Batch) -> None:
         """This batch's request starts."""
@@ -106,7 +120,10 @@ class Throttles:
         self._throttles[batch.destination.application_id].waiting.append(batch)
 
     def wait_first(self, batch: Batch) -> None:
-        """Let this batch, which was throttled, wait before the others. Its application must be throttled."""
+        """Let this batch, which was throttled, wait before the others.
+
+        Its application must be throttled.
+        """
         self._throttles[batch.destination.application_id].waiting.appendleft(batch)
 
     def pop(self, monotonic_seconds: float) -> Batch | None:
@@ -119,7 +136,9 @@ class Throttles:
         return None
 
     def next_deadline(self) -> float | None:
-        """When the turn of a waiting batch comes, in monotonic seconds; None while answers have to come first."""
+        """When the turn of a waiting batch comes, in monotonic seconds; None while answers have to
+        come first.
+        """
         if self._released:
             return -math.inf
         dues = [throttle.free_at() for throttle in self._throttles.values() if throttle.waiting]
@@ -133,7 +152,10 @@ class Throttles:
 
     def batches(self) -> list[Batch]:
         """Every batch that waits here."""
-        return [*self._released, *(batch for throttle in self._throttles.values() for batch in throttle.waiting)]
+        return [
+            *self._released,
+            *(batch for throttle in self._throttles.values() for batch in throttle.waiting),
+        ]
 
     def status(self, now: Now) -> list[ThrottleStatus]:
         """The throttled applications, for operators."""
@@ -142,17 +164,30 @@ class Throttles:
                 application_id=application_id,
                 reason=throttle.reason,
                 since_unix_seconds=throttle.since_unix_seconds,
-                paused_seconds=max(0.0, (self.paused_until(application_id) or 0.0) - now.monotonic_seconds),
+                paused_seconds=max(
+                    0.0, (self.paused_until(application_id) or 0.0) - now.monotonic_seconds
+                ),
                 rows=sum(len(batch.rows) for batch in throttle.waiting),
             )
             for application_id, throttle in self._throttles.items()
         ]
 
-    def _throttled(self, application_id: int, throttle: _Throttle | None, batch_id: str, outcome: Retry, now: Now) -> list[Log]:
+    def _throttled(
+        self,
+        application_id: int,
+        throttle: _Throttle | None,
+        batch_id: str,
+        outcome: Retry,
+        now: Now,
+    ) -> list[Log]:
         is_new = throttle is None
         if throttle is None:
-            breaker = Breaker(failures_max=1, permits_max=self._requests_in_flight_max, backoff=self._backoff)
-            throttle = self._throttles[application_id] = _Throttle(breaker, outcome.reason, now.unix_seconds)
+            breaker = Breaker(
+                failures_max=1, permits_max=self._requests_in_flight_max, backoff=self._backoff
+            )
+            throttle = self._throttles[application_id] = _Throttle(
+                breaker, outcome.reason, now.unix_seconds
+            )
         is_probe = batch_id in throttle.in_flight
         throttle.in_flight.discard(batch_id)
         throttle.pause(outcome, now, is_probe=is_probe)
@@ -166,9 +201,13 @@ class Throttles:
         return [Log(Severity.WARNING, "throttling_began", fields)]
 
     def _ended(self, application_id: int, throttle: _Throttle) -> list[Log]:
-        """The throttling is over at the top of the ramp, or where all that waited has got through on the way."""
+        """The throttling is over at the top of the ramp, or where all that waited has got through
+        on the way.
+        """
         state = throttle.breaker.state
-        is_through = state is BreakerState.RAMPING and not throttle.waiting and not throttle.in_flight
+        is_through = (
+            state is BreakerState.RAMPING and not throttle.waiting and not throttle.in_flight
+        )
         if state is not BreakerState.CLOSED and not is_through:
             return []
         del self._throttles[application_id]

@@ -1,6 +1,7 @@
 """Takes a CloudEvent off its event, in the binary or the structured mode of the Kafka binding.
 
-An id is unique per source, so both together name the event. Its time counts where the event doesn't say one of its own.
+An id is unique per source, so both together name the event. Its time counts where the event doesn't
+say one of its own.
 
 Source: CloudEvents 1.0.2, and its Kafka Protocol Binding.
 """
@@ -27,26 +28,36 @@ STRUCTURED = "application/cloudevents"
 BATCHED = "application/cloudevents-batch"
 VERSION = "1.0"
 _REQUIRED = ("specversion", "id", "source", "type")
-_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt "
+    r"][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON = "a content type of JSON"
 
 
 @dataclass(frozen=True, slots=True)
 class _Attributes:
-    """The attributes in whatever mode: texts, or None where they are absent. `spelled` is how the record writes their names."""
+    """The attributes in whatever mode: texts, or None where they are absent. `spelled` is how the
+    record writes their names.
+    """
 
     texts: Mapping[str, str | None]
     prefix: str
 
 
 def open_cloud_event(record: Record) -> Opened:
-    """Take a CloudEvent off. A record without any attribute in its headers is read as a structured one."""
+    """Take a CloudEvent off.
+
+    A record without any attribute in its headers is read as a structured one.
+    """
     headers = header_texts(record.headers)
     content_type = headers.get("content-type", b"").decode("latin-1").strip().lower()
     if content_type.startswith(BATCHED):
         message = "expected one CloudEvent per record; batches of CloudEvents are not accepted"
-        return Opened(None, (FieldFault(Reason.NOT_AN_OBJECT, "content-type", message, "one CloudEvent"),))
+        return Opened(
+            None, (FieldFault(Reason.NOT_AN_OBJECT, "content-type", message, "one CloudEvent"),)
+        )
     if content_type.startswith(STRUCTURED) or not any(name.startswith(PREFIX) for name in headers):
         return _structured(record.value)
     return _binary(record.value, headers, content_type)
@@ -60,8 +71,14 @@ def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str
         try:
             texts[name] = None if given is None else given.decode()
         except UnicodeDecodeError:
-            faults.append(_fault(Reason.WRONG_TYPE, PREFIX + name, "UTF-8 text", given.hex() if given else ""))
-    faults += [_missing(PREFIX + name) for name in _REQUIRED if texts.get(name) is None and not _names(faults, PREFIX + name)]
+            faults.append(
+                _fault(Reason.WRONG_TYPE, PREFIX + name, "UTF-8 text", given.hex() if given else "")
+            )
+    faults += [
+        _missing(PREFIX + name)
+        for name in _REQUIRED
+        if texts.get(name) is None and not _names(faults, PREFIX + name)
+    ]
     faults += _content_type(content_type, "content-type")
     # Empty, and not None: that there is nothing is the event's fault to be told.
     return _opened(value or b"", _Attributes(texts, PREFIX), faults)
@@ -72,14 +89,18 @@ def _structured(value: bytes | None) -> Opened:
     if isinstance(fields, FieldFault):
         return Opened(None, (fields,))
     faults: list[FieldFault] = []
-    texts: dict[str, str | None] = {name: text_of(fields.get(name), name, faults) for name in _REQUIRED}
+    texts: dict[str, str | None] = {
+        name: text_of(fields.get(name), name, faults) for name in _REQUIRED
+    }
     for name in ("time", "datacontenttype"):
         texts[name] = text_of(fields[name], name, faults) if _is_given(fields.get(name)) else None
     faults += _content_type((texts["datacontenttype"] or "").lower(), "datacontenttype")
     return _opened(_data(fields, faults), _Attributes(texts, ""), faults)
 
 
-def _data(fields: Mapping[str, msgspec.Raw], faults: list[FieldFault]) -> bytes | msgspec.Raw | None:
+def _data(
+    fields: Mapping[str, msgspec.Raw], faults: list[FieldFault]
+) -> bytes | msgspec.Raw | None:
     if _is_given(fields.get("data")):
         return fields["data"]
     if _is_given(fields.get("data_base64")):
@@ -89,11 +110,15 @@ def _data(fields: Mapping[str, msgspec.Raw], faults: list[FieldFault]) -> bytes 
         except (binascii.Error, ValueError):
             faults.append(_fault(Reason.WRONG_TYPE, "data_base64", "base64", text or ""))
             return None
-    faults.append(FieldFault(Reason.MISSING, "data", "required, the event as a JSON object", "a JSON object"))
+    faults.append(
+        FieldFault(Reason.MISSING, "data", "required, the event as a JSON object", "a JSON object")
+    )
     return None
 
 
-def _opened(data: bytes | msgspec.Raw | None, attributes: _Attributes, faults: list[FieldFault]) -> Opened:
+def _opened(
+    data: bytes | msgspec.Raw | None, attributes: _Attributes, faults: list[FieldFault]
+) -> Opened:
     texts, prefix = attributes.texts, attributes.prefix
     version, time = texts.get("specversion"), texts.get("time")
     if version is not None and version != VERSION:
@@ -108,7 +133,9 @@ def _opened(data: bytes | msgspec.Raw | None, attributes: _Attributes, faults: l
 
 
 def _unix_seconds(text: str) -> int | None:
-    """An RFC 3339 time, whole seconds: what is younger than its second is rounded down. None where it isn't one."""
+    """An RFC 3339 time, whole seconds: what is younger than its second is rounded down. None where
+    it isn't one.
+    """
     # fromisoformat takes more than RFC 3339 does: dates alone, weeks, times without an offset.
     if _RFC_3339.fullmatch(text) is None:
         return None

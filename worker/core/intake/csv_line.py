@@ -1,6 +1,7 @@
 """One CSV line of a request's body.
 
-Source: RFC 4180, with `\\n` as the line end. A cell is quoted only where it must be: it holds a comma, a quote or a line break.
+Source: RFC 4180, with `\\n` as the line end. A cell is quoted only where it must be: it holds a
+comma, a quote or a line break.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ def is_plain(text: str) -> bool:
 def encode(cells: list[str], json_cells: tuple[int, ...]) -> bytes:
     """The line of these cells, ended by a newline.
 
-    `json_cells` are the indexes that hold JSON text: it always contains quotes, so it is quoted without looking. The others
-    are looked at all together first, because in most lines none of them needs quoting.
+    `json_cells` are the indexes that hold JSON text: it always contains quotes, so it is quoted
+    without looking. The others are looked at all together first, because in most lines none of them
+    needs quoting.
 
     Args:
-        cells: one text per column, empty for an absent value; JSON cells still unquoted. Consumed: the list is changed.
+        cells: one text per column, empty for an absent value; JSON cells still unquoted. Consumed:
+            the list is changed.
     """
     held = []
     for index in json_cells:

@@ -1,7 +1,8 @@
-"""The thorough pass: every fault of a record that the fast pass refused, each with reason, field and message.
+"""The thorough pass: every fault of a record that the fast pass refused, each with reason, field
+and message.
 
-It takes each field's JSON text by itself, so one bad field hides no other. It may also find none: the fast pass is stricter in
-how a value may be written, and then the values found here are as good.
+It takes each field's JSON text by itself, so one bad field hides no other. It may also find none:
+the fast pass is stricter in how a value may be written, and then the values found here are as good.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
-from worker.core.counters.contract_drift import OTHER, UNKNOWN, Remarks
+from worker.core.counters.contract_drift import OTHER, UNKNOWN, ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.fault_texts import shown_name, wrong_type
 from worker.core.intake.fields import check
@@ -26,14 +27,23 @@ from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-# A record may hold as many fields as fit its bytes; a dead letter's header may not. Other faults are bounded by the columns.
+# A record may hold as many fields as fit its bytes; a dead letter's header may not. Other faults
+# are bounded by the columns.
 UNKNOWN_TOLD_MAX = 50
-# Of a larger value not more may be names, white space and unknown fields: a million of them can stand in 9 MB.
+# Of a larger value not more may be names, white space and unknown fields: a million of them can
+# stand in 9 MB.
 STUFFING_BYTES_MAX = 256 * 1024
 # What no column takes as a value of its own, by its first byte.
 _CONTAINERS = {b"[": "an array", b"{": "an object"}
 
-_JSON_TYPES = {b'"': "string", b"{": "object", b"[": "array", b"t": "boolean", b"f": "boolean", b"n": "null"}
+_JSON_TYPES = {
+    b'"': "string",
+    b"{": "object",
+    b"[": "array",
+    b"t": "boolean",
+    b"f": "boolean",
+    b"n": "null",
+}
 # A field that nobody asked for: where it stands, its name, and the names that are known there.
 Unknown = tuple[Path, str, Iterable[str]]
 _OBJECT = "one JSON object"
@@ -41,7 +51,9 @@ _OBJECT = "one JSON object"
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """A record that is in order after all: the text of each present column by name, and its producer's key."""
+    """A record that is in order after all: the text of each present column by name, and its
+    producer's key.
+    """
 
     texts: dict[str, str]
     identity: Identity
@@ -55,7 +67,7 @@ def explain(
     *,
     layout: Layout | None = None,
     timestamp: int | None = None,
-    remarks: Remarks | None = None,
+    remarks: ContractDrift | None = None,
 ) -> Cells | tuple[FieldFault, ...]:
     """Either the cells of an event, or all that is wrong with it (never empty).
 
@@ -71,25 +83,35 @@ def explain(
     fields = read_object(value, tuple(layout.tree))
     if isinstance(fields, FieldFault):
         return (fields,)
-    judgement = _Judgement(rules, layout, window, remarks if remarks is not None else Remarks())
+    judgement = _Judgement(
+        rules, layout, window, remarks if remarks is not None else ContractDrift()
+    )
     return judgement.judge(fields, timestamp)
 
 
-def read_object(value: bytes | msgspec.Raw | None, known: tuple[str, ...]) -> dict[str, msgspec.Raw] | FieldFault:
-    """As `object_fields`, of an object that may hold fields beside the known ones, but not stuffed with them."""
+def read_object(
+    value: bytes | msgspec.Raw | None, known: tuple[str, ...]
+) -> dict[str, msgspec.Raw] | FieldFault:
+    """As `object_fields`, of an object that may hold fields beside the known ones, but not stuffed
+    with them.
+    """
     return _stuffed(value, known) or object_fields(value)
 
 
 def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] | FieldFault:
     """The fields of a JSON object, each as its own text."""
     if not value:
-        return FieldFault(Reason.EMPTY_VALUE, "", "the record has no value; send one JSON object", _OBJECT)
+        return FieldFault(
+            Reason.EMPTY_VALUE, "", "the record has no value; send one JSON object", _OBJECT
+        )
     try:
         return _fields.decode(value)
     except msgspec.ValidationError as error:
         return FieldFault(Reason.NOT_AN_OBJECT, "", f"expected {_OBJECT}: {error}", _OBJECT)
     except UnicodeDecodeError as error:
-        return FieldFault(Reason.NOT_JSON, "", f"the value is not UTF-8 at byte {error.start} of a name", _OBJECT)
+        return FieldFault(
+            Reason.NOT_JSON, "", f"the value is not UTF-8 at byte {error.start} of a name", _OBJECT
+        )
     except RecursionError:
         return FieldFault(Reason.NOT_JSON, "", "the value is nested too deeply", _OBJECT)
     except msgspec.DecodeError as error:
@@ -97,7 +119,9 @@ def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] |
 
 
 def _stuffed(value: bytes | msgspec.Raw | None, known: tuple[str, ...]) -> FieldFault | None:
-    """A large value of which too much belongs to no field that is known, without a look at what it is."""
+    """A large value of which too much belongs to no field that is known, without a look at what it
+    is.
+    """
     size = memoryview(value).nbytes if value else 0
     if value is None or size <= STUFFING_BYTES_MAX:
         return None
@@ -114,7 +138,9 @@ def _stuffed(value: bytes | msgspec.Raw | None, known: tuple[str, ...]) -> Field
 
 @lru_cache(maxsize=64)
 def _known_fields(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
-    """Decodes these fields, raw, and passes over all others: for those a dictionary would take 0.3 µs each."""
+    """Decodes these fields, raw, and passes over all others: for those a dictionary would take 0.3
+    µs each.
+    """
     generic = {f"field_{index}": name for index, name in enumerate(names)}
     fields = [(one, msgspec.Raw, msgspec.Raw()) for one in generic]
     return msgspec.json.Decoder(msgspec.defstruct("Known", fields, rename=generic, gc=False))
@@ -126,12 +152,19 @@ def unknown_field(name: str, known: Iterable[str], of_what: str, path: Path = ()
     expected = ".".join((*path, near)) if near else ""
     hint = f"; did you mean {expected}?" if near else ""
     return FieldFault(
-        Reason.UNKNOWN_FIELD, shown_name(".".join((*path, name))), f"not a parameter of {of_what}{hint}", expected
+        Reason.UNKNOWN_FIELD,
+        shown_name(".".join((*path, name))),
+        f"not a parameter of {of_what}{hint}",
+        expected,
     )
 
 
-def unknown_names(fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = ()) -> Iterator[Unknown]:
-    """The fields that a tree doesn't name: where, called what, and what it names in the same place."""
+def unknown_names(
+    fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = ()
+) -> Iterator[Unknown]:
+    """The fields that a tree doesn't name: where, called what, and what it names in the
+    same place.
+    """
     for name, raw in fields.items():
         inner = branch.get(name)
         if inner is None:
@@ -142,7 +175,7 @@ def unknown_names(fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = 
                 yield from unknown_names(deeper, inner, (*path, name))
 
 
-def note_unknown(unknown: Sequence[Unknown], event_name: str, remarks: Remarks) -> None:
+def note_unknown(unknown: Sequence[Unknown], event_name: str, remarks: ContractDrift) -> None:
     """Take note of an event's unknown fields; of very many, the rest is counted together."""
     for path, name, _ in unknown[:UNKNOWN_TOLD_MAX]:
         remarks.drift(event_name, shown_name(".".join((*path, name))), UNKNOWN)
@@ -154,7 +187,9 @@ def note_unknown(unknown: Sequence[Unknown], event_name: str, remarks: Remarks) 
 class _Judgement:
     """One event before its judge."""
 
-    def __init__(self, rules: IntakeRules, layout: Layout, window: TimeWindow, remarks: Remarks) -> None:
+    def __init__(
+        self, rules: IntakeRules, layout: Layout, window: TimeWindow, remarks: ContractDrift
+    ) -> None:
         self._rules = rules
         self._layout = layout
         self._window = window
@@ -164,7 +199,9 @@ class _Judgement:
         self._changed: list[tuple[str, str]] = []
         self._texts: dict[str, str] = {}
 
-    def judge(self, fields: dict[str, msgspec.Raw], timestamp: int | None) -> Cells | tuple[FieldFault, ...]:
+    def judge(
+        self, fields: dict[str, msgspec.Raw], timestamp: int | None
+    ) -> Cells | tuple[FieldFault, ...]:
         raws: dict[Path, msgspec.Raw] = {}
         self._collect(fields, self._layout.tree, (), raws)
         self._unknown = list(unknown_names(fields, self._layout.tree))
@@ -179,7 +216,13 @@ class _Judgement:
             return tuple(self._faults)
         return Cells(self._texts, identity, self._producer_key(raws))
 
-    def _collect(self, fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path, raws: dict[Path, msgspec.Raw]) -> None:
+    def _collect(
+        self,
+        fields: Mapping[str, msgspec.Raw],
+        branch: Tree,
+        path: Path,
+        raws: dict[Path, msgspec.Raw],
+    ) -> None:
         """Find what the tree names, however deep."""
         for name, inner in branch.items():
             raw, here = fields.get(name), (*path, name)
@@ -191,11 +234,15 @@ class _Judgement:
                 deeper = object_fields(raw)
                 if isinstance(deeper, FieldFault):
                     column = Column(".".join(here), Kind.JSON_OBJECT, "", "")
-                    self._fault(column, wrong_type(column, bytes(raw).decode(errors="replace")), raw)
+                    self._fault(
+                        column, wrong_type(column, bytes(raw).decode(errors="replace")), raw
+                    )
                 else:
                     self._collect(deeper, inner, here, raws)
 
-    def _column(self, place: Place, raws: Mapping[Path, msgspec.Raw], timestamp: int | None) -> None:
+    def _column(
+        self, place: Place, raws: Mapping[Path, msgspec.Raw], timestamp: int | None
+    ) -> None:
         column = place.column
         if place.path is None:
             self._texts[column.name] = self._rules.constants[column.name]
@@ -210,7 +257,9 @@ class _Judgement:
             self._texts[column.name] = text
         elif column.required:
             expected = column.kind.value
-            self._faults.append(FieldFault(Reason.MISSING, place.shown.name, f"required, {expected}", expected))
+            self._faults.append(
+                FieldFault(Reason.MISSING, place.shown.name, f"required, {expected}", expected)
+            )
 
     def _fault(self, column: Column, fault: FieldFault, raw: msgspec.Raw | None) -> None:
         self._faults.append(fault)
@@ -223,7 +272,11 @@ class _Judgement:
         self._faults += [unknown_field(name, known, of_what, path) for path, name, known in told]
         if others > 0:
             self._faults.append(
-                FieldFault(Reason.UNKNOWN_FIELD, "", f"and {others} more fields that are not parameters of {of_what}")
+                FieldFault(
+                    Reason.UNKNOWN_FIELD,
+                    "",
+                    f"and {others} more fields that are not parameters of {of_what}",
+                )
             )
 
     def _application(self) -> None:
@@ -232,11 +285,15 @@ class _Judgement:
             return
         message = f"no key is configured for application {application}"
         known = ", ".join(map(str, sorted(self._rules.applications)))
-        fault = FieldFault(Reason.UNKNOWN_APPLICATION, "application_id", message, f"one of {known}", application)
+        fault = FieldFault(
+            Reason.UNKNOWN_APPLICATION, "application_id", message, f"one of {known}", application
+        )
         self._faults.append(fault)
 
     def _identity(self) -> Identity | None:
-        """Which of the two identities the event has; None, with a fault added, where that isn't exactly one."""
+        """Which of the two identities the event has; None, with a fault added, where that isn't
+        exactly one.
+        """
         pair = self._layout.places[: len(IDENTITY_COLUMNS)]
         present = [identity for identity in IDENTITY_COLUMNS if identity.value in self._texts]
         if len(present) == 1:
@@ -245,9 +302,13 @@ class _Judgement:
         expected = f"exactly one of {names[0]} and {names[1]}"
         if present:
             message = "exclude each other: send exactly one of them"
-            self._faults.append(FieldFault(Reason.BOTH_IDENTITIES, " and ".join(names), message, expected))
+            self._faults.append(
+                FieldFault(Reason.BOTH_IDENTITIES, " and ".join(names), message, expected)
+            )
         elif not any(fault.field in names for fault in self._faults):
-            self._faults.append(FieldFault(Reason.MISSING, names[0], f"required: send {expected}", expected))
+            self._faults.append(
+                FieldFault(Reason.MISSING, names[0], f"required: send {expected}", expected)
+            )
         return None
 
     def _remark(self) -> None:
@@ -279,7 +340,13 @@ def _cell(column: Column, raw: msgspec.Raw | None, window: TimeWindow) -> str | 
     if container is not None:
         # Not decoded: 2 million empty arrays in 9 MB take most of a second.
         expected = column.kind.value
-        return FieldFault(Reason.WRONG_TYPE, column.name, f"expected {expected}, found {container}", expected, container)
+        return FieldFault(
+            Reason.WRONG_TYPE,
+            column.name,
+            f"expected {expected}, found {container}",
+            expected,
+            container,
+        )
     try:
         value = msgspec.json.decode(raw)
     except DECODE_FAILURES as error:

@@ -1,7 +1,8 @@
-"""One rule per kind of column: a JSON value becomes the cell's text, or a fault that says what is wrong with it.
+"""One rule per kind of column: a JSON value becomes the cell's text, or a fault that says what is
+wrong with it.
 
-Both passes of the intake judge with these rules, so they can't disagree on what a value means. Identifiers and times never pass
-through a float: above 2^53 it would change them silently.
+Both passes of the intake judge with these rules, so they can't disagree on what a value means.
+Identifiers and times never pass through a float: above 2^53 it would change them silently.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from worker.core.intake.time_window import TimeWindow
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import Column, Kind
 
-# 20 digits hold every unsigned 64-bit integer; a longer text isn't worth converting (and int() refuses 4,300 digits).
+# 20 digits hold every unsigned 64-bit integer; a longer text isn't worth converting (and int()
+# refuses 4,300 digits).
 DIGITS_MAX = 20
-# As seconds these are the years 5138 and 3,170,843: nobody means that. As milliseconds they span 1973 to 5138.
+# As seconds these are the years 5138 and 3,170,843: nobody means that. As milliseconds they span
+# 1973 to 5138.
 MILLISECONDS_FROM = 10**11
 MILLISECONDS_BELOW = 10**14
-# No IPv6 address is written longer: eight groups, the last two as IPv4. The standard library takes whatever it gets apart.
+# No IPv6 address is written longer: eight groups, the last two as IPv4. The standard library takes
+# whatever it gets apart.
 ADDRESS_CHARACTERS_MAX = 45
 
 
@@ -29,7 +33,8 @@ def check(column: Column, value: object, window: TimeWindow) -> str | FieldFault
 
     Args:
         column: the column that the value is for.
-        value: what the JSON says: str, int, bool, float, list or dict; always `msgspec.Raw` for a column of `RAW_KINDS`.
+        value: what the JSON says: str, int, bool, float, list or dict; always `msgspec.Raw` for a
+            column of `RAW_KINDS`.
         window: the event times that are taken.
     """
     return CHECKS[column.kind](column, value, window)
@@ -66,13 +71,25 @@ def _timestamp(column: Column, value: object, window: TimeWindow) -> str | Field
         return str(seconds)
     if MILLISECONDS_FROM <= seconds < MILLISECONDS_BELOW:
         message = f"{seconds} looks like milliseconds; send Unix time in seconds: {seconds // 1000}"
-        return FieldFault(Reason.MILLISECONDS, column.name, message, column.kind.value, str(seconds))
+        return FieldFault(
+            Reason.MILLISECONDS, column.name, message, column.kind.value, str(seconds)
+        )
     if seconds < window.earliest:
-        age = f"{window.earliest - seconds} s older than the oldest accepted time ({window.earliest})"
-        return FieldFault(Reason.TOO_OLD, column.name, f"{seconds} is {age}", f"at least {window.earliest}", str(seconds))
+        age = (
+            f"{window.earliest - seconds} s older than the oldest accepted time ({window.earliest})"
+        )
+        return FieldFault(
+            Reason.TOO_OLD,
+            column.name,
+            f"{seconds} is {age}",
+            f"at least {window.earliest}",
+            str(seconds),
+        )
     ahead = f"{seconds - window.latest} s later than the latest accepted time ({window.latest})"
     message = f"{seconds} is {ahead}; send Unix time in seconds"
-    return FieldFault(Reason.IN_FUTURE, column.name, message, f"at most {window.latest}", str(seconds))
+    return FieldFault(
+        Reason.IN_FUTURE, column.name, message, f"at most {window.latest}", str(seconds)
+    )
 
 
 def _session_type(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
@@ -103,7 +120,8 @@ def _address(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
 
 Check = Callable[[Column, object, TimeWindow], str | FieldFault]
 
-# A table and not a chain of branches: the fast pass takes its column's rule from here once, not once per record.
+# A table and not a chain of branches: the fast pass takes its column's rule from here once, not
+# once per record.
 CHECKS: dict[Kind, Check] = {
     Kind.STRING: _string,
     Kind.INTEGER: _integer_text,

@@ -1,7 +1,7 @@
 """How an event is wrapped in its record: not at all, in an envelope, or as a CloudEvent.
 
-Opening takes the wrapping off and judges nothing of what is inside; its own faults stand beside those of the event, so that a
-producer hears of all at once.
+Opening takes the wrapping off and judges nothing of what is inside; its own faults stand beside
+those of the event, so that a producer hears of all at once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ _decode = msgspec.json.Decoder(Envelope).decode
 _ENVELOPE = ("type", "data")
 
 
-def open_envelope(value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields) -> Opened:
+def open_envelope(
+    value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields
+) -> Opened:
     """Take an envelope off.
 
     Args:
@@ -65,7 +67,9 @@ def open_envelope(value: bytes | None, resources: Mapping[str, object], unknown_
     return _explain_envelope(value, resources, unknown_fields)
 
 
-def _explain_envelope(value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields) -> Opened:
+def _explain_envelope(
+    value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields
+) -> Opened:
     fields = read_object(value, _ENVELOPE)
     if isinstance(fields, FieldFault):
         return Opened(None, (fields,))
@@ -78,10 +82,17 @@ def _explain_envelope(value: bytes | None, resources: Mapping[str, object], unkn
         faults.append(FieldFault(Reason.UNKNOWN_ROUTE, "type", message, expected, shown))
     data = fields.get("data")
     if data is None:
-        faults.append(FieldFault(Reason.MISSING, "data", "required, the event as a JSON object", "a JSON object"))
+        faults.append(
+            FieldFault(
+                Reason.MISSING, "data", "required, the event as a JSON object", "a JSON object"
+            )
+        )
     if unknown_fields is UnknownFields.REJECT:
         unknown = (name for name in fields if name not in _ENVELOPE)
-        faults += [unknown_field(name, _ENVELOPE, "the envelope") for name in islice(unknown, UNKNOWN_TOLD_MAX)]
+        faults += [
+            unknown_field(name, _ENVELOPE, "the envelope")
+            for name in islice(unknown, UNKNOWN_TOLD_MAX)
+        ]
     is_known = resource in resources
     return Opened(data if is_known else None, tuple(faults), resource if is_known else None)
 
@@ -92,7 +103,11 @@ def text_of(raw: msgspec.Raw | None, name: str, faults: list[FieldFault]) -> str
         text = msgspec.json.decode(raw, type=str | None) if raw is not None else None
     except (msgspec.DecodeError, UnicodeDecodeError):
         shown = found(bytes(raw or b"").decode(errors="replace"))
-        faults.append(FieldFault(Reason.WRONG_TYPE, name, f"expected a string, found {shown}", "a string", shown))
+        faults.append(
+            FieldFault(
+                Reason.WRONG_TYPE, name, f"expected a string, found {shown}", "a string", shown
+            )
+        )
         return None
     if not text:
         faults.append(FieldFault(Reason.MISSING, name, "required, a string", "a string"))

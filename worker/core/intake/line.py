@@ -1,4 +1,6 @@
-"""How a row is written: as a CSV line of all columns, as one of those that it fills, or as a query string."""
+"""How a row is written: as a CSV line of all columns, as one of those that it fills, or as a query
+string.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,16 @@ _QUOTED = RAW_KINDS - {Kind.DECIMAL, Kind.ARRAY}
 
 
 def writer(rules: IntakeRules) -> Write:
-    """What makes a row's line, and the destination that it belongs to: with `exact`, its columns are part of that."""
+    """What makes a row's line, and the destination that it belongs to: with `exact`, its columns
+    are part of that.
+    """
     if rules.request is RequestForm.PARAMS:
         return _parameters(rules)
-    # The identity stands second: every column but the first stands one further than in the table, and that one is no JSON.
-    json_cells = tuple(index + 1 for index, column in enumerate(rules.resource.columns) if column.kind in _QUOTED)
+    # The identity stands second: every column but the first stands one further than in the table,
+    # and that one is no JSON.
+    json_cells = tuple(
+        index + 1 for index, column in enumerate(rules.resource.columns) if column.kind in _QUOTED
+    )
     return _exact(json_cells) if rules.columns is ColumnChoice.EXACT else _all(json_cells)
 
 

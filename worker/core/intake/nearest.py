@@ -1,8 +1,8 @@
 """The known name that an unknown one was meant to be, found cheaply.
 
-difflib takes 0.7 ms for this among the columns of a resource: a chunk of records that are all wrong would stop the event loop,
-and heartbeats with it, for seconds. Letters and pairs of letters in common (Dice's coefficient) take 10 µs and find the same
-typos.
+difflib takes 0.7 ms for this among the columns of a resource: a chunk of records that are all wrong
+would stop the event loop, and heartbeats with it, for seconds. Letters and pairs of letters in
+common (Dice's coefficient) take 10 µs and find the same typos.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-# "evnt_name" and "event_name" have 0.90, "devcie" and "device" 0.70, "user_id" and "profile_id" 0.45.
+# "evnt_name" and "event_name" have 0.90, "devcie" and "device" 0.70, "user_id" and "profile_id"
+# 0.45.
 ALIKE_MIN = 0.6
 # Nobody mistypes a name of this length, and a long one would cost in proportion.
 NAME_CHARACTERS_MAX = 64

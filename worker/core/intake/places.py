@@ -1,4 +1,6 @@
-"""Where in a record's value each column's value is found: under its own name, under another one, deeper, or nowhere."""
+"""Where in a record's value each column's value is found: under its own name, under another one,
+deeper, or nowhere.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def parse_path(text: str) -> Path:
 
 
 def column_order(rules: IntakeRules) -> tuple[Column, ...]:
-    """The columns in the order in which the fast pass gives their values: the identity pair first."""
+    """The columns in the order in which the fast pass gives their values: the identity
+    pair first.
+    """
     return (*IDENTITY_COLUMNS.values(), *rules.resource.columns)
 
 
@@ -50,11 +54,17 @@ def key_path(rules: IntakeRules) -> Path | None:
     """Where the producer's own event id is found; None if it isn't in the value."""
     if rules.key_field is None:
         return None
-    return parse_path(rules.key_field) if rules.key_field.startswith(PATH_START) else (rules.key_field,)
+    return (
+        parse_path(rules.key_field)
+        if rules.key_field.startswith(PATH_START)
+        else (rules.key_field,)
+    )
 
 
 def clash(paths: Iterable[Path]) -> tuple[Path, Path] | None:
-    """Two paths that can't both be read: they are the same, or one leads through the other. None if there are none."""
+    """Two paths that can't both be read: they are the same, or one leads through the other. None if
+    there are none.
+    """
     known: list[Path] = []
     for path in paths:
         for other in known:
@@ -107,4 +117,6 @@ def _place(column: Column, rules: IntakeRules) -> Place:
     if column.name in rules.constants:
         return Place(column, None, column)
     path = rules.fields.get(column.name, (column.name,))
-    return Place(column, path, column if path == (column.name,) else replace(column, name=".".join(path)))
+    return Place(
+        column, path, column if path == (column.name,) else replace(column, name=".".join(path))
+    )

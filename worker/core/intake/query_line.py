@@ -1,7 +1,7 @@
 """One row as the query string of a request in the "params" form.
 
-Source: the Post API's documentation: values are percent-encoded, a space is `%20` and never `+`; RFC 3986, unreserved
-characters.
+Source: the Post API's documentation: values are percent-encoded, a space is `%20` and never `+`;
+RFC 3986, unreserved characters.
 """
 
 from __future__ import annotations
@@ -12,4 +12,6 @@ from urllib.parse import quote
 
 def encode(names: Iterable[str], cells: Iterable[str]) -> bytes:
     """`name=value&…` of the cells that are not empty, without the key."""
-    return "&".join([f"{name}={quote(cell, safe='')}" for name, cell in zip(names, cells, strict=True) if cell]).encode()
+    return "&".join(
+        [f"{name}={quote(cell, safe='')}" for name, cell in zip(names, cells, strict=True) if cell]
+    ).encode()

@@ -1,7 +1,8 @@
-"""The rules of the columns whose JSON text counts: objects passed on byte for byte, decimals kept exact, arrays.
+"""The rules of the columns whose JSON text counts: objects passed on byte for byte, decimals kept
+exact, arrays.
 
-Each takes the field's JSON as `msgspec.Raw`, whose syntax msgspec has checked, but not that its strings are UTF-8. Each gives
-the cell's text, empty for a null or an empty string, or a fault.
+Each takes the field's JSON as `msgspec.Raw`, whose syntax msgspec has checked, but not that its
+strings are UTF-8. Each gives the cell's text, empty for a null or an empty string, or a fault.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _UNUSABLE = (*ARRAY_SEPARATORS, "\n", "\r")
 
 
 def object_text(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
-    """The text of a JSON object, byte for byte: given as an object, or as a string that holds one."""
+    """The text of a JSON object, byte for byte: given as an object, or as a string that
+    holds one.
+    """
     try:
         # In nearly every event: an object. No call more than that needs.
         text: str = bytes(value).decode()  # type: ignore[call-overload]
@@ -64,7 +67,9 @@ def attributes(column: Column, value: object, window: TimeWindow) -> str | Field
 
 
 def decimal(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
-    """A number's own text, given as a number or as a string; an exponent is written out, exactly."""
+    """A number's own text, given as a number or as a string; an exponent is written
+    out, exactly.
+    """
     text = _text(column, value)
     if isinstance(text, FieldFault):
         return text
@@ -76,8 +81,13 @@ def decimal(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
     if match is None:
         return wrong_type(column, number)
     exponent = match["exponent"]
-    if exponent is not None and len(exponent) <= _EXPONENT_CHARACTERS_MAX and len(number) <= DECIMAL_CHARACTERS_MAX:
-        # Python's JSON writes 0.00001 as 1e-05. A Decimal made of text is exact whatever the context, and so is this format.
+    if (
+        exponent is not None
+        and len(exponent) <= _EXPONENT_CHARACTERS_MAX
+        and len(number) <= DECIMAL_CHARACTERS_MAX
+    ):
+        # Python's JSON writes 0.00001 as 1e-05. A Decimal made of text is exact whatever the
+        # context, and so is this format.
         number = format(Decimal(number), "f")
     elif exponent is not None:
         return out_of_range(column, f"at most {DECIMAL_CHARACTERS_MAX} characters", number)
@@ -87,9 +97,11 @@ def decimal(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
 
 
 def array(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
-    """The API's form of an array, `[a,b]`: made of a JSON array of strings, or given as text in that very form.
+    """The API's form of an array, `[a,b]`: made of a JSON array of strings, or given as text in
+    that very form.
 
-    Source: the Post API's sample of `product_promo_codes`. It shows no quoting, so an element may not hold what separates them.
+    Source: the Post API's sample of `product_promo_codes`. It shows no quoting, so an element may
+    not hold what separates them.
     """
     text = _text(column, value)
     if isinstance(text, FieldFault):
@@ -106,8 +118,14 @@ def array(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
             elements = _array.decode(text)
         except msgspec.DecodeError:
             return wrong_type(column, text)
-    if any(not one or one != one.strip() or any(mark in one for mark in _UNUSABLE) for one in elements):
-        return out_of_range(column, f"elements that are not empty and hold none of {ARRAY_SEPARATORS}", inner or text)
+    if any(
+        not one or one != one.strip() or any(mark in one for mark in _UNUSABLE) for one in elements
+    ):
+        return out_of_range(
+            column,
+            f"elements that are not empty and hold none of {ARRAY_SEPARATORS}",
+            inner or text,
+        )
     return f"[{','.join(elements)}]" if elements else ""
 
 
@@ -126,7 +144,9 @@ def _not_utf8(column: Column, error: UnicodeDecodeError) -> FieldFault:
 
 
 def _in_string(text: str) -> str | None:
-    """What a JSON string holds; None where the text is no string. An empty text is an absent value."""
+    """What a JSON string holds; None where the text is no string. An empty text is an
+    absent value.
+    """
     if not text:
         return ""
     return msgspec.json.decode(text, type=str) if text.startswith('"') else None
@@ -134,4 +154,8 @@ def _in_string(text: str) -> str | None:
 
 def _not_in_string(column: Column, inner: str) -> tuple[str, str, str]:
     fault = wrong_type(column, inner)
-    return f"the string does not hold a JSON object, found {fault.found}", fault.expected, fault.found
+    return (
+        f"the string does not hold a JSON object, found {fault.found}",
+        fault.expected,
+        fault.found,
+    )

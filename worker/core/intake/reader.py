@@ -1,4 +1,6 @@
-"""Reads the events of one resource: from an event's JSON to the cells of its row, by the fast pass or by the thorough one."""
+"""Reads the events of one resource: from an event's JSON to the cells of its row, by the fast pass
+or by the thorough one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from worker.core.counters.contract_drift import Remarks
+from worker.core.counters.contract_drift import ContractDrift
 from worker.core.intake.decode import CHECKED_BY_TYPE, DECODE_FAILURES, value_decoder
 from worker.core.intake.explain import Cells, explain, note_unknown, object_fields, unknown_names
 from worker.core.intake.fault_texts import shown_name
@@ -23,8 +25,8 @@ from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 PAIR = len(IDENTITY_COLUMNS)
 
 
-# An event that is in order: where it goes, its cells in the order of its line (empty for absent ones), its producer's key.
-# A plain tuple: a named one takes 0.3 µs to make.
+# An event that is in order: where it goes, its cells in the order of its line (empty for absent
+# ones), its producer's key. A plain tuple: a named one takes 0.3 µs to make.
 Event = tuple[Destination, list[str], str | None]
 
 
@@ -42,17 +44,23 @@ class Reader:
         self._rules = rules
         self._layout = layout = Layout.of(rules)
         self._decode, self._flatten = value_decoder(rules, layout, forbids_unknown_fields=True)
-        # Tried behind the strict one: so unknown fields are noticed, and only the records that have some cost more.
+        # Tried behind the strict one: so unknown fields are noticed, and only the records that have
+        # some cost more.
         is_lenient = rules.unknown_fields is UnknownFields.IGNORE
-        self._lenient = value_decoder(rules, layout, forbids_unknown_fields=False)[0] if is_lenient else None
+        self._lenient = (
+            value_decoder(rules, layout, forbids_unknown_fields=False)[0] if is_lenient else None
+        )
         columns = [place.column for place in layout.places]
         names = [column.name for column in columns]
         self._end = len(columns)
         self._required = [index for index, column in enumerate(columns) if column.required]
-        self._timestamp = next((index for index, column in enumerate(columns) if column.kind is Kind.TIMESTAMP), None)
+        self._timestamp = next(
+            (index for index, column in enumerate(columns) if column.kind is Kind.TIMESTAMP), None
+        )
         self._application = names.index("application_id")
-        # By the application's id as number and as text: that it is well-formed, that it has a key, and where its rows go, are
-        # one look. Other spellings ("01111") are left to the thorough pass.
+        # By the application's id as number and as text: that it is well-formed, that it has a key,
+        # and where its rows go, are one look. Other spellings ("01111") are left to the thorough
+        # pass.
         self._applications: dict[int | str, tuple[str, Destination, Destination]] = {
             spelling: (
                 str(one),
@@ -67,13 +75,24 @@ class Reader:
         self._checked = [
             (index, place.shown, CHECKS[place.column.kind])
             for index, place in enumerate(layout.places)
-            if place.column.kind not in CHECKED_BY_TYPE and place.path is not None and index != self._application
+            if place.column.kind not in CHECKED_BY_TYPE
+            and place.path is not None
+            and index != self._application
         ]
-        # A line has one identity cell, in second place: every column but the first stands one further than in the table.
-        self._name = names.index(rules.resource.name_column) - PAIR + 1 if rules.resource.name_column else None
+        # A line has one identity cell, in second place: every column but the first stands one
+        # further than in the table.
+        self._name = (
+            names.index(rules.resource.name_column) - PAIR + 1
+            if rules.resource.name_column
+            else None
+        )
 
     def fast(
-        self, value: bytes | msgspec.Raw, window: TimeWindow, remarks: Remarks, timestamp: int | None = None
+        self,
+        value: bytes | msgspec.Raw,
+        window: TimeWindow,
+        remarks: ContractDrift,
+        timestamp: int | None = None,
     ) -> Event | None:
         """The hot path, 3 µs for an event of 300 B; None where anything at all is wrong or unusual.
 
@@ -118,10 +137,16 @@ class Reader:
         return by_profile if profile_id else by_device, cells, None if key is None else str(key)
 
     def thorough(
-        self, value: bytes | msgspec.Raw | None, window: TimeWindow, remarks: Remarks, timestamp: int | None = None
+        self,
+        value: bytes | msgspec.Raw | None,
+        window: TimeWindow,
+        remarks: ContractDrift,
+        timestamp: int | None = None,
     ) -> Event | Faults:
         """What the fast pass would not take: the event after all, or all that is wrong with it."""
-        found = explain(value, self._rules, window, layout=self._layout, timestamp=timestamp, remarks=remarks)
+        found = explain(
+            value, self._rules, window, layout=self._layout, timestamp=timestamp, remarks=remarks
+        )
         if not isinstance(found, Cells):
             return Faults(found)
         texts = found.texts
@@ -136,7 +161,9 @@ class Reader:
             values[self._timestamp] = timestamp
 
     def _decode_leniently(self, value: bytes | msgspec.Raw) -> Any:
-        """The value without the fields that nobody knows; None where that isn't allowed or doesn't help."""
+        """The value without the fields that nobody knows; None where that isn't allowed or doesn't
+        help.
+        """
         if self._lenient is None:
             return None
         try:
@@ -146,7 +173,9 @@ class Reader:
         except DECODE_FAILURES:
             return None
 
-    def _note_unknown(self, value: bytes | msgspec.Raw, cells: list[str], remarks: Remarks) -> None:
+    def _note_unknown(
+        self, value: bytes | msgspec.Raw, cells: list[str], remarks: ContractDrift
+    ) -> None:
         event_name = shown_name(cells[self._name]) if self._name is not None else ""
         fields = object_fields(value)
         if not isinstance(fields, FieldFault):

@@ -21,7 +21,9 @@ class UnknownFields(StrEnum):
 
 
 class Form(StrEnum):
-    """How a record wraps its event: not at all, `{"type": resource, "data": event}`, or as CloudEvents 1.0."""
+    """How a record wraps its event: not at all, `{"type": resource, "data": event}`, or as
+    CloudEvents 1.0.
+    """
 
     JSON = "json"
     ENVELOPE = "envelope"
@@ -39,12 +41,12 @@ class ColumnChoice(StrEnum):
 class IntakeRules:
     """The rules of one route.
 
-    `applications` are those with a key: a record for another can't be delivered. At most one of `key_header` and `key_field`
-    names where the producer puts its own event id: a header, or a field of the event (a name, or a path `$.a.b`). A row's line
-    may take `row_bytes_max` bytes.
+    `applications` are those with a key: a record for another can't be delivered. At most one of
+    `key_header` and `key_field` names where the producer puts its own event id: a header, or a
+    field of the event (a name, or a path `$.a.b`). A row's line may take `row_bytes_max` bytes.
 
-    `constants` are columns that no record gives: each has the same text in every row. `fields` says where a column's value is
-    found if not under the column's own name.
+    `constants` are columns that no record gives: each has the same text in every row. `fields` says
+    where a column's value is found if not under the column's own name.
     """
 
     resource: Resource
@@ -64,7 +66,9 @@ class IntakeRules:
     def window(self, unix_seconds: float) -> TimeWindow:
         """The event times taken at this moment."""
         now = int(unix_seconds)
-        return TimeWindow(earliest=now - self.event_age_seconds_max, latest=now + self.event_ahead_seconds_max)
+        return TimeWindow(
+            earliest=now - self.event_age_seconds_max, latest=now + self.event_ahead_seconds_max
+        )
 
     def of(self, resource: Resource) -> IntakeRules:
         """The same rules for another resource: an envelope names it record by record."""

@@ -7,10 +7,11 @@ from enum import StrEnum
 
 
 class TransportFault(StrEnum):
-    """Why a request has no status line, or none that means anything. Never carries a URL: the URL holds the key.
+    """Why a request has no status line, or none that means anything. Never carries a URL: the URL
+    holds the key.
 
-    `UPLOAD_RESET`: the connection was lost before the body was sent. `EARLY_ANSWER`: a 200 came before that, and nobody can
-    have loaded what wasn't sent.
+    `UPLOAD_RESET`: the connection was lost before the body was sent. `EARLY_ANSWER`: a 200 came
+    before that, and nobody can have loaded what wasn't sent.
     """
 
     CONNECT_FAILED = "connect_failed"
@@ -26,7 +27,8 @@ class TransportFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A status line came back. `retry_after` is that header as sent; `excerpt` the start of the body, cleared of the key.
+    """A status line came back. `retry_after` is that header as sent; `excerpt` the start of the
+    body, cleared of the key.
 
     `date_unix_seconds` is the server's time by its `Date`, None where it gave none.
     """
@@ -42,7 +44,8 @@ class Response:
 class NotSent:
     """The connection was never made: the API has seen nothing of the rows.
 
-    `proxy_status` is what a proxy answered when it was asked for a tunnel to the API, None where none answered.
+    `proxy_status` is what a proxy answered when it was asked for a tunnel to the API, None where
+    none answered.
     """
 
     fault: TransportFault

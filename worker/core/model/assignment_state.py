@@ -8,13 +8,15 @@ from enum import Enum, auto
 from worker.core.model.record import Assignment
 
 
-class Standing(Enum):
-    """OURS: everything. DRAINING: what waits is given back. ENDING: only answers are awaited. GONE: nothing may be done."""
+class AssignmentState(Enum):
+    """OURS: everything. DRAINING: what waits is given back. ENDING: only answers are awaited. GONE:
+    nothing may be done.
+    """
 
-    OURS = auto()
+    ASSIGNED = auto()
     DRAINING = auto()
-    ENDING = auto()
-    GONE = auto()
+    AWAITING_ANSWERS = auto()
+    RELEASED = auto()
 
 
-StandingOf = Callable[[Assignment], Standing]
+StateOf = Callable[[Assignment], AssignmentState]

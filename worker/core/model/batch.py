@@ -28,8 +28,8 @@ class RequestForm(StrEnum):
 class Batch:
     """Rows of one destination, sealed: the same batch id always stands for the same bytes.
 
-    The body isn't kept beside the lines it is made of: it is joined anew, identically, for each attempt, so that a batch that
-    waits through an outage is held once and not twice.
+    The body isn't kept beside the lines it is made of: it is joined anew, identically, for each
+    attempt, so that a batch that waits through an outage is held once and not twice.
     """
 
     id: str
@@ -39,7 +39,9 @@ class Batch:
     body_bytes: int
 
     def body(self) -> bytes:
-        """The CSV body: the header line and the rows' lines, each ended by a newline. In the form `params`, the row's query."""
+        """The CSV body: the header line and the rows' lines, each ended by a newline. In the form
+        `params`, the row's query.
+        """
         return self.header + b"".join([row.line for row in self.rows])
 
     @property

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Now(NamedTuple):
-    """One moment. `monotonic_seconds` measures spans, `unix_seconds` dates events; they are never mixed."""
+    """One moment.
+
+    `monotonic_seconds` measures spans, `unix_seconds` dates events; they are never mixed.
+    """
 
     monotonic_seconds: float
     unix_seconds: float
@@ -16,7 +19,8 @@ class Now(NamedTuple):
 class Trust(StrEnum):
     """What the local clock is worth when it is to judge the age of an event.
 
-    Vouched for by a witness, not vouched for yet, or contradicted. What it comes from is in `progress/clock_check.py`.
+    Vouched for by a witness, not vouched for yet, or contradicted. What it comes from is in
+    `progress/clock_check.py`.
     """
 
     VOUCHED = "vouched"

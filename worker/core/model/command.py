@@ -1,4 +1,6 @@
-"""What the pipeline wants done: the commands that the shell carries out. Imperatives, all of them."""
+"""What the pipeline wants done: the commands that the shell carries out. Imperatives,
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,28 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Send this batch; its end comes back as `Answered`. `time_factor`: by how much longer than ordinarily it may take."""
+    """Send this batch; its end comes back as `Answered`. `time_factor`: by how much longer than
+    ordinarily it may take.
+    """
 
     batch: Batch
     time_factor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
-    """Write these to the dead-letter topic, for as long as it takes; the end comes back as `DeadLettersAcknowledged`."""
+class WriteDeadLetters:
+    """Write these to the dead-letter topic, for as long as it takes; the end comes back as
+    `DeadLettersAcknowledged`.
+    """
 
     rejections: tuple[Rejection, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Park:
-    """Write the records of these rows to the parking topic, for as long as it takes; the end is `ParkingAcknowledged`."""
+class WriteParked:
+    """Write the records of these rows to the parking topic, for as long as it takes; the end is
+    `ParkingAcknowledged`.
+    """
 
     rows: tuple[Row, ...]
 
@@ -42,7 +50,9 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class AskTime:
-    """Ask the API for its time, without a key and without an event; the end comes back as `TimeTold`."""
+    """Ask the API for its time, without a key and without an event; the end comes back as
+    `ApiTimeRead`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +85,8 @@ class StopIntake:
 class Finish:
     """All that can be done is done. What is left to whoever comes next:
 
-    `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the committed positions lie
-    behind what is settled.
+    `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the
+    committed positions lie behind what is settled.
     """
 
     unsettled: int
@@ -84,7 +94,9 @@ class Finish:
 
 
 class Severity(StrEnum):
-    """How loud a log line is, by its consequence: a warning heals alone, an error wants a person."""
+    """How loud a log line is, by its consequence: a warning heals alone, an error wants
+    a person.
+    """
 
     INFO = "info"
     WARNING = "warning"
@@ -100,4 +112,16 @@ class Log:
     fields: dict[str, str | int | float]
 
 
-Command = Post | AskTime | Bury | Park | Commit | Pause | Resume | Release | StopIntake | Finish | Log
+Command = (
+    Post
+    | AskTime
+    | WriteDeadLetters
+    | WriteParked
+    | Commit
+    | Pause
+    | Resume
+    | Release
+    | StopIntake
+    | Finish
+    | Log
+)

@@ -1,4 +1,6 @@
-"""What happens to the worker: the events that the shell hands to the pipeline. Past participles, all of them."""
+"""What happens to the worker: the events that the shell hands to the pipeline. Past participles,
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Assigned:
 class Received:
     """A chunk of one partition, in offset order, possibly empty.
 
-    `next_offset` is the position after it: above the last record's offset where transaction markers follow.
+    `next_offset` is the position after it: above the last record's offset where transaction markers
+    follow.
     """
 
     assignment: Assignment
@@ -32,10 +35,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class TailRead:
-    """Records that an earlier owner of a partition has received. Those that it settled are to be remembered, not worked on.
+    """Records that an earlier owner of a partition has received. Those that it settled are to be
+    remembered, not worked on.
 
-    `start` is where the partition will start: what is committed there tells which are settled; its assignment has no epoch
-    yet. `refused` and `parked` are the places, by origin, of records that were not delivered, of whatever partition.
+    `start` is where the partition will start: what is committed there tells which are settled; its
+    assignment has no epoch yet. `refused` and `parked` are the places, by origin, of records that
+    were not delivered, of whatever partition.
     """
 
     start: Start
@@ -46,7 +51,9 @@ class TailRead:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """The group takes partitions away; the rebalance waits for `Release`, until `deadline_seconds` (monotonic)."""
+    """The group takes partitions away; the rebalance waits for `Release`, until `deadline_seconds`
+    (monotonic).
+    """
 
     assignments: tuple[Assignment, ...]
     deadline_seconds: float
@@ -54,7 +61,10 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
-    """The group has given us these partitions, and all others to other members. Each begins with `Assigned`."""
+    """The group has given us these partitions, and all others to other members.
+
+    Each begins with `Assigned`.
+    """
 
     partitions: frozenset[TopicPartition]
 
@@ -75,7 +85,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeTold:
+class ApiTimeRead:
     """The API was asked for its time, and this came of it."""
 
     answer: Answer
@@ -121,7 +131,8 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class CommitFailed:
-    """A commit was refused or not answered in time; the positions stay uncommitted and are offered again.
+    """A commit was refused or not answered in time; the positions stay uncommitted and are offered
+    again.
 
     `too_large` are those of the positions whose metadata the broker finds too large.
     """
@@ -141,7 +152,8 @@ class KeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsSkipped:
-    """The broker no longer had (or never had) the offset we asked for, and reading goes on elsewhere.
+    """The broker no longer had (or never had) the offset we asked for, and reading goes on
+    elsewhere.
 
     `count` is how many offsets were passed over, 0 where the new position is below the old one.
     """
@@ -152,10 +164,12 @@ class OffsetsSkipped:
 
 @dataclass(frozen=True, slots=True)
 class LogTruncated:
-    """The brokers have lost the end of a partition's log, and with it records that were read; reading goes on at `resumed_at`.
+    """The brokers have lost the end of a partition's log, and with it records that were read;
+    reading goes on at `resumed_at`.
 
-    `position` is what would have been read next. Where `is_exact`, all that was written behind `resumed_at` is received; else
-    what was written into the lost range before `resumed_at` is passed over.
+    `position` is what would have been read next. Where `is_exact`, all that was written behind
+    `resumed_at` is received; else what was written into the lost range before `resumed_at` is
+    passed over.
     """
 
     assignment: Assignment
@@ -184,7 +198,7 @@ Event = (
     | Distributed
     | Lost
     | Answered
-    | TimeTold
+    | ApiTimeRead
     | DeadLettersAcknowledged
     | DeadLettersFailed
     | ParkingAcknowledged

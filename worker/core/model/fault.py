@@ -9,7 +9,9 @@ from worker.core.model.record import Assignment, Record
 
 
 class Reason(StrEnum):
-    """The stable reason codes: in metrics, dead-letter headers, the command line and the documentation alike."""
+    """The stable reason codes: in metrics, dead-letter headers, the command line and the
+    documentation alike.
+    """
 
     EMPTY_VALUE = "empty_value"
     NOT_JSON = "not_json"
@@ -32,10 +34,11 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One thing wrong with a record. `field` is the name as the record spells it, empty where the whole record is at fault.
+    """One thing wrong with a record. `field` is the name as the record spells it, empty where the
+    whole record is at fault.
 
-    `expected` and `found` say the same as the message, apart, where there is such a pair; what was found is shortened, on one
-    line, and ASCII.
+    `expected` and `found` say the same as the message, apart, where there is such a pair; what was
+    found is shortened, on one line, and ASCII.
     """
 
     reason: Reason
@@ -52,7 +55,8 @@ class FieldFault:
 class Rejection:
     """A record that can't be delivered, with every reason, on its way to the dead-letter topic.
 
-    `http_status` is the answer that refused it, None for what never reached the API. `size_bytes` is what holding it costs.
+    `http_status` is the answer that refused it, None for what never reached the API. `size_bytes`
+    is what holding it costs.
     """
 
     assignment: Assignment

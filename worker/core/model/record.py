@@ -20,8 +20,9 @@ class TopicPartition(NamedTuple):
 class Assignment(NamedTuple):
     """A partition for as long as it is ours without a break: one epoch.
 
-    A partition that is revoked and comes back comes back as another assignment, so an answer that arrives late for the old
-    one can't touch the new one. `epoch` counts up over all partitions of one process and is never used twice.
+    A partition that is revoked and comes back comes back as another assignment, so an answer that
+    arrives late for the old one can't touch the new one. `epoch` counts up over all partitions of
+    one process and is never used twice.
     """
 
     topic: str
@@ -41,10 +42,11 @@ NO_EPOCH = 0
 
 
 class Record(Protocol):
-    """One record as received. The Kafka client's own object fits, so that nothing is copied per record.
+    """One record as received. The Kafka client's own object fits, so that nothing is copied per
+    record.
 
-    `timestamp` is in Unix milliseconds. A record without a time has -1, and some producers write 0: only a value above 0 is a
-    time. A header's value may be null, like a record's.
+    `timestamp` is in Unix milliseconds. A record without a time has -1, and some producers write 0:
+    only a value above 0 is a time. A header's value may be null, like a record's.
     """
 
     @property
@@ -69,8 +71,9 @@ class Position(NamedTuple):
 class End(NamedTuple):
     """Where a partition ended at a time, in offsets.
 
-    `stable` is the offset after the last record that may be read: behind it stand records of a transaction that is still open,
-    and whatever was written after its first record. `written` is the offset after the last record.
+    `stable` is the offset after the last record that may be read: behind it stand records of a
+    transaction that is still open, and whatever was written after its first record. `written` is
+    the offset after the last record.
     """
 
     stable: int
@@ -87,8 +90,9 @@ class End(NamedTuple):
 class Start:
     """Where an assignment starts to read.
 
-    `position` is the first offset to be received; `committed` what the group has committed, None where there is nothing; `end`
-    the offset after the last record that the partition has at this moment, None where it isn't known.
+    `position` is the first offset to be received; `committed` what the group has committed, None
+    where there is nothing; `end` the offset after the last record that the partition has at this
+    moment, None where it isn't known.
     """
 
     assignment: Assignment

@@ -16,8 +16,9 @@ ALL_COLUMNS = -1
 class Destination(NamedTuple):
     """What the rows of one request have in common.
 
-    Keys are per application, and a body never mixes the two kinds of identity: its header names one of them. Bit i of `filled`
-    says that the header's column i is sent: an int, because a row looks for its batch by it.
+    Keys are per application, and a body never mixes the two kinds of identity: its header names one
+    of them. Bit i of `filled` says that the header's column i is sent: an int, because a row looks
+    for its batch by it.
     """
 
     resource: str
@@ -29,12 +30,13 @@ class Destination(NamedTuple):
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One validated event, its CSV line already encoded.
 
-    One is made per record, so it is a msgspec struct (0.15 µs to build where a frozen dataclass takes 1.0 µs), and untracked
-    by the garbage collector: nothing it refers to refers back to it.
+    One is made per record, so it is a msgspec struct (0.15 µs to build where a frozen dataclass
+    takes 1.0 µs), and untracked by the garbage collector: nothing it refers to refers back to it.
 
-    `line` is the row's CSV line with its `\\n`, or its query string in the form `params`; `key` the 16-byte deduplication key;
-    `event_timestamp` in Unix seconds, the record's own time where the resource has none. `size_bytes` what holding the
-    row costs, its record included. `is_replay`: it was sent again from a dead-letter topic.
+    `line` is the row's CSV line with its `\\n`, or its query string in the form `params`; `key` the
+    16-byte deduplication key; `event_timestamp` in Unix seconds, the record's own time where the
+    resource has none. `size_bytes` what holding the row costs, its record included. `is_replay`: it
+    was sent again from a dead-letter topic.
     """
 
     assignment: Assignment
@@ -47,6 +49,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     is_replay: bool = False
 
 
-# What a held record costs beside its bytes: the client's record object, the row, the offset in the tracker, the key in the
-# window of keys in flight. Measured with tracemalloc on CPython 3.11: 0.75 KiB; rounded up.
+# What a held record costs beside its bytes: the client's record object, the row, the offset in the
+# tracker, the key in the window of keys in flight. Measured with tracemalloc on CPython 3.11: 0.75
+# KiB; rounded up.
 RECORD_OVERHEAD_BYTES = 800

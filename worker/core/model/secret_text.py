@@ -1,14 +1,17 @@
-"""What a secret is and what a file of it may hold: one rule for the start and for each time that the file is replaced."""
+"""What a secret is and what a file of it may hold: one rule for the start and for each time that
+the file is replaced.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# A secret is some dozens of characters, a private key some thousands; a file of more than this was named by mistake.
+# A secret is some dozens of characters, a private key some thousands; a file of more than this was
+# named by mistake.
 SECRET_BYTES_MAX = 64 * 1024
 
-# Secrets are masked wherever their characters stand in a log line. Those of a shorter one stand nearly everywhere: lines would
-# say nothing any more, and show by their holes what it is.
+# Secrets are masked wherever their characters stand in a log line. Those of a shorter one stand
+# nearly everywhere: lines would say nothing any more, and show by their holes what it is.
 SECRET_CHARACTERS_MIN = 4
 
 _MARK = "\ufeff"
@@ -17,15 +20,22 @@ _QUOTES = frozenset("'\"`\u2018\u2019\u201c\u201d\u00ab\u00bb")
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why a text is no secret. `message` goes on from the name of what holds it, and shows nothing of it."""
+    """Why a text is no secret.
+
+    `message` goes on from the name of what holds it, and shows nothing of it.
+    """
 
     message: str
 
 
 def secret_in(data: bytes) -> str | Unusable:
-    """The secret that a file with these bytes holds: all but the line breaks at its end, which editors and `echo` write."""
+    """The secret that a file with these bytes holds: all but the line breaks at its end, which
+    editors and `echo` write.
+    """
     if len(data) > SECRET_BYTES_MAX:
-        return Unusable(f"is larger than {SECRET_BYTES_MAX:,} bytes: this is not a file of a secret")
+        return Unusable(
+            f"is larger than {SECRET_BYTES_MAX:,} bytes: this is not a file of a secret"
+        )
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -53,7 +63,9 @@ def unusable_key(text: str) -> Unusable | None:
     if not _QUOTES.isdisjoint(text):
         return Unusable("contains quotes: write the key without quotes")
     if not text.isprintable():
-        return Unusable("contains an invisible character, such as a byte order mark: write the key again")
+        return Unusable(
+            "contains an invisible character, such as a byte order mark: write the key again"
+        )
     return too_short(text)
 
 
@@ -62,5 +74,6 @@ def too_short(text: str) -> Unusable | None:
     if len(text) >= SECRET_CHARACTERS_MIN:
         return None
     return Unusable(
-        f"has fewer than {SECRET_CHARACTERS_MIN} characters: it can't be masked in log lines without masking other text"
+        f"has fewer than {SECRET_CHARACTERS_MIN} characters: it can't be masked in log lines "
+        "without masking other text"
     )

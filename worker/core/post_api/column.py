@@ -1,4 +1,6 @@
-"""What a column of the Post API is: its kind, whether it must be there, its bounds, and what people should know of it."""
+"""What a column of the Post API is: its kind, whether it must be there, its bounds, and what people
+should know of it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What a column holds, and so how it is checked. The value is what a message says was expected."""
+    """What a column holds, and so how it is checked.
+
+    The value is what a message says was expected.
+    """
 
     STRING = "a string"
     INTEGER = "an integer"
@@ -20,13 +25,16 @@ class Kind(Enum):
     IPV6 = "an IPv6 address"
 
 
-# Their text counts and not a parsed value: an object is passed on byte for byte, and a decimal never becomes a float.
+# Their text counts and not a parsed value: an object is passed on byte for byte, and a decimal
+# never becomes a float.
 RAW_KINDS = frozenset({Kind.JSON_OBJECT, Kind.ATTRIBUTES, Kind.DECIMAL, Kind.ARRAY})
 
-# A decimal's text, exponent written out. Far above any sum of money; without a bound 1e999999999 would fill the memory.
+# A decimal's text, exponent written out. Far above any sum of money; without a bound 1e999999999
+# would fill the memory.
 DECIMAL_CHARACTERS_MAX = 100
 
-# The API's form of an array has no quoting, so what separates and ends its elements can't be part of one.
+# The API's form of an array has no quoting, so what separates and ends its elements can't be part
+# of one.
 ARRAY_SEPARATORS = ',[]"'
 
 
@@ -34,9 +42,9 @@ ARRAY_SEPARATORS = ',[]"'
 class Column:
     """One parameter of a resource.
 
-    `minimum` and `maximum` bound an integer, both inclusive. `known` are the values that the documentation lists where
-    AppMetrica may add others: another one is delivered and counted. `default` is what the API assumes for an absent value.
-    `example` is JSON.
+    `minimum` and `maximum` bound an integer, both inclusive. `known` are the values that the
+    documentation lists where AppMetrica may add others: another one is delivered and counted.
+    `default` is what the API assumes for an absent value. `example` is JSON.
     """
 
     name: str
@@ -52,4 +60,6 @@ class Column:
 
 def strings(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
     """Optional columns of text: name, description and example of each."""
-    return tuple(Column(name, Kind.STRING, description, example) for name, description, example in rows)
+    return tuple(
+        Column(name, Kind.STRING, description, example) for name, description, example in rows
+    )

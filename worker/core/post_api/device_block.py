@@ -1,4 +1,5 @@
-"""The columns that tell of the device: the same ones, in the same order, in every resource but profiles.
+"""The columns that tell of the device: the same ones, in the same order, in every resource but
+profiles.
 
 Source: the Post API's documentation pages.
 """
@@ -16,12 +17,26 @@ DEVICE_BLOCK = (
         default="background",
     ),
     *strings(
-        ("ios_ifa", "Apple's advertising identifier (IDFA)", '"01234567-890a-bcde-f012-3456789abcde"'),
-        ("ios_ifv", "Apple's identifier for vendors (IDFV)", '"01234567-890a-bcde-f012-3456789abcde"'),
+        (
+            "ios_ifa",
+            "Apple's advertising identifier (IDFA)",
+            '"01234567-890a-bcde-f012-3456789abcde"',
+        ),
+        (
+            "ios_ifv",
+            "Apple's identifier for vendors (IDFV)",
+            '"01234567-890a-bcde-f012-3456789abcde"',
+        ),
         ("google_aid", "Google's advertising identifier", '"01234567-890a-bcde-f012-3456789abcde"'),
         ("windows_aid", "Windows' advertising identifier", '"0123456789abcdef0123456789abcdef"'),
     ),
-    Column("os_name", Kind.STRING, "The operating system", '"android"', known=("ios", "android", "windows")),
+    Column(
+        "os_name",
+        Kind.STRING,
+        "The operating system",
+        '"android"',
+        known=("ios", "android", "windows"),
+    ),
     *strings(
         ("os_version", "The operating system's version", '"14"'),
         ("device_manufacturer", "Who made the device", '"Samsung"'),
@@ -33,7 +48,13 @@ DEVICE_BLOCK = (
         ("app_version_name", "The application's version", '"4.5.0"'),
         ("app_package_name", "The application's package name", '"com.yandex.sample.metrica"'),
     ),
-    Column("connection_type", Kind.STRING, "How the device was connected", '"wifi"', known=("wifi", "cell", "unknown")),
+    Column(
+        "connection_type",
+        Kind.STRING,
+        "How the device was connected",
+        '"wifi"',
+        known=("wifi", "cell", "unknown"),
+    ),
     *strings(("operator_name", "The mobile operator", '"MegaFon"')),
     # Three digits at most: ITU-T E.212.
     Column("mcc", Kind.INTEGER, "The mobile country code", "250", maximum=999),

@@ -1,6 +1,7 @@
 """The tables of the Post API: which columns a resource has, in which order, of which kind.
 
-One table per resource is the single source of what the validator demands, what the CSV header says and what is documented.
+One table per resource is the single source of what the validator demands, what the CSV header says
+and what is documented.
 
 Source: the Post API's documentation pages, one per resource (`/logs/v1/import/<resource>`).
 """
@@ -20,16 +21,18 @@ class Identity(StrEnum):
     PROFILE_ID = "profile_id"
     DEVICE_ID = "appmetrica_device_id"
 
-    # Enum's own hash is a Python function, 0.2 µs each time a row looks for its batch; str's is computed once.
+    # Enum's own hash is a Python function, 0.2 µs each time a row looks for its batch; str's is
+    # computed once.
     __hash__ = str.__hash__
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind of import. `columns` holds every column but the identity pair, in the order of the documentation.
+    """One kind of import. `columns` holds every column but the identity pair, in the order of the
+    documentation.
 
-    The identity column stands second, right after `application_id`. `name_column` says what kind of event a row is; empty where
-    there is no such column.
+    The identity column stands second, right after `application_id`. `name_column` says what kind of
+    event a row is; empty where there is no such column.
     """
 
     name: str
@@ -44,20 +47,31 @@ class Resource:
 
     @property
     def is_dated(self) -> bool:
-        """True if its rows say when they happened, and so can be too old. A profile's attributes just hold from now on."""
+        """True if its rows say when they happened, and so can be too old.
+
+        A profile's attributes just hold from now on.
+        """
         return any(column.kind is Kind.TIMESTAMP for column in self.columns)
 
 
 APPLICATION_ID = Column(
-    "application_id", Kind.INTEGER, "The application's id in AppMetrica", "1111", required=True, minimum=1, maximum=2**63 - 1
+    "application_id",
+    Kind.INTEGER,
+    "The application's id in AppMetrica",
+    "1111",
+    required=True,
+    minimum=1,
+    maximum=2**63 - 1,
 )
 
-# The pair stands apart from the tables: a row fills exactly one of the two, and which one decides the batch.
+# The pair stands apart from the tables: a row fills exactly one of the two, and which one decides
+# the batch.
 IDENTITY_COLUMNS = {
     Identity.PROFILE_ID: Column(
         "profile_id",
         Kind.STRING,
-        "The user, by the profile id that the application gave to the SDK; a string even where it looks like a number",
+        "The user, by the profile id that the application gave to the SDK; a string even where "
+        "it looks like a number",
         '"1234567890123456789"',
     ),
     Identity.DEVICE_ID: Column(
@@ -69,11 +83,17 @@ IDENTITY_COLUMNS = {
 }
 
 EVENT_TIMESTAMP = Column(
-    "event_timestamp", Kind.TIMESTAMP, "When it happened, in Unix seconds; at most 14 days ago", "1700000000", required=True
+    "event_timestamp",
+    Kind.TIMESTAMP,
+    "When it happened, in Unix seconds; at most 14 days ago",
+    "1700000000",
+    required=True,
 )
 
 
-def _decimal(name: str, description: str, example: str = '"1.05"', *, required: bool = False) -> Column:
+def _decimal(
+    name: str, description: str, example: str = '"1.05"', *, required: bool = False
+) -> Column:
     return Column(name, Kind.DECIMAL, description, example, required=required)
 
 
@@ -88,18 +108,35 @@ def _object(name: str, description: str) -> Column:
 def _path(prefix: str, of_what: str) -> tuple[Column, ...]:
     """The ten levels of a category path."""
     return strings(
-        *((f"{prefix}_{level}", f"Level {level} of the {of_what}'s category path", '"books"') for level in range(1, 11))
+        *(
+            (f"{prefix}_{level}", f"Level {level} of the {of_what}'s category path", '"books"')
+            for level in range(1, 11)
+        )
     )
 
 
 def _price(prefix: str, of_what: str, *, required: bool = False) -> tuple[Column, ...]:
     """A price in money and in the application's own currency. `required` concerns the money."""
-    currency = Column(f"{prefix}_currency", Kind.STRING, f"The currency of the {of_what}", '"RUB"', required=required)
+    currency = Column(
+        f"{prefix}_currency",
+        Kind.STRING,
+        f"The currency of the {of_what}",
+        '"RUB"',
+        required=required,
+    )
     return (
         currency,
         _decimal(f"{prefix}_value", f"The {of_what}", required=required),
-        *strings((f"{prefix}_internal_currency", f"The {of_what}'s currency within the application", '"gems"')),
-        _decimal(f"{prefix}_internal_value", f"The {of_what} in the application's own currency", '"30"'),
+        *strings(
+            (
+                f"{prefix}_internal_currency",
+                f"The {of_what}'s currency within the application",
+                '"gems"',
+            )
+        ),
+        _decimal(
+            f"{prefix}_internal_value", f"The {of_what} in the application's own currency", '"30"'
+        ),
     )
 
 
@@ -142,7 +179,8 @@ REVENUE = Resource(
         ),
         EVENT_TIMESTAMP,
         _decimal("price", "The price", required=True),
-        # Required, although the documentation's table leaves the star off: its format block has both without brackets.
+        # Required, although the documentation's table leaves the star off: its format block has
+        # both without brackets.
         _required("currency", "The price's currency, ISO 4217", '"RUB"'),
         _required("product_id", "The product's id", '"com.yandex.service.299"'),
         Column("quantity", Kind.INTEGER, "How many were bought", "1", default="1"),
@@ -177,7 +215,13 @@ ADREVENUE = Resource(
             ("ad_placement_id", "The placement's id", '"placement-1"'),
             ("ad_placement_name", "The placement's name", '"after level 3"'),
         ),
-        Column("precision", Kind.STRING, "Whose figure it is", '"estimated"', known=("publisher_defined", "estimated")),
+        Column(
+            "precision",
+            Kind.STRING,
+            "Whose figure it is",
+            '"estimated"',
+            known=("publisher_defined", "estimated"),
+        ),
         _object("payload", "Further details"),
         *DEVICE_BLOCK,
     ),
@@ -206,7 +250,9 @@ ECOMMERCE = Resource(
         ),
         _required("order_id", "The order's id", '"order-1"'),
         _required("product_name", "The product's name", '"A film"'),
-        _decimal("cart_item_quantity", "How many, or how much, of the product", '"1"', required=True),
+        _decimal(
+            "cart_item_quantity", "How many, or how much, of the product", '"1"', required=True
+        ),
         *_price("cart_item_price", "cart item's price"),
         *_price("actual_price", "product's price with discounts"),
         _object("payload", "Further details of the event"),
@@ -244,4 +290,6 @@ PROFILES = Resource(
     name_column="",
 )
 
-RESOURCES = {resource.name: resource for resource in (EVENTS, REVENUE, ADREVENUE, ECOMMERCE, PROFILES)}
+RESOURCES = {
+    resource.name: resource for resource in (EVENTS, REVENUE, ADREVENUE, ECOMMERCE, PROFILES)
+}

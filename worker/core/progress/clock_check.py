@@ -1,22 +1,34 @@
-"""Whether the local clock may judge the age of events. A record dead-lettered as too old can't be taken back.
+"""Whether the local clock may judge the age of events. A record dead-lettered as too old can't be
+taken back.
 
 Witnesses, in this order:
 
-    the API's `Date`      says what time it is where the age limit is held. Between two answers the monotonic clock goes on from
-                          the last: so a clock that jumps is noticed at the next event, before anything is judged by it
+    the API's `Date`      says what time it is where the age limit is held. Between two answers the
+    monotonic clock goes on from
+                          the last: so a clock that jumps is noticed at the next event, before
+                          anything is judged by it
     the local clock       has to agree with it within `difference_seconds_max`
-    records' timestamps   only before the API has answered: time is at least what the newest record says
+    records' timestamps   only before the API has answered: time is at least what the newest record
+    says
 
-| known                                                                     | trust     | the worker                         |
-| ------------------------------------------------------------------------- | --------- | ---------------------------------- |
-| the API's time, and the local clock agrees                                | VOUCHED   | judges ages                        |
-| the API's time, and the local clock doesn't agree                         | DOUBTED   | receives nothing, judges no age    |
-| no time of the API yet, the newest record is ahead of the local clock     | DOUBTED   | the same                           |
-| no time of the API yet                                                    | UNVOUCHED | lets wait what an age decides     |
-| so many answers of the API without a date                                 | VOUCHED   | judges ages: nobody says otherwise |
+| known                                                                     | trust     | the worker
+|
+| ------------------------------------------------------------------------- | --------- |
+---------------------------------- |
+| the API's time, and the local clock agrees                                | VOUCHED   | judges
+ages                        |
+| the API's time, and the local clock doesn't agree                         | DOUBTED   | receives
+nothing, judges no age    |
+| no time of the API yet, the newest record is ahead of the local clock     | DOUBTED   | the same
+|
+| no time of the API yet                                                    | UNVOUCHED | lets wait
+what an age decides     |
+| so many answers of the API without a date                                 | VOUCHED   | judges
+ages: nobody says otherwise |
 
-A date that agrees with the local clock is believed at once. One that doesn't may be a proxy's or a cache's: it is believed
-when a second answer says the same. While the clock isn't vouched for, and it matters, the API is asked for its time.
+A date that agrees with the local clock is believed at once. One that doesn't may be a proxy's or a
+cache's: it is believed when a second answer says the same. While the clock isn't vouched for, and
+it matters, the API is asked for its time.
 """
 
 from __future__ import annotations
@@ -26,7 +38,8 @@ from worker.core.model.answer import Answer, Response
 from worker.core.model.clock import Now, Trust
 from worker.core.model.command import AskTime, Log, Severity
 
-# Two answers that say the same: what lies between a date's making and its arrival, and a clock's drift.
+# Two answers that say the same: what lies between a date's making and its arrival, and a clock's
+# drift.
 SAME_SECONDS = 300.0
 # An API that never sends a date can't vouch; a single answer without may be a proxy's.
 DATELESS_ANSWERS_MAX = 3
@@ -37,12 +50,14 @@ class ClockCheck:
     """Compares the local clock with what its witnesses say.
 
     Args:
-        difference_seconds_max: how far the local clock may be from the API's. 0: it is trusted whatever anybody says.
+        difference_seconds_max: how far the local clock may be from the API's. 0: it is trusted
+            whatever anybody says.
     """
 
     def __init__(self, difference_seconds_max: float) -> None:
         self._difference_max = difference_seconds_max
-        # Both are Unix times minus the monotonic time at which they were told: what changes them is a clock that jumps.
+        # Both are Unix times minus the monotonic time at which they were told: what changes them is
+        # a clock that jumps.
         self._api: float | None = None
         self._rival: float | None = None
         self._newest_record: float | None = None
@@ -61,12 +76,22 @@ class ClockCheck:
             return Trust.DOUBTED if abs(difference) > self._difference_max else Trust.VOUCHED
         if self._dateless_answers >= DATELESS_ANSWERS_MAX:
             return Trust.VOUCHED
-        ahead = self._newest_record + now.monotonic_seconds - now.unix_seconds if self._newest_record is not None else 0.0
+        ahead = (
+            self._newest_record + now.monotonic_seconds - now.unix_seconds
+            if self._newest_record is not None
+            else 0.0
+        )
         return Trust.DOUBTED if ahead > self._difference_max else Trust.UNVOUCHED
 
     def best_guess(self, now: Now) -> Now:
-        """This moment by the best witness there is: for what is judged once and needn't be right."""
-        return now if self._api is None else Now(now.monotonic_seconds, self._api + now.monotonic_seconds)
+        """This moment by the best witness there is: for what is judged once and needn't
+        be right.
+        """
+        return (
+            now
+            if self._api is None
+            else Now(now.monotonic_seconds, self._api + now.monotonic_seconds)
+        )
 
     def note_answer(self, answer: Answer, now: Now) -> None:
         """The API has answered, or something before it."""
@@ -82,7 +107,7 @@ class ClockCheck:
         else:
             self._rival = told
 
-    def note_time_told(self, answer: Answer, now: Now) -> None:
+    def note_api_time(self, answer: Answer, now: Now) -> None:
         """What `AskTime` has come to."""
         self._is_asking = False
         self.note_answer(answer, now)
@@ -91,10 +116,14 @@ class ClockCheck:
         """A record was received that was written at this time."""
         if self._api is None:
             told = timestamp_milliseconds / 1000 - now.monotonic_seconds
-            self._newest_record = told if self._newest_record is None else max(self._newest_record, told)
+            self._newest_record = (
+                told if self._newest_record is None else max(self._newest_record, told)
+            )
 
     def want(self) -> None:
-        """Something waits for the clock to be vouched for: until it is, the API is asked for its time."""
+        """Something waits for the clock to be vouched for: until it is, the API is asked for its
+        time.
+        """
         self._is_wanted = True
 
     def look(self, now: Now, *, is_waiting: bool) -> list[Log | AskTime]:
@@ -108,17 +137,23 @@ class ClockCheck:
         commands: list[Log | AskTime] = self._changes(trust, now)
         self._last_trust = trust
         self._is_wanted &= trust is Trust.UNVOUCHED
-        needs_time = trust is Trust.DOUBTED or is_waiting or self._is_wanted or self._rival is not None
+        needs_time = (
+            trust is Trust.DOUBTED or is_waiting or self._is_wanted or self._rival is not None
+        )
         if not needs_time:
             self._ask_at = None
-        elif not self._is_asking and (self._ask_at is None or now.monotonic_seconds >= self._ask_at):
+        elif not self._is_asking and (
+            self._ask_at is None or now.monotonic_seconds >= self._ask_at
+        ):
             self._is_asking = True
             self._ask_at = now.monotonic_seconds + ASK_SECONDS
             commands.append(AskTime())
         return commands
 
     def next_deadline(self) -> float | None:
-        """When the API is to be asked again, in monotonic seconds; None while it needn't be, or hasn't answered yet."""
+        """When the API is to be asked again, in monotonic seconds; None while it needn't be, or
+        hasn't answered yet.
+        """
         return None if self._is_asking else self._ask_at
 
     def status(self, now: Now) -> ClockStatus:
@@ -126,14 +161,18 @@ class ClockCheck:
         return ClockStatus(self.trust(now), self._difference(now))
 
     def _difference(self, now: Now) -> float | None:
-        """How far the local clock is ahead of the API's; None while the API hasn't told its time."""
+        """How far the local clock is ahead of the API's; None while the API hasn't told
+        its time.
+        """
         return None if self._api is None else now.unix_seconds - (self._api + now.monotonic_seconds)
 
     def _changes(self, trust: Trust, now: Now) -> list[Log | AskTime]:
         if trust is self._last_trust:
             return []
         difference = self._difference(now)
-        fields: dict[str, str | int | float] = {"witness": "records" if difference is None else "api"}
+        fields: dict[str, str | int | float] = {
+            "witness": "records" if difference is None else "api"
+        }
         if difference is not None:
             fields["seconds_ahead"] = round(difference, 1)
         if trust is Trust.DOUBTED:

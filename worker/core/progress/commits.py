@@ -1,10 +1,15 @@
-"""When to commit: at least once an interval while there is something to commit, and never two commits at once."""
+"""When to commit: at least once an interval while there is something to commit, and never two
+commits at once.
+"""
 
 from __future__ import annotations
 
 
 class Commits:
-    """The rhythm of commits. `interval_seconds` is the least time from one commit's start to the next one's."""
+    """The rhythm of commits.
+
+    `interval_seconds` is the least time from one commit's start to the next one's.
+    """
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds
@@ -26,7 +31,9 @@ class Commits:
         return self._has_news and not self._is_in_flight and monotonic_seconds >= self._due_seconds
 
     def next_deadline(self) -> float | None:
-        """When the next commit is due, in monotonic seconds; None with nothing to commit or with a commit under way."""
+        """When the next commit is due, in monotonic seconds; None with nothing to commit or with a
+        commit under way.
+        """
         return self._due_seconds if self._has_news and not self._is_in_flight else None
 
     def start(self, monotonic_seconds: float, *, has_positions: bool) -> None:
@@ -41,6 +48,8 @@ class Commits:
         if not is_committed:
             self._has_news = True
 
-    def hasten(self) -> None:
-        """Whatever stood in the way of the last commit is out of the way: the next one is due at once."""
+    def commit_soon(self) -> None:
+        """Whatever stood in the way of the last commit is out of the way: the next one is due at
+        once.
+        """
         self._due_seconds = 0.0

@@ -1,7 +1,9 @@
-"""The books: each record's offset, its place in the account and its share of the memory, always moved together.
+"""The books: each record's offset, its place in the account and its share of the memory, always
+moved together.
 
-Whoever settles a record settles it here, so that the three can't drift apart. Rows whose assignment is gone are still let go of
-(they take memory), but nothing is settled for them and nothing counted: their next owner will.
+Whoever settles a record settles it here, so that the three can't drift apart. Rows whose assignment
+is gone are still let go of (they take memory), but nothing is settled for them and nothing counted:
+their next owner will.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from worker.core.counters.counters import Account
+from worker.core.counters.counters import Counters
 from worker.core.model.clock import Now
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Record, Start
@@ -22,7 +24,9 @@ from worker.core.progress.pressure import MemoryGauge
 class Ledger:
     """Offsets, account and memory as one."""
 
-    def __init__(self, account: Account, memory_bytes_max: int, span_max: int, chunk_records_max: int) -> None:
+    def __init__(
+        self, account: Counters, memory_bytes_max: int, span_max: int, chunk_records_max: int
+    ) -> None:
         self.account = account
         self.offsets = Offsets(span_max, chunk_records_max)
         self.memory = MemoryGauge(memory_bytes_max)
@@ -35,14 +39,17 @@ class Ledger:
             self.abandoned.begin(start.assignment.topic_partition)
             self.account.topics[start.assignment.topic].hints_ignored += not is_understood
 
-    def receive(self, assignment: Assignment, records: Sequence[Record], next_offset: int) -> Sequence[Record]:
-        """Records came in. Returns those that are to be worked on: all but what was settled in the partition's earlier life.
+    def receive(
+        self, assignment: Assignment, records: Sequence[Record], next_offset: int
+    ) -> Sequence[Record]:
+        """Records came in. Returns those that are to be worked on: all but what was settled in the
+        partition's earlier life.
 
         Their memory is held by `hold` once their size is known.
         """
         tracker = self.offsets.tracker(assignment)
         topic = self.account.topics[assignment.topic]
-        if tracker.foresees:
+        if tracker.covers:
             received = len(records)
             records = [record for record in records if not tracker.is_settled(record.offset)]
             topic.skipped_settled += received - len(records)
@@ -52,9 +59,9 @@ class Ledger:
         topic.consumed_bytes += sum([len(record.value) for record in records if record.value])
         return records
 
-    def hold(self, entries: Iterable[Row | Rejection]) -> None:
+    def reserve(self, entries: Iterable[Row | Rejection]) -> None:
         """These are held in memory from now on."""
-        self.memory.hold(sum([entry.size_bytes for entry in entries]))
+        self.memory.reserve(sum([entry.size_bytes for entry in entries]))
 
     def deliver(self, rows: Sequence[Row], now: Now) -> None:
         """These rows were answered 200."""
@@ -67,8 +74,8 @@ class Ledger:
     def _observe_times(self, rows: Sequence[Row], unix_seconds: float) -> None:
         """Count the ages of these events and the latencies of their records.
 
-        A time ahead of our clock counts as now: with a negative value a histogram's sum would fall, and a sum that falls is a
-        restart to Prometheus.
+        A time ahead of our clock counts as now: with a negative value a histogram's sum would fall,
+        and a sum that falls is a restart to Prometheus.
         """
         topics = self.account.topics
         ages = [unix_seconds - row.event_timestamp for row in rows]
@@ -94,7 +101,7 @@ class Ledger:
         for assignment, count in self._settle(rows).items():
             self.account.topics[assignment.topic].parked += count
 
-    def bury(self, rejections: Sequence[Rejection]) -> None:
+    def write_dead_letters(self, rejections: Sequence[Rejection]) -> None:
         """The dead-letter topic has acknowledged these."""
         for rejection in rejections:
             for assignment in self._settle((rejection,)):
@@ -112,7 +119,9 @@ class Ledger:
         self.memory.release(sum([entry.size_bytes for entry in entries]))
 
     def remove(self, assignments: Collection[Assignment]) -> None:
-        """These partitions are no longer ours; what of them is unsettled is given back to whoever comes next."""
+        """These partitions are no longer ours; what of them is unsettled is given back to whoever
+        comes next.
+        """
         for assignment in assignments:
             if assignment in self.offsets:
                 left = self.offsets.left(assignment)
@@ -128,14 +137,20 @@ class Ledger:
         return total
 
     def imbalance(self) -> int:
-        """How many records the account can't explain, over all topics: 0, or this program has a fault."""
+        """How many records the account can't explain, over all topics: 0, or this program has a
+        fault.
+        """
         outstanding = dict.fromkeys(self.account.topics, 0)
         for assignment in self.offsets:
             outstanding[assignment.topic] += self.offsets.tracker(assignment).unsettled
-        return sum(abs(topic.balance(outstanding[name])) for name, topic in self.account.topics.items())
+        return sum(
+            abs(topic.balance(outstanding[name])) for name, topic in self.account.topics.items()
+        )
 
     def _settle(self, entries: Sequence[Row | Rejection]) -> dict[Assignment, int]:
-        """Settle the offsets of what is still ours, let go of everything; returns how many were settled, by assignment."""
+        """Settle the offsets of what is still ours, let go of everything; returns how many were
+        settled, by assignment.
+        """
         counts: dict[Assignment, int] = {}
         offsets = self.offsets
         for entry in entries:

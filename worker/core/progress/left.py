@@ -1,7 +1,8 @@
 """What is left to whoever comes next: a process that ends says whether there is any.
 
-Records of a partition that goes away unsettled, or settled but not committed, are left to its next owner. From then on they are
-nobody's until the group has given the partition to somebody: where that is another member, they are that one's.
+Records of a partition that goes away unsettled, or settled but not committed, are left to its next
+owner. From then on they are nobody's until the group has given the partition to somebody: where
+that is another member, they are that one's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from worker.core.model.record import TopicPartition
 
 
 class Left(NamedTuple):
-    """How many received records aren't settled, and by how many offsets what is committed lies behind what is settled."""
+    """How many received records aren't settled, and by how many offsets what is committed lies
+    behind what is settled.
+    """
 
     unsettled: int = 0
     uncommitted: int = 0
@@ -40,7 +43,9 @@ class Abandoned:
 
     def keep_only(self, partitions: Set[TopicPartition]) -> None:
         """The group has given us these; all others have other owners."""
-        self._left = {partition: left for partition, left in self._left.items() if partition in partitions}
+        self._left = {
+            partition: left for partition, left in self._left.items() if partition in partitions
+        }
 
     def total(self) -> Left:
         """All of it."""

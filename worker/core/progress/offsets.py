@@ -1,7 +1,7 @@
 """Every assignment's progress: standing, tracker, and what has been committed.
 
-An assignment is known from `assign` until `remove`. An answer that comes for one that isn't known finds nothing to settle:
-that is the fence that keeps a late answer from touching another epoch.
+An assignment is known from `assign` until `remove`. An answer that comes for one that isn't known
+finds nothing to settle: that is the fence that keeps a late answer from touching another epoch.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.record import Assignment, Position, Start
 from worker.core.progress.left import Left
 from worker.core.progress.pressure import Reach
 from worker.core.progress.tracker import Tracker
 from worker.core.wire import commit_metadata
 
-# A span that is wider than what can always be named shrinks when hints fill so much of their room, and grows again when they
-# fill so little.
+# A span that is wider than what can always be named shrinks when hints fill so much of their room,
+# and grows again when they fill so little.
 SHRINK_SHARE = 0.75
 GROW_SHARE = 0.25
 # However little a broker allows: a span must hold some batches.
@@ -31,19 +31,21 @@ class _Progress:
     committed: Position | None
     floor: int
     span_max: int
-    standing: Standing = Standing.OURS
+    state: AssignmentState = AssignmentState.ASSIGNED
 
 
 class Offsets:
     """The partitions that are ours, each with its epoch.
 
-    What is settled above a safe position travels in the commit's metadata, and what finds no room there is delivered again
-    after a crash. So a partition reaches no further ahead than metadata can name, whatever is settled in whatever order. Who
-    allows more (an outage is to fill the memory and not the span) accepts that some of it may find no room.
+    What is settled above a safe position travels in the commit's metadata, and what finds no room
+    there is delivered again after a crash. So a partition reaches no further ahead than metadata
+    can name, whatever is settled in whatever order. Who allows more (an outage is to fill the
+    memory and not the span) accepts that some of it may find no room.
 
     Args:
         span_max: how far one partition may reach beyond its safe position, in offsets.
-        chunk_records_max: how many records are received at once; a chunk that is being received comes on top of the span.
+        chunk_records_max: how many records are received at once; a chunk that is being received
+            comes on top of the span.
     """
 
     def __init__(self, span_max: int, chunk_records_max: int) -> None:
@@ -74,11 +76,15 @@ class Offsets:
         return changed
 
     def assign(self, start: Start) -> bool:
-        """A partition became ours: a new epoch begins. False if the metadata of its last commit couldn't be used."""
+        """A partition became ours: a new epoch begins. False if the metadata of its last commit
+        couldn't be used.
+        """
         found = commit_metadata.of(start)
-        known = found if found is not None else commit_metadata.Hints(floor=start.position)
+        known = found if found is not None else commit_metadata.CommitMetadata(floor=start.position)
         tracker = Tracker(start.position, known.settled)
-        self._progress[start.assignment] = _Progress(tracker, start.position, start.committed, known.floor, self._span_max())
+        self._progress[start.assignment] = _Progress(
+            tracker, start.position, start.committed, known.floor, self._span_max()
+        )
         self._changed.add(start.assignment)
         return found is not None
 
@@ -95,25 +101,26 @@ class Offsets:
         """The position last acknowledged by the broker; None before there was one."""
         return self._progress[assignment].committed
 
-    def standing(self, assignment: Assignment) -> Standing:
+    def state(self, assignment: Assignment) -> AssignmentState:
         """How it stands; GONE for what isn't known (any more)."""
         progress = self._progress.get(assignment)
-        return progress.standing if progress is not None else Standing.GONE
+        return progress.state if progress is not None else AssignmentState.RELEASED
 
     def drain(self, assignments: Collection[Assignment]) -> None:
         """Nothing more is received of these; what is under way is brought to an end."""
         self._changed.update(assignments)
         for assignment in assignments:
-            # What is about to end already isn't held up: a stop may come in the middle of a revocation.
-            if self.standing(assignment) is Standing.OURS:
-                self._progress[assignment].standing = Standing.DRAINING
+            # What is about to end already isn't held up: a stop may come in the middle of a
+            # revocation.
+            if self.state(assignment) is AssignmentState.ASSIGNED:
+                self._progress[assignment].state = AssignmentState.DRAINING
 
     def end_sending(self, assignments: Collection[Assignment]) -> None:
         """Nothing more is sent of these; answers to what has been sent still count."""
         self._changed.update(assignments)
         for assignment in assignments:
             if assignment in self._progress:
-                self._progress[assignment].standing = Standing.ENDING
+                self._progress[assignment].state = AssignmentState.AWAITING_ANSWERS
 
     def remove(self, assignments: Collection[Assignment]) -> None:
         """These are no longer ours: from now on nothing is settled, sent or committed for them."""
@@ -123,7 +130,9 @@ class Offsets:
 
     def to_commit(self) -> dict[Assignment, Position]:
         """The safe positions, with hints beside them, that the broker doesn't have yet."""
-        positions = {assignment: self._position(progress) for assignment, progress in self._progress.items()}
+        positions = {
+            assignment: self._position(progress) for assignment, progress in self._progress.items()
+        }
         # How far each may reach depends on the size of its hints.
         self._changed.update(positions)
         return {
@@ -134,22 +143,30 @@ class Offsets:
 
     def _position(self, progress: _Progress) -> Position:
         safe, room = progress.tracker.safe_position, self._metadata_characters_max
-        metadata = commit_metadata.encode(safe, progress.floor, progress.tracker.settled_ranges(), room)
+        metadata = commit_metadata.encode(
+            safe, progress.floor, progress.tracker.settled_ranges(), room
+        )
         if len(metadata) > room * SHRINK_SHARE:
-            progress.span_max = max(min(self._span_named(), self._span_wanted), progress.span_max // 2)
+            progress.span_max = max(
+                min(self._span_named(), self._span_wanted), progress.span_max // 2
+            )
         elif len(metadata) < room * GROW_SHARE:
             progress.span_max = min(self._span_max(), progress.span_max * 2)
         return Position(safe, metadata)
 
     def limit_metadata(self, refused: Collection[Position]) -> int | None:
-        """The broker found the metadata of these positions too large. Returns the limit from now on, None if it stays.
+        """The broker found the metadata of these positions too large. Returns the limit from now
+        on, None if it stays.
 
-        Its own limit isn't in its answer. So the next lower one is tried of 4096, 3072, 2048, 1536, 1024 and so on: limits are
-        mostly powers of two, and no metadata at all is never too large.
+        Its own limit isn't in its answer. So the next lower one is tried of 4096, 3072, 2048, 1536,
+        1024 and so on: limits are mostly powers of two, and no metadata at all is never too large.
         """
         if not refused:
             return None
-        limit, least = self._metadata_characters_max, min(len(position.metadata) for position in refused)
+        limit, least = (
+            self._metadata_characters_max,
+            min(len(position.metadata) for position in refused),
+        )
         while limit and limit >= least:
             is_power = limit & (limit - 1) == 0
             limit -= max(1, limit // (4 if is_power else 3))
@@ -162,8 +179,13 @@ class Offsets:
         return limit
 
     def _span_named(self) -> int:
-        """How far a partition may reach so that all of it can be named, with the chunk that comes on top."""
-        return max(SPAN_RECORDS_MIN, commit_metadata.span_named(self._metadata_characters_max) - self._chunk_span)
+        """How far a partition may reach so that all of it can be named, with the chunk that comes
+        on top.
+        """
+        return max(
+            SPAN_RECORDS_MIN,
+            commit_metadata.span_named(self._metadata_characters_max) - self._chunk_span,
+        )
 
     def _span_max(self) -> int:
         return self._span_wanted if self._is_wide else min(self._span_wanted, self._span_named())
@@ -177,10 +199,16 @@ class Offsets:
 
     def in_motion(self, assignments: Collection[Assignment]) -> int:
         """How many records of these are still being worked on."""
-        return sum(self._progress[assignment].tracker.in_motion for assignment in assignments if assignment in self)
+        return sum(
+            self._progress[assignment].tracker.in_motion
+            for assignment in assignments
+            if assignment in self
+        )
 
     def left(self, assignment: Assignment) -> Left:
         """What would be left of a known assignment if it went away now."""
         progress = self._progress[assignment]
-        committed = progress.committed.offset if progress.committed is not None else progress.started_at
+        committed = (
+            progress.committed.offset if progress.committed is not None else progress.started_at
+        )
         return Left(progress.tracker.unsettled, max(0, progress.tracker.safe_position - committed))

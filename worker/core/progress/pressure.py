@@ -1,10 +1,13 @@
-"""When to stop receiving and when to go on, so that memory stays bounded through an outage of any length.
+"""When to stop receiving and when to go on, so that memory stays bounded through an outage of any
+length.
 
-Two bounds, each with two marks: reception stops at the high mark and goes on at half of it. With a single mark it would
-flicker. The marks are soft by one chunk: what was being received when the mark was passed is still taken.
+Two bounds, each with two marks: reception stops at the high mark and goes on at half of it. With a
+single mark it would flicker. The marks are soft by one chunk: what was being received when the mark
+was passed is still taken.
 
-A partition may be stopped by a row that nobody can judge, because nothing else is left to be sent that would show whether the
-API works (`lonely` rows). Then it is let in a chunk at a time, up to CHUNKS_BEYOND_MAX of them beyond its span.
+A partition may be stopped by a row that nobody can judge, because nothing else is left to be sent
+that would show whether the API works (`lonely` rows). Then it is let in a chunk at a time, up to
+CHUNKS_BEYOND_MAX of them beyond its span.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class MemoryGauge:
         """The low mark: reception goes on there."""
         return self._low
 
-    def hold(self, size_bytes: int) -> None:
+    def reserve(self, size_bytes: int) -> None:
         """So much more is held."""
         self._held += size_bytes
         if self._held >= self._high:
@@ -55,19 +58,23 @@ class MemoryGauge:
 
 
 NOBODY: frozenset[Assignment] = frozenset()
-# A row is judged by some ten others that are taken, each in a request of its own; twice as many, for bad company.
+# A row is judged by some ten others that are taken, each in a request of its own; twice as many,
+# for bad company.
 CHUNKS_BEYOND_MAX = 20
 
 
 class Reach(NamedTuple):
-    """How far a partition's reception reaches beyond its safe position, and how far it may, in offsets."""
+    """How far a partition's reception reaches beyond its safe position, and how far it may, in
+    offsets.
+    """
 
     span: int
     span_max: int
 
 
-class Intakes:
-    """Which assignments are received of. `change` says what to pause and what to resume, each only when it changes.
+class ReceptionControl:
+    """Which assignments are received of. `change` says what to pause and what to resume, each only
+    when it changes.
 
     `chunk_records_max` is how much of one is received at once.
     """
@@ -89,12 +96,14 @@ class Intakes:
         return frozenset(self._paused)
 
     @property
-    def wide(self) -> Set[Assignment]:
+    def over_span(self) -> Set[Assignment]:
         """The assignments that are paused for their span."""
         return self._wide
 
-    def let_in(self, assignments: Set[Assignment]) -> None:
-        """Of these one more chunk is received although they are wide, unless they reach too far beyond their spans."""
+    def admit(self, assignments: Set[Assignment]) -> None:
+        """Of these one more chunk is received although they are wide, unless they reach too far
+        beyond their spans.
+        """
         going = {one for one in assignments & self._wide if self._beyond(one) < self._beyond_max}
         self._let_in |= going
         self._touched |= going
@@ -106,15 +115,20 @@ class Intakes:
             self._touched.add(assignment)
 
     def change(
-        self, reaches: Mapping[Assignment, Reach | None], *, waiting: Set[Assignment] = NOBODY, stop_all: bool
+        self,
+        reaches: Mapping[Assignment, Reach | None],
+        *,
+        waiting: Set[Assignment] = NOBODY,
+        stop_all: bool,
     ) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
         """What to pause and what to resume now.
 
         Args:
-            reaches: the assignments whose reach has changed since the last call; None for one that nothing more may be received
-                of, which is forgotten.
+            reaches: the assignments whose reach has changed since the last call; None for one that
+                nothing more may be received of, which is forgotten.
             waiting: those that have nothing to do but to wait, whatever their span.
-            stop_all: nothing at all may be received now (memory, or the dead-letter topic can't be written).
+            stop_all: nothing at all may be received now (memory, or the dead-letter topic can't be
+                written).
         """
         looked_at = set(reaches) | self._touched
         self._touched.clear()
@@ -129,7 +143,11 @@ class Intakes:
             self._note(assignment, reach)
         looked_at &= self._known
         stopped = self._wide - self._let_in if self._let_in else self._wide
-        wanted = looked_at if stop_all else {one for one in looked_at if one in stopped or one in waiting}
+        wanted = (
+            looked_at
+            if stop_all
+            else {one for one in looked_at if one in stopped or one in waiting}
+        )
         pause, resume = wanted - self._paused, (looked_at - wanted) & self._paused
         self._paused |= pause
         self._paused -= resume

@@ -1,8 +1,9 @@
 """One assignment's offsets: received, settled, and the position that is safe to commit.
 
-The rule: **a committed position never passes an unsettled record.** Safe is the first unsettled offset; with nothing unsettled,
-the position after all that was received. Only received offsets are recorded, so gaps (compaction, transaction markers) need no
-special case, and "the highest offset settled so far" appears nowhere.
+The rule: **a committed position never passes an unsettled record.** Safe is the first unsettled
+offset; with nothing unsettled, the position after all that was received. Only received offsets are
+recorded, so gaps (compaction, transaction markers) need no special case, and "the highest offset
+settled so far" appears nowhere.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class Tracker:
 
     Args:
         position: where the first record is expected.
-        settled: ranges of offsets from there on that were settled in an earlier life of the partition, rising.
+        settled: ranges of offsets from there on that were settled in an earlier life of the
+            partition, rising.
     """
 
     def __init__(self, position: int, settled: Sequence[tuple[int, int]] = ()) -> None:
@@ -27,8 +29,8 @@ class Tracker:
         self._foreseen = deque(settled)
         # A dict, because it keeps the order of insertion.
         self._unsettled: dict[int, None] = {}
-        # The same, with what has been settled since behind the first: the first key of a dict is found by a walk over all that
-        # was taken from its front.
+        # The same, with what has been settled since behind the first: the first key of a dict is
+        # found by a walk over all that was taken from its front.
         self._in_order: deque[int] = deque()
         self._returned = 0
 
@@ -61,18 +63,22 @@ class Tracker:
         return in_order[0] if in_order else self._position
 
     def is_settled(self, offset: int) -> bool:
-        """True for an offset that was settled in an earlier life of the partition. Asked in rising order, before `track`."""
+        """True for an offset that was settled in an earlier life of the partition.
+
+        Asked in rising order, before `track`.
+        """
         while self._foreseen and self._foreseen[0][1] <= offset:
             self._foreseen.popleft()
         return bool(self._foreseen) and self._foreseen[0][0] <= offset
 
     @property
-    def foresees(self) -> bool:
+    def covers(self) -> bool:
         """True while anything beyond the position may be settled already."""
         return bool(self._foreseen)
 
     def settled_ranges(self) -> list[tuple[int, int]]:
-        """The settled offsets from the safe position on, as ranges from their first to the one after their last, rising.
+        """The settled offsets from the safe position on, as ranges from their first to the one
+        after their last, rising.
 
         Offsets that don't exist (gaps) lie in them as well: nobody will ever ask for these.
         """
@@ -109,7 +115,11 @@ class Tracker:
         del self._unsettled[offset]
 
     def give_back(self, count: int) -> None:
-        """So many of the unsettled records won't be worked on any more: they are left to the partition's next owner."""
+        """So many of the unsettled records won't be worked on any more: they are left to the
+        partition's next owner.
+        """
         self._returned += count
         if self._returned > len(self._unsettled):
-            raise ValueError(f"{self._returned} records given back of {len(self._unsettled)} unsettled")
+            raise ValueError(
+                f"{self._returned} records given back of {len(self._unsettled)} unsettled"
+            )

@@ -1,22 +1,31 @@
-"""Hints: what a commit tells of a partition beside the position, for whoever reads it next, in the commit's metadata.
+"""Hints: what a commit tells of a partition beside the position, for whoever reads it next, in the
+commit's metadata.
 
-  - which records above the position are settled already: a restart skips them, instead of delivering them a second time;
-  - from which offset on the group has settled everything below the position: only of these records may anybody believe that
-    they were delivered. A group that began at the end, or whose position was set by hand, never saw those before it.
+  - which records above the position are settled already: a restart skips them, instead of
+    delivering them a second time;
+  - from which offset on the group has settled everything below the position: only of these records
+    may anybody believe that they were delivered. A group that began at the end, or whose position
+    was set by hand, never saw those before it.
 
-They only save duplicates: metadata that isn't ours, or is damaged, or stands beside another position is ignored.
+They only save duplicates: metadata that isn't ours, or is damaged, or stands beside another
+position is ignored.
 
-    metadata = "1:" + base64url(floor + runs + crc32)  where all runs find room; 4,096 characters are the brokers' default bound
-             = "2:" + base64url(floor + flags + crc32) where they don't: scattered completion makes a run of each record
+    metadata = "1:" + base64url(floor + runs + crc32)  where all runs find room; 4,096 characters
+    are the brokers' default bound
+             = "2:" + base64url(floor + flags + crc32) where they don't: scattered completion makes
+             a run of each record
     floor    = position - floor, as a varint
-    runs     = open, settled, open, settled, …: lengths of alternating runs from the position on, as varints; the first is 0
+    runs     = open, settled, open, settled, …: lengths of alternating runs from the position on, as
+    varints; the first is 0
                where what follows was settled in an earlier life of the partition
-    flags    = a bit for each offset from the position on, the lowest of each byte first: 1 where it is settled
+    flags    = a bit for each offset from the position on, the lowest of each byte first: 1 where it
+    is settled
 
-A bit for each offset has a known size. So whoever reaches no further ahead than `span_named` can name all that is settled,
-in whatever order it was.
+A bit for each offset has a known size. So whoever reaches no further ahead than `span_named` can
+name all that is settled, in whatever order it was.
 
-The checksum covers the position as well: a position that somebody has set by hand doesn't take over the hints beside it.
+The checksum covers the position as well: a position that somebody has set by hand doesn't take over
+the hints beside it.
 """
 
 from __future__ import annotations
@@ -41,11 +50,11 @@ _SETTLED = re.compile("1+")
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
+class CommitMetadata:
     """What stands beside a committed position.
 
-    Everything from `floor` up to the position is settled. `settled` are ranges from the position on, each from its first offset
-    to the one after its last, rising.
+    Everything from `floor` up to the position is settled. `settled` are ranges from the position
+    on, each from its first offset to the one after its last, rising.
     """
 
     floor: int
@@ -60,15 +69,22 @@ class Hints:
 
 
 def span_named(characters_max: int = METADATA_CHARACTERS_MAX) -> int:
-    """How many offsets, from the position on, metadata of so many characters can name one by one."""
+    """How many offsets, from the position on, metadata of so many characters can name
+    one by one.
+    """
     return max(0, _payload_bytes_max(characters_max) - _VARINT_BYTES_MAX) * 8
 
 
-def encode(position: int, floor: int, settled: Sequence[tuple[int, int]], characters_max: int = METADATA_CHARACTERS_MAX) -> str:
+def encode(
+    position: int,
+    floor: int,
+    settled: Sequence[tuple[int, int]],
+    characters_max: int = METADATA_CHARACTERS_MAX,
+) -> str:
     """The metadata for a commit of `position`: of at most so many characters.
 
-    Ranges that find no room, or the parts of them that don't, are left out, the last ones first: see `span_named`. Without room
-    even for the floor it is empty, and names nothing.
+    Ranges that find no room, or the parts of them that don't, are left out, the last ones first:
+    see `span_named`. Without room even for the floor it is empty, and names nothing.
     """
     lead = _varint(position - floor)
     room = _payload_bytes_max(characters_max) - len(lead)
@@ -114,33 +130,44 @@ def _flags(position: int, settled: Sequence[tuple[int, int]], room: int) -> byte
 
 
 def _sealed(prefix: str, position: int, payload: bytes) -> str:
-    return prefix + urlsafe_b64encode(payload + _checksum(prefix, position, payload)).decode().rstrip("=")
+    return prefix + urlsafe_b64encode(
+        payload + _checksum(prefix, position, payload)
+    ).decode().rstrip("=")
 
 
-def of(start: Start) -> Hints | None:
-    """What the last commit tells of a partition that starts now; None where its metadata can't be used.
+def of(start: Start) -> CommitMetadata | None:
+    """What the last commit tells of a partition that starts now; None where its metadata can't be
+    used.
 
     Without a commit, or where reading doesn't go on from it, nothing is known of any record.
     """
-    nothing = Hints(floor=start.position)
+    nothing = CommitMetadata(floor=start.position)
     if start.committed is None or start.committed.offset != start.position:
         return nothing
     if not start.committed.metadata:
         return nothing
     hints = decode(start.position, start.committed.metadata)
-    if hints is not None and hints.settled and start.end is not None and hints.settled[-1][1] > start.end:
-        # The partition has lost records that were settled: what now stands at their offsets is something else.
+    if (
+        hints is not None
+        and hints.settled
+        and start.end is not None
+        and hints.settled[-1][1] > start.end
+    ):
+        # The partition has lost records that were settled: what now stands at their offsets is
+        # something else.
         return None
     return hints
 
 
 def end(start: Start) -> int:
-    """Up to where the last commit names records as settled: the position, or the end of the last range above it."""
+    """Up to where the last commit names records as settled: the position, or the end of the last
+    range above it.
+    """
     known = of(start)
     return known.settled[-1][1] if known is not None and known.settled else start.position
 
 
-def decode(position: int, metadata: str) -> Hints | None:
+def decode(position: int, metadata: str) -> CommitMetadata | None:
     """The hints that stand beside a committed `position`; None for metadata that can't be used."""
     prefix, text = metadata[: len(RUNS_PREFIX)], metadata[len(RUNS_PREFIX) :]
     if prefix not in (RUNS_PREFIX, FLAGS_PREFIX) or len(metadata) > METADATA_CHARACTERS_MAX:
@@ -155,7 +182,7 @@ def decode(position: int, metadata: str) -> Hints | None:
     return _of_runs(position, payload) if prefix == RUNS_PREFIX else _of_flags(position, payload)
 
 
-def _of_runs(position: int, payload: bytes) -> Hints | None:
+def _of_runs(position: int, payload: bytes) -> CommitMetadata | None:
     numbers = _varints(payload)
     if not numbers or len(numbers) % 2 == 0 or 0 in numbers[2:] or numbers[0] > position:
         return None
@@ -165,18 +192,20 @@ def _of_runs(position: int, payload: bytes) -> Hints | None:
         start = cursor + open_run
         cursor = start + settled_run
         ranges.append((start, cursor))
-    return Hints(position - numbers[0], tuple(ranges))
+    return CommitMetadata(position - numbers[0], tuple(ranges))
 
 
-def _of_flags(position: int, payload: bytes) -> Hints | None:
+def _of_flags(position: int, payload: bytes) -> CommitMetadata | None:
     # The lead ends with the first byte that has no bit for "more follows".
     lead = next((index + 1 for index, byte in enumerate(payload) if byte < 0x80), 0)
     numbers = _varints(payload[:lead])
     if not numbers or numbers[0] > position:
         return None
     digits = f"{int.from_bytes(payload[lead:], 'little'):b}"[::-1]
-    ranges = tuple((position + run.start(), position + run.end()) for run in _SETTLED.finditer(digits))
-    return Hints(position - numbers[0], ranges)
+    ranges = tuple(
+        (position + run.start(), position + run.end()) for run in _SETTLED.finditer(digits)
+    )
+    return CommitMetadata(position - numbers[0], ranges)
 
 
 def _checksum(prefix: str, position: int, payload: bytes) -> bytes:
@@ -186,7 +215,10 @@ def _checksum(prefix: str, position: int, payload: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the eighth bit for "more follows". Source: LEB128, as in Protocol Buffers."""
+    """Seven bits a byte, the lowest first, the eighth bit for "more follows".
+
+    Source: LEB128, as in Protocol Buffers.
+    """
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

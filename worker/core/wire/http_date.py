@@ -1,7 +1,10 @@
-"""A date as HTTP headers write it. What a server sends is read field by field, each bounded, so nothing of it can raise.
+"""A date as HTTP headers write it. What a server sends is read field by field, each bounded, so
+nothing of it can raise.
 
-Source: RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, and the two obsolete forms that a recipient must take as well:
-`Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`. A zone as in mails (`+0100`) is taken too: servers send it.
+Source: RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, and the two obsolete forms that a
+recipient must take as well:
+`Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`. A zone as in mails (`+0100`) is
+taken too: servers send it.
 """
 
 from __future__ import annotations
@@ -11,18 +14,22 @@ from datetime import UTC, datetime
 
 # Longer than any date; a hostile header may have 64 KiB.
 CHARACTERS_MAX = 64
-# A year of two digits that would lie more than 50 years ahead is one of the past. Source: RFC 9110, section 5.6.7.
+# A year of two digits that would lie more than 50 years ahead is one of the past. Source: RFC 9110,
+# section 5.6.7.
 CENTURY_BEGINS = 70
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CLOCK = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _FORMS = (
     re.compile(
-        r"(?:[A-Za-z]{3,9}, *)?(?P<day>[0-9]{1,2})[ -](?P<month>[A-Za-z]{3})[ -](?P<year>[0-9]{4}|[0-9]{2}) +"
-        + _CLOCK
-        + r" +(?P<zone>GMT|UTC|Z|[+-][0-9]{4})"
+        r"(?:[A-Za-z]{3,9}, *)?(?P<day>[0-9]{1,2})[ -](?P<month>[A-Za-z]{3})[ "
+        r"-](?P<year>[0-9]{4}|[0-9]{2}) +" + _CLOCK + r" +(?P<zone>GMT|UTC|Z|[+-][0-9]{4})"
     ),
-    re.compile(r"[A-Za-z]{3} (?P<month>[A-Za-z]{3}) +(?P<day>[0-9]{1,2}) " + _CLOCK + r" (?P<year>[0-9]{4})(?P<zone>)"),
+    re.compile(
+        r"[A-Za-z]{3} (?P<month>[A-Za-z]{3}) +(?P<day>[0-9]{1,2}) "
+        + _CLOCK
+        + r" (?P<year>[0-9]{4})(?P<zone>)"
+    ),
 )
 
 
@@ -61,7 +68,10 @@ def _year(digits: str) -> int:
 
 
 def _offset_seconds(zone: str) -> int | None:
-    """How far the zone is ahead of UTC. `-0000` says that the zone isn't known: no moment at all."""
+    """How far the zone is ahead of UTC.
+
+    `-0000` says that the zone isn't known: no moment at all.
+    """
     if not zone.startswith(("+", "-")):
         return 0
     if zone == "-0000":

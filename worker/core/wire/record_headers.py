@@ -1,4 +1,5 @@
-"""The names of the headers that this worker writes on records, and what they say when a record comes back.
+"""The names of the headers that this worker writes on records, and what they say when a record
+comes back.
 
 Fixed: dead letters and parked records outlive the worker that wrote them.
 """
@@ -16,7 +17,10 @@ PARKED_PREFIX = "__appmetrica.parked."
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a record was first received, in the texts that headers hold. `timestamp` in Unix milliseconds."""
+    """Where a record was first received, in the texts that headers hold.
+
+    `timestamp` in Unix milliseconds.
+    """
 
     topic: bytes
     partition: bytes
@@ -25,12 +29,16 @@ class Origin:
 
 
 def is_replay(record: Record) -> bool:
-    """True if the record was sent again from a dead-letter topic: it was refused once, so it isn't its own duplicate."""
+    """True if the record was sent again from a dead-letter topic: it was refused once, so it isn't
+    its own duplicate.
+    """
     return any(name == REPLAYS for name, _ in record.headers)
 
 
 def origin(record: Record, topic: str, partition: int) -> Origin:
-    """Where a record received from this partition comes from: what its parking has noted, or here."""
+    """Where a record received from this partition comes from: what its parking has
+    noted, or here.
+    """
     # A header's value may be null, and anybody may write these names.
     noted = {
         name.removeprefix(PARKED_PREFIX): value
@@ -39,11 +47,15 @@ def origin(record: Record, topic: str, partition: int) -> Origin:
     }
     if {"topic", "partition", "offset", "timestamp"} <= noted.keys():
         return Origin(noted["topic"], noted["partition"], noted["offset"], noted["timestamp"])
-    return Origin(topic.encode(), b"%d" % partition, b"%d" % record.offset, b"%d" % record.timestamp)
+    return Origin(
+        topic.encode(), b"%d" % partition, b"%d" % record.offset, b"%d" % record.timestamp
+    )
 
 
 def came_from(record: Record, received: TopicPartition) -> Place:
-    """The place that dead letters and parked records name this record by; where its headers say nonsense, where it is now."""
+    """The place that dead letters and parked records name this record by; where its headers say
+    nonsense, where it is now.
+    """
     first = origin(record, received.topic, received.partition)
     try:
         return Place(first.topic.decode(), int(first.partition), int(first.offset))
@@ -53,4 +65,8 @@ def came_from(record: Record, received: TopicPartition) -> Place:
 
 def own(record: Record) -> list[tuple[str, bytes | None]]:
     """The producer's headers, without those that this worker has written."""
-    return [(name, value) for name, value in record.headers if not name.startswith((ERRORS_PREFIX, PARKED_PREFIX))]
+    return [
+        (name, value)
+        for name, value in record.headers
+        if not name.startswith((ERRORS_PREFIX, PARKED_PREFIX))
+    ]

@@ -1,10 +1,12 @@
-"""What a consumer of this worker's does differently from aiokafka's own, by its private parts, as there is no public way.
+"""What a consumer of this worker's does differently from aiokafka's own, by its private parts, as
+there is no public way.
 
-- While a partition has no leader the fetcher asks for the cluster's metadata again as soon as the last answer is there: with
-  nothing else to fetch that is as often as brokers can answer, and keeps a core of theirs and of ours busy for as long as the
-  partition is away. Here it asks twice a second.
-- Nothing says whether the group's coordinator still answers. A member without partitions fetches nothing and commits nothing,
-  so only its heartbeats show it: here their answers are heard.
+- While a partition has no leader the fetcher asks for the cluster's metadata again as soon as the
+  last answer is there: with nothing else to fetch that is as often as brokers can answer, and keeps
+  a core of theirs and of ours busy for as long as the partition is away. Here it asks twice a
+  second.
+- Nothing says whether the group's coordinator still answers. A member without partitions fetches
+  nothing and commits nothing, so only its heartbeats show it: here their answers are heard.
 - Nothing shows the leader epochs of what is fetched: here the batches of each answer are shown.
 """
 
@@ -26,7 +28,9 @@ AS_A_MEMBER = (NoError.errno, RebalanceInProgressError.errno)
 
 
 def pace_look_ups_of_leaders(consumer: AIOKafkaConsumer) -> None:
-    """Let this consumer, which has started, look for missing leaders at most every `LEADER_SECONDS`."""
+    """Let this consumer, which has started, look for missing leaders at most every
+    `LEADER_SECONDS`.
+    """
     fetcher: Any = consumer._fetcher
     clock = asyncio.get_running_loop().time
     actions = fetcher._get_actions_per_node
@@ -44,18 +48,23 @@ def pace_look_ups_of_leaders(consumer: AIOKafkaConsumer) -> None:
     fetcher._get_actions_per_node = paced
 
 
-def hear_coordinator(consumer: AIOKafkaConsumer, heard: Callable[[], None]) -> None:
-    """Call this whenever the coordinator answers this consumer, which has not started, as a member of its group."""
+def note_coordinator_answers(consumer: AIOKafkaConsumer, heard: Callable[[], None]) -> None:
+    """Call this whenever the coordinator answers this consumer, which has not started, as a member
+    of its group.
+    """
     client: Any = consumer._client
     send = client.send
 
-    async def heard_send(node_id: Any, request: Any, **options: Any) -> Any:
+    async def noted_send(node_id: Any, request: Any, **options: Any) -> Any:
         answer = await send(node_id, request, **options)
-        if isinstance(request, HeartbeatRequest | SyncGroupRequest) and answer.error_code in AS_A_MEMBER:
+        if (
+            isinstance(request, HeartbeatRequest | SyncGroupRequest)
+            and answer.error_code in AS_A_MEMBER
+        ):
             heard()
         return answer
 
-    client.send = heard_send
+    client.send = noted_send
 
 
 def show_batches(consumer: AIOKafkaConsumer, show: Callable[[TopicPartition, bytes], None]) -> None:

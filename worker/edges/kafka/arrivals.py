@@ -1,6 +1,8 @@
-"""Partitions that the group has assigned and that don't begin yet: looked up beside the polling of those that have begun.
+"""Partitions that the group has assigned and that don't begin yet: looked up beside the polling of
+those that have begun.
 
-A partition whose leader can't be asked waits on its own and is asked for again; the others begin without it.
+A partition whose leader can't be asked waits on its own and is asked for again; the others begin
+without it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from aiokafka.errors import KafkaError
 from worker.core.model.record import TopicPartition
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.edges.kafka.start_offsets import Found, StartPositions
-from worker.edges.kafka.window_rebuild import Tails
+from worker.edges.kafka.window_rebuild import WindowRebuild
 from worker.supervision import is_cancelled_from_within
 
 logger = logging.getLogger("worker.kafka")
@@ -40,7 +42,7 @@ class Arrivals:
         self,
         rebalances: Rebalances,
         starts: StartPositions,
-        tails: Tails,
+        tails: WindowRebuild,
         settled_here: Mapping[TopicPartition, int],
         wake: Callable[[], None],
     ) -> None:
@@ -53,27 +55,42 @@ class Arrivals:
         self._look_up: asyncio.Task[Mapping[TopicPartition, Found]] | None = None
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS_FIRST
-        self._away: Mapping[TopicPartition, str] = {}
+        self._unavailable: Mapping[TopicPartition, str] = {}
 
     @property
-    def away(self) -> Mapping[TopicPartition, str]:
-        """The arrivals whose start isn't known, because nobody can be asked for it, each with the reason."""
-        return {partition: reason for partition, reason in self._away.items() if partition in self._rebalances.arrivals}
+    def unavailable(self) -> Mapping[TopicPartition, str]:
+        """The arrivals whose start isn't known, because nobody can be asked for it, each with the
+        reason.
+        """
+        return {
+            partition: reason
+            for partition, reason in self._unavailable.items()
+            if partition in self._rebalances.arrivals
+        }
 
     def advance(self) -> Mapping[TopicPartition, Found]:
-        """The arrivals that can begin now. Begins a look-up where one is due; called in every round, never waits."""
+        """The arrivals that can begin now.
+
+        Begins a look-up where one is due; called in every round, never waits.
+        """
         arrivals = self._rebalances.arrivals
         found: Mapping[TopicPartition, Found] = {}
         if self._look_up is not None and self._look_up.done():
             look_up, self._look_up = self._look_up, None
-            # `is`: the same partitions may have gone and come back meanwhile, and somebody else has got on with them.
+            # `is`: the same partitions may have gone and come back meanwhile, and somebody else has
+            # got on with them.
             if self._asked is arrivals:
                 found = look_up.result()
         if self._asked is not arrivals:
             self._retry_at, self._retry_seconds = 0.0, RETRY_SECONDS_FIRST
             if self._look_up is not None:
                 self._look_up.cancel()
-        if arrivals and not found and self._look_up is None and asyncio.get_running_loop().time() >= self._retry_at:
+        if (
+            arrivals
+            and not found
+            and self._look_up is None
+            and asyncio.get_running_loop().time() >= self._retry_at
+        ):
             self._asked = arrivals
             self._look_up = asyncio.create_task(self._find(arrivals), name="start positions")
             self._look_up.add_done_callback(lambda _: self._wake())
@@ -86,7 +103,9 @@ class Arrivals:
             await asyncio.wait([self._look_up])
 
     async def _find(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, Found]:
-        """Those that can begin, with their tails read: an event that comes again is known only by then."""
+        """Those that can begin, with their tails read: an event that comes again is known only by
+        then.
+        """
         try:
             looked_up = await self._starts.find(partitions)
         except (KafkaError, OSError) as error:
@@ -95,10 +114,12 @@ class Arrivals:
             if not is_cancelled_from_within():
                 raise
             return self._put_off(len(partitions), "aiokafka cancelled the request")
-        self._away = looked_up.away
-        if looked_up.away:
-            named = sorted(looked_up.away.items())[:NAMED_MAX]
-            self._put_off(len(looked_up.away), "; ".join(f"{one}: {reason}" for one, reason in named))
+        self._unavailable = looked_up.unavailable
+        if looked_up.unavailable:
+            named = sorted(looked_up.unavailable.items())[:NAMED_MAX]
+            self._put_off(
+                len(looked_up.unavailable), "; ".join(f"{one}: {reason}" for one, reason in named)
+            )
         await self._tails.read(looked_up.found, self._settled_here)
         return looked_up.found
 

@@ -1,8 +1,9 @@
 """What we may do with topics and with a group, as the brokers say: asked for, and not tried out.
 
-Source: KIP-430 (authorized operations): a bit per operation in the answers of Metadata (from version 8) and DescribeGroups
-(from version 3, see `worker.edges.kafka.group_description`). aiokafka writes Metadata up to version 5, so its request is
-written down here. A broker without an authorizer says that everything is allowed.
+Source: KIP-430 (authorized operations): a bit per operation in the answers of Metadata (from
+version 8) and DescribeGroups (from version 3, see `worker.edges.kafka.group_description`). aiokafka
+writes Metadata up to version 5, so its request is written down here. A broker without an authorizer
+says that everything is allowed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Operation(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TopicAccess:
-    """A topic as we may see it. `error` None: it is there. `allowed` None: the broker doesn't tell."""
+    """A topic as we may see it.
+
+    `error` None: it is there. `allowed` None: the broker doesn't tell.
+    """
 
     topic: str
     error: str | None
@@ -47,7 +51,15 @@ class _MetadataResponse(Response):
     API_VERSION = 8
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        ("brokers", Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8")))),
+        (
+            "brokers",
+            Array(
+                ("node_id", Int32),
+                ("host", String("utf-8")),
+                ("port", Int32),
+                ("rack", String("utf-8")),
+            ),
+        ),
         ("cluster_id", String("utf-8")),
         ("controller_id", Int32),
         (
@@ -120,14 +132,18 @@ class Permissions:
 
     async def topics(self, names: Sequence[str]) -> dict[str, TopicAccess]:
         """What there is to say of each of these topics. None of them is made by asking."""
-        answer = cast(Any, await self._client.send(self._client.get_random_node(), _MetadataRequest(names)))
+        answer = cast(
+            Any, await self._client.send(self._client.get_random_node(), _MetadataRequest(names))
+        )
         return {
             topic: TopicAccess(topic, _error(code), len(partitions), _operations(bits))
             for code, topic, _, partitions, bits in answer.topics
         }
 
     async def group(self, group_id: str) -> tuple[GroupDescription, frozenset[Operation] | None]:
-        """This group, which need not exist, and what we may do with it; None where the broker doesn't tell."""
+        """This group, which need not exist, and what we may do with it; None where the broker
+        doesn't tell.
+        """
         description = await describe(self._client, group_id)
         return description, _operations(description.operations)
 

@@ -1,4 +1,6 @@
-"""Takes records of one partition out of aiokafka's client, and cuts them into slices that are handled without a pause."""
+"""Takes records of one partition out of aiokafka's client, and cuts them into slices that are
+handled without a pause.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,24 @@ SLICE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records of a partition that was damaged. `is_whole`: what has been fetched of it is read, and no damage was met."""
+    """Records of a partition that was damaged.
+
+    `is_whole`: what has been fetched of it is read, and no damage was met.
+    """
 
     records: Sequence[Record]
     is_whole: bool
 
 
-async def take(consumer: AIOKafkaConsumer, partition: ClientPartition, records_max: int) -> Sequence[Record]:
-    """Take what has been fetched of a partition; none if nothing has, or while the group is in a rebalance.
+async def take(
+    consumer: AIOKafkaConsumer, partition: ClientPartition, records_max: int
+) -> Sequence[Record]:
+    """Take what has been fetched of a partition; none if nothing has, or while the group is in a
+    rebalance.
 
     Raises:
-        CorruptRecordException: a record is damaged; those before it are dropped with it, and are fetched again.
+        CorruptRecordException: a record is damaged; those before it are dropped with it, and are
+            fetched again.
         KafkaError: whatever the last fetch of this partition has met, or the group's coordinator.
     """
     fetched: Mapping[ClientPartition, Sequence[Record]] = {}
@@ -40,8 +49,11 @@ async def take(consumer: AIOKafkaConsumer, partition: ClientPartition, records_m
     return fetched.get(partition, ())
 
 
-async def take_up_to_the_damage(consumer: AIOKafkaConsumer, partition: ClientPartition, records_max: int) -> Chunk:
-    """Take whole records that stand before damaged ones: `getmany` drops them with these, `getone` stops exactly there.
+async def take_up_to_the_damage(
+    consumer: AIOKafkaConsumer, partition: ClientPartition, records_max: int
+) -> Chunk:
+    """Take whole records that stand before damaged ones: `getmany` drops them with these, `getone`
+    stops exactly there.
 
     What has been fetched is taken and nothing waited for.
 
@@ -65,7 +77,9 @@ async def take_up_to_the_damage(consumer: AIOKafkaConsumer, partition: ClientPar
 
 
 def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[Record], int]]:
-    """The records in parts of about `SLICE_BYTES` at most, each with the position after it; always at least one part."""
+    """The records in parts of about `SLICE_BYTES` at most, each with the position after it; always
+    at least one part.
+    """
     sizes = [len(record.value or b"") + len(record.key or b"") for record in records]
     if sum(sizes) <= SLICE_BYTES:
         yield records, position
@@ -81,8 +95,12 @@ def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[
 
 @contextmanager
 def _undecodable_is_damaged() -> Iterator[None]:
-    """A header's name is UTF-8 by Kafka's protocol, but brokers don't look, and aiokafka fails where it isn't."""
+    """A header's name is UTF-8 by Kafka's protocol, but brokers don't look, and aiokafka fails
+    where it isn't.
+    """
     try:
         yield
     except UnicodeDecodeError as error:
-        raise CorruptRecordException(f"a header's name is not UTF-8 at byte {error.start}") from None
+        raise CorruptRecordException(
+            f"a header's name is not UTF-8 at byte {error.start}"
+        ) from None

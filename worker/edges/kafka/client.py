@@ -15,13 +15,16 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from worker.edges.kafka.closing import close_producer
 from worker.tls_files import TlsFiles, TlsFilesError, tls_context
 
-# Beyond the time for a request: where the client has an error of its own to raise, that comes first and says more.
+# Beyond the time for a request: where the client has an error of its own to raise, that comes first
+# and says more.
 GRACE_SECONDS = 5.0
 STOP_SECONDS_MAX = 5.0
 
 
 class TlsNotUsableError(KafkaError):
-    """A file of the connection's TLS is of no use now: being replaced, say. To be tried again, like brokers that are away."""
+    """A file of the connection's TLS is of no use now: being replaced, say. To be tried again, like
+    brokers that are away.
+    """
 
     retriable = True
 
@@ -53,7 +56,8 @@ class KafkaConnection:
     async def started_producer(self, **options: Any) -> AIOKafkaProducer:
         """A producer that has been started.
 
-        aiokafka's own start waits for ever where the brokers have moved to other addresses before it has got its producer id.
+        aiokafka's own start waits for ever where the brokers have moved to other addresses before
+        it has got its producer id.
 
         Raises:
             KafkaError: the brokers cannot be reached, or do not answer in the time for a request.
@@ -66,7 +70,9 @@ class KafkaConnection:
         except BaseException as error:
             await close_producer(producer, STOP_SECONDS_MAX)
             if isinstance(error, TimeoutError):
-                raise KafkaTimeoutError(f"no producer could be started within {seconds_max:g} s") from error
+                raise KafkaTimeoutError(
+                    f"no producer could be started within {seconds_max:g} s"
+                ) from error
             raise
         return producer
 
@@ -79,7 +85,8 @@ class KafkaConnection:
         return AIOKafkaAdminClient(**self.arguments())
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads the files of TLS.
+        """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads
+        the files of TLS.
 
         Raises:
             TlsNotUsableError: a file of TLS is of no use now.
@@ -111,13 +118,17 @@ class KafkaSecurity:
         if self.protocol in ("SSL", "SASL_SSL"):
             password = self.key_password.value if self.key_password is not None else None
             try:
-                arguments["ssl_context"] = tls_context(TlsFiles(self.ca_file, self.certificate_file, self.key_file, password))
+                arguments["ssl_context"] = tls_context(
+                    TlsFiles(self.ca_file, self.certificate_file, self.key_file, password)
+                )
             except TlsFilesError as error:
                 raise TlsNotUsableError(f"{error.setting}: {error}") from None
         if self.protocol.startswith("SASL_"):
             arguments["sasl_mechanism"] = self.sasl_mechanism
             arguments["sasl_plain_username"] = self.sasl_username
-            arguments["sasl_plain_password"] = self.sasl_password.value if self.sasl_password is not None else None
+            arguments["sasl_plain_password"] = (
+                self.sasl_password.value if self.sasl_password is not None else None
+            )
         return arguments
 
 

@@ -15,7 +15,8 @@ from worker.core.model.record import Assignment, Position
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.supervision import is_cancelled_from_within
 
-# A commit is one batch of the offsets topic, and a broker takes 1 MiB (message.max.bytes) with all that is around the metadata.
+# A commit is one batch of the offsets topic, and a broker takes 1 MiB (message.max.bytes) with all
+# that is around the metadata.
 COMMIT_CHARACTERS_MAX = 262_144
 
 
@@ -28,9 +29,13 @@ class _Fault:
 
 
 async def commit(
-    consumer: AIOKafkaConsumer | None, rebalances: Rebalances, positions: dict[Assignment, Position], timeout_seconds: float
+    consumer: AIOKafkaConsumer | None,
+    rebalances: Rebalances,
+    positions: dict[Assignment, Position],
+    timeout_seconds: float,
 ) -> Committed | CommitFailed:
-    """Commit all at once, and if that isn't answered or is refused, partition by partition: one must not hold up the others.
+    """Commit all at once, and if that isn't answered or is refused, partition by partition: one
+    must not hold up the others.
 
     Args:
         consumer: the member; None where there is none at present.
@@ -40,7 +45,9 @@ async def commit(
     """
     clock = asyncio.get_running_loop().time
     started = clock()
-    mine = {assignment: at for assignment, at in positions.items() if rebalances.may_commit(assignment)}
+    mine = {
+        assignment: at for assignment, at in positions.items() if rebalances.may_commit(assignment)
+    }
     faults = [] if mine else [_Fault("none of the partitions is assigned to this worker any more")]
     too_large: list[Position] = []
     for piece in _pieces(mine):
@@ -49,7 +56,9 @@ async def commit(
             continue
         refused: list[Position] = []
         for assignment, at in piece.items():
-            fault = await _attempt(consumer, rebalances, {assignment: at}, started + timeout_seconds)
+            fault = await _attempt(
+                consumer, rebalances, {assignment: at}, started + timeout_seconds
+            )
             if fault is not None:
                 faults.append(fault)
                 refused += [at] if fault.is_for_size else []
@@ -79,27 +88,36 @@ def _pieces(positions: dict[Assignment, Position]) -> Iterator[dict[Assignment, 
 
 
 async def _attempt(
-    consumer: AIOKafkaConsumer | None, rebalances: Rebalances, positions: dict[Assignment, Position], deadline_seconds: float
+    consumer: AIOKafkaConsumer | None,
+    rebalances: Rebalances,
+    positions: dict[Assignment, Position],
+    deadline_seconds: float,
 ) -> _Fault | None:
     """One commit; returns what went wrong, None if nothing did."""
     if consumer is None:
         return _Fault("not connected")
     # Since the last attempt a rebalance may have passed: the fence holds for each.
     offsets = {
-        ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(position.offset, position.metadata)
+        ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(
+            position.offset, position.metadata
+        )
         for assignment, position in positions.items()
         if rebalances.may_commit(assignment)
     }
     if not offsets:
         return _Fault("none of the partitions is assigned to this worker any more")
     try:
-        # aiokafka has no deadline of its own here: it would try for ever against a dead coordinator.
+        # aiokafka has no deadline of its own here: it would try for ever against a dead
+        # coordinator.
         async with asyncio.timeout_at(deadline_seconds):
             await consumer.commit(offsets)
     except TimeoutError:
         return _Fault("no answer in time")
     except KafkaError as error:
-        return _Fault(f"{type(error).__name__}: {error}".rstrip(": "), isinstance(error, OffsetMetadataTooLargeError))
+        return _Fault(
+            f"{type(error).__name__}: {error}".rstrip(": "),
+            isinstance(error, OffsetMetadataTooLargeError),
+        )
     except asyncio.CancelledError:
         if not is_cancelled_from_within():
             raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-from worker.edges.kafka.aiokafka_internals import hear_coordinator, pace_look_ups_of_leaders
+from worker.edges.kafka.aiokafka_internals import note_coordinator_answers, pace_look_ups_of_leaders
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.closing import close_consumer
 from worker.edges.kafka.decompression import bound_decompression
@@ -21,7 +21,8 @@ logger = logging.getLogger("worker.kafka")
 
 # What the members of the group must share: the name of the one assignor.
 ASSIGNOR = RoundRobinPartitionAssignor.name
-# aiokafka leaves the group when nobody polls for max_poll_interval. With every partition paused nobody does, by design.
+# aiokafka leaves the group when nobody polls for max_poll_interval. With every partition paused
+# nobody does, by design.
 POLL_INTERVAL_MILLISECONDS = 2**31 - 1
 # A partition that is added waits so long to be read; aiokafka's own 5 minutes are an outage.
 METADATA_SECONDS = 60.0
@@ -31,11 +32,13 @@ BATCH_BYTES_MAX = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How to consume. Sizes in bytes before decompression. `optional_topics` may be missing; they are read once they exist.
+    """How to consume. Sizes in bytes before decompression. `optional_topics` may be missing; they
+    are read once they exist.
 
-    `naming` is, of each topic, the topics whose records name its own: see `Tails`. `batch_bytes_max` is what a record batch may
-    expand to: see `bound_decompression`. `look_seconds` is how often topics that are missing are looked for, and
-    `metadata_seconds` how often new partitions are.
+    `naming` is, of each topic, the topics whose records name its own: see `WindowRebuild`.
+    `batch_bytes_max` is what a record batch may expand to: see `bound_decompression`.
+    `look_seconds` is how often topics that are missing are looked for, and `metadata_seconds` how
+    often new partitions are.
     """
 
     topics: tuple[str, ...]
@@ -58,7 +61,9 @@ class SourceOptions:
 
     @property
     def rebalance_seconds_max(self) -> float:
-        """No rebalance takes longer while its coordinator can be reached: dead members' sessions end, slow ones are left."""
+        """No rebalance takes longer while its coordinator can be reached: dead members' sessions
+        end, slow ones are left.
+        """
         return self.session_timeout_seconds + self.rebalance_timeout_seconds
 
 
@@ -92,15 +97,16 @@ async def start(consumer: AIOKafkaConsumer, heard: Callable[[], None]) -> None:
 
     Raises:
         aiokafka.errors.InconsistentGroupProtocolError: the group's members share another assignor.
-        aiokafka.errors.KafkaError: the brokers can't be reached, or a topic that is subscribed to doesn't exist.
+        aiokafka.errors.KafkaError: the brokers can't be reached, or a topic that is subscribed to
+            doesn't exist.
     """
-    hear_coordinator(consumer, heard)
+    note_coordinator_answers(consumer, heard)
     await consumer.start()
     pace_look_ups_of_leaders(consumer)
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
     """Leave the group, and close the connections."""
-    trouble = await close_consumer(consumer, STOP_SECONDS_MAX)
-    if trouble is not None:
-        logger.warning("consumer_not_closed", extra={"detail": trouble})
+    error_detail = await close_consumer(consumer, STOP_SECONDS_MAX)
+    if error_detail is not None:
+        logger.warning("consumer_not_closed", extra={"detail": error_detail})

@@ -1,4 +1,6 @@
-"""What a dead letter looks like: the record as it came, and headers that say why it can't be delivered."""
+"""What a dead letter looks like: the record as it came, and headers that say why it can't be
+delivered.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,22 @@ from worker.core.model.fault import Rejection
 from worker.core.model.record import Record
 from worker.core.wire.record_headers import ERRORS_PREFIX, REPLAYS, origin, own
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.writer import Duty, Outgoing, TopicWriter
+from worker.edges.kafka.writer import Outgoing, TopicWriter, WriterSpec
 
-# What is kept of the value, and of the faults, of a record that is larger than its dead-letter topic accepts.
+# What is kept of the value, and of the faults, of a record that is larger than its dead-letter
+# topic accepts.
 SHORTENED_VALUE_BYTES = 4096
 SHORTENED_DETAIL_BYTES = 4096
-# Of each fault in the header `detail`, even where they are empty. What was expected and found stands there where it is known.
+# Of each fault in the header `detail`, even where they are empty. What was expected and found
+# stands there where it is known.
 ALWAYS_TOLD = frozenset({"reason", "field", "message"})
 
 
 def dead_letter_writer(
-    connection: KafkaConnection, topics: Mapping[str, str], worker_version: str, post: Callable[[Event], None]
+    connection: KafkaConnection,
+    topics: Mapping[str, str],
+    worker_version: str,
+    post: Callable[[Event], None],
 ) -> TopicWriter[Rejection]:
     """The way to the dead-letter topics.
 
@@ -37,17 +44,26 @@ def dead_letter_writer(
     def outgoing(rejection: Rejection) -> Outgoing:
         record = rejection.record
         return Outgoing(
-            topics[rejection.assignment.topic], record.key, record.value, headers(rejection, worker_version), spread=None
+            topics[rejection.assignment.topic],
+            record.key,
+            record.value,
+            headers(rejection, worker_version),
+            spread=None,
         )
 
     def shortened(rejection: Rejection) -> Outgoing:
-        """Decided: better a dead letter without its whole value than a line that stands still for a record nobody can deliver.
+        """Decided: better a dead letter without its whole value than a line that stands still for a
+        record nobody can deliver.
 
-        The headers name the source record, which stays where it is for as long as its topic keeps it.
+        The headers name the source record, which stays where it is for as long as its topic keeps
+        it.
         """
         record = rejection.record
         value = record.value or b""
-        kept = [(name, (data or b"")[:SHORTENED_DETAIL_BYTES]) for name, data in headers(rejection, worker_version)]
+        kept = [
+            (name, (data or b"")[:SHORTENED_DETAIL_BYTES])
+            for name, data in headers(rejection, worker_version)
+        ]
         note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
         ours = [entry for entry in kept if entry[0].startswith(ERRORS_PREFIX)]
         return Outgoing(
@@ -57,17 +73,25 @@ def dead_letter_writer(
             [*ours, (f"{ERRORS_PREFIX}shortened", note)],
         )
 
-    return TopicWriter(connection, Duty(outgoing, shortened, DeadLettersAcknowledged, DeadLettersFailed), post)
+    return TopicWriter(
+        connection,
+        WriterSpec(outgoing, shortened, DeadLettersAcknowledged, DeadLettersFailed),
+        post,
+    )
 
 
 def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes | None]]:
-    """The record's own headers as they are, and ours behind them; those of an earlier rejection give way.
+    """The record's own headers as they are, and ours behind them; those of an earlier rejection
+    give way.
 
     A record that came home from parking is named by where it was first received.
     """
     record, assignment = rejection.record, rejection.assignment
     first = origin(record, assignment.topic, assignment.partition)
-    faults = [{name: text for name, text in asdict(one).items() if text or name in ALWAYS_TOLD} for one in rejection.faults]
+    faults = [
+        {name: text for name, text in asdict(one).items() if text or name in ALWAYS_TOLD}
+        for one in rejection.faults
+    ]
     ours = {
         "reason": rejection.reason.value.encode(),
         "detail": orjson.dumps(faults),
@@ -83,5 +107,9 @@ def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes 
 
 
 def replays(record: Record) -> bytes:
-    """How often this record was sent again from the dead-letter topic, as its replay has noted it."""
-    return next((value for name, value in record.headers if name == REPLAYS and value is not None), b"0")
+    """How often this record was sent again from the dead-letter topic, as its replay
+    has noted it.
+    """
+    return next(
+        (value for name, value in record.headers if name == REPLAYS and value is not None), b"0"
+    )

@@ -1,11 +1,14 @@
-"""How far a record batch may expand: aiokafka decompresses whatever comes, in one go and on the event loop.
+"""How far a record batch may expand: aiokafka decompresses whatever comes, in one go and on the
+event loop.
 
-A batch of 25 KB can hold 800 MB of one byte. Fetch sizes count compressed bytes, and so does the broker's own bound on a batch,
-so nothing else stands between such a batch and the process's memory. aiokafka has no setting for it and no place to put one,
-so the functions by which its record reader decompresses are replaced, in its modules alone. If they are called something
-else one day, `tests/kafka/hostile/test_batches.py` fails.
+A batch of 25 KB can hold 800 MB of one byte. Fetch sizes count compressed bytes, and so does the
+broker's own bound on a batch, so nothing else stands between such a batch and the process's memory.
+aiokafka has no setting for it and no place to put one, so the functions by which its record reader
+decompresses are replaced, in its modules alone. If they are called something else one day,
+`tests/kafka/hostile/test_batches.py` fails.
 
-What can't be decompressed, for whatever reason, is a damaged batch: of its partition alone, never of the process.
+What can't be decompressed, for whatever reason, is a damaged batch: of its partition alone, never
+of the process.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-# No block of the format expands further. Source: the LZ4 block format, "a length byte of 255 stands for 255 bytes".
+# No block of the format expands further. Source: the LZ4 block format, "a length byte of 255 stands
+# for 255 bytes".
 LZ4_RATIO_MAX = 255
-# How much room is tried first, and how much more each time: text expands tenfold, and room costs time (it is zeroed).
+# How much room is tried first, and how much more each time: text expands tenfold, and room costs
+# time (it is zeroed).
 FIRST_ROOM = 16
 MORE_ROOM = 8
 # Kafka's gzip: a header, unlike zlib's own format. Source: zlib manual, inflateInit2.
@@ -36,7 +41,8 @@ XERIAL_HEADER_BYTES = 16
 def bound_decompression(bytes_max: int) -> None:
     """From now on no record batch that this process reads expands to more than `bytes_max`.
 
-    One that would, and one that can't be decompressed, raises aiokafka's `CorruptRecordException` where it is read.
+    One that would, and one that can't be decompressed, raises aiokafka's `CorruptRecordException`
+    where it is read.
     """
     for batch in (DefaultRecordBatch, LegacyRecordBatch):
         module = sys.modules[batch.__module__]
@@ -46,11 +52,15 @@ def bound_decompression(bytes_max: int) -> None:
                 setattr(module, name, partial(_bounded, decode, bytes_max))
 
 
-def _bounded(decode: Callable[[bytes, int], bytes], bytes_max: int, payload: bytes | memoryview) -> bytes:
+def _bounded(
+    decode: Callable[[bytes, int], bytes], bytes_max: int, payload: bytes | memoryview
+) -> bytes:
     try:
         return decode(bytes(payload), bytes_max)
     except (cramjam.DecompressionError, zlib.error, EOFError, ValueError) as error:
-        what = f"a batch can't be decompressed into {bytes_max} bytes (kafka.batch_bytes_max): {error}"
+        what = (
+            f"a batch can't be decompressed into {bytes_max} bytes (kafka.batch_bytes_max): {error}"
+        )
         raise CorruptRecordException(what) from None
 
 
@@ -72,7 +82,10 @@ def _gzip(payload: bytes, bytes_max: int) -> bytes:
 
 def _snappy(payload: bytes, bytes_max: int) -> bytes:
     # The size stands before the data, and is believed when room is made for it.
-    if sum(cramjam.snappy.decompress_raw_len(block) for block in _snappy_blocks(payload)) > bytes_max:
+    if (
+        sum(cramjam.snappy.decompress_raw_len(block) for block in _snappy_blocks(payload))
+        > bytes_max
+    ):
         raise ValueError("its content is larger")
     return codec.snappy_decode(payload)
 
@@ -87,7 +100,9 @@ def _zstd(payload: bytes, bytes_max: int) -> bytes:
     return _into_room(cramjam.zstd.decompress_into, payload, bytes_max)
 
 
-def _into_room(decompress_into: Callable[[bytes, bytearray], int], payload: bytes, bytes_max: int) -> bytes:
+def _into_room(
+    decompress_into: Callable[[bytes, bytearray], int], payload: bytes, bytes_max: int
+) -> bytes:
     """Decompress, with more and more room as long as there isn't enough."""
     size = len(payload) * FIRST_ROOM
     while size < bytes_max:
@@ -101,7 +116,10 @@ def _into_room(decompress_into: Callable[[bytes, bytearray], int], payload: byte
 
 
 def _snappy_blocks(payload: bytes) -> list[bytes]:
-    """The blocks of Xerial's framing, or the whole where it has none. Source: aiokafka's `snappy_decode`."""
+    """The blocks of Xerial's framing, or the whole where it has none.
+
+    Source: aiokafka's `snappy_decode`.
+    """
     if not payload.startswith(XERIAL_MAGIC):
         return [payload]
     blocks = []
@@ -115,4 +133,9 @@ def _snappy_blocks(payload: bytes) -> list[bytes]:
 
 
 # By the names under which aiokafka's record readers know them.
-DECODERS = {"gzip_decode": _gzip, "snappy_decode": _snappy, "lz4_decode": _lz4, "zstd_decode": _zstd}
+DECODERS = {
+    "gzip_decode": _gzip,
+    "snappy_decode": _snappy,
+    "lz4_decode": _lz4,
+    "zstd_decode": _zstd,
+}

@@ -1,8 +1,9 @@
 """Where partitions end, asked of the brokers in a rhythm of its own.
 
-A consumer knows a partition's end from what it fetches, and of a paused partition it fetches nothing: the lag would stand still
-in an outage, when everybody looks at it. So the leaders are asked, as the tool `lag` asks them, over connections that carry
-nothing else: what hangs here holds up no records, and a dead connection is given up with its time-out.
+A consumer knows a partition's end from what it fetches, and of a paused partition it fetches
+nothing: the lag would stand still in an outage, when everybody looks at it. So the leaders are
+asked, as the tool `lag` asks them, over connections that carry nothing else: what hangs here holds
+up no records, and a dead connection is given up with its time-out.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Ends:
         partitions: which they are now.
     """
 
-    def __init__(self, connection: KafkaConnection, partitions: Callable[[], Collection[TopicPartition]]) -> None:
+    def __init__(
+        self, connection: KafkaConnection, partitions: Callable[[], Collection[TopicPartition]]
+    ) -> None:
         self._connection = connection
         self._partitions = partitions
         self._client: AIOKafkaClient | None = None
@@ -52,18 +55,27 @@ class Ends:
 
     @property
     def known(self) -> Mapping[TopicPartition, End]:
-        """The last end that was told of each partition; none of one that couldn't be asked for yet."""
+        """The last end that was told of each partition; none of one that couldn't be
+        asked for yet.
+        """
         return self._known
 
     async def run(self) -> None:
-        """Ask again and again, until cancelled. While brokers can't be asked, what they said last stays."""
+        """Ask again and again, until cancelled.
+
+        While brokers can't be asked, what they said last stays.
+        """
         wait_seconds = LOOK_SECONDS
         try:
             while True:
-                trouble = await self._look(self._partitions())
-                wait_seconds = LOOK_SECONDS if trouble is None else min(wait_seconds * 2, WAIT_SECONDS_MAX)
-                if trouble is not None:
-                    logger.warning("ends_not_known", extra={"detail": trouble, "retry_seconds": wait_seconds})
+                problem = await self._look(self._partitions())
+                wait_seconds = (
+                    LOOK_SECONDS if problem is None else min(wait_seconds * 2, WAIT_SECONDS_MAX)
+                )
+                if problem is not None:
+                    logger.warning(
+                        "ends_not_known", extra={"detail": problem, "retry_seconds": wait_seconds}
+                    )
                     # The next look is over new connections.
                     await self._close()
                 await asyncio.sleep(wait_seconds)
@@ -72,12 +84,16 @@ class Ends:
 
     async def _look(self, partitions: Collection[TopicPartition]) -> str | None:
         """Ask once; returns what went wrong, None for nothing."""
-        self._known = {partition: end for partition, end in self._known.items() if partition in partitions}
+        self._known = {
+            partition: end for partition, end in self._known.items() if partition in partitions
+        }
         if not partitions:
             return None
         try:
             async with asyncio.timeout(LOOK_SECONDS_MAX):
-                return await self._ask(await self._connected({partition.topic for partition in partitions}), partitions)
+                return await self._ask(
+                    await self._connected({partition.topic for partition in partitions}), partitions
+                )
         except (KafkaError, OSError) as error:  # a time-out is an OSError
             return f"{type(error).__name__}: {error}"
         except asyncio.CancelledError:
@@ -94,19 +110,27 @@ class Ends:
             raise NodeNotReadyError("no broker names the leaders of the partitions")
         return client
 
-    async def _ask(self, client: AIOKafkaClient, partitions: Collection[TopicPartition]) -> str | None:
-        """Ask each leader for its partitions, each on its own; returns what went wrong, None for nothing."""
+    async def _ask(
+        self, client: AIOKafkaClient, partitions: Collection[TopicPartition]
+    ) -> str | None:
+        """Ask each leader for its partitions, each on its own; returns what went wrong, None for
+        nothing.
+        """
         by_leader: defaultdict[int, list[TopicPartition]] = defaultdict(list)
         for partition in partitions:
             leader = client.cluster.leader_for_partition(ClientPartition(*partition))
             by_leader[leader if leader is not None else NO_LEADER].append(partition)
         leaderless = by_leader.pop(NO_LEADER, [])
-        troubles = [f"{len(leaderless)} partitions have no leader"] if leaderless else []
-        for trouble in await asyncio.gather(*(self._ask_leader(client, *one) for one in by_leader.items())):
-            troubles += [trouble] if trouble is not None else []
-        return "; ".join(troubles) or None
+        partition_errors = [f"{len(leaderless)} partitions have no leader"] if leaderless else []
+        for problem in await asyncio.gather(
+            *(self._ask_leader(client, *one) for one in by_leader.items())
+        ):
+            partition_errors += [problem] if problem is not None else []
+        return "; ".join(partition_errors) or None
 
-    async def _ask_leader(self, client: AIOKafkaClient, leader: int, partitions: list[TopicPartition]) -> str | None:
+    async def _ask_leader(
+        self, client: AIOKafkaClient, leader: int, partitions: list[TopicPartition]
+    ) -> str | None:
         # In milliseconds, as fetches are dated.
         at = int(time.time() * 1000) / 1000
         try:
@@ -118,7 +142,11 @@ class Ends:
         for partition in stable.keys() & written.keys():
             self._known[partition] = End(stable[partition], written[partition], at)
         unanswered = len(partitions) - len(written)
-        return f"{unanswered} partitions were not in the answer of broker {leader}" if unanswered else None
+        return (
+            f"{unanswered} partitions were not in the answer of broker {leader}"
+            if unanswered
+            else None
+        )
 
     async def _close(self) -> None:
         client, self._client = self._client, None
@@ -129,7 +157,9 @@ class Ends:
 
 
 def fetched_end(consumer: AIOKafkaConsumer, partition: ClientPartition) -> End | None:
-    """The end of an assigned partition as its last fetch has told it; None before there was a fetch."""
+    """The end of an assigned partition as its last fetch has told it; None before there was a
+    fetch.
+    """
     stable, written = consumer.last_stable_offset(partition), consumer.highwater(partition)
     milliseconds = consumer.last_poll_timestamp(partition)
     if stable is None or written is None or milliseconds is None:
@@ -140,7 +170,8 @@ def fetched_end(consumer: AIOKafkaConsumer, partition: ClientPartition) -> End |
 async def _latest(
     client: AIOKafkaClient, leader: int, partitions: list[TopicPartition], isolation: int
 ) -> dict[TopicPartition, int]:
-    """The end of each of these partitions as a consumer of this isolation sees it; what the broker refuses is left out.
+    """The end of each of these partitions as a consumer of this isolation sees it; what the broker
+    refuses is left out.
 
     Raises:
         KafkaError: it can't be asked.

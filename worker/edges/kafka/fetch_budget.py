@@ -1,9 +1,10 @@
 """Bounds what the client fetches ahead, over all partitions together.
 
-aiokafka keeps a fetch of every partition ready, whether anybody takes it or not, and bounds each of them alone: a producer's
-batch of a megabyte comes whole however little is asked for, so 300 paused partitions could hold 300 MB. A partition that is
-paused in the client isn't fetched: that is how the bound is kept. (The flag vanishes at each rebalance, and what was fetched
-before is thrown away only by a poll.)
+aiokafka keeps a fetch of every partition ready, whether anybody takes it or not, and bounds each of
+them alone: a producer's batch of a megabyte comes whole however little is asked for, so 300 paused
+partitions could hold 300 MB. A partition that is paused in the client isn't fetched: that is how
+the bound is kept. (The flag vanishes at each rebalance, and what was fetched before is thrown away
+only by a poll.)
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from worker.edges.kafka.fetched import Fetched
 class FetchBudget:
     """Which partitions of one consumer are fetched.
 
-    Two marks, or it would flicker: beyond `bytes_max` nothing is fetched of partitions of which nothing is there, until what is
-    there falls to half of it. What was fetched of a partition that rests makes room first, and is fetched again another time.
-    The bound is soft by the answers that are on their way, one from each broker.
+    Two marks, or it would flicker: beyond `bytes_max` nothing is fetched of partitions of which
+    nothing is there, until what is there falls to half of it. What was fetched of a partition that
+    rests makes room first, and is fetched again another time. The bound is soft by the answers that
+    are on their way, one from each broker.
 
     Args:
         consumer: a started member of the group.
@@ -40,10 +42,15 @@ class FetchBudget:
         return partition in self._put_off
 
     def begin(self, partitions: Set[ClientPartition]) -> None:
-        """These are the partitions from now on. The client's flags are as they are: they vanish at each rebalance."""
+        """These are the partitions from now on.
+
+        The client's flags are as they are: they vanish at each rebalance.
+        """
         self._put_off = self._consumer.paused() & partitions
 
-    def balance(self, positions: Mapping[ClientPartition, int], resting: Set[ClientPartition]) -> None:
+    def balance(
+        self, positions: Mapping[ClientPartition, int], resting: Set[ClientPartition]
+    ) -> None:
         """Put off fetching, or begin again.
 
         Args:
@@ -53,7 +60,11 @@ class FetchBudget:
         Raises:
             IllegalStateError: one of them isn't ours any more.
         """
-        sizes = {partition: size for partition, size in self._fetched.sizes().items() if partition in positions}
+        sizes = {
+            partition: size
+            for partition, size in self._fetched.sizes().items()
+            if partition in positions
+        }
         held, low = sum(sizes.values()), self._bytes_max // 2
         put_off = self._put_off & positions.keys()
         thrown_away: list[ClientPartition] = []

@@ -1,8 +1,9 @@
 """What aiokafka's fetcher has ready: what it has fetched before anybody asked for it.
 
-aiokafka has no public way to tell which partitions have records, or to wait for any of them without taking some. To poll each
-partition fifty times a second instead costs a tenth of a core with 300 partitions. So this reads aiokafka's private parts, in
-this file alone, and fails at once with a consumer that lacks them.
+aiokafka has no public way to tell which partitions have records, or to wait for any of them without
+taking some. To poll each partition fifty times a second instead costs a tenth of a core with 300
+partitions. So this reads aiokafka's private parts, in this file alone, and fails at once with a
+consumer that lacks them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class Fetched:
     """The records and errors that wait in one consumer.
 
     Args:
-        consumer: started. `news` is set whenever something has been fetched; who waits for it clears it.
+        consumer: started. `news` is set whenever something has been fetched; who waits for it
+            clears it.
 
     Raises:
         AttributeError: aiokafka has changed.
@@ -34,7 +36,10 @@ class Fetched:
         self._await_news()
 
     def ready(self) -> list[ClientPartition]:
-        """The partitions of which something waits, what was fetched first before the rest. `getmany` takes it, or raises it."""
+        """The partitions of which something waits, what was fetched first before the rest.
+
+        `getmany` takes it, or raises it.
+        """
         return list(self._results)
 
     def holds(self, partition: ClientPartition) -> bool:
@@ -42,7 +47,9 @@ class Fetched:
         return partition in self._results
 
     def sizes(self) -> dict[ClientPartition, int]:
-        """Of each of these partitions how many bytes wait, as they were fetched, before decompression."""
+        """Of each of these partitions how many bytes wait, as they were fetched, before
+        decompression.
+        """
         return {partition: _size(result) for partition, result in self._results.items()}
 
     def _await_news(self) -> None:

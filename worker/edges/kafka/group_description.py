@@ -1,10 +1,12 @@
 """Who is in a consumer group, as its coordinator says, and what of it is another program's.
 
-Members of one group must share an assignor. With one that has another, or none at all in common (a connector, a stream
-application), the coordinator refuses the worker's JoinGroup, for as long as that member stays.
+Members of one group must share an assignor. With one that has another, or none at all in common (a
+connector, a stream application), the coordinator refuses the worker's JoinGroup, for as long as
+that member stays.
 
-Source: the Kafka protocol's DescribeGroups, from version 3 with the authorized operations of KIP-430. aiokafka reads an answer
-of that version by an older form, so the request is written down here.
+Source: the Kafka protocol's DescribeGroups, from version 3 with the authorized operations of
+KIP-430. aiokafka reads an answer of that version by an older form, so the request is written down
+here.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """A group, which need not exist. `assignor` is empty during a rebalance; `operations` are bits, see `permissions`."""
+    """A group, which need not exist.
+
+    `assignor` is empty during a rebalance; `operations` are bits, see `permissions`.
+    """
 
     state: str
     protocol_type: str
@@ -45,7 +50,9 @@ class GroupDescription:
     operations: int
 
     def is_of_another_program(self, assignor: str) -> bool:
-        """True if the members share a protocol that isn't this assignor: who has only this one isn't let in."""
+        """True if the members share a protocol that isn't this assignor: who has only this one
+        isn't let in.
+        """
         has_another = self.assignor not in ("", assignor)
         return bool(self.members) and (self.protocol_type not in CONSUMERS or has_another)
 
@@ -55,7 +62,10 @@ class GroupDescription:
         more = len(self.members) - len(named)
         # During a rebalance the coordinator names no assignor.
         shared = f"assignor {self.assignor}" if self.assignor else self.state
-        return f"{', '.join(named)}{f' and {more} more' if more else ''} (protocol {self.protocol_type}, {shared})"
+        return (
+            f"{', '.join(named)}{f' and {more} more' if more else ''} (protocol "
+            f"{self.protocol_type}, {shared})"
+        )
 
 
 class _RequestStruct(RequestStruct):
@@ -94,17 +104,24 @@ async def _describe(client: AIOKafkaClient, group_id: str) -> GroupDescription:
     return GroupDescription(state, protocol_type, assignor, found, operations)
 
 
-async def who_holds(connection: KafkaConnection, group_id: str) -> str:
-    """The members of this group, for people; or why they can't be named. Asked when the coordinator refuses us for them."""
+async def describe_members(connection: KafkaConnection, group_id: str) -> str:
+    """The members of this group, for people; or why they can't be named. Asked when the coordinator
+    refuses us for them.
+    """
     client: AIOKafkaClient | None = None
     try:
         client = connection.client()
         await client.bootstrap()
         description = await describe(client, group_id)
-    # NotImplementedError is how aiokafka says that the broker takes none of the versions of a request that it can write.
+    # NotImplementedError is how aiokafka says that the broker takes none of the versions of a
+    # request that it can write.
     except (KafkaError, OSError, NotImplementedError) as error:
         return f"members that can't be described ({type(error).__name__}: {error})"
     finally:
         if client is not None:
             await client.close()
-    return description.members_text() if description.members else "members that have left in the meantime"
+    return (
+        description.members_text()
+        if description.members
+        else "members that have left in the meantime"
+    )

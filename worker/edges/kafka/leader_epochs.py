@@ -1,12 +1,15 @@
-"""Leader epochs of what a consumer fetches: by them it shows that a partition's log isn't the one that was read before.
+"""Leader epochs of what a consumer fetches: by them it shows that a partition's log isn't the one
+that was read before.
 
-Each election of a leader begins an epoch, and each record batch carries the epoch in which it was written. After an unclean
-election the log may end before our position, and be written anew from there: the offsets go on as if nothing had happened. But
-the first batch behind our position is of a later epoch then, and the leader knows where the epoch of the last batch before it
-has ended: before our position, if records were lost.
+Each election of a leader begins an epoch, and each record batch carries the epoch in which it was
+written. After an unclean election the log may end before our position, and be written anew from
+there: the offsets go on as if nothing had happened. But the first batch behind our position is of a
+later epoch then, and the leader knows where the epoch of the last batch before it has ended: before
+our position, if records were lost.
 
-Source: KIP-101 and KIP-320. aiokafka fetches without epochs and doesn't show those of batches, so they are read from the
-answers (`worker.edges.kafka.aiokafka_internals`): one look at each batch's header, none at a record.
+Source: KIP-101 and KIP-320. aiokafka fetches without epochs and doesn't show those of batches, so
+they are read from the answers (`worker.edges.kafka.aiokafka_internals`): one look at each batch's
+header, none at a record.
 """
 
 from __future__ import annotations
@@ -60,7 +63,9 @@ class FetchedEpochs:
         del runs[:-RUNS_MAX]
 
     def taken(self, partition: ClientPartition) -> int | None:
-        """The epoch of the last batch that was taken of this partition; None where nothing was, or it isn't known."""
+        """The epoch of the last batch that was taken of this partition; None where nothing was, or
+        it isn't known.
+        """
         return self._taken.get(partition)
 
     def is_later(self, partition: ClientPartition, offset: int) -> bool:
@@ -112,8 +117,8 @@ def resume(position: int, epoch: int | None, bounds: Bounds) -> Resumption:
         epoch: that of the last batch before it, None where it isn't known.
         bounds: what the leader says; its `epoch_end` is where this epoch has ended.
 
-    Without a known epoch a log that ends before the position is truncated, and it can't be known from where on it was written
-    anew: reading goes on at its end.
+    Without a known epoch a log that ends before the position is truncated, and it can't be known
+    from where on it was written anew: reading goes on at its end.
     """
     current = bounds.leader_epoch
     if epoch is not None and current is not None:

@@ -1,10 +1,12 @@
-"""Asks the leader of each partition where its log begins and ends, and its epochs: one answer per partition.
+"""Asks the leader of each partition where its log begins and ends, and its epochs: one answer per
+partition.
 
-aiokafka's `beginning_offsets` and its like answer for all partitions or for none, and wait for a partition that has no leader
-until their time is over. Here a partition that can't be asked is named with the reason, and holds up no other.
+aiokafka's `beginning_offsets` and its like answer for all partitions or for none, and wait for a
+partition that has no leader until their time is over. Here a partition that can't be asked is named
+with the reason, and holds up no other.
 
-Source: the Kafka protocol's ListOffsets, from version 4 with the leader's epoch, and OffsetForLeaderEpoch (KIP-320). aiokafka
-uses neither, so both are written down here.
+Source: the Kafka protocol's ListOffsets, from version 4 with the leader's epoch, and
+OffsetForLeaderEpoch (KIP-320). aiokafka uses neither, so both are written down here.
 """
 
 from __future__ import annotations
@@ -32,10 +34,11 @@ NO_LEADER = NO_REPLICA = UNKNOWN = -1
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The first offset of a partition, and the one behind its last record of a finished transaction.
+    """The first offset of a partition, and the one behind its last record of a finished
+    transaction.
 
-    `leader_epoch` is the latest epoch in its log, and `epoch_end` the offset at which the epoch that was asked for has ended;
-    None where the broker doesn't say.
+    `leader_epoch` is the latest epoch in its log, and `epoch_end` the offset at which the epoch
+    that was asked for has ended; None where the broker doesn't say.
     """
 
     begin: int
@@ -65,7 +68,12 @@ class OffsetsRequestStruct(RequestStruct):
             "topics",
             Array(
                 ("topic", String("utf-8")),
-                ("partitions", Array(("partition", Int32), ("current_leader_epoch", Int32), ("timestamp", Int64))),
+                (
+                    "partitions",
+                    Array(
+                        ("partition", Int32), ("current_leader_epoch", Int32), ("timestamp", Int64)
+                    ),
+                ),
             ),
         ),
     )
@@ -94,7 +102,12 @@ class EpochEndResponse(Response):
                 ("topic", String("utf-8")),
                 (
                     "partitions",
-                    Array(("error_code", Int16), ("partition", Int32), ("leader_epoch", Int32), ("end_offset", Int64)),
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader_epoch", Int32),
+                        ("end_offset", Int64),
+                    ),
                 ),
             ),
         ),
@@ -113,7 +126,14 @@ class EpochEndRequestStruct(RequestStruct):
             "topics",
             Array(
                 ("topic", String("utf-8")),
-                ("partitions", Array(("partition", Int32), ("current_leader_epoch", Int32), ("leader_epoch", Int32))),
+                (
+                    "partitions",
+                    Array(
+                        ("partition", Int32),
+                        ("current_leader_epoch", Int32),
+                        ("leader_epoch", Int32),
+                    ),
+                ),
             ),
         ),
     )
@@ -130,18 +150,20 @@ class _EpochEndRequest(Request[EpochEndRequestStruct]):
 
 
 @dataclass(frozen=True, slots=True)
-class Away:
+class Unavailable:
     """A partition that can't be asked at present, and why."""
 
     reason: str
 
 
-UNANSWERED = Away("its leader gave no answer")
+UNANSWERED = Unavailable("its leader gave no answer")
 
 
 async def look_up(
-    connection: KafkaConnection, partitions: Collection[TopicPartition], epochs: Mapping[TopicPartition, int] | None = None
-) -> dict[TopicPartition, Bounds | Away]:
+    connection: KafkaConnection,
+    partitions: Collection[TopicPartition],
+    epochs: Mapping[TopicPartition, int] | None = None,
+) -> dict[TopicPartition, Bounds | Unavailable]:
     """Where each of these partitions begins and ends, asked over new connections.
 
     Args:
@@ -158,16 +180,18 @@ async def look_up(
         if not await client.force_metadata_update():
             raise NodeNotReadyError("no broker names the partitions")
         by_leader: defaultdict[int, list[TopicPartition]] = defaultdict(list)
-        found: dict[TopicPartition, Bounds | Away] = {}
+        found: dict[TopicPartition, Bounds | Unavailable] = {}
         for partition in sorted(partitions):
             leader = client.cluster.leader_for_partition(ClientPartition(*partition))
             if leader is None:
-                found[partition] = Away("its topic does not exist, or may not be described")
+                found[partition] = Unavailable("its topic does not exist, or may not be described")
             elif leader == NO_LEADER:
-                found[partition] = Away("it has no leader")
+                found[partition] = Unavailable("it has no leader")
             else:
                 by_leader[leader].append(partition)
-        for some in await asyncio.gather(*(_ask(client, leader, its, epochs or {}) for leader, its in by_leader.items())):
+        for some in await asyncio.gather(
+            *(_ask(client, leader, its, epochs or {}) for leader, its in by_leader.items())
+        ):
             found |= some
         return found
     finally:
@@ -175,32 +199,54 @@ async def look_up(
 
 
 async def _ask(
-    client: AIOKafkaClient, leader: int, partitions: Sequence[TopicPartition], epochs: Mapping[TopicPartition, int]
-) -> Mapping[TopicPartition, Bounds | Away]:
+    client: AIOKafkaClient,
+    leader: int,
+    partitions: Sequence[TopicPartition],
+    epochs: Mapping[TopicPartition, int],
+) -> Mapping[TopicPartition, Bounds | Unavailable]:
     wanted = {partition: epochs[partition] for partition in partitions if partition in epochs}
     try:
         begins = await _offsets(client, leader, partitions, OffsetResetStrategy.EARLIEST)
         ends = await _offsets(client, leader, partitions, OffsetResetStrategy.LATEST)
         epoch_ends = await _epoch_ends(client, leader, wanted) if wanted else {}
-    # NotImplementedError is how aiokafka says that the broker takes none of the versions of a request that are written here.
+    # NotImplementedError is how aiokafka says that the broker takes none of the versions of a
+    # request that are written here.
     except (KafkaError, NotImplementedError) as error:
-        return dict.fromkeys(partitions, Away(f"its leader, broker {leader}: {type(error).__name__}: {error}"))
-    found: dict[TopicPartition, Bounds | Away] = {}
+        return dict.fromkeys(
+            partitions, Unavailable(f"its leader, broker {leader}: {type(error).__name__}: {error}")
+        )
+    found: dict[TopicPartition, Bounds | Unavailable] = {}
     for one in partitions:
-        begin, end, epoch_end = begins.get(one, UNANSWERED), ends.get(one, UNANSWERED), epoch_ends.get(one)
-        away = next((answer for answer in (begin, end, epoch_end) if isinstance(answer, Away)), None)
-        if away is not None or isinstance(begin, Away) or isinstance(end, Away) or isinstance(epoch_end, Away):
-            found[one] = away or UNANSWERED
+        begin, end, epoch_end = (
+            begins.get(one, UNANSWERED),
+            ends.get(one, UNANSWERED),
+            epoch_ends.get(one),
+        )
+        unavailable = next(
+            (answer for answer in (begin, end, epoch_end) if isinstance(answer, Unavailable)), None
+        )
+        if (
+            unavailable is not None
+            or isinstance(begin, Unavailable)
+            or isinstance(end, Unavailable)
+            or isinstance(epoch_end, Unavailable)
+        ):
+            found[one] = unavailable or UNANSWERED
         else:
             # What isn't said is -1.
             epoch = end[1] if end[1] >= 0 else None
-            found[one] = Bounds(begin[0], end[0], epoch, epoch_end if epoch_end is not None and epoch_end >= 0 else None)
+            found[one] = Bounds(
+                begin[0],
+                end[0],
+                epoch,
+                epoch_end if epoch_end is not None and epoch_end >= 0 else None,
+            )
     return found
 
 
 async def _offsets(
     client: AIOKafkaClient, leader: int, partitions: Sequence[TopicPartition], which: int
-) -> dict[TopicPartition, tuple[int, int] | Away]:
+) -> dict[TopicPartition, tuple[int, int] | Unavailable]:
     """The offset and its leader epoch."""
     # The response has one class per version of the protocol, and no common type.
     answer = cast(Any, await client.send(leader, _OffsetsRequest(partitions, which)))
@@ -213,7 +259,7 @@ async def _offsets(
 
 async def _epoch_ends(
     client: AIOKafkaClient, leader: int, epochs: Mapping[TopicPartition, int]
-) -> dict[TopicPartition, int | Away]:
+) -> dict[TopicPartition, int | Unavailable]:
     answer = cast(Any, await client.send(leader, _EpochEndRequest(epochs)))
     return {
         TopicPartition(topic, number): _refused(leader, code) if code else end
@@ -222,11 +268,13 @@ async def _epoch_ends(
     }
 
 
-def _refused(leader: int, code: int) -> Away:
-    return Away(f"broker {leader}: {for_code(code).__name__}")
+def _refused(leader: int, code: int) -> Unavailable:
+    return Unavailable(f"broker {leader}: {for_code(code).__name__}")
 
 
-def _by_topic(partitions: Iterable[tuple[TopicPartition, int, int]]) -> list[tuple[str, list[tuple[int, int, int]]]]:
+def _by_topic(
+    partitions: Iterable[tuple[TopicPartition, int, int]],
+) -> list[tuple[str, list[tuple[int, int, int]]]]:
     topics: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
     for (topic, number), epoch, value in partitions:
         topics[topic].append((number, epoch, value))

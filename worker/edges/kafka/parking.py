@@ -1,4 +1,6 @@
-"""What a parked record looks like: the record as it came, and headers that say where it was first received."""
+"""What a parked record looks like: the record as it came, and headers that say where it was first
+received.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +10,42 @@ from worker.core.model.event import Event, ParkingAcknowledged, ParkingFailed
 from worker.core.model.row import Row
 from worker.core.wire.record_headers import PARKED_PREFIX, origin
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.writer import Duty, Outgoing, TopicWriter
+from worker.edges.kafka.writer import Outgoing, TopicWriter, WriterSpec
 
 
 def parking_writer(
-    connection: KafkaConnection, topics: Mapping[str, str], applications: Collection[int], post: Callable[[Event], None]
+    connection: KafkaConnection,
+    topics: Mapping[str, str],
+    applications: Collection[int],
+    post: Callable[[Event], None],
 ) -> TopicWriter[Row]:
     """The way to the parking topics.
 
     Args:
         connection: the brokers.
         topics: the parking topic of each topic that has one.
-        applications: all that may be parked. Each has a partition of its own in a topic of as many partitions.
+        applications: all that may be parked. Each has a partition of its own in a topic of as many
+            partitions.
         post: takes `ParkingAcknowledged` and `ParkingFailed`.
     """
 
-    # Where several are held, one that has healed must not wait behind another. By rank: ids of any pattern may collide.
+    # Where several are held, one that has healed must not wait behind another. By rank: ids of any
+    # pattern may collide.
     ranks = {application_id: rank for rank, application_id in enumerate(sorted(applications))}
 
     def outgoing(row: Row) -> Outgoing:
         rank = ranks[row.destination.application_id]
-        return Outgoing(topics[row.assignment.topic], row.record.key, row.record.value, headers(row), spread=rank)
+        return Outgoing(
+            topics[row.assignment.topic],
+            row.record.key,
+            row.record.value,
+            headers(row),
+            spread=rank,
+        )
 
-    return TopicWriter(connection, Duty(outgoing, None, ParkingAcknowledged, ParkingFailed), post)
+    return TopicWriter(
+        connection, WriterSpec(outgoing, None, ParkingAcknowledged, ParkingFailed), post
+    )
 
 
 def headers(row: Row) -> list[tuple[str, bytes | None]]:
@@ -38,5 +53,10 @@ def headers(row: Row) -> list[tuple[str, bytes | None]]:
     record, assignment = row.record, row.assignment
     first = origin(record, assignment.topic, assignment.partition)
     kept = [(name, value) for name, value in record.headers if not name.startswith(PARKED_PREFIX)]
-    ours = {"topic": first.topic, "partition": first.partition, "offset": first.offset, "timestamp": first.timestamp}
+    ours = {
+        "topic": first.topic,
+        "partition": first.partition,
+        "offset": first.offset,
+        "timestamp": first.timestamp,
+    }
     return [*kept, *((PARKED_PREFIX + name, value) for name, value in ours.items())]

@@ -1,4 +1,6 @@
-"""Sends records and waits for their acknowledgements: for tools, which stop where they can't go on and don't try for ever."""
+"""Sends records and waits for their acknowledgements: for tools, which stop where they can't go on
+and don't try for ever.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,20 @@ from worker.edges.kafka.closing import close_producer
 from worker.edges.kafka.writer import REQUEST_BYTES_MAX, Outgoing
 
 
-class Outlet:
+class BatchProducer:
     """An async context manager. Opening and `send` raise `aiokafka.errors.KafkaError`."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
         self._producer: AIOKafkaProducer
 
-    async def __aenter__(self) -> Outlet:
+    async def __aenter__(self) -> BatchProducer:
         self._producer = await self._connection.started_producer(
-            acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=5, max_request_size=REQUEST_BYTES_MAX
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=5,
+            max_request_size=REQUEST_BYTES_MAX,
         )
         return self
 
@@ -38,7 +44,10 @@ class Outlet:
         try:
             async with asyncio.timeout(seconds_max):
                 acknowledgements = [
-                    await self._producer.send(one.topic, value=one.value, key=one.key, headers=one.headers) for one in records
+                    await self._producer.send(
+                        one.topic, value=one.value, key=one.key, headers=one.headers
+                    )
+                    for one in records
                 ]
                 await asyncio.gather(*acknowledgements)
         except TimeoutError as error:

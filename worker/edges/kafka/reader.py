@@ -1,4 +1,6 @@
-"""Reads topics as an onlooker: without a group, and without leaving a trace. For tails, and for the tools around the worker."""
+"""Reads topics as an onlooker: without a group, and without leaving a trace. For tails, and for the
+tools around the worker.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ RECORD_SECONDS_MAX = 5.0
 # aiokafka would try for ever against a dead coordinator.
 COMMIT_SECONDS_MAX = 15.0
 STOP_SECONDS_MAX = 1.0
-# Behind the end of one partition the client waits for more records, and only then asks for the next one's.
+# Behind the end of one partition the client waits for more records, and only then asks for the next
+# one's.
 FETCH_WAIT_MILLISECONDS = 10
 
 
@@ -52,9 +55,9 @@ class TopicReader:
     Args:
         connection: the brokers.
         group_id: the group that `commit` commits for; None for an onlooker. It is never joined.
-        on_damage: is told of each record that can't be read (a wrong checksum, a batch that is too large when decompressed,
-            a header's name that isn't UTF-8), which is passed over then. Without it reading ends there, with what aiokafka
-            raises.
+        on_damage: is told of each record that can't be read (a wrong checksum, a batch that is too
+            large when decompressed, a header's name that isn't UTF-8), which is passed over then.
+            Without it reading ends there, with what aiokafka raises.
 
     Opening, and every method, raises `aiokafka.errors.KafkaError` where the brokers can't be asked.
     """
@@ -73,7 +76,8 @@ class TopicReader:
         self._admin: AIOKafkaAdminClient
 
     async def __aenter__(self) -> TopicReader:
-        # `earliest`: what retention deletes while it is being read is passed over; the other choice would jump to the end.
+        # `earliest`: what retention deletes while it is being read is passed over; the other choice
+        # would jump to the end.
         self._consumer = self._connection.consumer(
             group_id=self._group_id,
             enable_auto_commit=False,
@@ -100,16 +104,21 @@ class TopicReader:
         await self._admin.close()
 
     async def partitions(self, topics: Collection[str]) -> dict[str, list[TopicPartition]]:
-        """The partitions of those topics that exist. Asked of the brokers: a consumer knows only what it subscribes to.
+        """The partitions of those topics that exist. Asked of the brokers: a consumer knows only
+        what it subscribes to.
 
-        Of all topics, and not of these alone: asking for a topic by name makes it, where the broker is set so.
+        Of all topics, and not of these alone: asking for a topic by name makes it, where the broker
+        is set so.
         """
         answer = await self._admin.describe_topics()
         for one in answer:
             if one["error_code"] and one["topic"] in topics:
                 raise for_code(one["error_code"])(one["topic"])
         return {
-            one["topic"]: sorted(TopicPartition(one["topic"], partition["partition"]) for partition in one["partitions"])
+            one["topic"]: sorted(
+                TopicPartition(one["topic"], partition["partition"])
+                for partition in one["partitions"]
+            )
             for one in answer
             if one["topic"] in topics
         }
@@ -118,12 +127,20 @@ class TopicReader:
         """All topics that we may see."""
         return frozenset(await self._admin.list_topics())
 
-    async def spans(self, topics: Collection[str], since_milliseconds: int | None = None) -> list[Span]:
-        """What these topics hold now; with a time given, from the first record on that is as young."""
+    async def spans(
+        self, topics: Collection[str], since_milliseconds: int | None = None
+    ) -> list[Span]:
+        """What these topics hold now; with a time given, from the first record on that
+        is as young.
+        """
         found = await self.partitions(topics)
-        return await self.spans_of([one for topic in sorted(found) for one in found[topic]], since_milliseconds)
+        return await self.spans_of(
+            [one for topic in sorted(found) for one in found[topic]], since_milliseconds
+        )
 
-    async def spans_of(self, partitions: Sequence[TopicPartition], since_milliseconds: int | None = None) -> list[Span]:
+    async def spans_of(
+        self, partitions: Sequence[TopicPartition], since_milliseconds: int | None = None
+    ) -> list[Span]:
         """As `spans`, of these partitions and in their order."""
         asked = [ClientPartition(*one) for one in partitions]
         if not asked:
@@ -131,12 +148,19 @@ class TopicReader:
         begins = await self._consumer.beginning_offsets(asked)
         ends = await self._consumer.end_offsets(asked)
         if since_milliseconds is not None:
-            found = await self._consumer.offsets_for_times(dict.fromkeys(asked, max(0, since_milliseconds)))
-            begins = {one: at.offset if (at := found[one]) is not None else ends[one] for one in asked}
+            found = await self._consumer.offsets_for_times(
+                dict.fromkeys(asked, max(0, since_milliseconds))
+            )
+            begins = {
+                one: at.offset if (at := found[one]) is not None else ends[one] for one in asked
+            }
         return [Span(TopicPartition(*one), begins[one], ends[one]) for one in asked]
 
     async def chunks(
-        self, spans: Iterable[Span], records_max: int = CHUNK_RECORDS, seconds_max: float | None = None
+        self,
+        spans: Iterable[Span],
+        records_max: int = CHUNK_RECORDS,
+        seconds_max: float | None = None,
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
         """The records of these spans, one span after the other, in chunks that are never empty.
 
@@ -161,7 +185,9 @@ class TopicReader:
         while (position := await self._consumer.position(client)) < end:
             found: Sequence[Record]
             try:
-                fetched = await self._consumer.getmany(client, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
+                fetched = await self._consumer.getmany(
+                    client, timeout_ms=POLL_MILLISECONDS, max_records=records_max
+                )
                 found = fetched.get(client, ())
             except DAMAGE:
                 if self._on_damage is None:
@@ -175,11 +201,14 @@ class TopicReader:
                 return records
         return ()
 
-    async def _up_to_the_damage(self, client: ClientPartition, position: int, records_max: int) -> Sequence[Record]:
+    async def _up_to_the_damage(
+        self, client: ClientPartition, position: int, records_max: int
+    ) -> Sequence[Record]:
         """The whole records before it, one by one; with none of these it is passed over.
 
         Raises:
-            CorruptRecordException, UnicodeDecodeError: too many in a row: it is more than some records.
+            CorruptRecordException, UnicodeDecodeError: too many in a row: it is more than some
+                records.
         """
         records: list[Record] = []
         try:
@@ -203,7 +232,10 @@ class TopicReader:
     async def mixed(
         self, spans: Sequence[Span], records_max: int = CHUNK_RECORDS
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """The records of all these spans, taking turns as they come. Each partition may be named once."""
+        """The records of all these spans, taking turns as they come.
+
+        Each partition may be named once.
+        """
         ends = {ClientPartition(*span.partition): span.end for span in spans if span.length}
         if not ends:
             return
@@ -215,12 +247,18 @@ class TopicReader:
         positions = {ClientPartition(*span.partition): span.begin for span in spans}
         while unread:
             try:
-                fetched = await self._consumer.getmany(*unread, timeout_ms=POLL_MILLISECONDS, max_records=records_max)
+                fetched = await self._consumer.getmany(
+                    *unread, timeout_ms=POLL_MILLISECONDS, max_records=records_max
+                )
             except DAMAGE:
                 if self._on_damage is None:
                     raise
-                # What was read of others together with it is dropped: one after the other, from where each was.
-                rest = [Span(TopicPartition(*client), positions[client], ends[client]) for client in sorted(unread)]
+                # What was read of others together with it is dropped: one after the other, from
+                # where each was.
+                rest = [
+                    Span(TopicPartition(*client), positions[client], ends[client])
+                    for client in sorted(unread)
+                ]
                 async for chunk in self.chunks(rest, records_max):
                     yield chunk
                 return
@@ -229,10 +267,14 @@ class TopicReader:
                 records = [record for record in some if record.offset < ends[client]]
                 if records:
                     yield TopicPartition(*client), records
-            unread = {client for client in unread if await self._consumer.position(client) < ends[client]}
+            unread = {
+                client for client in unread if await self._consumer.position(client) < ends[client]
+            }
 
     async def record(self, place: Place) -> Record | None:
-        """The record at this place; None where there is none: deleted, never written, of an aborted transaction."""
+        """The record at this place; None where there is none: deleted, never written, of an aborted
+        transaction.
+        """
         partition = TopicPartition(place.topic, place.partition)
         known = await self.partitions({place.topic})
         if partition not in known.get(place.topic, ()):
@@ -240,8 +282,11 @@ class TopicReader:
         (span,) = await self.spans_of([partition])
         if not span.begin <= place.offset < span.end:
             return None
-        # To the end and not to the next offset only: behind a marker the position moves on with the next record.
-        async for _, records in self.chunks([Span(partition, place.offset, span.end)], records_max=1):
+        # To the end and not to the next offset only: behind a marker the position moves on with the
+        # next record.
+        async for _, records in self.chunks(
+            [Span(partition, place.offset, span.end)], records_max=1
+        ):
             return records[0] if records[0].offset == place.offset else None
         return None
 
@@ -264,7 +309,9 @@ class TopicReader:
 
     async def groups(self, prefix: str) -> list[str]:
         """The groups whose names begin so, as far as we may see them."""
-        return sorted(name for name, _ in await self._admin.list_consumer_groups() if name.startswith(prefix))
+        return sorted(
+            name for name, _ in await self._admin.list_consumer_groups() if name.startswith(prefix)
+        )
 
     async def brokers(self) -> list[str]:
         """The addresses of the cluster's brokers."""

@@ -1,4 +1,6 @@
-"""The group's rebalances: holds them up until the pipeline has let go, and keeps count of what is ours."""
+"""The group's rebalances: holds them up until the pipeline has let go, and keeps count of what is
+ours.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,25 @@ logger = logging.getLogger("worker.kafka")
 class Rebalances(ConsumerRebalanceListener):
     """What aiokafka calls around a rebalance.
 
-    A partition *arrives* when the group assigns it, is *ours* from `begin` on, *draining* once the group wants it back, and
-    gone when the pipeline has released it.
+    A partition *arrives* when the group assigns it, is *ours* from `begin` on, *draining* once the
+    group wants it back, and gone when the pipeline has released it.
 
     Args:
         drain_seconds: how long the pipeline may take to bring partitions to an end.
-        release_seconds: how long a rebalance waits at most, last commit included. The group waits for nobody longer.
+        release_seconds: how long a rebalance waits at most, last commit included. The group waits
+            for nobody longer.
         post: takes `Revoked`, `Distributed` and `Lost`.
-        stop_fetching: called when partitions are taken back and when partitions have arrived. What the client fetches of
-            them could only be thrown away, and nobody would hold it back while a rebalance lasts.
+        stop_fetching: called when partitions are taken back and when partitions have arrived. What
+            the client fetches of them could only be thrown away, and nobody would hold it back
+            while a rebalance lasts.
     """
 
     def __init__(
-        self, drain_seconds: float, release_seconds: float, post: Callable[[Event], None], stop_fetching: Callable[[], None]
+        self,
+        drain_seconds: float,
+        release_seconds: float,
+        post: Callable[[Event], None],
+        stop_fetching: Callable[[], None],
     ) -> None:
         self._drain_seconds = drain_seconds
         self._release_seconds = release_seconds
@@ -43,7 +51,9 @@ class Rebalances(ConsumerRebalanceListener):
 
     @property
     def arrivals(self) -> frozenset[TopicPartition]:
-        """The partitions that were assigned and have no epoch yet: another object after each rebalance, and each `begin`."""
+        """The partitions that were assigned and have no epoch yet: another object after each
+        rebalance, and each `begin`.
+        """
         return self._arrivals
 
     @property
@@ -78,11 +88,16 @@ class Rebalances(ConsumerRebalanceListener):
             self._released.set()
 
     async def on_partitions_revoked(self, revoked: Collection[ClientPartition]) -> None:
-        """The group takes partitions back. Returns when the pipeline has let go of them, or can't be waited for any longer."""
+        """The group takes partitions back.
+
+        Returns when the pipeline has let go of them, or can't be waited for any longer.
+        """
         self._stop_fetching()
         self._arrivals = frozenset()
         gone = {TopicPartition(partition.topic, partition.partition) for partition in revoked}
-        assignments = tuple(assignment for assignment in self._ours if assignment.topic_partition in gone)
+        assignments = tuple(
+            assignment for assignment in self._ours if assignment.topic_partition in gone
+        )
         if not assignments:
             return
         self._draining.update(assignments)
@@ -97,7 +112,12 @@ class Rebalances(ConsumerRebalanceListener):
             self._post(Lost(assignments))
 
     async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
-        """The group gives partitions. They are received of once they have an epoch and a position; nothing is awaited here."""
-        self._arrivals = frozenset(TopicPartition(partition.topic, partition.partition) for partition in assigned)
+        """The group gives partitions.
+
+        They are received of once they have an epoch and a position; nothing is awaited here.
+        """
+        self._arrivals = frozenset(
+            TopicPartition(partition.topic, partition.partition) for partition in assigned
+        )
         self._post(Distributed(self._arrivals))
         self._stop_fetching()

@@ -1,13 +1,16 @@
 """Where a partition is read from when it becomes ours.
 
-From the committed offset, where there is one. Without one, `initial_offset` counts only at the very first start, when the
-group has committed nothing for the topic at all: a partition that is added to a topic later is always read from its earliest
-record, or what was written before we noticed it would be lost.
+From the committed offset, where there is one. Without one, `initial_offset` counts only at the very
+first start, when the group has committed nothing for the topic at all: a partition that is added to
+a topic later is always read from its earliest record, or what was written before we noticed it
+would be lost.
 
-Asked over connections of its own, each time new ones: the member's may be dead without its knowing, and aiokafka, which ends a
-look-up at the very moment when the request under it would time out, would ask over the same dead one for ever.
+Asked over connections of its own, each time new ones: the member's may be dead without its knowing,
+and aiokafka, which ends a look-up at the very moment when the request under it would time out,
+would ask over the same dead one for ever.
 
-Each partition on its own: of one whose leader can't be asked nothing is known yet, and the others start without it.
+Each partition on its own: of one whose leader can't be asked nothing is known yet, and the others
+start without it.
 """
 
 from __future__ import annotations
@@ -19,15 +22,17 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from worker.core.model.record import Position, TopicPartition
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.offset_lookup import Away, Bounds, look_up
+from worker.edges.kafka.offset_lookup import Bounds, Unavailable, look_up
 from worker.edges.kafka.reader import TopicReader
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where to start, what the group has committed (None: nothing), and where the partition ends (None: not known).
+    """Where to start, what the group has committed (None: nothing), and where the partition ends
+    (None: not known).
 
-    `leader_epoch` is that of the log in which the position was found; None where the brokers don't say.
+    `leader_epoch` is that of the log in which the position was found; None where the brokers don't
+    say.
     """
 
     position: int
@@ -38,10 +43,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """Where partitions start, and those of which that can't be known at present, with the reason."""
+    """Where partitions start, and those of which that can't be known at present, with
+    the reason.
+    """
 
     found: Mapping[TopicPartition, Found]
-    away: Mapping[TopicPartition, str]
+    unavailable: Mapping[TopicPartition, str]
 
 
 class StartPositions:
@@ -53,7 +60,9 @@ class StartPositions:
         starts_at_latest: the group's very first start is at the end of each partition.
     """
 
-    def __init__(self, connection: KafkaConnection, group_id: str, *, starts_at_latest: bool) -> None:
+    def __init__(
+        self, connection: KafkaConnection, group_id: str, *, starts_at_latest: bool
+    ) -> None:
         self._connection = connection
         self._group_id = group_id
         self._starts_at_latest = starts_at_latest
@@ -62,31 +71,42 @@ class StartPositions:
         """Where each of these partitions starts.
 
         Raises:
-            aiokafka.errors.KafkaError: the coordinator couldn't be asked, or gave no full answer, or no broker could.
+            aiokafka.errors.KafkaError: the coordinator couldn't be asked, or gave no full answer,
+                or no broker could.
         """
         async with TopicReader(self._connection) as reader:
             committed = await reader.committed(self._group_id, partitions)
-            unknown = {partition.topic for partition, position in committed.items() if position is None}
-            at_latest = {topic for topic in unknown if self._starts_at_latest and await self._is_first_start(reader, topic)}
+            unknown = {
+                partition.topic for partition, position in committed.items() if position is None
+            }
+            at_latest = {
+                topic
+                for topic in unknown
+                if self._starts_at_latest and await self._is_first_start(reader, topic)
+            }
         # After the positions: an end that is read later can't lie below them.
         bounds = await look_up(self._connection, partitions)
         found: dict[TopicPartition, Found] = {}
-        away: dict[TopicPartition, str] = {}
+        unavailable: dict[TopicPartition, str] = {}
         for partition, one in bounds.items():
-            if isinstance(one, Away):
-                away[partition] = one.reason
+            if isinstance(one, Unavailable):
+                unavailable[partition] = one.reason
                 continue
             position = committed[partition]
             initial = one.end if partition.topic in at_latest else one.begin
-            # Beyond the end: what was committed there is lost, and nothing says from where on (see `leader_epochs`).
+            # Beyond the end: what was committed there is lost, and nothing says from where on (see
+            # `leader_epochs`).
             start = initial if position is None else min(position.offset, one.end)
             found[partition] = Found(start, position, one.end, one.leader_epoch)
-        return LookedUp(found, away)
+        return LookedUp(found, unavailable)
 
     async def bounds(
-        self, partitions: Collection[TopicPartition], epochs: Mapping[TopicPartition, int] | None = None
-    ) -> Mapping[TopicPartition, Bounds | Away]:
-        """Where each of these partitions begins and ends, and where of some of them an epoch has ended.
+        self,
+        partitions: Collection[TopicPartition],
+        epochs: Mapping[TopicPartition, int] | None = None,
+    ) -> Mapping[TopicPartition, Bounds | Unavailable]:
+        """Where each of these partitions begins and ends, and where of some of them an epoch has
+        ended.
 
         Raises:
             aiokafka.errors.KafkaError: no broker could be asked.

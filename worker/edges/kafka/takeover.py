@@ -1,8 +1,10 @@
-"""Makes a dead predecessor leave the group, so that its partitions needn't wait for the end of its session.
+"""Makes a dead predecessor leave the group, so that its partitions needn't wait for the end of its
+session.
 
-A member that crashed is waited for until its session times out, and all that time its partitions stand still. But a member is
-taken out at once when LeaveGroup is sent for its member id, and Kafka lets anyone send it who may read the group. Whose member
-is dead is told by the client id, which no living process shares with us: see `worker.edges.kafka.instance_id`.
+A member that crashed is waited for until its session times out, and all that time its partitions
+stand still. But a member is taken out at once when LeaveGroup is sent for its member id, and Kafka
+lets anyone send it who may read the group. Whose member is dead is told by the client id, which no
+living process shares with us: see `worker.edges.kafka.instance_id`.
 """
 
 from __future__ import annotations
@@ -21,23 +23,29 @@ from worker.edges.kafka.client import KafkaConnection
 
 logger = logging.getLogger("worker.kafka")
 
-# Of the time allowed: what is kept back to close the connections, which a silent broker can draw out.
+# Of the time allowed: what is kept back to close the connections, which a silent broker can draw
+# out.
 CLOSING_SHARE = 0.2
-# Of the time allowed: the most that one connection or one request gets, so that a single dead broker doesn't use it all up.
+# Of the time allowed: the most that one connection or one request gets, so that a single dead
+# broker doesn't use it all up.
 REQUEST_SHARE = 0.4
 
 
-async def take_over(connection: KafkaConnection, group_id: str, client_id: str, timeout_seconds: float) -> int:
+async def take_over(
+    connection: KafkaConnection, group_id: str, client_id: str, timeout_seconds: float
+) -> int:
     """Make the members of the group that carry this client id leave; returns how many did.
 
-    Called at start, with an inherited identity, and finished before this process joins the group: it would throw itself out.
-    Does not promise that the predecessor is out. Whatever fails is logged, and then the worker joins the slow way. Nor does it
-    find a member that died between the two steps of its very first join: the broker doesn't list it, and waits for it.
+    Called at start, with an inherited identity, and finished before this process joins the group:
+    it would throw itself out. Does not promise that the predecessor is out. Whatever fails is
+    logged, and then the worker joins the slow way. Nor does it find a member that died between the
+    two steps of its very first join: the broker doesn't list it, and waits for it.
 
     Args:
         connection: the brokers.
         group_id: the consumer group; it need not exist.
-        client_id: ours and our predecessor's, no one else's. Members with another one are not touched.
+        client_id: ours and our predecessor's, no one else's. Members with another one are not
+            touched.
         timeout_seconds: for everything, closing the connections included.
 
     Source: KIP-62 (sessions); the Kafka protocol's DescribeGroups and LeaveGroup.
@@ -49,9 +57,13 @@ async def take_over(connection: KafkaConnection, group_id: str, client_id: str, 
             client = AIOKafkaClient(**patience.arguments())
             await client.bootstrap()
             count = await _make_leave(client, group_id, client_id)
-    # NotImplementedError is how aiokafka says that the broker takes none of the versions of a request that it can write.
+    # NotImplementedError is how aiokafka says that the broker takes none of the versions of a
+    # request that it can write.
     except (KafkaError, OSError, NotImplementedError) as error:
-        logger.warning("take_over_failed", extra={"group_id": group_id, "detail": f"{type(error).__name__}: {error}"})
+        logger.warning(
+            "take_over_failed",
+            extra={"group_id": group_id, "detail": f"{type(error).__name__}: {error}"},
+        )
         return 0
     finally:
         if client is not None:
@@ -79,20 +91,26 @@ async def _make_leave(client: AIOKafkaClient, group_id: str, client_id: str) -> 
         answer = cast(Any, await client.send(coordinator, LeaveGroupRequest(group_id, member_id)))
         if answer.error_code:
             error = for_code(answer.error_code).__name__
-            logger.warning("take_over_failed", extra={"group_id": group_id, "member_id": member_id, "detail": error})
+            logger.warning(
+                "take_over_failed",
+                extra={"group_id": group_id, "member_id": member_id, "detail": error},
+            )
         else:
             count += 1
     return count
 
 
-async def _members(client: AIOKafkaClient, coordinator: int, group_id: str, client_id: str) -> list[str]:
+async def _members(
+    client: AIOKafkaClient, coordinator: int, group_id: str, client_id: str
+) -> list[str]:
     """The member ids in the group that carry this client id; none if there is no such group.
 
     Raises:
         aiokafka.errors.KafkaError: the coordinator couldn't be asked, or refused.
     """
     answer = cast(Any, await client.send(coordinator, DescribeGroupsRequest([group_id])))
-    # One group was asked for. aiokafka reads a version 3 answer by version 2's form, which holds for the first group only.
+    # One group was asked for. aiokafka reads a version 3 answer by version 2's form, which holds
+    # for the first group only.
     ((error_code, _group_id, _state, _protocol_type, _protocol, members, *_),) = answer.groups
     if error_code:
         raise for_code(error_code)(f"can't describe the group {group_id}")

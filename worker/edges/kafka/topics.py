@@ -22,12 +22,17 @@ class Topics:
     Args:
         connection: the brokers.
         wanted: all of them.
-        optional: those that may be missing without an error: they are made when they are first needed.
+        optional: those that may be missing without an error: they are made when they are first
+            needed.
         look_seconds: how often those that are missing are looked for.
     """
 
     def __init__(
-        self, connection: KafkaConnection, wanted: tuple[str, ...], optional: frozenset[str], look_seconds: float
+        self,
+        connection: KafkaConnection,
+        wanted: tuple[str, ...],
+        optional: frozenset[str],
+        look_seconds: float,
     ) -> None:
         self._connection = connection
         self._wanted = wanted
@@ -51,17 +56,27 @@ class Topics:
         for topic in self._wanted:
             if topic not in known:
                 level = logging.WARNING if topic in self._optional else logging.ERROR
-                logger.log(level, "topic_missing", extra={"topic": topic, "retry_seconds": self._look_seconds})
+                logger.log(
+                    level,
+                    "topic_missing",
+                    extra={"topic": topic, "retry_seconds": self._look_seconds},
+                )
 
-    async def look_for_missing(self) -> None:
-        """See which exist by now, where any is missing; brokers that can't be asked are asked another time."""
+    async def find_missing(self) -> None:
+        """See which exist by now, where any is missing; brokers that can't be asked are asked
+        another time.
+        """
         if len(self.present) == len(self._wanted):
             return
         try:
             await self.look()
         except (KafkaError, OSError) as error:
-            logger.warning("topics_not_looked_for", extra={"detail": f"{type(error).__name__}: {error}"})
+            logger.warning(
+                "topics_not_looked_for", extra={"detail": f"{type(error).__name__}: {error}"}
+            )
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
-            logger.warning("topics_not_looked_for", extra={"detail": "aiokafka cancelled the request"})
+            logger.warning(
+                "topics_not_looked_for", extra={"detail": "aiokafka cancelled the request"}
+            )

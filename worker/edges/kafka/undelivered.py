@@ -1,4 +1,6 @@
-"""Which records did not end as delivered, as the dead-letter and the parking topic say: these must not count as seen."""
+"""Which records did not end as delivered, as the dead-letter and the parking topic say: these must
+not count as seen.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ class TooMuchError(Exception):
 
 
 @dataclass(slots=True)
-class NotDelivered:
-    """The records that a dead letter or a parked record names, by where they were first received."""
+class UndeliveredRecords:
+    """The records that a dead letter or a parked record names, by where they were first
+    received.
+    """
 
     refused: set[Place] = field(default_factory=set)
     parked: set[Place] = field(default_factory=set)
@@ -27,7 +31,7 @@ class NotDelivered:
 
 async def read_not_delivered(
     reader: TopicReader, topics: Collection[str], since_milliseconds: int, chunk_seconds_max: float
-) -> NotDelivered:
+) -> UndeliveredRecords:
     """What the records of these topics, as far as they exist, say of others.
 
     Args:
@@ -45,19 +49,21 @@ async def read_not_delivered(
     for span in spans:
         if span.length > RECORDS_MAX:
             raise TooMuchError(f"{span.partition.topic} names more than {RECORDS_MAX} records")
-    named = NotDelivered()
+    named = UndeliveredRecords()
     async for _, records in reader.chunks(spans, seconds_max=chunk_seconds_max):
         for record in records:
             _note(named, record)
     return named
 
 
-def _note(named: NotDelivered, record: Record) -> None:
+def _note(named: UndeliveredRecords, record: Record) -> None:
     headers = {name: value for name, value in record.headers if value is not None}
     for prefix, places in ((ERRORS_PREFIX, named.refused), (PARKED_PREFIX, named.parked)):
         try:
             topic = headers[prefix + "topic"].decode()
-            places.add(Place(topic, int(headers[prefix + "partition"]), int(headers[prefix + "offset"])))
+            places.add(
+                Place(topic, int(headers[prefix + "partition"]), int(headers[prefix + "offset"]))
+            )
         except (KeyError, ValueError):
             # Not one of ours: somebody else writes here too.
             continue

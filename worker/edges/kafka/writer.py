@@ -1,12 +1,14 @@
 """Writes records to a topic of ours, for as long as it takes.
 
-A record counts as written only when the topic has acknowledged it (`acks=all`). What can't be written is tried again, and
-reported each time: the pipeline stops the line meanwhile. The producer is disposable: after a failure the next attempt has a
-new one, which begins with the bootstrap servers. aiokafka's own never gives up: it goes on asking addresses at which no broker
-is any more. So what isn't acknowledged in time is a failure too.
+A record counts as written only when the topic has acknowledged it (`acks=all`). What can't be
+written is tried again, and reported each time: the pipeline stops the line meanwhile. The producer
+is disposable: after a failure the next attempt has a new one, which begins with the bootstrap
+servers. aiokafka's own never gives up: it goes on asking addresses at which no broker is any more.
+So what isn't acknowledged in time is a failure too.
 
-Records go in pieces, and one after the other within a piece. Handed over all at once, all of them wait for room in a batch of
-their partition and try again each time when one is sent, which takes the square of their number.
+Records go in pieces, and one after the other within a piece. Handed over all at once, all of them
+wait for room in a batch of their partition and try again each time when one is sent, which takes
+the square of their number.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 
 from worker.core.model.event import Event
 from worker.edges.kafka.client import GRACE_SECONDS, STOP_SECONDS_MAX, KafkaConnection
@@ -36,7 +43,8 @@ REQUEST_BYTES_MAX = 64 * 1024 * 1024
 
 # Larger than a batch may be, or larger than a segment of the log.
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-# zstd: where lz4 as aiokafka sets it up takes 0.2 s of the event loop for 10 MB, it takes 0.02 s, and less room.
+# zstd: where lz4 as aiokafka sets it up takes 0.2 s of the event loop for 10 MB, it takes 0.02 s,
+# and less room.
 OPTIONS: dict[str, Any] = {"compression_type": "zstd", "max_request_size": REQUEST_BYTES_MAX}
 
 
@@ -52,7 +60,10 @@ T = TypeVar("T", bound=Entry)
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be written. `spread` chooses the partition, the same one for the same number; None: by the key."""
+    """A record to be written.
+
+    `spread` chooses the partition, the same one for the same number; None: by the key.
+    """
 
     topic: str
     key: bytes | None
@@ -62,11 +73,12 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Duty(Generic[T]):
+class WriterSpec(Generic[T]):
     """What one writer is for.
 
-    `outgoing` makes the record. `shortened` makes one that takes less room, for a topic that finds it too large; None: then it
-    is tried again as it is. `acknowledged` and `failed` make the events.
+    `outgoing` makes the record. `shortened` makes one that takes less room, for a topic that finds
+    it too large; None: then it is tried again as it is. `acknowledged` and `failed` make the
+    events.
     """
 
     outgoing: Callable[[T], Outgoing]
@@ -84,7 +96,9 @@ class TopicWriter(Generic[T]):
         post: takes the events.
     """
 
-    def __init__(self, connection: KafkaConnection, duty: Duty[T], post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, connection: KafkaConnection, duty: WriterSpec[T], post: Callable[[Event], None]
+    ) -> None:
         self._connection = connection
         self._duty = duty
         self._post = post
@@ -93,7 +107,10 @@ class TopicWriter(Generic[T]):
         self._producer: AIOKafkaProducer | None = None
 
     def write(self, entries: tuple[T, ...]) -> None:
-        """Write these, after those asked for before. Never waits; what waits here is bounded by what the pipeline may hold."""
+        """Write these, after those asked for before.
+
+        Never waits; what waits here is bounded by what the pipeline may hold.
+        """
         self._waiting.extend(entries)
         self._arrival.set()
 
@@ -143,8 +160,9 @@ class TopicWriter(Generic[T]):
             return [error] * len(entries)
         faults = await self._send_by_topic(producer, [self._duty.outgoing(one) for one in entries])
         if any(isinstance(fault, TOO_LARGE) for fault in faults):
-            # The broker refuses a whole batch for one record in it. What is refused leaves a gap in the producer's sequence,
-            # and all that follows is refused for that: this producer is of no use any more.
+            # The broker refuses a whole batch for one record in it. What is refused leaves a gap in
+            # the producer's sequence, and all that follows is refused for that: this producer is of
+            # no use any more.
             await self.close()
             failed = [index for index, fault in enumerate(faults) if fault is not None]
             again = await self._attempt_each([entries[index] for index in failed])
@@ -153,7 +171,9 @@ class TopicWriter(Generic[T]):
         return faults
 
     async def _attempt_each(self, entries: Sequence[T]) -> list[Exception | None]:
-        """As `_attempt`, but each is a batch of its own, without a sequence: what one is refused for touches no other."""
+        """As `_attempt`, but each is a batch of its own, without a sequence: what one is refused
+        for touches no other.
+        """
         producer: AIOKafkaProducer | None = None
         try:
             producer = await self._connection.started_producer(
@@ -179,19 +199,25 @@ class TopicWriter(Generic[T]):
             )
         return self._producer
 
-    async def _send_by_topic(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Exception | None]:
+    async def _send_by_topic(
+        self, producer: AIOKafkaProducer, records: Sequence[Outgoing]
+    ) -> list[Exception | None]:
         """As `_send`. A topic that is missing keeps no other waiting."""
         indexes: dict[str, list[int]] = {}
         for index, record in enumerate(records):
             indexes.setdefault(record.topic, []).append(index)
-        sent = await asyncio.gather(*(self._send(producer, [records[one] for one in mine]) for mine in indexes.values()))
+        sent = await asyncio.gather(
+            *(self._send(producer, [records[one] for one in mine]) for mine in indexes.values())
+        )
         faults: list[Exception | None] = [None] * len(records)
         for mine, theirs in zip(indexes.values(), sent, strict=True):
             for index, fault in zip(mine, theirs, strict=True):
                 faults[index] = fault
         return faults
 
-    async def _send(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Exception | None]:
+    async def _send(
+        self, producer: AIOKafkaProducer, records: Sequence[Outgoing]
+    ) -> list[Exception | None]:
         """Per record, None once it is acknowledged or what went wrong."""
         seconds_max = self._connection.request_timeout_seconds + GRACE_SECONDS
         sent: list[asyncio.Future[Any] | Exception] = []
@@ -211,14 +237,17 @@ class TopicWriter(Generic[T]):
         return [one if isinstance(one, Exception) else _fault(one, late) for one in sent]
 
 
-async def _hand_over(producer: AIOKafkaProducer, record: Outgoing) -> asyncio.Future[Any] | Exception:
+async def _hand_over(
+    producer: AIOKafkaProducer, record: Outgoing
+) -> asyncio.Future[Any] | Exception:
     """The acknowledgement to come, or what went wrong."""
     try:
         partition = None
         if record.spread is not None:
             partitions = sorted(await producer.partitions_for(record.topic))
             partition = partitions[record.spread % len(partitions)]
-        # A record may have neither key nor value; aiokafka's assertion against that would end the process at each restart.
+        # A record may have neither key nor value; aiokafka's assertion against that would end the
+        # process at each restart.
         value = b"" if record.key is None and record.value is None else record.value
         acknowledgement: asyncio.Future[Any] = await producer.send(
             record.topic, value=value, key=record.key, headers=record.headers, partition=partition

@@ -1,8 +1,9 @@
-"""The start of an answer as it came over the wire: its status line, and the headers that the worker looks at.
+"""The start of an answer as it came over the wire: its status line, and the headers that the worker
+looks at.
 
-aiohttp's parser refuses an answer as a whole for any fault in any header, and then says nothing of its status. The status line
-says whether the rows were loaded, so it is read here beside that parser, and decides whatever comes behind it.
-Source: RFC 9112, sections 2 to 4 and 6.
+aiohttp's parser refuses an answer as a whole for any fault in any header, and then says nothing of
+its status. The status line says whether the rows were loaded, so it is read here beside that
+parser, and decides whatever comes behind it. Source: RFC 9112, sections 2 to 4 and 6.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import re
 # What is longer is read to its end and kept no further.
 LINE_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 1000
-# All lines of an answer before its body, interim answers included. Without it 1,000 headers of 64 KiB would take 64 MB.
+# All lines of an answer before its body, interim answers included. Without it 1,000 headers of 64
+# KiB would take 64 MB.
 HEAD_BYTES_MAX = 1024 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: .*)?", re.DOTALL)
@@ -21,7 +23,10 @@ SWITCHING_PROTOCOLS = 101
 
 
 class AnswerHead:
-    """One answer's lines up to its body, as they come. `status` is None until a status line is complete."""
+    """One answer's lines up to its body, as they come.
+
+    `status` is None until a status line is complete.
+    """
 
     def __init__(self) -> None:
         self.status: int | None = None
@@ -37,7 +42,9 @@ class AnswerHead:
         return self._bytes > HEAD_BYTES_MAX
 
     def header(self, name: str) -> str | None:
-        """The value of one of the headers that are kept; `name` in lower case. The first, where there are several."""
+        """The value of one of the headers that are kept; `name` in lower case. The first, where
+        there are several.
+        """
         return self._headers.get(name)
 
     def feed(self, data: bytes) -> None:

@@ -1,4 +1,7 @@
-"""The Post API keys, one per application. Those that come from files are watched: a rotated secret needs no restart."""
+"""The Post API keys, one per application.
+
+Those that come from files are watched: a rotated secret needs no restart.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,22 @@ logger = logging.getLogger("worker.keys")
 
 WATCH_SECONDS = 2.0
 
-# What tells one state of a file from another. A mounted secret is a link that is turned to another directory: the inode.
+# What tells one state of a file from another. A mounted secret is a link that is turned to another
+# directory: the inode.
 Mark = tuple[int, int, int]
 
 
 @dataclass(slots=True)
 class _File:
-    """A watched file: the state of it that was read to its end, and what was last logged of one that wasn't.
+    """A watched file: the state of it that was read to its end, and what was last logged of one
+    that wasn't.
 
     `mark` None: none was. Nobody knows of which state the key was that came with the configuration.
     """
 
     path: Path
     mark: Mark | None = None
-    trouble: str | None = None
+    error_detail: str | None = None
 
 
 class Keys:
@@ -38,7 +43,8 @@ class Keys:
     Args:
         keys: as they were when the configuration was read.
         files: where those of them are kept that may change.
-        learn: takes a key that has never been seen, before it is used: it must be kept out of the log.
+        learn: takes a key that has never been seen, before it is used: it must be kept out of the
+            log.
         post: takes `KeyChanged`.
         watch_seconds: how often the files are looked at.
     """
@@ -71,8 +77,8 @@ class Keys:
         """Read each file that has changed since it was last read to its end, or never was."""
         for application_id, file in self._files.items():
             try:
-                # In a thread: a file system that hangs must not hold up the loop. The mark comes first: what is written after
-                # it is read the next time.
+                # In a thread: a file system that hangs must not hold up the loop. The mark comes
+                # first: what is written after it is read the next time.
                 mark = await asyncio.to_thread(_mark, file.path)
                 data = await asyncio.to_thread(_read, file.path) if mark != file.mark else None
             except OSError as error:
@@ -82,12 +88,14 @@ class Keys:
                 self._take(application_id, file, mark, data)
 
     def _take(self, application_id: int, file: _File, mark: Mark, data: bytes | None) -> None:
-        """Use the key in a file; `data` None: it hasn't changed. What holds no key is read again the next time."""
+        """Use the key in a file; `data` None: it hasn't changed. What holds no key is read again
+        the next time.
+        """
         found = key_in(data) if data is not None else self.key(application_id)
         if isinstance(found, Unusable):
             self._note(application_id, file, "key_not_usable", found.message)
             return
-        file.mark, file.trouble = mark, None
+        file.mark, file.error_detail = mark, None
         if found == self.key(application_id):
             return
         self._learn(found)
@@ -97,9 +105,12 @@ class Keys:
 
     def _note(self, application_id: int, file: _File, event: str, detail: str) -> None:
         """Say what is wrong with a file, once until something else is."""
-        if detail != file.trouble:
-            file.trouble = detail
-            logger.warning(event, extra={"application_id": application_id, "path": str(file.path), "detail": detail})
+        if detail != file.error_detail:
+            file.error_detail = detail
+            logger.warning(
+                event,
+                extra={"application_id": application_id, "path": str(file.path), "detail": detail},
+            )
 
 
 def _mark(path: Path) -> Mark:

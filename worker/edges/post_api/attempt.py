@@ -1,8 +1,9 @@
-"""One request on its way: what was sent of it, and what has come back, also where aiohttp gives it up.
+"""One request on its way: what was sent of it, and what has come back, also where aiohttp gives it
+up.
 
-A server that finds a body too large says so at its start, and may close at once. The next write then fails, and with it asyncio
-stops reading. So a large body goes in chunks, and the loop turns between two of them: what has come by then is read before
-anything more is written.
+A server that finds a body too large says so at its start, and may close at once. The next write
+then fails, and with it asyncio stops reading. So a large body goes in chunks, and the loop turns
+between two of them: what has come by then is read before anything more is written.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class Upload:
         self.is_handed_over = False
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
-        """Its chunks. `is_handed_over` is true when the last of them has been written to the connection."""
+        """Its chunks.
+
+        `is_handed_over` is true when the last of them has been written to the connection.
+        """
         view = memoryview(self._body)
         for begin in range(0, len(view), CHUNK_BYTES):
             for _ in range(TURNS_TO_READ):
@@ -41,7 +45,9 @@ class Upload:
 
 
 class Attempt:
-    """One request on its way through aiohttp, as its middleware: it keeps hold of what else only aiohttp knows."""
+    """One request on its way through aiohttp, as its middleware: it keeps hold of what else only
+    aiohttp knows.
+    """
 
     def __init__(self, connector: QuietConnector) -> None:
         self._connector = connector
@@ -54,14 +60,18 @@ class Attempt:
             self._upload = Upload(body)
         return self._upload if self._upload is not None else body
 
-    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    async def __call__(
+        self, request: ClientRequest, handler: ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         """aiohttp shows the request, and goes on."""
         self._request = request
         return await handler(request)
 
     @property
     def head(self) -> AnswerHead | None:
-        """What has come of the answer; None while there was no connection yet, so that nothing can have been sent."""
+        """What has come of the answer; None while there was no connection yet, so that nothing can
+        have been sent.
+        """
         witness = self._witness
         return witness.head if witness is not None else None
 

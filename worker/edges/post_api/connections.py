@@ -16,7 +16,9 @@ LEFT_BYTES_MAX = 64 * 1024
 
 
 class Witness(asyncio.Protocol):
-    """Stands between a connection and aiohttp: passes everything on, and reads the start of each answer for itself."""
+    """Stands between a connection and aiohttp: passes everything on, and reads the start of each
+    answer for itself.
+    """
 
     def __init__(self, transport: asyncio.Transport, aiohttps: asyncio.Protocol) -> None:
         self._transport = transport
@@ -59,7 +61,8 @@ class Witness(asyncio.Protocol):
         self._aiohttps.connection_lost(exc)
 
     def _read_what_is_left(self) -> None:
-        """Read what the system's buffer holds: asyncio stops reading when a write fails, and an early answer may be there.
+        """Read what the system's buffer holds: asyncio stops reading when a write fails, and an
+        early answer may be there.
 
         With TLS the connection's end takes the keys with it; what is left then stays unread.
         """
@@ -77,10 +80,12 @@ class Witness(asyncio.Protocol):
 
 
 class QuietConnector(aiohttp.TCPConnector):
-    """Gives no connection on which something has come already: it would be taken for the answer to the next request.
+    """Gives no connection on which something has come already: it would be taken for the answer to
+    the next request.
 
-    A server or something in between may answer twice, or say on an idle connection that it has had enough of it. Were that a
-    200, the rows of the next request would count as loaded, and aiohttp looks at a connection only when it is put back.
+    A server or something in between may answer twice, or say on an idle connection that it has had
+    enough of it. Were that a 200, the rows of the next request would count as loaded, and aiohttp
+    looks at a connection only when it is put back.
     """
 
     def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
@@ -88,10 +93,15 @@ class QuietConnector(aiohttp.TCPConnector):
         self._witnesses: WeakKeyDictionary[ClientRequest, Witness] = WeakKeyDictionary()
 
     def witness_of(self, request: ClientRequest) -> Witness | None:
-        """Who reads the answer to this request. None: the request never had a connection, so nothing of it was sent."""
+        """Who reads the answer to this request.
+
+        None: the request never had a connection, so nothing of it was sent.
+        """
         return self._witnesses.get(request)
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+    async def connect(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
         """A connection on which nothing has come.
 
         Raises:
@@ -109,7 +119,9 @@ class QuietConnector(aiohttp.TCPConnector):
 
 
 def _witness(connection: Connection) -> Witness | None:
-    """Who reads the answer that comes next on this connection; None where something has come already."""
+    """Who reads the answer that comes next on this connection; None where something has come
+    already.
+    """
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None or protocol.should_close:
         return None

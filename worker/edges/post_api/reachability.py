@@ -23,7 +23,9 @@ class NotReached:
     detail: str
 
 
-async def probe(base_url: str, timeout_seconds: float, *, trusts_environment: bool) -> Reached | NotReached:
+async def probe(
+    base_url: str, timeout_seconds: float, *, trusts_environment: bool
+) -> Reached | NotReached:
     """Ask for the address itself; redirects are not followed."""
     clock = asyncio.get_running_loop().time
     started = clock()

@@ -1,7 +1,7 @@
 """Posts batches to the API, and says what came of it without ever showing the key.
 
-The key travels in the query string, so every URL is a secret, and aiohttp's exceptions hold URLs: none of them leaves this
-file.
+The key travels in the query string, so every URL is a secret, and aiohttp's exceptions hold URLs:
+none of them leaves this file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from worker.edges.telemetry.redaction import Redactor
 
 EXCERPT_CHARACTERS_MAX = 500
 BODY_READ_BYTES_MAX = 64 * 1024
-# The rows wait for so long at most, although they are settled: a new connection would take longer than most bodies.
+# The rows wait for so long at most, although they are settled: a new connection would take longer
+# than most bodies.
 BODY_READ_SECONDS_MAX = 1.0
 # Many servers close idle connections after 5 s; aiohttp's own 15 s would run into their resets.
 KEEPALIVE_SECONDS = 4.0
@@ -36,7 +37,10 @@ CONTENT_TYPE = {"Content-Type": "text/csv; charset=utf-8"}
 
 @dataclass(frozen=True, slots=True)
 class SinkOptions:
-    """Where to post, how, and how long to wait. `trusts_environment`: proxies named by environment variables are used."""
+    """Where to post, how, and how long to wait.
+
+    `trusts_environment`: proxies named by environment variables are used.
+    """
 
     base_url: str
     requests_in_flight_max: int
@@ -52,7 +56,8 @@ Request = Callable[[aiohttp.ClientSession, Attempt], Awaitable[Answer]]
 
 
 class HttpSink:
-    """The connections to the API. An async context manager; `post` may be called by many tasks at once.
+    """The connections to the API. An async context manager; `post` may be called by many tasks at
+    once.
 
     Args:
         options: where and how.
@@ -66,7 +71,9 @@ class HttpSink:
 
     async def __aenter__(self) -> HttpSink:
         options = self._options
-        self._connector = QuietConnector(limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._connector = QuietConnector(
+            limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS
+        )
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -86,13 +93,18 @@ class HttpSink:
     async def post(self, batch: Batch, time_factor: int = 1) -> Answer:
         """Send the batch once. Every fault of the world is an answer; redirects are not followed.
 
-        `time_factor`: so many times as long as ordinarily the API may be silent, and the request may take.
+        `time_factor`: so many times as long as ordinarily the API may be silent, and the request
+        may take.
         """
         timeout = self._timeout(time_factor)
-        return await self._answer(lambda session, attempt: self._post(session, batch, attempt, timeout))
+        return await self._answer(
+            lambda session, attempt: self._post(session, batch, attempt, timeout)
+        )
 
     async def ask_time(self) -> Answer:
-        """Ask for the API's address itself, without a key and without an event: only the answer's date counts."""
+        """Ask for the API's address itself, without a key and without an event: only the answer's
+        date counts.
+        """
         return await self._answer(self._ask_time)
 
     async def _answer(self, request: Request) -> Answer:
@@ -105,19 +117,26 @@ class HttpSink:
             return await request(self._session, attempt)
         except (aiohttp.ClientError, OSError) as error:
             answer = _answer_to(error, attempt, clock() - started)
-            # aiohttp keeps an error in a frame that the error keeps, and with it the body: until the collector comes, which it
-            # does after so many allocations, of which an outage makes none.
+            # aiohttp keeps an error in a frame that the error keeps, and with it the body: until
+            # the collector comes, which it does after so many allocations, of which an outage makes
+            # none.
             clear_frames(error.__traceback__)
             return answer
 
     async def _ask_time(self, session: aiohttp.ClientSession, attempt: Attempt) -> Answer:
         started = asyncio.get_running_loop().time()
-        async with session.head(self._options.base_url, allow_redirects=False, middlewares=(attempt,)) as response:
+        async with session.head(
+            self._options.base_url, allow_redirects=False, middlewares=(attempt,)
+        ) as response:
             duration = asyncio.get_running_loop().time() - started
             return Response(response.status, None, "", duration, _date_of(attempt.head))
 
     async def _post(
-        self, session: aiohttp.ClientSession, batch: Batch, attempt: Attempt, timeout: aiohttp.ClientTimeout
+        self,
+        session: aiohttp.ClientSession,
+        batch: Batch,
+        attempt: Attempt,
+        timeout: aiohttp.ClientTimeout,
     ) -> Answer:
         started = asyncio.get_running_loop().time()
         key = self._key(batch.destination.application_id)
@@ -149,9 +168,12 @@ class HttpSink:
             date = _date_of(attempt.head)
             said = await _body_of(response)
             excerpt = "" if response.status == 200 else excerpt_of(said, key)
-            return Response(response.status, response.headers.get("Retry-After"), excerpt, duration, date)
+            return Response(
+                response.status, response.headers.get("Retry-After"), excerpt, duration, date
+            )
         finally:
-            # Not `async with`: its end waits for the upload, and would turn a reset after the status into a fault.
+            # Not `async with`: its end waits for the upload, and would turn a reset after the
+            # status into a fault.
             response.release()
 
     def _timeout(self, time_factor: int) -> aiohttp.ClientTimeout:
@@ -163,7 +185,10 @@ class HttpSink:
         )
 
     def _url(self, resource: str, query: str) -> URL:
-        """The address of a resource. Already encoded: yarl would write a space as `+`, which the API doesn't read as one."""
+        """The address of a resource.
+
+        Already encoded: yarl would write a space as `+`, which the API doesn't read as one.
+        """
         name = resource if self._options.form is RequestForm.PARAMS else f"{resource}.csv"
         address = URL(self._options.base_url).joinpath("logs/v1/import", name)
         return URL(f"{address}?{query}", encoded=True)
@@ -177,7 +202,8 @@ def _answer_to(error: aiohttp.ClientError | OSError, attempt: Attempt, seconds: 
     if head.status == 200 and not attempt.is_uploaded:
         return Ambiguous(TransportFault.EARLY_ANSWER, seconds)
     if head.status is not None:
-        # The status line decides. What is wrong behind it, or was lost, would be so again with the next attempt.
+        # The status line decides. What is wrong behind it, or was lost, would be so again with the
+        # next attempt.
         return Response(head.status, head.header("retry-after"), "", seconds, _date_of(head))
     if isinstance(error, TimeoutError):
         return Ambiguous(TransportFault.TIMEOUT, seconds)
@@ -189,8 +215,15 @@ def _answer_to(error: aiohttp.ClientError | OSError, attempt: Attempt, seconds: 
 
 
 def _date_of(head: AnswerHead | None) -> float | None:
-    """The server's time, by its `Date`. An answer with an age was made some time ago, and kept by something in between."""
-    return unix_seconds_of(head.header("date")) if head is not None and head.header("age") is None else None
+    """The server's time, by its `Date`.
+
+    An answer with an age was made some time ago, and kept by something in between.
+    """
+    return (
+        unix_seconds_of(head.header("date"))
+        if head is not None and head.header("age") is None
+        else None
+    )
 
 
 def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:
@@ -210,13 +243,19 @@ def _proxy_status(error: aiohttp.ClientError | OSError) -> int | None:
 
 
 def excerpt_of(body: bytes, key: str) -> str:
-    """What the API says, as one line. It may repeat the URL, so the key is masked first: half of one is too much as well."""
+    """What the API says, as one line.
+
+    It may repeat the URL, so the key is masked first: half of one is too much as well.
+    """
     text = Redactor((key,)).redact(body.decode("utf-8", errors="replace"))
     return " ".join(text.split())[:EXCERPT_CHARACTERS_MAX]
 
 
 async def _body_of(response: aiohttp.ClientResponse) -> bytes:
-    """The body, or what of it can be had soon. Only a connection whose answer was read to its end is used again."""
+    """The body, or what of it can be had soon.
+
+    Only a connection whose answer was read to its end is used again.
+    """
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_READ_SECONDS_MAX):

@@ -1,11 +1,12 @@
 """The admin port: `/metrics`, `/livez`, `/readyz`, `/status`.
 
-Liveness says that the loop turns, and nothing about the broker, the API or the lag: restarting a healthy worker because the API
-is down would only add duplicates.
+Liveness says that the loop turns, and nothing about the broker, the API or the lag: restarting a
+healthy worker because the API is down would only add duplicates.
 
-Readiness says that it is a member of its group and not stopping; it needs no partitions. Nobody sends requests to a worker:
-what readiness decides is whether a rollout goes on. With a configuration that reaches no brokers, or a group that another
-program holds, it must stop at the first pod, while the others still work.
+Readiness says that it is a member of its group and not stopping; it needs no partitions. Nobody
+sends requests to a worker: what readiness decides is whether a rollout goes on. With a
+configuration that reaches no brokers, or a group that another program holds, it must stop at the
+first pod, while the others still work.
 """
 
 from __future__ import annotations
@@ -29,17 +30,23 @@ from worker.errors import UnavailableError
 
 # A scrape or a probe asks for one small page; whoever sends more or slower isn't one.
 REQUEST_BYTES_MAX = 16 * 1024
-# Each connection is for one request, and lasts so long at most: who is slower than that reads no metrics either.
+# Each connection is for one request, and lasts so long at most: who is slower than that reads no
+# metrics either.
 CONNECTION_SECONDS_MAX = 10.0
-# So many at once; for one more, the oldest is closed. A probe needs its own for milliseconds, an idle one is the oldest soon.
+# So many at once; for one more, the oldest is closed. A probe needs its own for milliseconds, an
+# idle one is the oldest soon.
 CONNECTIONS_MAX = 100
 EVERYWHERE = "::"
-# What a machine without IPv6 says, whether its kernel doesn't have it or its administrator has switched it off.
+# What a machine without IPv6 says, whether its kernel doesn't have it or its administrator has
+# switched it off.
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
-def listen_everywhere(port: int, create: Callable[..., socket.socket] = socket.create_server) -> socket.socket:
-    """A socket for all addresses of this machine: of both families, or of IPv4 alone where there is no IPv6.
+def listen_everywhere(
+    port: int, create: Callable[..., socket.socket] = socket.create_server
+) -> socket.socket:
+    """A socket for all addresses of this machine: of both families, or of IPv4 alone where there is
+    no IPv6.
 
     Raises:
         OSError: the port can't be had.
@@ -57,7 +64,8 @@ class AdminServer:
     """Serves the admin port.
 
     Args:
-        host, port: where; `::` is every address, of IPv4 as well; port 0 takes a free one (`port` tells which).
+        host, port: where; `::` is every address, of IPv4 as well; port 0 takes a free one (`port`
+            tells which).
         registry: what `/metrics` shows.
         status: what `/status` shows.
         unready: why `/readyz` says no; None: it says yes.
@@ -114,13 +122,21 @@ class AdminServer:
         loop = asyncio.get_running_loop()
         try:
             if self._host == EVERYWHERE:
-                self._listening = await loop.create_server(self._accept, sock=listen_everywhere(self._port))
+                self._listening = await loop.create_server(
+                    self._accept, sock=listen_everywhere(self._port)
+                )
             else:
                 self._listening = await loop.create_server(self._accept, self._host, self._port)
         except OSError as error:
             await self._runner.cleanup()
-            where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
-            raise UnavailableError(f"cannot listen on {where} ({error.strerror}); set admin.host or admin.port") from None
+            where = (
+                f"[{self._host}]:{self._port}"
+                if ":" in self._host
+                else f"{self._host}:{self._port}"
+            )
+            raise UnavailableError(
+                f"cannot listen on {where} ({error.strerror}); set admin.host or admin.port"
+            ) from None
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -129,7 +145,9 @@ class AdminServer:
         await self._runner.cleanup()
 
     def _accept(self) -> asyncio.BaseProtocol:
-        """A connection comes in: aiohttp bounds neither their number nor how long one may take to say what it wants."""
+        """A connection comes in: aiohttp bounds neither their number nor how long one may take to
+        say what it wants.
+        """
         if self._runner.server is None:
             raise RuntimeError("the admin port is not open")
         handler = self._runner.server()
@@ -140,7 +158,9 @@ class AdminServer:
         return handler
 
     async def _serve_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     async def _serve_livez(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -152,7 +172,9 @@ class AdminServer:
         return web.Response(status=503, text=f"not ready: {reason}\n")
 
     async def _serve_status(self, _: web.Request) -> web.Response:
-        body = orjson.dumps(plain(self._status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        body = orjson.dumps(
+            plain(self._status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+        )
         return web.Response(body=body, content_type="application/json")
 
 
@@ -174,14 +196,20 @@ async def _one_request(request: web.Request, handler: Handler) -> web.StreamResp
     return response
 
 
-def status_of(snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: float) -> dict[str, object]:
-    """`/status` as data: partitions with their lag, holds, what is held where, the account of each topic."""
+def status_of(
+    snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: float
+) -> dict[str, object]:
+    """`/status` as data: partitions with their lag, holds, what is held where, the account of each
+    topic.
+    """
     return {
         "time_unix_seconds": unix_seconds,
         "is_stopping": snapshot.is_stopping,
         "dead_letter_topic_is_blocked": snapshot.is_dead_letter_blocked,
         "parking_topic_is_blocked": snapshot.is_parking_blocked,
-        "partitions": [_partition(one, ends.get(one.assignment), unix_seconds) for one in snapshot.partitions],
+        "partitions": [
+            _partition(one, ends.get(one.assignment), unix_seconds) for one in snapshot.partitions
+        ],
         "holds": [asdict(hold) for hold in snapshot.holds],
         "throttled_applications": [asdict(throttle) for throttle in snapshot.throttles],
         "records_held": snapshot.rows,
@@ -196,13 +224,18 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: 
                 "consumed": account.consumed,
                 "delivered": account.delivered,
                 "duplicates": account.duplicates,
-                "dead_lettered": {reason.value: count for reason, count in account.dead_lettered.items()},
+                "dead_lettered": {
+                    reason.value: count for reason, count in account.dead_lettered.items()
+                },
                 "parked": account.parked,
                 "given_back": account.given_back,
                 "offsets_skipped": account.offsets_skipped,
                 "log_truncations": account.log_truncations,
                 "unusual_values": dict(account.remarks.unusual_values),
-                "drifts": [{**drift._asdict(), "records": count} for drift, count in account.remarks.drifts.most_common()],
+                "drifts": [
+                    {**drift._asdict(), "records": count}
+                    for drift, count in account.remarks.drifts.most_common()
+                ],
             }
             for topic, account in snapshot.account.topics.items()
         },
@@ -215,7 +248,9 @@ def status_of(snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: 
 
 
 def _partition(status: PartitionStatus, end: End | None, unix_seconds: float) -> dict[str, object]:
-    """`end_age_seconds` is how long ago the end was told: while brokers can't be asked, the lag is that old as well."""
+    """`end_age_seconds` is how long ago the end was told: while brokers can't be asked, the lag is
+    that old as well.
+    """
     topic, partition, epoch = status.assignment
     return {
         "topic": topic,
@@ -227,7 +262,9 @@ def _partition(status: PartitionStatus, end: End | None, unix_seconds: float) ->
         "unsettled_records": status.unsettled,
         "lag_records": max(0, end.stable - status.safe_position) if end is not None else None,
         "records_behind_transaction": end.behind_transaction if end is not None else None,
-        "end_age_seconds": round(max(0.0, unix_seconds - end.unix_seconds), 1) if end is not None else None,
+        "end_age_seconds": round(max(0.0, unix_seconds - end.unix_seconds), 1)
+        if end is not None
+        else None,
         "is_paused": status.is_paused,
         "is_draining": status.is_draining,
     }

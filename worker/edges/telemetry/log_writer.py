@@ -1,7 +1,9 @@
-"""Writes lines to a descriptor from a thread of its own, so that nothing waits for whoever reads them.
+"""Writes lines to a descriptor from a thread of its own, so that nothing waits for whoever reads
+them.
 
-A pipe whose reader has stopped blocks every write to it, and with it the event loop, its probes and its commits. The descriptor
-can't be made non-blocking instead: that would change it for every process that shares the terminal or the pipe.
+A pipe whose reader has stopped blocks every write to it, and with it the event loop, its probes and
+its commits. The descriptor can't be made non-blocking instead: that would change it for every
+process that shares the terminal or the pipe.
 """
 
 from __future__ import annotations
@@ -13,24 +15,28 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-# Lines that wait for a slow reader. Beyond it the newest are dropped: the oldest tell how the trouble began.
+# Lines that wait for a slow reader. Beyond it the newest are dropped: the oldest tell how the
+# trouble began.
 WAITING_BYTES_MAX = 1024 * 1024
 # Lines are written together until there are so many bytes.
 CHUNK_BYTES = 64 * 1024
 
 
 class LineWriter:
-    """Takes lines without waiting and writes them in order. Lines that can't be kept or written are dropped and counted.
+    """Takes lines without waiting and writes them in order. Lines that can't be kept or written are
+    dropped and counted.
 
     Args:
         descriptor: where to.
-        notice: makes the line that says how many were dropped. It follows the first lines that can be written again.
+        notice: makes the line that says how many were dropped. It follows the first lines that can
+            be written again.
     """
 
     def __init__(self, descriptor: int, notice: Callable[[int], str]) -> None:
         self._descriptor = descriptor
         self._notice = notice
-        # No lock anywhere: the collector may run a destructor that logs at any moment and in any thread, also in this one.
+        # No lock anywhere: the collector may run a destructor that logs at any moment and in any
+        # thread, also in this one.
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         # Counted by who offers (one at a time: they hold the log handler's lock) …
         self._taken_bytes = 0
@@ -48,7 +54,9 @@ class LineWriter:
         return self._refused + self._failed
 
     def offer(self, line: str) -> None:
-        """Have it written soon, with a line break behind it; or drop it, if too much waits already."""
+        """Have it written soon, with a line break behind it; or drop it, if too much
+        waits already.
+        """
         data = _encoded(line)
         waiting = self._taken_bytes - self._done_bytes
         if waiting and waiting + len(data) > WAITING_BYTES_MAX:
@@ -58,7 +66,9 @@ class LineWriter:
         self._queue.put(data)
 
     def flush(self, seconds_max: float) -> bool:
-        """Wait until all lines so far are written or dropped, but no longer than this; returns whether they are."""
+        """Wait until all lines so far are written or dropped, but no longer than this; returns
+        whether they are.
+        """
         reached = threading.Event()
         self._queue.put(reached)
         return reached.wait(seconds_max)
@@ -72,7 +82,9 @@ class LineWriter:
             self._done_bytes += sum(map(len, lines))
             if not is_written:
                 self._failed += len(lines)
-            elif (missing := self.dropped - self._noticed) and self._write(_encoded(self._notice(missing))):
+            elif (missing := self.dropped - self._noticed) and self._write(
+                _encoded(self._notice(missing))
+            ):
                 self._noticed += missing
             for item in items:
                 if isinstance(item, threading.Event):

@@ -1,6 +1,8 @@
-"""Log lines: one an event, JSON for machines or plain for people, without secrets and without floods.
+"""Log lines: one an event, JSON for machines or plain for people, without secrets and without
+floods.
 
-The convention: the message is a stable snake_case name of what happened, and `extra` holds the fields:
+The convention: the message is a stable snake_case name of what happened, and `extra` holds the
+fields:
 
     logger.warning("commit_failed", extra={"detail": "no answer in time"})
 
@@ -26,7 +28,8 @@ from worker.edges.telemetry.log_writer import LineWriter
 from worker.edges.telemetry.plain_values import plain, printable, text
 from worker.edges.telemetry.redaction import Redactor
 
-# So many lines of one kind pass in a window; what follows is counted, and told in one line when the window is over.
+# So many lines of one kind pass in a window; what follows is counted, and told in one line when the
+# window is over.
 REPEATS_MAX = 5
 WINDOW_SECONDS = 60.0
 # Kinds of lines that are watched at once. The one seen longest ago is forgotten first.
@@ -47,7 +50,8 @@ class _Window:
 
 
 class RepeatLimit(logging.Filter):
-    """Lets the first few lines of a kind pass in each window, and says afterwards how many it held back.
+    """Lets the first few lines of a kind pass in each window, and says afterwards how many it held
+    back.
 
     A kind is logger, level and message template, whatever the fields.
     """
@@ -58,7 +62,10 @@ class RepeatLimit(logging.Filter):
         self._windows: OrderedDict[tuple[str, int, str], _Window] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True if the line is to be written. The first of a new window carries what the last one held back."""
+        """True if the line is to be written.
+
+        The first of a new window carries what the last one held back.
+        """
         kind = (record.name, record.levelno, str(record.msg))
         now = self._clock()
         window = self._windows.pop(kind, None)
@@ -78,7 +85,10 @@ class RepeatLimit(logging.Filter):
 
 
 class Lines(Protocol):
-    """Where lines go. No call waits for whoever reads them, `flush` no longer than it is allowed to."""
+    """Where lines go.
+
+    No call waits for whoever reads them, `flush` no longer than it is allowed to.
+    """
 
     @property
     def dropped(self) -> int: ...
@@ -91,15 +101,17 @@ OpenLines = Callable[[Callable[[int], str]], Lines]
 _TO_STANDARD_ERROR: OpenLines = partial(LineWriter, 2)
 
 
-class Journal(logging.Filter):
-    """What the lines were: counts by level, whether written or held back; and the latest that tell of trouble."""
+class RecentLogs(logging.Filter):
+    """What the lines were: counts by level, whether written or held back; and the latest that tell
+    of trouble.
+    """
 
     def __init__(self, redactor: Redactor, lines: Lines) -> None:
         super().__init__()
         self._redactor = redactor
         self._lines = lines
         self.by_level: Counter[str] = Counter()
-        self._troubles: deque[str] = deque(maxlen=TROUBLES_MAX)
+        self._partition_errors: deque[str] = deque(maxlen=TROUBLES_MAX)
 
     @property
     def lines_dropped(self) -> int:
@@ -117,16 +129,18 @@ class Journal(logging.Filter):
 
     def note(self, line: str) -> None:
         """A warning or an error was written: this is its JSON line, redacted."""
-        self._troubles.append(line)
+        self._partition_errors.append(line)
 
-    def troubles(self) -> list[dict[str, object]]:
+    def partition_errors(self) -> list[dict[str, object]]:
         """The latest warnings and errors, the last one last."""
         # A copy: other threads log as well.
-        return [orjson.loads(line) for line in tuple(self._troubles)]
+        return [orjson.loads(line) for line in tuple(self._partition_errors)]
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `ts` (RFC 3339, UTC), `level`, `logger`, `event`, the fields, and `error` for an exception."""
+    """One JSON object a line: `ts` (RFC 3339, UTC), `level`, `logger`, `event`, the fields, and
+    `error` for an exception.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -136,7 +150,9 @@ class JsonFormatter(logging.Formatter):
         """The line, redacted."""
         redact = self._redactor.redact
         line: dict[str, object] = {
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ts": datetime.fromtimestamp(record.created, UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": text(record.name),
             "event": text(record.getMessage(), redact),
@@ -146,7 +162,11 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             line["stack"] = text(record.stack_info, redact)
         # A library's field may have one of these names: what happened stays readable.
-        fields = {text(name): plain(value, redact) for name, value in fields_of(record).items() if name not in line}
+        fields = {
+            text(name): plain(value, redact)
+            for name, value in fields_of(record).items()
+            if name not in line
+        }
         return orjson.dumps(line | fields).decode()
 
 
@@ -161,7 +181,9 @@ class ConsoleFormatter(logging.Formatter):
         """The line (and an exception's lines below it), redacted."""
         redact = self._redactor.redact
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        fields = " ".join(f"{name}={plain(value, redact)}" for name, value in fields_of(record).items())
+        fields = " ".join(
+            f"{name}={plain(value, redact)}" for name, value in fields_of(record).items()
+        )
         event = text(record.getMessage(), redact) + (f"  {fields}" if fields else "")
         line = f"{moment} {record.levelname.lower():7} {printable(event)}"
         if record.exc_info:
@@ -182,14 +204,16 @@ class _Stream:
 
 
 class LogHandler(logging.StreamHandler[_Stream]):
-    """Writes lines. One that can't be formatted is told of in a line that names its origin, and nothing of its content.
+    """Writes lines. One that can't be formatted is told of in a line that names its origin, and
+    nothing of its content.
 
-    The standard library would print the message and its arguments to standard error, past every formatter: with secrets.
+    The standard library would print the message and its arguments to standard error, past every
+    formatter: with secrets.
     """
 
     terminator = ""
 
-    def __init__(self, lines: Lines, journal: Journal, redactor: Redactor) -> None:
+    def __init__(self, lines: Lines, journal: RecentLogs, redactor: Redactor) -> None:
         super().__init__(_Stream(lines))
         self._lines = lines
         self._journal = journal
@@ -208,7 +232,11 @@ class LogHandler(logging.StreamHandler[_Stream]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is the standard library's
         """Called where formatting `record` has raised."""
         error = sys.exc_info()[0]
-        fields = {"logger_name": record.name, "line": record.lineno, "error_kind": error.__name__ if error is not None else ""}
+        fields = {
+            "logger_name": record.name,
+            "line": record.lineno,
+            "error_kind": error.__name__ if error is not None else "",
+        }
         self._lines.offer(self.format(_record(logging.ERROR, "log_line_failed", fields)))
 
     def flush(self) -> None:
@@ -223,7 +251,9 @@ class LogHandler(logging.StreamHandler[_Stream]):
 def _record(level: int, event: str, fields: dict[str, object]) -> logging.LogRecord:
     """A line about lines."""
     name = logging.getLevelName(level)
-    return logging.makeLogRecord({"name": __name__, "levelno": level, "levelname": name, "msg": event, **fields})
+    return logging.makeLogRecord(
+        {"name": __name__, "levelno": level, "levelname": name, "msg": event, **fields}
+    )
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
@@ -233,12 +263,16 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 
 def configure_logging(
     format_name: str, level: str, secrets: Iterable[str], open_lines: OpenLines = _TO_STANDARD_ERROR
-) -> Journal:
+) -> RecentLogs:
     """Send every logger's lines to one handler. Returns the journal of these lines."""
     redactor = Redactor(secrets)
     formatter = JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor)
-    lines = open_lines(lambda count: formatter.format(_record(logging.WARNING, "log_lines_dropped", {"lines": count})))
-    journal = Journal(redactor, lines)
+    lines = open_lines(
+        lambda count: formatter.format(
+            _record(logging.WARNING, "log_lines_dropped", {"lines": count})
+        )
+    )
+    journal = RecentLogs(redactor, lines)
     handler = LogHandler(lines, journal, redactor)
     handler.setFormatter(formatter)
     handler.addFilter(journal)
@@ -248,23 +282,30 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # aiokafka tells of every rebalance step at info, and of each retried request at error; ours say what matters.
+    # aiokafka tells of every rebalance step at info, and of each retried request at error; ours say
+    # what matters.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
     return journal
 
 
 def log_stray_exceptions() -> None:
-    """Exceptions that nobody can catch (in a destructor, in a thread) go to the log: not to standard error, unredacted."""
+    """Exceptions that nobody can catch (in a destructor, in a thread) go to the log: not to
+    standard error, unredacted.
+    """
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_of_thread
 
 
 def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     error = unraisable.exc_value
-    logging.getLogger(__name__).error("exception_ignored", extra={"detail": unraisable.err_msg}, exc_info=error)
+    logging.getLogger(__name__).error(
+        "exception_ignored", extra={"detail": unraisable.err_msg}, exc_info=error
+    )
 
 
 def _log_of_thread(ended: threading.ExceptHookArgs) -> None:
     name = ended.thread.name if ended.thread is not None else None
-    logging.getLogger(__name__).error("thread_failed", extra={"thread_name": name}, exc_info=ended.exc_value)
+    logging.getLogger(__name__).error(
+        "thread_failed", extra={"thread_name": name}, exc_info=ended.exc_value
+    )

@@ -1,7 +1,8 @@
 """Keeps secrets out of everything that is written.
 
-The API's key travels in the query string, so whatever shows a URL shows the key: a library's log line, an exception's text. Two
-nets: every known secret's value, in each form that a text may give it, and whatever follows `post_api_key=`.
+The API's key travels in the query string, so whatever shows a URL shows the key: a library's log
+line, an exception's text. Two nets: every known secret's value, in each form that a text may give
+it, and whatever follows `post_api_key=`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,23 @@ _PARAMETER = re.compile(r"(post_api_key(?:=|%3D))[^&\s'\"<>\\)]*", re.IGNORECASE
 
 
 def _forms(secret: str) -> set[str]:
-    """As it may stand in a line: plain, in a URL, in a `repr` of a text or of bytes; and each of these within JSON."""
+    """As it may stand in a line: plain, in a URL, in a `repr` of a text or of bytes; and each of
+    these within JSON.
+    """
     encoded = secret.encode(errors="surrogatepass")
-    forms = {secret, quote(encoded, safe=""), quote(encoded), quote_plus(encoded), repr(secret)[1:-1], repr(encoded)[2:-1]}
-    return forms | {json.dumps(form, ensure_ascii=ascii_only)[1:-1] for form in forms for ascii_only in (True, False)}
+    forms = {
+        secret,
+        quote(encoded, safe=""),
+        quote(encoded),
+        quote_plus(encoded),
+        repr(secret)[1:-1],
+        repr(encoded)[2:-1],
+    }
+    return forms | {
+        json.dumps(form, ensure_ascii=ascii_only)[1:-1]
+        for form in forms
+        for ascii_only in (True, False)
+    }
 
 
 class Redactor:

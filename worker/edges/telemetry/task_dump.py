@@ -10,7 +10,7 @@ TASKS_MAX = 40
 FRAMES_MAX = 4
 
 
-def where_tasks_stand() -> list[str]:
+def dump_tasks() -> list[str]:
     """One text per task: its name, and the innermost frames it waits in."""
     return [f"{task.get_name()}: {_frames(task)}" for task in list(asyncio.all_tasks())[:TASKS_MAX]]
 

@@ -1,4 +1,6 @@
-"""What the Post API takes, written anew from its documentation: columns of each resource, and what a cell may hold."""
+"""What the Post API takes, written anew from its documentation: columns of each resource, and what
+a cell may hold.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 _DEVICE = (
-    "session_type ios_ifa ios_ifv google_aid windows_aid os_name os_version device_manufacturer device_model device_type "
-    "device_locale app_version_name app_package_name connection_type operator_name mcc mnc device_ipv6"
+    "session_type ios_ifa ios_ifv google_aid windows_aid os_name os_version device_manufacturer "
+    "device_model device_type "
+    "device_locale app_version_name app_package_name connection_type operator_name mcc mnc "
+    "device_ipv6"
 ).split()
 
 _CATEGORIES = [f"product_category_path_{number}" for number in range(1, 11)]
@@ -22,17 +26,29 @@ IDENTITIES = ("profile_id", "appmetrica_device_id")
 _TABLES = {
     "events": ["application_id*", "event_name*", "event_timestamp*", "event_json", *_DEVICE],
     "revenue": [
-        *"application_id* revenue_event_type* event_timestamp* price* currency* product_id* quantity payload".split(),
+        *(
+            "application_id* revenue_event_type* event_timestamp* price* currency* product_id* "
+            "quantity payload"
+        ).split(),
         *("transaction_id", "order_id", *_DEVICE),
     ],
     "adrevenue": [
-        *"application_id* event_timestamp* revenue* currency* ad_type* ad_network ad_unit_id ad_unit_name".split(),
+        *(
+            "application_id* event_timestamp* revenue* currency* ad_type* ad_network ad_unit_id "
+            "ad_unit_name"
+        ).split(),
         *("ad_placement_id", "ad_placement_name", "precision", "payload", *_DEVICE),
     ],
     "ecommerce": [
-        *"application_id* event_timestamp* ecom_event_type* order_id* product_name* cart_item_quantity*".split(),
+        *(
+            "application_id* event_timestamp* ecom_event_type* order_id* product_name* "
+            "cart_item_quantity*"
+        ).split(),
         *"cart_item_price_currency cart_item_price_value cart_item_price_internal_currency".split(),
-        *"cart_item_price_internal_value actual_price_currency actual_price_value actual_price_internal_currency".split(),
+        *(
+            "cart_item_price_internal_value actual_price_currency actual_price_value "
+            "actual_price_internal_currency"
+        ).split(),
         *("actual_price_internal_value", "payload", *_CATEGORIES),
         *"original_price_currency* original_price_value* original_price_internal_currency".split(),
         *"original_price_internal_value product_payload product_promo_codes product_sku".split(),
@@ -52,7 +68,9 @@ class Contract:
 
 
 # What a request may name at all, whatever its resource.
-COLUMNS = frozenset(name.rstrip("*") for names in _TABLES.values() for name in names) | set(IDENTITIES)
+COLUMNS = frozenset(name.rstrip("*") for names in _TABLES.values() for name in names) | set(
+    IDENTITIES
+)
 
 CONTRACTS = {
     resource: Contract(
@@ -82,7 +100,8 @@ def _refuse_constant(name: str) -> str:
     raise ValueError(f"{name} is Python's, not JSON's")
 
 
-# Only the syntax counts: numbers stay text, and a name may stand twice. Made once: json.loads with arguments makes one a call.
+# Only the syntax counts: numbers stay text, and a name may stand twice. Made once: json.loads with
+# arguments makes one a call.
 _JSON = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse_constant)
 
 
@@ -110,7 +129,10 @@ def _is_array(text: str) -> bool:
 
 
 def _has_attribute_values(text: str) -> bool:
-    """An object of strings, numbers (counters are numbers) and booleans. Numbers were left as text."""
+    """An object of strings, numbers (counters are numbers) and booleans.
+
+    Numbers were left as text.
+    """
     if not _is_object(text):
         return False
     return all(isinstance(value, str | bool) for value in _JSON.decode(text).values())
@@ -124,16 +146,26 @@ def _is_network_code(text: str) -> bool:
 _Check = tuple[Callable[[str], bool], str]
 
 _CHECKS: dict[str, _Check] = {
-    **dict.fromkeys(("application_id", "appmetrica_device_id", "quantity"), (_is_unsigned_64, "an integer")),
+    **dict.fromkeys(
+        ("application_id", "appmetrica_device_id", "quantity"), (_is_unsigned_64, "an integer")
+    ),
     **dict.fromkeys(("mcc", "mnc"), (_is_network_code, "an integer of at most three digits")),
     **dict.fromkeys(
         (
-            *"price revenue cart_item_quantity cart_item_price_value cart_item_price_internal_value actual_price_value".split(),
-            *"actual_price_internal_value original_price_value original_price_internal_value".split(),
+            *(
+                "price revenue cart_item_quantity cart_item_price_value "
+                "cart_item_price_internal_value actual_price_value"
+            ).split(),
+            *(
+                "actual_price_internal_value original_price_value original_price_internal_value"
+            ).split(),
         ),
         (_is_decimal, "a decimal number"),
     ),
-    **dict.fromkeys(("event_json", "payload", "product_payload", "screen_payload"), (_is_object, "a JSON object")),
+    **dict.fromkeys(
+        ("event_json", "payload", "product_payload", "screen_payload"),
+        (_is_object, "a JSON object"),
+    ),
     "attributes": (_has_attribute_values, "a JSON object of strings, numbers and booleans"),
     "event_timestamp": (_is_unsigned_64, "Unix time in seconds"),
     "device_ipv6": (_is_ipv6, "an IPv6 address"),
@@ -154,8 +186,12 @@ def fault_of_header(contract: Contract, columns: list[str]) -> str | None:
     return f"required column {missing[0]} is missing" if missing else None
 
 
-def fault_of_row(contract: Contract, row: dict[str, str], *, oldest: int, latest: int) -> str | None:
-    """What is wrong with a row; None if nothing is. `oldest` and `latest` bound the event's time, in Unix seconds."""
+def fault_of_row(
+    contract: Contract, row: dict[str, str], *, oldest: int, latest: int
+) -> str | None:
+    """What is wrong with a row; None if nothing is. `oldest` and `latest` bound the event's time,
+    in Unix seconds.
+    """
     for name in contract.required:
         if not row[name]:
             return f"required {name} is empty"

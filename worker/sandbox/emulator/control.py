@@ -1,9 +1,11 @@
 """The paths to look into the emulator's ledger, and to say what it does from now on.
 
-GET    /_emulator/ledger                                   the counts                 DELETE  forget everything
+GET    /_emulator/ledger                                   the counts                 DELETE  forget
+everything
 GET    /_emulator/requests?after=0&limit=1000              requests, in order
 GET    /_emulator/rows?after=0&limit=1000                  accepted rows, in order
-GET    /_emulator/faults        PUT [fault, …]             the plan                   DELETE  no faults
+GET    /_emulator/faults        PUT [fault, …]             the plan                   DELETE  no
+faults
 PUT    /_emulator/keys          {"1111": "key"}            which key each application has
 PUT    /_emulator/refused       {"event_name": ["…"]}      values refused although well-formed
 """
@@ -73,7 +75,9 @@ class Control:
 
     async def _put_keys(self, request: web.Request) -> web.Response:
         keys = await _object(request)
-        if keys is None or not all(name.isdigit() and isinstance(key, str) and key for name, key in keys.items()):
+        if keys is None or not all(
+            name.isdigit() and isinstance(key, str) and key for name, key in keys.items()
+        ):
             return web.Response(status=400, text='keys are an object: {"1111": "key"}\n')
         self._state.keys = {int(name): str(key) for name, key in keys.items()}
         return web.Response(status=204)
@@ -81,7 +85,9 @@ class Control:
     async def _put_refused(self, request: web.Request) -> web.Response:
         refused = await _object(request)
         if refused is None or not all(_is_list_of_text(values) for values in refused.values()):
-            return web.Response(status=400, text='refused values are an object: {"event_name": ["value"]}\n')
+            return web.Response(
+                status=400, text='refused values are an object: {"event_name": ["value"]}\n'
+            )
         unknown = sorted(refused.keys() - COLUMNS)
         if unknown:
             return web.Response(status=400, text=f"no resource has the column {unknown[0]!r}\n")

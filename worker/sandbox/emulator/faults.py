@@ -19,8 +19,11 @@ class FaultKind(StrEnum):
     ACCEPT_THEN_DROP = "accept_then_drop"  # the rows are kept, and no answer comes
     BROKEN_BODY = "broken_body"  # 200 with rows kept, but the answer's body breaks off
     REDIRECT = "redirect"  # answered with `status` and `location`
-    SLOW_DRIP = "slow_drip"  # 200 with rows kept, the body one byte at a time, `delay_seconds` apart
-    SLOW_ROWS = "slow_rows"  # answered as usual, `delay_seconds` later for each row; kept although nobody waits any more
+    SLOW_DRIP = (
+        "slow_drip"  # 200 with rows kept, the body one byte at a time, `delay_seconds` apart
+    )
+    # answered as usual, `delay_seconds` later for each row; kept although nobody waits any more
+    SLOW_ROWS = "slow_rows"
     HANG = "hang"  # no answer comes, and no row is kept
 
 
@@ -28,9 +31,9 @@ class FaultKind(StrEnum):
 class PlannedFault:
     """One entry of the plan.
 
-    It concerns `application_id` (None: every one) and requests with `text` in their rows (None: all), for the first `count`
-    requests (None: any number) and for `seconds` from the moment it was planned (None: until the plan changes). `status` None
-    is 503, or 302 for a redirect.
+    It concerns `application_id` (None: every one) and requests with `text` in their rows (None:
+    all), for the first `count` requests (None: any number) and for `seconds` from the moment it was
+    planned (None: until the plan changes). `status` None is 503, or 302 for a redirect.
     """
 
     kind: FaultKind
@@ -72,8 +75,11 @@ class FaultPlan:
         """True if what is planned depends on what the rows hold."""
         return any(entry.text is not None for entry, _ in self._entries)
 
-    def take(self, applications: Set[int], rows: str, monotonic_seconds: float) -> PlannedFault | None:
-        """The fault of the request that comes now with a key of these applications, counted; None for none.
+    def take(
+        self, applications: Set[int], rows: str, monotonic_seconds: float
+    ) -> PlannedFault | None:
+        """The fault of the request that comes now with a key of these applications, counted; None
+        for none.
 
         `rows` is the text of its rows, needed only where `reads_rows`.
         """
@@ -138,7 +144,9 @@ def _parse_one(index: int, entry: object) -> PlannedFault:
         raise PlanError(f"fault {index}: status is between 200 and 599")
     for name in ("retry_after", "location"):
         if not (getattr(fault, name) or "").isprintable():
-            raise PlanError(f"fault {index}: {name} is a header, and can't hold {getattr(fault, name)!r}")
+            raise PlanError(
+                f"fault {index}: {name} is a header, and can't hold {getattr(fault, name)!r}"
+            )
     if fault.delay_seconds < 0 or not math.isfinite(fault.delay_seconds):
         raise PlanError(f"fault {index}: delay_seconds can't be {fault.delay_seconds}")
     return fault

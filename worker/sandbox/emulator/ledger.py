@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it was answered. `answer` is a status, or how the connection ended without one."""
+    """One request as it was answered.
+
+    `answer` is a status, or how the connection ended without one.
+    """
 
     number: int
     request_id: str
@@ -26,7 +29,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class KeptRow:
-    """One accepted row: the request that brought it, and its cells by column, empty ones left out."""
+    """One accepted row: the request that brought it, and its cells by column, empty
+    ones left out.
+    """
 
     number: int
     request_number: int
@@ -51,8 +56,8 @@ class Ledger:
     """Requests and rows in the order of their acceptance.
 
     Args:
-        entries_max: how many rows, and how many requests, are kept in full. What is beyond is only counted, and the
-            summary says so.
+        entries_max: how many rows, and how many requests, are kept in full. What is beyond is only
+            counted, and the summary says so.
     """
 
     def __init__(self, entries_max: int) -> None:
@@ -76,7 +81,9 @@ class Ledger:
         """How many requests came."""
         return self._requests_total
 
-    async def enter(self, request: Request, columns: tuple[str, ...], cells: list[tuple[str, ...]]) -> None:
+    async def enter(
+        self, request: Request, columns: tuple[str, ...], cells: list[tuple[str, ...]]
+    ) -> None:
         """Note a request and the rows kept of it."""
         self._requests_total += 1
         self._answers[request.answer] += 1
@@ -88,7 +95,9 @@ class Ledger:
         room = self._entries_max - len(self.rows)
         first = len(self.rows)
         self.rows.extend(
-            KeptRow(first + index, request.number, request.request_id, request.resource, columns, row)
+            KeptRow(
+                first + index, request.number, request.request_id, request.resource, columns, row
+            )
             for index, row in enumerate(cells[:room])
         )
         async with self._changed:
@@ -120,9 +129,14 @@ class Ledger:
             "requests_total": self._requests_total,
             "requests_by_answer": dict(self._answers),
             "rows_total": self._rows_total,
-            "rows_by_application": {name: count for name, count in self._rows_by_application.items() if count},
-            "rows_by_resource": {name: count for name, count in self._rows_by_resource.items() if count},
-            "is_complete": self._rows_total == len(self.rows) and self._requests_total == len(self.requests),
+            "rows_by_application": {
+                name: count for name, count in self._rows_by_application.items() if count
+            },
+            "rows_by_resource": {
+                name: count for name, count in self._rows_by_resource.items() if count
+            },
+            "is_complete": self._rows_total == len(self.rows)
+            and self._requests_total == len(self.requests),
         }
 
     def page_of_requests(self, after: int, limit: int) -> list[dict[str, object]]:

@@ -1,10 +1,11 @@
 """Reads requests: a CSV body or query parameters become rows, or the reason why not.
 
-The CSV is read with the standard library's reader: what it understands is what was sent. But it forgives: a quote inside an
-unquoted cell, a carriage return alone. So the text is first held against RFC 4180's own grammar.
+The CSV is read with the standard library's reader: what it understands is what was sent. But it
+forgives: a quote inside an unquoted cell, a carriage return alone. So the text is first held
+against RFC 4180's own grammar.
 
-A request with rows of several applications is answered 403, as one whose rows are all of another: the key that it carries is
-not the key of every row.
+A request with rows of several applications is answered 403, as one whose rows are all of another:
+the key that it carries is not the key of every row.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ ROWS_MAX = 100_000
 CELL_CHARACTERS_MAX = 2**31 - 1
 PARAMETERS_MAX = 1000
 
-# RFC 4180, and lines may end with \n alone. Possessive, so that a body of any size is read in one pass without a way back.
+# RFC 4180, and lines may end with \n alone. Possessive, so that a body of any size is read in one
+# pass without a way back.
 _CSV = re.compile(r'(?:(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)(?:,|\r?\n|\Z))*+')
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is taken: rows of the key's `applications`, with event times between `oldest` and `latest` in Unix seconds.
+    """What is taken: rows of the key's `applications`, with event times between `oldest` and
+    `latest` in Unix seconds.
 
     `refused`: column values that are refused for no reason but the plan's.
     """
@@ -42,7 +45,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a request that is in order: their application, the columns, and each row's cells."""
+    """The rows of a request that is in order: their application, the columns, and each
+    row's cells.
+    """
 
     application_id: int
     columns: tuple[str, ...]
@@ -64,10 +69,21 @@ def read_query(raw: str) -> list[tuple[str, str]] | Refusal:
     if not raw:
         return []
     try:
-        return parse_qsl(raw, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=PARAMETERS_MAX)
+        return parse_qsl(
+            raw,
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=PARAMETERS_MAX,
+        )
     except ValueError as error:
-        # UnicodeDecodeError is one, and its text would show the parameter; the other says `bad query field`, and shows it too.
-        kind = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "is not made of name=value pairs"
+        # UnicodeDecodeError is one, and its text would show the parameter; the other says `bad
+        # query field`, and shows it too.
+        kind = (
+            "is not UTF-8"
+            if isinstance(error, UnicodeDecodeError)
+            else "is not made of name=value pairs"
+        )
         return Refusal(400, f"the query string {kind}")
 
 
@@ -82,7 +98,11 @@ def read_body(contract: Contract, body: bytes, bounds: Bounds) -> Rows | Refusal
     match = _CSV.match(text)
     end = match.end() if match is not None else 0
     if end < len(text):
-        return Refusal(400, f"line {text.count(chr(10), 0, end) + 1}: not CSV: {text[end : end + 20]!r} can't stand there")
+        return Refusal(
+            400,
+            f"line {text.count(chr(10), 0, end) + 1}: not CSV: {text[end : end + 20]!r} can't "
+            "stand there",
+        )
     csv.field_size_limit(CELL_CHARACTERS_MAX)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -95,7 +115,9 @@ def read_body(contract: Contract, body: bytes, bounds: Bounds) -> Rows | Refusal
         return Refusal(400, f"line {reader.line_num}: not CSV: {error}")
 
 
-def read_parameters(contract: Contract, parameters: list[tuple[str, str]], bounds: Bounds) -> Rows | Refusal:
+def read_parameters(
+    contract: Contract, parameters: list[tuple[str, str]], bounds: Bounds
+) -> Rows | Refusal:
     """The one row of a request in the query string."""
     columns = [name for name, _ in parameters]
     fault = fault_of_header(contract, columns)
@@ -104,7 +126,9 @@ def read_parameters(contract: Contract, parameters: list[tuple[str, str]], bound
     return _read_rows(contract, columns, iter([[value for _, value in parameters]]), bounds)
 
 
-def _read_rows(contract: Contract, columns: list[str], lines: Iterator[list[str]], bounds: Bounds) -> Rows | Refusal:
+def _read_rows(
+    contract: Contract, columns: list[str], lines: Iterator[list[str]], bounds: Bounds
+) -> Rows | Refusal:
     kept: list[tuple[str, ...]] = []
     application_id = ""
     for number, cells in enumerate(lines, start=1):
@@ -117,10 +141,16 @@ def _read_rows(contract: Contract, columns: list[str], lines: Iterator[list[str]
         if fault is not None:
             return Refusal(400, f"row {number}: {fault}")
         if int(row["application_id"]) not in bounds.applications:
-            return Refusal(403, f"row {number}: the key is not of application {row['application_id']}")
+            return Refusal(
+                403, f"row {number}: the key is not of application {row['application_id']}"
+            )
         application_id = application_id or row["application_id"]
         if row["application_id"] != application_id:
-            return Refusal(403, f"row {number}: application {row['application_id']} in a request of {application_id}")
+            return Refusal(
+                403,
+                f"row {number}: application {row['application_id']} in a request of "
+                f"{application_id}",
+            )
         for name, values in bounds.refused.items():
             if row.get(name) in values:
                 return Refusal(400, f"row {number}: {name} {row[name]!r} is refused")

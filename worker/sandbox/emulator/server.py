@@ -1,4 +1,5 @@
-"""The emulator's HTTP side: the API's paths. Those beside them, to look in and to plan faults, are `control`'s.
+"""The emulator's HTTP side: the API's paths. Those beside them, to look in and to plan faults, are
+`control`'s.
 
 POST   /logs/v1/import/<resource>.csv?post_api_key=…      rows in the body
 POST   /logs/v1/import/<resource>?post_api_key=…&…        one row in the query string
@@ -18,7 +19,14 @@ from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.control import Control
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.ledger import Ledger, Request
-from worker.sandbox.emulator.reader import Bounds, Refusal, Rows, read_body, read_parameters, read_query
+from worker.sandbox.emulator.reader import (
+    Bounds,
+    Refusal,
+    Rows,
+    read_body,
+    read_parameters,
+    read_query,
+)
 from worker.sandbox.emulator.state import State
 
 KEY_PARAMETER = "post_api_key"
@@ -35,7 +43,8 @@ KEPT: Mapping[FaultKind, str] = {
 class EmulatorOptions:
     """How strict and where. Port 0 takes a free one.
 
-    `is_thorough` False only counts lines, for measuring a sender; `delay_seconds` is added to every answer.
+    `is_thorough` False only counts lines, for measuring a sender; `delay_seconds` is added to every
+    answer.
     """
 
     keys: Mapping[int, str]
@@ -61,7 +70,10 @@ class _Arrival:
 
 
 class Emulator:
-    """A Post API. An async context manager; `base_url` is for the worker's `appmetrica.base_url`."""
+    """A Post API.
+
+    An async context manager; `base_url` is for the worker's `appmetrica.base_url`.
+    """
 
     def __init__(self, options: EmulatorOptions) -> None:
         self._options = options
@@ -112,7 +124,7 @@ class Emulator:
         """Which key each application has from now on."""
         self._state.keys = dict(keys)
 
-    # --- the API ---------------------------------------------------------------------------------------------------------
+    # --- the API ----------------------------------------------------------------------------------
 
     async def _serve_body(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, is_body=True)
@@ -122,8 +134,12 @@ class Emulator:
 
     async def _serve(self, request: web.Request, *, is_body: bool) -> web.StreamResponse:
         query = read_query(request.rel_url.raw_query_string)
-        applications = self._applications(query) if not isinstance(query, Refusal) else frozenset[int]()
-        arrival = _Arrival(request.match_info["resource"], request.headers.get("X-Request-Id", ""), applications)
+        applications = (
+            self._applications(query) if not isinstance(query, Refusal) else frozenset[int]()
+        )
+        arrival = _Arrival(
+            request.match_info["resource"], request.headers.get("X-Request-Id", ""), applications
+        )
         rows = await _text_of(request) if self._state.faults.reads_rows else ""
         fault = self._state.faults.take(applications, rows, time.monotonic())
         delay = self._options.delay_seconds
@@ -144,12 +160,16 @@ class Emulator:
         await self._enter(arrival, answer, "", verdict)
         return await self._accept(request, fault)
 
-    async def _fail_early(self, request: web.Request, arrival: _Arrival, fault: PlannedFault) -> web.StreamResponse | None:
+    async def _fail_early(
+        self, request: web.Request, arrival: _Arrival, fault: PlannedFault
+    ) -> web.StreamResponse | None:
         """The faults that come before the rows are looked at."""
         match fault.kind:
             case FaultKind.STATUS | FaultKind.REDIRECT:
                 arrival.body = await request.read()
-                headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+                headers = (
+                    {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+                )
                 if fault.kind is FaultKind.REDIRECT:
                     headers["Location"] = fault.location
                 await self._enter(arrival, str(fault.answer_status), "planned")
@@ -170,7 +190,12 @@ class Emulator:
                 return None
 
     async def _judge(
-        self, request: web.Request, arrival: _Arrival, query: list[tuple[str, str]] | Refusal, *, is_body: bool
+        self,
+        request: web.Request,
+        arrival: _Arrival,
+        query: list[tuple[str, str]] | Refusal,
+        *,
+        is_body: bool,
     ) -> Rows | Refusal:
         contract = CONTRACTS.get(arrival.resource)
         if contract is None:
@@ -191,11 +216,15 @@ class Emulator:
                 return Refusal(400, "a request in the query string has no body")
             return read_parameters(contract, parameters, self._bounds(arrival.applications))
         if parameters:
-            return Refusal(400, f"parameter {parameters[0][0]!r} beside a body: the rows are in the body")
+            return Refusal(
+                400, f"parameter {parameters[0][0]!r} beside a body: the rows are in the body"
+            )
         return read_body(contract, arrival.body, self._bounds(arrival.applications))
 
     def _applications(self, query: list[tuple[str, str]]) -> frozenset[int]:
-        """The applications that the request's key belongs to; none where it has no key, two keys or a wrong one."""
+        """The applications that the request's key belongs to; none where it has no key, two keys or
+        a wrong one.
+        """
         keys = [value for name, value in query if name == KEY_PARAMETER]
         return frozenset(one for one, its_key in self._state.keys.items() if keys == [its_key])
 
@@ -217,10 +246,14 @@ class Emulator:
             return response
         return web.Response(text="accepted\n")
 
-    async def _enter(self, arrival: _Arrival, answer: str, reason: str, rows: Rows | None = None) -> None:
+    async def _enter(
+        self, arrival: _Arrival, answer: str, reason: str, rows: Rows | None = None
+    ) -> None:
         self._numbers += 1
         # A key of several applications names none until rows do.
-        application_id = next(iter(arrival.applications)) if len(arrival.applications) == 1 else None
+        application_id = (
+            next(iter(arrival.applications)) if len(arrival.applications) == 1 else None
+        )
         kept = rows or Rows(0, (), [])
         request = Request(
             number=self._numbers,
@@ -234,13 +267,20 @@ class Emulator:
             sha256=sha256(arrival.body).hexdigest(),
             unix_seconds=time.time(),
         )
-        await self._state.ledger.enter(request, kept.columns, kept.cells if self._options.is_thorough else [])
+        await self._state.ledger.enter(
+            request, kept.columns, kept.cells if self._options.is_thorough else []
+        )
 
     def _bounds(self, applications: frozenset[int]) -> Bounds:
         now = int(time.time())
         # A second each way: the sender's clock has read its second before ours did.
         oldest = now - self._options.event_age_seconds_max - 1
-        return Bounds(applications, oldest, now + self._options.event_ahead_seconds_max + 1, self._state.refused)
+        return Bounds(
+            applications,
+            oldest,
+            now + self._options.event_ahead_seconds_max + 1,
+            self._state.refused,
+        )
 
 
 async def _text_of(request: web.Request) -> str:

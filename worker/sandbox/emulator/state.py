@@ -13,7 +13,9 @@ from worker.sandbox.emulator.ledger import Ledger
 
 @dataclass(slots=True)
 class State:
-    """`keys` are each application's; `refused` are values, by column, that are refused although well-formed."""
+    """`keys` are each application's; `refused` are values, by column, that are refused although
+    well-formed.
+    """
 
     keys: Mapping[int, str]
     refused: Mapping[str, frozenset[str]]

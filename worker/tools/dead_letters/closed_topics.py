@@ -1,4 +1,6 @@
-"""Which topics can't be written now, and why: what comes from them can't be sent back, and waits until it can."""
+"""Which topics can't be written now, and why: what comes from them can't be sent back, and waits
+until it can.
+"""
 
 from __future__ import annotations
 

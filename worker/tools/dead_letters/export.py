@@ -1,7 +1,7 @@
 """A letter as a line: our own JSON, or the form of `kcat -J`.
 
-Bytes that are not UTF-8 stand as base64, under the name with `_base64` behind it: nothing is lost on the way out.
-Source: kcat's README, "JSON output"; its `format.c`.
+Bytes that are not UTF-8 stand as base64, under the name with `_base64` behind it: nothing is lost
+on the way out. Source: kcat's README, "JSON output"; its `format.c`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 from worker.core.model.record import Place, Record
 from worker.core.wire.record_headers import own
 from worker.tools.dead_letters.explanations import explanation
-from worker.tools.dead_letters.record import Letter
+from worker.tools.dead_letters.record import StoredRecord
 
 
 def text(name: str, value: bytes | None) -> dict[str, object]:
@@ -28,16 +28,21 @@ def text(name: str, value: bytes | None) -> dict[str, object]:
 
 def place(at: Place | None) -> dict[str, object] | None:
     """A place as JSON has it."""
-    return None if at is None else {"topic": at.topic, "partition": at.partition, "offset": at.offset}
+    return (
+        None if at is None else {"topic": at.topic, "partition": at.partition, "offset": at.offset}
+    )
 
 
-def jsonl(letter: Letter) -> dict[str, object]:
+def jsonl(letter: StoredRecord) -> dict[str, object]:
     """All that is known of a letter; key, value and headers are the producer's."""
     return {
         **(place(letter.place) or {}),
         "timestamp": letter.record.timestamp,
         "reason": letter.reason,
-        "faults": [{"reason": one.reason, "field": one.field, "message": one.message} for one in letter.faults],
+        "faults": [
+            {"reason": one.reason, "field": one.field, "message": one.message}
+            for one in letter.faults
+        ],
         "origin": place(letter.origin),
         "application_id": letter.application_id,
         "http_status": letter.http_status,
@@ -50,16 +55,27 @@ def jsonl(letter: Letter) -> dict[str, object]:
     }
 
 
-def peeked(letter: Letter, original: Record | None) -> dict[str, object]:
-    """A letter with what its reason means, and of a shortened one the whole record where it is still there."""
-    whole = {} if original is None else {"original": {**text("key", original.key), **text("value", original.value)}}
+def peeked(letter: StoredRecord, original: Record | None) -> dict[str, object]:
+    """A letter with what its reason means, and of a shortened one the whole record where it is
+    still there.
+    """
+    whole = (
+        {}
+        if original is None
+        else {"original": {**text("key", original.key), **text("value", original.value)}}
+    )
     return {**jsonl(letter), "explanation": explanation(letter.reason), **whole}
 
 
-def kcat(letter: Letter) -> dict[str, object]:
-    """The record as it lies in its topic, as `kcat -J` prints it: headers are a flat list of names and values."""
+def kcat(letter: StoredRecord) -> dict[str, object]:
+    """The record as it lies in its topic, as `kcat -J` prints it: headers are a flat list of names
+    and values.
+    """
     record = letter.record
-    texts = [(name, None if value is None else value.decode(errors="replace")) for name, value in record.headers]
+    texts = [
+        (name, None if value is None else value.decode(errors="replace"))
+        for name, value in record.headers
+    ]
     headers = [part for pair in texts for part in pair]
     return {
         **(place(letter.place) or {}),

@@ -39,17 +39,20 @@ class Shortened(msgspec.Struct, frozen=True):
     sha256: str
 
     def is_of(self, record: Record) -> bool:
-        """True if this record has the whole value. Where a topic was made anew, something else stands at the offset."""
+        """True if this record has the whole value.
+
+        Where a topic was made anew, something else stands at the offset.
+        """
         return sha256(record.value or b"").hexdigest() == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class StoredRecord:
     """A dead letter or a parked record.
 
-    `reason` is a reason code, `parked`, or `foreign` for a record that this worker has not written. `origin` is where the
-    record was first received, None where the headers don't say. `application_id` is the route's, or read from
-    the value where that is possible.
+    `reason` is a reason code, `parked`, or `foreign` for a record that this worker has not written.
+    `origin` is where the record was first received, None where the headers don't say.
+    `application_id` is the route's, or read from the value where that is possible.
     """
 
     place: Place
@@ -83,19 +86,24 @@ def calendar_time(unix_seconds: float) -> datetime | None:
         return None
 
 
-def read(partition: TopicPartition, record: Record, applications: Mapping[str, int | Path] = NOTHING_SAID) -> Letter:
+def read(
+    partition: TopicPartition, record: Record, applications: Mapping[str, int | Path] = NOTHING_SAID
+) -> StoredRecord:
     """The letter that this record is.
 
     Args:
         partition: where it lies.
         record: the record.
-        applications: of topics whose routes say the application for all records, which it is, or where a value names it.
+        applications: of topics whose routes say the application for all records, which it is, or
+            where a value names it.
     """
     # A header's value may be null, and anybody may write these names.
     headers = {name: value for name, value in record.headers if value is not None}
     origin = _origin(headers)
-    said = applications.get(origin.topic, APPLICATION_PATH) if origin is not None else APPLICATION_PATH
-    return Letter(
+    said = (
+        applications.get(origin.topic, APPLICATION_PATH) if origin is not None else APPLICATION_PATH
+    )
+    return StoredRecord(
         place=Place(partition.topic, partition.partition, record.offset),
         record=record,
         reason=_reason(headers),
@@ -110,17 +118,25 @@ def read(partition: TopicPartition, record: Record, applications: Mapping[str, i
 
 
 def application_of(value: bytes | None, path: Path = APPLICATION_PATH) -> int | None:
-    """The application that a value names, from its top or within the `data` of an envelope; None where that can't be read."""
+    """The application that a value names, from its top or within the `data` of an envelope; None
+    where that can't be read.
+    """
     top = _decoded(_value, value or b"")
     for found in (_follow(top, path), _follow(top, ("data", *path))):
         if isinstance(found, int | str) and not isinstance(found, bool):
             # As text, for its digits; what is longer than any application is none.
-            return _number(str(found).encode(errors="replace")) if isinstance(found, str) or 0 <= found < 2**63 else None
+            return (
+                _number(str(found).encode(errors="replace"))
+                if isinstance(found, str) or 0 <= found < 2**63
+                else None
+            )
     return None
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], text: bytes) -> T | None:
-    """What this JSON says; None where it is none, or not UTF-8, or too deep, or something else: anybody may have written it."""
+    """What this JSON says; None where it is none, or not UTF-8, or too deep, or something else:
+    anybody may have written it.
+    """
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -152,7 +168,10 @@ def _shortened_of(headers: Mapping[str, bytes]) -> Shortened | None:
 def _origin(headers: Mapping[str, bytes]) -> Place | None:
     for prefix in (ERRORS_PREFIX, PARKED_PREFIX):
         topic = headers.get(f"{prefix}topic", b"").decode(errors="replace")
-        partition, offset = _number(headers.get(f"{prefix}partition", b"")), _number(headers.get(f"{prefix}offset", b""))
+        partition, offset = (
+            _number(headers.get(f"{prefix}partition", b"")),
+            _number(headers.get(f"{prefix}offset", b"")),
+        )
         if topic and partition is not None and offset is not None:
             return Place(topic, partition, offset)
     return None

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from worker.core.model.record import Record
 from worker.edges.kafka.reader import TopicReader
 from worker.settings.schema import Settings
-from worker.tools.dead_letters.record import Letter, read
+from worker.tools.dead_letters.record import StoredRecord, read
 from worker.tools.dead_letters.selection import Selection
-from worker.tools.dead_letters.topics import applications_said
+from worker.tools.dead_letters.topics import named_applications
 
 # Done, total: offsets.
 Report = Callable[[int, int], None]
@@ -27,10 +27,12 @@ class Where(NamedTuple):
 
 async def letters(
     reader: TopicReader, settings: Settings, where: Where, report: Report, newest: int | None = None
-) -> AsyncIterator[Letter]:
-    """Those of the selection; of each partition the last `newest` offsets only, where that is given."""
+) -> AsyncIterator[StoredRecord]:
+    """Those of the selection; of each partition the last `newest` offsets only, where that is
+    given.
+    """
     topics, selection = where
-    applications = applications_said(settings)
+    applications = named_applications(settings)
     spans = await reader.spans(topics, selection.since)
     if newest is not None:
         spans = [replace(span, begin=max(span.begin, span.end - newest)) for span in spans]
@@ -46,14 +48,18 @@ async def letters(
         report(total - sum(left.values()), total)
 
 
-async def newest_letters(reader: TopicReader, settings: Settings, where: Where, count: int, report: Report) -> list[Letter]:
+async def newest_dead_letters(
+    reader: TopicReader, settings: Settings, where: Where, count: int, report: Report
+) -> list[StoredRecord]:
     """The newest letters of the selection, the newest first."""
     selection = where.selection
     everything = not selection.reasons and not selection.applications and selection.until is None
-    found: list[tuple[int, int, Letter]] = []
+    found: list[tuple[int, int, StoredRecord]] = []
     number = 0
     # Where nothing is filtered out the ends of the partitions are enough.
-    async for letter in letters(reader, settings, where, report, newest=count if everything else None):
+    async for letter in letters(
+        reader, settings, where, report, newest=count if everything else None
+    ):
         number += 1
         entry = (letter.record.timestamp, number, letter)
         if len(found) < count:
@@ -63,12 +69,14 @@ async def newest_letters(reader: TopicReader, settings: Settings, where: Where, 
     return [letter for _, _, letter in sorted(found, reverse=True)]
 
 
-async def originals(reader: TopicReader, found: Sequence[Letter]) -> list[Record | None]:
-    """Of each letter that is shortened the whole record, as far as its topic still has it; None for all others."""
+async def originals(reader: TopicReader, found: Sequence[StoredRecord]) -> list[Record | None]:
+    """Of each letter that is shortened the whole record, as far as its topic still has it; None for
+    all others.
+    """
     return [await _original(reader, letter) for letter in found]
 
 
-async def _original(reader: TopicReader, letter: Letter) -> Record | None:
+async def _original(reader: TopicReader, letter: StoredRecord) -> Record | None:
     if letter.shortened is None or letter.origin is None:
         return None
     record = await reader.record(letter.origin)

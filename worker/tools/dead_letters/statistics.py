@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from worker.tools.dead_letters.record import Letter
+from worker.tools.dead_letters.record import StoredRecord
 
 
 @dataclass(slots=True)
 class Statistics:
-    """What has been counted. An application that can't be read from the value counts as `unknown`."""
+    """What has been counted.
+
+    An application that can't be read from the value counts as `unknown`.
+    """
 
     records: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
     by_application: Counter[str] = field(default_factory=Counter)
     by_day: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: StoredRecord) -> None:
         """Count one more."""
         self.records += 1
         self.by_reason[letter.reason] += 1
-        self.by_application["unknown" if letter.application_id is None else str(letter.application_id)] += 1
+        self.by_application[
+            "unknown" if letter.application_id is None else str(letter.application_id)
+        ] += 1
         self.by_day[letter.day][letter.reason] += 1
 
     def document(self) -> dict[str, object]:
@@ -30,7 +35,9 @@ class Statistics:
             "records": self.records,
             "by_reason": dict(self.by_reason.most_common()),
             "by_application": dict(self.by_application.most_common()),
-            "by_day": {day: dict(counts.most_common()) for day, counts in sorted(self.by_day.items())},
+            "by_day": {
+                day: dict(counts.most_common()) for day, counts in sorted(self.by_day.items())
+            },
         }
 
 

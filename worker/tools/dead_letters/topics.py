@@ -17,20 +17,28 @@ class LetterKind(StrEnum):
     PARKED = "parked records"
 
 
-def letter_topics(settings: Settings, kind: LetterKind, only: Sequence[str] = ()) -> tuple[str, ...]:
+def letter_topics(
+    settings: Settings, kind: LetterKind, only: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The topics of that kind, each once; or those that are named instead."""
     if only:
         return tuple(dict.fromkeys(only))
     if kind is LetterKind.DEAD:
         return tuple(dict.fromkeys(route.dead_letter.topic for route in settings.resolved_routes()))
-    # Also where parking is switched off: what was parked before lies there, and nobody brings it home.
+    # Also where parking is switched off: what was parked before lies there, and nobody brings it
+    # home.
     return tuple(
-        dict.fromkeys(route.parking.topic or settings.parking.topic or f"{route.topic}.parked" for route in settings.routes)
+        dict.fromkeys(
+            route.parking.topic or settings.parking.topic or f"{route.topic}.parked"
+            for route in settings.routes
+        )
     )
 
 
-def applications_said(settings: Settings) -> dict[str, int | Path]:
-    """By topic, the application of routes that say one for all their records, or where else than usual these name it."""
+def named_applications(settings: Settings) -> dict[str, int | Path]:
+    """By topic, the application of routes that say one for all their records, or where else than
+    usual these name it.
+    """
     said: dict[str, int | Path] = {}
     for route in settings.resolved_routes():
         if "application_id" in route.constants:
@@ -40,7 +48,7 @@ def applications_said(settings: Settings) -> dict[str, int | Path]:
     return said
 
 
-def coming_home(settings: Settings, topics: Sequence[str]) -> tuple[str, ...]:
+def redelivered_topics(settings: Settings, topics: Sequence[str]) -> tuple[str, ...]:
     """Those of the topics that a worker with this configuration reads itself."""
     read = {route.topic for route in settings.resolved_routes()}
     return tuple(topic for topic in topics if topic in read)

@@ -23,7 +23,9 @@ HEADER_BYTES = len(header(HERE))
 LINE_BYTES = 100
 
 
-def make_batcher(rows_max: int = 100, body_bytes_max: int = 10**6, linger_seconds: float = 1.0) -> Batcher:
+def make_batcher(
+    rows_max: int = 100, body_bytes_max: int = 10**6, linger_seconds: float = 1.0
+) -> Batcher:
     return Batcher(BatchLimits(rows_max, body_bytes_max, linger_seconds), "worker")
 
 
@@ -65,7 +67,10 @@ def test_a_row_that_would_burst_a_batch_opens_the_next_one() -> None:
     batcher = make_batcher(body_bytes_max=HEADER_BYTES + 2 * LINE_BYTES)
     assert batcher.add([row(0), row(1)], 0.0) == [], "exactly full is not too much"
     (sealed,) = batcher.add([row(2, line_bytes=1 + 2)], 0.0)
-    assert (sealed.trigger, sealed.batch.body_bytes) == (FlushTrigger.BYTES, HEADER_BYTES + 2 * LINE_BYTES)
+    assert (sealed.trigger, sealed.batch.body_bytes) == (
+        FlushTrigger.BYTES,
+        HEADER_BYTES + 2 * LINE_BYTES,
+    )
     assert batcher.rows == 1
 
 
@@ -84,7 +89,11 @@ def test_linger_counts_from_the_first_row_of_each_destination() -> None:
     assert batcher.next_deadline() == 11.0
     assert batcher.due(10.999) == []
     (sealed,) = batcher.due(11.0)
-    assert (sealed.batch.destination, len(sealed.batch.rows), sealed.trigger) == (HERE, 2, FlushTrigger.LINGER)
+    assert (sealed.batch.destination, len(sealed.batch.rows), sealed.trigger) == (
+        HERE,
+        2,
+        FlushTrigger.LINGER,
+    )
     assert batcher.next_deadline() == 11.5
     assert [one.batch.destination for one in batcher.due(11.5)] == [THERE]
     assert (batcher.next_deadline(), batcher.rows) == (None, 0)
@@ -107,9 +116,14 @@ def test_applications_and_identities_never_share_a_batch() -> None:
         assert_whole(one.batch)
 
 
-def test_a_drain_seals_the_batches_that_hold_rows_of_those_partitions_and_leaves_the_others() -> None:
+def test_a_drain_seals_the_batches_that_hold_rows_of_those_partitions_and_leaves_the_others() -> (
+    None
+):
     batcher = make_batcher()
-    batcher.add([row(0, assignment=FIRST, destination=HERE), row(1, assignment=SECOND, destination=HERE)], 0.0)
+    batcher.add(
+        [row(0, assignment=FIRST, destination=HERE), row(1, assignment=SECOND, destination=HERE)],
+        0.0,
+    )
     batcher.add([row(2, assignment=SECOND, destination=THERE)], 0.0)
     (sealed,) = batcher.drain({FIRST})
     assert (sealed.trigger, len(sealed.batch.rows)) == (FlushTrigger.DRAIN, 2)
@@ -120,9 +134,13 @@ def test_a_drain_seals_the_batches_that_hold_rows_of_those_partitions_and_leaves
 def test_withdrawn_rows_leave_a_batch_whose_size_is_right_again() -> None:
     limit = HEADER_BYTES + 3 * LINE_BYTES
     batcher = make_batcher(body_bytes_max=limit)
-    batcher.add([row(0, assignment=FIRST), row(1, assignment=SECOND), row(2, assignment=FIRST)], 0.0)
-    assert [entry.record.offset for entry in batcher.withdraw({FIRST})] == [0, 2]
-    assert batcher.add([row(3, assignment=SECOND), row(4, assignment=SECOND)], 0.5) == [], "there is room again"
+    batcher.add(
+        [row(0, assignment=FIRST), row(1, assignment=SECOND), row(2, assignment=FIRST)], 0.0
+    )
+    assert [entry.record.offset for entry in batcher.take_back({FIRST})] == [0, 2]
+    assert batcher.add([row(3, assignment=SECOND), row(4, assignment=SECOND)], 0.5) == [], (
+        "there is room again"
+    )
     (sealed,) = batcher.due(1.0)
     assert [entry.record.offset for entry in sealed.batch.rows] == [1, 3, 4]
     assert_whole(sealed.batch)
@@ -131,14 +149,14 @@ def test_withdrawn_rows_leave_a_batch_whose_size_is_right_again() -> None:
 def test_withdrawing_the_last_row_leaves_no_empty_batch_behind() -> None:
     batcher = make_batcher()
     batcher.add([row(0, assignment=FIRST)], 0.0)
-    assert len(batcher.withdraw({FIRST})) == 1
+    assert len(batcher.take_back({FIRST})) == 1
     assert (batcher.rows, batcher.next_deadline(), batcher.due(99.0)) == (0, None, [])
 
 
 def test_withdrawing_from_batches_that_hold_nothing_of_it_changes_nothing() -> None:
     batcher = make_batcher()
     batcher.add([row(0, assignment=FIRST)], 0.0)
-    assert batcher.withdraw({SECOND}) == []
+    assert batcher.take_back({SECOND}) == []
     assert batcher.rows == 1
 
 
@@ -150,22 +168,32 @@ def test_the_oldest_event_is_found_among_all_open_batches() -> None:
 
 
 def csv_row(offset: int, cells: list[str], destination: Destination, partition: int) -> Row:
-    return make_row(offset, line=encode(list(cells), ()), destination=destination, assignment=make_assignment(partition))
+    return make_row(
+        offset,
+        line=encode(list(cells), ()),
+        destination=destination,
+        assignment=make_assignment(partition),
+    )
 
 
 CELLS = st.lists(st.text(st.sampled_from('ab,"\n;é🙂'), max_size=6), min_size=23, max_size=23)
 STEPS = st.one_of(
-    st.tuples(st.just("add"), st.lists(st.tuples(CELLS, st.sampled_from([HERE, THERE]), st.integers(0, 1)), max_size=4)),
+    st.tuples(
+        st.just("add"),
+        st.lists(st.tuples(CELLS, st.sampled_from([HERE, THERE]), st.integers(0, 1)), max_size=4),
+    ),
     st.tuples(st.sampled_from(["due", "drain", "withdraw"]), st.integers(0, 1)),
 )
 
 
 @settings(deadline=None, max_examples=80)
 @given(st.lists(STEPS, max_size=12), st.integers(1, 5), st.integers(0, 300))
-def test_every_row_comes_out_once_in_order_and_reads_back(steps: list[tuple[str, Any]], rows_max: int, room_bytes: int) -> None:
+def test_every_row_comes_out_once_in_order_and_reads_back(
+    steps: list[tuple[str, Any]], rows_max: int, room_bytes: int
+) -> None:
     batcher = make_batcher(rows_max, HEADER_BYTES + room_bytes, 1.0)
     added: dict[int, list[str]] = {}
-    withdrawn: list[Row] = []
+    taken_back: list[Row] = []
     batches: list[Batch] = []
     for moment, (step, detail) in enumerate(steps):
         if step == "add":
@@ -173,12 +201,18 @@ def test_every_row_comes_out_once_in_order_and_reads_back(steps: list[tuple[str,
             added |= {row.record.offset: one[0] for row, one in zip(rows, detail, strict=True)}
             batches += [one.batch for one in batcher.add(rows, moment / 2)]
         elif step == "withdraw":
-            withdrawn += batcher.withdraw({make_assignment(detail)})
+            taken_back += batcher.take_back({make_assignment(detail)})
         else:
-            sealed = batcher.due(moment / 2) if step == "due" else batcher.drain({make_assignment(detail)})
+            sealed = (
+                batcher.due(moment / 2)
+                if step == "due"
+                else batcher.drain({make_assignment(detail)})
+            )
             batches += [one.batch for one in sealed]
     batches += [one.batch for one in batcher.drain({FIRST, SECOND})]
-    offsets = [row.record.offset for batch in batches for row in batch.rows] + [row.record.offset for row in withdrawn]
+    offsets = [row.record.offset for batch in batches for row in batch.rows] + [
+        row.record.offset for row in taken_back
+    ]
     assert sorted(offsets) == list(added)
     assert batcher.rows == 0
     assert len({batch.id for batch in batches}) == len(batches)

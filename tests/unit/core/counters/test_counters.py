@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.builders import make_assignment, make_batch, make_rows
-from worker.core.counters.counters import Account, TopicAccount
+from worker.core.counters.counters import Counters, TopicAccount
 from worker.core.model.fault import Reason
 from worker.core.model.record import TopicPartition
 
@@ -18,18 +18,20 @@ def test_a_topic_s_account_is_balanced_when_every_record_is_somewhere() -> None:
 
 
 def test_requests_are_observed_by_outcome() -> None:
-    account = Account({})
+    account = Counters({})
     account.observe_request("delivered", 0.2)
     account.observe_request("delivered", 0.4)
     account.observe_request("held", 9.0)
-    assert {name: histogram.cumulative()[-1] for name, histogram in account.request_seconds.items()} == {
+    assert {
+        name: histogram.cumulative()[-1] for name, histogram in account.request_seconds.items()
+    } == {
         "delivered": 2,
         "held": 1,
     }
 
 
 def test_two_accounts_share_nothing() -> None:
-    one, other = Account({}), Account({})
+    one, other = Counters({}), Counters({})
     one.batch_rows.observe(1.0)
     one.batches["delivered"] += 1
     assert (other.batch_rows.cumulative()[-1], other.batches.total()) == (0, 0)

@@ -11,7 +11,16 @@ from worker.core.counters.histogram import Histogram
 
 @pytest.mark.parametrize(
     ("value", "bucket"),
-    [(-1.0, 0), (0.0, 0), (1.0, 0), (1.0001, 1), (2.0, 1), (5.0, 2), (5.0001, 3), (float("inf"), 3)],
+    [
+        (-1.0, 0),
+        (0.0, 0),
+        (1.0, 0),
+        (1.0001, 1),
+        (2.0, 1),
+        (5.0, 2),
+        (5.0001, 3),
+        (float("inf"), 3),
+    ],
 )
 def test_a_bound_belongs_to_the_bucket_below_it(value: float, bucket: int) -> None:
     histogram = Histogram((1.0, 2.0, 5.0))

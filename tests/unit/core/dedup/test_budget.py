@@ -1,4 +1,6 @@
-"""The budget of keys: never more than it in all, shared by need, and who holds little loses nothing."""
+"""The budget of keys: never more than it in all, shared by need, and who holds little loses
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.core.dedup.budget import KEY_BYTES, KeyBudget
-from worker.core.dedup.generations import GENERATIONS, Generations, generation_rows, remembered_at_least
+from worker.core.dedup.generations import (
+    GENERATIONS,
+    Generations,
+    generation_rows,
+    remembered_at_least,
+)
 
 AGES = 1e9
 
@@ -29,7 +36,10 @@ class Counted:
 
 
 def memories(budget: KeyBudget, count: int, *, rows_max: int | None = None) -> list[Generations]:
-    return [Generations(budget, rows_max=rows_max or budget.rows_max, age_seconds=AGES) for _ in range(count)]
+    return [
+        Generations(budget, rows_max=rows_max or budget.rows_max, age_seconds=AGES)
+        for _ in range(count)
+    ]
 
 
 def fill(memory: Generations, begin: int, end: int) -> None:
@@ -140,12 +150,18 @@ def test_the_same_history_ends_the_same() -> None:
 
 @pytest.mark.parametrize("topics", range(1, 25))
 def test_a_key_takes_no_more_than_is_planned_for(topics: int) -> None:
-    """What the sets of a full budget take, and their keys: whatever the size of generations that the sharing leads to."""
+    """What the sets of a full budget take, and their keys: whatever the size of generations that
+    the sharing leads to.
+    """
     sharing = memories(KeyBudget(100_000), topics)
     for number in range(150_000):
         sharing[number % topics].add(number.to_bytes(16, "big"), 0.0)
     # An object of 49 bytes takes 64 of the allocator.
-    taken = sum(sys.getsizeof(one.keys) + 64 * len(one.keys) for memory in sharing for one in memory._generations)
+    taken = sum(
+        sys.getsizeof(one.keys) + 64 * len(one.keys)
+        for memory in sharing
+        for one in memory._generations
+    )
     assert taken <= 100_000 * KEY_BYTES
 
 

@@ -14,7 +14,9 @@ def key(number: int) -> bytes:
     return b"%d" % number
 
 
-def filled(count: int, *, rows_max: int = 80, age_seconds: float = 1e9, step_seconds: float = 0.0) -> Generations:
+def filled(
+    count: int, *, rows_max: int = 80, age_seconds: float = 1e9, step_seconds: float = 0.0
+) -> Generations:
     generations = Generations(KeyBudget(1_000_000), rows_max=rows_max, age_seconds=age_seconds)
     for number in range(count):
         generations.add(key(number), number * step_seconds)
@@ -26,7 +28,9 @@ def remembered(generations: Generations, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 80, 81, 90, 91, 200])
-def test_at_least_seven_eighths_of_the_last_rows_are_remembered_and_never_more_than_all(count: int) -> None:
+def test_at_least_seven_eighths_of_the_last_rows_are_remembered_and_never_more_than_all(
+    count: int,
+) -> None:
     generations = filled(count)
     known = remembered(generations, count)
     assert len(generations) == len(known) <= 80
@@ -35,7 +39,9 @@ def test_at_least_seven_eighths_of_the_last_rows_are_remembered_and_never_more_t
 
 
 @pytest.mark.parametrize("age_seconds", [8.0, 80.0])
-def test_a_key_lives_for_seven_eighths_of_the_age_and_never_longer_than_it(age_seconds: float) -> None:
+def test_a_key_lives_for_seven_eighths_of_the_age_and_never_longer_than_it(
+    age_seconds: float,
+) -> None:
     generations = Generations(KeyBudget(1_000_000), rows_max=8_000, age_seconds=age_seconds)
     for step in range(200):
         now = step * age_seconds / 32

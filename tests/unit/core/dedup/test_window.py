@@ -54,15 +54,22 @@ def test_a_delivered_row_settles_those_linked_to_it_in_order() -> None:
 
 
 class TestParking:
-    def test_a_correction_whose_line_reads_the_same_under_other_columns_is_no_duplicate(self) -> None:
+    def test_a_correction_whose_line_reads_the_same_under_other_columns_is_no_duplicate(
+        self,
+    ) -> None:
         window = make_window()
         parked, linked, later = (
-            make_row(offset, key=b"k" * 16, line=b"1111,u,x\n", destination=DESTINATION._replace(filled=filled))
+            make_row(
+                offset,
+                key=b"k" * 16,
+                line=b"1111,u,x\n",
+                destination=DESTINATION._replace(filled=filled),
+            )
             for offset, filled in enumerate((0b10011, 0b100011, 0b1000011))
         )
         window.admit([parked, linked], 0.0)
         assert window.park([parked], 1.0) == ([], [linked])
-        window.withdraw([linked])
+        window.take_back([linked])
         assert window.admit([later], 2.0).fresh == [later]
 
     def test_a_parked_event_that_comes_again_is_a_duplicate_and_its_correction_is_not(self) -> None:
@@ -78,7 +85,9 @@ class TestParking:
     def test_linked_rows_are_settled_with_it_or_take_its_place(self) -> None:
         window = make_window()
         first, again = (make_row(offset, key=b"k" * 16, line=b"first\n") for offset in (0, 1))
-        corrected, once_more = (make_row(offset, key=b"k" * 16, line=b"corrected\n") for offset in (2, 3))
+        corrected, once_more = (
+            make_row(offset, key=b"k" * 16, line=b"corrected\n") for offset in (2, 3)
+        )
         window.admit([first, again, corrected, once_more], 0.0)
         assert window.park([first], 1.0) == ([again], [corrected])
         assert window.linked == 1
@@ -117,7 +126,7 @@ def test_a_refused_key_may_come_again_and_goes_through() -> None:
     window = make_window()
     first, again = row(0), row(1)
     window.admit([first], 0.0)
-    assert window.withdraw([first]) == []
+    assert window.take_back([first]) == []
     assert window.admit([again], 1.0).fresh == [again]
 
 
@@ -125,7 +134,7 @@ def test_the_oldest_linked_row_takes_the_place_of_one_that_leaves() -> None:
     window = make_window()
     rows = [row(offset) for offset in range(3)]
     window.admit(rows, 0.0)
-    assert window.withdraw([rows[0]]) == [rows[1]]
+    assert window.take_back([rows[0]]) == [rows[1]]
     assert window.linked == 1
     assert window.deliver([rows[1]], 1.0) == [rows[2]]
 
@@ -134,8 +143,8 @@ def test_promotion_goes_on_until_nobody_is_left() -> None:
     window = make_window()
     rows = [row(offset) for offset in range(3)]
     window.admit(rows, 0.0)
-    for leaver, heirs in ((rows[0], [rows[1]]), (rows[1], [rows[2]]), (rows[2], [])):
-        assert window.withdraw([leaver]) == heirs
+    for leaver, successors in ((rows[0], [rows[1]]), (rows[1], [rows[2]]), (rows[2], [])):
+        assert window.take_back([leaver]) == successors
     assert window.admit([rows[0]], 1.0).fresh == [rows[0]]
 
 
@@ -162,12 +171,17 @@ def test_a_delivered_key_is_forgotten_after_its_time() -> None:
 
 @pytest.mark.parametrize("age_seconds", [0, DAY + 1], ids=["young", "old"])
 @pytest.mark.parametrize("timestamp", [-1, 0, None], ids=["none", "a zero", "dated"])
-def test_what_was_settled_before_is_known_again_as_long_as_it_is_young(timestamp: int | None, age_seconds: float) -> None:
+def test_what_was_settled_before_is_known_again_as_long_as_it_is_young(
+    timestamp: int | None, age_seconds: float
+) -> None:
     window = make_window()
     written = int(UNIX_SECONDS - age_seconds)
     record = FakeRecord(0, timestamp=written * 1000 if timestamp is None else timestamp)
-    settled = [make_row(0, key=key, record=record, event_timestamp=written) for key in (b"delivered", b"parked")]
-    window.recall(settled[:1], settled[1:], now_at(0))
+    settled = [
+        make_row(0, key=key, record=record, event_timestamp=written)
+        for key in (b"delivered", b"parked")
+    ]
+    window.restore(settled[:1], settled[1:], now_at(0))
     again = [row(1, b"delivered"), make_row(2, key=b"parked", line=settled[1].line)]
     assert len(window.admit(again, 0.0).duplicates) == (2 if age_seconds == 0 else 0)
 
@@ -183,11 +197,13 @@ def test_a_row_that_is_not_in_flight_cannot_be_settled() -> None:
     with pytest.raises(KeyError):
         window.deliver([row(0)], 0.0)
     with pytest.raises(KeyError):
-        window.withdraw([row(0)])
+        window.take_back([row(0)])
 
 
 class WindowAgainstAModel(RuleBasedStateMachine):
-    """The window beside a list of states: every row is fresh, linked or gone, as the plainest bookkeeping says."""
+    """The window beside a list of states: every row is fresh, linked or gone, as the plainest
+    bookkeeping says.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +213,10 @@ class WindowAgainstAModel(RuleBasedStateMachine):
         self.queues: dict[bytes, list[Row]] = {}
         self.delivered: set[bytes] = set()
 
-    @rule(keys=st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=4), assignment=st.sampled_from([FIRST, SECOND]))
+    @rule(
+        keys=st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=4),
+        assignment=st.sampled_from([FIRST, SECOND]),
+    )
     def admit(self, keys: list[bytes], assignment: Assignment) -> None:
         rows = [row(self.offset + index, key, assignment) for index, key in enumerate(keys)]
         self.offset += len(rows)
@@ -223,18 +242,26 @@ class WindowAgainstAModel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leaders)
     @rule(data=st.data())
-    def withdraw(self, data: st.DataObject) -> None:
+    def take_back(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.leaders)))
         leader = self.leaders.pop(key)
         queue = self.queues.get(key, [])
         promoted = [queue.pop(0)] if queue else []
-        self.leaders |= {heir.key: heir for heir in promoted}
-        assert self.window.withdraw([leader]) == promoted
+        self.leaders |= {successor.key: successor for successor in promoted}
+        assert self.window.take_back([leader]) == promoted
 
     @rule(assignments=st.sets(st.sampled_from([FIRST, SECOND])))
     def unlink(self, assignments: Set[Assignment]) -> None:
-        expected = {one.record.offset for queue in self.queues.values() for one in queue if one.assignment in assignments}
-        self.queues = {key: [one for one in queue if one.assignment not in assignments] for key, queue in self.queues.items()}
+        expected = {
+            one.record.offset
+            for queue in self.queues.values()
+            for one in queue
+            if one.assignment in assignments
+        }
+        self.queues = {
+            key: [one for one in queue if one.assignment not in assignments]
+            for key, queue in self.queues.items()
+        }
         removed = self.window.unlink(assignments)
         assert {one.record.offset for one in removed} == expected
         assert len(removed) == len(expected)
@@ -245,5 +272,7 @@ class WindowAgainstAModel(RuleBasedStateMachine):
         assert self.window.rows == len(self.delivered)
 
 
-WindowAgainstAModel.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
+WindowAgainstAModel.TestCase.settings = settings(
+    deadline=None, max_examples=50, stateful_step_count=30
+)
 TestWindowAgainstAModel = WindowAgainstAModel.TestCase

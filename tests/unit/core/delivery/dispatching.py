@@ -12,7 +12,7 @@ from worker.core.delivery.limiter import LimiterRules
 from worker.core.delivery.rules import DeliveryRules
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.batch import Batch
 from worker.core.model.record import Assignment
 from worker.core.model.row import Row
@@ -43,7 +43,7 @@ class Stage:
     bisect_requests_per_minute_max: int = 60_000
     uniform: Callable[[], float] = lambda: 0.5
     seconds: float = 0.0
-    standings: dict[Assignment, Standing] = field(default_factory=dict)
+    standings: dict[Assignment, AssignmentState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rules = DeliveryRules(
@@ -58,8 +58,8 @@ class Stage:
         )
         self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.standing_of)
 
-    def standing_of(self, assignment: Assignment) -> Standing:
-        return self.standings.get(assignment, Standing.OURS)
+    def standing_of(self, assignment: Assignment) -> AssignmentState:
+        return self.standings.get(assignment, AssignmentState.ASSIGNED)
 
     def submit(self, *batches: Batch) -> list[Batch]:
         """Submit, and send what may be sent."""
@@ -82,12 +82,19 @@ class Stage:
         return self.dispatcher.answer(batch.id, answer, now_at(self.seconds))
 
 
-def convicted(stage: Stage, accused: Batch) -> list[Row]:
-    """Something else of its application is accepted, and this row is refused once more: the rows given up by it."""
-    company = make_batch(1, batch_id=f"company of {accused.id}", start=1_000_000, destination=accused.destination)
+def convicted(stage: Stage, quarantined: Batch) -> list[Row]:
+    """Something else of its application is accepted, and this row is refused once more: the rows
+    given up by it.
+    """
+    company = make_batch(
+        1,
+        batch_id=f"company of {quarantined.id}",
+        start=1_000_000,
+        destination=quarantined.destination,
+    )
     stage.dispatcher.submit([company])
     sent = stage.start()
     assert company in sent
     stage.answer(company, status(200))
-    assert accused in stage.start()
-    return [refusal.row for refusal in stage.answer(accused, status(400)).refused]
+    assert quarantined in stage.start()
+    return [refusal.row for refusal in stage.answer(quarantined, status(400)).refused]

@@ -17,9 +17,13 @@ ALMOST_ONE = nextafter(1.0, 0.0)
     ("attempts", "ceiling"),
     [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (33, 60.0), (10**9, 60.0)],
 )
-def test_the_wait_lies_between_nothing_and_a_ceiling_that_doubles_up_to_the_bound(attempts: int, ceiling: float) -> None:
+def test_the_wait_lies_between_nothing_and_a_ceiling_that_doubles_up_to_the_bound(
+    attempts: int, ceiling: float
+) -> None:
     shortest = Backoff(0.5, 60.0, lambda: 0.0).wait_seconds(attempts=attempts, wait_seconds_min=0.0)
-    longest = Backoff(0.5, 60.0, lambda: ALMOST_ONE).wait_seconds(attempts=attempts, wait_seconds_min=0.0)
+    longest = Backoff(0.5, 60.0, lambda: ALMOST_ONE).wait_seconds(
+        attempts=attempts, wait_seconds_min=0.0
+    )
     assert shortest == 0.0
     assert longest == pytest.approx(ceiling)
     assert longest <= ceiling
@@ -42,5 +46,7 @@ def test_chance_comes_on_top_of_the_wait_asked_by_the_api_which_may_pass_the_bou
 def test_the_wait_stays_within_its_interval(
     attempts: int, wait_seconds_min: float, draw: float, initial_seconds: float
 ) -> None:
-    wait = Backoff(initial_seconds, 60.0, lambda: draw).wait_seconds(attempts=attempts, wait_seconds_min=wait_seconds_min)
+    wait = Backoff(initial_seconds, 60.0, lambda: draw).wait_seconds(
+        attempts=attempts, wait_seconds_min=wait_seconds_min
+    )
     assert wait_seconds_min <= wait <= wait_seconds_min + 60.0

@@ -1,4 +1,6 @@
-"""Bisection: the guilty rows are found, nothing is buried early, and a batch that is wholly bad is not the rows' fault."""
+"""Bisection: the guilty rows are found, nothing is buried early, and a batch that is wholly bad is
+not the rows' fault.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,17 @@ def refusal_of(batch: Batch) -> Refusal:
 
 
 class Court:
-    """Bisections and the evidence that they go by, with requests that take no time unless they are kept open."""
+    """Bisections and the evidence that they go by, with requests that take no time unless they are
+    kept open.
+    """
 
     def __init__(self, systemic_ratio: float = 1.0, systemic_rows_min: int = 10**6) -> None:
         self.evidence = Evidence()
-        self.bisections = Bisections(systemic_ratio=systemic_ratio, systemic_rows_min=systemic_rows_min, evidence=self.evidence)
+        self.bisections = Bisections(
+            systemic_ratio=systemic_ratio,
+            systemic_rows_min=systemic_rows_min,
+            evidence=self.evidence,
+        )
 
     def send(self, *batches: Batch) -> None:
         for batch in batches:
@@ -55,18 +63,20 @@ class Court:
 
 
 class Api:
-    """Refuses every batch that holds a guilty row, and counts. `run` plays one batch to its end, or to the hold.
+    """Refuses every batch that holds a guilty row, and counts. `run` plays one batch to its end, or
+    to the hold.
 
-    Accused rows are asked again as soon as they may be; those of which nothing has been accepted since stay `accused`.
+    Accused rows are asked again as soon as they may be; those of which nothing has been accepted
+    since stay `quarantined`.
     """
 
-    def __init__(self, court: Court, guilty: set[int]) -> None:
+    def __init__(self, court: Court, bad_rows: set[int]) -> None:
         self.court = court
-        self.guilty = guilty
+        self.bad_rows = bad_rows
         self.requests = 0
         self.delivered: list[int] = []
-        self.buried: list[int] = []
-        self.accused: list[Batch] = []
+        self.dead_lettered: list[int] = []
+        self.quarantined: list[Batch] = []
         self.held: list[int] = []
         self.left: deque[Batch] = deque()
 
@@ -79,7 +89,9 @@ class Api:
         raise AssertionError("the bisection does not end")
 
     def run_with_company(self, batch: Batch) -> None:
-        """The same, and others of its application are accepted in the end, so that all the accused can be judged."""
+        """The same, and others of its application are accepted in the end, so that all the accused
+        can be judged.
+        """
         self.run(batch)
         self.court.taken(make_batch(1, batch_id="company", start=10**6))
         self.release()
@@ -89,54 +101,75 @@ class Api:
     def send(self, batch: Batch) -> None:
         self.requests += 1
         self.court.send(batch)
-        if not self.guilty & {row.record.offset for row in batch.rows}:
+        if not self.bad_rows & {row.record.offset for row in batch.rows}:
             self.delivered += [row.record.offset for row in batch.rows]
-            self.bury(self.court.accept(batch))
+            self.write_dead_letters(self.court.accept(batch))
             self.release()
             return
         verdict = self.court.refuse(batch)
-        assert not (verdict.pieces and verdict.guilty)
+        assert not (verdict.pieces and verdict.bad_rows)
         self.left.extendleft(reversed(verdict.pieces))
-        self.bury([refusal.row.record.offset for refusal in verdict.guilty])
+        self.write_dead_letters([refusal.row.record.offset for refusal in verdict.bad_rows])
         if verdict.finding is Finding.ACCUSED:
-            self.accused.append(batch)
+            self.quarantined.append(batch)
             self.release()
         elif verdict.finding is Finding.SYSTEMIC:
             # As the backlog does.
-            accused = [row for one in self.accused if not self.court.bisections.concerns(one.id) for row in one.rows]
-            self.accused = [one for one in self.accused if self.court.bisections.concerns(one.id)]
-            self.held = [row.record.offset for row in (*accused, *verdict.released, *batch.rows)]
+            quarantined = [
+                row
+                for one in self.quarantined
+                if not self.court.bisections.concerns(one.id)
+                for row in one.rows
+            ]
+            self.quarantined = [
+                one for one in self.quarantined if self.court.bisections.concerns(one.id)
+            ]
+            self.held = [
+                row.record.offset for row in (*quarantined, *verdict.released, *batch.rows)
+            ]
 
     def release(self) -> None:
-        going = [batch for batch in self.accused if self.court.bisections.may_be_asked_again(batch)]
-        self.accused = [batch for batch in self.accused if batch not in going]
+        going = [
+            batch for batch in self.quarantined if self.court.bisections.may_be_asked_again(batch)
+        ]
+        self.quarantined = [batch for batch in self.quarantined if batch not in going]
         self.left.extendleft(reversed(going))
 
-    def bury(self, offsets: list[int]) -> None:
-        self.buried += offsets
+    def write_dead_letters(self, offsets: list[int]) -> None:
+        self.dead_lettered += offsets
 
 
-@pytest.mark.parametrize("guilty", [{0}, {63}, {31, 32}, {0, 21, 42, 63}, set(range(0, 64, 4)), set(range(64))], ids=len)
-def test_the_guilty_rows_are_found_within_the_promised_number_of_requests(guilty: set[int]) -> None:
-    api = Api(Court(), guilty)
+@pytest.mark.parametrize(
+    "bad_rows",
+    [{0}, {63}, {31, 32}, {0, 21, 42, 63}, set(range(0, 64, 4)), set(range(64))],
+    ids=len,
+)
+def test_the_guilty_rows_are_found_within_the_promised_number_of_requests(
+    bad_rows: set[int],
+) -> None:
+    api = Api(Court(), bad_rows)
     api.run_with_company(make_batch(64))
-    assert sorted(api.buried) == sorted(guilty)
-    assert sorted(api.delivered) == sorted(set(range(64)) - guilty)
+    assert sorted(api.dead_lettered) == sorted(bad_rows)
+    assert sorted(api.delivered) == sorted(set(range(64)) - bad_rows)
     # Each guilty row is asked alone at most twice.
-    assert api.requests <= 2 * len(guilty) * log2(64 / len(guilty)) + 3 * len(guilty) + 1
+    assert api.requests <= 2 * len(bad_rows) * log2(64 / len(bad_rows)) + 3 * len(bad_rows) + 1
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.integers(1, 200).flatmap(lambda rows: st.tuples(st.just(rows), st.sets(st.integers(0, rows - 1), min_size=1))))
+@given(
+    st.integers(1, 200).flatmap(
+        lambda rows: st.tuples(st.just(rows), st.sets(st.integers(0, rows - 1), min_size=1))
+    )
+)
 def test_every_row_is_judged_once_whatever_the_guilty_ones_are(case: tuple[int, set[int]]) -> None:
-    rows, guilty = case
-    api = Api(Court(), guilty)
+    rows, bad_rows = case
+    api = Api(Court(), bad_rows)
     api.run_with_company(make_batch(rows))
-    assert sorted(api.buried) == sorted(guilty)
-    assert sorted(api.delivered) == sorted(set(range(rows)) - guilty)
+    assert sorted(api.dead_lettered) == sorted(bad_rows)
+    assert sorted(api.delivered) == sorted(set(range(rows)) - bad_rows)
     # An odd batch has one deeper leaf; hence the rows are counted up to the next power of two.
     whole = 2 ** (rows - 1).bit_length()
-    assert api.requests <= 2 * len(guilty) * log2(whole / len(guilty)) + 3 * len(guilty) + 1
+    assert api.requests <= 2 * len(bad_rows) * log2(whole / len(bad_rows)) + 3 * len(bad_rows) + 1
 
 
 def test_both_halves_are_always_sent() -> None:
@@ -145,10 +178,10 @@ def test_both_halves_are_always_sent() -> None:
     assert verdict.finding is Finding.SPLIT
     assert [len(piece.rows) for piece in verdict.pieces] == [2, 2]
     assert verdict.pieces[0].rows + verdict.pieces[1].rows == batch.rows
-    assert verdict.guilty == ()
+    assert verdict.bad_rows == ()
 
 
-# --- a second refusal ------------------------------------------------------------------------------------------------------
+# --- a second refusal -----------------------------------------------------------------------------
 
 
 def test_a_row_that_was_refused_alone_while_nothing_was_taken_is_only_accused() -> None:
@@ -162,7 +195,7 @@ def test_a_second_refusal_with_another_row_accepted_in_between_makes_it_guilty()
     court.asked(batch)
     court.taken(make_batch(1, batch_id="other", start=5))
     assert court.bisections.may_be_asked_again(batch)
-    assert court.asked(batch).guilty == (refusal_of(batch),)
+    assert court.asked(batch).bad_rows == (refusal_of(batch),)
     assert not court.bisections.concerns(batch.id)
 
 
@@ -190,7 +223,7 @@ def test_a_row_that_was_asked_before_the_others_were_accepted_is_asked_once_more
     court.send(batch)
     court.taken(make_batch(1, batch_id="other", start=5))
     assert court.refuse(batch).finding is Finding.ACCUSED
-    assert court.asked(batch).guilty == (refusal_of(batch),)
+    assert court.asked(batch).bad_rows == (refusal_of(batch),)
 
 
 def test_a_row_that_is_accepted_the_second_time_is_not_guilty() -> None:
@@ -202,7 +235,9 @@ def test_a_row_that_is_accepted_the_second_time_is_not_guilty() -> None:
 
 
 def test_the_refusal_of_a_piece_whose_other_rows_were_accepted_counts_as_the_first_one() -> None:
-    """So that the one bad row of a batch needs nobody else: its own neighbours show that the API works."""
+    """So that the one bad row of a batch needs nobody else: its own neighbours show that the API
+    works.
+    """
     court = Court()
     first, second = court.asked(make_batch(2)).pieces
     court.send(first, second)
@@ -210,14 +245,16 @@ def test_the_refusal_of_a_piece_whose_other_rows_were_accepted_counts_as_the_fir
     assert not court.bisections.may_be_asked_again(first)
     court.accept(second)
     assert court.bisections.may_be_asked_again(first)
-    assert court.asked(first).guilty == (refusal_of(first),)
+    assert court.asked(first).bad_rows == (refusal_of(first),)
 
 
-def test_a_row_whose_neighbours_were_accepted_before_it_was_asked_needs_no_second_question() -> None:
+def test_a_row_whose_neighbours_were_accepted_before_it_was_asked_needs_no_second_question() -> (
+    None
+):
     court = Court()
     first, second = court.asked(make_batch(2)).pieces
     court.taken(second)
-    assert court.asked(first).guilty == (refusal_of(first),)
+    assert court.asked(first).bad_rows == (refusal_of(first),)
 
 
 def test_the_refusal_of_a_piece_with_two_bad_rows_counts_for_neither() -> None:
@@ -229,20 +266,24 @@ def test_the_refusal_of_a_piece_with_two_bad_rows_counts_for_neither() -> None:
     assert [court.asked(one).finding, court.asked(other).finding] == [Finding.ACCUSED] * 2
     assert not court.bisections.may_be_asked_again(one)
     court.taken(make_batch(1, batch_id="company", start=10))
-    assert court.asked(one).guilty == (refusal_of(one),)
-    assert court.asked(other).guilty == (refusal_of(other),)
+    assert court.asked(one).bad_rows == (refusal_of(one),)
+    assert court.asked(other).bad_rows == (refusal_of(other),)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.data())
-def test_an_api_that_refuses_everything_for_a_while_has_no_valid_row_given_up(data: st.DataObject) -> None:
-    """Three batches with two bad rows among them, their pieces asked in any order, one while of which everything is refused."""
+def test_an_api_that_refuses_everything_for_a_while_has_no_valid_row_given_up(
+    data: st.DataObject,
+) -> None:
+    """Three batches with two bad rows among them, their pieces asked in any order, one while of
+    which everything is refused.
+    """
     court, bad = Court(), {3, 11}
     left = [make_batch(4, batch_id=f"batch-{number}", start=4 * number) for number in range(4)]
-    accused: list[Batch] = []
+    quarantined: list[Batch] = []
     begin = data.draw(st.integers(0, 20))
     end = begin + data.draw(st.integers(0, 20))
-    guilty: list[int] = []
+    bad_rows: list[int] = []
     for turn in range(200):
         if not left:
             break
@@ -251,17 +292,17 @@ def test_an_api_that_refuses_everything_for_a_while_has_no_valid_row_given_up(da
         if begin <= turn < end or bad & {row.record.offset for row in batch.rows}:
             verdict = court.refuse(batch)
             left += verdict.pieces
-            guilty += [refusal.row.record.offset for refusal in verdict.guilty]
-            accused += [batch] if verdict.finding is Finding.ACCUSED else []
+            bad_rows += [refusal.row.record.offset for refusal in verdict.bad_rows]
+            quarantined += [batch] if verdict.finding is Finding.ACCUSED else []
         else:
-            guilty += court.accept(batch)
-        left += [one for one in accused if court.bisections.may_be_asked_again(one)]
-        accused = [one for one in accused if one not in left]
-    assert set(guilty) <= bad
-    assert len(guilty) == len(set(guilty))
+            bad_rows += court.accept(batch)
+        left += [one for one in quarantined if court.bisections.may_be_asked_again(one)]
+        quarantined = [one for one in quarantined if one not in left]
+    assert set(bad_rows) <= bad
+    assert len(bad_rows) == len(set(bad_rows))
 
 
-# --- all of a batch --------------------------------------------------------------------------------------------------------
+# --- all of a batch -------------------------------------------------------------------------------
 
 
 def test_guilty_rows_wait_for_the_last_piece_of_their_batch() -> None:
@@ -270,19 +311,21 @@ def test_guilty_rows_wait_for_the_last_piece_of_their_batch() -> None:
     court.taken(make_batch(1, batch_id="company", start=10))
     court.asked(first)
     court.taken(make_batch(1, batch_id="more company", start=11))
-    assert court.asked(first).guilty == ()
+    assert court.asked(first).bad_rows == ()
     assert court.end(second) == [0]
 
 
 @pytest.mark.parametrize(
-    ("guilty", "is_systemic"), [(10, False), (11, True), (20, True)], ids=["exactly the ratio", "one above", "all"]
+    ("bad_rows", "is_systemic"),
+    [(10, False), (11, True), (20, True)],
+    ids=["exactly the ratio", "one above", "all"],
 )
-def test_above_the_ratio_the_rows_are_not_at_fault(guilty: int, is_systemic: bool) -> None:
-    api = Api(Court(0.5, 20), set(range(guilty)))
+def test_above_the_ratio_the_rows_are_not_at_fault(bad_rows: int, is_systemic: bool) -> None:
+    api = Api(Court(0.5, 20), set(range(bad_rows)))
     api.run(make_batch(20))
     assert bool(api.held) == is_systemic
     if is_systemic:
-        assert api.buried == []
+        assert api.dead_lettered == []
         assert sorted(api.held) == list(range(11))
         left = {row.record.offset for batch in api.left for row in batch.rows}
         assert set(api.held) | left | set(api.delivered) == set(range(20))
@@ -291,42 +334,46 @@ def test_above_the_ratio_the_rows_are_not_at_fault(guilty: int, is_systemic: boo
 def test_a_small_batch_says_nothing_about_the_system() -> None:
     api = Api(Court(0.5, 20), set(range(19)))
     api.run_with_company(make_batch(19))
-    assert len(api.buried) == 19
+    assert len(api.dead_lettered) == 19
 
 
 def in_a_row(api: Api, sizes: list[int], **changes: Any) -> list[int]:
-    """Play small batches one after the other, rows numbered on; how many rows had been buried after each, until the hold."""
-    buried, start = [], 0
+    """Play small batches one after the other, rows numbered on; how many rows had been buried after
+    each, until the hold.
+    """
+    dead_lettered, start = [], 0
     for number, size in enumerate(sizes):
         if not api.held:
             api.run(make_batch(size, batch_id=f"batch-{number}", start=start, **changes))
-            buried.append(len(api.buried))
+            dead_lettered.append(len(api.dead_lettered))
         start += size
-    return buried
+    return dead_lettered
 
 
 @pytest.mark.parametrize("sizes", [[1] * 30, [4] * 8, [19, 1, 1], [7, 7, 7]], ids=str)
-def test_small_batches_in_a_row_of_which_no_row_was_taken_are_not_the_rows_fault(sizes: list[int]) -> None:
+def test_small_batches_in_a_row_of_which_no_row_was_taken_are_not_the_rows_fault(
+    sizes: list[int],
+) -> None:
     api = Api(Court(0.5, 20), set(range(100)))
     in_a_row(api, sizes)
     assert api.held
-    assert api.buried == []
-    accused = [row.record.offset for batch in api.accused for row in batch.rows]
-    assert sorted(accused + api.held) == list(range(len(accused) + len(api.held)))
+    assert api.dead_lettered == []
+    quarantined = [row.record.offset for batch in api.quarantined for row in batch.rows]
+    assert sorted(quarantined + api.held) == list(range(len(quarantined) + len(api.held)))
 
 
 def test_one_row_that_was_taken_shows_that_the_others_were_at_fault() -> None:
     api = Api(Court(0.5, 20), set(range(100)) - {15})
     assert in_a_row(api, [1] * 35) == [0] * 15 + [15] * 20
     assert not api.held
-    assert len(api.accused) == 19
+    assert len(api.quarantined) == 19
 
 
 def test_a_small_batch_of_which_a_row_was_taken_does_not_count() -> None:
     api = Api(Court(0.5, 20), set(range(100)) - {3, 7, 11, 15, 19, 23, 27, 31})
     in_a_row(api, [4] * 8)
     assert not api.held
-    assert len(api.buried) + len(api.accused) == 24
+    assert len(api.dead_lettered) + len(api.quarantined) == 24
 
 
 def test_another_application_s_rows_prove_nothing() -> None:
@@ -334,7 +381,7 @@ def test_another_application_s_rows_prove_nothing() -> None:
     in_a_row(api, [1] * 19)
     in_a_row(api, [1], destination=make_destination(2222))
     assert not api.held
-    assert len(api.accused) == 20
+    assert len(api.quarantined) == 20
 
 
 def test_after_a_systemic_fault_the_pieces_under_way_are_batches_of_their_own() -> None:
@@ -354,7 +401,7 @@ def test_two_batches_are_taken_apart_independently() -> None:
         court.asked(piece)
     court.taken(make_batch(1, batch_id="company", start=20))
     for piece in (first, third):
-        assert court.asked(piece).guilty == ()
+        assert court.asked(piece).bad_rows == ()
     assert court.end(second) == [0]
     assert court.end(fourth) == [10]
 
@@ -365,7 +412,7 @@ def test_a_piece_goes_on_as_its_successors() -> None:
     court.taken(make_batch(1, batch_id="company", start=20))
     court.asked(second)
     court.taken(make_batch(1, batch_id="more company", start=21))
-    assert court.asked(second).guilty == ()
+    assert court.asked(second).bad_rows == ()
     left, right = make_batch(first.rows[:1], batch_id="l"), make_batch(first.rows[1:], batch_id="r")
     court.bisections.replace(first.id, left, right)
     assert court.end(left) == []

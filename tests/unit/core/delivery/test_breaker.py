@@ -13,7 +13,9 @@ CLOSED, OPEN, PROBING, RAMPING = BreakerState
 
 
 def breaker(failures_max: int = 3) -> Breaker:
-    return Breaker(failures_max=failures_max, permits_max=8, backoff=Backoff(1.0, 60.0, lambda: 0.5))
+    return Breaker(
+        failures_max=failures_max, permits_max=8, backoff=Backoff(1.0, 60.0, lambda: 0.5)
+    )
 
 
 def opened() -> Breaker:

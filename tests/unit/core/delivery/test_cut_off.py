@@ -1,4 +1,6 @@
-"""A body that is cut off on its way again and again is split: something between may not bear its size, and can't say so."""
+"""A body that is cut off on its way again and again is split: something between may not bear its
+size, and can't say so.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,20 @@ def test_a_batch_cut_off_once_is_sent_again_as_it_is() -> None:
 
 def test_a_batch_cut_off_twice_goes_on_in_halves_until_they_get_through() -> None:
     stage = Stage(requests_in_flight_max=IN_FLIGHT_MAX)
-    pieces = again(stage, *again(stage, *stage.submit(make_batch(5)), answer=CUT_OFF), answer=CUT_OFF)
+    pieces = again(
+        stage, *again(stage, *stage.submit(make_batch(5)), answer=CUT_OFF), answer=CUT_OFF
+    )
     assert [offsets(piece.rows) for piece in pieces] == [[0, 1, 2], [3, 4]]
-    assert [row for piece in pieces for row in stage.answer(piece, status(200)).delivered] == [*make_batch(5).rows]
+    assert [row for piece in pieces for row in stage.answer(piece, status(200)).delivered] == [
+        *make_batch(5).rows
+    ]
 
 
 def test_a_half_is_cut_off_twice_as_well_before_it_is_split() -> None:
     stage = Stage(requests_in_flight_max=IN_FLIGHT_MAX)
-    halves = again(stage, *again(stage, *stage.submit(make_batch(4)), answer=CUT_OFF), answer=CUT_OFF)
+    halves = again(
+        stage, *again(stage, *stage.submit(make_batch(4)), answer=CUT_OFF), answer=CUT_OFF
+    )
     assert again(stage, *halves, answer=CUT_OFF) == halves
     assert [len(piece.rows) for piece in again(stage, *halves, answer=CUT_OFF)] == [1, 1, 1, 1]
 

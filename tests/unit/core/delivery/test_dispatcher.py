@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.builders import UNIX_SECONDS, make_batch, make_row, make_rows, now_at
-from tests.unit.core.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, convicted, offsets, status
+from tests.unit.core.delivery.dispatching import (
+    LOST,
+    REFUSED_CONNECTION,
+    Stage,
+    convicted,
+    offsets,
+    status,
+)
 from worker.core.delivery.backlog import AGE_WAIT_SECONDS
 from worker.core.delivery.outcome import Delivered, Retry, RetryKind
 from worker.core.model.answer import Answer
@@ -22,7 +29,10 @@ def test_a_delivered_batch_settles_all_its_rows_and_frees_its_permit() -> None:
     stage = Stage()
     batch = make_batch(3)
     assert stage.submit(batch) == [batch]
-    assert (stage.dispatcher.destination().requests_in_flight, stage.dispatcher.rows_in_flight) == (1, 3)
+    assert (stage.dispatcher.destination().requests_in_flight, stage.dispatcher.rows_in_flight) == (
+        1,
+        3,
+    )
     settlement = stage.answer(batch, status(200))
     assert (settlement.batch, settlement.outcome) == (batch, Delivered())
     assert settlement.delivered == list(batch.rows)
@@ -90,7 +100,11 @@ def test_a_batch_too_large_is_split_and_a_single_row_too_large_is_dead_lettered(
     assert stage.answer(batch, status(413)).refused == []
     first, second = stage.start()
     (refusal,) = stage.answer(first, status(413)).refused
-    assert (refusal.row, refusal.http_status, refusal.fault.reason) == (batch.rows[0], 413, Reason.TOO_LARGE_FOR_API)
+    assert (refusal.row, refusal.http_status, refusal.fault.reason) == (
+        batch.rows[0],
+        413,
+        Reason.TOO_LARGE_FOR_API,
+    )
     assert stage.answer(second, status(200)).delivered == [batch.rows[1]]
 
 
@@ -124,7 +138,9 @@ def test_a_large_row_that_is_the_last_piece_buries_the_guilty_with_it() -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", [status(503), status(429), status(408), LOST, REFUSED_CONNECTION], ids=str)
+@pytest.mark.parametrize(
+    "answer", [status(503), status(429), status(408), LOST, REFUSED_CONNECTION], ids=str
+)
 def test_a_passing_fault_sends_the_identical_bytes_again_under_the_same_id(
     answer: Answer,
 ) -> None:
@@ -208,7 +224,9 @@ def test_rows_that_grew_too_old_are_taken_out_before_a_send_and_the_rest_goes() 
     assert [offsets(post.rows) for post in posts] == [[2, 3]]
     assert posts[0].id != "batch-1"
     assert posts[0].body_bytes == len(posts[0].body())
-    assert [(one.row.record.offset, one.fault.reason, one.http_status) for one in settlement.refused] == [
+    assert [
+        (one.row.record.offset, one.fault.reason, one.http_status) for one in settlement.refused
+    ] == [
         (0, Reason.TOO_OLD, None),
         (1, Reason.TOO_OLD, None),
     ]
@@ -221,17 +239,27 @@ def test_a_row_exactly_at_the_age_limit_is_still_sent() -> None:
     assert expired_at(0.9, batch=batch).start() == [batch]
 
 
-def test_rows_too_old_by_a_clock_that_nobody_vouches_for_wait_for_the_time_and_the_rest_goes() -> None:
+def test_rows_too_old_by_a_clock_that_nobody_vouches_for_wait_for_the_time_and_the_rest_goes() -> (
+    None
+):
     rows = [*make_rows(1, event_timestamp=UNIX_SECONDS - AGE_SECONDS), *make_rows(1, start=1)]
     stage = expired_at(1.0, batch=make_batch(rows))
     posts, settlement = stage.dispatcher.start(now_at(1.0), Trust.UNVOUCHED)
     assert [offsets(post.rows) for post in posts] == [[1]]
-    assert (settlement.refused, settlement.waits_for_time, stage.dispatcher.rows_waiting) == ([], True, 1)
+    assert (settlement.refused, settlement.waits_for_time, stage.dispatcher.rows_waiting) == (
+        [],
+        True,
+        1,
+    )
     assert stage.dispatcher.next_deadline() == 1.0 + AGE_WAIT_SECONDS
     posts, settlement = stage.dispatcher.start(now_at(1.0 + AGE_WAIT_SECONDS), Trust.UNVOUCHED)
     assert (posts, settlement.refused, settlement.waits_for_time) == ([], [], True)
     posts, settlement = stage.dispatcher.start(now_at(1.0 + 2 * AGE_WAIT_SECONDS), Trust.VOUCHED)
-    assert (posts, [one.row.record.offset for one in settlement.refused], settlement.waits_for_time) == ([], [0], False)
+    assert (
+        posts,
+        [one.row.record.offset for one in settlement.refused],
+        settlement.waits_for_time,
+    ) == ([], [0], False)
 
 
 def test_by_a_clock_that_is_contradicted_nothing_is_too_old() -> None:
@@ -244,27 +272,41 @@ def test_what_waits_for_the_time_is_given_back_when_its_partition_goes() -> None
     batch = make_batch(2, event_timestamp=UNIX_SECONDS - AGE_SECONDS)
     stage = expired_at(1.0, batch=batch)
     stage.dispatcher.start(now_at(1.0), Trust.UNVOUCHED)
-    assert stage.dispatcher.withdraw_waiting({batch.rows[0].assignment}).returned == list(batch.rows)
+    assert stage.dispatcher.take_back_waiting({batch.rows[0].assignment}).returned == list(
+        batch.rows
+    )
     assert stage.dispatcher.rows_waiting == 0
 
 
 def test_a_profile_s_attributes_never_grow_too_old() -> None:
     destination = Destination("profiles", 1111, Identity.PROFILE_ID)
-    batch = make_batch([make_row(0, destination=destination, event_timestamp=UNIX_SECONDS - AGE_SECONDS)])
+    batch = make_batch(
+        [make_row(0, destination=destination, event_timestamp=UNIX_SECONDS - AGE_SECONDS)]
+    )
     assert expired_at(1.0, batch=batch).start() == [batch]
 
 
 def test_a_batch_wholly_too_old_is_not_sent_and_holds_no_permit() -> None:
-    stage = expired_at(1.0, batch=make_batch(2, event_timestamp=UNIX_SECONDS - AGE_SECONDS), requests_in_flight_max=1)
+    stage = expired_at(
+        1.0,
+        batch=make_batch(2, event_timestamp=UNIX_SECONDS - AGE_SECONDS),
+        requests_in_flight_max=1,
+    )
     other = make_batch(1, batch_id="other", start=5)
     stage.dispatcher.submit([other])
     posts, settlement = stage.dispatcher.start(now_at(1.0))
-    assert (posts, len(settlement.refused), stage.dispatcher.destination().requests_in_flight) == ([other], 2, 1)
+    assert (posts, len(settlement.refused), stage.dispatcher.destination().requests_in_flight) == (
+        [other],
+        2,
+        1,
+    )
 
 
 def test_what_is_left_after_expiry_keeps_its_count_of_failures() -> None:
     stage = Stage()
-    batch = make_batch([*make_rows(1, event_timestamp=UNIX_SECONDS - AGE_SECONDS), *make_rows(1, start=1)])
+    batch = make_batch(
+        [*make_rows(1, event_timestamp=UNIX_SECONDS - AGE_SECONDS), *make_rows(1, start=1)]
+    )
     stage.submit(batch)
     stage.answer(batch, status(500))
     posts, settlement = stage.dispatcher.start(now_at(5.0))
@@ -276,14 +318,18 @@ def test_what_is_left_after_expiry_keeps_its_count_of_failures() -> None:
 
 def test_an_expired_piece_ends_its_part_of_the_bisection() -> None:
     stage = Stage(requests_in_flight_max=1)
-    batch = make_batch([*make_rows(1), *make_rows(1, start=1, event_timestamp=UNIX_SECONDS - AGE_SECONDS)])
+    batch = make_batch(
+        [*make_rows(1), *make_rows(1, start=1, event_timestamp=UNIX_SECONDS - AGE_SECONDS)]
+    )
     stage.submit(batch)
     stage.answer(batch, status(400))
     (first,) = stage.start()
     stage.answer(first, status(400))
     posts, settlement = stage.dispatcher.start(now_at(1.0))
     assert posts == []
-    assert [(one.row.record.offset, one.fault.reason) for one in settlement.refused] == [(1, Reason.TOO_OLD)]
+    assert [(one.row.record.offset, one.fault.reason) for one in settlement.refused] == [
+        (1, Reason.TOO_OLD)
+    ]
     stage.seconds = 1.0
     assert offsets(convicted(stage, first)) == [0]
 
@@ -291,7 +337,10 @@ def test_an_expired_piece_ends_its_part_of_the_bisection() -> None:
 def test_the_oldest_event_is_found_in_flight_and_waiting() -> None:
     assert Stage().dispatcher.oldest_event_timestamp is None
     stage = Stage(requests_in_flight_max=1)
-    newer, older = make_batch(1, event_timestamp=UNIX_SECONDS), make_batch(1, batch_id="b", event_timestamp=UNIX_SECONDS - 5)
+    newer, older = (
+        make_batch(1, event_timestamp=UNIX_SECONDS),
+        make_batch(1, batch_id="b", event_timestamp=UNIX_SECONDS - 5),
+    )
     stage.submit(newer, older)
     assert stage.dispatcher.oldest_event_timestamp == UNIX_SECONDS - 5
     stage.answer(newer, status(503, retry_after="9"))
@@ -306,7 +355,9 @@ class TestTheBreaker:
         batches = [make_batch(1, batch_id=f"b{index}", start=index) for index in range(6)]
         sent = stage.submit(*batches)
         logs = [log for batch in sent[:2] for log in stage.answer(batch, status(503)).logs]
-        assert [(log.event, log.fields) for log in logs] == [("breaker_opened", {"reason": "http_503"})]
+        assert [(log.event, log.fields) for log in logs] == [
+            ("breaker_opened", {"reason": "http_503"})
+        ]
         return stage, batches
 
     def test_while_it_is_open_nothing_is_sent_and_then_one_batch_asks(self) -> None:

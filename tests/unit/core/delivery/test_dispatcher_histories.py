@@ -1,4 +1,6 @@
-"""Random histories of the dispatcher: whatever the API answers, no row is lost, doubled or sent under a reused id."""
+"""Random histories of the dispatcher: whatever the API answers, no row is lost, doubled or sent
+under a reused id.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,18 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import UNIX_SECONDS, make_assignment, make_batch, make_destination, make_row, now_at
+from tests.builders import (
+    UNIX_SECONDS,
+    make_assignment,
+    make_batch,
+    make_destination,
+    make_row,
+    now_at,
+)
 from tests.unit.core.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, status
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Answer
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.batch import Batch
 from worker.core.model.record import Assignment
 
@@ -41,7 +50,9 @@ class History:
         self.account: Counter[tuple[Assignment, int]] = Counter()
         self.bodies: dict[str, bytes] = {}
         self.in_flight: list[Batch] = []
-        self.assignments = [make_assignment(partition, epoch=partition + 1) for partition in range(2)]
+        self.assignments = [
+            make_assignment(partition, epoch=partition + 1) for partition in range(2)
+        ]
         self.numbers = 0
 
     def submit(self) -> None:
@@ -52,24 +63,44 @@ class History:
             nearly_too_old = UNIX_SECONDS - AGE_SECONDS + self.random.randint(0, 200)
             seconds = nearly_too_old if self.random.random() < 0.1 else UNIX_SECONDS
             owner = self.random.choice(self.assignments)
-            rows.append(make_row(self.numbers, assignment=owner, destination=destination, event_timestamp=seconds))
+            rows.append(
+                make_row(
+                    self.numbers, assignment=owner, destination=destination, event_timestamp=seconds
+                )
+            )
         self.submitted |= {(row.assignment, row.record.offset) for row in rows}
         self.stage.dispatcher.submit([make_batch(rows, batch_id=f"batch-{self.numbers}")])
 
     def settle(self, settlement: Settlement) -> None:
-        rows = [*settlement.delivered, *settlement.returned, *(refusal.row for refusal in settlement.refused)]
+        rows = [
+            *settlement.delivered,
+            *settlement.returned,
+            *(refusal.row for refusal in settlement.refused),
+        ]
         self.account.update((row.assignment, row.record.offset) for row in rows)
 
     def start(self) -> None:
         posts, settlement = self.stage.dispatcher.start(now_at(self.stage.seconds))
         self.settle(settlement)
         for batch in posts:
-            assert self.bodies.setdefault(batch.id, batch.body()) == batch.body(), "one id, two bodies"
+            assert self.bodies.setdefault(batch.id, batch.body()) == batch.body(), (
+                "one id, two bodies"
+            )
             assert len(batch.body()) == batch.body_bytes
-            assert batch.oldest_event_timestamp >= int(now_at(self.stage.seconds).unix_seconds) - AGE_SECONDS
-            assert all(self.stage.standing_of(row.assignment) is not Standing.GONE for row in batch.rows)
+            assert (
+                batch.oldest_event_timestamp
+                >= int(now_at(self.stage.seconds).unix_seconds) - AGE_SECONDS
+            )
+            assert all(
+                self.stage.standing_of(row.assignment) is not AssignmentState.RELEASED
+                for row in batch.rows
+            )
         self.in_flight += posts
-        assert len(self.in_flight) == self.stage.dispatcher.destination().requests_in_flight <= IN_FLIGHT_MAX
+        assert (
+            len(self.in_flight)
+            == self.stage.dispatcher.destination().requests_in_flight
+            <= IN_FLIGHT_MAX
+        )
 
     def answer(self, answer: Answer) -> None:
         if not self.in_flight:
@@ -80,11 +111,11 @@ class History:
     def leave(self) -> None:
         """A partition is drained and fenced; another epoch of it takes its place."""
         leaver = self.assignments.pop(0)
-        self.stage.standings[leaver] = Standing.DRAINING
-        self.settle(self.stage.dispatcher.withdraw_waiting({leaver}))
+        self.stage.standings[leaver] = AssignmentState.DRAINING
+        self.settle(self.stage.dispatcher.take_back_waiting({leaver}))
         self.start()
-        self.stage.standings[leaver] = Standing.GONE
-        self.settle(self.stage.dispatcher.withdraw({leaver}))
+        self.stage.standings[leaver] = AssignmentState.RELEASED
+        self.settle(self.stage.dispatcher.take_back({leaver}))
         self.assignments.append(make_assignment(leaver.partition, epoch=leaver.epoch + 2))
 
     def step(self) -> None:

@@ -38,20 +38,29 @@ def test_a_fault_that_is_not_the_rows_holds_the_application_and_drops_nothing(co
     assert (log.severity, log.event) == (Severity.ERROR, "application_held")
     assert log.fields == {"application_id": 1111, "reason": f"http_{code}"}
     (hold,) = stage.dispatcher.holds(now_at(0))
-    assert (hold.reason, hold.rows, hold.next_probe_unix_seconds) == (f"http_{code}", 2, UNIX_SECONDS + 30)
+    assert (hold.reason, hold.rows, hold.next_probe_unix_seconds) == (
+        f"http_{code}",
+        2,
+        UNIX_SECONDS + 30,
+    )
     assert stage.dispatcher.rows_waiting == 2
 
 
 def test_a_held_application_waits_while_the_others_flow() -> None:
     stage = held(make_batch(1))
-    mine, theirs = make_batch(1, batch_id="mine"), make_batch(1, batch_id="theirs", destination=OTHER)
+    mine, theirs = (
+        make_batch(1, batch_id="mine"),
+        make_batch(1, batch_id="theirs", destination=OTHER),
+    )
     assert stage.submit(mine, theirs) == [theirs]
     assert stage.answer(theirs, status(200)).delivered == list(theirs.rows)
     assert stage.dispatcher.rows_waiting == 2
 
 
 def test_a_probe_that_gets_through_heals_the_application_and_all_follow() -> None:
-    stage = held(make_batch(3, batch_id="a"), make_batch(1, batch_id="b"), make_batch(2, batch_id="c"))
+    stage = held(
+        make_batch(3, batch_id="a"), make_batch(1, batch_id="b"), make_batch(2, batch_id="c")
+    )
     assert stage.dispatcher.next_deadline() == 30.0
     assert stage.start_at(29.9) == []
     (probe,) = stage.start_at(30.0)
@@ -59,7 +68,9 @@ def test_a_probe_that_gets_through_heals_the_application_and_all_follow() -> Non
     assert stage.dispatcher.holds(now_at(30.0))[0].rows == 6
     settlement = stage.answer(probe, status(200))
     assert settlement.delivered == list(probe.rows)
-    assert [(log.severity, log.event) for log in settlement.logs] == [(Severity.INFO, "application_healed")]
+    assert [(log.severity, log.event) for log in settlement.logs] == [
+        (Severity.INFO, "application_healed")
+    ]
     assert [batch.id for batch in stage.start()] == ["a", "c"]
     assert stage.dispatcher.holds(now_at(30.0)) == []
 
@@ -161,7 +172,9 @@ def test_a_probe_that_waits_for_the_time_gives_way_and_waits_under_the_hold_agai
 
 
 def systemic_stage() -> Stage:
-    """Every row of a batch of four was refused, one after the other, until it was clear that it isn't the rows."""
+    """Every row of a batch of four was refused, one after the other, until it was clear that it
+    isn't the rows.
+    """
     stage = Stage(systemic_rows_min=4, requests_in_flight_max=1)
     (batch,) = stage.submit(make_batch(4))
     for _ in range(20):
@@ -203,7 +216,9 @@ def test_a_systemic_hold_heals_like_any_other() -> None:
 
 
 def test_a_bad_row_does_not_keep_a_systemic_hold_from_healing() -> None:
-    """One row asks at a time, and each time another: with a bad row in every batch no whole batch would ever be taken."""
+    """One row asks at a time, and each time another: with a bad row in every batch no whole batch
+    would ever be taken.
+    """
     stage = systemic_stage()
     stage.dispatcher.submit([make_batch(3, batch_id="new", start=10)])
     assert stage.start() == []

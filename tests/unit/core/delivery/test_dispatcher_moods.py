@@ -1,4 +1,6 @@
-"""Stories of an API in a mood: rows that make it fail, rows that it is slow about, and nothing else to judge it by."""
+"""Stories of an API in a mood: rows that make it fail, rows that it is slow about, and nothing else
+to judge it by.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ REQUESTS_MAX = 3000
 
 
 class Api:
-    """Answers each batch by `judge`, at once, and counts what it was sent; a stream of other batches comes meanwhile."""
+    """Answers each batch by `judge`, at once, and counts what it was sent; a stream of other
+    batches comes meanwhile.
+    """
 
     def __init__(self, stage: Stage, judge: Callable[[Batch], Answer], *, stream: int = 2) -> None:
         self.stage = stage
@@ -58,7 +62,9 @@ class Api:
             self.settle(self.stage.answer(batch, answer))
         for _ in range(self.stream):
             self._number += 1
-            self.stage.dispatcher.submit([make_batch(1, batch_id=f"stream-{self._number}", start=self._number)])
+            self.stage.dispatcher.submit(
+                [make_batch(1, batch_id=f"stream-{self._number}", start=self._number)]
+            )
         deadline = self.stage.dispatcher.next_deadline()
         if not posts and deadline is not None:
             self.stage.seconds = max(self.stage.seconds, deadline)
@@ -75,16 +81,30 @@ def fails_for(bad: set[int], answer: Answer) -> Callable[[Batch], Answer]:
 
 @pytest.mark.parametrize(
     ("answer", "code"),
-    [(status(500, excerpt="boom"), 500), (LOST, None), (TIMED_OUT, None), (status(403), 403), (status(504), 504)],
+    [
+        (status(500, excerpt="boom"), 500),
+        (LOST, None),
+        (TIMED_OUT, None),
+        (status(403), 403),
+        (status(504), 504),
+    ],
     ids=["500", "reset", "hang", "403", "504"],
 )
-def test_a_row_that_makes_the_api_fail_is_given_up_and_all_others_are_delivered(answer: Answer, code: int | None) -> None:
+def test_a_row_that_makes_the_api_fail_is_given_up_and_all_others_are_delivered(
+    answer: Answer, code: int | None
+) -> None:
     stage = Stage(requests_in_flight_max=8)
     api = Api(stage, fails_for({300}, answer))
     api.run(make_batch(1, batch_id="before", start=5000))
-    api.run(*(make_batch(500, batch_id=f"batch-{number}", start=500 * number) for number in range(4)))
+    api.run(
+        *(make_batch(500, batch_id=f"batch-{number}", start=500 * number) for number in range(4))
+    )
     (refusal,) = api.refused
-    assert (refusal.row.record.offset, refusal.fault.reason, refusal.http_status) == (300, Reason.FAILS_ALONE, code)
+    assert (refusal.row.record.offset, refusal.fault.reason, refusal.http_status) == (
+        300,
+        Reason.FAILS_ALONE,
+        code,
+    )
     assert "while other rows of its application were accepted" in refusal.fault.message
     if isinstance(answer, Response):
         assert refusal.fault.message.startswith(f"the API answered {code}")
@@ -97,8 +117,11 @@ def test_a_row_that_makes_the_api_fail_is_given_up_and_all_others_are_delivered(
 
 @pytest.mark.parametrize("requests_in_flight_max", [1, 2, 4])
 def test_rows_that_get_no_answer_leave_requests_to_others(requests_in_flight_max: int) -> None:
-    api = Api(Stage(requests_in_flight_max=requests_in_flight_max), fails_for({0, 1, 2, 3}, TIMED_OUT))
-    # Each attempt lasts longer than any wait between two: as soon as it has ended, all others are due.
+    api = Api(
+        Stage(requests_in_flight_max=requests_in_flight_max), fails_for({0, 1, 2, 3}, TIMED_OUT)
+    )
+    # Each attempt lasts longer than any wait between two: as soon as it has ended, all others are
+    # due.
     api.seconds_of_answer = 100.0
     api.run(*(make_batch(1, batch_id=f"batch-{number}", start=number) for number in range(8)))
     assert {one.row.record.offset for one in api.refused} == {0, 1, 2, 3}
@@ -112,11 +135,15 @@ def test_several_rows_that_make_the_api_fail_are_all_found(bad: set[int]) -> Non
     assert {one.row.record.offset for one in api.refused} == bad
 
 
-@pytest.mark.parametrize("answer", [status(500), LOST, TIMED_OUT, status(503), status(403)], ids=str)
+@pytest.mark.parametrize(
+    "answer", [status(500), LOST, TIMED_OUT, status(503), status(403)], ids=str
+)
 def test_while_nothing_is_taken_no_row_is_given_up(answer: Answer) -> None:
     api = Api(Stage(breaker_failures_max=5), lambda _: answer, stream=0)
     stage = api.stage
-    stage.dispatcher.submit([make_batch(4, batch_id=f"batch-{number}", start=4 * number) for number in range(4)])
+    stage.dispatcher.submit(
+        [make_batch(4, batch_id=f"batch-{number}", start=4 * number) for number in range(4)]
+    )
     for _ in range(500):
         api.turn()
     assert api.refused == []
@@ -132,7 +159,9 @@ def test_a_key_that_is_revoked_while_much_is_in_flight_holds_the_application() -
     api = Api(stage, lambda _: status(200))
     api.run(make_batch(4))
     api.judge = lambda _: status(403)
-    stage.dispatcher.submit([make_batch(4, batch_id=f"batch-{number}", start=4 * number + 4) for number in range(8)])
+    stage.dispatcher.submit(
+        [make_batch(4, batch_id=f"batch-{number}", start=4 * number + 4) for number in range(8)]
+    )
     api.turn()
     assert [hold.reason for hold in stage.dispatcher.holds(now_at(stage.seconds))] == ["http_403"]
     assert "batch_suspected" not in api.logs
@@ -151,7 +180,9 @@ def test_a_single_batch_that_is_forbidden_soon_holds_its_application() -> None:
 
 
 def test_what_was_asked_after_a_forbidden_batch_and_is_taken_ends_the_hold() -> None:
-    """At the start nothing has been taken yet, and the first batch may be the one that a firewall dislikes."""
+    """At the start nothing has been taken yet, and the first batch may be the one that a firewall
+    dislikes.
+    """
     stage = Stage()
     first, second = make_batch(1, batch_id="first"), make_batch(1, batch_id="second", start=1)
     stage.submit(first, second)
@@ -162,11 +193,13 @@ def test_what_was_asked_after_a_forbidden_batch_and_is_taken_ends_the_hold() -> 
     assert stage.start() == [first]
 
 
-# --- an API that is too slow -------------------------------------------------------------------------------------------------
+# --- an API that is too slow ----------------------------------------------------------------------
 
 
 class SlowApi(Api):
-    """So many seconds for each row; a request that would take longer than it is allowed is loaded, and gets no answer."""
+    """So many seconds for each row; a request that would take longer than it is allowed is loaded,
+    and gets no answer.
+    """
 
     def __init__(self, seconds_per_row: float, *, in_flight: int = 4) -> None:
         super().__init__(Stage(requests_in_flight_max=in_flight), self.judge_by_size, stream=0)
@@ -179,11 +212,13 @@ class SlowApi(Api):
 
 
 @pytest.mark.parametrize("seconds_per_row", [0.02, 0.1, 1.0, 10.0, 60.0])
-def test_an_api_too_slow_for_a_batch_gets_smaller_ones_and_each_row_is_sent_a_bounded_number_of_times(
+def test_an_api_too_slow_for_a_batch_gets_smaller_ones_and_rows_are_sent_a_bounded_number_of_times(
     seconds_per_row: float,
 ) -> None:
     api = SlowApi(seconds_per_row)
-    api.run(*(make_batch(256, batch_id=f"batch-{number}", start=256 * number) for number in range(4)))
+    api.run(
+        *(make_batch(256, batch_id=f"batch-{number}", start=256 * number) for number in range(4))
+    )
     assert sorted(api.delivered) == list(range(1024))
     assert api.refused == []
     assert max(api.sent.values()) <= log2(256) + 4
@@ -191,7 +226,9 @@ def test_an_api_too_slow_for_a_batch_gets_smaller_ones_and_each_row_is_sent_a_bo
 
 def test_sizes_recover_when_the_api_is_quick_again() -> None:
     api = SlowApi(1.0)
-    api.run(*(make_batch(256, batch_id=f"batch-{number}", start=256 * number) for number in range(4)))
+    api.run(
+        *(make_batch(256, batch_id=f"batch-{number}", start=256 * number) for number in range(4))
+    )
     assert "request_size_reduced" in api.logs
     api.seconds_per_row = 0.0001
     sizes = []
@@ -229,7 +266,7 @@ def test_a_probe_that_times_out_asks_with_fewer_rows_the_next_time() -> None:
     assert len(again.rows) == 4
 
 
-# --- nothing to judge it by --------------------------------------------------------------------------------------------------
+# --- nothing to judge it by -----------------------------------------------------------------------
 
 
 def test_a_row_refused_in_a_quiet_application_waits_under_a_hold_that_is_seen() -> None:
@@ -283,9 +320,14 @@ def test_a_breaker_asks_with_what_has_never_failed() -> None:
     assert stage.start() == [fresh]
 
 
-def test_no_partition_is_named_for_an_accused_row_while_another_of_its_application_is_ready() -> None:
+def test_no_partition_is_named_for_an_accused_row_while_another_of_its_application_is_ready() -> (
+    None
+):
     stage = Stage(requests_in_flight_max=1)
-    first, second = make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
+    first, second = (
+        make_batch([make_row(0)], batch_id="first"),
+        make_batch([make_row(1)], batch_id="second"),
+    )
     assert stage.submit(first, second) == [first]
     assert stage.answer(first, status(400)).lonely == set()
     assert stage.start() == [second]
@@ -295,7 +337,9 @@ def test_no_partition_is_named_for_an_accused_row_while_another_of_its_applicati
 
 def test_no_partition_is_named_while_another_is_in_flight_but_when_that_shows_nothing() -> None:
     stage = Stage()
-    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    first, second = stage.submit(
+        make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
+    )
     assert stage.answer(first, status(400)).lonely == set()
     # It was sent before the first was known to be refused.
     assert stage.answer(second, status(200)).lonely == {first.rows[0].assignment}
@@ -304,14 +348,18 @@ def test_no_partition_is_named_while_another_is_in_flight_but_when_that_shows_no
 
 def test_partitions_are_named_when_the_last_that_was_at_hand_has_judged_nobody() -> None:
     stage = Stage()
-    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    first, second = stage.submit(
+        make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
+    )
     assert stage.answer(first, status(400)).lonely == set()
     assert stage.answer(second, status(500)).lonely == {first.rows[0].assignment}
 
 
 def test_two_rows_that_fail_do_not_wait_for_each_other() -> None:
     stage = Stage()
-    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    first, second = stage.submit(
+        make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
+    )
     stage.answer(first, status(500))
     stage.answer(second, status(500))
     stage.start_at(60.0)
@@ -320,7 +368,9 @@ def test_two_rows_that_fail_do_not_wait_for_each_other() -> None:
 
 def test_another_application_judges_nobody() -> None:
     stage = Stage()
-    mine, _ = stage.submit(make_batch([make_row(0)]), make_batch(1, batch_id="theirs", destination=OTHER))
+    mine, _ = stage.submit(
+        make_batch([make_row(0)]), make_batch(1, batch_id="theirs", destination=OTHER)
+    )
     assert stage.answer(mine, status(400)).lonely == {mine.rows[0].assignment}
 
 
@@ -341,9 +391,13 @@ def test_a_row_that_has_opened_the_breaker_alone_does_not_wait_for_ever() -> Non
     assert stage.dispatcher.destination().breaker == BreakerState.OPEN
 
 
-def test_while_the_breaker_is_open_nobody_is_asked_for_as_long_as_another_batch_may_close_it() -> None:
+def test_while_the_breaker_is_open_nobody_is_asked_for_as_long_as_another_batch_may_close_it() -> (
+    None
+):
     stage = Stage(breaker_failures_max=3)
-    first, second = stage.submit(make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second"))
+    first, second = stage.submit(
+        make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
+    )
     stage.answer(first, status(500))
     stage.answer(second, status(500))
     stage.start_at(60.0)

@@ -28,7 +28,11 @@ def end(requests: Flight, outcome: Outcome, *, of_suspect: bool = False) -> Brea
 
 @pytest.mark.parametrize(
     "outcome",
-    [Retry("http_429", 0.0, RetryKind.THROTTLED), Retry("http_425", 0.0, RetryKind.EARLY), Refused(400)],
+    [
+        Retry("http_429", 0.0, RetryKind.THROTTLED),
+        Retry("http_425", 0.0, RetryKind.EARLY),
+        Refused(400),
+    ],
     ids=["429", "425", "400"],
 )
 def test_an_answer_to_a_suspect_shows_that_the_destination_is_there(outcome: Outcome) -> None:
@@ -40,7 +44,9 @@ def test_an_answer_to_a_suspect_shows_that_the_destination_is_there(outcome: Out
 
 
 @pytest.mark.parametrize(
-    "kind", [RetryKind.FAILED, RetryKind.AMBIGUOUS, RetryKind.TIMED_OUT, RetryKind.CUT_OFF], ids=lambda kind: str(kind.name)
+    "kind",
+    [RetryKind.FAILED, RetryKind.AMBIGUOUS, RetryKind.TIMED_OUT, RetryKind.CUT_OFF],
+    ids=lambda kind: str(kind.name),
 )
 def test_a_failure_of_a_suspect_says_nothing_of_the_destination(kind: RetryKind) -> None:
     requests = flight()
@@ -51,6 +57,6 @@ def test_a_failure_of_a_suspect_says_nothing_of_the_destination(kind: RetryKind)
 
 def test_a_destination_that_suspects_can_not_reach_is_away() -> None:
     requests = flight()
-    for _ in range(FAILURES_MAX):
-        state = end(requests, Retry("connect_failed", 0.0, RetryKind.NOT_SENT), of_suspect=True)
-    assert state is BreakerState.OPEN
+    not_sent = Retry("connect_failed", 0.0, RetryKind.NOT_SENT)
+    states = [end(requests, not_sent, of_suspect=True) for _ in range(FAILURES_MAX)]
+    assert states == [BreakerState.CLOSED] * (FAILURES_MAX - 1) + [BreakerState.OPEN]

@@ -1,4 +1,6 @@
-"""Holds: one probe at a time per application, rotation among its batches, and healing in the order of arrival."""
+"""Holds: one probe at a time per application, rotation among its batches, and healing in the order
+of arrival.
+"""
 
 from __future__ import annotations
 
@@ -142,9 +144,13 @@ def test_waiting_batches_are_replaced_or_dropped_and_keep_their_count_of_probes(
 def test_the_status_tells_since_when_why_how_many_and_when_next() -> None:
     holds = held(batch_of("a", 2), batch_of("b", 3))
     start = now_at(0).unix_seconds
-    assert holds.status(now_at(10)) == [HoldStatus(ONE, "http_403", start, start + 30.0, 5, is_parking=False)]
+    assert holds.status(now_at(10)) == [
+        HoldStatus(ONE, "http_403", start, start + 30.0, 5, is_parking=False)
+    ]
     probe(holds, 30.0)
-    assert holds.status(now_at(40)) == [HoldStatus(ONE, "http_403", start, start + 40.0, 5, is_parking=False)]
+    assert holds.status(now_at(40)) == [
+        HoldStatus(ONE, "http_403", start, start + 40.0, 5, is_parking=False)
+    ]
 
 
 class TestParking:
@@ -160,29 +166,40 @@ class TestParking:
     def taken(
         self,
         holds: Holds,
-        wide: dict[Assignment, int],
+        over_span: dict[Assignment, int],
         *,
         bytes_min: int = 10**9,
         topics: frozenset[str] = TOPICS,
     ) -> list[Batch]:
-        holds.choose_for_parking(wide, bytes_min=bytes_min, topics=topics)
+        holds.choose_for_parking(over_span, bytes_min=bytes_min, topics=topics)
         taken = holds.take_chosen(1000)
         assert holds.take_chosen(1000) == []
         return taken
 
     def test_what_is_chosen_is_taken_in_slices_and_counts_as_waiting_until_then(self) -> None:
-        batches = [make_batch(3, batch_id=name, start=start) for name, start in (("a", 10), ("b", 20), ("c", 30))]
+        batches = [
+            make_batch(3, batch_id=name, start=start)
+            for name, start in (("a", 10), ("b", 20), ("c", 30))
+        ]
         holds = self.held(*batches)
         holds.choose_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS)
-        assert (holds.has_chosen, holds.status(now_at(1))[0].rows, holds.waiting()) == (True, 9, batches)
+        assert (holds.has_chosen, holds.status(now_at(1))[0].rows, holds.waiting()) == (
+            True,
+            9,
+            batches,
+        )
         assert holds.take_chosen(4) == batches[:2]
         assert (holds.has_chosen, holds.status(now_at(1))[0].rows) == (True, 3)
         later = make_batch(3, batch_id="d", start=40)
         holds.add(later)
         assert (holds.take_chosen(4), holds.take_chosen(4)) == (batches[2:], [])
-        assert (holds.has_chosen, holds.waiting()) == (False, [later]), "what came after the choice waits on"
+        assert (holds.has_chosen, holds.waiting()) == (False, [later]), (
+            "what came after the choice waits on"
+        )
 
-    def test_what_is_chosen_is_sent_like_all_else_when_the_hold_heals_before_it_is_taken(self) -> None:
+    def test_what_is_chosen_is_sent_like_all_else_when_the_hold_heals_before_it_is_taken(
+        self,
+    ) -> None:
         first, second = make_batch(1, batch_id="a", start=10), make_batch(1, batch_id="b", start=20)
         holds = self.held(first)
         holds.choose_for_parking({make_assignment(): 10}, bytes_min=10**9, topics=self.TOPICS)
@@ -197,26 +214,39 @@ class TestParking:
         assert holds.take_chosen(1000) == []
         assert not holds.has_chosen
 
-    def test_a_hold_that_pins_a_wide_partition_gives_up_what_waits_and_parks_from_then_on(self) -> None:
+    def test_a_hold_that_pins_a_wide_partition_gives_up_what_waits_and_parks_from_then_on(
+        self,
+    ) -> None:
         first, second = make_batch(3, batch_id="a", start=10), make_batch(3, batch_id="b", start=20)
         holds = self.held(first, second)
         assert self.taken(holds, {make_assignment(): 10}) == [first, second]
-        assert (holds.is_parking, holds.diverts(ONE), holds.lacks_probe(ONE)) == (True, True, True)
+        assert (holds.is_parking, holds.goes_to_parking(ONE), holds.lacks_probe(ONE)) == (
+            True,
+            True,
+            True,
+        )
 
     @pytest.mark.parametrize(
-        ("wide", "topics"),
+        ("over_span", "topics"),
         [
             ({}, TOPICS),
             ({make_assignment(): 9}, TOPICS),
             ({make_assignment(1): 10}, TOPICS),
             ({make_assignment(): 10}, frozenset[str]()),
         ],
-        ids=["nothing is wide", "another record pins it", "another partition is wide", "the route doesn't park"],
+        ids=[
+            "nothing is wide",
+            "another record pins it",
+            "another partition is wide",
+            "the route doesn't park",
+        ],
     )
-    def test_otherwise_it_keeps_what_waits(self, wide: dict[Assignment, int], topics: frozenset[str]) -> None:
+    def test_otherwise_it_keeps_what_waits(
+        self, over_span: dict[Assignment, int], topics: frozenset[str]
+    ) -> None:
         holds = self.held(make_batch(3, start=10))
-        assert self.taken(holds, wide, topics=topics) == []
-        assert (holds.is_parking, holds.diverts(ONE)) == (False, False)
+        assert self.taken(holds, over_span, topics=topics) == []
+        assert (holds.is_parking, holds.goes_to_parking(ONE)) == (False, False)
 
     def test_a_hold_that_alone_fills_the_memory_parks(self) -> None:
         batch = make_batch(3)
@@ -231,8 +261,11 @@ class TestParking:
         assert not holds.lacks_probe(ONE)
 
     @pytest.mark.parametrize(("reason", "lacks"), [(SYSTEMIC, True), ("http_403", False)])
-    def test_under_a_systemic_hold_rows_that_were_refused_as_probes_are_none(self, reason: str, lacks: bool) -> None:
-        # All that waits may be bad rows, while good ones go to the parking topic: with these alone the hold would never heal.
+    def test_under_a_systemic_hold_rows_that_were_refused_as_probes_are_none(
+        self, reason: str, lacks: bool
+    ) -> None:
+        # All that waits may be bad rows, while good ones go to the parking topic: with these alone
+        # the hold would never heal.
         holds = Holds(30.0)
         holds.begin(ONE, reason, now_at(0))
         holds.add(make_batch(1, batch_id="a"))
@@ -247,10 +280,16 @@ class TestParking:
         holds = self.held(make_batch(3, start=10))
         assert len(self.taken(holds, {make_assignment(): 10})) == 1
         assert holds.heal(ONE) == []
-        assert (holds.is_parking, holds.diverts(ONE), holds.lacks_probe(ONE)) == (False, False, False)
+        assert (holds.is_parking, holds.goes_to_parking(ONE), holds.lacks_probe(ONE)) == (
+            False,
+            False,
+            False,
+        )
 
     def test_the_partitions_of_what_waits_are_named(self) -> None:
-        holds = self.held(make_batch(2, batch_id="a"), make_batch(1, batch_id="b", assignment=make_assignment(5)))
+        holds = self.held(
+            make_batch(2, batch_id="a"), make_batch(1, batch_id="b", assignment=make_assignment(5))
+        )
         assert holds.assignments() == {make_assignment(), make_assignment(5)}
         assert holds.assignments() is holds.assignments(), "asked for with each event"
         assert holds.due(30.0) is not None

@@ -7,13 +7,23 @@ import pytest
 from worker.core.delivery.backoff import Backoff
 from worker.core.delivery.breaker import BreakerState
 from worker.core.delivery.limiter import Limiter, LimiterRules, Permit
-from worker.core.delivery.outcome import Delivered, Held, Outcome, Refused, Retry, RetryKind, TooLarge
+from worker.core.delivery.outcome import (
+    Delivered,
+    Held,
+    Outcome,
+    Refused,
+    Retry,
+    RetryKind,
+    TooLarge,
+)
 
 FAILED = Retry("http_503", 0.0, RetryKind.FAILED)
 
 
 def made(in_flight_max: int = 4, failures_max: int = 3, **rates: float) -> Limiter:
-    return Limiter(LimiterRules(in_flight_max, failures_max, **rates), Backoff(1.0, 60.0, lambda: 0.5))
+    return Limiter(
+        LimiterRules(in_flight_max, failures_max, **rates), Backoff(1.0, 60.0, lambda: 0.5)
+    )
 
 
 def take_all(limiter: Limiter, at: float = 0.0) -> list[Permit]:
@@ -43,7 +53,8 @@ def test_a_permit_that_was_not_taken_cannot_be_given_back() -> None:
         made().give_back(Permit(0, is_probe=False), Delivered(), 0.0)
 
 
-# outcome: how many may be in flight after it met a limit of 4, and whether three of it open the breaker
+# outcome: how many may be in flight after it met a limit of 4, and whether three of it open the
+# breaker
 OUTCOMES: dict[str, tuple[Outcome, int, bool]] = {
     "delivered": (Delivered(), 4, False),
     "refused": (Refused(400), 4, False),
@@ -59,7 +70,9 @@ OUTCOMES: dict[str, tuple[Outcome, int, bool]] = {
 
 
 @pytest.mark.parametrize(("outcome", "limit", "opens"), OUTCOMES.values(), ids=OUTCOMES)
-def test_what_each_outcome_says_of_the_destination(outcome: Outcome, limit: int, opens: bool) -> None:
+def test_what_each_outcome_says_of_the_destination(
+    outcome: Outcome, limit: int, opens: bool
+) -> None:
     limiter = made()
     for permit in take_all(limiter)[:1]:
         limiter.give_back(permit, outcome, 0.0)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from worker.core.delivery.outcome import Delivered, Held, Outcome, Refused, Retry, RetryKind, TooLarge, classify, label
+from worker.core.delivery.outcome import (
+    Delivered,
+    Held,
+    Outcome,
+    Refused,
+    Retry,
+    RetryKind,
+    TooLarge,
+    classify,
+    label,
+)
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 
 RETRIED = {408, 420, 425, 429, *range(500, 600)}
@@ -18,7 +28,12 @@ def expected(status: int) -> Outcome:
     if status == 413:
         return TooLarge(413)
     if status in RETRIED:
-        kinds = {420: RetryKind.THROTTLED, 429: RetryKind.THROTTLED, 425: RetryKind.EARLY, 504: RetryKind.TIMED_OUT}
+        kinds = {
+            420: RetryKind.THROTTLED,
+            429: RetryKind.THROTTLED,
+            425: RetryKind.EARLY,
+            504: RetryKind.TIMED_OUT,
+        }
         return Retry(f"http_{status}", 0.0, kinds.get(status, RetryKind.FAILED))
     return Held(f"http_{status}")
 
@@ -38,12 +53,16 @@ def test_a_status_out_of_the_ordinary_drops_nothing(status: int) -> None:
 
 
 @pytest.mark.parametrize("fault", TransportFault)
-def test_a_request_without_a_connection_is_retried_and_cannot_have_been_loaded(fault: TransportFault) -> None:
+def test_a_request_without_a_connection_is_retried_and_cannot_have_been_loaded(
+    fault: TransportFault,
+) -> None:
     assert judge(NotSent(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.NOT_SENT)
 
 
 @pytest.mark.parametrize("status", range(100, 600))
-def test_a_tunnel_that_a_proxy_refuses_was_not_sent_and_waits_like_the_same_answer(status: int) -> None:
+def test_a_tunnel_that_a_proxy_refuses_was_not_sent_and_waits_like_the_same_answer(
+    status: int,
+) -> None:
     outcome = judge(NotSent(TransportFault.PROXY_REFUSED, 0.1, status))
     if status in RETRIED:
         assert outcome == Retry(f"proxy_{status}", 0.0, RetryKind.NOT_SENT)
@@ -52,9 +71,16 @@ def test_a_tunnel_that_a_proxy_refuses_was_not_sent_and_waits_like_the_same_answ
 
 
 @pytest.mark.parametrize("fault", TransportFault)
-def test_a_request_without_an_answer_is_retried_and_may_have_been_loaded(fault: TransportFault) -> None:
-    kinds = {TransportFault.UPLOAD_RESET: RetryKind.CUT_OFF, TransportFault.TIMEOUT: RetryKind.TIMED_OUT}
-    assert judge(Ambiguous(fault, 0.1)) == Retry(fault.value, 0.0, kinds.get(fault, RetryKind.AMBIGUOUS))
+def test_a_request_without_an_answer_is_retried_and_may_have_been_loaded(
+    fault: TransportFault,
+) -> None:
+    kinds = {
+        TransportFault.UPLOAD_RESET: RetryKind.CUT_OFF,
+        TransportFault.TIMEOUT: RetryKind.TIMED_OUT,
+    }
+    assert judge(Ambiguous(fault, 0.1)) == Retry(
+        fault.value, 0.0, kinds.get(fault, RetryKind.AMBIGUOUS)
+    )
     assert label(judge(Ambiguous(fault, 0.1))) == "ambiguous"
 
 

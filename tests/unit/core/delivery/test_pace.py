@@ -42,7 +42,9 @@ def test_time_outs_halve_the_rows_and_the_second_allows_more_time() -> None:
 
 def test_requests_of_one_round_count_once() -> None:
     pace = Pace(REQUEST_SECONDS)
-    assert [pace.slow_down(LANE, 5000, Attempt(started, 100 + started, 0)) for started in range(8)] == [True] + [False] * 7
+    assert [
+        pace.slow_down(LANE, 5000, Attempt(started, 100 + started, 0)) for started in range(8)
+    ] == [True] + [False] * 7
     assert bounds(pace) == (2500, 1)
 
 
@@ -87,7 +89,9 @@ def test_after_many_slow_answers_more_rows_are_tried_all_the_same() -> None:
     assert pace.rows_max(LANE) == 100
 
 
-@pytest.mark.parametrize(("seconds", "factor"), [(60.0, 4), (25.1, 4), (25.0, 2), (12.5, 1), (1.0, 1)])
+@pytest.mark.parametrize(
+    ("seconds", "factor"), [(60.0, 4), (25.1, 4), (25.0, 2), (12.5, 1), (1.0, 1)]
+)
 def test_the_time_allowed_stays_at_twice_what_an_answer_took(seconds: float, factor: int) -> None:
     pace = slowed(8, 4, 2)
     pace.speed_up(LANE, 1, seconds)

@@ -57,10 +57,19 @@ def test_the_header_is_read_in_all_its_forms(header: str | None, seconds: float)
 
 
 digits = st.text("0123456789", max_size=12)
-dates = st.builds("Thu, {} Jan {} {}:00:00 {}{}".format, digits, digits, digits, st.sampled_from(["GMT", "+", "-"]), digits)
+dates = st.builds(
+    "Thu, {} Jan {} {}:00:00 {}{}".format,
+    digits,
+    digits,
+    digits,
+    st.sampled_from(["GMT", "+", "-"]),
+    digits,
+)
 
 
 @settings(max_examples=500)
-@given(st.text(max_size=40) | st.text(st.sampled_from("0123456789 :,+-GMTJan"), max_size=40) | dates)
+@given(
+    st.text(max_size=40) | st.text(st.sampled_from("0123456789 :,+-GMTJan"), max_size=40) | dates
+)
 def test_the_wait_is_never_negative_and_never_above_the_bound(header: str) -> None:
     assert 0.0 <= wait(header) <= MAX

@@ -10,8 +10,12 @@ from tests.builders import make_batch, make_destination
 from worker.core.delivery.split import JOINED_ROWS_MAX, first_rows_apart, halves, joined, without
 
 
-@pytest.mark.parametrize(("rows", "sizes"), [(2, (1, 1)), (3, (2, 1)), (4, (2, 2)), (101, (51, 50))])
-def test_a_batch_is_halved_in_order_and_the_first_half_is_the_larger(rows: int, sizes: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(2, (1, 1)), (3, (2, 1)), (4, (2, 2)), (101, (51, 50))]
+)
+def test_a_batch_is_halved_in_order_and_the_first_half_is_the_larger(
+    rows: int, sizes: tuple[int, int]
+) -> None:
     batch = make_batch(rows)
     first, second = halves(batch)
     assert (len(first.rows), len(second.rows)) == sizes
@@ -68,11 +72,17 @@ def test_rows_are_joined_by_destination_in_the_order_in_which_they_came() -> Non
     theirs = make_batch(1, batch_id="theirs", start=2, destination=make_destination(2222))
     first, second = joined([*mine[:2], theirs, mine[2]], "held")
     assert ([row.record.offset for row in first.rows], first.id) == ([0, 1, 3], "mine-0.held")
-    assert (second.rows, second.destination, second.id) == (theirs.rows, theirs.destination, "theirs.held")
+    assert (second.rows, second.destination, second.id) == (
+        theirs.rows,
+        theirs.destination,
+        "theirs.held",
+    )
     assert first.body_bytes == len(first.body())
 
 
 def test_so_many_rows_that_a_request_should_not_have_them_all_are_several_batches() -> None:
-    pieces = joined([make_batch(JOINED_ROWS_MAX + 1), make_batch(1, batch_id="more", start=5000)], "held")
+    pieces = joined(
+        [make_batch(JOINED_ROWS_MAX + 1), make_batch(1, batch_id="more", start=5000)], "held"
+    )
     assert [len(piece.rows) for piece in pieces] == [JOINED_ROWS_MAX, 2]
     assert len({piece.id for piece in pieces}) == 2

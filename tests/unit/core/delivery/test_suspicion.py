@@ -1,4 +1,6 @@
-"""Suspicion: who fails while others are taken is halved, and in the end given up; who fails with all others is not."""
+"""Suspicion: who fails while others are taken is halved, and in the end given up; who fails with
+all others is not.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ class Court:
         for _ in range(count):
             self.numbers += 1
             batch = make_batch(
-                rows, batch_id=f"other-{self.numbers}", start=self.numbers, destination=make_destination(application_id)
+                rows,
+                batch_id=f"other-{self.numbers}",
+                start=self.numbers,
+                destination=make_destination(application_id),
             )
             self.evidence.start(batch)
             self.evidence.accept(batch, self.evidence.end(batch.id))
@@ -86,7 +91,9 @@ def test_a_passing_fault_that_says_nothing_of_rows_is_no_reason_to_halve() -> No
 
 
 @pytest.mark.parametrize(("taken", "tries"), [(1000, STRIKES_MIN + 1), (10, 7), (1, 10)])
-def test_a_row_is_given_up_after_so_many_tries_each_between_successes_of_others(taken: int, tries: int) -> None:
+def test_a_row_is_given_up_after_so_many_tries_each_between_successes_of_others(
+    taken: int, tries: int
+) -> None:
     assert Court().tries_until_given_up(make_batch(1), taken) == tries
 
 
@@ -102,7 +109,9 @@ def test_tries_without_a_success_in_between_do_not_count() -> None:
 
 
 @pytest.mark.parametrize(("taken", "failed", "tries_min"), [(2, 1, 15), (1, 1, 25)])
-def test_where_others_fail_as_well_more_tries_are_needed(taken: int, failed: int, tries_min: int) -> None:
+def test_where_others_fail_as_well_more_tries_are_needed(
+    taken: int, failed: int, tries_min: int
+) -> None:
     assert tries_min <= Court().tries_until_given_up(make_batch(1), taken, failed) < RETRIES
 
 
@@ -132,14 +141,20 @@ def test_a_time_out_while_others_as_large_are_taken_halves_at_once() -> None:
     court, batch = Court(), make_batch(8)
     court.evidence.start(batch)
     court.take(rows=8)
-    assert court.suspicions.fail(batch, Failure.TIMED_OUT, court.evidence.end(batch.id)) is Decision.HALVE
+    assert (
+        court.suspicions.fail(batch, Failure.TIMED_OUT, court.evidence.end(batch.id))
+        is Decision.HALVE
+    )
 
 
 def test_a_time_out_while_only_smaller_ones_are_taken_slows_the_lane_down() -> None:
     court, batch = Court(), make_batch(8)
     court.evidence.start(batch)
     court.take(rows=1)
-    assert court.suspicions.fail(batch, Failure.TIMED_OUT, court.evidence.end(batch.id)) is Decision.RETRY_SMALLER
+    assert (
+        court.suspicions.fail(batch, Failure.TIMED_OUT, court.evidence.end(batch.id))
+        is Decision.RETRY_SMALLER
+    )
 
 
 def test_a_row_that_times_out_alone_while_others_are_taken_slows_nobody_down() -> None:
@@ -150,7 +165,7 @@ def test_a_row_that_times_out_alone_while_others_are_taken_slows_nobody_down() -
     assert court.fail(batch, Failure.TIMED_OUT) is Decision.RETRY
 
 
-def test_an_application_s_fault_is_general_after_several_failures_and_an_acceptance_forgets_them() -> None:
+def test_a_fault_of_an_application_is_general_after_several_failures_until_an_acceptance() -> None:
     court = Court()
     for number in range(4):
         court.fail(make_batch(1, batch_id=f"b{number}"))
@@ -166,8 +181,11 @@ def test_a_successor_is_as_suspect_but_has_no_strikes() -> None:
     for _ in range(3):
         court.fail(batch)
         court.take()
-    heir = make_batch(1, batch_id="heir")
-    court.suspicions.replace(batch.id, heir)
-    assert (court.suspicions.is_suspect(heir.id), court.suspicions.strikes(heir.id)) == (True, 0)
-    assert court.suspicions.failures(heir.id) == 3
+    successor = make_batch(1, batch_id="heir")
+    court.suspicions.replace(batch.id, successor)
+    assert (court.suspicions.is_suspect(successor.id), court.suspicions.strikes(successor.id)) == (
+        True,
+        0,
+    )
+    assert court.suspicions.failures(successor.id) == 3
     assert not court.suspicions.is_suspect(batch.id)

@@ -1,4 +1,6 @@
-"""Throttled applications: one answer binds all their batches, one request asks, and a ramp ends it."""
+"""Throttled applications: one answer binds all their batches, one request asks, and a
+ramp ends it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import pytest
 from tests.builders import make_assignment, make_batch, make_destination, now_at
 from tests.unit.core.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, status
 from worker.core.model.answer import Answer
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.batch import Batch
 from worker.core.model.command import Severity
 
@@ -19,16 +21,29 @@ OK = status(200)
 
 def batches(count: int, application_id: int = ONE, name: str = "batch") -> list[Batch]:
     return [
-        make_batch(1, start=number, batch_id=f"{name}-{number}", destination=make_destination(application_id))
+        make_batch(
+            1,
+            start=number,
+            batch_id=f"{name}-{number}",
+            destination=make_destination(application_id),
+        )
         for number in range(count)
     ]
 
 
-def throttled(stage: Stage, count: int = 100, retry_after: str | None = "20", others: Answer = OK) -> None:
-    """The API throttles the first request of so many batches of one row, and answers this to the others in flight."""
+def throttled(
+    stage: Stage, count: int = 100, retry_after: str | None = "20", others: Answer = OK
+) -> None:
+    """The API throttles the first request of so many batches of one row, and answers this to the
+    others in flight.
+    """
     first, *in_flight = stage.submit(*batches(count))
     (log,) = stage.answer(first, status(429, retry_after)).logs
-    assert (log.event, log.severity, log.fields["application_id"]) == ("throttling_began", Severity.WARNING, ONE)
+    assert (log.event, log.severity, log.fields["application_id"]) == (
+        "throttling_began",
+        Severity.WARNING,
+        ONE,
+    )
     for batch in in_flight:
         assert stage.answer(batch, others).logs == [], "one line tells it"
 
@@ -106,7 +121,9 @@ def test_an_answer_to_what_was_under_way_before_the_pause_does_not_end_it() -> N
     assert stage.start_at(40.0) == []
 
 
-@pytest.mark.parametrize("answer", [LOST, REFUSED_CONNECTION, status(503)], ids=["lost", "not sent", "503"])
+@pytest.mark.parametrize(
+    "answer", [LOST, REFUSED_CONNECTION, status(503)], ids=["lost", "not sent", "503"]
+)
 def test_a_question_without_an_answer_is_asked_again(answer: Answer) -> None:
     stage = Stage(requests_in_flight_max=8)
     throttled(stage)
@@ -130,8 +147,10 @@ def test_rows_of_a_partition_that_leaves_do_not_wait_for_the_pause_to_end() -> N
     throttled(stage, 1)
     stage.submit(make_batch(1, batch_id="theirs", start=50, assignment=leaving))
     assert stage.dispatcher.rows_waiting == 2
-    assert [row.record.offset for row in stage.dispatcher.withdraw_waiting({leaving}).returned] == [50]
-    stage.standings[leaving] = Standing.DRAINING
+    assert [
+        row.record.offset for row in stage.dispatcher.take_back_waiting({leaving}).returned
+    ] == [50]
+    stage.standings[leaving] = AssignmentState.DRAINING
     stage.dispatcher.submit([make_batch(1, batch_id="more", start=60, assignment=leaving)])
     _, settlement = stage.dispatcher.start(now_at(1))
     assert [row.record.offset for row in settlement.returned] == [60]
@@ -152,4 +171,9 @@ def test_the_status_tells_how_long_and_how_many() -> None:
     stage.start()
     (one,) = stage.dispatcher.throttles(now_at(5))
     start = now_at(0).unix_seconds
-    assert (one.reason, one.since_unix_seconds, one.paused_seconds, one.rows) == ("http_429", start, 15.0 + CHANCE, 13)
+    assert (one.reason, one.since_unix_seconds, one.paused_seconds, one.rows) == (
+        "http_429",
+        start,
+        15.0 + CHANCE,
+        13,
+    )

@@ -14,7 +14,9 @@ from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity, Resource
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One event: its JSON text, which identity it has, and its cells by column, absent ones left out."""
+    """One event: its JSON text, which identity it has, and its cells by column, absent ones left
+    out.
+    """
 
     json_text: bytes
     identity: Identity
@@ -25,7 +27,11 @@ class Sent:
 Written = tuple[str, str]
 
 TEXTS = st.text(
-    st.one_of(st.characters(codec="utf-8"), st.sampled_from("\",\n\r;\t\0 '=+&%[]{}\\\u2028\x85🙂")), min_size=1, max_size=20
+    st.one_of(
+        st.characters(codec="utf-8"), st.sampled_from("\",\n\r;\t\0 '=+&%[]{}\\\u2028\x85🙂")
+    ),
+    min_size=1,
+    max_size=20,
 )
 SPACES = st.sampled_from(["", "", " ", "\n", "\t", "\r\n  "])
 
@@ -36,7 +42,9 @@ def _string(text: str, *, is_ascii: bool) -> str:
 
 @st.composite
 def json_numbers(draw: st.DrawFn) -> str:
-    """A number as JSON writes it, of up to 30 digits before and behind the point, without an exponent."""
+    """A number as JSON writes it, of up to 30 digits before and behind the point, without an
+    exponent.
+    """
     whole = draw(st.integers(0, 10**30 - 1).map(str))
     fraction = draw(st.none() | st.text("0123456789", min_size=1, max_size=30))
     return draw(st.sampled_from(["", "-"])) + whole + ("" if fraction is None else f".{fraction}")
@@ -44,7 +52,9 @@ def json_numbers(draw: st.DrawFn) -> str:
 
 @st.composite
 def json_objects(draw: st.DrawFn) -> str:
-    """The text of an object: nested, with white space anywhere, and with names that may stand twice."""
+    """The text of an object: nested, with white space anywhere, and with names that may stand
+    twice.
+    """
     leaves = st.one_of(
         st.sampled_from(["null", "true", "false", "1e400", "-0", "1.50"]),
         json_numbers(),
@@ -74,12 +84,16 @@ def _in_string_or_bare(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> Writte
 
 
 ATTRIBUTES = st.dictionaries(
-    TEXTS, st.one_of(st.booleans(), st.integers(), TEXTS, st.floats(allow_nan=False, allow_infinity=False)), max_size=4
+    TEXTS,
+    st.one_of(
+        st.booleans(), st.integers(), TEXTS, st.floats(allow_nan=False, allow_infinity=False)
+    ),
+    max_size=4,
 ).map(json.dumps)
 ELEMENTS = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_characters=',[]"\n\r'), min_size=1, max_size=8).filter(
-        lambda one: one == one.strip()
-    ),
+    st.text(
+        st.characters(codec="utf-8", exclude_characters=',[]"\n\r'), min_size=1, max_size=8
+    ).filter(lambda one: one == one.strip()),
     min_size=1,
     max_size=3,
 )
@@ -107,7 +121,9 @@ def _addresses(draw: st.DrawFn) -> Written:
 def _values(column: Column) -> st.SearchStrategy[Written]:
     match column.kind:
         case Kind.STRING:
-            return st.tuples(TEXTS, st.booleans()).map(lambda pair: (_string(pair[0], is_ascii=pair[1]), pair[0]))
+            return st.tuples(TEXTS, st.booleans()).map(
+                lambda pair: (_string(pair[0], is_ascii=pair[1]), pair[0])
+            )
         case Kind.INTEGER:
             return _integers(column.minimum, column.maximum)
         case Kind.TIMESTAMP:
@@ -121,7 +137,9 @@ def _values(column: Column) -> st.SearchStrategy[Written]:
         case Kind.ARRAY:
             return _arrays()
         case Kind.SESSION_TYPE:
-            return st.sampled_from(["foreground", "background"]).map(lambda text: (f'"{text}"', text))
+            return st.sampled_from(["foreground", "background"]).map(
+                lambda text: (f'"{text}"', text)
+            )
         case Kind.IPV6:
             return _addresses()
 
@@ -131,10 +149,20 @@ def events_of(draw: st.DrawFn, resource: Resource) -> Sent:
     """An event of this resource: all that is required, and any of the rest."""
     identity = draw(st.sampled_from(Identity))
     optional = [column for column in resource.columns if not column.required]
-    present = draw(st.lists(st.sampled_from(optional), unique_by=lambda column: column.name, max_size=8)) if optional else []
-    chosen = [IDENTITY_COLUMNS[identity], *(column for column in resource.columns if column.required), *present]
+    present = (
+        draw(st.lists(st.sampled_from(optional), unique_by=lambda column: column.name, max_size=8))
+        if optional
+        else []
+    )
+    chosen = [
+        IDENTITY_COLUMNS[identity],
+        *(column for column in resource.columns if column.required),
+        *present,
+    ]
     written: dict[str, Written] = {column.name: draw(_values(column)) for column in chosen}
     written["application_id"] = (str(APPLICATION_ID), str(APPLICATION_ID))
-    members = draw(st.permutations([f"{json.dumps(name)}:{text}" for name, (text, _) in written.items()]))
+    members = draw(
+        st.permutations([f"{json.dumps(name)}:{text}" for name, (text, _) in written.items()])
+    )
     cells = {name: cell for name, (_, cell) in written.items()}
     return Sent(f"{{{','.join(members)}}}".encode(), identity, cells)

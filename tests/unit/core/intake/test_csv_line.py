@@ -10,8 +10,12 @@ from tests.builders import make_value, parse_csv
 from tests.unit.core.intake.reading import cells_of, row_of
 from worker.core.intake.csv_line import encode, is_plain, quote
 
-# NUL, line ends of every script and the characters that CSV is made of, more often than chance would bring them.
-TEXTS = st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("\",\n\r;\t\0 '=\u2028\x85🙂")), max_size=20)
+# NUL, line ends of every script and the characters that CSV is made of, more often than chance
+# would bring them.
+TEXTS = st.text(
+    st.one_of(st.characters(codec="utf-8"), st.sampled_from("\",\n\r;\t\0 '=\u2028\x85🙂")),
+    max_size=20,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +31,9 @@ def test_a_cell_with_a_special_character_is_quoted_and_read_back(text: str) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["a;b", "=SUM(A1)", "🙂", "a\0b", " spaced ", "\t", "'", "\u2028", "\x85", "-1+2", "@x"], ids=ascii
+    "text",
+    ["a;b", "=SUM(A1)", "🙂", "a\0b", " spaced ", "\t", "'", "\u2028", "\x85", "-1+2", "@x"],
+    ids=ascii,
 )
 def test_every_other_cell_stands_as_it_is(text: str) -> None:
     assert is_plain(text)
@@ -55,9 +61,17 @@ def test_any_text_comes_back_from_the_line(cells: list[str], data: st.DataObject
 
 @settings(deadline=None, max_examples=100)
 @given(profile_id=TEXTS.filter(bool), event_name=TEXTS.filter(bool), device_model=TEXTS)
-def test_any_text_of_an_event_comes_back_from_its_row(profile_id: str, event_name: str, device_model: str) -> None:
-    cells = cells_of(row_of(make_value(profile_id=profile_id, event_name=event_name, device_model=device_model)))
-    assert (cells["profile_id"], cells["event_name"], cells["device_model"]) == (profile_id, event_name, device_model)
+def test_any_text_of_an_event_comes_back_from_its_row(
+    profile_id: str, event_name: str, device_model: str
+) -> None:
+    cells = cells_of(
+        row_of(make_value(profile_id=profile_id, event_name=event_name, device_model=device_model))
+    )
+    assert (cells["profile_id"], cells["event_name"], cells["device_model"]) == (
+        profile_id,
+        event_name,
+        device_model,
+    )
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,4 +1,6 @@
-"""Deduplication keys: named by the producer in a header or field, else the digest of what would be sent."""
+"""Deduplication keys: named by the producer in a header or field, else the digest of what would be
+sent.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ TWO = frozenset({1111, 2222})
 
 
 def key_with_headers(*headers: tuple[str, bytes], value: bytes | None = None) -> bytes:
-    row = read(FakeRecord(0, make_value() if value is None else value, headers=headers), key_header="event-id")
+    row = read(
+        FakeRecord(0, make_value() if value is None else value, headers=headers),
+        key_header="event-id",
+    )
     assert isinstance(row, Row)
     return row.key
 
@@ -44,11 +49,15 @@ def test_a_header_names_the_event_whatever_its_content() -> None:
 
 
 def test_of_a_header_given_twice_the_last_that_is_not_empty_counts() -> None:
-    assert key_with_headers(("event-id", b"1"), ("event-id", b"2"), ("other", b"3")) == of_producer(1111, b"2")
+    assert key_with_headers(("event-id", b"1"), ("event-id", b"2"), ("other", b"3")) == of_producer(
+        1111, b"2"
+    )
     assert key_with_headers(("event-id", b"1"), ("event-id", b"")) == of_producer(1111, b"1")
 
 
-@pytest.mark.parametrize("headers", [(), (("other", b"1"),), (("event-id", b""),)], ids=["none", "another", "empty"])
+@pytest.mark.parametrize(
+    "headers", [(), (("other", b"1"),), (("event-id", b""),)], ids=["none", "another", "empty"]
+)
 def test_without_the_header_the_content_is_the_key(headers: tuple[tuple[str, bytes], ...]) -> None:
     assert key_with_headers(*headers) == row_of(make_value()).key
     assert header(FakeRecord(headers=headers), "event-id") is None
@@ -61,13 +70,18 @@ def test_a_field_that_is_no_column_names_the_event_and_is_not_sent() -> None:
 
 
 def test_a_number_and_the_digits_of_it_are_one_name() -> None:
-    assert row_of(make_value(id=7), key_field="id").key == row_of(make_value(id="7"), key_field="id").key
+    assert (
+        row_of(make_value(id=7), key_field="id").key
+        == row_of(make_value(id="7"), key_field="id").key
+    )
     assert row_of(make_value(id=0), key_field="id").key == of_producer(1111, b"0")
 
 
 def test_a_field_that_is_a_column_names_the_event_and_is_sent() -> None:
     row = row_of(
-        make_value(transaction="x", operator_name="op-1"), key_field="operator_name", unknown_fields=UnknownFields.IGNORE
+        make_value(transaction="x", operator_name="op-1"),
+        key_field="operator_name",
+        unknown_fields=UnknownFields.IGNORE,
     )
     assert row.key == of_producer(1111, b"op-1")
     assert b"op-1" in row.line
@@ -75,7 +89,9 @@ def test_a_field_that_is_a_column_names_the_event_and_is_sent() -> None:
 
 @pytest.mark.parametrize("spelling", ["user-1", "profile_id"], ids=["a value", "a name"])
 def test_the_identity_itself_may_name_the_event(spelling: str) -> None:
-    assert row_of(make_value(profile_id=spelling), key_field="profile_id").key == of_producer(1111, spelling.encode())
+    assert row_of(make_value(profile_id=spelling), key_field="profile_id").key == of_producer(
+        1111, spelling.encode()
+    )
 
 
 @pytest.mark.parametrize("given", [..., None, "", 1.5, [], {}, True], ids=str)
@@ -84,9 +100,11 @@ def test_without_a_usable_field_the_content_is_the_key(given: object) -> None:
 
 
 def test_the_key_field_needs_not_be_a_python_name() -> None:
-    assert row_of(make_value(**{"event-id": "1", "": 2}), key_field="event-id", unknown_fields=UnknownFields.IGNORE).key == (
-        of_producer(1111, b"1")
-    )
+    assert row_of(
+        make_value(**{"event-id": "1", "": 2}),
+        key_field="event-id",
+        unknown_fields=UnknownFields.IGNORE,
+    ).key == (of_producer(1111, b"1"))
 
 
 def test_the_key_field_is_unknown_on_a_route_that_does_not_name_it() -> None:
@@ -97,7 +115,10 @@ def test_the_key_field_is_unknown_on_a_route_that_does_not_name_it() -> None:
 def test_two_applications_never_share_a_key(key_field: str | None) -> None:
     keys = {
         row_of(
-            make_value(application_id=one, id="1"), key_field=key_field, applications=TWO, unknown_fields=UnknownFields.IGNORE
+            make_value(application_id=one, id="1"),
+            key_field=key_field,
+            applications=TWO,
+            unknown_fields=UnknownFields.IGNORE,
         ).key
         for one in sorted(TWO)
     }
@@ -105,11 +126,16 @@ def test_two_applications_never_share_a_key(key_field: str | None) -> None:
 
 
 def test_the_two_kinds_of_identity_never_share_a_key() -> None:
-    by_profile, by_device = row_of(make_value(profile_id="5")), row_of(make_value(profile_id=..., appmetrica_device_id=5))
+    by_profile, by_device = (
+        row_of(make_value(profile_id="5")),
+        row_of(make_value(profile_id=..., appmetrica_device_id=5)),
+    )
     assert by_profile.line == by_device.line
     assert by_profile.key != by_device.key
     line = b"1,2\n"
-    assert of_line(make_destination(), line) != of_line(make_destination(identity=Identity.DEVICE_ID), line)
+    assert of_line(make_destination(), line) != of_line(
+        make_destination(identity=Identity.DEVICE_ID), line
+    )
 
 
 def test_two_resources_never_share_a_key_of_content() -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders import APPLICATION_ID, UNIX_SECONDS, FakeRecord, make_event, make_record, make_value
+from tests.builders import (
+    APPLICATION_ID,
+    UNIX_SECONDS,
+    FakeRecord,
+    make_event,
+    make_record,
+    make_value,
+)
 from tests.unit.core.intake.reading import codes_of, faults_of, read, row_of
 from worker.core.intake.intake import held_bytes
 from worker.core.intake.rules import UnknownFields
@@ -23,10 +30,22 @@ NESTED = b'{"a":' * 5000 + b"1" + b"}" * 5000
         pytest.param(make_value()[:-1], Reason.NOT_JSON, id="cut short"),
         pytest.param(make_value() + b"{}", Reason.NOT_JSON, id="two objects"),
         pytest.param(b"\xef\xbb\xbf" + make_value(), Reason.NOT_JSON, id="byte order mark"),
-        pytest.param(make_value().replace(b": 1111", b": NaN"), Reason.NOT_JSON, id="NaN is no JSON"),
-        pytest.param(make_value()[:-1] + b',"\xff":1}', Reason.NOT_JSON, id="a name that is not UTF-8"),
-        pytest.param(make_value()[:-1] + b',"event_json":' + NESTED + b"}", Reason.NOT_JSON, id="nested too deeply"),
-        pytest.param(make_value(event_name="x").replace(b'"x"', rb'"\ud800"'), Reason.NOT_JSON, id="lone surrogate"),
+        pytest.param(
+            make_value().replace(b": 1111", b": NaN"), Reason.NOT_JSON, id="NaN is no JSON"
+        ),
+        pytest.param(
+            make_value()[:-1] + b',"\xff":1}', Reason.NOT_JSON, id="a name that is not UTF-8"
+        ),
+        pytest.param(
+            make_value()[:-1] + b',"event_json":' + NESTED + b"}",
+            Reason.NOT_JSON,
+            id="nested too deeply",
+        ),
+        pytest.param(
+            make_value(event_name="x").replace(b'"x"', rb'"\ud800"'),
+            Reason.NOT_JSON,
+            id="lone surrogate",
+        ),
         pytest.param(b"[]", Reason.NOT_AN_OBJECT, id="an array"),
         pytest.param(b"[" + make_value() + b"]", Reason.NOT_AN_OBJECT, id="an array of one event"),
         pytest.param(b"null", Reason.NOT_AN_OBJECT, id="a null"),
@@ -34,65 +53,178 @@ NESTED = b'{"a":' * 5000 + b"1" + b"}" * 5000
         pytest.param(b"5", Reason.NOT_AN_OBJECT, id="a number"),
     ],
 )
-def test_a_value_that_is_no_object_has_a_single_fault_of_the_whole_record(value: bytes | None, reason: Reason) -> None:
+def test_a_value_that_is_no_object_has_a_single_fault_of_the_whole_record(
+    value: bytes | None, reason: Reason
+) -> None:
     assert codes_of(value) == [(reason, "")]
 
 
 @pytest.mark.parametrize(
     ("changes", "reason", "field"),
     [
-        pytest.param({"application_id": ...}, Reason.MISSING, "application_id", id="no application"),
-        pytest.param({"application_id": None}, Reason.MISSING, "application_id", id="application null"),
-        pytest.param({"application_id": ""}, Reason.MISSING, "application_id", id="application empty"),
-        pytest.param({"application_id": 0}, Reason.OUT_OF_RANGE, "application_id", id="application zero"),
-        pytest.param({"application_id": 2**63}, Reason.OUT_OF_RANGE, "application_id", id="application too big"),
-        pytest.param({"application_id": "abc"}, Reason.WRONG_TYPE, "application_id", id="application in letters"),
-        pytest.param({"application_id": 1111.0}, Reason.WRONG_TYPE, "application_id", id="application float"),
-        pytest.param({"application_id": True}, Reason.WRONG_TYPE, "application_id", id="application bool"),
-        pytest.param({"application_id": 2222}, Reason.UNKNOWN_APPLICATION, "application_id", id="application without key"),
+        pytest.param(
+            {"application_id": ...}, Reason.MISSING, "application_id", id="no application"
+        ),
+        pytest.param(
+            {"application_id": None}, Reason.MISSING, "application_id", id="application null"
+        ),
+        pytest.param(
+            {"application_id": ""}, Reason.MISSING, "application_id", id="application empty"
+        ),
+        pytest.param(
+            {"application_id": 0}, Reason.OUT_OF_RANGE, "application_id", id="application zero"
+        ),
+        pytest.param(
+            {"application_id": 2**63},
+            Reason.OUT_OF_RANGE,
+            "application_id",
+            id="application too big",
+        ),
+        pytest.param(
+            {"application_id": "abc"},
+            Reason.WRONG_TYPE,
+            "application_id",
+            id="application in letters",
+        ),
+        pytest.param(
+            {"application_id": 1111.0}, Reason.WRONG_TYPE, "application_id", id="application float"
+        ),
+        pytest.param(
+            {"application_id": True}, Reason.WRONG_TYPE, "application_id", id="application bool"
+        ),
+        pytest.param(
+            {"application_id": 2222},
+            Reason.UNKNOWN_APPLICATION,
+            "application_id",
+            id="application without key",
+        ),
         pytest.param({"event_name": ...}, Reason.MISSING, "event_name", id="no name"),
         pytest.param({"event_name": ""}, Reason.MISSING, "event_name", id="empty name"),
         pytest.param({"event_name": None}, Reason.MISSING, "event_name", id="name null"),
         pytest.param({"event_name": 5}, Reason.WRONG_TYPE, "event_name", id="name number"),
         pytest.param({"event_name": {"a": 1}}, Reason.WRONG_TYPE, "event_name", id="name object"),
-        pytest.param({"event_timestamp": ...}, Reason.MISSING, "event_timestamp", id="no timestamp"),
-        pytest.param({"event_timestamp": None}, Reason.MISSING, "event_timestamp", id="timestamp null"),
-        pytest.param({"event_timestamp": UNIX_SECONDS + 0.5}, Reason.WRONG_TYPE, "event_timestamp", id="timestamp float"),
-        pytest.param({"event_timestamp": "2023-11-14"}, Reason.WRONG_TYPE, "event_timestamp", id="timestamp date"),
-        pytest.param({"event_timestamp": -1}, Reason.OUT_OF_RANGE, "event_timestamp", id="timestamp negative"),
+        pytest.param(
+            {"event_timestamp": ...}, Reason.MISSING, "event_timestamp", id="no timestamp"
+        ),
+        pytest.param(
+            {"event_timestamp": None}, Reason.MISSING, "event_timestamp", id="timestamp null"
+        ),
+        pytest.param(
+            {"event_timestamp": UNIX_SECONDS + 0.5},
+            Reason.WRONG_TYPE,
+            "event_timestamp",
+            id="timestamp float",
+        ),
+        pytest.param(
+            {"event_timestamp": "2023-11-14"},
+            Reason.WRONG_TYPE,
+            "event_timestamp",
+            id="timestamp date",
+        ),
+        pytest.param(
+            {"event_timestamp": -1}, Reason.OUT_OF_RANGE, "event_timestamp", id="timestamp negative"
+        ),
         pytest.param({"profile_id": ...}, Reason.MISSING, "profile_id", id="no identity"),
         pytest.param({"profile_id": None}, Reason.MISSING, "profile_id", id="identity null"),
         pytest.param({"profile_id": ""}, Reason.MISSING, "profile_id", id="identity empty"),
-        pytest.param({"profile_id": 1234567890123456789}, Reason.WRONG_TYPE, "profile_id", id="profile id as number"),
+        pytest.param(
+            {"profile_id": 1234567890123456789},
+            Reason.WRONG_TYPE,
+            "profile_id",
+            id="profile id as number",
+        ),
         pytest.param({"profile_id": 1.5}, Reason.WRONG_TYPE, "profile_id", id="profile id float"),
         pytest.param({"event_json": []}, Reason.WRONG_TYPE, "event_json", id="event_json array"),
         pytest.param({"event_json": 5}, Reason.WRONG_TYPE, "event_json", id="event_json number"),
         pytest.param({"event_json": True}, Reason.WRONG_TYPE, "event_json", id="event_json bool"),
-        pytest.param({"event_json": "plain"}, Reason.WRONG_TYPE, "event_json", id="event_json text"),
-        pytest.param({"event_json": "[1]"}, Reason.WRONG_TYPE, "event_json", id="event_json array in a string"),
-        pytest.param({"event_json": '{"a":'}, Reason.WRONG_TYPE, "event_json", id="event_json cut in a string"),
-        pytest.param({"event_json": NESTED.decode()}, Reason.WRONG_TYPE, "event_json", id="event_json deep in a string"),
-        pytest.param({"session_type": "Foreground"}, Reason.OUT_OF_RANGE, "session_type", id="session type in capitals"),
-        pytest.param({"session_type": "x"}, Reason.OUT_OF_RANGE, "session_type", id="session type unknown"),
-        pytest.param({"session_type": 1}, Reason.WRONG_TYPE, "session_type", id="session type number"),
-        pytest.param({"session_type": ["background"]}, Reason.WRONG_TYPE, "session_type", id="session type list"),
+        pytest.param(
+            {"event_json": "plain"}, Reason.WRONG_TYPE, "event_json", id="event_json text"
+        ),
+        pytest.param(
+            {"event_json": "[1]"},
+            Reason.WRONG_TYPE,
+            "event_json",
+            id="event_json array in a string",
+        ),
+        pytest.param(
+            {"event_json": '{"a":'},
+            Reason.WRONG_TYPE,
+            "event_json",
+            id="event_json cut in a string",
+        ),
+        pytest.param(
+            {"event_json": NESTED.decode()},
+            Reason.WRONG_TYPE,
+            "event_json",
+            id="event_json deep in a string",
+        ),
+        pytest.param(
+            {"session_type": "Foreground"},
+            Reason.OUT_OF_RANGE,
+            "session_type",
+            id="session type in capitals",
+        ),
+        pytest.param(
+            {"session_type": "x"}, Reason.OUT_OF_RANGE, "session_type", id="session type unknown"
+        ),
+        pytest.param(
+            {"session_type": 1}, Reason.WRONG_TYPE, "session_type", id="session type number"
+        ),
+        pytest.param(
+            {"session_type": ["background"]},
+            Reason.WRONG_TYPE,
+            "session_type",
+            id="session type list",
+        ),
         pytest.param({"mcc": 1000}, Reason.OUT_OF_RANGE, "mcc", id="four digits of mcc"),
-        pytest.param({"mnc": "1000"}, Reason.OUT_OF_RANGE, "mnc", id="four digits of mnc in a string"),
+        pytest.param(
+            {"mnc": "1000"}, Reason.OUT_OF_RANGE, "mnc", id="four digits of mnc in a string"
+        ),
         pytest.param({"mnc": -1}, Reason.OUT_OF_RANGE, "mnc", id="negative mnc"),
         pytest.param({"os_name": 5}, Reason.WRONG_TYPE, "os_name", id="string column as number"),
-        pytest.param({"device_ipv6": "::1%eth0"}, Reason.OUT_OF_RANGE, "device_ipv6", id="address with a zone"),
-        pytest.param({"device_ipv6": "1.2.3"}, Reason.OUT_OF_RANGE, "device_ipv6", id="three parts of an address"),
-        pytest.param({"device_ipv6": "01.2.3.4"}, Reason.OUT_OF_RANGE, "device_ipv6", id="leading zero in an address"),
-        pytest.param({"device_ipv6": "1.2.3.4/8"}, Reason.OUT_OF_RANGE, "device_ipv6", id="a network"),
-        pytest.param({"device_ipv6": "[::1]"}, Reason.OUT_OF_RANGE, "device_ipv6", id="address in brackets"),
-        pytest.param({"device_ipv6": "::1::2"}, Reason.OUT_OF_RANGE, "device_ipv6", id="two gaps in an address"),
-        pytest.param({"device_ipv6": "localhost"}, Reason.OUT_OF_RANGE, "device_ipv6", id="a host name"),
+        pytest.param(
+            {"device_ipv6": "::1%eth0"},
+            Reason.OUT_OF_RANGE,
+            "device_ipv6",
+            id="address with a zone",
+        ),
+        pytest.param(
+            {"device_ipv6": "1.2.3"},
+            Reason.OUT_OF_RANGE,
+            "device_ipv6",
+            id="three parts of an address",
+        ),
+        pytest.param(
+            {"device_ipv6": "01.2.3.4"},
+            Reason.OUT_OF_RANGE,
+            "device_ipv6",
+            id="leading zero in an address",
+        ),
+        pytest.param(
+            {"device_ipv6": "1.2.3.4/8"}, Reason.OUT_OF_RANGE, "device_ipv6", id="a network"
+        ),
+        pytest.param(
+            {"device_ipv6": "[::1]"}, Reason.OUT_OF_RANGE, "device_ipv6", id="address in brackets"
+        ),
+        pytest.param(
+            {"device_ipv6": "::1::2"},
+            Reason.OUT_OF_RANGE,
+            "device_ipv6",
+            id="two gaps in an address",
+        ),
+        pytest.param(
+            {"device_ipv6": "localhost"}, Reason.OUT_OF_RANGE, "device_ipv6", id="a host name"
+        ),
         pytest.param({"device_ipv6": 1}, Reason.WRONG_TYPE, "device_ipv6", id="address number"),
         pytest.param({"colour": "red"}, Reason.UNKNOWN_FIELD, "colour", id="unknown field"),
-        pytest.param({"colour": None}, Reason.UNKNOWN_FIELD, "colour", id="unknown field that is null"),
+        pytest.param(
+            {"colour": None}, Reason.UNKNOWN_FIELD, "colour", id="unknown field that is null"
+        ),
     ],
 )
-def test_one_thing_wrong_is_one_fault_that_names_the_field(changes: dict[str, object], reason: Reason, field: str) -> None:
+def test_one_thing_wrong_is_one_fault_that_names_the_field(
+    changes: dict[str, object], reason: Reason, field: str
+) -> None:
     assert codes_of(make_value(**changes)) == [(reason, field)]
 
 
@@ -122,14 +254,21 @@ def test_one_thing_wrong_is_one_fault_that_names_the_field(changes: dict[str, ob
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else None,
 )
-def test_a_device_id_that_is_no_unsigned_64_bit_integer_is_refused(text: str, reason: Reason) -> None:
-    value = make_value(profile_id=..., appmetrica_device_id=7).replace(b": 7", b": " + text.encode())
+def test_a_device_id_that_is_no_unsigned_64_bit_integer_is_refused(
+    text: str, reason: Reason
+) -> None:
+    value = make_value(profile_id=..., appmetrica_device_id=7).replace(
+        b": 7", b": " + text.encode()
+    )
     assert codes_of(value) == [(reason, "appmetrica_device_id")]
 
 
 def test_both_identities_are_one_fault_that_names_both() -> None:
     fault = faults_of(make_value(appmetrica_device_id=1))[0]
-    assert (fault.reason, fault.field) == (Reason.BOTH_IDENTITIES, "profile_id and appmetrica_device_id")
+    assert (fault.reason, fault.field) == (
+        Reason.BOTH_IDENTITIES,
+        "profile_id and appmetrica_device_id",
+    )
     assert "exactly one" in fault.message
 
 
@@ -245,7 +384,9 @@ def test_a_line_larger_than_a_request_may_be_is_refused() -> None:
 
 
 def test_a_rejection_keeps_the_record_its_size_and_its_first_reason() -> None:
-    record = FakeRecord(9, make_value(event_name=..., mcc=5000), key=b"key", headers=[("a", b"1"), ("bb", b"")])
+    record = FakeRecord(
+        9, make_value(event_name=..., mcc=5000), key=b"key", headers=[("a", b"1"), ("bb", b"")]
+    )
     rejection = read(record)
     assert isinstance(rejection, Rejection)
     assert rejection.record is record

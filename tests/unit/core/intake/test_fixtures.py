@@ -1,4 +1,6 @@
-"""The records in tests/fixtures become the requests beside them, byte for byte, and the emulator takes these."""
+"""The records in tests/fixtures become the requests beside them, byte for byte, and the emulator
+takes these.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def request_of(fixture: Fixture) -> bytes:
         request=RequestForm.PARAMS if fixture.is_query else RequestForm.BODY,
     )
     records = [FakeRecord(offset, value) for offset, value in enumerate(fixture.values)]
-    rows, rejections = Intake(rules).read(make_assignment(), records, now_at(unix_start=UNIX_SECONDS))
+    rows, rejections = Intake(rules).read(
+        make_assignment(), records, now_at(unix_start=UNIX_SECONDS)
+    )
     assert not rejections, rejections[0].faults
     batcher = Batcher(BatchLimits(100, 10**6, 1.0), "b", no_header if fixture.is_query else header)
     batcher.add(rows, 0.0)
@@ -54,7 +58,9 @@ def test_the_emulator_takes_that_request(fixture: Fixture) -> None:
 
 
 def test_every_resource_has_a_full_and_a_minimal_row() -> None:
-    assert {(one.resource, one.name) for one in ALL} >= {(name, case) for name in RESOURCES for case in ("full", "minimal")}
+    assert {(one.resource, one.name) for one in ALL} >= {
+        (name, case) for name in RESOURCES for case in ("full", "minimal")
+    }
 
 
 @pytest.mark.parametrize("name", RESOURCES)
@@ -67,5 +73,8 @@ def test_a_full_row_fills_every_column(name: str) -> None:
 @pytest.mark.parametrize("name", RESOURCES)
 def test_the_emulator_knows_the_same_columns_and_requirements_from_its_own_table(name: str) -> None:
     resource, contract = RESOURCES[name], CONTRACTS[name]
-    assert contract.columns == {column.name for column in resource.columns} | {"profile_id", "appmetrica_device_id"}
+    assert contract.columns == {column.name for column in resource.columns} | {
+        "profile_id",
+        "appmetrica_device_id",
+    }
     assert contract.required == tuple(column.name for column in resource.columns if column.required)

@@ -1,4 +1,6 @@
-"""The three forms of a record: the event itself, an envelope that names its resource, CloudEvents in both modes."""
+"""The three forms of a record: the event itself, an envelope that names its resource, CloudEvents
+in both modes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ STRUCTURED = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
 
 def read(value: Any, headers: tuple[tuple[str, bytes], ...] = (), **rules: Any) -> Row | Rejection:
     raw = value if isinstance(value, bytes | None) else json.dumps(value).encode()
-    rows, rejections = Intake(make_rules(**rules)).read(make_assignment(), [FakeRecord(3, raw, headers=headers)], now_at())
+    rows, rejections = Intake(make_rules(**rules)).read(
+        make_assignment(), [FakeRecord(3, raw, headers=headers)], now_at()
+    )
     assert len(rows) + len(rejections) == 1
     return rows[0] if rows else rejections[0]
 
@@ -34,7 +38,9 @@ def row(value: Any, headers: tuple[tuple[str, bytes], ...] = (), **rules: Any) -
     return result
 
 
-def codes(value: Any, headers: tuple[tuple[str, bytes], ...] = (), **rules: Any) -> list[tuple[Reason, str]]:
+def codes(
+    value: Any, headers: tuple[tuple[str, bytes], ...] = (), **rules: Any
+) -> list[tuple[Reason, str]]:
     result = read(value, headers, **rules)
     assert isinstance(result, Rejection), result
     return [(fault.reason, fault.field) for fault in result.faults]
@@ -56,7 +62,11 @@ class TestEnvelope:
     def test_it_names_the_resource_of_each_record(self, resource: str) -> None:
         wrapped = row({"type": resource, "data": EVENTS[resource]}, form=Form.ENVELOPE)
         plain = row(EVENTS[resource], resource=RESOURCES[resource])
-        assert (wrapped.line, wrapped.destination, wrapped.key) == (plain.line, plain.destination, plain.key)
+        assert (wrapped.line, wrapped.destination, wrapped.key) == (
+            plain.line,
+            plain.destination,
+            plain.key,
+        )
 
     def test_the_data_are_passed_on_byte_for_byte(self) -> None:
         value = json.dumps(make_event())[:-1] + ', "event_json": { "a" : 1.50, "a":2 }}'
@@ -76,19 +86,28 @@ class TestEnvelope:
             ({"type": "", "data": {}}, [(Reason.MISSING, "type")]),
             ({"type": "events", "data": []}, [(Reason.NOT_AN_OBJECT, "")]),
             (
-                {"type": "profiles", "data": {"application_id": 1111, "profile_id": "u"}, "version": 1},
+                {
+                    "type": "profiles",
+                    "data": {"application_id": 1111, "profile_id": "u"},
+                    "version": 1,
+                },
                 [(Reason.UNKNOWN_FIELD, "version"), (Reason.MISSING, "attributes")],
             ),
             ({}, [(Reason.MISSING, "type"), (Reason.MISSING, "data")]),
         ],
         ids=str,
     )
-    def test_all_that_is_wrong_with_it_is_told(self, value: Any, expected: list[tuple[Reason, str]]) -> None:
+    def test_all_that_is_wrong_with_it_is_told(
+        self, value: Any, expected: list[tuple[Reason, str]]
+    ) -> None:
         assert codes(value, form=Form.ENVELOPE) == expected
 
     def test_what_stands_beside_the_event_may_be_ignored(self) -> None:
         value = {"type": "events", "data": make_event(colour="red"), "version": 1}
-        assert row(value, form=Form.ENVELOPE, unknown_fields=UnknownFields.IGNORE).line == row(make_event()).line
+        assert (
+            row(value, form=Form.ENVELOPE, unknown_fields=UnknownFields.IGNORE).line
+            == row(make_event()).line
+        )
 
     def test_the_nearest_resource_is_among_those_it_is_told_of(self) -> None:
         result = read({"type": "purchases", "data": {}}, form=Form.ENVELOPE)
@@ -98,7 +117,9 @@ class TestEnvelope:
 
 
 def binary(**changes: bytes | None) -> tuple[tuple[str, bytes], ...]:
-    headers: dict[str, bytes | None] = {f"ce_{name}": text.encode() for name, text in ATTRIBUTES.items()}
+    headers: dict[str, bytes | None] = {
+        f"ce_{name}": text.encode() for name, text in ATTRIBUTES.items()
+    }
     headers |= {"content-type": b"application/json"} | {
         name.replace("content_type", "content-type"): one for name, one in changes.items()
     }
@@ -121,7 +142,10 @@ class TestCloudEvents:
             row(structured(), STRUCTURED, form=Form.CLOUDEVENTS),
             row(structured(), form=Form.CLOUDEVENTS),
             row(
-                structured(data=..., data_base64=base64.b64encode(json.dumps(make_event()).encode()).decode()),
+                structured(
+                    data=...,
+                    data_base64=base64.b64encode(json.dumps(make_event()).encode()).decode(),
+                ),
                 form=Form.CLOUDEVENTS,
             ),
         ):
@@ -130,14 +154,20 @@ class TestCloudEvents:
     def test_source_and_id_together_are_the_deduplication_key(self) -> None:
         first = row(make_event(), binary(), form=Form.CLOUDEVENTS)
         assert first.key == dedup_key.of_producer(1111, b"/shop\0e-1")
-        assert first.key == row(structured(data=make_event(event_name="other")), form=Form.CLOUDEVENTS).key
+        assert (
+            first.key
+            == row(structured(data=make_event(event_name="other")), form=Form.CLOUDEVENTS).key
+        )
         assert first.key != row(make_event(), binary(ce_id=b"e-2"), form=Form.CLOUDEVENTS).key
-        # Ids are unique per source only: one of another source is another event, and dropping it would lose it.
+        # Ids are unique per source only: one of another source is another event, and dropping it
+        # would lose it.
         assert first.key != row(make_event(), binary(ce_source=b"/tv"), form=Form.CLOUDEVENTS).key
 
     def test_a_key_that_the_route_names_is_stronger(self) -> None:
         headers = (*binary(), ("event-id", b"7"))
-        assert row(make_event(), headers, form=Form.CLOUDEVENTS, key_header="event-id").key == dedup_key.of_producer(1111, b"7")
+        assert row(
+            make_event(), headers, form=Form.CLOUDEVENTS, key_header="event-id"
+        ).key == dedup_key.of_producer(1111, b"7")
         named = row(make_event(id="8"), binary(), form=Form.CLOUDEVENTS, key_field="id")
         assert named.key == dedup_key.of_producer(1111, b"8")
         without = row(make_event(), binary(), form=Form.CLOUDEVENTS, key_header="event-id")
@@ -145,24 +175,45 @@ class TestCloudEvents:
 
     @pytest.mark.parametrize(
         "time",
-        ["2023-11-14T22:13:20Z", "2023-11-14T22:13:20.999999Z", "2023-11-15T01:13:20+03:00", "2023-11-14t22:13:20z"],
+        [
+            "2023-11-14T22:13:20Z",
+            "2023-11-14T22:13:20.999999Z",
+            "2023-11-15T01:13:20+03:00",
+            "2023-11-14t22:13:20z",
+        ],
     )
     def test_its_time_counts_where_the_event_has_none(self, time: str) -> None:
-        assert row(UNTIMED, binary(ce_time=time.encode()), form=Form.CLOUDEVENTS).event_timestamp == UNIX_SECONDS
-        assert row(structured(data=UNTIMED, time=time), form=Form.CLOUDEVENTS).event_timestamp == UNIX_SECONDS
-        given = row(make_event(event_timestamp=UNIX_SECONDS - 5), binary(ce_time=time.encode()), form=Form.CLOUDEVENTS)
+        assert (
+            row(UNTIMED, binary(ce_time=time.encode()), form=Form.CLOUDEVENTS).event_timestamp
+            == UNIX_SECONDS
+        )
+        assert (
+            row(structured(data=UNTIMED, time=time), form=Form.CLOUDEVENTS).event_timestamp
+            == UNIX_SECONDS
+        )
+        given = row(
+            make_event(event_timestamp=UNIX_SECONDS - 5),
+            binary(ce_time=time.encode()),
+            form=Form.CLOUDEVENTS,
+        )
         assert given.event_timestamp == UNIX_SECONDS - 5
 
     def test_its_time_is_held_against_the_window_like_any_other(self) -> None:
         headers = binary(ce_time=b"2003-11-14T22:13:20Z")
-        assert codes(UNTIMED, headers, form=Form.CLOUDEVENTS) == [(Reason.TOO_OLD, "event_timestamp")]
-        assert codes(make_event(event_timestamp=0), binary(ce_time=b"2023-11-14T22:13:20Z"), form=Form.CLOUDEVENTS) == [
+        assert codes(UNTIMED, headers, form=Form.CLOUDEVENTS) == [
             (Reason.TOO_OLD, "event_timestamp")
         ]
+        assert codes(
+            make_event(event_timestamp=0),
+            binary(ce_time=b"2023-11-14T22:13:20Z"),
+            form=Form.CLOUDEVENTS,
+        ) == [(Reason.TOO_OLD, "event_timestamp")]
 
     @pytest.mark.parametrize("name", ATTRIBUTES)
     def test_a_required_attribute_that_lacks_is_missing_in_either_mode(self, name: str) -> None:
-        assert codes(make_event(), binary(**{f"ce_{name}": None}), form=Form.CLOUDEVENTS) == [(Reason.MISSING, f"ce_{name}")]
+        assert codes(make_event(), binary(**{f"ce_{name}": None}), form=Form.CLOUDEVENTS) == [
+            (Reason.MISSING, f"ce_{name}")
+        ]
         assert codes(structured(**{name: ...}), form=Form.CLOUDEVENTS) == [(Reason.MISSING, name)]
 
     @pytest.mark.parametrize(
@@ -175,7 +226,10 @@ class TestCloudEvents:
             (binary(ce_time=b"2023-W46-2T22:13:20Z"), [(Reason.WRONG_TYPE, "ce_time")]),
             (binary(ce_id=b"\xff"), [(Reason.WRONG_TYPE, "ce_id")]),
             (binary(content_type=b"text/xml"), [(Reason.NOT_JSON, "content-type")]),
-            ((("content-type", b"application/cloudevents-batch+json"),), [(Reason.NOT_AN_OBJECT, "content-type")]),
+            (
+                (("content-type", b"application/cloudevents-batch+json"),),
+                [(Reason.NOT_AN_OBJECT, "content-type")],
+            ),
         ],
         ids=["version", "time", "date", "no offset", "week", "not UTF-8", "not JSON", "batched"],
     )
@@ -212,7 +266,9 @@ class TestCloudEvents:
         assert codes(structured(**changes), STRUCTURED, form=Form.CLOUDEVENTS) == expected
 
     @pytest.mark.parametrize(
-        ("value", "reason"), [(None, Reason.EMPTY_VALUE), (b"x", Reason.NOT_JSON), ([], Reason.NOT_AN_OBJECT)], ids=str
+        ("value", "reason"),
+        [(None, Reason.EMPTY_VALUE), (b"x", Reason.NOT_JSON), ([], Reason.NOT_AN_OBJECT)],
+        ids=str,
     )
     @pytest.mark.parametrize("headers", [binary(), STRUCTURED], ids=["binary", "structured"])
     def test_a_value_that_is_no_object_is_one_fault(
@@ -221,5 +277,11 @@ class TestCloudEvents:
         assert codes(value, headers, form=Form.CLOUDEVENTS) == [(reason, "")]
 
     def test_extensions_are_nobody_s_fault(self) -> None:
-        assert row(structured(traceparent="00-x", subject="a"), form=Form.CLOUDEVENTS).line == row(make_event()).line
-        assert row(make_event(), (*binary(), ("ce_traceparent", b"x")), form=Form.CLOUDEVENTS).line == row(make_event()).line
+        assert (
+            row(structured(traceparent="00-x", subject="a"), form=Form.CLOUDEVENTS).line
+            == row(make_event()).line
+        )
+        assert (
+            row(make_event(), (*binary(), ("ce_traceparent", b"x")), form=Form.CLOUDEVENTS).line
+            == row(make_event()).line
+        )

@@ -48,9 +48,14 @@ def test_the_exact_name_wins_over_all_that_are_like_it() -> None:
 
 
 def test_of_very_many_unknown_fields_the_rest_is_counted_in_one_fault() -> None:
-    faults = faults_of(make_value(**{f"field_{number}": 1 for number in range(UNKNOWN_TOLD_MAX + 7)}))
+    faults = faults_of(
+        make_value(**{f"field_{number}": 1 for number in range(UNKNOWN_TOLD_MAX + 7)})
+    )
     assert [fault.reason for fault in faults] == [Reason.UNKNOWN_FIELD] * (UNKNOWN_TOLD_MAX + 1)
-    assert (faults[-1].field, faults[-1].message) == ("", "and 7 more fields that are not parameters of events")
+    assert (faults[-1].field, faults[-1].message) == (
+        "",
+        "and 7 more fields that are not parameters of events",
+    )
 
 
 def test_a_record_of_a_hundred_thousand_fields_does_not_hold_up_the_loop() -> None:

@@ -1,4 +1,6 @@
-"""The two passes agree: what the fast one takes, the thorough one takes as well, and both write the same line."""
+"""The two passes agree: what the fast one takes, the thorough one takes as well, and both write the
+same line.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,33 @@ TEXTS = st.text(max_size=8) | st.sampled_from(
     ["", "a,b", '"', "\n", "::1", "1.2.3.4", "foreground", "{}", "[]", '{"a":1}', "007"]
 )
 INTEGERS = (
-    st.sampled_from([0, 1, 999, 1000, 1111, UNIX_SECONDS, UNIX_SECONDS * 1000, 2**63, 2**64 - 1, 2**64, -1]) | st.integers()
+    st.sampled_from(
+        [0, 1, 999, 1000, 1111, UNIX_SECONDS, UNIX_SECONDS * 1000, 2**63, 2**64 - 1, 2**64, -1]
+    )
+    | st.integers()
 )
 LEAVES = st.one_of(
-    st.none(), st.booleans(), INTEGERS, INTEGERS.map(str), st.floats(allow_nan=False, allow_infinity=False), TEXTS
+    st.none(),
+    st.booleans(),
+    INTEGERS,
+    INTEGERS.map(str),
+    st.floats(allow_nan=False, allow_infinity=False),
+    TEXTS,
 )
 VALUES = st.one_of(LEAVES, st.lists(LEAVES, max_size=2), st.dictionaries(TEXTS, LEAVES, max_size=2))
-NAMES = st.sampled_from([*(column.name for column in EVENTS.columns), "profile_id", "appmetrica_device_id", "surprise", "id"])
+NAMES = st.sampled_from(
+    [
+        *(column.name for column in EVENTS.columns),
+        "profile_id",
+        "appmetrica_device_id",
+        "surprise",
+        "id",
+    ]
+)
 CHANGES = st.dictionaries(NAMES, VALUES, max_size=4)
-REMOVED = st.sets(st.sampled_from(["application_id", "profile_id", "event_name", "event_timestamp"]), max_size=1)
+REMOVED = st.sets(
+    st.sampled_from(["application_id", "profile_id", "event_name", "event_timestamp"]), max_size=1
+)
 ROUTES = st.fixed_dictionaries(
     {
         "unknown_fields": st.sampled_from(UnknownFields),
@@ -42,7 +62,9 @@ ROUTES = st.fixed_dictionaries(
 
 
 def thorough(value: bytes) -> bytes:
-    """The same event, written so that the fast pass gives up on it: a name twice, the first time with a wrong type."""
+    """The same event, written so that the fast pass gives up on it: a name twice, the first time
+    with a wrong type.
+    """
     return b'{"event_name":[],' + value.lstrip()[1:]
 
 
@@ -95,7 +117,9 @@ VALID = st.fixed_dictionaries(
         "id": st.none() | st.text(max_size=8) | st.integers(),
     },
 )
-IDENTITIES = st.fixed_dictionaries({"profile_id": st.text(min_size=1, max_size=8)}) | st.fixed_dictionaries(
+IDENTITIES = st.fixed_dictionaries(
+    {"profile_id": st.text(min_size=1, max_size=8)}
+) | st.fixed_dictionaries(
     {"appmetrica_device_id": st.integers(0, 2**64 - 1), "profile_id": st.sampled_from(["", None])}
 )
 

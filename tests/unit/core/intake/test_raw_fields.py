@@ -61,7 +61,16 @@ def code(resource: str, column: str, json_text: str) -> tuple[Reason, str]:
 
 @pytest.mark.parametrize(
     "text",
-    ["0", "0.0001", "1.05", "0.5", "299.990", "-3", "-0", "123456789012345678901234567890.123456789012345678901234567890"],
+    [
+        "0",
+        "0.0001",
+        "1.05",
+        "0.5",
+        "299.990",
+        "-3",
+        "-0",
+        "123456789012345678901234567890.123456789012345678901234567890",
+    ],
 )
 @pytest.mark.parametrize("quoted", [False, True], ids=["number", "string"])
 def test_a_decimal_keeps_its_text(text: str, quoted: bool) -> None:
@@ -70,7 +79,14 @@ def test_a_decimal_keeps_its_text(text: str, quoted: bool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "written"),
-    [("1e-05", "0.00001"), ("1E2", "100"), ("1.50e1", "15.0"), ("-2.5e+3", "-2500"), ('"1e-4"', "0.0001"), ("0e0", "0")],
+    [
+        ("1e-05", "0.00001"),
+        ("1E2", "100"),
+        ("1.50e1", "15.0"),
+        ("-2.5e+3", "-2500"),
+        ('"1e-4"', "0.0001"),
+        ("0e0", "0"),
+    ],
 )
 def test_an_exponent_is_written_out_exactly(text: str, written: str) -> None:
     assert judge("revenue", "price", text) == written
@@ -121,7 +137,11 @@ def test_what_is_no_decimal_is_refused(text: str, reason: Reason | None) -> None
 
 
 def test_a_price_of_null_or_nothing_is_missing() -> None:
-    assert code("revenue", "price", "null") == code("revenue", "price", '""') == (Reason.MISSING, "price")
+    assert (
+        code("revenue", "price", "null")
+        == code("revenue", "price", '""')
+        == (Reason.MISSING, "price")
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,13 +181,20 @@ def test_an_array_is_written_in_the_api_s_form(text: str, written: str) -> None:
         ('"[[a]]"', Reason.OUT_OF_RANGE),
     ],
 )
-def test_an_array_that_the_api_s_form_cannot_tell_apart_is_refused(text: str, reason: Reason) -> None:
+def test_an_array_that_the_api_s_form_cannot_tell_apart_is_refused(
+    text: str, reason: Reason
+) -> None:
     assert code("ecommerce", "product_promo_codes", text) == (reason, "product_promo_codes")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["{}", '{"a":"b","n":1,"m":-1.5e3,"t":true,"f":false}', '{ "a" : 1, "a" : 2 }', r'{"\u0430":"\ud83d\ude42"}'],
+    [
+        "{}",
+        '{"a":"b","n":1,"m":-1.5e3,"t":true,"f":false}',
+        '{ "a" : 1, "a" : 2 }',
+        r'{"\u0430":"\ud83d\ude42"}',
+    ],
     ids=["none", "every type", "a name twice", "escapes"],
 )
 @pytest.mark.parametrize("quoted", [False, True], ids=["object", "string"])
@@ -187,5 +214,9 @@ def test_attributes_of_other_types_are_refused(text: str) -> None:
 def test_a_fault_says_what_was_expected_and_found_apart_and_shortened() -> None:
     faults = judge("revenue", "price", json.dumps("x" * 1000))
     assert isinstance(faults, tuple)
-    assert (faults[0].expected, len(faults[0].found), faults[0].found[:3]) == ("a decimal number", 40, "'xx")
+    assert (faults[0].expected, len(faults[0].found), faults[0].found[:3]) == (
+        "a decimal number",
+        40,
+        "'xx",
+    )
     assert faults[0].message == f"expected {faults[0].expected}, found {faults[0].found}"

@@ -1,4 +1,6 @@
-"""Exactness: a generated row → JSON → the worker → a request → the standard reader gives the same cells, for each resource."""
+"""Exactness: a generated row → JSON → the worker → a request → the standard reader gives the same
+cells, for each resource.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.builders import APPLICATION_ID, UNIX_SECONDS, FakeRecord, make_assignment, make_rules, make_value, now_at, parse_csv
+from tests.builders import (
+    APPLICATION_ID,
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_rules,
+    make_value,
+    now_at,
+    parse_csv,
+)
 from tests.unit.core.intake.rows_of_resources import Sent, events_of
 from worker.core.batching.csv_body import header
 from worker.core.intake.intake import Intake
@@ -21,7 +32,11 @@ from worker.core.post_api.resource import RESOURCES
 from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.reader import Bounds, Rows, read_body
 
-SETTINGS = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SETTINGS = settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 def row_of(sent: Sent, resource: str, **rules: object) -> Row:
@@ -35,7 +50,9 @@ def row_of(sent: Sent, resource: str, **rules: object) -> Row:
 @pytest.mark.parametrize("resource", RESOURCES)
 @SETTINGS
 @given(data=st.data())
-def test_every_cell_comes_back_from_a_body_of_all_columns(resource: str, data: st.DataObject) -> None:
+def test_every_cell_comes_back_from_a_body_of_all_columns(
+    resource: str, data: st.DataObject
+) -> None:
     sent = data.draw(events_of(RESOURCES[resource]))
     row = row_of(sent, resource)
     names, cells = parse_csv(header(row.destination) + row.line)
@@ -49,12 +66,16 @@ def test_every_cell_comes_back_from_a_body_of_all_columns(resource: str, data: s
 @pytest.mark.parametrize("resource", RESOURCES)
 @SETTINGS
 @given(data=st.data())
-def test_every_cell_comes_back_from_a_body_of_exactly_the_filled_columns(resource: str, data: st.DataObject) -> None:
+def test_every_cell_comes_back_from_a_body_of_exactly_the_filled_columns(
+    resource: str, data: st.DataObject
+) -> None:
     sent = data.draw(events_of(RESOURCES[resource]))
     row = row_of(sent, resource, columns=ColumnChoice.EXACT)
     names, cells = parse_csv(header(row.destination) + row.line)
     assert dict(zip(names, cells, strict=True)) == sent.cells
-    assert names == [name for name in RESOURCES[resource].header(sent.identity) if name in sent.cells]
+    assert names == [
+        name for name in RESOURCES[resource].header(sent.identity) if name in sent.cells
+    ]
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
@@ -70,10 +91,15 @@ def test_every_cell_comes_back_from_a_query_string(resource: str, data: st.DataO
 
 def test_every_character_of_unicode_comes_back() -> None:
     points = (point for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF)
-    texts = ["".join(map(chr, chunk)) for chunk in iter(lambda: list(itertools.islice(points, 4096)), [])]
+    texts = [
+        "".join(map(chr, chunk)) for chunk in iter(lambda: list(itertools.islice(points, 4096)), [])
+    ]
     assert sum(map(len, texts)) == 0x110000 - 0x800
     for is_ascii in (False, True):
-        values = [json.dumps({**json.loads(make_value()), "event_name": text}, ensure_ascii=is_ascii) for text in texts]
+        values = [
+            json.dumps({**json.loads(make_value()), "event_name": text}, ensure_ascii=is_ascii)
+            for text in texts
+        ]
         records = [FakeRecord(offset, value.encode()) for offset, value in enumerate(values)]
         rows, rejections = Intake(make_rules()).read(make_assignment(), records, now_at())
         assert not rejections

@@ -70,7 +70,9 @@ def test_the_header_names_the_identity_second_and_nothing_twice() -> None:
 @pytest.mark.parametrize("device_id", [0, 1, 2**53 + 1, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("as_text", [False, True], ids=["number", "digits"])
 def test_a_device_id_is_exact_up_to_64_bits(device_id: int, as_text: bool) -> None:
-    row = row_of(make_value(profile_id=..., appmetrica_device_id=str(device_id) if as_text else device_id))
+    row = row_of(
+        make_value(profile_id=..., appmetrica_device_id=str(device_id) if as_text else device_id)
+    )
     assert cells_of(row)["appmetrica_device_id"] == str(device_id)
     assert row.destination == make_destination(identity=Identity.DEVICE_ID)
 
@@ -89,7 +91,9 @@ def test_digits_with_leading_zeros_name_the_same_number(spelling: str) -> None:
     ids=["the record's", "the moment's: the record has none", "the moment's: a zero is none"],
 )
 def test_a_profile_has_the_time_of_its_record(timestamp: int, seconds: int) -> None:
-    record = FakeRecord(0, b'{"application_id": 1111, "profile_id": "u", "attributes": {}}', timestamp=timestamp)
+    record = FakeRecord(
+        0, b'{"application_id": 1111, "profile_id": "u", "attributes": {}}', timestamp=timestamp
+    )
     ((row,), _) = Intake(make_rules(resource=PROFILES)).read(make_assignment(), [record], now_at(0))
     assert row.event_timestamp == seconds
 
@@ -100,7 +104,10 @@ def test_an_application_id_is_exact_up_to_63_bits() -> None:
 
 
 def test_a_profile_id_that_looks_like_a_number_stays_the_text_it_is() -> None:
-    assert cells_of(row_of(make_value(profile_id="00123456789012345678901")))["profile_id"] == "00123456789012345678901"
+    assert (
+        cells_of(row_of(make_value(profile_id="00123456789012345678901")))["profile_id"]
+        == "00123456789012345678901"
+    )
 
 
 @pytest.mark.parametrize("empty", ["", None], ids=["empty string", "null"])
@@ -111,7 +118,10 @@ def test_an_empty_optional_value_is_an_absent_one(empty: str | None) -> None:
 
 
 def test_an_empty_profile_id_beside_a_device_id_is_no_second_identity() -> None:
-    assert row_of(make_value(profile_id="", appmetrica_device_id=5)).destination.identity is Identity.DEVICE_ID
+    assert (
+        row_of(make_value(profile_id="", appmetrica_device_id=5)).destination.identity
+        is Identity.DEVICE_ID
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +134,9 @@ def test_an_empty_profile_id_beside_a_device_id_is_no_second_identity() -> None:
         ("2a02:6b8:0:0:0:0:0:1", "2a02:6b8:0:0:0:0:0:1"),
     ],
 )
-def test_an_address_is_written_as_given_and_an_ipv4_address_mapped(given: str, written: str) -> None:
+def test_an_address_is_written_as_given_and_an_ipv4_address_mapped(
+    given: str, written: str
+) -> None:
     assert cells_of(row_of(make_value(device_ipv6=given)))["device_ipv6"] == written
 
 
@@ -185,7 +197,11 @@ def test_a_chunk_comes_out_in_offset_order_with_every_record_in_one_of_the_lists
     rows, rejections = Intake(make_rules()).read(make_assignment(3), records, now_at())
     assert [row.record.offset for row in rows] == [10, 12, 14]
     assert [rejection.record.offset for rejection in rejections] == [11, 13]
-    assert {row.assignment for row in rows} == {rejection.assignment for rejection in rejections} == {make_assignment(3)}
+    assert (
+        {row.assignment for row in rows}
+        == {rejection.assignment for rejection in rejections}
+        == {make_assignment(3)}
+    )
 
 
 def test_a_row_keeps_its_record_and_costs_its_line_on_top() -> None:

@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_event, make_rules, make_value, now_at, parse_csv
+from tests.builders import (
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_event,
+    make_rules,
+    make_value,
+    now_at,
+    parse_csv,
+)
 from tests.unit.core.intake.reading import cells_of, codes_of, row_of
 from worker.core.batching.csv_body import header
-from worker.core.counters.contract_drift import DRIFTS_MAX, OTHER, UNKNOWN, Drift, Remarks
+from worker.core.counters.contract_drift import DRIFTS_MAX, OTHER, UNKNOWN, ContractDrift, Drift
 from worker.core.intake import dedup_key
 from worker.core.intake.explain import explain
 from worker.core.intake.intake import Intake
@@ -22,7 +31,13 @@ from worker.core.model.fault import Reason
 from worker.core.model.row import Row
 from worker.core.post_api.resource import ECOMMERCE, PROFILES
 
-NESTED = {"fields": {"event_name": ("name",), "profile_id": ("user", "id"), "os_name": ("user", "device", "os")}}
+NESTED = {
+    "fields": {
+        "event_name": ("name",),
+        "profile_id": ("user", "id"),
+        "os_name": ("user", "device", "os"),
+    }
+}
 
 
 def dumps(value: object) -> bytes:
@@ -42,16 +57,29 @@ def foreign(**changes: Any) -> dict[str, Any]:
 class TestConstants:
     def test_a_constant_fills_its_column_in_every_row(self) -> None:
         value = make_value(application_id=..., event_name="x")
-        assert row_of(value, constants={"application_id": "1111"}).line == row_of(make_value(event_name="x")).line
-        assert cells_of(row_of(value, constants={"application_id": "1111", "mcc": "250"}))["mcc"] == "250"
+        assert (
+            row_of(value, constants={"application_id": "1111"}).line
+            == row_of(make_value(event_name="x")).line
+        )
+        assert (
+            cells_of(row_of(value, constants={"application_id": "1111", "mcc": "250"}))["mcc"]
+            == "250"
+        )
 
     def test_a_constant_object_is_written_as_it_is(self) -> None:
-        assert cells_of(row_of(make_value(), constants={"event_json": '{"from":"tv"}'}))["event_json"] == '{"from":"tv"}'
+        assert (
+            cells_of(row_of(make_value(), constants={"event_json": '{"from":"tv"}'}))["event_json"]
+            == '{"from":"tv"}'
+        )
 
     def test_a_record_may_not_give_what_is_constant(self) -> None:
-        assert codes_of(make_value(), constants={"application_id": "1111"}) == [(Reason.UNKNOWN_FIELD, "application_id")]
+        assert codes_of(make_value(), constants={"application_id": "1111"}) == [
+            (Reason.UNKNOWN_FIELD, "application_id")
+        ]
         ignoring = {"constants": {"application_id": "1111"}, "unknown_fields": UnknownFields.IGNORE}
-        assert row_of(make_value(application_id=2222), **ignoring).destination.application_id == 1111
+        assert (
+            row_of(make_value(application_id=2222), **ignoring).destination.application_id == 1111
+        )
 
     def test_a_constant_for_an_application_without_key_is_told_of(self) -> None:
         assert codes_of(make_value(application_id=...), constants={"application_id": "5"}) == [
@@ -64,7 +92,10 @@ class TestFields:
         assert row_of(dumps(foreign()), **NESTED).line == row_of(make_value(os_name="ios")).line
 
     def test_what_lies_on_a_path_may_lack(self) -> None:
-        assert cells_of(row_of(dumps(foreign(user={"id": "u", "device": None})), **NESTED))["os_name"] == ""
+        assert (
+            cells_of(row_of(dumps(foreign(user={"id": "u", "device": None})), **NESTED))["os_name"]
+            == ""
+        )
         assert codes_of(dumps(foreign(user=...)), **NESTED) == [(Reason.MISSING, "user.id")]
 
     @pytest.mark.parametrize(
@@ -77,7 +108,10 @@ class TestFields:
             ({"user": {"id": "u", "device": []}}, [(Reason.WRONG_TYPE, "user.device")]),
             ({"event_name": "x"}, [(Reason.UNKNOWN_FIELD, "event_name")]),
             ({"user": {"id": "u", "age": 5}}, [(Reason.UNKNOWN_FIELD, "user.age")]),
-            ({"appmetrica_device_id": 5}, [(Reason.BOTH_IDENTITIES, "user.id and appmetrica_device_id")]),
+            (
+                {"appmetrica_device_id": 5},
+                [(Reason.BOTH_IDENTITIES, "user.id and appmetrica_device_id")],
+            ),
         ],
         ids=str,
     )
@@ -88,7 +122,9 @@ class TestFields:
 
     def test_the_nearest_name_is_one_of_the_same_place(self) -> None:
         result = explain(
-            dumps(foreign(user={"id": "u", "devcie": {}})), make_rules(**NESTED), make_rules().window(UNIX_SECONDS)
+            dumps(foreign(user={"id": "u", "devcie": {}})),
+            make_rules(**NESTED),
+            make_rules().window(UNIX_SECONDS),
         )
         assert isinstance(result, tuple)
         assert result[0].message.endswith("did you mean user.device?")
@@ -97,7 +133,9 @@ class TestFields:
         rules = NESTED | {"key_field": "$.user.event.id"}
         value = dumps(foreign(user={"id": "u", "event": {"id": 7}}))
         assert row_of(value, **rules).key == dedup_key.of_producer(1111, b"7")
-        assert row_of(dumps(foreign()), **NESTED, key_field="name").key == dedup_key.of_producer(1111, b"purchase")
+        assert row_of(dumps(foreign()), **NESTED, key_field="name").key == dedup_key.of_producer(
+            1111, b"purchase"
+        )
 
     @pytest.mark.parametrize("text", ["name", "$", "$.", "$.a..b", "$.a.", ".a", ""])
     def test_only_dotted_paths_are_paths(self, text: str) -> None:
@@ -112,7 +150,10 @@ class TestFields:
 
 class TestExactColumns:
     def test_rows_that_fill_other_columns_have_another_destination_and_key(self) -> None:
-        os_name, device = (row_of(make_value(**{name: "x"}), columns=ColumnChoice.EXACT) for name in ("os_name", "device_type"))
+        os_name, device = (
+            row_of(make_value(**{name: "x"}), columns=ColumnChoice.EXACT)
+            for name in ("os_name", "device_type")
+        )
         assert os_name.line == device.line
         assert os_name.destination != device.destination
         assert os_name.key != device.key
@@ -120,30 +161,50 @@ class TestExactColumns:
     def test_the_header_names_what_is_filled_and_nothing_else(self) -> None:
         row = row_of(make_value(os_name="ios", event_json={"a": 1}), columns=ColumnChoice.EXACT)
         names, cells = parse_csv(header(row.destination) + row.line)
-        assert names == ["application_id", "profile_id", "event_name", "event_timestamp", "event_json", "os_name"]
+        assert names == [
+            "application_id",
+            "profile_id",
+            "event_name",
+            "event_timestamp",
+            "event_json",
+            "os_name",
+        ]
         assert cells == ["1111", "user-1", "purchase", str(UNIX_SECONDS), '{"a": 1}', "ios"]
 
 
 class TestRemarks:
-    def noted(self, *values: bytes, **rules: Any) -> Remarks:
-        remarks = Remarks()
+    def noted(self, *values: bytes, **rules: Any) -> ContractDrift:
+        remarks = ContractDrift()
         records = [FakeRecord(offset, value) for offset, value in enumerate(values)]
         Intake(make_rules(**rules)).read(make_assignment(), records, now_at(), remarks)
         return remarks
 
     def test_a_value_that_the_documentation_does_not_list_is_delivered_and_counted(self) -> None:
-        values = [make_value(os_name=name, connection_type="wifi") for name in ("ios", "", "tizen", "tizen")]
+        values = [
+            make_value(os_name=name, connection_type="wifi")
+            for name in ("ios", "", "tizen", "tizen")
+        ]
         assert self.noted(*values).unusual_values == {"os_name": 2}
         assert cells_of(row_of(values[2]))["os_name"] == "tizen"
 
     @pytest.mark.parametrize("unknown_fields", UnknownFields)
-    def test_an_unknown_field_is_counted_whether_it_is_refused_or_ignored(self, unknown_fields: UnknownFields) -> None:
+    def test_an_unknown_field_is_counted_whether_it_is_refused_or_ignored(
+        self, unknown_fields: UnknownFields
+    ) -> None:
         values = [make_value(colour="red"), make_value(colour="red", size=5), make_value()]
         remarks = self.noted(*values, unknown_fields=unknown_fields)
-        assert remarks.drifts == {Drift("purchase", "colour", UNKNOWN): 2, Drift("purchase", "size", UNKNOWN): 1}
+        assert remarks.drifts == {
+            Drift("purchase", "colour", UNKNOWN): 2,
+            Drift("purchase", "size", UNKNOWN): 1,
+        }
 
     def test_a_field_of_another_type_is_counted_by_the_type_it_came_as(self) -> None:
-        values = [make_value(mcc={}), make_value(os_name=5), make_value(os_name=True), make_value(event_json=[])]
+        values = [
+            make_value(mcc={}),
+            make_value(os_name=5),
+            make_value(os_name=True),
+            make_value(event_json=[]),
+        ]
         assert set(self.noted(*values).drifts) == {
             Drift("purchase", "mcc", "object"),
             Drift("purchase", "os_name", "number"),
@@ -162,10 +223,14 @@ class TestRemarks:
 
     def test_other_resources_are_counted_by_what_names_their_events(self) -> None:
         value = dumps({"ecom_event_type": "PURCHASE", "b": 2})
-        assert set(self.noted(value, resource=ECOMMERCE).drifts) == {Drift("PURCHASE", "b", UNKNOWN)}
+        assert set(self.noted(value, resource=ECOMMERCE).drifts) == {
+            Drift("PURCHASE", "b", UNKNOWN)
+        }
 
     def test_names_without_end_are_counted_together_and_kept_short(self) -> None:
-        values = [make_value(**{f"field_{number}_{'x' * 1000}": 1}) for number in range(DRIFTS_MAX + 50)]
+        values = [
+            make_value(**{f"field_{number}_{'x' * 1000}": 1}) for number in range(DRIFTS_MAX + 50)
+        ]
         drifts = self.noted(*values).drifts
         assert len(drifts) == DRIFTS_MAX + 1
         assert drifts[Drift(OTHER, OTHER, UNKNOWN)] == 50
@@ -175,13 +240,19 @@ class TestRemarks:
         assert isinstance(row_of(make_value(os_name="tizen")), Row)
 
 
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=4), st.just({}), st.just([]))
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=4), st.just({}), st.just([])
+)
 
 
 @settings(deadline=None, max_examples=300)
 @given(
     st.dictionaries(st.sampled_from(["name", "user", "event_name", "x"]), VALUES, max_size=3),
-    st.dictionaries(st.sampled_from(["id", "device", "x"]), VALUES | st.dictionaries(st.just("os"), VALUES), max_size=3),
+    st.dictionaries(
+        st.sampled_from(["id", "device", "x"]),
+        VALUES | st.dictionaries(st.just("os"), VALUES),
+        max_size=3,
+    ),
     st.sampled_from(UnknownFields),
 )
 def test_both_passes_agree_on_nested_records(

@@ -23,7 +23,11 @@ odd_dates = st.builds(
     digits,
     digits,
     digits,
-    st.one_of(st.sampled_from(["GMT", "UTC", "", "EST", "-0000"]), digits.map("+{}".format), digits.map("-{}".format)),
+    st.one_of(
+        st.sampled_from(["GMT", "UTC", "", "EST", "-0000"]),
+        digits.map("+{}".format),
+        digits.map("-{}".format),
+    ),
 )
 
 
@@ -69,7 +73,9 @@ def test_what_is_no_date_is_none(header: str | None) -> None:
 
 
 def test_a_leap_second_is_the_second_before_it() -> None:
-    assert unix_seconds_of("Sat, 31 Dec 2016 23:59:60 GMT") == unix_seconds_of("Sat, 31 Dec 2016 23:59:59 GMT")
+    assert unix_seconds_of("Sat, 31 Dec 2016 23:59:60 GMT") == unix_seconds_of(
+        "Sat, 31 Dec 2016 23:59:59 GMT"
+    )
 
 
 @given(st.integers(0, 250_000_000_000))

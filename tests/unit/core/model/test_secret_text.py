@@ -1,4 +1,6 @@
-"""What a file of a secret may hold; what may stand in it by accident is named and shows nothing of it."""
+"""What a file of a secret may hold; what may stand in it by accident is named and shows nothing of
+it.
+"""
 
 from __future__ import annotations
 

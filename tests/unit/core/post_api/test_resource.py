@@ -1,4 +1,6 @@
-"""The tables themselves: what validator, emulator, schemas and documents are made from must be whole."""
+"""The tables themselves: what validator, emulator, schemas and documents are made from must be
+whole.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,19 @@ from worker.core.intake.intake import Intake
 from worker.core.post_api.column import Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Identity, Resource
 
-ALL = [(resource, column) for resource in RESOURCES.values() for column in (*IDENTITY_COLUMNS.values(), *resource.columns)]
+ALL = [
+    (resource, column)
+    for resource in RESOURCES.values()
+    for column in (*IDENTITY_COLUMNS.values(), *resource.columns)
+]
 IDS = [f"{resource.name}-{column.name}" for resource, column in ALL]
 
 
 def event_of_examples(resource: Resource, identity: Identity) -> bytes:
-    members = [f"{json.dumps(column.name)}:{column.example}" for column in (IDENTITY_COLUMNS[identity], *resource.columns)]
+    members = [
+        f"{json.dumps(column.name)}:{column.example}"
+        for column in (IDENTITY_COLUMNS[identity], *resource.columns)
+    ]
     return f"{{{','.join(members)}}}".encode()
 
 
@@ -56,7 +65,9 @@ def test_no_column_stands_twice_and_the_application_stands_first(name: str) -> N
 def test_what_names_an_event_is_a_required_text(name: str) -> None:
     resource = RESOURCES[name]
     found = [column for column in resource.columns if column.name == resource.name_column]
-    assert [(column.kind, column.required) for column in found] == ([] if name == "profiles" else [(Kind.STRING, True)])
+    assert [(column.kind, column.required) for column in found] == (
+        [] if name == "profiles" else [(Kind.STRING, True)]
+    )
 
 
 def test_only_profiles_have_no_time() -> None:

@@ -38,12 +38,17 @@ class Stage:
 
     def answer(self, wrong_by: float = 0.0, status: int = 200) -> None:
         """The API answers with its time, which is wrong by so much."""
-        self.check.note_answer(Response(status, None, "", 0.1, UNIX + self.seconds + wrong_by), self.now)
+        self.check.note_answer(
+            Response(status, None, "", 0.1, UNIX + self.seconds + wrong_by), self.now
+        )
 
     def look(self, *, is_waiting: bool = False) -> list[str]:
         """What it says, by name."""
         commands = self.check.look(self.now, is_waiting=is_waiting)
-        return [command.event if isinstance(command, Log) else type(command).__name__ for command in commands]
+        return [
+            command.event if isinstance(command, Log) else type(command).__name__
+            for command in commands
+        ]
 
 
 def test_before_the_api_has_answered_nobody_vouches_and_nobody_doubts() -> None:
@@ -73,7 +78,9 @@ def test_a_clock_that_jumps_is_doubted_at_once_without_a_new_answer(jump: float)
     assert stage.look() == ["clock_vouched"]
 
 
-def test_a_clock_that_was_wrong_from_the_start_is_doubted_after_two_answers_that_say_the_same() -> None:
+def test_a_clock_that_was_wrong_from_the_start_is_doubted_after_two_answers_that_say_the_same() -> (
+    None
+):
     stage = Stage(ahead=15 * DAY)
     stage.answer()
     assert stage.trust() is Trust.UNVOUCHED
@@ -94,7 +101,8 @@ def test_a_single_wrong_date_changes_nothing() -> None:
 def test_a_machine_that_slept_is_doubted_until_an_answer_agrees_with_its_clock() -> None:
     stage = Stage()
     stage.answer()
-    # The monotonic clock stands still in the meantime: the world's time goes on, and so does the wall clock.
+    # The monotonic clock stands still in the meantime: the world's time goes on, and so does the
+    # wall clock.
     slept = 3 * DAY
     stage.ahead = slept
     assert stage.trust() is Trust.DOUBTED
@@ -104,7 +112,10 @@ def test_a_machine_that_slept_is_doubted_until_an_answer_agrees_with_its_clock()
 
 def test_faults_without_an_answer_say_nothing_of_the_time() -> None:
     stage = Stage()
-    for answer in (Ambiguous(TransportFault.TIMEOUT, 1.0), NotSent(TransportFault.CONNECT_FAILED, 1.0)):
+    for answer in (
+        Ambiguous(TransportFault.TIMEOUT, 1.0),
+        NotSent(TransportFault.CONNECT_FAILED, 1.0),
+    ):
         for _ in range(DATELESS_ANSWERS_MAX):
             stage.check.note_answer(answer, stage.now)
     assert stage.trust() is Trust.UNVOUCHED
@@ -146,9 +157,9 @@ def test_it_asks_again_and_again_one_at_a_time_while_it_matters_and_no_longer() 
     stage.seconds += 10 * ASK_SECONDS
     assert stage.check.next_deadline() is None
     assert stage.look(is_waiting=True) == []
-    stage.check.note_time_told(NotSent(TransportFault.CONNECT_FAILED, 1.0), stage.now)
+    stage.check.note_api_time(NotSent(TransportFault.CONNECT_FAILED, 1.0), stage.now)
     assert stage.look(is_waiting=True) == ["AskTime"]
-    stage.check.note_time_told(NotSent(TransportFault.CONNECT_FAILED, 1.0), stage.now)
+    stage.check.note_api_time(NotSent(TransportFault.CONNECT_FAILED, 1.0), stage.now)
     assert stage.look(is_waiting=True) == []
     assert stage.check.next_deadline() == stage.seconds + ASK_SECONDS
     stage.answer()
@@ -180,10 +191,10 @@ def test_while_the_time_is_wanted_the_api_is_asked_until_it_has_told_it() -> Non
     assert stage.look() == []
     stage.check.want()
     assert stage.look() == ["AskTime"]
-    stage.check.note_time_told(NotSent(TransportFault.CONNECT_FAILED, 0.1), stage.now)
+    stage.check.note_api_time(NotSent(TransportFault.CONNECT_FAILED, 0.1), stage.now)
     stage.seconds += ASK_SECONDS
     assert stage.look() == ["AskTime"]
-    stage.check.note_time_told(Response(404, None, "", 0.1, UNIX + stage.seconds), stage.now)
+    stage.check.note_api_time(Response(404, None, "", 0.1, UNIX + stage.seconds), stage.now)
     assert stage.look() == ["clock_vouched"]
     assert stage.look() == []
     assert stage.check.next_deadline() is None

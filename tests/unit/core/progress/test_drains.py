@@ -27,7 +27,11 @@ def test_a_drain_is_over_when_nothing_of_it_moves() -> None:
     assert drains.over(0.0, motion) == []
     motion.records[FIRST] = 0
     (drain,) = drains.over(0.0, motion)
-    assert (drain.assignments, drain.is_stop, drain.is_committed) == (frozenset({FIRST}), False, False)
+    assert (drain.assignments, drain.is_stop, drain.is_committed) == (
+        frozenset({FIRST}),
+        False,
+        False,
+    )
 
 
 def test_a_drain_is_over_when_its_time_is_up() -> None:
@@ -42,9 +46,9 @@ def test_in_the_last_third_of_a_drain_nothing_is_sent_any_more() -> None:
     drains = Drains()
     drains.begin([FIRST], 1.0, 10.0, is_stop=False)
     assert drains.next_deadline() == 7.0
-    assert drains.to_be_quiet(6.99) == []
-    assert [drain.assignments for drain in drains.to_be_quiet(7.0)] == [{FIRST}]
-    assert drains.to_be_quiet(8.0) == []
+    assert drains.to_silence(6.99) == []
+    assert [drain.assignments for drain in drains.to_silence(7.0)] == [{FIRST}]
+    assert drains.to_silence(8.0) == []
     assert drains.next_deadline() == 10.0
 
 

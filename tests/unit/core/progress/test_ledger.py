@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
-from worker.core.counters.counters import Account, TopicAccount
+from worker.core.counters.counters import Counters, TopicAccount
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Start
 from worker.core.model.row import Row
@@ -21,22 +21,26 @@ FIRST, SECOND = make_assignment(0), make_assignment(1)
 
 
 def make_ledger() -> Ledger:
-    account = Account({TOPIC: TopicAccount(), "idle": TopicAccount()})
+    account = Counters({TOPIC: TopicAccount(), "idle": TopicAccount()})
     ledger = Ledger(account, memory_bytes_max=10**9, span_max=1000, chunk_records_max=100)
     ledger.assign([Start(FIRST, 0, None), Start(SECOND, 0, None)])
     return ledger
 
 
-def receive(ledger: Ledger, count: int, *, start: int = 0, assignment: Assignment = FIRST) -> list[Row]:
+def receive(
+    ledger: Ledger, count: int, *, start: int = 0, assignment: Assignment = FIRST
+) -> list[Row]:
     records = [FakeRecord(offset, b"value") for offset in range(start, start + count)]
     ledger.receive(assignment, records, start + count)
     rows = [make_row(record.offset, assignment=assignment, record=record) for record in records]
-    ledger.hold(rows)
+    ledger.reserve(rows)
     return rows
 
 
 def rejection(row: Row, reason: Reason = Reason.REFUSED) -> Rejection:
-    return Rejection(row.assignment, row.record, (FieldFault(reason, "", "because"),), row.size_bytes)
+    return Rejection(
+        row.assignment, row.record, (FieldFault(reason, "", "because"),), row.size_bytes
+    )
 
 
 def topic(ledger: Ledger) -> TopicAccount:
@@ -45,7 +49,9 @@ def topic(ledger: Ledger) -> TopicAccount:
 
 def positions(ledger: Ledger) -> dict[Assignment, int]:
     """What is to be committed, the hints left out."""
-    return {assignment: position.offset for assignment, position in ledger.offsets.to_commit().items()}
+    return {
+        assignment: position.offset for assignment, position in ledger.offsets.to_commit().items()
+    }
 
 
 def test_received_records_are_counted_and_held() -> None:
@@ -71,16 +77,21 @@ def test_delivered_rows_are_settled_counted_and_let_go() -> None:
     assert ledger.imbalance() == 0
 
 
-@pytest.mark.parametrize("timestamp", [-1, 0, -62_135_596_800_000], ids=["none", "a zero", "a client's year 1"])
+@pytest.mark.parametrize(
+    "timestamp", [-1, 0, -62_135_596_800_000], ids=["none", "a zero", "a client's year 1"]
+)
 def test_a_record_without_a_time_has_no_latency_and_is_counted(timestamp: int) -> None:
     ledger = make_ledger()
     undated, dated = FakeRecord(0, b"value", timestamp=timestamp), FakeRecord(1, b"value")
     ledger.receive(FIRST, [undated, dated], 2)
     rows = [make_row(record.offset, record=record) for record in (undated, dated)]
-    ledger.hold(rows)
+    ledger.reserve(rows)
     ledger.deliver(rows, now_at(10))
     account = ledger.account
-    assert (account.delivery_latency_seconds.cumulative()[-1], account.delivery_latency_seconds.sum) == (1, 10.0)
+    assert (
+        account.delivery_latency_seconds.cumulative()[-1],
+        account.delivery_latency_seconds.sum,
+    ) == (1, 10.0)
     assert account.event_age_seconds.cumulative()[-1] == 2
     assert topic(ledger).records_undated == 1
 
@@ -94,14 +105,22 @@ def test_what_is_dated_ahead_makes_no_sum_fall_and_is_counted() -> None:
     )
     behind = make_row(1, record=FakeRecord(1, b"value"))
     ledger.receive(FIRST, [ahead.record, behind.record], 2)
-    ledger.hold([ahead, behind])
+    ledger.reserve([ahead, behind])
     ledger.deliver([behind], now_at(10))
     before = (ledger.account.event_age_seconds.sum, ledger.account.delivery_latency_seconds.sum)
     ledger.deliver([ahead], now_at(10))
     account = ledger.account
-    assert (account.event_age_seconds.sum, account.delivery_latency_seconds.sum) == before == (10.0, 10.0)
+    assert (
+        (account.event_age_seconds.sum, account.delivery_latency_seconds.sum)
+        == before
+        == (10.0, 10.0)
+    )
     assert account.event_age_seconds.cumulative()[0] == 1, "its age counts as 0"
-    assert account.event_age_seconds.cumulative()[-1] == account.delivery_latency_seconds.cumulative()[-1] == 2
+    assert (
+        account.event_age_seconds.cumulative()[-1]
+        == account.delivery_latency_seconds.cumulative()[-1]
+        == 2
+    )
     assert (topic(ledger).events_ahead, topic(ledger).records_ahead) == (1, 1)
 
 
@@ -109,7 +128,7 @@ def test_duplicates_and_dead_letters_are_settled_under_their_own_names() -> None
     ledger = make_ledger()
     rows = receive(ledger, 3)
     ledger.drop_duplicates(rows[:1])
-    ledger.bury([rejection(rows[1]), rejection(rows[2], Reason.TOO_OLD)])
+    ledger.write_dead_letters([rejection(rows[1]), rejection(rows[2], Reason.TOO_OLD)])
     assert topic(ledger).duplicates == 1
     assert topic(ledger).dead_lettered == Counter({Reason.REFUSED: 1, Reason.TOO_OLD: 1})
     assert ledger.memory.held_bytes == 0
@@ -139,10 +158,15 @@ def test_what_ends_after_its_partition_is_gone_is_let_go_and_counted_nowhere() -
     ledger.assign([Start(make_assignment(0, epoch=2), 0, None)])
     ledger.deliver(rows[:1], now_at(1))
     ledger.drop_duplicates(rows[1:2])
-    ledger.bury([rejection(rows[2])])
+    ledger.write_dead_letters([rejection(rows[2])])
     ledger.give_back(rows[3:])
     account = topic(ledger)
-    assert (account.delivered, account.duplicates, account.dead_lettered.total(), account.given_back) == (0, 0, 0, 4)
+    assert (
+        account.delivered,
+        account.duplicates,
+        account.dead_lettered.total(),
+        account.given_back,
+    ) == (0, 0, 0, 4)
     assert ledger.memory.held_bytes == 0
     assert positions(ledger) == {SECOND: 0, make_assignment(0, epoch=2): 0}
     assert ledger.imbalance() == 0
@@ -188,7 +212,7 @@ def test_the_account_explains_every_record_at_every_step(seed: int, steps: int) 
         come,
         lambda: ledger.deliver(take(), now_at(1)),
         lambda: ledger.drop_duplicates(take()),
-        lambda: ledger.bury([rejection(row) for row in take()]),
+        lambda: ledger.write_dead_letters([rejection(row) for row in take()]),
         lambda: ledger.give_back(take()),
         change_owner,
     ]
@@ -198,6 +222,11 @@ def test_the_account_explains_every_record_at_every_step(seed: int, steps: int) 
         assert ledger.memory.held_bytes == sum(row.size_bytes for row in held)
         outstanding = ledger.left().unsettled
         account = topic(ledger)
-        settled = account.delivered + account.duplicates + account.dead_lettered.total() + account.given_back
+        settled = (
+            account.delivered
+            + account.duplicates
+            + account.dead_lettered.total()
+            + account.given_back
+        )
         assert account.consumed == settled + outstanding
         assert account.balance(outstanding) == 0

@@ -16,7 +16,7 @@ def with_three_of_five_settled() -> Ledger:
     ledger.assign([Start(FIRST, 10, Position(10))])
     ledger.receive(FIRST, [make_record(offset) for offset in range(10, 15)], 15)
     rows = make_rows(5, start=10)
-    ledger.hold(rows)
+    ledger.reserve(rows)
     ledger.deliver(rows[:3], now_at(0))
     return ledger
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.builders import make_assignment
-from worker.core.model.assignment_state import Standing
+from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.record import Assignment, Position, Start
 from worker.core.progress.offsets import SPAN_RECORDS_MIN, Offsets
 from worker.core.wire import commit_metadata
@@ -24,7 +24,9 @@ def to_commit(offsets: Offsets) -> dict[Assignment, int]:
 
 def make_offsets() -> Offsets:
     offsets = Offsets(1000, CHUNK)
-    offsets.assign(Start(FIRST, position=10, committed=Position(10, commit_metadata.encode(10, 10, []))))
+    offsets.assign(
+        Start(FIRST, position=10, committed=Position(10, commit_metadata.encode(10, 10, [])))
+    )
     offsets.assign(Start(SECOND, position=0, committed=None))
     return offsets
 
@@ -43,27 +45,31 @@ def test_a_partition_that_comes_back_is_another_assignment() -> None:
     offsets.tracker(FIRST).track([10], 11)
     offsets.remove([FIRST])
     offsets.assign(Start(FIRST_AGAIN, position=10, committed=Position(10)))
-    assert offsets.standing(FIRST) is Standing.GONE
+    assert offsets.state(FIRST) is AssignmentState.RELEASED
     assert offsets.tracker(FIRST_AGAIN).unsettled == 0
 
 
 def test_an_assignment_is_ours_then_drains_then_is_gone() -> None:
     offsets = make_offsets()
-    assert offsets.standing(FIRST) is Standing.OURS
+    assert offsets.state(FIRST) is AssignmentState.ASSIGNED
     offsets.drain([FIRST, FIRST_AGAIN])
-    assert offsets.standing(FIRST) is Standing.DRAINING
-    assert offsets.standing(SECOND) is Standing.OURS
-    assert offsets.standing(FIRST_AGAIN) is Standing.GONE
+    assert offsets.state(FIRST) is AssignmentState.DRAINING
+    assert offsets.state(SECOND) is AssignmentState.ASSIGNED
+    assert offsets.state(FIRST_AGAIN) is AssignmentState.RELEASED
     offsets.end_sending([FIRST])
     offsets.drain([FIRST])
-    assert offsets.standing(FIRST) is Standing.ENDING, "a stop in the middle of a revocation starts nothing anew"
+    assert offsets.state(FIRST) is AssignmentState.AWAITING_ANSWERS, (
+        "a stop in the middle of a revocation starts nothing anew"
+    )
     offsets.remove([FIRST])
-    assert offsets.standing(FIRST) is Standing.GONE
+    assert offsets.state(FIRST) is AssignmentState.RELEASED
 
 
 def test_only_positions_that_the_broker_does_not_have_are_to_be_committed() -> None:
     offsets = make_offsets()
-    assert to_commit(offsets) == {SECOND: 0}, "a first commit, even of the start, pins the group's place"
+    assert to_commit(offsets) == {SECOND: 0}, (
+        "a first commit, even of the start, pins the group's place"
+    )
     offsets.tracker(FIRST).track([10, 11], 12)
     assert to_commit(offsets) == {SECOND: 0}
     offsets.tracker(FIRST).settle(11)
@@ -72,7 +78,11 @@ def test_only_positions_that_the_broker_does_not_have_are_to_be_committed() -> N
     assert to_commit(offsets) == {FIRST: 12, SECOND: 0}
     offsets.commit(offsets.to_commit())
     assert offsets.to_commit() == {}
-    assert [position.offset for position in (offsets.committed(FIRST), offsets.committed(SECOND)) if position] == [12, 0]
+    assert [
+        position.offset
+        for position in (offsets.committed(FIRST), offsets.committed(SECOND))
+        if position
+    ] == [12, 0]
 
 
 def test_what_is_settled_while_a_commit_is_under_way_is_committed_by_the_next() -> None:
@@ -120,7 +130,9 @@ class TestHints:
         offsets.tracker(FIRST).track(range(10, 20), 20)
         offsets.commit(offsets.to_commit())
         offsets.tracker(FIRST).settle(15)
-        assert offsets.to_commit()[FIRST] == Position(10, commit_metadata.encode(10, 10, [(15, 16)]))
+        assert offsets.to_commit()[FIRST] == Position(
+            10, commit_metadata.encode(10, 10, [(15, 16)])
+        )
 
     @pytest.mark.parametrize(
         ("committed", "end", "is_understood"),
@@ -131,20 +143,32 @@ class TestHints:
             (Position(10, commit_metadata.encode(10, 10, [(12, 14)])), 13, False),
             (Position(10, "somebody else's"), 100, False),
         ],
-        ids=["no commit", "no metadata", "hints", "the partition was cut off below them", "foreign metadata"],
+        ids=[
+            "no commit",
+            "no metadata",
+            "hints",
+            "the partition was cut off below them",
+            "foreign metadata",
+        ],
     )
-    def test_what_can_be_used_is_told(self, committed: Position | None, end: int, is_understood: bool) -> None:
+    def test_what_can_be_used_is_told(
+        self, committed: Position | None, end: int, is_understood: bool
+    ) -> None:
         assert Offsets(1000, CHUNK).assign(Start(FIRST, 10, committed, end)) == is_understood
 
     def test_hints_do_not_count_where_reading_starts_elsewhere(self) -> None:
         offsets = Offsets(1000, CHUNK)
-        offsets.assign(Start(FIRST, 50, Position(10, commit_metadata.encode(10, 10, [(60, 70)])), 100))
-        assert not offsets.tracker(FIRST).foresees
+        offsets.assign(
+            Start(FIRST, 50, Position(10, commit_metadata.encode(10, 10, [(60, 70)])), 100)
+        )
+        assert not offsets.tracker(FIRST).covers
 
     @pytest.mark.parametrize("limit", [4096, 1024, 512])
     @pytest.mark.parametrize("seed", range(3))
     def test_all_that_is_settled_finds_room_whatever_the_order(self, limit: int, seed: int) -> None:
-        """A partition that is received of until it is paused, in chunks with a marker behind each record."""
+        """A partition that is received of until it is paused, in chunks with a marker behind each
+        record.
+        """
         chance = Random(seed)
         offsets = Offsets(20_000, CHUNK)
         if limit < commit_metadata.METADATA_CHARACTERS_MAX:
@@ -152,7 +176,10 @@ class TestHints:
         offsets.assign(Start(FIRST, 0, None))
         tracker = offsets.tracker(FIRST)
         while tracker.span < offsets.reach(FIRST).span_max:
-            tracker.track(range(tracker.position, tracker.position + 2 * CHUNK, 2), tracker.position + 2 * CHUNK)
+            tracker.track(
+                range(tracker.position, tracker.position + 2 * CHUNK, 2),
+                tracker.position + 2 * CHUNK,
+            )
         settled = chance.sample(range(0, tracker.position, 2), tracker.unsettled // 2)
         for offset in settled:
             tracker.settle(offset)
@@ -168,14 +195,18 @@ class TestHints:
         assert found is not None
         return found.settled
 
-    def test_a_partition_may_reach_as_far_as_is_asked_for_while_all_of_it_can_be_named(self) -> None:
+    def test_a_partition_may_reach_as_far_as_is_asked_for_while_all_of_it_can_be_named(
+        self,
+    ) -> None:
         offsets = Offsets(20_000, CHUNK)
         offsets.assign(Start(FIRST, 0, None))
         assert offsets.reach(FIRST).span_max == 20_000
         assert offsets.limit_metadata([Position(0, "x" * 600)]) == 512
         assert offsets.reach(FIRST).span_max == commit_metadata.span_named(512) - 2 * CHUNK == 952
         offsets.assign(Start(SECOND, 0, None))
-        assert offsets.reach(SECOND).span_max == 952, "what is known of the broker holds for all partitions"
+        assert offsets.reach(SECOND).span_max == 952, (
+            "what is known of the broker holds for all partitions"
+        )
         assert offsets.limit_metadata([Position(0, "x" * 90)]) == 64
         assert offsets.reach(FIRST).span_max == SPAN_RECORDS_MIN
 
@@ -184,14 +215,18 @@ class TestHints:
         assert offsets.limit_metadata([]) is None
         assert offsets.limit_metadata([Position(0, "x" * 3000), Position(0, "x" * 800)]) == 768
         assert offsets.limit_metadata([Position(0, "x" * 600)]) == 512
-        assert offsets.limit_metadata([Position(0, "x" * 600)]) is None, "a refusal from before says nothing new"
+        assert offsets.limit_metadata([Position(0, "x" * 600)]) is None, (
+            "a refusal from before says nothing new"
+        )
         limits = []
         while (position := offsets.to_commit()[SECOND]).metadata:
             limits.append(offsets.limit_metadata([position]))
         assert limits == [8]
         assert offsets.to_commit()[SECOND] == Position(0)
 
-    def test_a_span_that_is_wider_than_what_can_be_named_shrinks_with_scattered_completion_and_grows_again(self) -> None:
+    def test_a_span_wider_than_what_can_be_named_shrinks_with_scattered_completion_and_grows_again(
+        self,
+    ) -> None:
         offsets = Offsets(200_000, CHUNK)
         offsets.assign(Start(FIRST, 0, None))
         tracker = offsets.tracker(FIRST)
@@ -200,7 +235,9 @@ class TestHints:
             tracker.settle(offset)
         spans = []
         for _ in range(5):
-            assert len(offsets.to_commit()[FIRST].metadata) <= commit_metadata.METADATA_CHARACTERS_MAX
+            assert (
+                len(offsets.to_commit()[FIRST].metadata) <= commit_metadata.METADATA_CHARACTERS_MAX
+            )
             spans.append(offsets.reach(FIRST).span_max)
         named = commit_metadata.span_named() - 2 * CHUNK
         assert spans == [100_000, 50_000, 25_000, named, named]

@@ -1,4 +1,6 @@
-"""Pressure: two marks for the memory and for each partition's span, and commands only where something changes."""
+"""Pressure: two marks for the memory and for each partition's span, and commands only where
+something changes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.builders import make_assignment
 from worker.core.model.record import Assignment
-from worker.core.progress.pressure import CHUNKS_BEYOND_MAX, Intakes, MemoryGauge, Reach
+from worker.core.progress.pressure import CHUNKS_BEYOND_MAX, MemoryGauge, Reach, ReceptionControl
 
 FIRST, SECOND = make_assignment(0), make_assignment(1)
 NONE: frozenset[Assignment] = frozenset()
@@ -32,7 +34,7 @@ def test_memory_is_high_from_the_high_mark_down_to_half_of_it() -> None:
         (-100, 0, False),
     ]:
         if change > 0:
-            gauge.hold(change)
+            gauge.reserve(change)
         else:
             gauge.release(-change)
         assert (gauge.held_bytes, gauge.is_high) == (held, is_high)
@@ -40,13 +42,13 @@ def test_memory_is_high_from_the_high_mark_down_to_half_of_it() -> None:
 
 def test_what_is_not_held_cannot_be_released() -> None:
     gauge = MemoryGauge(100)
-    gauge.hold(5)
+    gauge.reserve(5)
     with pytest.raises(ValueError, match="2 bytes released that were not held"):
         gauge.release(7)
 
 
 def test_a_partition_pauses_at_its_span_and_resumes_at_half_of_it() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     for span, change in [
         (9, (NONE, NONE)),
         (10, (JUST_FIRST, NONE)),
@@ -61,14 +63,14 @@ def test_a_partition_pauses_at_its_span_and_resumes_at_half_of_it() -> None:
 
 
 def test_a_span_that_has_shrunk_below_what_is_received_pauses_the_partition() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     assert intakes.change(reaches({FIRST: 9}), stop_all=False) == (NONE, NONE)
     assert intakes.change(reaches({FIRST: 9}, span_max=8), stop_all=False) == (JUST_FIRST, NONE)
     assert intakes.change(reaches({FIRST: 4}, span_max=8), stop_all=False) == (NONE, JUST_FIRST)
 
 
 def test_a_stop_of_all_pauses_what_runs_and_its_end_resumes_what_is_not_wide() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     assert intakes.change(reaches({FIRST: 10, SECOND: 0}), stop_all=False) == (JUST_FIRST, NONE)
     assert intakes.change(reaches({FIRST: 10, SECOND: 0}), stop_all=True) == (JUST_SECOND, NONE)
     assert intakes.paused == {FIRST, SECOND}
@@ -78,24 +80,26 @@ def test_a_stop_of_all_pauses_what_runs_and_its_end_resumes_what_is_not_wide() -
 
 
 def test_a_span_that_falls_while_all_is_stopped_is_not_forgotten() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 10}), stop_all=True)
     intakes.change(reaches({FIRST: 3}), stop_all=True)
-    assert intakes.change(reaches({FIRST: 8}), stop_all=False) == (NONE, JUST_FIRST), "it had fallen to the low mark"
+    assert intakes.change(reaches({FIRST: 8}), stop_all=False) == (NONE, JUST_FIRST), (
+        "it had fallen to the low mark"
+    )
 
 
 def test_a_partition_that_nothing_is_received_of_any_more_is_forgotten_without_a_word() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 10, SECOND: 10}), stop_all=False)
     assert intakes.change({FIRST: None}, stop_all=False) == (NONE, NONE)
-    assert intakes.paused == intakes.wide == JUST_SECOND
+    assert intakes.paused == intakes.over_span == JUST_SECOND
     assert intakes.change(reaches({FIRST: 6}), stop_all=False) == (NONE, NONE), "it starts anew"
     assert intakes.change({FIRST: None}, stop_all=True) == (NONE, NONE)
     assert intakes.change({}, stop_all=False) == (NONE, NONE)
 
 
 def test_what_has_not_changed_is_not_looked_at_again_and_keeps_its_state() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     assert intakes.change(reaches({FIRST: 10, SECOND: 0}), stop_all=False) == (JUST_FIRST, NONE)
     assert intakes.change({}, stop_all=False) == (NONE, NONE)
     assert intakes.change(reaches({SECOND: 10}), stop_all=False) == (JUST_SECOND, NONE)
@@ -104,7 +108,7 @@ def test_what_has_not_changed_is_not_looked_at_again_and_keeps_its_state() -> No
 
 
 def test_what_has_nothing_to_do_but_to_wait_is_paused_for_as_long_as_that_is_so() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 0, SECOND: 0}), stop_all=False)
     assert intakes.change({}, waiting=JUST_FIRST, stop_all=False) == (JUST_FIRST, NONE)
     assert intakes.change(reaches({FIRST: 1}), waiting=JUST_FIRST, stop_all=False) == (NONE, NONE)
@@ -113,40 +117,49 @@ def test_what_has_nothing_to_do_but_to_wait_is_paused_for_as_long_as_that_is_so(
 
 
 def test_a_wide_partition_is_let_in_for_one_chunk() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 10, SECOND: 10}), stop_all=False)
-    intakes.let_in(JUST_FIRST)
+    intakes.admit(JUST_FIRST)
     assert intakes.change({}, stop_all=False) == (NONE, JUST_FIRST)
     intakes.receive(FIRST)
     assert intakes.change(reaches({FIRST: 15}), stop_all=False) == (JUST_FIRST, NONE)
-    assert intakes.wide == {FIRST, SECOND}
+    assert intakes.over_span == {FIRST, SECOND}
 
 
 def test_a_partition_is_not_let_in_without_end() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 10 + 5 * CHUNKS_BEYOND_MAX}), stop_all=False)
-    intakes.let_in(JUST_FIRST)
+    intakes.admit(JUST_FIRST)
     assert intakes.change({}, stop_all=False) == (NONE, NONE)
 
 
 def test_what_is_not_wide_or_stands_for_another_reason_is_not_let_in() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 10, SECOND: 1}), stop_all=True)
-    intakes.let_in(frozenset({FIRST, SECOND}))
+    intakes.admit(frozenset({FIRST, SECOND}))
     assert intakes.change({}, stop_all=True) == (NONE, NONE)
     assert intakes.change({}, stop_all=False) == (NONE, frozenset({FIRST, SECOND}))
 
 
 def test_a_new_partition_is_paused_while_all_is_stopped() -> None:
-    intakes = Intakes(5)
+    intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 0}), stop_all=True)
     assert intakes.change(reaches({FIRST: 0, SECOND: 0}), stop_all=True) == (JUST_SECOND, NONE)
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(st.dictionaries(st.sampled_from([FIRST, SECOND]), st.integers(0, 30)), st.booleans()), max_size=20))
-def test_the_commands_add_up_to_what_is_paused(steps: list[tuple[dict[Assignment, int], bool]]) -> None:
-    intakes = Intakes(5)
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from([FIRST, SECOND]), st.integers(0, 30)), st.booleans()
+        ),
+        max_size=20,
+    )
+)
+def test_the_commands_add_up_to_what_is_paused(
+    steps: list[tuple[dict[Assignment, int], bool]],
+) -> None:
+    intakes = ReceptionControl(5)
     paused: set[Assignment] = set()
     known: set[Assignment] = set()
     for spans, stop_all in steps:

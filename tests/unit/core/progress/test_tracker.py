@@ -20,7 +20,13 @@ def tracker_with(*offsets: int, position: int = 0, next_offset: int | None = Non
 
 def test_a_tracker_without_records_is_safe_where_it_starts() -> None:
     tracker = Tracker(42)
-    assert (tracker.position, tracker.safe_position, tracker.unsettled, tracker.in_motion, tracker.span) == (42, 42, 0, 0, 0)
+    assert (
+        tracker.position,
+        tracker.safe_position,
+        tracker.unsettled,
+        tracker.in_motion,
+        tracker.span,
+    ) == (42, 42, 0, 0, 0)
 
 
 def test_the_first_unsettled_record_is_the_safe_position_whatever_is_settled_above_it() -> None:
@@ -78,7 +84,12 @@ def test_no_more_can_be_given_back_than_is_unsettled() -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(st.one_of(st.lists(st.integers(0, 3), max_size=5), st.randoms(use_true_random=False)), max_size=25))
+@given(
+    st.lists(
+        st.one_of(st.lists(st.integers(0, 3), max_size=5), st.randoms(use_true_random=False)),
+        max_size=25,
+    )
+)
 def test_the_tracker_agrees_with_a_plain_set(steps: list[object]) -> None:
     tracker, unsettled, position = Tracker(100), set[int](), 100
     for step in steps:
@@ -94,7 +105,11 @@ def test_the_tracker_agrees_with_a_plain_set(steps: list[object]) -> None:
             tracker.settle(offset)
             unsettled.remove(offset)
         assert tracker.safe_position == min(unsettled, default=position)
-        assert (tracker.position, tracker.unsettled, tracker.in_motion) == (position, len(unsettled), len(unsettled))
+        assert (tracker.position, tracker.unsettled, tracker.in_motion) == (
+            position,
+            len(unsettled),
+            len(unsettled),
+        )
         assert tracker.span == position - min(unsettled, default=position)
 
 
@@ -102,7 +117,7 @@ class TestEarlierLives:
     def test_what_was_settled_in_an_earlier_life_is_known_when_it_comes_again(self) -> None:
         tracker = Tracker(10, [(12, 14), (20, 21)])
         assert [offset for offset in range(10, 25) if tracker.is_settled(offset)] == [12, 13, 20]
-        assert not tracker.foresees
+        assert not tracker.covers
 
     def test_it_is_told_on_until_it_has_been_received(self) -> None:
         tracker = Tracker(10, [(12, 14), (20, 21)])
@@ -119,7 +134,9 @@ class TestEarlierLives:
 
     @settings(deadline=None, max_examples=200)
     @given(st.integers(1, 40), st.integers(0, 40), st.randoms(use_true_random=False))
-    def test_the_ranges_are_what_a_plain_set_says(self, count: int, settled: int, chance: Random) -> None:
+    def test_the_ranges_are_what_a_plain_set_says(
+        self, count: int, settled: int, chance: Random
+    ) -> None:
         gaps = {offset for offset in range(count) if chance.random() < 0.2}
         offsets = [offset for offset in range(count) if offset not in gaps]
         tracker = Tracker(0)
@@ -129,15 +146,23 @@ class TestEarlierLives:
             tracker.settle(offset)
             unsettled.remove(offset)
         named = {offset for start, end in tracker.settled_ranges() for offset in range(start, end)}
-        assert named == {offset for offset in range(tracker.safe_position, count) if offset not in unsettled}
+        assert named == {
+            offset for offset in range(tracker.safe_position, count) if offset not in unsettled
+        }
         assert all(start > tracker.safe_position for start, _ in tracker.settled_ranges())
         # And a next life skips exactly these.
         again = Tracker(tracker.safe_position, tracker.settled_ranges())
-        left = [offset for offset in offsets if offset >= tracker.safe_position and not again.is_settled(offset)]
+        left = [
+            offset
+            for offset in offsets
+            if offset >= tracker.safe_position and not again.is_settled(offset)
+        ]
         assert left == sorted(unsettled)
 
     @settings(deadline=None, max_examples=300)
-    @given(st.lists(st.booleans(), max_size=30), st.integers(0, 30), st.randoms(use_true_random=False))
+    @given(
+        st.lists(st.booleans(), max_size=30), st.integers(0, 30), st.randoms(use_true_random=False)
+    )
     def test_nothing_that_is_settled_is_forgotten_whatever_has_been_received_again(
         self, earlier: list[bool], received: int, chance: Random
     ) -> None:
@@ -151,4 +176,9 @@ class TestEarlierLives:
             settled.add(offset)
         named = {offset for start, end in tracker.settled_ranges() for offset in range(start, end)}
         assert named == {offset for offset in settled if offset >= tracker.safe_position}
-        assert decode(tracker.safe_position, encode(tracker.safe_position, 0, tracker.settled_ranges())) is not None
+        assert (
+            decode(
+                tracker.safe_position, encode(tracker.safe_position, 0, tracker.settled_ranges())
+            )
+            is not None
+        )

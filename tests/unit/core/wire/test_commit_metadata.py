@@ -1,4 +1,6 @@
-"""Hints in the commit's metadata: what was written comes back, and nothing else is ever believed."""
+"""Hints in the commit's metadata: what was written comes back, and nothing else is ever
+believed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from worker.core.wire.commit_metadata import (
     FLAGS_PREFIX,
     METADATA_CHARACTERS_MAX,
     RUNS_PREFIX,
-    Hints,
+    CommitMetadata,
     decode,
     encode,
     span_named,
@@ -26,7 +28,7 @@ from worker.core.wire.commit_metadata import (
 POSITIONS = st.integers(0, 2**62)
 
 
-def hints_of(position: int, metadata: str) -> Hints:
+def hints_of(position: int, metadata: str) -> CommitMetadata:
     found = decode(position, metadata)
     assert found is not None
     return found
@@ -47,7 +49,7 @@ def hinted(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
 def test_what_was_written_comes_back(case: tuple[int, list[tuple[int, int]]]) -> None:
     position, ranges = case
     floor = position // 2
-    assert decode(position, encode(position, floor, ranges)) == Hints(floor, tuple(ranges))
+    assert decode(position, encode(position, floor, ranges)) == CommitMetadata(floor, tuple(ranges))
 
 
 def scattered(position: int, length: int) -> list[tuple[int, int]]:
@@ -60,7 +62,7 @@ def test_every_offset_that_is_near_enough_can_be_named(characters_max: int, posi
     ranges = scattered(position, span_named(characters_max))
     metadata = encode(position, 0, ranges, characters_max)
     assert len(metadata) <= characters_max
-    assert decode(position, metadata) == Hints(0, tuple(ranges))
+    assert decode(position, metadata) == CommitMetadata(0, tuple(ranges))
 
 
 def test_what_is_further_away_is_left_out_from_the_end() -> None:
@@ -94,11 +96,13 @@ def test_a_range_that_finds_room_in_part_is_named_in_part() -> None:
 def test_without_room_for_anything_nothing_is_said(characters_max: int) -> None:
     metadata = encode(10, 5, [(12, 14)], characters_max)
     assert len(metadata) <= characters_max
-    assert decode(10, metadata) in (None, Hints(5), Hints(5, ((12, 14),)))
+    assert decode(10, metadata) in (None, CommitMetadata(5), CommitMetadata(5, ((12, 14),)))
 
 
 @given(st.integers(0, 2**32), POSITIONS, st.integers(20, 200), st.integers(1, 4000))
-def test_what_is_named_is_always_a_part_of_what_is_settled(seed: int, position: int, characters_max: int, length: int) -> None:
+def test_what_is_named_is_always_a_part_of_what_is_settled(
+    seed: int, position: int, characters_max: int, length: int
+) -> None:
     chance = Random(seed)
     settled = sorted(chance.sample(range(position, position + length), chance.randint(1, length)))
     ranges: list[tuple[int, int]] = []
@@ -127,11 +131,13 @@ def test_one_wrong_byte_is_noticed(
     index = place % len(metadata)
     damaged = metadata[:index] + chr(ord(metadata[index]) ^ change) + metadata[index + 1 :]
     # The unused bits of the last character mean nothing: then the hints are the same.
-    assert decode(position, damaged) in (None, Hints(position, tuple(ranges)))
+    assert decode(position, damaged) in (None, CommitMetadata(position, tuple(ranges)))
 
 
 @given(hinted().filter(lambda case: bool(case[1])), st.integers(1, 1000))
-def test_hints_beside_another_position_are_not_believed(case: tuple[int, list[tuple[int, int]]], distance: int) -> None:
+def test_hints_beside_another_position_are_not_believed(
+    case: tuple[int, list[tuple[int, int]]], distance: int
+) -> None:
     position, ranges = case
     assert decode(position + distance, encode(position, position, ranges)) is None
 
@@ -186,23 +192,32 @@ def sealed(payload: bytes, position: int = 0) -> str:
     ],
 )
 def test_a_right_checksum_over_nonsense_is_not_believed_either(payload: bytes) -> None:
-    assert decode(0, sealed(b"\x00\x01\x01")) == Hints(0, ((1, 2),))
+    assert decode(0, sealed(b"\x00\x01\x01")) == CommitMetadata(0, ((1, 2),))
     assert decode(0, sealed(payload)) is None
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\x01\x03"], ids=["nothing", "no end of the floor", "a floor below 0"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xff\xff", b"\x01\x03"],
+    ids=["nothing", "no end of the floor", "a floor below 0"],
+)
 def test_nonsense_before_flags_is_not_believed_either(payload: bytes) -> None:
     def flagged(about: bytes) -> str:
         checksum = crc32(about, crc32(b"2:0:")).to_bytes(4, "big")
         return FLAGS_PREFIX + urlsafe_b64encode(about + checksum).decode().rstrip("=")
 
-    assert decode(0, flagged(b"\x00\x06\x01")) == Hints(0, ((1, 3), (8, 9)))
+    assert decode(0, flagged(b"\x00\x06\x01")) == CommitMetadata(0, ((1, 3), (8, 9)))
     assert decode(0, flagged(payload)) is None
 
 
 def test_what_a_commit_vouches_for_is_what_lies_above_its_floor_and_in_its_ranges() -> None:
-    told = Hints(10, ((25, 27), (30, 31)))
-    assert [offset for offset in range(40) if told.names(offset, 20)] == [*range(10, 20), 25, 26, 30]
+    told = CommitMetadata(10, ((25, 27), (30, 31)))
+    assert [offset for offset in range(40) if told.names(offset, 20)] == [
+        *range(10, 20),
+        25,
+        26,
+        30,
+    ]
 
 
 ABOVE = encode(20, 5, [(25, 27)])
@@ -211,11 +226,11 @@ ABOVE = encode(20, 5, [(25, 27)])
 @pytest.mark.parametrize(
     ("committed", "end", "told"),
     [
-        (None, 100, Hints(20)),
-        (Position(20), 100, Hints(20)),
-        (Position(19, encode(19, 5, [])), 100, Hints(20)),
-        (Position(20, ABOVE), 100, Hints(5, ((25, 27),))),
-        (Position(20, ABOVE), 27, Hints(5, ((25, 27),))),
+        (None, 100, CommitMetadata(20)),
+        (Position(20), 100, CommitMetadata(20)),
+        (Position(19, encode(19, 5, [])), 100, CommitMetadata(20)),
+        (Position(20, ABOVE), 100, CommitMetadata(5, ((25, 27),))),
+        (Position(20, ABOVE), 27, CommitMetadata(5, ((25, 27),))),
         (Position(20, ABOVE), 26, None),
         (Position(20, "somebody else's"), 100, None),
     ],
@@ -229,5 +244,7 @@ ABOVE = encode(20, 5, [(25, 27)])
         "foreign metadata",
     ],
 )
-def test_what_is_known_at_a_start(committed: Position | None, end: int, told: Hints | None) -> None:
+def test_what_is_known_at_a_start(
+    committed: Position | None, end: int, told: CommitMetadata | None
+) -> None:
     assert commit_metadata.of(Start(make_assignment(), 20, committed, end)) == told
