@@ -104,7 +104,10 @@ class Absences:
         while loop.time() < absence.end:
             missing -= set(self._held())
             await asyncio.sleep(LOOK_SECONDS)
-        if missing and self._is_calm:
+        silenced_at = max(
+            (one.seconds for one in self._scenario.moments if one.what in SILENCING), default=0.0
+        )
+        if missing and self._is_calm and silenced_at <= absence.end - HELD_SECONDS:
             raise ViolationError(
                 "9 away",
                 f"{sorted(missing)} are read by nobody while others have no leader: {absence}",

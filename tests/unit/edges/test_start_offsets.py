@@ -30,7 +30,7 @@ class Brokers:
     def __init__(
         self,
         committed: dict[int, OffsetAndMetadata],
-        partitions: Collection[int] = frozenset({0, 1}),
+        partitions: Collection[int] | None = frozenset({0, 1}),
     ) -> None:
         self._committed = {
             ClientPartition("t", number): offset for number, offset in committed.items()
