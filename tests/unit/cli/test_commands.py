@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,19 +22,6 @@ KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 
 def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
     return CliRunner().invoke(cli, list(arguments), env={KEY: "secret-key", **(environment or {})})
-
-
-def installed(command: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """A process of its own, that sees these variables and no others."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", command],
-        env={"PATH": "/usr/bin:/bin", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=Path(__file__).parents[3],
-    )
 
 
 def test_check_config_says_that_all_is_in_order() -> None:
@@ -150,35 +135,7 @@ def test_check_config_names_the_variables_that_kubernetes_sets_for_a_service() -
     )
 
 
-def test_run_names_them_in_one_log_line() -> None:
-    # The last word of a host's name must not be a number: no such address, so the run ends where
-    # the admin port would open.
-    result = installed("run", {KEY: "secret-key", "AMW_ADMIN__HOST": "host.1", **SERVICE})
-    assert result.returncode == 69, result.stderr
-    told = [
-        json.loads(line) for line in result.stderr.splitlines() if "service_links_ignored" in line
-    ]
-    assert [(one["count"], one["variables"]) for one in told] == [(3, sorted(SERVICE))]
-
-
 def test_a_bad_configuration_is_an_error_with_all_faults() -> None:
     result = run("check-config", environment={"AMW_LOG__LEVEL": "loud", "AMW_NOPE": "1"})
     assert isinstance(result.exception, ConfigurationError)
     assert len(result.exception.faults) == 2
-
-
-@pytest.mark.parametrize(
-    ("environment", "code", "said"),
-    [
-        ({KEY: "a-key"}, 0, "is valid"),
-        ({}, 78, "appmetrica: required: at least one application with its key"),
-        ({KEY: "a-key", "AMW_LOG__LEVEL": "loud"}, 78, "log.level"),
-    ],
-    ids=["is valid", "nothing given", "wrong value"],
-)
-def test_the_installed_command_ends_with_the_exit_code(
-    environment: dict[str, str], code: int, said: str
-) -> None:
-    result = installed("check-config", environment)
-    assert result.returncode == code, result.stderr
-    assert said in (result.stdout if code == 0 else result.stderr)
