@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.core.batching.csv_body import header
+from worker.core.batching.batcher import header
 from worker.core.intake.dedup_key import of_line
 from worker.core.intake.rules import IntakeRules, UnknownFields
 from worker.core.model.batch import Batch

@@ -19,8 +19,8 @@ from tests.builders import (
     make_rules,
     now_at,
 )
-from worker.core.batching.csv_body import header
-from worker.core.counters.contract_drift import ContractDrift
+from worker.core.batching.batcher import header
+from worker.core.counters.counters import ContractDrift
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.intake import Intake
 from worker.core.intake.places import Layout

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from worker.cli.options import with_configuration
 from worker.cli.output import console, progress
-from worker.core.batching.csv_body import header
+from worker.core.batching.batcher import header
 from worker.core.model.clock import Now
 from worker.core.model.row import Destination, Row
 from worker.errors import ExitCode

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from worker.core.counters.snapshot import ClockStatus, Snapshot
+from worker.core.counters.snapshot import Snapshot
 from worker.core.draining import Draining
-from worker.core.model.assignment_state import AssignmentState
-from worker.core.model.clock import Now, Trust
+from worker.core.model.clock import ClockStatus, Now, Trust
 from worker.core.model.command import (
     Command,
     Commit,
@@ -47,7 +46,7 @@ from worker.core.model.event import (
     TailRead,
     TimePassed,
 )
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, AssignmentState
 from worker.core.progress.pressure import ReceptionControl
 from worker.core.reception import Receiving
 from worker.core.settlement import Components, RowFlow

@@ -6,11 +6,10 @@ Routes between the rooms like the pipeline does, and owns no rule but the order 
 
 from __future__ import annotations
 
-from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.clock import Now, Trust
 from worker.core.model.event import Received, TailRead
 from worker.core.model.fault import Reason, Rejection
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, AssignmentState
 from worker.core.settlement import Components, RowFlow
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import came_from

@@ -16,10 +16,10 @@ from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
 from worker.core.delivery.settlement import Settlement
 from worker.core.intake.intake import Intake
 from worker.core.model.answer import Answer, Response
-from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.clock import Now
 from worker.core.model.command import Command, WriteDeadLetters, WriteParked
 from worker.core.model.fault import Rejection
+from worker.core.model.record import AssignmentState
 from worker.core.model.row import Row
 from worker.core.progress.clock_check import ClockCheck
 from worker.core.progress.commits import Commits

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker.core.counters.snapshot import PartitionStatus, Snapshot
-from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.clock import Now
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, AssignmentState
 from worker.core.progress.offsets import Offsets
 from worker.core.settlement import Components
 

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from worker import __version__
-from worker.core.batching.batcher import Batcher, BatchLimits
-from worker.core.batching.csv_body import header, no_header
+from worker.core.batching.batcher import Batcher, BatchLimits, header, no_header
 from worker.core.counters.counters import Counters, TopicAccount
-from worker.core.dedup.budget import KeyBudget
-from worker.core.dedup.generations import remembered_at_least
+from worker.core.dedup.key_memory import KeyBudget, remembered_at_least
 from worker.core.dedup.window import Window
 from worker.core.delivery.backoff import Backoff
 from worker.core.delivery.dispatcher import Dispatcher

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.core.dedup.budget import KEY_BYTES
+from worker.core.dedup.key_memory import KEY_BYTES
 from worker.settings.schema import Settings
 from worker.tools.connection_check import CheckResult, Finding
 

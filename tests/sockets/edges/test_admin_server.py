@@ -15,17 +15,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import make_assignment
-from worker.core.counters.contract_drift import UNKNOWN
-from worker.core.counters.counters import Counters, TopicAccount
-from worker.core.counters.histogram import Histogram
+from worker.core.counters.counters import UNKNOWN, Counters, Histogram, TopicAccount
 from worker.core.counters.snapshot import (
-    ClockStatus,
     DestinationStatus,
     HoldStatus,
     PartitionStatus,
     Snapshot,
     ThrottleStatus,
 )
+from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
 from worker.core.model.record import End
 from worker.edges.telemetry.admin_server import AdminServer, listen_everywhere, status_of
@@ -90,7 +88,7 @@ def snapshot() -> Snapshot:
         is_stopping=False,
         is_dead_letter_blocked=False,
         is_parking_blocked=False,
-        clock=ClockStatus("doubted", 1_296_000.5),
+        clock=ClockStatus(Trust.DOUBTED, 1_296_000.5),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from worker.core.batching.batcher import Batcher, BatchLimits
 from worker.core.counters.counters import Counters, TopicAccount
-from worker.core.dedup.budget import KeyBudget
+from worker.core.dedup.key_memory import KeyBudget
 from worker.core.dedup.window import Window
 from worker.core.delivery.backoff import Backoff
 from worker.core.delivery.dispatcher import Dispatcher

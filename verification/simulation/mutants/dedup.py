@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import worker.core.dedup.budget
+import worker.core.dedup.key_memory
 import worker.core.dedup.window
 import worker.core.wire.commit_metadata
 import worker.daemon.assembly
@@ -32,7 +32,7 @@ def mark_as_delivered_before_the_answer(swap: Swap) -> None:
 
 
 def share_no_budget(swap: Swap) -> None:
-    swap(worker.core.dedup.budget.KeyBudget, "make_room", lambda self, rows: None)
+    swap(worker.core.dedup.key_memory.KeyBudget, "make_room", lambda self, rows: None)
 
 
 def drop_linked_duplicates(swap: Swap) -> None:

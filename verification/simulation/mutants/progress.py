@@ -11,7 +11,6 @@ from typing import Any
 
 import worker.core.draining
 import worker.core.pipeline
-import worker.core.progress.drains
 import worker.core.progress.ledger
 import worker.core.wire.commit_metadata
 from verification.simulation.mutants.swap import Mutant, Swap
@@ -108,7 +107,7 @@ def settle_parked_records_before_they_are_acknowledged(swap: Swap) -> None:
 
 
 def send_until_the_very_end_of_a_drain(swap: Swap) -> None:
-    swap(worker.core.progress.drains, "QUIET_SHARE", 0.0)
+    swap(worker.core.draining, "QUIET_SHARE", 0.0)
 
 
 def believe_hints_without_their_checksum(swap: Swap) -> None:

@@ -1,5 +1,7 @@
-"""Gathers rows into batches: one open batch per destination, sealed by rows, bytes, linger or
-drain.
+"""Rows become batches: one open batch per destination, sealed by rows, bytes, linger or drain.
+
+A request's body is a header line and the rows' lines: UTF-8 without a byte order mark, `\\n` after
+each line. Source: the Post API's documentation, "body" form; RFC 4180.
 """
 
 from __future__ import annotations
@@ -8,10 +10,26 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from itertools import count, takewhile
 
-from worker.core.batching.csv_body import header
 from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.record import Assignment
 from worker.core.model.row import Destination, Row
+from worker.core.post_api.resource import RESOURCES
+
+
+def header(destination: Destination) -> bytes:
+    """Return the line that names the columns of every row of this destination.
+
+    Parameter names need no quoting.
+    """
+    names = RESOURCES[destination.resource].header(destination.identity)
+    return (
+        ",".join(name for index, name in enumerate(names) if destination.filled >> index & 1) + "\n"
+    ).encode()
+
+
+def no_header(_: Destination) -> bytes:
+    """Return no header: in the form `params` each row names its own columns."""
+    return b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,90 @@ per record costs more than the record.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from worker.core.counters.contract_drift import ContractDrift
-from worker.core.counters.histogram import Histogram
 from worker.core.model.fault import Reason
+
+
+class Histogram:
+    """Counts of observed values by upper bound, and their sum. The last bucket is everything above
+    the bounds.
+
+    Prometheus takes the sum for a counter: whoever observes must see to it that no value is
+    negative.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        if list(bounds) != sorted(set(bounds)):
+            raise ValueError("bounds must rise")
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value; a bound belongs to the bucket below it, as Prometheus has it (`le`)."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def observe_all(self, values: Iterable[float]) -> None:
+        """Count many values at once."""
+        for value in values:
+            self.counts[bisect_left(self.bounds, value)] += 1
+            self.sum += value
+
+    def cumulative(self) -> list[int]:
+        """How many values lie at or below each bound, then how many there are in all."""
+        total = 0
+        result = []
+        for number in self.counts:
+            total += number
+            result.append(total)
+        return result
+
+
+# Names come from producers: without a bound a broken one would fill the memory, and the metrics of
+# everybody.
+DRIFTS_MAX = 100
+OTHER = "(other)"
+UNKNOWN = "unknown"
+
+
+class Drift(NamedTuple):
+    """One way in which records differ from the contract.
+
+    `change` is `unknown` for a field that the resource doesn't have, else the JSON type found
+    instead of the right one.
+    """
+
+    event_name: str
+    field: str
+    change: str
+
+
+@dataclass(slots=True)
+class ContractDrift:
+    """The remarks on one topic's records.
+
+    `unusual_values` counts by column, `drifts` by what differs.
+    """
+
+    unusual_values: Counter[str] = field(default_factory=Counter)
+    drifts: Counter[Drift] = field(default_factory=Counter)
+
+    def drift(self, event_name: str, field_name: str, change: str, count: int = 1) -> None:
+        """Note one field of one record, or so many.
+
+        Beyond `DRIFTS_MAX` different ones, new ones are counted together.
+        """
+        drift = Drift(event_name, field_name, change)
+        if drift not in self.drifts and len(self.drifts) >= DRIFTS_MAX:
+            drift = Drift(OTHER, OTHER, change)
+        self.drifts[drift] += count
+
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LATENCY_SECONDS = (

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.core.counters.counters import Counters
+from worker.core.model.clock import ClockStatus
 from worker.core.model.record import Assignment
 
 
@@ -51,16 +52,6 @@ class DestinationStatus:
     breaker: str
     requests_in_flight_limit: int
     requests_in_flight: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClockStatus:
-    """The local clock: `trust` is vouched, unvouched or doubted; `seconds_ahead` of the API's, None
-    while that isn't known.
-    """
-
-    trust: str
-    seconds_ahead: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from worker.core.dedup.budget import KeyBudget
-from worker.core.dedup.generations import Generations
+from worker.core.dedup.key_memory import Generations, KeyBudget
 from worker.core.model.clock import Now
 from worker.core.model.record import Assignment
 from worker.core.model.row import Row

@@ -18,11 +18,10 @@ from worker.core.delivery.queue import Queue
 from worker.core.delivery.settlement import Settlement
 from worker.core.delivery.split import first_rows_apart, joined, piece, without
 from worker.core.delivery.throttle import Throttles
-from worker.core.model.assignment_state import AssignmentState, StateOf
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
 from worker.core.model.command import Log, Severity
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, AssignmentState, StateOf
 from worker.core.model.row import Row
 
 NEVER_SENT = frozenset({AssignmentState.AWAITING_ANSWERS, AssignmentState.RELEASED})

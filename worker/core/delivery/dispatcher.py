@@ -27,10 +27,9 @@ from worker.core.delivery.rules import DeliveryRules
 from worker.core.delivery.settlement import Settlement, expiry_of
 from worker.core.delivery.throttle import Throttles
 from worker.core.model.answer import Answer
-from worker.core.model.assignment_state import StateOf
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now, Trust
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, StateOf
 from worker.core.post_api.resource import RESOURCES
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
-from worker.core.counters.contract_drift import OTHER, UNKNOWN, ContractDrift
+from worker.core.counters.counters import OTHER, UNKNOWN, ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.fault_texts import shown_name, wrong_type
 from worker.core.intake.fields import check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worker.core.counters.contract_drift import ContractDrift
+from worker.core.counters.counters import ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
 from worker.core.intake.fields import MILLISECONDS_FROM

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from worker.core.counters.contract_drift import ContractDrift
+from worker.core.counters.counters import ContractDrift
 from worker.core.intake.decode import CHECKED_BY_TYPE, DECODE_FAILURES, value_decoder
 from worker.core.intake.explain import Cells, explain, note_unknown, object_fields, unknown_names
 from worker.core.intake.fault_texts import shown_name

@@ -1,7 +1,8 @@
-"""The two times of a turn, read once by the shell and handed to everything that decides."""
+"""The two times of a turn, read once per event, and what the local clock is worth."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -26,3 +27,14 @@ class Trust(StrEnum):
     VOUCHED = "vouched"
     UNVOUCHED = "unvouched"
     DOUBTED = "doubted"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStatus:
+    """The local clock as operators see it.
+
+    `seconds_ahead` of the API's clock; None while that isn't known.
+    """
+
+    trust: Trust
+    seconds_ahead: float | None

@@ -1,9 +1,10 @@
-"""What Kafka hands over: records, and the assignment under which they were received."""
+"""What Kafka delivers: records, and the assignments under which they are received."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 
@@ -37,7 +38,22 @@ class Assignment(NamedTuple):
         return f"{self.topic}-{self.partition} (epoch {self.epoch})"
 
 
-# Of a record that is only read again: it belongs to no assignment.
+class AssignmentState(Enum):
+    """What may still be done for the rows of an assignment.
+
+    ASSIGNED: everything. DRAINING: rows that wait are given back. AWAITING_ANSWERS: nothing more is
+    sent. RELEASED: nothing may be done.
+    """
+
+    ASSIGNED = auto()
+    DRAINING = auto()
+    AWAITING_ANSWERS = auto()
+    RELEASED = auto()
+
+
+StateOf = Callable[[Assignment], AssignmentState]
+
+# The epoch of a record that is only read again: it belongs to no assignment.
 NO_EPOCH = 0
 
 

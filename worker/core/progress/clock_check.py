@@ -33,9 +33,8 @@ it matters, the API is asked for its time.
 
 from __future__ import annotations
 
-from worker.core.counters.snapshot import ClockStatus
 from worker.core.model.answer import Answer, Response
-from worker.core.model.clock import Now, Trust
+from worker.core.model.clock import ClockStatus, Now, Trust
 from worker.core.model.command import AskTime, Log, Severity
 
 # Two answers that say the same: what lies between a date's making and its arrival, and a clock's

@@ -16,8 +16,7 @@ from worker.core.model.clock import Now
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Record, Start
 from worker.core.model.row import Row
-from worker.core.progress.left import Abandoned, Left
-from worker.core.progress.offsets import Offsets
+from worker.core.progress.offsets import Abandoned, Left, Offsets
 from worker.core.progress.pressure import MemoryGauge
 
 

@@ -6,12 +6,11 @@ finds nothing to settle: that is the fence that keeps a late answer from touchin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from worker.core.model.assignment_state import AssignmentState
-from worker.core.model.record import Assignment, Position, Start
-from worker.core.progress.left import Left
+from worker.core.model.record import Assignment, AssignmentState, Position, Start, TopicPartition
 from worker.core.progress.pressure import Reach
 from worker.core.progress.tracker import Tracker
 from worker.core.wire import commit_metadata
@@ -22,6 +21,48 @@ SHRINK_SHARE = 0.75
 GROW_SHARE = 0.25
 # However little a broker allows: a span must hold some batches.
 SPAN_RECORDS_MIN = 500
+
+
+class Left(NamedTuple):
+    """How many received records aren't settled, and by how many offsets what is committed lies
+    behind what is settled.
+    """
+
+    unsettled: int = 0
+    uncommitted: int = 0
+
+    def plus(self, other: Left) -> Left:
+        """Both together."""
+        return Left(self.unsettled + other.unsettled, self.uncommitted + other.uncommitted)
+
+
+class Abandoned:
+    """The partitions that went away with something left, for as long as they are nobody's."""
+
+    def __init__(self) -> None:
+        self._left: dict[TopicPartition, Left] = {}
+
+    def note(self, partition: TopicPartition, left: Left) -> None:
+        """This partition went away, and this was left of it."""
+        if any(left):
+            self._left[partition] = left
+
+    def begin(self, partition: TopicPartition) -> None:
+        """This partition is received of again, by us."""
+        self._left.pop(partition, None)
+
+    def keep_only(self, partitions: Set[TopicPartition]) -> None:
+        """The group has given us these; all others have other owners."""
+        self._left = {
+            partition: left for partition, left in self._left.items() if partition in partitions
+        }
+
+    def total(self) -> Left:
+        """All of it."""
+        total = Left()
+        for left in self._left.values():
+            total = total.plus(left)
+        return total
 
 
 @dataclass(slots=True)

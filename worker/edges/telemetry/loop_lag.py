@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from worker.core.counters.histogram import Histogram
+from worker.core.counters.counters import Histogram
 
 INTERVAL_SECONDS = 0.25
 _BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

@@ -17,8 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from worker.core.counters.counters import TopicAccount
-from worker.core.counters.histogram import Histogram
+from worker.core.counters.counters import Histogram, TopicAccount
 from worker.core.counters.snapshot import Snapshot
 from worker.core.model.fault import Reason
 from worker.core.model.record import Assignment, End

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_destination, make_row, make_rows, parse_csv
-from worker.core.batching.batcher import Batcher, BatchLimits
-from worker.core.batching.csv_body import header
+from worker.core.batching.batcher import Batcher, BatchLimits, header
 from worker.core.intake.csv_line import encode
 from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.row import Destination, Row

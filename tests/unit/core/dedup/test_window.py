@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec import structs
 
 from tests.builders import DESTINATION, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
-from worker.core.dedup.budget import KeyBudget
+from worker.core.dedup.key_memory import KeyBudget
 from worker.core.dedup.window import Window
 from worker.core.model.record import Assignment
 from worker.core.model.row import Row

@@ -12,9 +12,8 @@ from worker.core.delivery.limiter import LimiterRules
 from worker.core.delivery.rules import DeliveryRules
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
-from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.batch import Batch
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, AssignmentState
 from worker.core.model.row import Row
 
 LOST = Ambiguous(TransportFault.CONNECTION_LOST, 0.1)

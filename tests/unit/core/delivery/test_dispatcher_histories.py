@@ -21,9 +21,8 @@ from tests.builders import (
 from tests.unit.core.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, status
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Answer
-from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.batch import Batch
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, AssignmentState
 
 AGE_SECONDS = 1_209_600
 IN_FLIGHT_MAX = 3

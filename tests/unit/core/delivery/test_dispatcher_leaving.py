@@ -17,8 +17,8 @@ from tests.builders import (
 from tests.unit.core.delivery.dispatching import LOST, Stage, convicted, offsets, status
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Answer
-from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.batch import Batch
+from worker.core.model.record import AssignmentState
 
 STAYING, LEAVING = make_assignment(0), make_assignment(1)
 

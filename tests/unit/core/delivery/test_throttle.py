@@ -9,9 +9,9 @@ import pytest
 from tests.builders import make_assignment, make_batch, make_destination, now_at
 from tests.unit.core.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, status
 from worker.core.model.answer import Answer
-from worker.core.model.assignment_state import AssignmentState
 from worker.core.model.batch import Batch
 from worker.core.model.command import Severity
+from worker.core.model.record import AssignmentState
 
 ONE, OTHER = 1111, 2222
 # What chance adds to a first wait: half of the initial half second.

@@ -8,8 +8,7 @@ import pytest
 
 from tests.builders import FakeRecord, make_assignment, make_rules, now_at
 from tests.fixtures import UNIX_SECONDS, Fixture, fixtures
-from worker.core.batching.batcher import Batcher, BatchLimits
-from worker.core.batching.csv_body import header, no_header
+from worker.core.batching.batcher import Batcher, BatchLimits, header, no_header
 from worker.core.intake.intake import Intake
 from worker.core.model.batch import RequestForm
 from worker.core.post_api.resource import RESOURCES

@@ -23,7 +23,7 @@ from tests.builders import (
     parse_csv,
 )
 from tests.unit.core.intake.rows_of_resources import Sent, events_of
-from worker.core.batching.csv_body import header
+from worker.core.batching.batcher import header
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import ColumnChoice
 from worker.core.model.batch import RequestForm

@@ -20,8 +20,8 @@ from tests.builders import (
     parse_csv,
 )
 from tests.unit.core.intake.reading import cells_of, codes_of, row_of
-from worker.core.batching.csv_body import header
-from worker.core.counters.contract_drift import DRIFTS_MAX, OTHER, UNKNOWN, ContractDrift, Drift
+from worker.core.batching.batcher import header
+from worker.core.counters.counters import DRIFTS_MAX, OTHER, UNKNOWN, ContractDrift, Drift
 from worker.core.intake import dedup_key
 from worker.core.intake.explain import explain
 from worker.core.intake.intake import Intake

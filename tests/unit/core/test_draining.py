@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tests.builders import make_assignment
+from worker.core.draining import Drains
 from worker.core.model.record import Assignment
-from worker.core.progress.drains import Drains
 
 FIRST, SECOND = make_assignment(0), make_assignment(1)
 

@@ -1,16 +1,70 @@
-"""A bounded memory of delivered keys: by count and by age, exact.
+"""A bounded memory of deduplication keys, and the budget that all memories of a process share.
 
 Keys live in generations: sets that are filled one after the other and forgotten whole, oldest
 first. One set of millions would stall the loop for 200 ms whenever it grows, and forgetting key by
 key would cost as much as remembering. No Bloom filter: a false positive there is a lost event.
+
+The budget is shared by need: a topic that nobody writes to needs no room, and a busy topic may have
+all of it. Where no room is left, the memory that holds most forgets its oldest generation. So a
+memory that holds less than seven eighths of an equal share loses nothing to others, and a memory
+that asks for room while it holds most pays for it itself.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
-from worker.core.dedup.budget import KeyBudget
+# What one key takes at most: 16 bytes in an object of 64, and its place in the table of a set.
+KEY_BYTES = 128
+
+
+class Memory(Protocol):
+    """A holder of keys that shares the budget."""
+
+    @property
+    def charged(self) -> int:
+        """How many keys it holds, or has room for already."""
+
+    def give_up_oldest(self) -> None:
+        """Forget the oldest generation. Called only while something is charged."""
+
+
+class KeyBudget:
+    """The bound for the process, and the memories that share it.
+
+    Args:
+        rows_max: how many keys all of them may hold together.
+    """
+
+    def __init__(self, rows_max: int) -> None:
+        self.rows_max = rows_max
+        self._memories: list[Memory] = []
+
+    def join(self, memory: Memory) -> None:
+        """Let this memory share the budget from now on."""
+        self._memories.append(memory)
+
+    def share(self, memory: Memory) -> int:
+        """Return an equal share among all that hold something, this memory included."""
+        holders = sum(1 for one in self._memories if one is memory or one.charged)
+        return self.rows_max // max(1, holders)
+
+    def make_room(self, rows: int) -> None:
+        """Make this many more keys fit.
+
+        The largest memory forgets its oldest generation; among equals the first that joined.
+        """
+        charges = [one.charged for one in self._memories]
+        total = sum(charges)
+        while total and total + rows > self.rows_max:
+            largest = charges.index(max(charges))
+            self._memories[largest].give_up_oldest()
+            total -= charges[largest]
+            charges[largest] = self._memories[largest].charged
+            total += charges[largest]
+
 
 # With n generations at least (n-1)/n of the bound is remembered, and a lookup asks n sets. 8: 0.3
 # µs, 12 % short at worst.
@@ -22,7 +76,7 @@ _TABLES = (8, 32, 128, 512, 2048, 8192, 32_768)
 
 @dataclass(slots=True)
 class _Generation:
-    """`rows_max` is what it may hold, and once it is closed what it holds."""
+    """A set of keys. `rows_max` is what it may hold, and after it is closed what it holds."""
 
     born_seconds: float
     rows_max: int
@@ -30,8 +84,9 @@ class _Generation:
 
 
 def generation_rows(wanted: int) -> int:
-    """How many keys a generation should hold: what is wanted, or less where the set would take much
-    more room for the rest.
+    """Return how many keys a generation should hold.
+
+    That is the wanted number, or less where the set would take much more room for the rest.
     """
     for table in _TABLES:
         if (fits := (table - 1) * 3 // 5) < wanted < table:
@@ -40,14 +95,15 @@ def generation_rows(wanted: int) -> int:
 
 
 def remembered_at_least(rows_max: int) -> int:
-    """Of the keys added last, how many are remembered at any time by who may hold so many."""
+    """Return how many of the newest keys a memory of this size always remembers."""
     rows = generation_rows(rows_max // GENERATIONS)
     return (rows_max // rows - 1) * rows
 
 
 class Generations:
-    """Remembers at most `rows_max` keys, each for at most `age_seconds`, and as many as the budget
-    has room for.
+    """Remembers keys, bounded by count, by age and by the budget.
+
+    At most `rows_max` keys, each for at most `age_seconds`.
 
     A generation is an eighth of what is held, or of an equal share of the budget while less than
     that is held. So a memory that holds little loses little at a time, and one that holds much has
@@ -93,7 +149,7 @@ class Generations:
         newest.keys.add(key)
 
     def forget(self, monotonic_seconds: float) -> None:
-        """Let go of the generations whose first key is older than the bound."""
+        """Drop the generations whose first key is older than the bound."""
         while (
             self._generations
             and monotonic_seconds - self._generations[-1].born_seconds >= self._age_seconds
@@ -101,13 +157,11 @@ class Generations:
             self._generations.pop()
 
     def give_up_oldest(self) -> None:
-        """Forget the oldest generation before its time, because there is no room: `evicted` counts
-        its keys.
-        """
+        """Forget the oldest generation early, for lack of room; `evicted` counts its keys."""
         self.evicted += len(self._generations.pop().keys)
 
     def _begin(self, monotonic_seconds: float) -> _Generation:
-        """Begin a generation: there is room for all of it."""
+        """Begin a generation and make room for all of it."""
         self.forget(monotonic_seconds)
         if self._generations:
             self._generations[0].rows_max = len(self._generations[0].keys)
