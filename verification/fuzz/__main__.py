@@ -1,5 +1,6 @@
-"""`python -m verification.fuzz --count 1000000 --seed 1`: values out of mutations; `--atheris`:
-guided by what they reach.
+"""The fuzzer: `python -m verification.fuzz --count 1000000 --seed 1`.
+
+With `--atheris` the code that values reach guides the mutations.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ STEP = 1000
 
 
 def main() -> int:
-    """Fuzz; 0 if everything held, 1 with the value for which something didn't."""
+    """Fuzz; 0 if everything held, 1 after showing the value that broke a rule."""
     parser = argparse.ArgumentParser(prog="python -m verification.fuzz", description=__doc__)
-    parser.add_argument("--count", type=int, default=1_000_000, help="how many values")
-    parser.add_argument("--seed", type=int, default=1, help="which values")
+    parser.add_argument("--count", type=int, default=1_000_000, help="number of values")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the values")
     parser.add_argument("--atheris", action="store_true", help="let coverage guide the mutations")
     arguments = parser.parse_args()
     if arguments.atheris:

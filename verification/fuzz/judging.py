@@ -1,9 +1,9 @@
-"""What must hold of any value whatsoever.
+"""What must hold for any value.
 
-The intake ends in a row or in faults, never in an exception. Both passes agree: what the fast one
-takes, the thorough one takes with the same cells, destination and key. A row is one line that the
-emulator, which knows nothing of the worker's rules, takes. Every fault says something, safe to
-print.
+The intake ends in a row or in faults, never in an exception. Both passes agree: what the fast pass
+accepts, the thorough pass accepts with the same cells, destination and key. A row is a line that
+the emulator, which doesn't know the worker's rules, accepts. Every fault has a message that is safe
+to print.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.core.batching.batcher import header
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.intake import Intake
-from worker.core.intake.places import Layout
+from worker.core.intake.paths import Layout
 from worker.core.intake.reader import Reader
 from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields
 from worker.core.model.batch import RequestForm
@@ -41,7 +41,7 @@ FIELD_MAX = 100
 
 
 class DisagreementError(AssertionError):
-    """Something that must hold doesn't."""
+    """Something that must hold doesn't hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,7 @@ class Variant:
 
 
 def variants() -> list[Variant]:
-    """Routes of every resource and form, with mapped fields, constants, exact columns and query
-    strings among them.
-    """
+    """Routes of every resource and form, some with mapped fields, constants or exact columns."""
     made = [
         _variant(f"{name}, {unknown}", resource=resource, unknown_fields=unknown)
         for name, resource in RESOURCES.items()
@@ -93,9 +91,7 @@ def variants() -> list[Variant]:
 
 
 def route_for(kind: str, chance: random.Random, routes: list[Variant]) -> Variant:
-    """Mostly a route that such a record was made for: elsewhere nearly everything is refused for
-    being something else.
-    """
+    """Mostly a route for such a record: another route refuses nearly all records at once."""
     fitting = [one for one in routes if kind in one.name] if chance.random() < 0.8 else routes
     return chance.choice(fitting)
 
@@ -103,10 +99,10 @@ def route_for(kind: str, chance: random.Random, routes: list[Variant]) -> Varian
 def judge(
     variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()
 ) -> Row | tuple[FieldFault, ...]:
-    """Hold everything that must hold against one value.
+    """Check one value.
 
     Raises:
-        DisagreementError: with what doesn't.
+        DisagreementError: something that must hold doesn't hold.
     """
     record = FakeRecord(0, value, headers=headers)
     rows, rejections = variant.intake.read(make_assignment(), [record], now_at(), ContractDrift())

@@ -1,6 +1,4 @@
-"""Values for the fuzzer: valid records of every form, and what becomes of them under the knife;
-repeatable by seed.
-"""
+"""Values for the fuzzer: valid records of every form, and mutations of them; repeatable by seed."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ BINARY: Headers = (
     ("content-type", b"application/json"),
 )
 
-# What goes wrong at the edges of types: JSON texts, some of them none.
+# Values at the edges of types: JSON texts, some of them invalid.
 TOKENS = [
     *(
         b"null true false 0 -0 1 -1 7 999 1000 1111 01 1.0 1.5 1e3 1e-5 1E400 1e999999999 -1e-7 "
@@ -125,7 +123,7 @@ class Mutator:
         self._seeds = self._plain * 3 + enveloped + clouded
 
     def draw(self) -> tuple[str, bytes, Headers]:
-        """What it was, one value, its headers: a valid record, changed up to four times."""
+        """The kind of a valid record, its value after up to four mutations, and its headers."""
         chance = self._chance
         index = chance.randrange(len(self._seeds))
         value = self._seeds[index]
@@ -164,7 +162,7 @@ class Mutator:
         return value[:start] + self._chance.choice(TOKENS) + value[end:]
 
     def field(self, value: bytes) -> bytes:
-        """One more field, maybe of a name that is there already, before or behind the others."""
+        """Another field, perhaps with a name that exists already, before or behind the others."""
         member = (
             json.dumps(self._chance.choice(self._names)).encode()
             + b":"
@@ -177,12 +175,12 @@ class Mutator:
         )
 
     def rename(self, value: bytes) -> bytes:
-        """One of the names, otherwise."""
+        """Another name for one of the fields."""
         old, new = (self._chance.choice(self._names).encode() for _ in range(2))
         return value.replace(b'"%s":' % old, b'"%s":' % new, 1)
 
     def splice(self, value: bytes) -> bytes:
-        """The start of this one and the end of another."""
+        """The start of this value and the end of another."""
         other = self._chance.choice(self._seeds)
         return (
             value[: self._chance.randrange(len(value) + 1)]
@@ -190,19 +188,19 @@ class Mutator:
         )
 
     def flip(self, value: bytes) -> bytes:
-        """One byte, otherwise."""
+        """Another byte in place of one."""
         if not value:
             return value
         index = self._chance.randrange(len(value))
         return value[:index] + bytes((self._chance.randrange(256),)) + value[index + 1 :]
 
     def insert(self, value: bytes) -> bytes:
-        """Something in between."""
+        """Inserted bytes."""
         index = self._chance.randrange(len(value) + 1)
         return value[:index] + self._chance.choice(BYTES) + value[index:]
 
     def cut(self, value: bytes) -> bytes:
-        """Without a piece."""
+        """The value without a piece."""
         start = self._chance.randrange(len(value) + 1)
         return value[:start] + value[start + self._chance.randrange(1, 20) :]
 
@@ -219,7 +217,7 @@ _MUTATIONS: list[Callable[[Mutator, bytes], bytes]] = [
 
 
 def _end_of_value(value: bytes, start: int) -> int:
-    """About where the JSON value ends that starts here: good enough for a knife."""
+    """The approximate end of the JSON value that starts here."""
     depth, in_string, index = 0, False, start
     while index < len(value):
         byte = value[index : index + 1]

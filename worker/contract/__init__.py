@@ -1,6 +1,4 @@
-"""The contract with producers, for machines and for people: JSON Schemas, an AsyncAPI document,
-tables of fields.
+"""The contract with producers: JSON Schemas, an AsyncAPI document, tables of fields.
 
-All of it is made from the resources' tables, so that it can't say anything else than the intake
-does.
+All of it is made from the resources' tables, so it can't differ from what the intake accepts.
 """

@@ -1,8 +1,6 @@
-"""The whole contract as one AsyncAPI document: topics, what is read from them, in which forms, and
-what is written.
+"""The whole contract as one AsyncAPI document: topics, what is read from them, what is written.
 
-Topic names are examples, but for those that are the worker's defaults: an installation names its
-own in `routes`.
+Topic names are examples: an installation names its own topics in `routes`.
 
 Source: AsyncAPI 3.0.0 and its Kafka bindings; CloudEvents 1.0.2 with its Kafka Protocol Binding.
 """
@@ -11,7 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.contract.json_schema import Schema, event_schema, example_of
+from worker.contract.json_schema import event_schema, example_of
+from worker.contract.wrappings import (
+    DATED_EVENT,
+    cloud_event_headers,
+    cloud_event_schema,
+    envelope_schema,
+)
 from worker.core.post_api.resource import EVENTS, RESOURCES, Resource
 from worker.core.wire.record_headers import ERRORS_PREFIX
 
@@ -24,7 +28,6 @@ Part = dict[str, Any]
 # The header that the producers in docs/producers write, and that a route's dedup.key_header names.
 _KEY_HEADER = "event-id"
 _JSON = "application/json"
-_EVENT_IN_CLOUD_EVENT = "eventDatedByCloudEvent"
 _KEY = {
     "type": "string",
     "description": "The user of the event: its profile_id or appmetrica_device_id. Then an event "
@@ -34,7 +37,7 @@ _KEY = {
 
 
 def asyncapi_document() -> Part:
-    """The document, as data that JSON and YAML can both hold."""
+    """The document, as data that JSON and YAML can both express."""
     return {
         "asyncapi": ASYNCAPI_VERSION,
         "info": {
@@ -118,10 +121,10 @@ def _messages() -> Part:
         ),
         "cloudEventBinary": _message(
             "An event as a CloudEvent in binary mode",
-            {"$ref": f"#/components/schemas/{_EVENT_IN_CLOUD_EVENT}"},
+            {"$ref": f"#/components/schemas/{DATED_EVENT}"},
             example_of(EVENTS),
         )
-        | {"headers": _cloud_event_headers()},
+        | {"headers": cloud_event_headers()},
         "cloudEventStructured": _message(
             "An event as a CloudEvent in structured mode",
             {"$ref": "#/components/schemas/cloudEvent"},
@@ -205,100 +208,7 @@ _DEAD_LETTER_HEADERS = {
 def _schemas() -> Part:
     events = {name: event_schema(resource) for name, resource in RESOURCES.items()}
     return events | {
-        "envelope": _envelope(),
-        _EVENT_IN_CLOUD_EVENT: event_schema(EVENTS, is_dated_by_wrapping=True),
-        "cloudEvent": _cloud_event(),
-    }
-
-
-def _envelope() -> Schema:
-    return {
-        "title": "An envelope",
-        "type": "object",
-        "oneOf": [
-            {
-                "properties": {
-                    "type": {"const": name},
-                    "data": {"$ref": f"#/components/schemas/{name}"},
-                }
-            }
-            for name in RESOURCES
-        ],
-        "properties": {
-            "type": {"type": "string", "enum": list(RESOURCES), "description": "The resource."},
-            "data": {"description": "The event, as a record of that resource."},
-        },
-        "required": ["type", "data"],
-        "additionalProperties": False,
-    }
-
-
-def _attributes() -> dict[str, Schema]:
-    def text(description: str) -> Schema:
-        return {"type": "string", "minLength": 1, "description": description}
-
-    return {
-        "specversion": {"type": "string", "const": "1.0"},
-        "id": text("Unique for its source. With the source it is the deduplication key."),
-        "source": text("The source of the event."),
-        "type": text("The kind of the event; the worker ignores it."),
-        "time": {
-            "type": "string",
-            "minLength": 1,
-            "format": "date-time",
-            "description": (
-                "The default event_timestamp of the event, without fractions of a second."
-            ),
-        },
-    }
-
-
-_REQUIRED_ATTRIBUTES = ["specversion", "id", "source", "type"]
-
-
-def _cloud_event_headers() -> Schema:
-    return {
-        "type": "object",
-        "properties": {f"ce_{name}": schema for name, schema in _attributes().items()}
-        | {
-            "content-type": {
-                "type": "string",
-                "description": "application/json, or another JSON content type.",
-            }
-        },
-        "required": [f"ce_{name}" for name in _REQUIRED_ATTRIBUTES],
-    }
-
-
-def _cloud_event() -> Schema:
-    def data(schema: str) -> Schema:
-        return {"properties": {"data": {"$ref": f"#/components/schemas/{schema}"}}}
-
-    attributes = _attributes()
-    return {
-        "title": "A CloudEvent in structured mode",
-        "description": "Extension attributes are ignored.",
-        "type": "object",
-        "properties": {
-            **attributes,
-            "time": {**attributes["time"], "type": ["string", "null"]},
-            "datacontenttype": {
-                "type": ["string", "null"],
-                "description": "A JSON content type; optional.",
-            },
-            "data": {"description": "The event."},
-            "data_base64": {
-                "type": "string",
-                "contentEncoding": "base64",
-                "description": "The event's JSON, instead of data.",
-            },
-        },
-        "required": _REQUIRED_ATTRIBUTES,
-        "oneOf": [
-            {"required": ["data"]},
-            {"required": ["data_base64"], "not": {"required": ["data"]}},
-        ],
-        "if": {"required": ["time"], "properties": {"time": {"type": "string"}}},
-        "then": data(_EVENT_IN_CLOUD_EVENT),
-        "else": data("events"),
+        "envelope": envelope_schema(),
+        DATED_EVENT: event_schema(EVENTS, is_dated_by_wrapping=True),
+        "cloudEvent": cloud_event_schema(),
     }

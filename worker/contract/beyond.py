@@ -1,25 +1,25 @@
-"""What the worker refuses and JSON Schema can't: each rule with the reasons that it is refused for.
+"""What the worker refuses and JSON Schema can't express: each rule with its reason codes.
 
-A schema looks at one JSON value, without a clock, without the settings, and after it has been
-parsed. So it may take what the worker refuses, for one of these rules; what it refuses the worker
-always refuses too.
+A schema checks one parsed JSON value, without a clock and without the settings. So it may accept
+what the worker refuses because of one of these rules; what a schema refuses, the worker always
+refuses too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.core.intake.fields import MILLISECONDS_FROM
+from worker.core.intake.event_time import MILLISECONDS_FROM
 from worker.core.model.fault import Reason
 from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that a schema can't tell.
+    """A rule that a schema can't express.
 
-    `name` is how examples refer to it. `kinds` are the kinds of column that it is about; empty: it
-    is about the whole record.
+    Examples refer to it by `name`. It applies to columns of these `kinds`; empty: to the whole
+    record.
     """
 
     name: str
@@ -87,9 +87,7 @@ RULES = (
 
 
 def comment(kind: Kind | None) -> str:
-    """The rules about this kind of column, or (None) about the whole record, as text; empty where
-    there are none.
-    """
+    """The text of the rules for this kind of column, or (None) for the whole record."""
     return " ".join(
         rule.text for rule in RULES if (kind in rule.kinds if kind is not None else not rule.kinds)
     )

@@ -1,11 +1,14 @@
 """A resource's table as a JSON Schema.
 
-It takes what the intake takes of a plain JSON object, as far as JSON Schema can tell (`beyond.py`
-has the rest): absent, null and an empty string are the same; integers and decimals may come as
-text. No `$ref`s, and no keyword younger than draft-07 but `contentSchema`, which older readers pass
-over: so an AsyncAPI document can hold it as it is.
+It accepts what the intake accepts of a plain JSON object, as far as JSON Schema can express it
+(`beyond.py` has the rest): absent, null and an empty string are the same; integers and decimals may
+be text. No `$ref`s, and no keyword younger than draft-07 but `contentSchema`, which older readers
+ignore: so an AsyncAPI document can include it unchanged.
 
-Source: JSON Schema 2020-12, core and validation.
+Patterns use only what all engines have: JSON Schema means ECMA-262, Go's engine has no look-ahead.
+`$` is the very end, as in ECMA-262; in Python's own `re` it also matches before a last newline.
+
+Source: JSON Schema 2020-12, core (section 6.4 for the patterns) and validation.
 """
 
 from __future__ import annotations
@@ -14,16 +17,29 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from worker.contract import patterns
 from worker.contract.beyond import comment
-from worker.core.intake.fields import DIGITS_MAX, MILLISECONDS_FROM
+from worker.core.intake.event_time import MILLISECONDS_FROM
+from worker.core.intake.fields import DIGITS_MAX
 from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity, Resource
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# Of the contract, not of this program: it changes when a record that was in order is so no more.
+# Of the contract, not of this program: it changes when a record that was valid becomes invalid.
 VERSION = "v1"
 _ABSENT: tuple[str | None, ...] = ("", None)
+# What str.strip() removes: as literal characters, because engines differ in how they escape
+# characters beyond ASCII.
+_WHITE_SPACE = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
+# What an element of an array may not contain: it separates elements in the API's own form.
+_ENDING = r",\[\]\"\n\r"
+_ELEMENT = rf"[^{_ENDING}{_WHITE_SPACE}]([^{_ENDING}]*[^{_ENDING}{_WHITE_SPACE}])?"
+
+_ELEMENT_TEXT = rf"^{_ELEMENT}$"
+_ARRAY_TEXT = rf"^\[({_ELEMENT}(,{_ELEMENT})*)?\]$"
+# All that a pattern can check of an object within a string.
+_OBJECT_TEXT = r"^[ \t\n\r]*\{[\s\S]*\}[ \t\n\r]*$"
+# Four characters of exponent at most, its sign included.
+_DECIMAL_TEXT = r"^-?[0-9]+(\.[0-9]+)?([eE]([0-9]{1,4}|[+-][0-9]{1,3}))?$"
 
 Schema = dict[str, Any]
 
@@ -41,9 +57,9 @@ def event_schema(resource: Resource, *, is_dated_by_wrapping: bool = False) -> S
     """The schema of an event itself, as a part of other documents.
 
     Args:
-        resource: whose events they are.
-        is_dated_by_wrapping: the event needs no time of its own, because a CloudEvent around it
-            says one.
+        resource: the resource of the event.
+        is_dated_by_wrapping: the event needs no time of its own, because the CloudEvent around it
+            has a time.
     """
     first, *others = resource.columns
     columns = (first, *IDENTITY_COLUMNS.values(), *others)
@@ -71,7 +87,7 @@ def event_schema(resource: Resource, *, is_dated_by_wrapping: bool = False) -> S
 
 
 def example_of(resource: Resource) -> dict[str, object]:
-    """The smallest event that is in order, made of the columns' own examples."""
+    """The smallest valid event, made of the columns' own examples."""
     first, *others = resource.columns
     columns = [
         first,
@@ -81,9 +97,32 @@ def example_of(resource: Resource) -> dict[str, object]:
     return {column.name: json.loads(column.example) for column in columns}
 
 
+def digits_pattern(minimum: int, maximum: int) -> str:
+    """A pattern of integers in these bounds as digits, leading zeros allowed.
+
+    Raises:
+        ValueError: the minimum is neither 0 nor 1: no column has another minimum.
+    """
+    if minimum not in (0, 1):
+        raise ValueError(f"there is no pattern for a minimum of {minimum}")
+    text = str(maximum)
+    first = "[1-9]" if minimum else "[0-9]"
+    if set(text) == {"9"}:
+        return f"^0*{first}[0-9]{{0,{len(text) - 1}}}$"
+    ways = [f"{first}[0-9]{{0,{len(text) - 2}}}"] if len(text) > 1 else []
+    for place, digit in enumerate(text):
+        # The first digit of a number of full length is not zero, unless it is the only digit.
+        lowest = max(minimum, int(len(text) > 1)) if place == 0 else 0
+        if int(digit) > lowest:
+            ways.append(
+                f"{text[:place]}[{lowest}-{int(digit) - 1}][0-9]{{{len(text) - place - 1}}}"
+            )
+    return f"^0*({'|'.join((*ways, text))})$"
+
+
 def _named_by(identity: Identity) -> Schema:
-    """Exactly one of the pair: this one is there, and the other one isn't, or is null or empty."""
-    (other,) = (one for one in Identity if one is not identity)
+    """Exactly one of the pair: this identity is present; the other is absent, null or empty."""
+    (other,) = (candidate for candidate in Identity if candidate is not identity)
     return {
         "title": f"named by {identity}",
         "required": [identity.value],
@@ -95,20 +134,20 @@ def _named_by(identity: Identity) -> Schema:
 
 
 def _property(column: Column, *, is_required: bool) -> Schema:
-    said: Schema = {"description": _description(column), "examples": _examples(column)}
+    schema: Schema = {"description": _description(column), "examples": _examples(column)}
     beyond = comment(column.kind)
     if beyond:
-        said["$comment"] = f"Not checked by this schema: {beyond}"
+        schema["$comment"] = f"Not checked by this schema: {beyond}"
     if column.default is not None:
-        said["default"] = (
+        schema["default"] = (
             json.loads(column.default) if column.kind is Kind.INTEGER else column.default
         )
     if column.kind is Kind.STRING:
-        return said | (
+        return schema | (
             {"type": "string", "minLength": 1} if is_required else {"type": ["string", "null"]}
         )
     ways = _WAYS[column.kind](column)
-    return said | {"anyOf": ways if is_required else [*ways, {"enum": list(_ABSENT)}]}
+    return schema | {"anyOf": ways if is_required else [*ways, {"enum": list(_ABSENT)}]}
 
 
 def _description(column: Column) -> str:
@@ -123,7 +162,7 @@ def _description(column: Column) -> str:
 
 def _examples(column: Column) -> list[object]:
     example = json.loads(column.example)
-    return [example, *(one for one in column.known if one != example)]
+    return [example, *(known for known in column.known if known != example)]
 
 
 def _integer(column: Column) -> list[Schema]:
@@ -138,14 +177,14 @@ def _whole(minimum: int, maximum: int) -> list[Schema]:
     return [
         {"type": "integer", "minimum": minimum, "maximum": maximum},
         # Only digits: JavaScript can't write an integer above 2^53 as a number.
-        {"type": "string", "pattern": patterns.digits(minimum, maximum), "maxLength": DIGITS_MAX},
+        {"type": "string", "pattern": digits_pattern(minimum, maximum), "maxLength": DIGITS_MAX},
     ]
 
 
 def _decimal(_: Column) -> list[Schema]:
     return [
         {"type": "number"},
-        {"type": "string", "pattern": patterns.DECIMAL_TEXT, "maxLength": DECIMAL_CHARACTERS_MAX},
+        {"type": "string", "pattern": _DECIMAL_TEXT, "maxLength": DECIMAL_CHARACTERS_MAX},
     ]
 
 
@@ -161,13 +200,13 @@ def _attributes(_: Column) -> list[Schema]:
 
 def _object_or_text(schema: Schema) -> list[Schema]:
     in_text = {"contentMediaType": "application/json", "contentSchema": schema}
-    return [schema, {"type": "string", "pattern": patterns.OBJECT_TEXT, **in_text}]
+    return [schema, {"type": "string", "pattern": _OBJECT_TEXT, **in_text}]
 
 
 def _array(_: Column) -> list[Schema]:
     return [
-        {"type": "array", "items": {"type": "string", "pattern": patterns.ELEMENT}},
-        {"type": "string", "pattern": patterns.ARRAY_TEXT},
+        {"type": "array", "items": {"type": "string", "pattern": _ELEMENT_TEXT}},
+        {"type": "string", "pattern": _ARRAY_TEXT},
     ]
 
 
@@ -179,7 +218,7 @@ def _address(_: Column) -> list[Schema]:
     return [{"type": "string", "format": "ipv6"}, {"type": "string", "format": "ipv4"}]
 
 
-# How a value of each kind may be written. None of these takes an empty text.
+# How a value of each kind may be written. None of these accepts an empty text.
 _WAYS: dict[Kind, Callable[[Column], list[Schema]]] = {
     Kind.INTEGER: _integer,
     Kind.TIMESTAMP: _timestamp,

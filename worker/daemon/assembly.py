@@ -18,7 +18,7 @@ from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.limiter import LimiterRules
 from worker.core.delivery.rules import DeliveryRules
 from worker.core.intake.intake import Intake
-from worker.core.intake.places import parse_path
+from worker.core.intake.paths import parse_path
 from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields
 from worker.core.model.batch import RequestForm
 from worker.core.model.fault import Rejection

@@ -1,6 +1,4 @@
-"""What a route says of the shape of its records, held against the resources' tables: constants, and
-where fields are found.
-"""
+"""The check of a route's constants and fields against the resources' tables."""
 
 from __future__ import annotations
 
@@ -10,9 +8,8 @@ from difflib import get_close_matches
 import msgspec
 
 from worker.core.intake.fields import check
-from worker.core.intake.places import clash, parse_path
-from worker.core.intake.rules import Path
-from worker.core.intake.time_window import TimeWindow
+from worker.core.intake.paths import clash, parse_path
+from worker.core.intake.rules import Path, TimeWindow
 from worker.core.model.fault import FieldFault
 from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Identity
@@ -24,11 +21,9 @@ _NO_TIME = TimeWindow(0, 0)
 def faults_of_shape(
     resource: str, form: str, constants: Mapping[str, str | int], fields: Mapping[str, str]
 ) -> list[str]:
-    """All that is wrong with a route's constants and fields, each with its path within
-    the route.
-    """
+    """All faults of a route's constants and fields, each with its path within the route."""
     resources = tuple(RESOURCES) if form == "envelope" else (resource,)
-    columns = {name: column for one in resources for name, column in _columns(one).items()}
+    columns = {key: column for name in resources for key, column in _columns(name).items()}
     who = (
         f"{resource} has no such column" if len(resources) == 1 else "no resource has such a column"
     )
@@ -53,18 +48,18 @@ def faults_of_shape(
                 "profile_id and appmetrica_device_id exclude each other: remove one of them",
             )
         )
-    for one in resources:
+    for name in resources:
         faults += [
             fault
-            for fault in _faults_of_paths(_columns(one), constants, fields)
+            for fault in _faults_of_paths(_columns(name), constants, fields)
             if fault not in faults
         ]
     return faults
 
 
 def constant_texts(constants: Mapping[str, str | int]) -> dict[str, str]:
-    """The cells of constants that are in order."""
-    columns = {name: column for one in RESOURCES for name, column in _columns(one).items()}
+    """The cells of valid constants."""
+    columns = {key: column for name in RESOURCES for key, column in _columns(name).items()}
     return {name: str(_cell(columns[name], value)) for name, value in constants.items()}
 
 

@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 
 from worker.contract.json_schema import VERSION
-from worker.contract.tables import field_tables, rule_table
-from worker.contract.texts import asyncapi_yaml, schema_text
+from worker.contract.texts import asyncapi_yaml, field_tables, rule_table, schema_text
 from worker.core.post_api.resource import RESOURCES
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -7,10 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from worker.settings.service_links import service_links
 
 from worker.errors import ConfigurationError
 from worker.settings.load import load
-from worker.settings.service_links import service_links
 
 KEY = {"AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY": "secret-key"}
 

@@ -1,1 +1,1 @@
-"""From a Kafka record to a row with its CSV line, or to a rejection that names every fault."""
+"""From a Kafka record to a row with its line, or to a rejection with every fault."""

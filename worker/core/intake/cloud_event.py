@@ -1,7 +1,7 @@
-"""Takes a CloudEvent off its event, in the binary or the structured mode of the Kafka binding.
+"""The event in a CloudEvent, in the binary or the structured mode of the Kafka binding.
 
-An id is unique per source, so both together name the event. Its time counts where the event doesn't
-say one of its own.
+An id is unique per source, so both together identify the event. The CloudEvent's time is used where
+the event has no time of its own.
 
 Source: CloudEvents 1.0.2, and its Kafka Protocol Binding.
 """
@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from worker.core.intake.explain import read_object
-from worker.core.intake.fault_texts import found
-from worker.core.intake.forms import Opened, header_texts, text_of
+from worker.core.intake.faults import found
+from worker.core.intake.forms import Unwrapped, header_texts, text_of
+from worker.core.intake.json_object import read_object
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.model.record import Record
 
@@ -38,24 +38,25 @@ _JSON = "a content type of JSON"
 
 @dataclass(frozen=True, slots=True)
 class _Attributes:
-    """The attributes in whatever mode: texts, or None where they are absent. `spelled` is how the
-    record writes their names.
+    """The attributes in either mode.
+
+    `texts` are None where an attribute is absent. `prefix` is what the record writes before names.
     """
 
     texts: Mapping[str, str | None]
     prefix: str
 
 
-def open_cloud_event(record: Record) -> Opened:
-    """Take a CloudEvent off.
+def open_cloud_event(record: Record) -> Unwrapped:
+    """The event in a CloudEvent.
 
-    A record without any attribute in its headers is read as a structured one.
+    A record without any attribute in its headers is read in the structured mode.
     """
     headers = header_texts(record.headers)
     content_type = headers.get("content-type", b"").decode("latin-1").strip().lower()
     if content_type.startswith(BATCHED):
         message = "expected one CloudEvent per record; batches of CloudEvents are not accepted"
-        return Opened(
+        return Unwrapped(
             None, (FieldFault(Reason.NOT_AN_OBJECT, "content-type", message, "one CloudEvent"),)
         )
     if content_type.startswith(STRUCTURED) or not any(name.startswith(PREFIX) for name in headers):
@@ -63,7 +64,7 @@ def open_cloud_event(record: Record) -> Opened:
     return _binary(record.value, headers, content_type)
 
 
-def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str) -> Opened:
+def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str) -> Unwrapped:
     faults: list[FieldFault] = []
     texts: dict[str, str | None] = {}
     for name in (*_REQUIRED, "time"):
@@ -80,14 +81,14 @@ def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str
         if texts.get(name) is None and not _names(faults, PREFIX + name)
     ]
     faults += _content_type(content_type, "content-type")
-    # Empty, and not None: that there is nothing is the event's fault to be told.
-    return _opened(value or b"", _Attributes(texts, PREFIX), faults)
+    # Empty, and not None: the missing value is reported as a fault of the event.
+    return _unwrapped(value or b"", _Attributes(texts, PREFIX), faults)
 
 
-def _structured(value: bytes | None) -> Opened:
+def _structured(value: bytes | None) -> Unwrapped:
     fields = read_object(value, (*_REQUIRED, "time", "datacontenttype", "data", "data_base64"))
     if isinstance(fields, FieldFault):
-        return Opened(None, (fields,))
+        return Unwrapped(None, (fields,))
     faults: list[FieldFault] = []
     texts: dict[str, str | None] = {
         name: text_of(fields.get(name), name, faults) for name in _REQUIRED
@@ -95,7 +96,7 @@ def _structured(value: bytes | None) -> Opened:
     for name in ("time", "datacontenttype"):
         texts[name] = text_of(fields[name], name, faults) if _is_given(fields.get(name)) else None
     faults += _content_type((texts["datacontenttype"] or "").lower(), "datacontenttype")
-    return _opened(_data(fields, faults), _Attributes(texts, ""), faults)
+    return _unwrapped(_data(fields, faults), _Attributes(texts, ""), faults)
 
 
 def _data(
@@ -116,9 +117,9 @@ def _data(
     return None
 
 
-def _opened(
+def _unwrapped(
     data: bytes | msgspec.Raw | None, attributes: _Attributes, faults: list[FieldFault]
-) -> Opened:
+) -> Unwrapped:
     texts, prefix = attributes.texts, attributes.prefix
     version, time = texts.get("specversion"), texts.get("time")
     if version is not None and version != VERSION:
@@ -129,14 +130,12 @@ def _opened(
         if timestamp is None:
             faults.append(_fault(Reason.WRONG_TYPE, f"{prefix}time", "a time as in RFC 3339", time))
     identifier = f"{texts.get('source')}\0{texts.get('id')}".encode(errors="surrogatepass")
-    return Opened(data, tuple(faults), identifier=identifier, timestamp=timestamp)
+    return Unwrapped(data, tuple(faults), identifier=identifier, timestamp=timestamp)
 
 
 def _unix_seconds(text: str) -> int | None:
-    """An RFC 3339 time, whole seconds: what is younger than its second is rounded down. None where
-    it isn't one.
-    """
-    # fromisoformat takes more than RFC 3339 does: dates alone, weeks, times without an offset.
+    """An RFC 3339 time in Unix seconds, rounded down; None if it isn't such a time."""
+    # fromisoformat accepts more than RFC 3339: dates alone, weeks, times without an offset.
     if _RFC_3339.fullmatch(text) is None:
         return None
     try:

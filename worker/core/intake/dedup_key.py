@@ -1,7 +1,7 @@
-"""By what an event is recognised when it comes again: 16 bytes.
+"""The deduplication key of an event: 16 bytes that are the same when the event comes again.
 
-128 bits, because a key that two events share by chance is an event lost: among 10^9 keys the chance
-is 10^-21.
+128 bits, because an event is lost if it shares its key with another by chance: among 10^9 keys the
+probability is 10^-21.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from worker.core.post_api.resource import RESOURCES, Identity
 
 KEY_BYTES = 16
 
-# A line says nothing of its header: without this, a row of one resource could pass for one of
-# another.
+# A line doesn't contain its header: without this, a row of one resource could have the key of a row
+# of another.
 _KINDS = {
     (resource, identity): f"{resource}\0{identity}\0".encode()
     for resource in RESOURCES
@@ -24,26 +24,22 @@ _KINDS = {
 
 
 def of_producer(application_id: int, identifier: bytes) -> bytes:
-    """The key of an event that its producer has named.
+    """The key of an event with a producer's id.
 
-    Per application: two of them may count alike.
+    Per application: two applications may use the same ids.
     """
     return blake2b(b"%d\0" % application_id + identifier, digest_size=KEY_BYTES).digest()
 
 
 def of_line(destination: Destination, line: bytes) -> bytes:
-    """The key of an event without a name of its own: the digest of all that would be sent, and of
-    what its cells are.
-    """
+    """The key of an event without a producer's id: the digest of its line and its columns."""
     resource, _, identity, filled = destination
     columns = b"%d\0" % filled if filled != ALL_COLUMNS else b""
     return blake2b(_KINDS[resource, identity] + columns + line, digest_size=KEY_BYTES).digest()
 
 
 def header(record: Record, name: str) -> bytes | None:
-    """The value of the record's last header of this name; None where there is none or
-    it is empty.
-    """
+    """The value of the record's last header of this name; None if there is none or it is empty."""
     for header_name, value in reversed(record.headers):
         if header_name == name and value:
             return value

@@ -1,41 +1,35 @@
-"""The thorough pass: every fault of a record that the fast pass refused, each with reason, field
-and message.
+"""The thorough pass: every fault of a record that the fast pass refused.
 
-It takes each field's JSON text by itself, so one bad field hides no other. It may also find none:
-the fast pass is stricter in how a value may be written, and then the values found here are as good.
+It reads each field's JSON text separately, so a bad field hides no other fault. It may also find no
+fault: the fast pass accepts fewer ways to write a value. Then the values found here are valid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import msgspec
 
-from worker.core.counters.counters import OTHER, UNKNOWN, ContractDrift
+from worker.core.counters.counters import ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
-from worker.core.intake.fault_texts import shown_name, wrong_type
+from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, shown_name, unknown_field, wrong_type
 from worker.core.intake.fields import check
-from worker.core.intake.nearest import nearest
-from worker.core.intake.places import Layout, Place, Tree
-from worker.core.intake.rules import IntakeRules, Path, UnknownFields
-from worker.core.intake.time_window import TimeWindow
+from worker.core.intake.json_object import (
+    UnknownField,
+    note_unknown,
+    object_fields,
+    read_object,
+    unknown_names,
+)
+from worker.core.intake.paths import ColumnPlace, Layout, Tree
+from worker.core.intake.rules import IntakeRules, Path, TimeWindow, UnknownFields
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-# A record may hold as many fields as fit its bytes; a dead letter's header may not. Other faults
-# are bounded by the columns.
-UNKNOWN_TOLD_MAX = 50
-# Of a larger value not more may be names, white space and unknown fields: a million of them can
-# stand in 9 MB.
-STUFFING_BYTES_MAX = 256 * 1024
-# What no column takes as a value of its own, by its first byte.
+# What no column accepts as a value, by its first byte.
 _CONTAINERS = {b"[": "an array", b"{": "an object"}
-
 _JSON_TYPES = {
     b'"': "string",
     b"{": "object",
@@ -44,16 +38,11 @@ _JSON_TYPES = {
     b"f": "boolean",
     b"n": "null",
 }
-# A field that nobody asked for: where it stands, its name, and the names that are known there.
-Unknown = tuple[Path, str, Iterable[str]]
-_OBJECT = "one JSON object"
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """A record that is in order after all: the text of each present column by name, and its
-    producer's key.
-    """
+    """A valid record: the text of each present column by name, and its producer's key."""
 
     texts: dict[str, str]
     identity: Identity
@@ -67,139 +56,42 @@ def explain(
     *,
     layout: Layout | None = None,
     timestamp: int | None = None,
-    remarks: ContractDrift | None = None,
+    drift: ContractDrift | None = None,
 ) -> Cells | tuple[FieldFault, ...]:
-    """Either the cells of an event, or all that is wrong with it (never empty).
+    """The cells of an event, or all its faults (never empty).
 
     Args:
         value: the event's JSON.
         rules: what it must be.
-        window: the event times that are taken.
-        layout: of these rules, if it is at hand.
-        timestamp: the time of an event that doesn't say it, in Unix seconds.
-        remarks: where fields that differ from the contract are noted.
+        window: the accepted event times.
+        layout: of these rules, if the caller has it.
+        timestamp: the time of an event that has no time of its own, in Unix seconds.
+        drift: counts the fields that differ from the contract.
     """
     layout = layout or Layout.of(rules)
     fields = read_object(value, tuple(layout.tree))
     if isinstance(fields, FieldFault):
         return (fields,)
-    judgement = _Judgement(
-        rules, layout, window, remarks if remarks is not None else ContractDrift()
-    )
-    return judgement.judge(fields, timestamp)
+    validation = _Validation(rules, layout, window, drift if drift is not None else ContractDrift())
+    return validation.run(fields, timestamp)
 
 
-def read_object(
-    value: bytes | msgspec.Raw | None, known: tuple[str, ...]
-) -> dict[str, msgspec.Raw] | FieldFault:
-    """As `object_fields`, of an object that may hold fields beside the known ones, but not stuffed
-    with them.
-    """
-    return _stuffed(value, known) or object_fields(value)
-
-
-def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] | FieldFault:
-    """The fields of a JSON object, each as its own text."""
-    if not value:
-        return FieldFault(
-            Reason.EMPTY_VALUE, "", "the record has no value; send one JSON object", _OBJECT
-        )
-    try:
-        return _fields.decode(value)
-    except msgspec.ValidationError as error:
-        return FieldFault(Reason.NOT_AN_OBJECT, "", f"expected {_OBJECT}: {error}", _OBJECT)
-    except UnicodeDecodeError as error:
-        return FieldFault(
-            Reason.NOT_JSON, "", f"the value is not UTF-8 at byte {error.start} of a name", _OBJECT
-        )
-    except RecursionError:
-        return FieldFault(Reason.NOT_JSON, "", "the value is nested too deeply", _OBJECT)
-    except msgspec.DecodeError as error:
-        return FieldFault(Reason.NOT_JSON, "", f"expected {_OBJECT}: {error}", _OBJECT)
-
-
-def _stuffed(value: bytes | msgspec.Raw | None, known: tuple[str, ...]) -> FieldFault | None:
-    """A large value of which too much belongs to no field that is known, without a look at what it
-    is.
-    """
-    size = memoryview(value).nbytes if value else 0
-    if value is None or size <= STUFFING_BYTES_MAX:
-        return None
-    try:
-        fields = _known_fields(known).decode(value)
-    except DECODE_FAILURES:
-        # What is wrong with it is said where all its fields are read.
-        return None
-    stuffing = size - sum([memoryview(raw).nbytes for raw in msgspec.structs.astuple(fields)])
-    if stuffing <= STUFFING_BYTES_MAX:
-        return None
-    return FieldFault(Reason.TOO_LARGE, "", f"{stuffing} bytes of it belong to no parameter")
-
-
-@lru_cache(maxsize=64)
-def _known_fields(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
-    """Decodes these fields, raw, and passes over all others: for those a dictionary would take 0.3
-    µs each.
-    """
-    generic = {f"field_{index}": name for index, name in enumerate(names)}
-    fields = [(one, msgspec.Raw, msgspec.Raw()) for one in generic]
-    return msgspec.json.Decoder(msgspec.defstruct("Known", fields, rename=generic, gc=False))
-
-
-def unknown_field(name: str, known: Iterable[str], of_what: str, path: Path = ()) -> FieldFault:
-    """A field that nobody asked for, with the nearest name that is known in the same place."""
-    near = nearest(name, known)
-    expected = ".".join((*path, near)) if near else ""
-    hint = f"; did you mean {expected}?" if near else ""
-    return FieldFault(
-        Reason.UNKNOWN_FIELD,
-        shown_name(".".join((*path, name))),
-        f"not a parameter of {of_what}{hint}",
-        expected,
-    )
-
-
-def unknown_names(
-    fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = ()
-) -> Iterator[Unknown]:
-    """The fields that a tree doesn't name: where, called what, and what it names in the
-    same place.
-    """
-    for name, raw in fields.items():
-        inner = branch.get(name)
-        if inner is None:
-            yield path, name, branch
-        elif not isinstance(inner, int) and bytes(raw)[:1] == b"{":
-            deeper = object_fields(raw)
-            if not isinstance(deeper, FieldFault):
-                yield from unknown_names(deeper, inner, (*path, name))
-
-
-def note_unknown(unknown: Sequence[Unknown], event_name: str, remarks: ContractDrift) -> None:
-    """Take note of an event's unknown fields; of very many, the rest is counted together."""
-    for path, name, _ in unknown[:UNKNOWN_TOLD_MAX]:
-        remarks.drift(event_name, shown_name(".".join((*path, name))), UNKNOWN)
-    others = len(unknown) - UNKNOWN_TOLD_MAX
-    if others > 0:
-        remarks.drift(event_name, OTHER, UNKNOWN, others)
-
-
-class _Judgement:
-    """One event before its judge."""
+class _Validation:
+    """The validation of one event."""
 
     def __init__(
-        self, rules: IntakeRules, layout: Layout, window: TimeWindow, remarks: ContractDrift
+        self, rules: IntakeRules, layout: Layout, window: TimeWindow, drift: ContractDrift
     ) -> None:
         self._rules = rules
         self._layout = layout
         self._window = window
-        self._remarks = remarks
+        self._drift = drift
         self._faults: list[FieldFault] = []
-        self._unknown: list[Unknown] = []
+        self._unknown: list[UnknownField] = []
         self._changed: list[tuple[str, str]] = []
         self._texts: dict[str, str] = {}
 
-    def judge(
+    def run(
         self, fields: dict[str, msgspec.Raw], timestamp: int | None
     ) -> Cells | tuple[FieldFault, ...]:
         raws: dict[Path, msgspec.Raw] = {}
@@ -211,7 +103,7 @@ class _Judgement:
             self._unknown_fields()
         self._application()
         identity = self._identity()
-        self._remark()
+        self._note_drift()
         if identity is None or self._faults:
             return tuple(self._faults)
         return Cells(self._texts, identity, self._producer_key(raws))
@@ -223,7 +115,7 @@ class _Judgement:
         path: Path,
         raws: dict[Path, msgspec.Raw],
     ) -> None:
-        """Find what the tree names, however deep."""
+        """Collect the values of the tree's paths, however deep."""
         for name, inner in branch.items():
             raw, here = fields.get(name), (*path, name)
             if raw is None:
@@ -241,7 +133,7 @@ class _Judgement:
                     self._collect(deeper, inner, here, raws)
 
     def _column(
-        self, place: Place, raws: Mapping[Path, msgspec.Raw], timestamp: int | None
+        self, place: ColumnPlace, raws: Mapping[Path, msgspec.Raw], timestamp: int | None
     ) -> None:
         column = place.column
         if place.path is None:
@@ -268,8 +160,8 @@ class _Judgement:
 
     def _unknown_fields(self) -> None:
         of_what = self._rules.resource.name
-        told, others = self._unknown[:UNKNOWN_TOLD_MAX], len(self._unknown) - UNKNOWN_TOLD_MAX
-        self._faults += [unknown_field(name, known, of_what, path) for path, name, known in told]
+        shown, others = self._unknown[:UNKNOWN_SHOWN_MAX], len(self._unknown) - UNKNOWN_SHOWN_MAX
+        self._faults += [unknown_field(name, known, of_what, path) for path, name, known in shown]
         if others > 0:
             self._faults.append(
                 FieldFault(
@@ -291,9 +183,7 @@ class _Judgement:
         self._faults.append(fault)
 
     def _identity(self) -> Identity | None:
-        """Which of the two identities the event has; None, with a fault added, where that isn't
-        exactly one.
-        """
+        """The identity of the event; None, with a fault added, unless there is exactly one."""
         pair = self._layout.places[: len(IDENTITY_COLUMNS)]
         present = [identity for identity in IDENTITY_COLUMNS if identity.value in self._texts]
         if len(present) == 1:
@@ -311,13 +201,13 @@ class _Judgement:
             )
         return None
 
-    def _remark(self) -> None:
+    def _note_drift(self) -> None:
         if not (self._unknown or self._changed):
             return
         event_name = shown_name(self._texts.get(self._rules.resource.name_column, ""))
-        note_unknown(self._unknown, event_name, self._remarks)
+        note_unknown(self._unknown, event_name, self._drift)
         for name, change in self._changed:
-            self._remarks.drift(event_name, name, change)
+            self._drift.drift(event_name, name, change)
 
     def _producer_key(self, raws: Mapping[Path, msgspec.Raw]) -> str | None:
         raw = raws.get(self._layout.key) if self._layout.key is not None else None

@@ -1,7 +1,7 @@
-"""How an event is wrapped in its record: not at all, in an envelope, or as a CloudEvent.
+"""The envelope of an event, and what all wrappings have in common.
 
-Opening takes the wrapping off and judges nothing of what is inside; its own faults stand beside
-those of the event, so that a producer hears of all at once.
+Unwrapping doesn't validate the event inside. The faults of the wrapping are reported together with
+those of the event, so that a producer sees all of them at once.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from itertools import islice
 
 import msgspec
 
-from worker.core.intake.explain import UNKNOWN_TOLD_MAX, read_object, unknown_field
-from worker.core.intake.fault_texts import found
+from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, found, unknown_field
+from worker.core.intake.json_object import read_object
 from worker.core.intake.rules import UnknownFields
 from worker.core.model.fault import FieldFault, Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What was inside.
+class Unwrapped:
+    """The content of a wrapping.
 
     Attributes:
-        data: the event's JSON; None where it can't be had, and then the faults say why.
-        faults: what is wrong with the wrapping.
-        resource: the resource's name, where the wrapping says it.
-        identifier: the producer's name for the event, where the wrapping has one.
-        timestamp: the event's time in Unix seconds, where the wrapping says it.
+        data: the event's JSON; None where it can't be read, and then the faults say why.
+        faults: the faults of the wrapping.
+        resource: the resource's name, where the wrapping gives it.
+        identifier: the producer's id of the event, where the wrapping gives it.
+        timestamp: the event's time in Unix seconds, where the wrapping gives it.
     """
 
     data: bytes | msgspec.Raw | None
@@ -38,7 +38,7 @@ class Opened:
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """`{"type": "revenue", "data": {…}}`, the fast way."""
+    """`{"type": "revenue", "data": {…}}`, for the fast pass."""
 
     type: str
     data: msgspec.Raw
@@ -50,29 +50,29 @@ _ENVELOPE = ("type", "data")
 
 def open_envelope(
     value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields
-) -> Opened:
-    """Take an envelope off.
+) -> Unwrapped:
+    """The event in an envelope.
 
     Args:
         value: the record's value.
-        resources: what `type` may be.
-        unknown_fields: what becomes of fields beside the two.
+        resources: the resources that `type` may name.
+        unknown_fields: what to do with other fields than the two.
     """
     try:
         envelope = _decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _explain_envelope(value, resources, unknown_fields)
     if envelope.type in resources:
-        return Opened(envelope.data, resource=envelope.type)
+        return Unwrapped(envelope.data, resource=envelope.type)
     return _explain_envelope(value, resources, unknown_fields)
 
 
 def _explain_envelope(
     value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields
-) -> Opened:
+) -> Unwrapped:
     fields = read_object(value, _ENVELOPE)
     if isinstance(fields, FieldFault):
-        return Opened(None, (fields,))
+        return Unwrapped(None, (fields,))
     faults: list[FieldFault] = []
     resource = text_of(fields.get("type"), "type", faults)
     expected = f"one of {', '.join(resources)}"
@@ -91,14 +91,14 @@ def _explain_envelope(
         unknown = (name for name in fields if name not in _ENVELOPE)
         faults += [
             unknown_field(name, _ENVELOPE, "the envelope")
-            for name in islice(unknown, UNKNOWN_TOLD_MAX)
+            for name in islice(unknown, UNKNOWN_SHOWN_MAX)
         ]
     is_known = resource in resources
-    return Opened(data if is_known else None, tuple(faults), resource if is_known else None)
+    return Unwrapped(data if is_known else None, tuple(faults), resource if is_known else None)
 
 
 def text_of(raw: msgspec.Raw | None, name: str, faults: list[FieldFault]) -> str | None:
-    """A required text; None, with a fault added, where it is none or empty."""
+    """A required text; None, with a fault added, if it is empty or not a text."""
     try:
         text = msgspec.json.decode(raw, type=str | None) if raw is not None else None
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -116,5 +116,5 @@ def text_of(raw: msgspec.Raw | None, name: str, faults: list[FieldFault]) -> str
 
 
 def header_texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, bytes]:
-    """Headers by lower-case name, the last of a name counts; without empty ones."""
+    """Headers that are not empty, by lower-case name; of several with one name the last."""
     return {name.lower(): value for name, value in headers if value}

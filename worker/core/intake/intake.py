@@ -1,4 +1,4 @@
-"""One route's intake: a chunk of records becomes rows and rejections."""
+"""The intake of one route: a chunk of records becomes rows and rejections."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
-from worker.core.intake.fields import MILLISECONDS_FROM
-from worker.core.intake.forms import Opened, open_envelope
+from worker.core.intake.event_time import MILLISECONDS_FROM
+from worker.core.intake.forms import Unwrapped, open_envelope
 from worker.core.intake.line import Write, writer
-from worker.core.intake.reader import Event, Faults, Reader
-from worker.core.intake.rules import Form, IntakeRules
-from worker.core.intake.time_window import TimeWindow
+from worker.core.intake.reader import InvalidEvent, Reader, ValidEvent
+from worker.core.intake.rules import Form, IntakeRules, TimeWindow
 from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Record
@@ -21,23 +20,21 @@ from worker.core.post_api.column import Kind
 from worker.core.post_api.resource import Resource
 from worker.core.wire.record_headers import is_replay
 
-# What a value may be larger than its line: names, quotes, white space, escapes.
+# How much larger than its line a value may be: names, quotes, white space, escapes.
 VALUE_EXTRA_BYTES_MAX = 1024 * 1024
-# Milliseconds are no time of an event, whenever they are read.
+# Milliseconds are never the time of an event.
 ANY_TIME = TimeWindow(earliest=0, latest=MILLISECONDS_FROM - 1)
 
 
-class _Line:
-    """What there is to know of a resource's lines: how they are written, and where in their cells
-    stands what.
-    """
+class _LineFormat:
+    """How a resource's lines are written, and which of their cells are looked at."""
 
     __slots__ = ("known", "timestamp", "write")
 
     def __init__(self, resource: Resource, write: Write) -> None:
         self.write = write
-        # A line has one identity cell, in second place: every column but the first stands one
-        # further than in the table.
+        # A line has one identity cell, the second: every column but the first is one place further
+        # than in the table.
         places = {index + (index > 0): column for index, column in enumerate(resource.columns)}
         self.timestamp = next(
             (index for index, column in places.items() if column.kind is Kind.TIMESTAMP), None
@@ -60,10 +57,10 @@ class Intake:
         of_resources = {resource.name: rules.of(resource) for resource in rules.resources()}
         self._readers = {name: Reader(its_rules) for name, its_rules in of_resources.items()}
         self._lines = {
-            name: _Line(its_rules.resource, writer(its_rules))
+            name: _LineFormat(its_rules.resource, writer(its_rules))
             for name, its_rules in of_resources.items()
         }
-        # With a form of its own a record says where its event is; without, its value is the event.
+        # With the form json, the value itself is the event.
         self._fast = self._readers[rules.resource.name].fast if rules.form is Form.JSON else None
 
     def read(
@@ -71,25 +68,25 @@ class Intake:
         assignment: Assignment,
         records: Sequence[Record],
         now: Now,
-        remarks: ContractDrift | None = None,
+        drift: ContractDrift | None = None,
     ) -> tuple[list[Row], list[Rejection]]:
-        """Every record of the chunk, as a row or as a rejection, each list in offset order.
+        """The rows and the rejections of a chunk, each list in offset order.
 
         Args:
-            assignment: whose records they are.
+            assignment: the assignment of the records.
             records: the chunk.
             now: the moment.
-            remarks: takes note of what is unusual; None: nobody wants to know.
+            drift: counts what differs from the contract; None: it isn't counted.
         """
         window = self._rules.window(now.unix_seconds)
         return self._read(
-            assignment, records, now, window, remarks if remarks is not None else ContractDrift()
+            assignment, records, now, window, drift if drift is not None else ContractDrift()
         )
 
     def read_again(self, assignment: Assignment, records: Sequence[Record], now: Now) -> list[Row]:
         """The rows of records that an earlier owner has settled.
 
-        Their age was judged by then, and isn't again.
+        Their age was checked when they were settled, and isn't checked again.
         """
         rows, _ = self._read(assignment, records, now, ANY_TIME, ContractDrift())
         return rows
@@ -100,7 +97,7 @@ class Intake:
         records: Sequence[Record],
         now: Now,
         window: TimeWindow,
-        noted: ContractDrift,
+        drift: ContractDrift,
     ) -> tuple[list[Row], list[Rejection]]:
         rows: list[Row] = []
         rejections: list[Rejection] = []
@@ -109,52 +106,56 @@ class Intake:
         for record in records:
             value, identifier = record.value, None
             if value is not None and len(value) > value_bytes_max:
-                # Without a look at it: to take 60 MB apart holds everything up for 300 ms, and
-                # takes a multiple in memory.
+                # Without reading it: parsing 60 MB blocks the event loop for 300 ms, and takes a
+                # multiple in memory.
                 rejections.append(
                     Rejection(
                         assignment, record, (self._too_large("value", value),), held_bytes(record)
                     )
                 )
                 continue
-            event: Event | Faults | None = (
-                fast(value, window, noted) if fast is not None and value else None
+            event: ValidEvent | InvalidEvent | None = (
+                fast(value, window, drift) if fast is not None and value else None
             )
             if event is None:
-                event, identifier = self._unusual(record, window, noted)
+                event, identifier = self._unusual(record, window, drift)
             row = (
-                self._row(assignment, record, event, identifier, now, noted)
+                self._row(assignment, record, event, identifier, now, drift)
                 if type(event) is tuple
                 else event
             )
             if type(row) is Row:
                 rows.append(row)
-            elif type(row) is Faults:
+            elif type(row) is InvalidEvent:
                 rejections.append(Rejection(assignment, record, row.faults, held_bytes(record)))
         return rows, rejections
 
     def _unusual(
-        self, record: Record, window: TimeWindow, remarks: ContractDrift
-    ) -> tuple[Event | Faults, bytes | None]:
-        """What the fast pass didn't take, or takes only unwrapped: the event or all faults, and its
-        name by the wrapping.
+        self, record: Record, window: TimeWindow, drift: ContractDrift
+    ) -> tuple[ValidEvent | InvalidEvent, bytes | None]:
+        """A record that the fast pass didn't accept, or that is wrapped.
+
+        Returns:
+            The event or all its faults, and the identifier that its wrapping gives.
         """
         if self._rules.form is Form.JSON:
             return self._readers[self._rules.resource.name].thorough(
-                record.value, window, remarks
+                record.value, window, drift
             ), None
-        opened = self._open(record)
-        if opened.data is None:
-            return Faults(opened.faults), None
-        reader = self._readers[opened.resource or self._rules.resource.name]
-        event = reader.fast(opened.data, window, remarks, opened.timestamp) or reader.thorough(
-            opened.data, window, remarks, opened.timestamp
+        unwrapped = self._unwrap(record)
+        if unwrapped.data is None:
+            return InvalidEvent(unwrapped.faults), None
+        reader = self._readers[unwrapped.resource or self._rules.resource.name]
+        event = reader.fast(unwrapped.data, window, drift, unwrapped.timestamp) or reader.thorough(
+            unwrapped.data, window, drift, unwrapped.timestamp
         )
-        if opened.faults:
-            return Faults(opened.faults + (event.faults if isinstance(event, Faults) else ())), None
-        return event, opened.identifier
+        if unwrapped.faults:
+            return InvalidEvent(
+                unwrapped.faults + (event.faults if isinstance(event, InvalidEvent) else ())
+            ), None
+        return event, unwrapped.identifier
 
-    def _open(self, record: Record) -> Opened:
+    def _unwrap(self, record: Record) -> Unwrapped:
         if self._rules.form is Form.ENVELOPE:
             return open_envelope(record.value, self._readers, self._rules.unknown_fields)
         return open_cloud_event(record)
@@ -163,23 +164,25 @@ class Intake:
         self,
         assignment: Assignment,
         record: Record,
-        event: Event,
+        event: ValidEvent,
         identifier: bytes | None,
         now: Now,
-        remarks: ContractDrift,
-    ) -> Row | Faults:
-        """The hot path's second half, once per record."""
+        drift: ContractDrift,
+    ) -> Row | InvalidEvent:
+        """The row of a valid event: the second half of the hot path."""
         destination, cells, producer_key = event
-        about = self._lines[destination.resource]
+        line_format = self._lines[destination.resource]
         event_timestamp = (
-            int(cells[about.timestamp]) if about.timestamp is not None else _own_time(record, now)
+            int(cells[line_format.timestamp])
+            if line_format.timestamp is not None
+            else _own_time(record, now)
         )
-        for index, name, usual in about.known:
+        for index, name, usual in line_format.known:
             if cells[index] not in usual:
-                remarks.unusual_values[name] += 1
-        destination, line = about.write(destination, cells)
+                drift.unusual_values[name] += 1
+        destination, line = line_format.write(destination, cells)
         if len(line) > self._rules.row_bytes_max:
-            return Faults((self._too_large("line", line),))
+            return InvalidEvent((self._too_large("line", line),))
         key = self._key(
             record, destination, line, producer_key.encode() if producer_key else identifier
         )
@@ -205,9 +208,7 @@ class Intake:
     def _key(
         self, record: Record, destination: Destination, line: bytes, identifier: bytes | None
     ) -> bytes:
-        """The deduplication key: by the field, the header or the wrapping that names the event,
-        else by its content.
-        """
+        """The deduplication key: the producer's own if there is one, else the content's."""
         if self._rules.key_header is not None:
             identifier = dedup_key.header(record, self._rules.key_header) or identifier
         if identifier:
@@ -216,12 +217,12 @@ class Intake:
 
 
 def _own_time(record: Record, now: Now) -> int:
-    """The time of what has none of its own, in Unix seconds: its record's, or this moment."""
+    """The time of a row whose resource has no time, in Unix seconds: its record's, or now."""
     return record.timestamp // 1000 if record.timestamp > 0 else int(now.unix_seconds)
 
 
 def held_bytes(record: Record) -> int:
-    """What holding this record costs, in bytes: its own bytes and the objects around them."""
+    """The memory that a held record takes: its own bytes and the objects around them."""
     size = RECORD_OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
     if record.headers:
         # 120 bytes: a tuple, a str and a bytes object.

@@ -1,4 +1,4 @@
-"""What one route demands of its records."""
+"""The rules of one route: what a record must be, and how its row is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from worker.core.intake.time_window import TimeWindow
 from worker.core.model.batch import RequestForm
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Resource
 
@@ -14,15 +13,16 @@ Path = tuple[str, ...]
 
 
 class UnknownFields(StrEnum):
-    """What becomes of a field that the resource doesn't know."""
+    """What to do with a field that the resource doesn't have."""
 
     REJECT = "reject"
     IGNORE = "ignore"
 
 
 class Form(StrEnum):
-    """How a record wraps its event: not at all, `{"type": resource, "data": event}`, or as
-    CloudEvents 1.0.
+    """How a record wraps its event.
+
+    Not at all, as `{"type": resource, "data": event}`, or as CloudEvents 1.0.
     """
 
     JSON = "json"
@@ -38,15 +38,23 @@ class ColumnChoice(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """The accepted event times, in Unix seconds, both ends inclusive."""
+
+    earliest: int
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeRules:
     """The rules of one route.
 
-    `applications` are those with a key: a record for another can't be delivered. At most one of
-    `key_header` and `key_field` names where the producer puts its own event id: a header, or a
-    field of the event (a name, or a path `$.a.b`). A row's line may take `row_bytes_max` bytes.
+    `applications` are those with a key: a record of another application can't be delivered. At most
+    one of `key_header` and `key_field` names the place of the producer's own event id: a header, or
+    a field of the event (a name, or a path `$.a.b`). A row's line may have `row_bytes_max` bytes.
 
-    `constants` are columns that no record gives: each has the same text in every row. `fields` says
-    where a column's value is found if not under the column's own name.
+    `constants` are the texts of columns that have the same value in every row and that no record
+    gives. `fields` are the paths of columns whose value isn't under the column's own name.
     """
 
     resource: Resource
@@ -64,14 +72,14 @@ class IntakeRules:
     request: RequestForm = RequestForm.BODY
 
     def window(self, unix_seconds: float) -> TimeWindow:
-        """The event times taken at this moment."""
+        """The event times that are accepted at this moment."""
         now = int(unix_seconds)
         return TimeWindow(
             earliest=now - self.event_age_seconds_max, latest=now + self.event_ahead_seconds_max
         )
 
     def of(self, resource: Resource) -> IntakeRules:
-        """The same rules for another resource: an envelope names it record by record."""
+        """The same rules for another resource: an envelope names the resource of each record."""
         names = {column.name for column in (*IDENTITY_COLUMNS.values(), *resource.columns)}
         return replace(
             self,
@@ -81,5 +89,5 @@ class IntakeRules:
         )
 
     def resources(self) -> tuple[Resource, ...]:
-        """The resources that its records may be of."""
+        """The resources that a record of the route may have."""
         return tuple(RESOURCES.values()) if self.form is Form.ENVELOPE else (self.resource,)

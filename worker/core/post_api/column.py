@@ -1,5 +1,8 @@
-"""What a column of the Post API is: its kind, whether it must be there, its bounds, and what people
-should know of it.
+"""A column of the Post API: its kind, its bounds, whether it is required, its documentation.
+
+`DEVICE_BLOCK` are the columns of the device: the same in every resource but profiles.
+
+Source: the Post API's documentation pages.
 """
 
 from __future__ import annotations
@@ -9,9 +12,9 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What a column holds, and so how it is checked.
+    """The kind of a column's values: the rule that checks them.
 
-    The value is what a message says was expected.
+    The enum's value is the text after "expected" in a fault's message.
     """
 
     STRING = "a string"
@@ -25,16 +28,15 @@ class Kind(Enum):
     IPV6 = "an IPv6 address"
 
 
-# Their text counts and not a parsed value: an object is passed on byte for byte, and a decimal
-# never becomes a float.
+# Kinds whose JSON text is used and not a parsed value: an object is passed on byte for byte, and a
+# decimal never becomes a float.
 RAW_KINDS = frozenset({Kind.JSON_OBJECT, Kind.ATTRIBUTES, Kind.DECIMAL, Kind.ARRAY})
 
-# A decimal's text, exponent written out. Far above any sum of money; without a bound 1e999999999
-# would fill the memory.
+# Of a decimal's text with its exponent written out. Far above any sum of money; without a bound
+# 1e999999999 would fill the memory.
 DECIMAL_CHARACTERS_MAX = 100
 
-# The API's form of an array has no quoting, so what separates and ends its elements can't be part
-# of one.
+# The API's form of an array has no quoting, so an element can't contain what separates elements.
 ARRAY_SEPARATORS = ',[]"'
 
 
@@ -43,7 +45,7 @@ class Column:
     """One parameter of a resource.
 
     `minimum` and `maximum` bound an integer, both inclusive. `known` are the values that the
-    documentation lists where AppMetrica may add others: another one is delivered and counted.
+    documentation lists where AppMetrica may add others: other values are delivered and counted.
     `default` is what the API assumes for an absent value. `example` is JSON.
     """
 
@@ -59,7 +61,67 @@ class Column:
 
 
 def strings(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
-    """Optional columns of text: name, description and example of each."""
+    """Optional text columns, from their names, descriptions and examples."""
     return tuple(
         Column(name, Kind.STRING, description, example) for name, description, example in rows
     )
+
+
+DEVICE_BLOCK = (
+    Column(
+        "session_type",
+        Kind.SESSION_TYPE,
+        "The kind of session that the event belongs to",
+        '"foreground"',
+        default="background",
+    ),
+    *strings(
+        (
+            "ios_ifa",
+            "Apple's advertising identifier (IDFA)",
+            '"01234567-890a-bcde-f012-3456789abcde"',
+        ),
+        (
+            "ios_ifv",
+            "Apple's identifier for vendors (IDFV)",
+            '"01234567-890a-bcde-f012-3456789abcde"',
+        ),
+        ("google_aid", "Google's advertising identifier", '"01234567-890a-bcde-f012-3456789abcde"'),
+        ("windows_aid", "Windows' advertising identifier", '"0123456789abcdef0123456789abcdef"'),
+    ),
+    Column(
+        "os_name",
+        Kind.STRING,
+        "The operating system",
+        '"android"',
+        known=("ios", "android", "windows"),
+    ),
+    *strings(
+        ("os_version", "The operating system's version", '"14"'),
+        ("device_manufacturer", "Who made the device", '"Samsung"'),
+        ("device_model", "The device's model", '"iPhone X"'),
+    ),
+    Column("device_type", Kind.STRING, "The kind of device", '"phone"', known=("phone", "tablet")),
+    *strings(
+        ("device_locale", "The device's language and region", '"ru_RU"'),
+        ("app_version_name", "The application's version", '"4.5.0"'),
+        ("app_package_name", "The application's package name", '"com.yandex.sample.metrica"'),
+    ),
+    Column(
+        "connection_type",
+        Kind.STRING,
+        "How the device was connected",
+        '"wifi"',
+        known=("wifi", "cell", "unknown"),
+    ),
+    *strings(("operator_name", "The mobile operator", '"MegaFon"')),
+    # Three digits at most: ITU-T E.212.
+    Column("mcc", Kind.INTEGER, "The mobile country code", "250", maximum=999),
+    Column("mnc", Kind.INTEGER, "The mobile network code", "2", maximum=999),
+    Column(
+        "device_ipv6",
+        Kind.IPV6,
+        "The device's IP address; an IPv4 address is sent on as ::ffff:a.b.c.d",
+        '"2a02:6b8::40c:6676:baff:fea6:53d8"',
+    ),
+)

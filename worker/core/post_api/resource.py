@@ -1,7 +1,7 @@
 """The tables of the Post API: which columns a resource has, in which order, of which kind.
 
-One table per resource is the single source of what the validator demands, what the CSV header says
-and what is documented.
+One table per resource is the single source of the validation, of the CSV header and of the
+documentation.
 
 Source: the Post API's documentation pages, one per resource (`/logs/v1/import/<resource>`).
 """
@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.core.post_api.column import Column, Kind, strings
-from worker.core.post_api.device_block import DEVICE_BLOCK
+from worker.core.post_api.column import DEVICE_BLOCK, Column, Kind, strings
 
 
 class Identity(StrEnum):
@@ -28,11 +27,11 @@ class Identity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind of import. `columns` holds every column but the identity pair, in the order of the
-    documentation.
+    """One kind of import.
 
-    The identity column stands second, right after `application_id`. `name_column` says what kind of
-    event a row is; empty where there is no such column.
+    `columns` are all columns but the identity pair, in the order of the documentation; in a row the
+    identity is the second column, right after `application_id`. `name_column` is the column with
+    the kind of an event; empty where there is no such column.
     """
 
     name: str
@@ -47,9 +46,9 @@ class Resource:
 
     @property
     def is_dated(self) -> bool:
-        """True if its rows say when they happened, and so can be too old.
+        """True if its rows have a time of their own, and so can be too old.
 
-        A profile's attributes just hold from now on.
+        A profile's attributes are valid from now on.
         """
         return any(column.kind is Kind.TIMESTAMP for column in self.columns)
 
@@ -64,8 +63,8 @@ APPLICATION_ID = Column(
     maximum=2**63 - 1,
 )
 
-# The pair stands apart from the tables: a row fills exactly one of the two, and which one decides
-# the batch.
+# The pair isn't a part of the tables: a row fills exactly one of the two, and its batch depends on
+# which.
 IDENTITY_COLUMNS = {
     Identity.PROFILE_ID: Column(
         "profile_id",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_destination, make_row, make_rows, parse_csv
 from worker.core.batching.batcher import Batcher, BatchLimits, header
-from worker.core.intake.csv_line import encode
+from worker.core.intake.line import csv_line
 from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.row import Destination, Row
 from worker.core.post_api.resource import EVENTS, Identity
@@ -169,7 +169,7 @@ def test_the_oldest_event_is_found_among_all_open_batches() -> None:
 def csv_row(offset: int, cells: list[str], destination: Destination, partition: int) -> Row:
     return make_row(
         offset,
-        line=encode(list(cells), ()),
+        line=csv_line(list(cells), ()),
         destination=destination,
         assignment=make_assignment(partition),
     )

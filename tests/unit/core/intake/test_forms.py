@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_event, make_rules, now_at
-from tests.unit.core.intake.test_raw_fields import BASES
+from tests.unit.core.intake.test_fields import BASES
 from worker.core.intake import dedup_key
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form, UnknownFields

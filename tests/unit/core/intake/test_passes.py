@@ -16,7 +16,7 @@ from tests.builders import UNIX_SECONDS, FakeRecord, make_event, make_rules, mak
 from tests.unit.core.intake.reading import read, row_of
 from worker.core.intake.decode import value_decoder
 from worker.core.intake.explain import Cells, explain
-from worker.core.intake.places import Layout
+from worker.core.intake.paths import Layout
 from worker.core.intake.rules import UnknownFields
 from worker.core.model.fault import Rejection
 from worker.core.model.row import Row

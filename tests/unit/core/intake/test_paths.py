@@ -25,7 +25,7 @@ from worker.core.counters.counters import DRIFTS_MAX, OTHER, UNKNOWN, ContractDr
 from worker.core.intake import dedup_key
 from worker.core.intake.explain import explain
 from worker.core.intake.intake import Intake
-from worker.core.intake.places import clash, parse_path
+from worker.core.intake.paths import clash, parse_path
 from worker.core.intake.rules import ColumnChoice, UnknownFields
 from worker.core.model.fault import Reason
 from worker.core.model.row import Row

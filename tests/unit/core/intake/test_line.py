@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.builders import make_value, parse_csv
 from tests.unit.core.intake.reading import cells_of, row_of
-from worker.core.intake.csv_line import encode, is_plain, quote
+from worker.core.intake.line import csv_line, is_plain, quoted
 
 # NUL, line ends of every script and the characters that CSV is made of, more often than chance
 # would bring them.
@@ -25,8 +25,8 @@ TEXTS = st.text(
 )
 def test_a_cell_with_a_special_character_is_quoted_and_read_back(text: str) -> None:
     assert not is_plain(text)
-    line = encode(["a", text, "b"], ())
-    assert line == f"a,{quote(text)},b\n".encode()
+    line = csv_line(["a", text, "b"], ())
+    assert line == f"a,{quoted(text)},b\n".encode()
     assert parse_csv(line) == [["a", text, "b"]]
 
 
@@ -37,24 +37,24 @@ def test_a_cell_with_a_special_character_is_quoted_and_read_back(text: str) -> N
 )
 def test_every_other_cell_stands_as_it_is(text: str) -> None:
     assert is_plain(text)
-    assert encode(["a", text], ()) == f"a,{text}\n".encode()
-    assert parse_csv(encode(["a", text], ())) == [["a", text]]
+    assert csv_line(["a", text], ()) == f"a,{text}\n".encode()
+    assert parse_csv(csv_line(["a", text], ())) == [["a", text]]
 
 
 def test_a_json_cell_is_always_quoted_and_an_empty_one_never() -> None:
-    assert encode(["a", "{}", ""], (1, 2)) == b'a,"{}",\n'
-    assert encode(["a,b", '{"x":1}'], (1,)) == b'"a,b","{""x"":1}"\n'
+    assert csv_line(["a", "{}", ""], (1, 2)) == b'a,"{}",\n'
+    assert csv_line(["a,b", '{"x":1}'], (1,)) == b'"a,b","{""x"":1}"\n'
 
 
 def test_one_special_cell_leaves_the_others_unquoted() -> None:
-    assert encode(["a", "b,c", "d"], ()) == b'a,"b,c",d\n'
+    assert csv_line(["a", "b,c", "d"], ()) == b'a,"b,c",d\n'
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(TEXTS, min_size=2, max_size=8), st.data())
 def test_any_text_comes_back_from_the_line(cells: list[str], data: st.DataObject) -> None:
     json_cells = tuple(sorted(data.draw(st.sets(st.integers(0, len(cells) - 1)))))
-    line = encode(list(cells), json_cells)
+    line = csv_line(list(cells), json_cells)
     assert line.endswith(b"\n")
     assert parse_csv(line) == [cells]
 
@@ -77,4 +77,4 @@ def test_any_text_of_an_event_comes_back_from_its_row(
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.lists(TEXTS, min_size=3, max_size=3), min_size=1, max_size=5))
 def test_lines_put_together_stay_apart(table: list[list[str]]) -> None:
-    assert parse_csv(b"".join(encode(list(cells), ()) for cells in table)) == table
+    assert parse_csv(b"".join(csv_line(list(cells), ()) for cells in table)) == table
