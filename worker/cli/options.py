@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from worker.settings.layers import CONFIG_VARIABLE, SECRETS_VARIABLE
+from worker.settings.environment import CONFIG_VARIABLE, SECRETS_VARIABLE
 from worker.settings.load import Loaded, load
 
 

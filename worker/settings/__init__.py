@@ -1,3 +1,1 @@
-"""The configuration: its schema, and how it is put together from file, environment, secret files
-and flags.
-"""
+"""The configuration: its schema, and how it is loaded from file, environment, secrets and flags."""

@@ -1,4 +1,4 @@
-"""The section `kafka`: the brokers, how to be safe with them, the group, and how to consume."""
+"""The section `kafka`: the brokers, their security, the group, and how to consume."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Kafka(Section):
     )
 
     def tls_files(self) -> TlsFiles | None:
-        """The files of TLS and the password of the key; None: TLS isn't used."""
+        """The files of TLS and the key's password; None: TLS isn't used."""
         if not self.security_protocol.endswith("SSL"):
             return None
         password = self.ssl_key_password
@@ -205,8 +205,10 @@ class Kafka(Section):
         return faults
 
     def _faults_of_security(self) -> list[str]:
-        """A login or a certificate that isn't used is a fault: who gave it believes the connection
-        to be safe.
+        """The faults of the security settings.
+
+        A login or a certificate that isn't used is a fault: its owner believes the connection is
+        safe.
         """
         protocol = self.security_protocol
         faults = []

@@ -1,91 +1,36 @@
-"""The layers of the configuration, each as nested values with the place that each one comes from.
+"""The layers of the configuration: nested values, each with the source that it comes from.
 
-Every layer is read to its end, and what is wrong with it is noted as faults, so that all of them
-can be shown at once.
+Every layer is read to its end, and its faults are collected, so that all of them can be shown at
+once.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
-
-from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, secret_in
 from worker.errors import Fault
 from worker.settings import yaml_text
-from worker.settings.schema import Settings
-from worker.settings.service_links import service_links
+from worker.settings.yaml_text import KeyPath
 
-ENVIRONMENT_PREFIX = "AMW_"
-NESTING = "__"
-# Variables that tell the command itself something, and are no settings.
-CONFIG_VARIABLE, SECRETS_VARIABLE = "AMW_CONFIG", "AMW_SECRETS_DIR"
-COMMAND_VARIABLES = frozenset({CONFIG_VARIABLE, SECRETS_VARIABLE})
-# Settings of which one is given instead of the other, beside every `…_file` and what its file
-# holds.
+# Settings that replace each other, beside every `…_file` and the setting that its file contains.
 _INSTEAD = {"key_header": "key_field", "key_field": "key_header"}
 _FILE = "_file"
-# The path of a fault that keeps a whole file from being read.
+# The path of a fault of a whole file.
 WHOLE_FILE = "file"
-TEST_PREFIX = "AMW_TEST_"
-_EMPTY = "is empty: set a value, or remove it"
-
 Values = dict[str, Any]
-Path_ = tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Layer:
-    """Nested values, where each leaf comes from, what was wrong while reading, and which variables
-    are no settings.
-    """
+    """Nested values, the source of each leaf, the faults, and variables that are not settings."""
 
     values: Values = field(default_factory=dict)
-    sources: dict[Path_, str] = field(default_factory=dict)
+    sources: dict[KeyPath, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     ignored: frozenset[str] = frozenset()
-
-
-class _Names(BaseSettings, Settings):
-    """The settings' names as pydantic-settings wants them."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter=NESTING
-    )
-
-
-class _OneVariable(EnvSettingsSource):
-    """pydantic-settings' reading of a single variable, so that a fault can be told from its
-    neighbours'.
-    """
-
-    def __init__(self, name: str, value: str) -> None:
-        self._one = {name.lower(): value}
-        super().__init__(_Names)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._one
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Read JSON as pydantic-settings does; a key that stands twice is an error, or one of the
-        two would silently win.
-        """
-        decoded = super().decode_complex_value(field_name, field, value)
-        if decoded is not value:
-            json.loads(value, object_pairs_hook=_without_repetition)
-        return decoded
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> Values:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key is repeated")
-    return dict(pairs)
 
 
 def from_file(path: Path, source: str) -> Layer:
@@ -93,8 +38,7 @@ def from_file(path: Path, source: str) -> Layer:
 
     Args:
         path: the file.
-        source: what a fault of the whole file names: the file, and the variable if that gave its
-            name.
+        source: the source of a fault of the whole file: the file, and the variable that names it.
     """
     layer = Layer()
     try:
@@ -114,63 +58,11 @@ def from_file(path: Path, source: str) -> Layer:
         layer.faults.append(Fault(WHOLE_FILE, source, "must hold a mapping of sections"))
         return layer
     layer.values = document.value
-    layer.sources = {place: f"{path}:{line}" for place, line in document.lines.items()}
+    layer.sources = {key_path: f"{path}:{line}" for key_path, line in document.lines.items()}
     layer.faults = [
-        Fault(".".join(one.place), f"{path}:{one.line}", one.message) for one in document.findings
+        Fault(".".join(fault.path), f"{path}:{fault.line}", fault.message)
+        for fault in document.faults
     ]
-    return layer
-
-
-def from_environment(environment: Mapping[str, str]) -> Layer:
-    """Every variable that starts with `AMW_`.
-
-    One that names no setting is a fault, but for those that Kubernetes sets.
-    """
-    layer = Layer(ignored=service_links(environment))
-    for name in sorted(COMMAND_VARIABLES & environment.keys()):
-        if not environment[name].strip():
-            layer.faults.append(Fault(name, name, _EMPTY))
-    for name, value in sorted(environment.items()):
-        is_ours = (
-            name not in COMMAND_VARIABLES
-            and name not in layer.ignored
-            and not name.startswith(TEST_PREFIX)
-        )
-        if name.startswith(ENVIRONMENT_PREFIX) and is_ours:
-            _add_variable(layer, name, value, name)
-    return layer
-
-
-def from_secrets(directory: Path, source: str) -> Layer:
-    """A directory of files named like variables, each holding a value: a mounted secret.
-
-    Args:
-        directory: the directory.
-        source: what a fault of the whole directory names.
-    """
-    layer = Layer()
-    try:
-        files = sorted(
-            path
-            for path in directory.iterdir()
-            if path.is_file() and path.name.startswith(ENVIRONMENT_PREFIX)
-        )
-    except OSError as error:
-        layer.faults.append(Fault("secrets directory", source, f"can't be read: {error.strerror}"))
-        return layer
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                value = secret_in(file.read(SECRET_BYTES_MAX + 1))
-        except OSError as error:
-            layer.faults.append(
-                Fault(_setting(path.name), str(path), f"can't be read: {error.strerror}")
-            )
-            continue
-        if isinstance(value, Unusable):
-            layer.faults.append(Fault(_setting(path.name), str(path), value.message))
-        else:
-            _add_variable(layer, path.name, value, str(path))
     return layer
 
 
@@ -185,21 +77,21 @@ def from_flags(flags: Mapping[str, str]) -> Layer:
             layer.faults.append(Fault(dotted, source, f"the value is not YAML: {error}"))
             continue
         layer.faults += [
-            Fault(".".join((dotted, *one.place)), source, one.message) for one in document.findings
+            Fault(".".join((dotted, *fault.path)), source, fault.message)
+            for fault in document.faults
         ]
         value = document.value
         for name in reversed(dotted.split(".")):
             value = {name: value}
-        _add(layer, value, source)
+        add(layer, value, source)
     return layer
 
 
 def merge(layers: list[Layer]) -> Layer:
-    """One layer of all, the first in the list the strongest. Mappings merge, everything else
-    replaces.
+    """One layer of all: the first in the list is the strongest.
 
-    What a stronger layer gives replaces in the weaker ones what may be given instead of it as well:
-    a password the file of a password, and the other way round.
+    Mappings are merged, other values replaced. A stronger value also removes its alternative from
+    weaker layers: a password removes the file of a password, and the other way round.
     """
     merged = Layer()
     for layer in reversed(layers):
@@ -213,15 +105,13 @@ def merge(layers: list[Layer]) -> Layer:
     return merged
 
 
-def source_of(path: Path_, sources: Mapping[Path_, str]) -> str:
-    """Where the value at this very path comes from; `default` if nothing gave it."""
+def source_of(path: KeyPath, sources: Mapping[KeyPath, str]) -> str:
+    """The source of the value at exactly this path; `default` if it has none."""
     return sources.get(path, "default")
 
 
-def source_near(path: Path_, sources: Mapping[Path_, str]) -> str:
-    """Where a fault at this path comes from: what gave the value, or something around
-    it or in it.
-    """
+def source_near(path: KeyPath, sources: Mapping[KeyPath, str]) -> str:
+    """The source of a fault at this path: that of the value, or of a value around it or in it."""
     for length in range(len(path), 0, -1):
         if path[:length] in sources:
             return sources[path[:length]]
@@ -229,42 +119,13 @@ def source_near(path: Path_, sources: Mapping[Path_, str]) -> str:
     return inside[0] if inside else "default"
 
 
-def _setting(name: str) -> str:
-    """The dotted path of the setting that a variable of this name would give."""
-    return ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING))
-
-
-def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
-    path = _setting(name)
-    if not value.strip():
-        # An empty path would be the working directory, an empty text a name.
-        layer.faults.append(Fault(path, source, _EMPTY))
-        return
-    try:
-        values = _OneVariable(name, value)()
-    except SettingsError:
-        layer.faults.append(
-            Fault(
-                path,
-                source,
-                "must be JSON without repeated keys: this setting is a list or an object",
-            )
-        )
-        return
-    if values:
-        _add(layer, values, source)
-    else:
-        near = get_close_matches(name, COMMAND_VARIABLES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        layer.faults.append(Fault(path, source, f"no setting has this name{hint}"))
-
-
-def _add(layer: Layer, values: Values, source: str) -> None:
+def add(layer: Layer, values: Values, source: str) -> None:
+    """Merge values that all have the same source into a layer."""
     _lay_over(layer, values, dict.fromkeys(_paths(values, ()), source))
 
 
-def _paths(value: object, path: Path_) -> list[Path_]:
-    """Every place in these values but the mappings that only lead to others."""
+def _paths(value: object, path: KeyPath) -> list[KeyPath]:
+    """The path of every value, but not of mappings that are not empty."""
     if isinstance(value, dict) and value:
         return [
             inner_path
@@ -283,11 +144,8 @@ def _paths(value: object, path: Path_) -> list[Path_]:
     return [path]
 
 
-def _lay_over(weaker: Layer, values: Values, sources: Mapping[Path_, str]) -> None:
-    """Lay stronger values over a layer.
-
-    What they replace as a whole takes the places within it along.
-    """
+def _lay_over(weaker: Layer, values: Values, sources: Mapping[KeyPath, str]) -> None:
+    """Merge stronger values into a layer; a replaced value's inner sources are removed."""
     replaced = {path for path in sources if not isinstance(_at(values, path), dict)}
     kept = {
         path: source
@@ -298,7 +156,7 @@ def _lay_over(weaker: Layer, values: Values, sources: Mapping[Path_, str]) -> No
     weaker.values = _deep_merged(weaker.values, values)
 
 
-def _at(values: Any, path: Path_) -> Any:
+def _at(values: Any, path: KeyPath) -> Any:
     for name in path:
         values = (
             values[int(name)]
@@ -310,8 +168,8 @@ def _at(values: Any, path: Path_) -> Any:
     return values
 
 
-def _has(values: Any, path: Path_) -> bool:
-    """Whether there is something at this path, be it null."""
+def _has(values: Any, path: KeyPath) -> bool:
+    """Whether there is a value at this path; null is a value."""
     for name in path:
         if isinstance(values, list) and name.isdigit() and int(name) < len(values):
             values = values[int(name)]
@@ -323,7 +181,7 @@ def _has(values: Any, path: Path_) -> bool:
 
 
 def _without_alternatives(weaker: Values, stronger: Values) -> Values:
-    """The weaker values but for those instead of which a stronger one is given."""
+    """The weaker values without those whose alternative a stronger layer gives."""
     replaced = {
         other
         for name, value in stronger.items()

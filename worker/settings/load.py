@@ -1,53 +1,49 @@
-"""Puts the configuration together: flags over environment over secret files over the YAML file over
-defaults.
+"""Loads the configuration from its layers.
 
-All that is wrong is said at once, each fault with its path and with the place its value came from.
-No message holds a secret.
+Flags replace the environment, then come secret files, the YAML file and the defaults. All faults
+are reported at once, each with the path and the source of its value. No message contains a secret.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
-from pydantic_core import ErrorDetails
 
 from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in, secret_in
 from worker.errors import ConfigurationError, Fault
-from worker.settings.kafka import Kafka
-from worker.settings.layers import (
+from worker.settings.environment import (
     CONFIG_VARIABLE,
     SECRETS_VARIABLE,
-    WHOLE_FILE,
+    from_environment,
+    from_secrets,
+)
+from worker.settings.kafka import Kafka
+from worker.settings.layers import (
     Layer,
     Values,
-    from_environment,
     from_file,
     from_flags,
-    from_secrets,
     merge,
     source_near,
     source_of,
 )
-from worker.settings.schema import Application, AppMetrica, Settings
-from worker.settings.section import FAULT_SEPARATOR, PATH_SEPARATOR
+from worker.settings.schema import Settings
+from worker.settings.schema_faults import faults_of_schema
 from worker.tls_files import faults_of
 
 MASK = "********"
-# The one thing that has no default.
-APPLICATIONS = ("appmetrica", "applications")
-# Stands for a secret whose file is a fault already.
+# The value of a secret whose file has a fault.
 UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One setting as it may be shown: secrets masked. `source` says where the value came from."""
+    """A setting as it may be shown: secrets are masked. `source` is the source of the value."""
 
     path: str
     value: str
@@ -56,9 +52,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that is in order, where each of its values came from, and which `AMW_`
-    variables are no settings.
-    """
+    """A valid configuration, the sources of its values, and the `AMW_` variables it ignores."""
 
     settings: Settings
     sources: Mapping[tuple[str, ...], str]
@@ -80,9 +74,7 @@ class Loaded:
         ]
 
     def config_hash(self) -> str:
-        """A short name of this configuration, the same for the same values; secrets don't go into
-        it.
-        """
+        """A short hash of the configuration's values; secrets are not a part of it."""
         lines = "\n".join(f"{one.path}={one.value}" for one in self.shown())
         return sha256(lines.encode()).hexdigest()[:12]
 
@@ -119,7 +111,7 @@ def load(
     try:
         settings = Settings.model_validate(merged.values)
     except ValidationError as error:
-        merged.faults += _all_faults(error.errors(include_input=False, include_url=False), merged)
+        merged.faults += faults_of_schema(error, merged)
     merged.faults += _faults_of_tls(merged)
     if merged.faults or settings is None:
         raise ConfigurationError(merged.faults)
@@ -127,14 +119,12 @@ def load(
 
 
 def _named(path: Path, variable: str, environment: Mapping[str, str]) -> str:
-    """What a fault of this file or directory names as its source: the variable as well, if that
-    gave it.
-    """
+    """The source of a fault of this file or directory: the path, and the variable that names it."""
     return f"{path}, set by {variable}" if environment.get(variable) == str(path) else str(path)
 
 
 def _read_secret_files(layer: Layer) -> None:
-    """Each `…_file` of a secret: the secret is what the file holds."""
+    """Read the secret of each `…_file` setting."""
     kafka = layer.values.get("kafka")
     applications = _at(layer.values, "appmetrica", "applications")
     places: list[tuple[tuple[str, ...], Any, str]] = [
@@ -147,7 +137,7 @@ def _read_secret_files(layer: Layer) -> None:
             for name, one in applications.items()
         ]
     for path, section, name in places:
-        # What is no text is the schema's to complain about.
+        # The schema reports values that are not text.
         if isinstance(section, dict) and isinstance(section.get(f"{name}_file"), str):
             _read_secret_file(layer, path, section, name)
 
@@ -159,8 +149,7 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
     if section.get(name) is not None:
         layer.faults.append(Fault(dotted, source, f"excludes {name}: set only one of the two"))
         return
-    # Whatever is wrong with the file, the setting itself was given: no second fault for the same
-    # thing.
+    # The setting is present even if its file has a fault: no second fault for the same cause.
     section[name] = UNREADABLE
     try:
         with file.open("rb") as opened:
@@ -180,9 +169,7 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
 
 
 def _faults_of_tls(layer: Layer) -> list[Fault]:
-    """What is wrong with the files of TLS, if their section is in order: whatever the
-    others are.
-    """
+    """The faults of the TLS files, if their section is valid; other sections may be invalid."""
     try:
         files = Kafka.model_validate(layer.values.get("kafka", {})).tls_files()
     except ValidationError:
@@ -190,7 +177,7 @@ def _faults_of_tls(layer: Layer) -> list[Fault]:
     if files is None:
         return []
     if files.key_password == UNREADABLE:
-        # A fault already, and nothing can be said of the key without it.
+        # The password has a fault already, and the key can't be checked without it.
         files = replace(files, certificate_file=None)
     return [
         Fault(
@@ -200,110 +187,6 @@ def _faults_of_tls(layer: Layer) -> list[Fault]:
         )
         for error in faults_of(files)
     ]
-
-
-def _all_faults(errors: Sequence[ErrorDetails], layer: Layer) -> list[Fault]:
-    places = [error["loc"] for error in errors]
-    refused = [tuple(fault.path.split(".")) for fault in layer.faults]
-    return [
-        fault
-        for error in errors
-        if not _follows(error, places, refused)
-        for fault in _faults(error, layer)
-    ]
-
-
-def _follows(
-    error: ErrorDetails, places: Sequence[tuple[int | str, ...]], refused: Sequence[tuple[str, ...]]
-) -> bool:
-    """Whether this is only what another fault leads to: that one is to be fixed, and it is shown.
-
-    A list of one bad entry is empty to pydantic, which says so as well. And what couldn't be read
-    of a layer is missing.
-    """
-    place = error["loc"]
-    if error["type"] == "too_short":
-        return any(other != place and other[: len(place)] == place for other in places)
-    if error["type"] == "missing":
-        place = APPLICATIONS if place == APPLICATIONS[:1] else place
-        return any(other == (WHOLE_FILE,) or other[: len(place)] == place for other in refused)
-    return False
-
-
-def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
-    path = tuple(str(part) for part in details["loc"] if part != "[key]")
-    source = source_near(path, layer.sources)
-    dotted = ".".join(path) or "configuration"
-    match details["type"]:
-        case "missing" | "too_short" | "model_type" | "mapping_type" | "dict_type" if (
-            required := _required(path)
-        ):
-            return [Fault(dotted, source, required)]
-        case "missing":
-            return [Fault(dotted, source, "required")]
-        case "model_type" | "mapping_type" | "dict_type":
-            return [
-                Fault(
-                    dotted, source, "must be a mapping of settings; remove it to use the defaults"
-                )
-            ]
-        case "extra_forbidden":
-            near = get_close_matches(path[-1], _names(path[:-1]), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            return [Fault(dotted, source, f"unknown key{hint}")]
-        case "value_error":
-            text = details["msg"].removeprefix("Value error, ")
-            return [_agreement(path, part, layer) for part in text.split(FAULT_SEPARATOR)]
-        case _:
-            return [Fault(dotted, source, details["msg"])]
-
-
-def _agreement(path: tuple[str, ...], part: str, layer: Layer) -> Fault:
-    """A fault that a section found in itself: of the whole, or of a place within it."""
-    within, separator, message = part.rpartition(PATH_SEPARATOR)
-    whole = (*path, *within.split(".")) if separator else path
-    return Fault(".".join(whole) or "configuration", source_near(whole, layer.sources), message)
-
-
-def _required(path: tuple[str, ...]) -> str | None:
-    """What must be given at this path at least. None: nothing."""
-    match path:
-        case ("appmetrica",) | ("appmetrica", "applications"):
-            return (
-                "required: at least one application with its key, as in applications: "
-                '{"1111": {post_api_key_file: FILE}}'
-            )
-        case ("appmetrica", "applications", _):
-            return "required: one of post_api_key and post_api_key_file"
-        case ("routes",):
-            return "required: at least one route, as in routes: [{topic: offline-events}]"
-        case _:
-            return None
-
-
-def _names(path: tuple[str, ...]) -> list[str]:
-    """The keys that the schema knows at this path."""
-    model: object = Settings
-    for part in path:
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            model = _model_in(annotation)
-        elif model is AppMetrica or part.isdigit():
-            model = Application if path[:2] == ("appmetrica", "applications") else model
-    return (
-        list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-    )
-
-
-def _model_in(annotation: object) -> object:
-    """The section within an annotation such as `tuple[RouteSettings, ...]` or `Section | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
 
 
 def _at(values: Any, *path: str) -> Any:

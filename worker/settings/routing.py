@@ -1,6 +1,4 @@
-"""What there is to say of a route: how its records are batched, known again, dead-lettered and
-parked; for all or for one.
-"""
+"""The settings of routes: batching, deduplication, dead letters and parking."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agree
 
 WindowSeconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
 ColumnNames = Literal["all", "exact"]
-# 13 GB of keys: more is a number mistyped.
+# 13 GB of keys: a larger number is a typing error.
 WINDOW_ROWS_LIMIT = 100_000_000
 
 
@@ -52,7 +50,7 @@ class Batching(Section):
 
 
 class Dedup(Section):
-    """How an event that comes again is recognised."""
+    """How repetitions of an event are recognised."""
 
     key_header: str | None = Field(
         default=None, min_length=1, description="Record header that holds the event's id"
@@ -95,13 +93,13 @@ class Dedup(Section):
 
 
 class DeadLetter(Section):
-    """Where records go that can't be delivered."""
+    """The topic of records that can't be delivered."""
 
     topic: Topic = "offline-events.dlq"
 
 
 class Parking(Section):
-    """Where the records of an application on hold go, before they stop others."""
+    """The parking of records of applications on hold, so that they don't stop others."""
 
     enabled: bool = Field(
         default=True,
@@ -116,7 +114,7 @@ class Parking(Section):
 
 
 class BatchingOverride(Section):
-    """What of `batching` is different for one route. Null: as at the top."""
+    """The route's own values of `batching`. Null: the common value."""
 
     rows_max: int | None = Field(
         default=None, ge=1, le=100_000, description="Overrides batching.rows_max"
@@ -131,7 +129,7 @@ class BatchingOverride(Section):
 
 
 class DedupOverride(Section):
-    """What of `dedup` is different for one route. Null: as at the top."""
+    """The route's own values of `dedup`. Null: the common value."""
 
     key_header: str | None = Field(
         default=None, min_length=1, description="Overrides dedup.key_header"
@@ -158,20 +156,20 @@ class DedupOverride(Section):
 
 
 class DeadLetterOverride(Section):
-    """What of `dead_letter` is different for one route."""
+    """The route's own values of `dead_letter`."""
 
     topic: Topic
 
 
 class ParkingOverride(Section):
-    """What of `parking` is different for one route. Null: as at the top."""
+    """The route's own values of `parking`. Null: the common value."""
 
     enabled: bool | None = Field(default=None, description="Overrides parking.enabled")
     topic: Topic | None = Field(default=None, description="Overrides parking.topic")
 
 
 class RouteSettings(Section):
-    """A topic, and what its records are."""
+    """A topic and how its records are read."""
 
     topic: Topic
     resource: Literal["events", "revenue", "adrevenue", "ecommerce", "profiles"] = Field(
@@ -226,10 +224,10 @@ class RouteSettings(Section):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRoute:
-    """A route with everything that it takes from the top of the file filled in.
+    """A route with the common settings filled in.
 
-    `parking_topic` None: it parks nothing. `parked_from` is the topic whose records this route
-    brings home, None for others.
+    `parking_topic` None: parking is off. `parked_from` is the source topic of a parking route, None
+    for other routes.
     """
 
     topic: str

@@ -1,6 +1,4 @@
-"""What every section of the configuration is made of: strictness, and the types that several
-sections share.
-"""
+"""The base of every section of the configuration, and the types that several sections share."""
 
 from __future__ import annotations
 
@@ -8,10 +6,10 @@ from typing import Annotated, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-# A day bounds whatever is waited for: more is a unit mistaken, and Kafka's protocol holds times in
-# 32 bits of milliseconds.
+# No wait is longer than a day: a larger number has the wrong unit, and times in Kafka's protocol
+# are 32-bit milliseconds.
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-# A year: beyond it a number of seconds is a unit mistaken.
+# A year: a larger number of seconds has the wrong unit.
 YEAR_SECONDS = 31_536_000
 Topic = Annotated[
     str,
@@ -43,7 +41,7 @@ def _types(annotation: object) -> tuple[object, ...]:
 
 
 def at(path: str, fault: str) -> str:
-    """A fault of something within the section, with the path to it from there: `constants.mcc`."""
+    """A fault of a setting within the section, with its path in the section: `constants.mcc`."""
     return f"{path}{PATH_SEPARATOR}{fault}"
 
 
@@ -61,7 +59,7 @@ def agreed(section: SectionT, faults: list[str]) -> SectionT:
     return section
 
 
-# A validator can raise once only; the loader splits what it raised.
+# A validator can raise only once; the loader splits its message.
 FAULT_SEPARATOR = "\n"
-# Stands between a path within the section and what is wrong there.
+# Separates a path within the section from the message.
 PATH_SEPARATOR = "\x1f"

@@ -1,9 +1,10 @@
-"""YAML 1.2 as values and the line of each. No message shows anything of the text: a secret may
-stand anywhere in it.
+"""YAML 1.2 as values, with the line of each value.
+
+No message shows a part of the text: it may contain secrets.
 
 PyYAML reads YAML 1.1: `01111` is 585, `1:30` is 90, `no` is false, `2026-11-28` is a date. Here a
-plain word is a number, a switch or null only where the core schema of YAML 1.2 says so; everything
-else is text, as it is written. Source: https://yaml.org/spec/1.2.2/#103-core-schema
+plain word is a number, a boolean or null only by the core schema of YAML 1.2; everything else is
+text, unchanged. Source: https://yaml.org/spec/1.2.2/#103-core-schema
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from yaml.constructor import ConstructorError
 
-Place = tuple[str, ...]
+# The keys that lead to a value, from the outermost; list items by their index.
+KeyPath = tuple[str, ...]
 T = TypeVar("T")
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -25,7 +27,7 @@ _MERGE_TAG = f"{_TAG}merge"
 _INTEGER_TAG = f"{_TAG}int"
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 _BASES = {"0o": 8, "0x": 16}
-# What a plain word is: kind, form, and the characters that such a word begins with.
+# The kinds of plain words: name, pattern, and the characters that such a word begins with.
 _PLAIN = (
     ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -35,43 +37,41 @@ _PLAIN = (
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
     ),
-    # Merge keys are of YAML 1.1; files are written with them all the same.
+    # Merge keys are from YAML 1.1, but files use them.
     ("merge", r"<<", "<"),
 )
 
 
 class NotYamlError(ValueError):
-    """The text can't be read; the message says where and why."""
+    """The text isn't readable; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A place whose value must not be used, though it can be read.
+class YamlFault:
+    """A value that is readable but must not be used.
 
     `line` counts from 1; the message shows no value.
     """
 
-    place: Place
+    path: KeyPath
     line: int
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The value, with text for keys; each key's line, counted from 1; and what is wrong with single
-    places.
-    """
+    """The value, with text for keys; the line of each key, counted from 1; and the faults."""
 
     value: Any
-    lines: dict[Place, int] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    faults: list[YamlFault] = field(default_factory=list)
 
 
 def read(text: str) -> Document:
     """Read one document.
 
     Raises:
-        NotYamlError: it isn't one, or holds a value that YAML's types don't allow, or itself.
+        NotYamlError: it isn't YAML, or holds a value that YAML's types don't allow, or itself.
     """
     try:
         loader = _Loader(text)
@@ -80,7 +80,7 @@ def read(text: str) -> Document:
         if node is not None:
             # First: the construction of merge keys changes the nodes.
             _locate(node, (), document)
-            document = Document(loader.construct_document(node), document.lines, document.findings)
+            document = Document(loader.construct_document(node), document.lines, document.faults)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
@@ -95,7 +95,7 @@ def read(text: str) -> Document:
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """Which kinds a plain word may be, by its first character: what PyYAML looks them up by."""
+    """The possible kinds of a plain word by its first character, as PyYAML needs them."""
     found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
     for kind, form, firsts in _PLAIN:
         for first in firsts:
@@ -135,11 +135,11 @@ def _scalar(node: yaml.ScalarNode, convert: Callable[[str], T]) -> T:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's reading, with the types of YAML 1.2 and with text for keys."""
+    """PyYAML's loader, with the types of YAML 1.2 and with text for keys."""
 
     yaml_implicit_resolvers = _resolvers()
     yaml_constructors: ClassVar[dict[str | None, Callable[..., Any]]] = {
-        # Whatever has another tag: an error that says so.
+        # A value with another tag is an error.
         None: yaml.SafeLoader.construct_undefined,
         **{
             _TAG + kind: yaml.SafeLoader.yaml_constructors[_TAG + kind]
@@ -151,46 +151,44 @@ class _Loader(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:  # type: ignore[override]
+        """A mapping with text for keys."""
         self.flatten_mapping(node)
         return {_name(name): self.construct_object(value, deep=deep) for name, value in node.value}
 
 
 def _name(node: yaml.Node) -> str:
-    """A key as text.
-
-    A whole number as all other layers write it, so that 0x457 and 1111 are one key.
-    """
+    """A key as text; a whole number in decimal digits, so that 0x457 and 1111 are one key."""
     if not isinstance(node, yaml.ScalarNode):
         raise ConstructorError(None, None, "a key must be text or a number", node.start_mark)
     return str(_scalar(node, _whole)) if node.tag == _INTEGER_TAG else str(node.value)
 
 
-def _locate(node: yaml.Node, place: Place, document: Document) -> None:
+def _locate(node: yaml.Node, path: KeyPath, document: Document) -> None:
     if isinstance(node, yaml.ScalarNode):
-        _find_leading_zero(node, place, document)
+        _find_leading_zero(node, path, document)
     if isinstance(node, yaml.SequenceNode):
         for index, inner in enumerate(node.value):
-            document.lines[(*place, str(index))] = inner.start_mark.line + 1
-            _locate(inner, (*place, str(index)), document)
+            document.lines[(*path, str(index))] = inner.start_mark.line + 1
+            _locate(inner, (*path, str(index)), document)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for name_node, inner in node.value:
             if name_node.tag == _MERGE_TAG:
-                _locate(inner, place, document)
+                _locate(inner, path, document)
                 continue
             name, line = _name(name_node), name_node.start_mark.line + 1
             if name in seen:
-                document.findings.append(Finding((*place, name), line, "this key is repeated"))
+                document.faults.append(YamlFault((*path, name), line, "this key is repeated"))
             seen.add(name)
-            document.lines[(*place, name)] = line
-            _find_leading_zero(name_node, (*place, name), document)
-            _locate(inner, (*place, name), document)
+            document.lines[(*path, name)] = line
+            _find_leading_zero(name_node, (*path, name), document)
+            _locate(inner, (*path, name), document)
 
 
-def _find_leading_zero(node: yaml.ScalarNode, place: Place, document: Document) -> None:
+def _find_leading_zero(node: yaml.ScalarNode, path: KeyPath, document: Document) -> None:
     if node.tag == _INTEGER_TAG and _LEADING_ZERO.fullmatch(node.value):
         message = (
             "a number with a leading zero is octal in YAML 1.1 and decimal in YAML 1.2: "
             "write it without the zero, or in quotes if text is meant"
         )
-        document.findings.append(Finding(place, node.start_mark.line + 1, message))
+        document.faults.append(YamlFault(path, node.start_mark.line + 1, message))

@@ -46,7 +46,7 @@ from worker.settings.yaml_text import NotYamlError, read
 )
 def test_a_plain_word_is_what_yaml_1_2_says(text: str, value: object) -> None:
     document = read(f"a: {text}")
-    assert (document.value, document.findings) == ({"a": value}, [])
+    assert (document.value, document.faults) == ({"a": value}, [])
     assert type(document.value["a"]) is type(value)
 
 
@@ -57,13 +57,11 @@ def test_not_a_number_is_a_number_all_the_same() -> None:
 @pytest.mark.parametrize("text", ["01111", "0123", "-007", "08", "00"])
 def test_a_number_with_a_leading_zero_is_found_wherever_it_stands(text: str) -> None:
     document = read(f"a: 1\nb:\n  - {text}\n{text}: x\n")
-    assert [(one.place, one.line) for one in document.findings] == [
+    assert [(one.path, one.line) for one in document.faults] == [
         (("b", "0"), 3),
         ((str(int(text)),), 4),
     ]
-    assert all(
-        "leading zero" in one.message and text not in one.message for one in document.findings
-    )
+    assert all("leading zero" in one.message and text not in one.message for one in document.faults)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +69,7 @@ def test_a_number_with_a_leading_zero_is_found_wherever_it_stands(text: str) -> 
 )
 def test_keys_that_are_one_key_under_two_names_stand_twice(keys: tuple[str, str]) -> None:
     document = read(f"a:\n  {keys[0]}: x\n  {keys[1]}: y\n")
-    assert [(one.line, one.message) for one in document.findings] == [(3, "this key is repeated")]
+    assert [(one.line, one.message) for one in document.faults] == [(3, "this key is repeated")]
 
 
 def test_keys_are_text_as_it_is_written_and_numbers_as_they_are_counted() -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from worker.settings.service_links import service_links
 
 from worker.errors import ConfigurationError
+from worker.settings.environment import service_links
 from worker.settings.load import load
 
 KEY = {"AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY": "secret-key"}
