@@ -6,12 +6,13 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint types contracts pytest format schema lock simulate fuzz chaos bench clean
+ALL_CORES := -n auto --dist worksteal
+.PHONY: help setup demo run quick test lint types contracts unit pytest format schema lock simulate fuzz chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Make .venv with the command appmetrica-worker in it
+setup: $(STAMP) ## Create .venv with the command appmetrica-worker in it (30 s)
 
 # The lock names everything, so pip has nothing to resolve: left to itself it prefers a newer release for `package[extra]`, which has
 # no hash in the lock, and fails on the day of that release.
@@ -30,7 +31,9 @@ demo: $(STAMP) ## The main job on real Kafka, from nothing to a balanced account
 run: $(STAMP) ## Run the worker with your settings (ARGS="--config FILE")
 	$(BIN)/appmetrica-worker run $(ARGS)
 
-test: lint types contracts pytest ## Everything that must hold: lint, types, import contracts, all tests on real Kafka
+quick: lint types contracts unit ## Lint, types, import contracts, tests/unit: no network, no broker (under 1 min)
+
+test: quick pytest ## Everything that must hold: `quick`, then sockets, processes, simulation and real Kafka (15 min)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -42,8 +45,14 @@ types: $(STAMP)
 contracts: $(STAMP)
 	$(BIN)/lint-imports
 
+# On all cores: these tests wait for nothing and share nothing.
+unit: $(STAMP)
+	$(BIN)/pytest -q $(ALL_CORES) tests/unit $(ARGS)
+
+# One by one: brokers, workers and clients of one test need both cores of a small machine, and a time-out that
+# passes because a neighbour has the cores is a failure that says nothing.
 pytest: $(STAMP)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --ignore tests/unit $(ARGS)
 
 format: $(STAMP) ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""What all tests share: one Kafka for the whole run."""
+"""Fixtures and bounds of all tests: one Kafka for the whole run, a time-out for each test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,29 @@ from worker.sandbox.kafka import KafkaCluster
 # A test is no measurement: on a busy machine any example may be slow.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+# Seconds after which a test that hangs is ended, with its fixtures: ten times what it takes on a
+# quiet machine, at least. The first folder that the test is in counts.
+TIMEOUT_SECONDS = {
+    "tests/e2e": 600.0,
+    "tests/kafka": 300.0,
+    "verification/simulation": 300.0,
+    "": 120.0,
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bound each test that states no bound of its own."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(timeout_seconds(item.path, config.rootpath)))
+
+
+def timeout_seconds(test: Path, root: Path) -> float:
+    """The bound of a test in this file."""
+    return next(
+        seconds for folder, seconds in TIMEOUT_SECONDS.items() if test.is_relative_to(root / folder)
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
