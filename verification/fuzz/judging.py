@@ -23,7 +23,7 @@ from worker.core.batching.batcher import header
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.intake import Intake
-from worker.core.intake.paths import Layout
+from worker.core.intake.layout import Layout
 from worker.core.intake.reader import Reader
 from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields
 from worker.core.model.batch import RequestForm
@@ -72,6 +72,21 @@ def variants() -> list[Variant]:
         *(
             _variant(f"mapped, {one}", fields=fields, unknown_fields=one, constants={"mcc": "7"})
             for one in UnknownFields
+        ),
+        *(
+            _variant(
+                f"mapped wholes and elements, {unknown}",
+                fields={
+                    "event_name": ("name",),
+                    "event_json": ("user",),
+                    "profile_id": ("user", "id"),
+                    "os_name": ("devices", 0, "os"),
+                    "mcc": ("a.b",),
+                },
+                unknown_fields=unknown,
+                key_field="$.user.device.os",
+            )
+            for unknown in UnknownFields
         ),
         _variant("keyed events", key_field="$.user.id", unknown_fields=UnknownFields.IGNORE),
         *(

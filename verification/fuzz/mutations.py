@@ -98,11 +98,12 @@ class Mutator:
             b'{"application_id":1111,"name":"n","event_timestamp":%d,"user":{"id":"u","device":{"os":"ios"}}}'
             % UNIX_SECONDS
         )
+        elements = mapped[:-1] + b',"devices":[{"os":"ios"}],"a.b":250}'
         self._names = sorted(
-            {name for value in (*self._plain, mapped) for name in json.loads(value)}
+            {name for value in (*self._plain, elements) for name in json.loads(value)}
             | {"x", "", "type", "data", "id"}
         )
-        self._plain.append(mapped)
+        self._plain += [mapped, elements]
         kinds = [one.resource for one in fixtures() for _ in one.values]
         enveloped = [
             b'{"type":"%s","data":%s}' % (kind.encode(), value)
@@ -118,7 +119,9 @@ class Mutator:
             for value in self._plain[:3]
         ]
         self._kinds = (
-            [*kinds, "mapped"] * 3 + ["envelope"] * len(enveloped) + ["cloudevents"] * len(clouded)
+            [*kinds, "mapped", "mapped"] * 3
+            + ["envelope"] * len(enveloped)
+            + ["cloudevents"] * len(clouded)
         )
         self._seeds = self._plain * 3 + enveloped + clouded
 

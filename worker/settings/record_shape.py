@@ -8,8 +8,8 @@ from difflib import get_close_matches
 import msgspec
 
 from worker.core.intake.fields import check
-from worker.core.intake.paths import clash, parse_path
-from worker.core.intake.rules import Path, TimeWindow
+from worker.core.intake.paths import Path, clash, parse_path, spelled
+from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault
 from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Identity
@@ -93,9 +93,11 @@ def _faults_of_paths(
     columns: Mapping[str, Column], constants: Mapping[str, str | int], fields: Mapping[str, str]
 ) -> list[str]:
     faults: list[str] = []
-    paths: dict[str, Path] = {
-        name: (name,) for name in columns if name not in constants and name not in fields
-    }
+    paths: list[tuple[Path, bool]] = [
+        ((name,), _may_be_led_into(column))
+        for name, column in columns.items()
+        if name not in constants and name not in fields
+    ]
     for name, text in fields.items():
         if name not in columns:
             continue
@@ -104,15 +106,18 @@ def _faults_of_paths(
         except ValueError as error:
             faults.append(at(f"fields.{name}", str(error)))
             continue
-        both = clash([*paths.values(), path])
+        place = (path, _may_be_led_into(columns[name]))
+        both = clash([*paths, place])
         if both is None:
-            paths[name] = path
+            paths.append(place)
         else:
-            other = ".".join(both[0])
-            faults.append(
-                at(
-                    f"fields.{name}",
-                    f"{text} and {other} can't both be read: one path contains the other",
-                )
+            message = (
+                f"{text} and {spelled(both[0])} can't both be read: one path contains the other"
             )
+            faults.append(at(f"fields.{name}", message))
     return faults
+
+
+def _may_be_led_into(column: Column) -> bool:
+    """Whether other paths may lead into the column's value: it is an object."""
+    return column.kind in (Kind.JSON_OBJECT, Kind.ATTRIBUTES)

@@ -194,7 +194,8 @@ class RouteSettings(Section):
     fields: Mapping[str, str] = Field(
         default={},
         description=(
-            "Paths of columns that have another name in the records: a dotted path, as in $.user.id"
+            "Paths of columns that have another name in the records, as in $.user.id, "
+            "$.events[0].params or $['a.b']"
         ),
     )
     unknown_fields: Literal["reject", "ignore"] = Field(

@@ -14,16 +14,18 @@ import msgspec
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, shown_name, unknown_field, wrong_type
-from worker.core.intake.fields import check
+from worker.core.intake.fields import check, is_empty_array
 from worker.core.intake.json_object import (
     UnknownField,
+    elements,
     note_unknown,
     object_fields,
     read_object,
     unknown_names,
 )
-from worker.core.intake.paths import ColumnPlace, Layout, Tree
-from worker.core.intake.rules import IntakeRules, Path, TimeWindow, UnknownFields
+from worker.core.intake.layout import ColumnPlace, Layout, Node
+from worker.core.intake.paths import Path, spelled
+from worker.core.intake.rules import IntakeRules, TimeWindow, UnknownFields
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
@@ -69,7 +71,7 @@ def explain(
         drift: counts the fields that differ from the contract.
     """
     layout = layout or Layout.of(rules)
-    fields = read_object(value, tuple(layout.tree))
+    fields = read_object(value, layout.root.names())
     if isinstance(fields, FieldFault):
         return (fields,)
     validation = _Validation(rules, layout, window, drift if drift is not None else ContractDrift())
@@ -95,8 +97,8 @@ class _Validation:
         self, fields: dict[str, msgspec.Raw], timestamp: int | None
     ) -> Cells | tuple[FieldFault, ...]:
         raws: dict[Path, msgspec.Raw] = {}
-        self._collect(fields, self._layout.tree, (), raws)
-        self._unknown = list(unknown_names(fields, self._layout.tree))
+        self._collect_names(fields, self._layout.root, (), raws)
+        self._unknown = list(unknown_names(fields, self._layout.root))
         for place in self._layout.places:
             self._column(place, raws, timestamp)
         if self._rules.unknown_fields is UnknownFields.REJECT:
@@ -108,29 +110,46 @@ class _Validation:
             return tuple(self._faults)
         return Cells(self._texts, identity, self._producer_key(raws))
 
-    def _collect(
+    def _collect_names(
         self,
         fields: Mapping[str, msgspec.Raw],
-        branch: Tree,
+        node: Node,
         path: Path,
         raws: dict[Path, msgspec.Raw],
     ) -> None:
-        """Collect the values of the tree's paths, however deep."""
-        for name, inner in branch.items():
-            raw, here = fields.get(name), (*path, name)
-            if raw is None:
-                continue
-            if isinstance(inner, int):
-                raws[here] = raw
-            elif bytes(raw) != b"null":
-                deeper = object_fields(raw)
-                if isinstance(deeper, FieldFault):
-                    column = Column(".".join(here), Kind.JSON_OBJECT, "", "")
-                    self._fault(
-                        column, wrong_type(column, bytes(raw).decode(errors="replace")), raw
-                    )
-                else:
-                    self._collect(deeper, inner, here, raws)
+        """Collect the values of the layout's paths within an object."""
+        for name, part in node.parts.items():
+            raw = fields.get(name) if isinstance(name, str) else None
+            if raw is not None:
+                self._collect(raw, part, (*path, name), raws)
+
+    def _collect(
+        self, raw: msgspec.Raw, node: Node, path: Path, raws: dict[Path, msgspec.Raw]
+    ) -> None:
+        """Collect a value, and the values of the layout's paths within it."""
+        if node.index is not None:
+            raws[path] = raw
+        if not node.parts or bytes(raw) == b"null":
+            return
+        if node.is_array:
+            count = max(step for step in node.parts if isinstance(step, int)) + 1
+            found = elements(raw, count)
+            if found is None:
+                self._not_a_container(raw, Kind.ARRAY, path)
+            for index, element in enumerate(found or ()):
+                if index in node.parts:
+                    self._collect(element, node.parts[index], (*path, index), raws)
+            return
+        fields = object_fields(_object_in(raw) if node.index is not None else raw)
+        if not isinstance(fields, FieldFault):
+            self._collect_names(fields, node, path, raws)
+        elif node.index is None and not is_empty_array(raw):
+            # The fault of a whole that is a column itself is found with the column.
+            self._not_a_container(raw, Kind.JSON_OBJECT, path)
+
+    def _not_a_container(self, raw: msgspec.Raw, kind: Kind, path: Path) -> None:
+        column = Column(spelled(path), kind, "", "")
+        self._fault(column, wrong_type(column, bytes(raw).decode(errors="replace")), raw)
 
     def _column(
         self, place: ColumnPlace, raws: Mapping[Path, msgspec.Raw], timestamp: int | None
@@ -243,3 +262,13 @@ def _cell(column: Column, raw: msgspec.Raw | None, window: TimeWindow) -> str | 
         expected = column.kind.value
         return FieldFault(Reason.WRONG_TYPE, column.name, f"expected {expected}: {error}", expected)
     return "" if value is None or value == "" else check(column, value, window)
+
+
+def _object_in(raw: msgspec.Raw) -> msgspec.Raw | bytes:
+    """The JSON of an object that may be given as text."""
+    if bytes(raw)[:1] != b'"':
+        return raw
+    try:
+        return msgspec.json.decode(raw, type=str).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return raw

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-from worker.core.intake.rules import Path
+from worker.core.intake.paths import Path, spelled
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import Column
 
@@ -53,14 +53,16 @@ def fault(reason: Reason, column: Column, expected: str, value: object) -> Field
     return FieldFault(reason, column.name, f"expected {expected}, found {shown}", expected, shown)
 
 
-def unknown_field(name: str, known: Iterable[str], of_what: str, path: Path = ()) -> FieldFault:
-    """An unknown field, with the most similar name that is known at the same place."""
-    near = nearest(name, known)
-    expected = ".".join((*path, near)) if near else ""
+def unknown_field(
+    name: str | int, known: Iterable[str], of_what: str, path: Path = ()
+) -> FieldFault:
+    """An unknown field or element, with the most similar name that is known at the same place."""
+    near = nearest(name, known) if isinstance(name, str) else ""
+    expected = spelled((*path, near)) if near else ""
     hint = f"; did you mean {expected}?" if near else ""
     return FieldFault(
         Reason.UNKNOWN_FIELD,
-        shown_name(".".join((*path, name))),
+        shown_name(spelled((*path, name))),
         f"not a parameter of {of_what}{hint}",
         expected,
     )

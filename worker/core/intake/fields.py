@@ -52,6 +52,12 @@ def check(column: Column, value: object, window: TimeWindow) -> str | FieldFault
     return CHECKS[column.kind](column, value, window)
 
 
+def is_empty_array(raw: object) -> bool:
+    """True for `[]`: PHP writes an empty object so."""
+    text = bytes(raw)  # type: ignore[call-overload]
+    return text[:1] == b"[" and not text[1:-1].strip()
+
+
 def _string(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
     return value if isinstance(value, str) else wrong_type(column, value)
 

@@ -10,18 +10,20 @@ import msgspec
 from worker.core.counters.counters import OTHER, UNKNOWN, ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, shown_name
-from worker.core.intake.paths import Tree
-from worker.core.intake.rules import Path
+from worker.core.intake.layout import Node
+from worker.core.intake.paths import Path, spelled
 from worker.core.model.fault import FieldFault, Reason
 
 # At most this part of a larger value may be names, white space and unknown fields: 9 MB can hold a
 # million of them.
 UNKNOWN_BYTES_MAX = 256 * 1024
-# An unknown field: the path of its object, its name, and the names that are known in that object.
-UnknownField = tuple[Path, str, Iterable[str]]
+# An unknown field or element: the path of its object or array, its name or index, and the names
+# that are known in that object.
+UnknownField = tuple[Path, str | int, Iterable[str]]
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OBJECT = "one JSON object"
+_NO_ELEMENT = msgspec.Raw()
 
 
 def read_object(
@@ -51,24 +53,53 @@ def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] |
         return FieldFault(Reason.NOT_JSON, "", f"expected {_OBJECT}: {error}", _OBJECT)
 
 
+def elements(raw: msgspec.Raw, count: int) -> list[msgspec.Raw] | None:
+    """The first elements of an array, each as its own text, at most `count`; None if it isn't one.
+
+    The others are skipped: a list of the two million elements of an array of 9 MB would take most
+    of a second.
+    """
+    try:
+        found = msgspec.structs.astuple(_first_elements(count).decode(raw))
+    except DECODE_FAILURES:
+        return None
+    return [element for element in found if element is not _NO_ELEMENT]
+
+
 def unknown_names(
-    fields: Mapping[str, msgspec.Raw], branch: Tree, path: Path = ()
+    fields: Mapping[str, msgspec.Raw], node: Node, path: Path = ()
 ) -> Iterator[UnknownField]:
-    """The fields that a tree doesn't name, however deep."""
+    """The fields and elements that a layout doesn't name, however deep."""
     for name, raw in fields.items():
-        inner = branch.get(name)
-        if inner is None:
-            yield path, name, branch
-        elif not isinstance(inner, int) and bytes(raw)[:1] == b"{":
-            deeper = object_fields(raw)
-            if not isinstance(deeper, FieldFault):
-                yield from unknown_names(deeper, inner, (*path, name))
+        part = node.parts.get(name)
+        if part is None:
+            yield path, name, node.names()
+        elif part.index is None:
+            yield from _unknown_within(raw, part, (*path, name))
+
+
+def _unknown_within(raw: msgspec.Raw, node: Node, path: Path) -> Iterator[UnknownField]:
+    if not node.is_array:
+        if bytes(raw)[:1] == b"{":
+            fields = object_fields(raw)
+            if not isinstance(fields, FieldFault):
+                yield from unknown_names(fields, node, path)
+        return
+    # One more than the layout names: of many others the first is enough to refuse the record.
+    count = max(step for step in node.parts if isinstance(step, int)) + 2
+    for index, element in enumerate(elements(raw, count) or ()):
+        part = node.parts.get(index)
+        if part is None:
+            if bytes(element) != b"null":
+                yield path, index, ()
+        elif part.index is None:
+            yield from _unknown_within(element, part, (*path, index))
 
 
 def note_unknown(unknown: Sequence[UnknownField], event_name: str, drift: ContractDrift) -> None:
     """Count an event's unknown fields by name; beyond `UNKNOWN_SHOWN_MAX`, all under one name."""
     for path, name, _ in unknown[:UNKNOWN_SHOWN_MAX]:
-        drift.drift(event_name, shown_name(".".join((*path, name))), UNKNOWN)
+        drift.drift(event_name, shown_name(spelled((*path, name))), UNKNOWN)
     others = len(unknown) - UNKNOWN_SHOWN_MAX
     if others > 0:
         drift.drift(event_name, OTHER, UNKNOWN, others)
@@ -99,3 +130,9 @@ def _known_fields(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct
     generic = {f"field_{index}": name for index, name in enumerate(names)}
     fields = [(field, msgspec.Raw, msgspec.Raw()) for field in generic]
     return msgspec.json.Decoder(msgspec.defstruct("Known", fields, rename=generic, gc=False))
+
+
+@lru_cache(maxsize=64)
+def _first_elements(count: int) -> msgspec.json.Decoder[msgspec.Struct]:
+    fields = [(f"field_{number}", msgspec.Raw, _NO_ELEMENT) for number in range(count)]
+    return msgspec.json.Decoder(msgspec.defstruct("Elements", fields, array_like=True, gc=False))

@@ -1,111 +1,124 @@
-"""Where in a record's value each column's value is found.
+"""Paths into a record's value: `$.user.id`, `$.events[0].params`, `$['a.b']`.
 
-Under the column's own name, under another name, deeper, or nowhere (a constant).
+The part of JSONPath that leads to exactly one value: names and array indexes. A wildcard, a filter,
+a slice or a descent would lead to several, so they are faults and not names.
+
+Source: RFC 9535, sections 2.3.1 (names) and 2.3.3 (indexes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable
+from itertools import combinations
 
-from worker.core.intake.rules import IntakeRules, Path
-from worker.core.post_api.column import Column
-from worker.core.post_api.resource import IDENTITY_COLUMNS
+# The steps from the record's value to a part of it: a name in an object, or an index in an array.
+Path = tuple[str | int, ...]
 
-PATH_START = "$."
-
-# A name → the index of its value in the list of values, or the tree of names within the value.
-Tree = Mapping[str, "int | Tree"]
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnPlace:
-    """A column and the path of its value; None for a constant.
-
-    `shown` is the column under the name that the record uses: faults name it.
-    """
-
-    column: Column
-    path: Path | None
-    shown: Column
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The places of all values of a route: made once, used for each record.
-
-    `tree` holds the paths of all places, and behind them `key` where it is none of these.
-    """
-
-    places: tuple[ColumnPlace, ...]
-    key: Path | None
-    paths: tuple[Path | None, ...]
-    tree: Tree
-
-    @classmethod
-    def of(cls, rules: IntakeRules) -> Layout:
-        """The layout of these rules, its places in `column_order`."""
-        places = tuple(_place(column, rules) for column in column_order(rules))
-        key = _key_path(rules)
-        paths = [place.path for place in places]
-        if key is not None and key not in paths:
-            paths.append(key)
-        return cls(places, key, tuple(paths), _tree(paths))
+PATH_START = "$"
+# The decoder of an array has a field for each element up to the index.
+INDEX_MAX = 99
+# A name after a dot. Names with other characters are written in brackets and quotes.
+_NAME = re.compile(r"[^\s.\[\]'\"*?()]+")
+_INDEX = re.compile(r"\[(0|[1-9][0-9]*)\]")
+_QUOTED = re.compile(r"\[(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")\]")
+_ESCAPE = re.compile(r"\\(.)")
+_EXPECTED = "must be a path, as in $.name, $.user.id, $.events[0].params or $['a.b']"
 
 
 def parse_path(text: str) -> Path:
-    """The names of a dotted path such as `$.user.id`.
+    """The steps of a path.
 
     Raises:
-        ValueError: it isn't a path; the message says what it must be.
+        ValueError: it isn't a path to one value; the message says what it must be.
     """
-    names = tuple(text.removeprefix(PATH_START).split("."))
-    if not text.startswith(PATH_START) or not all(names):
-        raise ValueError("must be a dotted path, as in $.name or $.user.id")
-    return names
+    if not text.startswith(PATH_START):
+        raise ValueError(_EXPECTED)
+    steps: list[str | int] = []
+    position = len(PATH_START)
+    while position < len(text):
+        step, position = _step(text, position)
+        steps.append(step)
+    if not steps or not isinstance(steps[0], str):
+        raise ValueError(f"{_EXPECTED}: it must start with a name, because a record is an object")
+    return tuple(steps)
 
 
-def clash(paths: Iterable[Path]) -> tuple[Path, Path] | None:
-    """Two paths that can't both be read, because one contains the other; None if there are none."""
-    known: list[Path] = []
-    for path in paths:
-        for other in known:
-            shorter = min(len(path), len(other))
-            if path[:shorter] == other[:shorter]:
-                return other, path
-        known.append(path)
+def spelled(path: Path) -> str:
+    """A path as messages and settings write it, without the leading `$.`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _NAME.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            escaped = step.replace("\\", "\\\\").replace("'", "\\'")
+            text += f"['{escaped}']"
+    return text
+
+
+def clash(paths: Iterable[tuple[Path, bool]]) -> tuple[Path, Path] | None:
+    """The first two paths that can't both be read; None if there are none.
+
+    Args:
+        paths: each with whether its value is an object that other paths may lead into.
+    """
+    for (first, first_is_object), (second, second_is_object) in combinations(paths, 2):
+        shared = _shared_steps(first, second)
+        if shared == len(second) < len(first) and second_is_object:
+            continue
+        if shared == len(first) < len(second) and first_is_object:
+            continue
+        if shared in (len(first), len(second)):
+            return first, second
+        # A value can't be both an object and an array.
+        if isinstance(first[shared], int) is not isinstance(second[shared], int):
+            return first, second
     return None
 
 
-def column_order(rules: IntakeRules) -> tuple[Column, ...]:
-    """The columns in the order of the values of the fast pass: the identity pair first."""
-    return (*IDENTITY_COLUMNS.values(), *rules.resource.columns)
+def _shared_steps(first: Path, second: Path) -> int:
+    shared = 0
+    for left, right in zip(first, second, strict=False):
+        if left != right or isinstance(left, int) is not isinstance(right, int):
+            break
+        shared += 1
+    return shared
 
 
-def _place(column: Column, rules: IntakeRules) -> ColumnPlace:
-    if column.name in rules.constants:
-        return ColumnPlace(column, None, column)
-    path = rules.fields.get(column.name, (column.name,))
-    is_renamed = path != (column.name,)
-    return ColumnPlace(column, path, replace(column, name=".".join(path)) if is_renamed else column)
+def _step(text: str, position: int) -> tuple[str | int, int]:
+    """The step at this position, and the position after it."""
+    if text[position] == ".":
+        match = _NAME.match(text, position + 1)
+        if match is not None:
+            return match[0], match.end()
+    elif text[position] == "[":
+        match = _INDEX.match(text, position)
+        if match is not None:
+            return _index(match[1]), match.end()
+        match = _QUOTED.match(text, position)
+        if match is not None:
+            return _ESCAPE.sub(r"\1", match[1] if match[1] is not None else match[2]), match.end()
+    raise ValueError(_fault(text[position:]))
 
 
-def _key_path(rules: IntakeRules) -> Path | None:
-    """The path of the producer's own event id; None if it isn't in the value."""
-    key = rules.key_field
-    if key is None:
-        return None
-    return parse_path(key) if key.startswith(PATH_START) else (key,)
+def _index(digits: str) -> int:
+    if len(digits) > len(str(INDEX_MAX)) or int(digits) > INDEX_MAX:
+        raise ValueError(f"has an index of {digits}; an index may be at most {INDEX_MAX}")
+    return int(digits)
 
 
-def _tree(paths: Iterable[Path | None]) -> Tree:
-    """The paths as nested names, each leaf with its path's index."""
-    root: dict[str, int | Tree] = {}
-    for index, path in enumerate(paths):
-        if path is None:
-            continue
-        branch = root
-        for name in path[:-1]:
-            branch = branch.setdefault(name, {})  # type: ignore[assignment]
-        branch[path[-1]] = index
-    return root
+def _fault(rest: str) -> str:
+    """The message for a text that isn't a step, by how it starts."""
+    if rest.startswith(".."):
+        return f"{_EXPECTED}: '..' leads to many values or to a name that is empty"
+    if rest.startswith((".*", "[*")) or "*" in rest.split(".", 2)[-1].split("[")[0]:
+        return f"{_EXPECTED}: a wildcard leads to many values; put a name with * in quotes, ['a*']"
+    if rest.startswith(("[?", ".?", "[(", ".(")):
+        return f"{_EXPECTED}: a filter or an expression is not supported"
+    if re.match(r"\[-[0-9]", rest):
+        return f"{_EXPECTED}: an index counts from the start of the array, from 0"
+    if re.match(r"\[[^\]'\"]*[:,]", rest):
+        return f"{_EXPECTED}: a slice or a list of indexes leads to many values"
+    return f"{_EXPECTED}: the part {rest[:40]!r} is not a step"

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from worker.core.counters.counters import ContractDrift
-from worker.core.intake.decode import CHECKED_BY_TYPE, DECODE_FAILURES, value_decoder
+from worker.core.intake.decode import CHECKED_BY_TYPE, DECODE_FAILURES, Unknown, value_decoder
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.faults import shown_name
 from worker.core.intake.fields import CHECKS
 from worker.core.intake.json_object import note_unknown, object_fields, unknown_names
-from worker.core.intake.paths import Layout
+from worker.core.intake.layout import Layout
 from worker.core.intake.rules import IntakeRules, TimeWindow, UnknownFields
 from worker.core.model.fault import FieldFault
 from worker.core.model.row import Destination
@@ -43,13 +43,11 @@ class Reader:
     def __init__(self, rules: IntakeRules) -> None:
         self._rules = rules
         self._layout = layout = Layout.of(rules)
-        self._decode, self._flatten = value_decoder(rules, layout, forbids_unknown_fields=True)
+        self._decode, self._flatten = value_decoder(rules, layout, Unknown.FORBID)
         # Used after the strict decoder has failed: so unknown fields are noticed, and only the
         # records that have some cost more.
         is_lenient = rules.unknown_fields is UnknownFields.IGNORE
-        self._lenient = (
-            value_decoder(rules, layout, forbids_unknown_fields=False)[0] if is_lenient else None
-        )
+        self._lenient = value_decoder(rules, layout, Unknown.SKIP)[0] if is_lenient else None
         columns = [place.column for place in layout.places]
         names = [column.name for column in columns]
         self._end = len(columns)
@@ -106,10 +104,9 @@ class Reader:
         try:
             values: list[Any] = list(self._flatten(self._decode(value)))
         except DECODE_FAILURES:
-            decoded = self._decode_leniently(value)
-            if decoded is None:
+            values, is_strict = self._decode_leniently(value), False
+            if not values:
                 return None
-            is_strict, values = False, list(self._flatten(decoded))
         if timestamp is not None:
             self._date(values, timestamp)
         for index, column, check in self._checked:
@@ -160,16 +157,16 @@ class Reader:
         if self._timestamp is not None and values[self._timestamp] in (None, ""):
             values[self._timestamp] = timestamp
 
-    def _decode_leniently(self, value: bytes | msgspec.Raw) -> Any:
-        """The value without its unknown fields; None if that isn't allowed or doesn't help."""
+    def _decode_leniently(self, value: bytes | msgspec.Raw) -> list[Any]:
+        """The values without unknown fields; empty if these aren't allowed or aren't the fault."""
         if self._lenient is None:
-            return None
+            return []
         try:
             # msgspec doesn't check whether the text of skipped fields is UTF-8.
             bytes(value).decode()
-            return self._lenient(value)
+            return list(self._flatten(self._lenient(value)))
         except DECODE_FAILURES:
-            return None
+            return []
 
     def _note_unknown(
         self, value: bytes | msgspec.Raw, cells: list[str], drift: ContractDrift
@@ -177,4 +174,4 @@ class Reader:
         event_name = shown_name(cells[self._name]) if self._name is not None else ""
         fields = object_fields(value)
         if not isinstance(fields, FieldFault):
-            note_unknown(list(unknown_names(fields, self._layout.tree)), event_name, drift)
+            note_unknown(list(unknown_names(fields, self._layout.root)), event_name, drift)

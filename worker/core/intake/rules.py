@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from worker.core.intake.paths import Path
 from worker.core.model.batch import RequestForm
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Resource
-
-Path = tuple[str, ...]
 
 
 class UnknownFields(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from worker.core.intake.rules import Path
+from worker.core.intake.paths import Path
 from worker.core.model.record import Place, Record, TopicPartition
 from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS
 
@@ -144,8 +144,11 @@ def _decoded(decoder: msgspec.json.Decoder[T], text: bytes) -> T | None:
 
 
 def _follow(value: Any, path: Path) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
+    for step in path:
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
     return value
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from worker.core.intake.paths import parse_path
-from worker.core.intake.rules import Path
+from worker.core.intake.paths import Path, parse_path
 from worker.settings.schema import Settings
 
 

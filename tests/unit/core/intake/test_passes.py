@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_event, make_rules, make_value, now_at
 from tests.unit.core.intake.reading import read, row_of
-from worker.core.intake.decode import value_decoder
+from worker.core.intake.decode import Unknown, value_decoder
 from worker.core.intake.explain import Cells, explain
-from worker.core.intake.paths import Layout
+from worker.core.intake.layout import Layout
 from worker.core.intake.rules import UnknownFields
 from worker.core.model.fault import Rejection
 from worker.core.model.row import Row
@@ -86,7 +86,7 @@ def assert_passes_agree(event: dict[str, object], routes: dict[str, Any]) -> Non
 
 def test_a_value_written_for_the_thorough_pass_is_refused_by_the_fast_one() -> None:
     rules = make_rules()
-    decode, _ = value_decoder(rules, Layout.of(rules), forbids_unknown_fields=True)
+    decode, _ = value_decoder(rules, Layout.of(rules), Unknown.FORBID)
     assert isinstance(decode(make_value()), msgspec.Struct)
     with pytest.raises(msgspec.ValidationError):
         decode(thorough(make_value()))

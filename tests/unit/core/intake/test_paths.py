@@ -1,273 +1,103 @@
-"""Constants, fields found elsewhere, exact columns, and what is remarked on."""
+"""Paths: what leads to one value is read, everything else is a fault that says why."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import (
-    UNIX_SECONDS,
-    FakeRecord,
-    make_assignment,
-    make_event,
-    make_rules,
-    make_value,
-    now_at,
-    parse_csv,
+from worker.core.intake.paths import INDEX_MAX, Path, clash, parse_path, spelled
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("$.name", ("name",)),
+        ("$.user.id", ("user", "id")),
+        ("$.events[0].params", ("events", 0, "params")),
+        ("$.events[99][0]", ("events", 99, 0)),
+        ("$['a.b']", ("a.b",)),
+        ('$["a b"].c', ("a b", "c")),
+        ("$.a['it\\'s']", ("a", "it's")),
+        ("$['*']", ("*",)),
+        ("$['0']", ("0",)),
+        ("$.@type", ("@type",)),
+        ("$.user-id", ("user-id",)),
+        ("$.имя", ("имя",)),
+    ],
+    ids=str,
 )
-from tests.unit.core.intake.reading import cells_of, codes_of, row_of
-from worker.core.batching.batcher import header
-from worker.core.counters.counters import DRIFTS_MAX, OTHER, UNKNOWN, ContractDrift, Drift
-from worker.core.intake import dedup_key
-from worker.core.intake.explain import explain
-from worker.core.intake.intake import Intake
-from worker.core.intake.paths import clash, parse_path
-from worker.core.intake.rules import ColumnChoice, UnknownFields
-from worker.core.model.fault import Reason
-from worker.core.model.row import Row
-from worker.core.post_api.resource import ECOMMERCE, PROFILES
-
-NESTED = {
-    "fields": {
-        "event_name": ("name",),
-        "profile_id": ("user", "id"),
-        "os_name": ("user", "device", "os"),
-    }
-}
+def test_a_path_leads_by_names_and_indexes(text: str, path: Path) -> None:
+    assert parse_path(text) == path
 
 
-def dumps(value: object) -> bytes:
-    return json.dumps(value).encode()
-
-
-def foreign(**changes: Any) -> dict[str, Any]:
-    event = {
-        "application_id": 1111,
-        "name": "purchase",
-        "event_timestamp": UNIX_SECONDS,
-        "user": {"id": "user-1", "device": {"os": "ios"}},
-    }
-    return {name: value for name, value in (event | changes).items() if value is not ...}
-
-
-class TestConstants:
-    def test_a_constant_fills_its_column_in_every_row(self) -> None:
-        value = make_value(application_id=..., event_name="x")
-        assert (
-            row_of(value, constants={"application_id": "1111"}).line
-            == row_of(make_value(event_name="x")).line
-        )
-        assert (
-            cells_of(row_of(value, constants={"application_id": "1111", "mcc": "250"}))["mcc"]
-            == "250"
-        )
-
-    def test_a_constant_object_is_written_as_it_is(self) -> None:
-        assert (
-            cells_of(row_of(make_value(), constants={"event_json": '{"from":"tv"}'}))["event_json"]
-            == '{"from":"tv"}'
-        )
-
-    def test_a_record_may_not_give_what_is_constant(self) -> None:
-        assert codes_of(make_value(), constants={"application_id": "1111"}) == [
-            (Reason.UNKNOWN_FIELD, "application_id")
-        ]
-        ignoring = {"constants": {"application_id": "1111"}, "unknown_fields": UnknownFields.IGNORE}
-        assert (
-            row_of(make_value(application_id=2222), **ignoring).destination.application_id == 1111
-        )
-
-    def test_a_constant_for_an_application_without_key_is_told_of(self) -> None:
-        assert codes_of(make_value(application_id=...), constants={"application_id": "5"}) == [
-            (Reason.UNKNOWN_APPLICATION, "application_id")
-        ]
-
-
-class TestFields:
-    def test_values_are_found_under_other_names_and_deeper(self) -> None:
-        assert row_of(dumps(foreign()), **NESTED).line == row_of(make_value(os_name="ios")).line
-
-    def test_what_lies_on_a_path_may_lack(self) -> None:
-        assert (
-            cells_of(row_of(dumps(foreign(user={"id": "u", "device": None})), **NESTED))["os_name"]
-            == ""
-        )
-        assert codes_of(dumps(foreign(user=...)), **NESTED) == [(Reason.MISSING, "user.id")]
-
-    @pytest.mark.parametrize(
-        ("changes", "expected"),
-        [
-            ({"name": ...}, [(Reason.MISSING, "name")]),
-            ({"name": 5}, [(Reason.WRONG_TYPE, "name")]),
-            ({"user": {"id": 5}}, [(Reason.WRONG_TYPE, "user.id")]),
-            ({"user": "u"}, [(Reason.WRONG_TYPE, "user"), (Reason.MISSING, "user.id")]),
-            ({"user": {"id": "u", "device": []}}, [(Reason.WRONG_TYPE, "user.device")]),
-            ({"event_name": "x"}, [(Reason.UNKNOWN_FIELD, "event_name")]),
-            ({"user": {"id": "u", "age": 5}}, [(Reason.UNKNOWN_FIELD, "user.age")]),
-            (
-                {"appmetrica_device_id": 5},
-                [(Reason.BOTH_IDENTITIES, "user.id and appmetrica_device_id")],
-            ),
-        ],
-        ids=str,
-    )
-    def test_faults_speak_of_names_as_the_record_spells_them(
-        self, changes: dict[str, Any], expected: list[tuple[Reason, str]]
-    ) -> None:
-        assert codes_of(dumps(foreign(**changes)), **NESTED) == expected
-
-    def test_the_nearest_name_is_one_of_the_same_place(self) -> None:
-        result = explain(
-            dumps(foreign(user={"id": "u", "devcie": {}})),
-            make_rules(**NESTED),
-            make_rules().window(UNIX_SECONDS),
-        )
-        assert isinstance(result, tuple)
-        assert result[0].message.endswith("did you mean user.device?")
-
-    def test_a_key_may_be_found_deeper_too(self) -> None:
-        rules = NESTED | {"key_field": "$.user.event.id"}
-        value = dumps(foreign(user={"id": "u", "event": {"id": 7}}))
-        assert row_of(value, **rules).key == dedup_key.of_producer(1111, b"7")
-        assert row_of(dumps(foreign()), **NESTED, key_field="name").key == dedup_key.of_producer(
-            1111, b"purchase"
-        )
-
-    @pytest.mark.parametrize("text", ["name", "$", "$.", "$.a..b", "$.a.", ".a", ""])
-    def test_only_dotted_paths_are_paths(self, text: str) -> None:
-        with pytest.raises(ValueError, match="dotted path"):
-            parse_path(text)
-
-    def test_paths_clash_where_one_leads_through_the_other(self) -> None:
-        assert clash([("a",), ("b",), ("b", "c")]) == (("b",), ("b", "c"))
-        assert clash([("a", "b"), ("a", "b")]) == (("a", "b"), ("a", "b"))
-        assert clash([("a", "b"), ("a", "c"), ("d",)]) is None
-
-
-class TestExactColumns:
-    def test_rows_that_fill_other_columns_have_another_destination_and_key(self) -> None:
-        os_name, device = (
-            row_of(make_value(**{name: "x"}), columns=ColumnChoice.EXACT)
-            for name in ("os_name", "device_type")
-        )
-        assert os_name.line == device.line
-        assert os_name.destination != device.destination
-        assert os_name.key != device.key
-
-    def test_the_header_names_what_is_filled_and_nothing_else(self) -> None:
-        row = row_of(make_value(os_name="ios", event_json={"a": 1}), columns=ColumnChoice.EXACT)
-        names, cells = parse_csv(header(row.destination) + row.line)
-        assert names == [
-            "application_id",
-            "profile_id",
-            "event_name",
-            "event_timestamp",
-            "event_json",
-            "os_name",
-        ]
-        assert cells == ["1111", "user-1", "purchase", str(UNIX_SECONDS), '{"a": 1}', "ios"]
-
-
-class TestRemarks:
-    def noted(self, *values: bytes, **rules: Any) -> ContractDrift:
-        remarks = ContractDrift()
-        records = [FakeRecord(offset, value) for offset, value in enumerate(values)]
-        Intake(make_rules(**rules)).read(make_assignment(), records, now_at(), remarks)
-        return remarks
-
-    def test_a_value_that_the_documentation_does_not_list_is_delivered_and_counted(self) -> None:
-        values = [
-            make_value(os_name=name, connection_type="wifi")
-            for name in ("ios", "", "tizen", "tizen")
-        ]
-        assert self.noted(*values).unusual_values == {"os_name": 2}
-        assert cells_of(row_of(values[2]))["os_name"] == "tizen"
-
-    @pytest.mark.parametrize("unknown_fields", UnknownFields)
-    def test_an_unknown_field_is_counted_whether_it_is_refused_or_ignored(
-        self, unknown_fields: UnknownFields
-    ) -> None:
-        values = [make_value(colour="red"), make_value(colour="red", size=5), make_value()]
-        remarks = self.noted(*values, unknown_fields=unknown_fields)
-        assert remarks.drifts == {
-            Drift("purchase", "colour", UNKNOWN): 2,
-            Drift("purchase", "size", UNKNOWN): 1,
-        }
-
-    def test_a_field_of_another_type_is_counted_by_the_type_it_came_as(self) -> None:
-        values = [
-            make_value(mcc={}),
-            make_value(os_name=5),
-            make_value(os_name=True),
-            make_value(event_json=[]),
-        ]
-        assert set(self.noted(*values).drifts) == {
-            Drift("purchase", "mcc", "object"),
-            Drift("purchase", "os_name", "number"),
-            Drift("purchase", "os_name", "boolean"),
-            Drift("purchase", "event_json", "array"),
-        }
-
-    def test_nested_unknown_fields_are_named_by_their_path(self) -> None:
-        value = dumps(foreign(user={"id": "u", "age": 5}, extra={"a": 1}))
-        remarks = self.noted(value, unknown_fields=UnknownFields.IGNORE, **NESTED)
-        assert {drift.field for drift in remarks.drifts} == {"user.age", "extra"}
-
-    def test_a_resource_without_names_counts_under_none(self) -> None:
-        value = dumps({"application_id": 1111, "profile_id": "u", "attributes": {"a": 1}, "b": 2})
-        assert set(self.noted(value, resource=PROFILES).drifts) == {Drift("", "b", UNKNOWN)}
-
-    def test_other_resources_are_counted_by_what_names_their_events(self) -> None:
-        value = dumps({"ecom_event_type": "PURCHASE", "b": 2})
-        assert set(self.noted(value, resource=ECOMMERCE).drifts) == {
-            Drift("PURCHASE", "b", UNKNOWN)
-        }
-
-    def test_names_without_end_are_counted_together_and_kept_short(self) -> None:
-        values = [
-            make_value(**{f"field_{number}_{'x' * 1000}": 1}) for number in range(DRIFTS_MAX + 50)
-        ]
-        drifts = self.noted(*values).drifts
-        assert len(drifts) == DRIFTS_MAX + 1
-        assert drifts[Drift(OTHER, OTHER, UNKNOWN)] == 50
-        assert max(len(drift.field) for drift in drifts) <= 40
-
-    def test_nobody_needs_to_take_note(self) -> None:
-        assert isinstance(row_of(make_value(os_name="tizen")), Row)
-
-
-VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.text(max_size=4), st.just({}), st.just([])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name", "must be a path"),
+        ("", "must be a path"),
+        (".a", "must be a path"),
+        ("$", "must start with a name"),
+        ("$[0]", "must start with a name"),
+        ("$.", "not a step"),
+        ("$.a.", "not a step"),
+        ("$.a b", "not a step"),
+        ("$.a[", "not a step"),
+        ("$.a['b", "not a step"),
+        ("$.a[01]", "not a step"),
+        ("$.a..b", "leads to many values"),
+        ("$..b", "leads to many values"),
+        ("$.*", "wildcard"),
+        ("$.a[*].b", "wildcard"),
+        ("$.a*", "wildcard"),
+        ("$.a[?(@.b>1)]", "filter"),
+        ("$.a[?@.b]", "filter"),
+        ("$.a[(@.length-1)]", "filter or an expression"),
+        ("$.a[-1]", "counts from the start"),
+        ("$.a[0:2]", "slice"),
+        ("$.a[0,1]", "slice or a list"),
+        (f"$.a[{INDEX_MAX + 1}]", f"at most {INDEX_MAX}"),
+        ("$.a[" + "9" * 5000 + "]", f"at most {INDEX_MAX}"),
+    ],
+    ids=lambda value: value[:20],
 )
+def test_what_does_not_lead_to_one_value_is_a_fault(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_path(text)
 
 
-@settings(deadline=None, max_examples=300)
 @given(
-    st.dictionaries(st.sampled_from(["name", "user", "event_name", "x"]), VALUES, max_size=3),
-    st.dictionaries(
-        st.sampled_from(["id", "device", "x"]),
-        VALUES | st.dictionaries(st.just("os"), VALUES),
-        max_size=3,
-    ),
-    st.sampled_from(UnknownFields),
+    st.lists(
+        st.text(min_size=1, max_size=4)
+        | st.sampled_from(["a.b", "'", "\\", "]", "*"])
+        | st.integers(0, INDEX_MAX),
+        max_size=4,
+    )
 )
-def test_both_passes_agree_on_nested_records(
-    changes: dict[str, Any], user: dict[str, Any], unknown_fields: UnknownFields
+def test_a_spelled_path_is_read_as_the_same_path(steps: list[str | int]) -> None:
+    path = ("a", *steps)
+    assert parse_path(f"$.{spelled(path)}") == path
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ([("a",), ("b",), ("b", "c")], (("b",), ("b", "c"))),
+        ([("b", "c"), ("b",)], (("b", "c"), ("b",))),
+        ([("a", "b"), ("a", "b")], (("a", "b"), ("a", "b"))),
+        ([("a", "b"), ("a", 0)], (("a", "b"), ("a", 0))),
+        ([("a", "b"), ("a", "c"), ("d",)], None),
+        ([("a", 0), ("a", 1, "b")], None),
+    ],
+    ids=str,
+)
+def test_paths_clash_where_one_contains_the_other(
+    paths: list[Path], expected: tuple[Path, Path] | None
 ) -> None:
-    value = dumps(foreign(user={"id": "u"} | user) | changes)
-    rules = make_rules(**NESTED, unknown_fields=unknown_fields, constants={"mcc": "1"})
-    rows, rejections = Intake(rules).read(make_assignment(), [FakeRecord(0, value)], now_at())
-    slow = explain(value, rules, rules.window(UNIX_SECONDS))
-    if isinstance(slow, tuple):
-        assert rejections[0].faults == slow
-    else:
-        cells = {name: text for name, text in cells_of(rows[0]).items() if text}
-        assert cells == slow.texts
+    assert clash([(path, False) for path in paths]) == expected
 
 
-def test_the_builder_s_events_have_a_name() -> None:
-    assert make_event()["event_name"] == "purchase"
+def test_other_paths_may_lead_into_an_object() -> None:
+    assert clash([(("a",), True), (("a", "b"), False), (("a", "c", "d"), False)]) is None
+    assert clash([(("a", "b"), False), (("a",), True)]) is None
+    assert clash([(("a",), True), (("a",), False)]) == (("a",), ("a",))
