@@ -58,8 +58,9 @@ format: $(STAMP) ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(STAMP) ## Write docs/schema and the generated parts of docs/events.md anew
+schema: $(STAMP) ## Write docs/schema, the generated parts of docs/events.md and of helm anew
 	$(BIN)/python -m tests.unit.contract
+	$(BIN)/python -m tests.install
 
 # pip reads the universal lock; uv writes it. Hash-pinned, and no index line: where packages come from is the machine's business.
 LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"

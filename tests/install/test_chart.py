@@ -1,0 +1,339 @@
+"""The chart's objects are what API servers and operators accept, and right for this daemon."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
+from kubernetes_validate.utils import latest_version, validate
+
+import worker
+from tests.install.chart import (
+    NOTES,
+    Object,
+    Values,
+    container,
+    merged,
+    objects,
+    one,
+    pod,
+    rendered,
+)
+from tests.install.golden import golden_files
+from tests.install.value_sets import (
+    EVERYTHING,
+    MINIMAL,
+    OF_VERSION_0_1_0,
+    STRIMZI,
+    VALUE_SETS,
+)
+from tests.install.values import CHART
+from worker.settings.load import load
+from worker.tools.memory_check import MEBIBYTE, memory_needed_bytes
+
+VERSIONS = ["1.31", "1.32", "1.33", "1.34", latest_version()]
+MODELS: dict[str, Any] = {
+    model.model_fields["kind"].default: model
+    for model in (ScaledObject, PodMonitor, ServiceMonitor, PrometheusRule)
+}
+# Strimzi has no published models: the fields of its definitions that the chart may use.
+STRIMZI_FIELDS = {
+    "KafkaTopic": {"topicName", "partitions", "replicas", "config"},
+    "KafkaUser": {"authentication", "authorization"},
+}
+every_set = pytest.mark.parametrize(
+    "values", [pytest.param(values, id=name) for name, values in VALUE_SETS.items()]
+)
+
+
+@cache
+def _validated(text: str, version: str) -> None:
+    validate(json.loads(text), version, strict=True)
+
+
+def _check(found: Object) -> None:
+    kind = found["kind"]
+    if kind in MODELS:
+        # The models pass over fields that they don't know: these would be missing afterwards.
+        model = MODELS[kind].model_validate(found)
+        assert model.model_dump(mode="json", by_alias=True, exclude_unset=True) == found
+    elif kind in STRIMZI_FIELDS:
+        assert found["spec"].keys() <= STRIMZI_FIELDS[kind]
+        assert found["metadata"]["labels"]["strimzi.io/cluster"]
+    else:
+        for version in VERSIONS:
+            _validated(json.dumps(found, sort_keys=True), version)
+
+
+@every_set
+def test_every_object_is_valid(values: Values) -> None:
+    found = objects(values)
+    assert {"Deployment", "ConfigMap"} <= {candidate["kind"] for candidate in found}
+    for candidate in found:
+        _check(candidate)
+
+
+@every_set
+def test_lint_has_no_complaint(values: Values) -> None:
+    report = helm_python.lint(CHART, dict(values), strict=True, namespace="events")
+    # Severity 1 is information: an icon is recommended.
+    assert [note for note in report["messages"] if note["severity"] > 1] == []
+    assert not report["errors"]
+
+
+@every_set
+def test_worker_accepts_the_configuration_that_the_chart_writes(
+    values: Values, tmp_path: Path
+) -> None:
+    config = one(values, "ConfigMap", _name(values))["data"]["config.yaml"]
+    file = tmp_path / "config.yaml"
+    file.write_text(config)
+    # What is in secrets: keys, passwords and certificates.
+    applications = yaml.safe_load(config)["appmetrica"]["applications"]
+    prefix = "AMW_APPMETRICA__APPLICATIONS__"
+    environment = {f"{prefix}{name}__POST_API_KEY": "key-of-a-test" for name in applications}
+    flags = {}
+    if "sasl_password_file" in config:
+        environment["AMW_KAFKA__SASL_PASSWORD"] = "password-of-a-test"
+        flags["kafka.ssl_ca_file"] = "null"
+    load(file, environment, None, flags)
+
+
+def _name(values: Values) -> str:
+    name: str = one(values, "Deployment")["metadata"]["name"]
+    return name
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in golden_files()])
+def test_rendered_text_is_as_reviewed(path: Path) -> None:
+    """After a wanted change: `make schema`, then review the difference."""
+    assert path.read_text(encoding="utf-8") == golden_files()[path]
+
+
+def test_chart_is_of_this_worker() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == worker.__version__
+
+
+@pytest.mark.parametrize("records", [16_777_216, 268_435_456, 2**40])
+@pytest.mark.parametrize("keys", [8, 1_000_000, 100_000_000])
+def test_chart_computes_the_memory_that_the_worker_computes(
+    records: int, keys: int, tmp_path: Path
+) -> None:
+    config = {
+        "limits": {"memory_bytes_max": records},
+        "dedup": {"window_rows_max": keys},
+        "batching": {"body_bytes_max": 4096},
+    }
+    values = merged(MINIMAL, {"config": config})
+    file = tmp_path / "config.yaml"
+    file.write_text(one(values, "ConfigMap")["data"]["config.yaml"])
+    key = {"AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY": "key-of-a-test"}
+    needed = memory_needed_bytes(load(file, key, None, {}).settings)
+    resources = container(values)["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+    given = int(resources["limits"]["memory"].removesuffix("Mi")) * MEBIBYTE
+    assert needed * 1.2 <= given < needed * 1.2 + 33 * MEBIBYTE
+
+
+def test_pod_has_more_time_than_the_drain() -> None:
+    assert pod(MINIMAL)["terminationGracePeriodSeconds"] == 60
+    values = VALUE_SETS["other port and a long drain"]
+    assert pod(values)["terminationGracePeriodSeconds"] == 111
+
+
+def test_probes_ask_the_port_of_the_configuration() -> None:
+    worker_container = container(VALUE_SETS["other port and a long drain"])
+    assert worker_container["ports"] == [{"name": "admin", "containerPort": 8080}]
+    paths = {
+        name: worker_container[f"{name}Probe"]["httpGet"]
+        for name in ("startup", "liveness", "readiness")
+    }
+    assert paths == {
+        "startup": {"path": "/livez", "port": "admin"},
+        "liveness": {"path": "/livez", "port": "admin"},
+        "readiness": {"path": "/readyz", "port": "admin"},
+    }
+
+
+@every_set
+def test_pods_meet_the_restricted_standard(values: Values) -> None:
+    pods = [pod(values), one(values, "Pod")["spec"]]
+    for spec in pods:
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert spec["containers"][0]["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_new_configuration_replaces_the_pods_and_a_new_key_does_not() -> None:
+    def template(values: Values) -> object:
+        return one(values, "Deployment")["spec"]["template"]
+
+    values = VALUE_SETS["keys in the values"]
+    assert template(merged(values, {"keys": {"values": {"1111": "another"}}})) == template(values)
+    changed = merged(values, {"config": {"log": {"level": "debug"}}})
+    assert template(changed) != template(values)
+
+
+def test_key_files_are_mounted_as_a_folder_which_kubernetes_updates() -> None:
+    mounts = {mount["name"]: mount for mount in container(MINIMAL)["volumeMounts"]}
+    assert "subPath" not in mounts["keys"]
+    config = yaml.safe_load(one(MINIMAL, "ConfigMap")["data"]["config.yaml"])
+    file = config["appmetrica"]["applications"]["1111"]["post_api_key_file"]
+    assert file == f"{mounts['keys']['mountPath']}/1111"
+
+
+def test_state_is_in_an_emptydir_where_the_configuration_says() -> None:
+    values = merged(MINIMAL, {"config": {"state_dir": "/scratch"}})
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(values)["volumeMounts"]}
+    assert mounts["state"] == "/scratch"
+    without = VALUE_SETS["no state"]
+    assert "state" not in {mount["name"] for mount in container(without)["volumeMounts"]}
+
+
+def test_pod_of_helm_test_is_outside_of_service_and_budget() -> None:
+    check = one(MINIMAL, "Pod")
+    assert check["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    selector = one(MINIMAL, "Service")["spec"]["selector"]
+    assert selector == one(MINIMAL, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
+    assert not selector.items() <= check["metadata"]["labels"].items()
+    policy = one(VALUE_SETS["network policy"], "NetworkPolicy")["spec"]["podSelector"]
+    assert policy["matchLabels"].items() <= check["metadata"]["labels"].items()
+    names = policy["matchExpressions"][0]["values"]
+    assert check["metadata"]["labels"]["app.kubernetes.io/name"] in names
+
+
+def test_network_policy_has_the_ports_of_the_configuration() -> None:
+    values = merged(
+        VALUE_SETS["network policy"],
+        {
+            "config": {
+                "kafka": {"bootstrap_servers": "kafka-1:9093, kafka-2:9093,kafka-3,[::1]:9094"},
+                "appmetrica": {"base_url": "http://proxy.example:8080/api"},
+            }
+        },
+    )
+    rules = one(values, "NetworkPolicy")["spec"]["egress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in rules] == [
+        [9093, 9092, 9094],
+        [8080],
+        [53, 53],
+    ]
+    assert one(MINIMAL | {"networkPolicy": {"enabled": True}}, "NetworkPolicy")["spec"]["egress"][
+        1
+    ]["ports"] == [{"protocol": "TCP", "port": 443}]
+
+
+def test_strimzi_user_has_the_permissions_that_check_config_asks_for() -> None:
+    permissions = {
+        (rule["resource"]["type"], rule["resource"]["name"]): set(rule["operations"])
+        for rule in one(EVERYTHING, "KafkaUser")["spec"]["authorization"]["acls"]
+    }
+    assert permissions == {
+        ("group", "appmetrica-worker"): {"Read", "Describe"},
+        ("topic", "offline-events"): {"Read", "Describe"},
+        ("topic", "offline-events.parked"): {"Read", "Write", "Describe"},
+        ("topic", "offline-events.dlq"): {"Read", "Write", "Describe"},
+        ("topic", "Purchases_v2"): {"Read", "Describe"},
+        ("topic", "Purchases_v2.dlq"): {"Read", "Write", "Describe"},
+    }
+
+
+def test_strimzi_topics_are_all_that_the_routes_need() -> None:
+    topics = {
+        found["spec"]["topicName"]: found
+        for found in objects(EVERYTHING)
+        if found["kind"] == "KafkaTopic"
+    }
+    partitions = {name: found["spec"]["partitions"] for name, found in topics.items()}
+    assert partitions == {
+        "offline-events": 6,
+        "offline-events.parked": 6,
+        "offline-events.dlq": 1,
+        "Purchases_v2": 6,
+        "Purchases_v2.dlq": 1,
+    }
+    names = {found["metadata"]["name"] for found in topics.values()}
+    assert len(names) == len(topics)
+    assert all(name == name.lower() and "_" not in name for name in names)
+    keep = {
+        found["metadata"]["annotations"]["helm.sh/resource-policy"] for found in topics.values()
+    }
+    assert keep == {"keep"}
+
+
+def test_scaled_object_asks_for_the_lag_of_each_topic() -> None:
+    triggers = one(EVERYTHING, "ScaledObject")["spec"]["triggers"]
+    assert [trigger["metadata"]["topic"] for trigger in triggers] == [
+        "offline-events",
+        "Purchases_v2",
+    ]
+    assert triggers[0]["metadata"] == {
+        "bootstrapServers": "main-kafka-bootstrap.kafka:9093",
+        "consumerGroup": "appmetrica-worker",
+        "topic": "offline-events",
+        "lagThreshold": "50000",
+        "offsetResetPolicy": "earliest",
+        "excludePersistentLag": "true",
+        "tls": "enable",
+        "sasl": "scram_sha512",
+    }
+    assert triggers[0]["authenticationRef"] == {"name": "kafka"}
+
+
+@pytest.mark.parametrize("name", [name for name in VALUE_SETS if name.startswith("autoscaling")])
+def test_autoscaling_owns_the_number_of_replicas(name: str) -> None:
+    assert "replicas" not in one(VALUE_SETS[name], "Deployment")["spec"]
+
+
+def test_values_of_the_previous_version_keep_their_names_and_selectors() -> None:
+    """The selector of a Deployment can't change: an upgrade would fail."""
+    deployment = one(OF_VERSION_0_1_0, "Deployment")
+    assert deployment["metadata"]["name"] == "amw-appmetrica-worker"
+    assert deployment["spec"]["selector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "appmetrica-worker",
+        "app.kubernetes.io/instance": "amw",
+    }
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    config = yaml.safe_load(one(OF_VERSION_0_1_0, "ConfigMap")["data"]["config.yaml"])
+    state = config.pop("state_dir")
+    assert config == OF_VERSION_0_1_0["config"]
+    assert state == "/var/lib/appmetrica-worker"
+
+
+def test_release_that_is_named_like_the_chart_is_not_named_twice() -> None:
+    texts = rendered(MINIMAL, "appmetrica-worker")
+    deployment = yaml.safe_load(texts["templates/deployment.yaml"])
+    assert deployment["metadata"]["name"] == "appmetrica-worker"
+
+
+@every_set
+def test_notes_name_the_first_commands(values: Values) -> None:
+    notes = rendered(values)[NOTES]
+    assert "helm test amw --namespace events --logs" in notes
+    assert f"deployment/{_name(values)}" in notes
+
+
+def test_notes_name_the_topics_that_must_exist_and_what_is_doubtful() -> None:
+    notes = rendered(VALUE_SETS["two routes"])[NOTES]
+    assert (
+        "These topics must exist: offline-events.dlq, offline-events.parked, Purchases_v2.dlq."
+        in notes
+    )
+    assert "must exist" not in rendered(merged(MINIMAL, STRIMZI))[NOTES]
+    assert "resources.requests.memory (384Mi)" in rendered(OF_VERSION_0_1_0)[NOTES]
+    assert "keys.secretName" in rendered(VALUE_SETS["keys in the values"])[NOTES]

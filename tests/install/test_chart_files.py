@@ -1,0 +1,53 @@
+"""The generated files of the chart are in step with the worker's settings and values.yaml."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from tests.install.values import (
+    PROPERTIES,
+    VALUES,
+    Schema,
+    described_values,
+    generated,
+    schema,
+)
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in generated()])
+def test_file_is_as_make_schema_writes_it(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == generated()[path], "run `make schema`"
+
+
+def test_schema_is_a_schema() -> None:
+    Draft202012Validator.check_schema(json.loads(json.dumps(schema())))
+
+
+def test_defaults_fit_the_schema_apart_from_the_applications() -> None:
+    defaults = yaml.safe_load(VALUES.read_text())
+    faults = Draft202012Validator(schema()).iter_errors(defaults)
+    assert {fault.json_path for fault in faults} == {"$.config.appmetrica.applications"}
+
+
+def test_every_value_of_the_schema_has_a_default_and_a_description() -> None:
+    described = {value.path for value in described_values()}
+    undescribed = {
+        path
+        for path in _leaves("", PROPERTIES)
+        if path not in described and path.rpartition(".")[0] not in described
+    }
+    assert undescribed == {"global"}
+
+
+def _leaves(prefix: str, properties: dict[str, Schema]) -> list[str]:
+    found = []
+    for name, schema_of_value in properties.items():
+        nested = schema_of_value.get("properties")
+        path = f"{prefix}{name}"
+        found += _leaves(f"{path}.", nested) if nested else [path]
+    return found
