@@ -59,7 +59,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from verification.simulation.kafka_faults import Faults
 from verification.simulation.kafka_group import Group, Joining, State
 from verification.simulation.kafka_log import PartitionLog, corrupted
-from worker.edges.kafka.offset_lookup import (
+from worker.edges.kafka.aiokafka_internals.requests import (
     EpochEndRequestStruct,
     EpochEndResponse,
     OffsetsRequestStruct,
@@ -336,7 +336,11 @@ class Broker:
             for number, _, at in partitions:
                 log = self.log(topic, number)
                 code, timestamp, offset = self._offset(log, at, asking)
-                if log is not None and at == OffsetResetStrategy.LATEST:
+                if (
+                    log is not None
+                    and at == OffsetResetStrategy.LATEST
+                    and request.isolation_level == READ_COMMITTED
+                ):
                     offset = min(offset, log.stable_end)
                 answers.append(
                     (

@@ -16,7 +16,7 @@ from verification.simulation.kafka_faults import Answer, Fault
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.test_arrivals import TOPIC, play, running
 from worker.core.model.event import Lost, OffsetsSkipped
-from worker.edges.kafka.poller import PollOptions
+from worker.edges.kafka.receiver import PollOptions
 
 STALL_SECONDS = 8.0
 POLL = PollOptions(100, skips_corrupt=False, stall_seconds=STALL_SECONDS)
@@ -108,9 +108,8 @@ def test_a_consumer_that_fetches_nothing_more_is_replaced() -> None:
         append(kafka, 1)
         async with running(kafka, poll=POLL) as reader:
             await received(reader, 6)
-            consumer = reader.source._consumer
-            assert consumer is not None
-            consumer._fetcher._fetch_task.cancel()
+            assert reader.source._consumption is not None
+            reader.source._consumption.consumer._fetcher._fetch_task.cancel()
             append(kafka, 1)
             await reader.until(Lost)
             assert STALL_SECONDS < asyncio.get_running_loop().time() < 3 * STALL_SECONDS

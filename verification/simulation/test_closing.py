@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.virtual_loop import run
-from worker.edges.kafka.closing import close_consumer, close_producer
+from worker.edges.kafka.aiokafka_internals.closing import close_consumer, close_producer
 
 TOPIC = "events"
 

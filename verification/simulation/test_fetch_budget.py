@@ -13,7 +13,7 @@ from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.test_arrivals import TOPIC, commit, play, running
 from worker.core.model.event import Assigned, Received, Revoked, TailRead
-from worker.edges.kafka.poller import PollOptions
+from worker.edges.kafka.receiver import PollOptions
 
 PARTITIONS = 60
 RECORD_BYTES, RECORDS = 1000, 20
@@ -36,8 +36,8 @@ def fill(kafka: ModelKafka) -> None:
 
 
 def held_bytes(reader: Reader) -> int:
-    assert reader.source._poller is not None
-    return sum(reader.source._poller._fetched.sizes().values())
+    assert reader.source._consumption is not None
+    return sum(reader.source._consumption._poller._fetched.sizes().values())
 
 
 async def peak_of(reader: Reader, seconds: int) -> int:
@@ -122,14 +122,16 @@ def test_nothing_is_fetched_while_the_brokers_are_asked_about_a_log() -> None:
         kafka.append(TOPIC, 0, b"k", b"v")
         async with running(kafka, **CHANGES) as reader:
             await reader.records(1)
-            ask = reader.source._starts.bounds
+            consumption = reader.source._consumption
+            assert consumption is not None
+            ask = consumption._look_up
 
             async def slowly(*asked: Any) -> Any:
                 fill(kafka)
                 await asyncio.sleep(5)
                 return await ask(*asked)
 
-            reader.source._starts.bounds = slowly
+            consumption._look_up = slowly
             kafka.elect_uncleanly(TopicPartition(TOPIC, 0), 1)
             kafka.append(TOPIC, 0, b"k", b"v")
             waiting = asyncio.ensure_future(reader.next())
@@ -146,8 +148,8 @@ def test_no_batch_of_a_partition_that_rests_stays_expanded() -> None:
             event = await reader.until(Received)
             while not event.records:
                 event = await reader.until(Received)
-            poller = reader.source._poller
-            assert poller is not None
+            assert reader.source._consumption is not None
+            poller = reader.source._consumption._poller
             reader.source.pause(frozenset({event.assignment}))
             later = await reader.until(Received)
             assert later.assignment != event.assignment

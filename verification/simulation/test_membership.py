@@ -56,8 +56,8 @@ def test_a_member_without_partitions_knows_that_its_brokers_are_gone() -> None:
 
 
 async def has_partitions(reader: Reader) -> bool:
-    consumer = reader.source._consumer
-    return consumer is not None and bool(consumer.assignment())
+    consumption = reader.source._consumption
+    return consumption is not None and bool(consumption.consumer.assignment())
 
 
 def test_a_worker_that_has_not_joined_is_no_member() -> None:

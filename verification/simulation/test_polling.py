@@ -9,7 +9,7 @@ from aiokafka.structs import TopicPartition
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from verification.simulation.test_arrivals import TOPIC, commit, play, running
 from worker.core.model.event import OffsetsSkipped, Received
-from worker.edges.kafka.poller import PollOptions
+from worker.edges.kafka.receiver import PollOptions
 
 FIRST = TopicPartition(TOPIC, 0)
 SKIPPING = PollOptions(100, skips_corrupt=True, stall_seconds=60)

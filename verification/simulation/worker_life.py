@@ -222,9 +222,13 @@ class WorkerLife:
         await asyncio.wait([closing], timeout=CLOSING_SECONDS_MAX)
 
     def _clock(self) -> Now:
-        poller = self.parts.source._poller
-        if poller is not None and poller._options.fetched_bytes_max == FETCHED_BYTES_SMALL:
-            self.watch.check_fetched(sum(poller._fetched.sizes().values()), FETCHED_BYTES_MAX)
+        consumption = self.parts.source._consumption
+        if (
+            consumption is not None
+            and consumption._options.poll.fetched_bytes_max == FETCHED_BYTES_SMALL
+        ):
+            held = sum(consumption._poller._fetched.sizes().values())
+            self.watch.check_fetched(held, FETCHED_BYTES_MAX)
         now = asyncio.get_running_loop().time()
         ahead = self._clock_ahead()
         self.watch.had_wrong_clock |= ahead != 0

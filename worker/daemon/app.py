@@ -20,8 +20,7 @@ from worker.core.model.event import StopRequested
 from worker.daemon.assembly import Parts, assemble
 from worker.daemon.runner import Edges, Runner
 from worker.daemon.signals import Signals
-from worker.edges.kafka.instance_id import Instance, claim
-from worker.edges.kafka.takeover import take_over
+from worker.edges.kafka.instance import Instance, claim, take_over
 from worker.edges.telemetry.admin_server import AdminServer, status_of
 from worker.edges.telemetry.logs import RecentLogs
 from worker.edges.telemetry.loop_lag import LoopLag

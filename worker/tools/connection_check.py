@@ -13,12 +13,12 @@ from enum import StrEnum
 from aiokafka.errors import BrokerResponseError, KafkaError
 
 from worker.daemon.assembly import CLIENT_ID
-from worker.edges.kafka.authorized_operations import Operation, Permissions, TopicAccess
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.consumer import ASSIGNOR
+from worker.edges.kafka.coordinator import GroupDescription
 from worker.edges.kafka.diagnosis import diagnose
-from worker.edges.kafka.group_description import GroupDescription
+from worker.edges.kafka.membership import ASSIGNOR
 from worker.edges.kafka.reader import TopicReader
+from worker.edges.kafka.topics import Operation, Permissions, TopicAccess
 from worker.edges.post_api.reachability import NotReached, probe
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings

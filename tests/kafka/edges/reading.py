@@ -14,8 +14,8 @@ from worker.core.model.record import Assignment
 from worker.core.wire import commit_metadata
 from worker.daemon.inbox import Inbox
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
-from worker.edges.kafka.consumer import SourceOptions
-from worker.edges.kafka.poller import PollOptions
+from worker.edges.kafka.membership import SourceOptions
+from worker.edges.kafka.receiver import PollOptions
 from worker.edges.kafka.source import KafkaSource
 from worker.edges.kafka.window_rebuild import TailOptions
 

@@ -18,7 +18,7 @@ from tests.kafka.edges.reading import Reader, reading
 from worker.core.model.event import Assigned, Lost, OffsetsSkipped, Received
 from worker.core.model.record import Position
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
-from worker.edges.kafka.poller import PollOptions
+from worker.edges.kafka.receiver import PollOptions
 from worker.errors import UnavailableError
 from worker.sandbox.kafka import KafkaCluster, KafkaNode
 from worker.sandbox.topics import create_topics, publish

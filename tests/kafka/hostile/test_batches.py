@@ -22,8 +22,8 @@ from tests.e2e.test_memory import peak_bytes
 from tests.kafka.edges.reading import Reader, reading
 from tests.kafka.hostile.batches import GZIP, LZ4, SNAPPY, ZSTD, RawRecord, batch, publish_batch
 from worker.core.model.event import OffsetsSkipped
-from worker.edges.kafka.decompression import bound_decompression
-from worker.edges.kafka.poller import PollOptions
+from worker.edges.kafka.aiokafka_internals.decompression import bound_decompression
+from worker.edges.kafka.receiver import PollOptions
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.topics import create_topics, publish
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.tools.letters import settings
-from worker.edges.kafka.authorized_operations import Operation, TopicAccess
-from worker.edges.kafka.group_description import GroupDescription, GroupMember
+from worker.edges.kafka.coordinator import GroupDescription, GroupMember
+from worker.edges.kafka.topics import Operation, TopicAccess
 from worker.tools.connection_check import CheckResult, judge_group, judge_topics
 
 ALL = frozenset(Operation)

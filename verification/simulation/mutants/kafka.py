@@ -16,6 +16,7 @@ from worker.edges.kafka.leader_epochs import FetchedEpochs
 from worker.edges.kafka.offset_lookup import Unavailable, look_up
 from worker.edges.kafka.poller import Poller
 from worker.edges.kafka.reader import TopicReader
+from worker.edges.kafka.receiver import ChunkReceiver, client_partition
 from worker.edges.kafka.source import KafkaSource
 from worker.edges.kafka.watchdog import Watchdog
 from worker.edges.kafka.window_rebuild import WindowRebuild
@@ -32,9 +33,10 @@ def receive_of_paused_partitions(swap: Swap) -> None:
 def poll_all_partitions_at_once(swap: Swap) -> None:
     async def together(self: Any, paused: Any, is_stopped: Any) -> bool:
         self._fetched.news.clear()
+        receiver = self._receiver
         mine = [
             one
-            for one in self._expected
+            for one in receiver.positions
             if one not in paused and self._rebalances.may_receive(one) and not is_stopped()
         ]
         if not mine:
@@ -48,16 +50,17 @@ def poll_all_partitions_at_once(swap: Swap) -> None:
         for one, partition in zip(mine, partitions, strict=True):
             position = await self._consumer.position(partition)
             if self._rebalances.may_receive(one):
-                received |= await self._hand_over(one, fetched.get(partition, ()), position)
+                received |= await receiver.hand_over(one, fetched.get(partition, ()), position)
         return received
 
     swap(Poller, "round", together)
 
 
 def trust_the_position_of_the_client(swap: Swap) -> None:
-    poll = Poller._poll
+    receive = ChunkReceiver.receive
 
-    async def trusting(self: Any, assignment: Any, partition: ClientPartition) -> bool:
+    async def trusting(self: Any, assignment: Any) -> bool:
+        partition = client_partition(assignment)
         self._expected[assignment] = max(
             self._expected[assignment], await self._consumer.position(partition)
         )
@@ -66,9 +69,9 @@ def trust_the_position_of_the_client(swap: Swap) -> None:
         except KafkaError:
             return False
         self._expected[assignment] = await self._consumer.position(partition)
-        return await poll(self, assignment, partition)
+        return await receive(self, assignment)
 
-    swap(Poller, "_poll", trusting)
+    swap(ChunkReceiver, "receive", trusting)
 
 
 def fetch_ahead_without_a_bound(swap: Swap) -> None:
@@ -83,11 +86,11 @@ def fetch_ahead_without_a_bound(swap: Swap) -> None:
 def give_up_a_tail_at_the_first_trouble(swap: Swap) -> None:
     async def read_once(self: WindowRebuild, todo: Any, arrived: Any) -> None:
         async with TopicReader(self._connection) as reader:
-            not_delivered = await self._not_delivered(
+            undelivered = await self._undelivered(
                 reader, {span.partition.topic for span in todo.spans}
             )
             while todo.spans:
-                await self._recall(reader, todo, arrived, not_delivered)
+                await self._restore(reader, todo, arrived, undelivered)
 
     swap(WindowRebuild, "_read", read_once)
 
@@ -99,8 +102,8 @@ def wait_for_a_dead_connection_as_long_as_there_is_time(swap: Swap) -> None:
 
 def leave_a_half_joined_member_behind(swap: Swap) -> None:
     async def close(self: KafkaSource) -> None:
-        if self._consumer is not None:
-            await self._consumer.stop()
+        if self._consumption is not None:
+            await self._consumption.consumer.stop()
 
     swap(KafkaSource, "close", close)
 
@@ -118,7 +121,7 @@ def wait_for_all_partitions_before_any_begins(swap: Swap) -> None:
 
 def replace_a_consumer_for_a_partition_that_is_away(swap: Swap) -> None:
     def hasty(self: Watchdog) -> str | None:
-        return next((f"no fetch of {one}" for one in self._poller.silent()), None)
+        return next((f"no fetch of {one}" for one in self._health.silent()), None)
 
     swap(Watchdog, "advance", hasty)
 

@@ -1,5 +1,8 @@
-"""Takes records of one partition out of aiokafka's client, and cuts them into slices that are
-handled without a pause.
+"""Takes fetched records of one partition out of aiokafka's client, and cuts them into slices.
+
+Only fetched records are taken: to wait for one partition would be to wait for it with all others.
+A record that aiokafka can't decode doesn't always raise an error of Kafka's kind, and would end the
+process at each restart.
 """
 
 from __future__ import annotations
@@ -21,9 +24,9 @@ SLICE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records of a partition that was damaged.
+    """Records of a partition with damage.
 
-    `is_whole`: what has been fetched of it is read, and no damage was met.
+    `is_whole`: all fetched records are read, and none of them was damaged.
     """
 
     records: Sequence[Record]
@@ -33,13 +36,12 @@ class Chunk:
 async def take(
     consumer: AIOKafkaConsumer, partition: ClientPartition, records_max: int
 ) -> Sequence[Record]:
-    """Take what has been fetched of a partition; none if nothing has, or while the group is in a
-    rebalance.
+    """Take fetched records of a partition; none if nothing is fetched, or during a rebalance.
 
     Raises:
-        CorruptRecordException: a record is damaged; those before it are dropped with it, and are
-            fetched again.
-        KafkaError: whatever the last fetch of this partition has met, or the group's coordinator.
+        CorruptRecordException: a record is damaged; the records before it are dropped with it, and
+            are fetched again.
+        KafkaError: an error of the last fetch of this partition, or of the group's coordinator.
     """
     fetched: Mapping[ClientPartition, Sequence[Record]] = {}
     # No time at all: `getmany` suspends only in a rebalance, and then for as long as that lasts.
@@ -50,12 +52,21 @@ async def take(
 
 
 async def take_up_to_the_damage(
-    consumer: AIOKafkaConsumer, partition: ClientPartition, records_max: int
+    consumer: AIOKafkaConsumer,
+    partition: ClientPartition,
+    records_max: int,
+    wait_seconds: float = 0.0,
 ) -> Chunk:
-    """Take whole records that stand before damaged ones: `getmany` drops them with these, `getone`
-    stops exactly there.
+    """Take whole records one by one, up to the first damaged record.
 
-    What has been fetched is taken and nothing waited for.
+    `getmany` would drop the whole records before the damage; `getone` stops exactly there.
+
+    Args:
+        consumer: with this partition assigned.
+        partition: where damage was found.
+        records_max: the most records to take.
+        wait_seconds: for the next record. Without it only fetched records are taken: `getone`
+            suspends only where it has to wait for a fetch.
 
     Raises:
         CorruptRecordException: the very next record is damaged.
@@ -63,8 +74,7 @@ async def take_up_to_the_damage(
     records: list[Record] = []
     while len(records) < records_max:
         try:
-            # No time at all: `getone` suspends only where it would have to wait for a fetch.
-            async with asyncio.timeout(0):
+            async with asyncio.timeout(wait_seconds):
                 with _undecodable_is_damaged():
                     records.append(await consumer.getone(partition))
         except TimeoutError:
@@ -77,8 +87,9 @@ async def take_up_to_the_damage(
 
 
 def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[Record], int]]:
-    """The records in parts of about `SLICE_BYTES` at most, each with the position after it; always
-    at least one part.
+    """Cut the records into slices of about `SLICE_BYTES` at most, each with the position after it.
+
+    There is always at least one slice. Each is handled without a pause of the event loop.
     """
     sizes = [len(record.value or b"") + len(record.key or b"") for record in records]
     if sum(sizes) <= SLICE_BYTES:
@@ -95,8 +106,9 @@ def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[
 
 @contextmanager
 def _undecodable_is_damaged() -> Iterator[None]:
-    """A header's name is UTF-8 by Kafka's protocol, but brokers don't look, and aiokafka fails
-    where it isn't.
+    """Report a header's name that isn't UTF-8 as damage.
+
+    Kafka's protocol demands UTF-8, but brokers don't look, and aiokafka fails.
     """
     try:
         yield

@@ -12,19 +12,16 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from worker.edges.kafka.closing import close_producer
+from worker.edges.kafka.aiokafka_internals.closing import close_producer
 from worker.tls_files import TlsFiles, TlsFilesError, tls_context
 
-# Beyond the time for a request: where the client has an error of its own to raise, that comes first
-# and says more.
+# Beyond the time for a request: an error of the client's own comes first and says more.
 GRACE_SECONDS = 5.0
 STOP_SECONDS_MAX = 5.0
 
 
 class TlsNotUsableError(KafkaError):
-    """A file of the connection's TLS is of no use now: being replaced, say. To be tried again, like
-    brokers that are away.
-    """
+    """A file of TLS can't be used now: it is being replaced, say. Try again, as for brokers."""
 
     retriable = True
 
@@ -42,7 +39,7 @@ class KafkaConnection:
     security: KafkaSecurity
 
     def capped(self, seconds_max: float) -> KafkaConnection:
-        """The same, with no more time for a request."""
+        """The same connection, with at most this time for a request."""
         return replace(self, request_timeout_seconds=min(self.request_timeout_seconds, seconds_max))
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
@@ -77,7 +74,7 @@ class KafkaConnection:
         return producer
 
     def client(self) -> AIOKafkaClient:
-        """What carries single requests to single brokers, not yet connected."""
+        """A client for single requests to single brokers, not yet connected."""
         return AIOKafkaClient(**self.arguments())
 
     def admin(self) -> AIOKafkaAdminClient:
@@ -85,11 +82,10 @@ class KafkaConnection:
         return AIOKafkaAdminClient(**self.arguments())
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments that aiokafka's consumer, producer and admin client share. Reads
-        the files of TLS.
+        """The keyword arguments that all clients of aiokafka share. Reads the files of TLS.
 
         Raises:
-            TlsNotUsableError: a file of TLS is of no use now.
+            TlsNotUsableError: a file of TLS can't be used now.
         """
         return {
             "bootstrap_servers": list(self.bootstrap_servers),
@@ -113,7 +109,7 @@ class KafkaSecurity:
     key_password: Secret | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """The part of aiokafka's keyword arguments that says how to be safe."""
+        """The keyword arguments of aiokafka for TLS and SASL."""
         arguments: dict[str, Any] = {"security_protocol": self.protocol}
         if self.protocol in ("SSL", "SASL_SSL"):
             password = self.key_password.value if self.key_password is not None else None

@@ -1,4 +1,4 @@
-"""Committing positions, within a time-out and never for a partition that isn't ours any more."""
+"""Commits positions, within a time-out and never for a partition that isn't ours any more."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ COMMIT_CHARACTERS_MAX = 262_144
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
-    """What came of an attempt. `is_for_size`: the broker found the metadata too large."""
+class _CommitFault:
+    """A failed attempt. `is_for_size`: the broker found the metadata too large."""
 
     detail: str
     is_for_size: bool = False
@@ -34,13 +34,12 @@ async def commit(
     positions: dict[Assignment, Position],
     timeout_seconds: float,
 ) -> Committed | CommitFailed:
-    """Commit all at once, and if that isn't answered or is refused, partition by partition: one
-    must not hold up the others.
+    """Commit all at once, and if that fails, partition by partition: none must hold up the others.
 
     Args:
         consumer: the member; None where there is none at present.
-        rebalances: what may be committed for: asked again before each attempt.
-        positions: what to commit.
+        rebalances: for which partitions we may commit: asked again before each attempt.
+        positions: the positions to commit.
         timeout_seconds: for all attempts together.
     """
     clock = asyncio.get_running_loop().time
@@ -48,7 +47,9 @@ async def commit(
     mine = {
         assignment: at for assignment, at in positions.items() if rebalances.may_commit(assignment)
     }
-    faults = [] if mine else [_Fault("none of the partitions is assigned to this worker any more")]
+    faults = (
+        [] if mine else [_CommitFault("none of the partitions is assigned to this worker any more")]
+    )
     too_large: list[Position] = []
     for piece in _pieces(mine):
         together = await _attempt(consumer, rebalances, piece, started + timeout_seconds / 2)
@@ -63,18 +64,18 @@ async def commit(
                 faults.append(fault)
                 refused += [at] if fault.is_for_size else []
         if together.is_for_size and not refused:
-            # Something else has come between, but the largest of them certainly is too large.
+            # Another failure has come between, but the largest metadata certainly is too large.
             refused = [max(piece.values(), key=lambda at: len(at.metadata))]
         too_large += refused
     if not faults and len(mine) < len(positions):
-        faults.append(_Fault("partitions were revoked"))
+        faults.append(_CommitFault("partitions were revoked"))
     if not faults:
         return Committed(positions, clock() - started)
     return CommitFailed(positions, faults[0].detail, clock() - started, tuple(too_large))
 
 
 def _pieces(positions: dict[Assignment, Position]) -> Iterator[dict[Assignment, Position]]:
-    """The same, in requests that a coordinator can write down as one batch."""
+    """The same positions, in requests that a coordinator can write as one batch each."""
     piece: dict[Assignment, Position] = {}
     size = 0
     for assignment, at in positions.items():
@@ -92,11 +93,11 @@ async def _attempt(
     rebalances: Rebalances,
     positions: dict[Assignment, Position],
     deadline_seconds: float,
-) -> _Fault | None:
-    """One commit; returns what went wrong, None if nothing did."""
+) -> _CommitFault | None:
+    """Commit once; returns what went wrong, None for nothing."""
     if consumer is None:
-        return _Fault("not connected")
-    # Since the last attempt a rebalance may have passed: the fence holds for each.
+        return _CommitFault("not connected")
+    # A rebalance may have passed since the last attempt: the fence holds for each.
     offsets = {
         ClientPartition(assignment.topic, assignment.partition): OffsetAndMetadata(
             position.offset, position.metadata
@@ -105,21 +106,21 @@ async def _attempt(
         if rebalances.may_commit(assignment)
     }
     if not offsets:
-        return _Fault("none of the partitions is assigned to this worker any more")
+        return _CommitFault("none of the partitions is assigned to this worker any more")
     try:
         # aiokafka has no deadline of its own here: it would try for ever against a dead
         # coordinator.
         async with asyncio.timeout_at(deadline_seconds):
             await consumer.commit(offsets)
     except TimeoutError:
-        return _Fault("no answer in time")
+        return _CommitFault("no answer in time")
     except KafkaError as error:
-        return _Fault(
+        return _CommitFault(
             f"{type(error).__name__}: {error}".rstrip(": "),
             isinstance(error, OffsetMetadataTooLargeError),
         )
     except asyncio.CancelledError:
         if not is_cancelled_from_within():
             raise
-        return _Fault("aiokafka cancelled the commit")
+        return _CommitFault("aiokafka cancelled the commit")
     return None

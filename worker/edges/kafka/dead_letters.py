@@ -1,6 +1,4 @@
-"""What a dead letter looks like: the record as it came, and headers that say why it can't be
-delivered.
-"""
+"""The form of a dead letter: the record as it came, and headers that say why it is rejected."""
 
 from __future__ import annotations
 
@@ -15,15 +13,15 @@ from worker.core.model.fault import Rejection
 from worker.core.model.record import Record
 from worker.core.wire.record_headers import ERRORS_PREFIX, REPLAYS, origin, own
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.writer import Outgoing, TopicWriter, WriterSpec
+from worker.edges.kafka.producer import Outgoing
+from worker.edges.kafka.writer import TopicWriter, WriterSpec
 
-# What is kept of the value, and of the faults, of a record that is larger than its dead-letter
-# topic accepts.
+# The bytes that are kept of the value, and of each header, of a record that is larger than its
+# dead-letter topic accepts.
 SHORTENED_VALUE_BYTES = 4096
 SHORTENED_DETAIL_BYTES = 4096
-# Of each fault in the header `detail`, even where they are empty. What was expected and found
-# stands there where it is known.
-ALWAYS_TOLD = frozenset({"reason", "field", "message"})
+# The keys of each fault in the header `detail` that are written even where they are empty.
+ALWAYS_WRITTEN = frozenset({"reason", "field", "message"})
 
 
 def dead_letter_writer(
@@ -32,7 +30,7 @@ def dead_letter_writer(
     worker_version: str,
     post: Callable[[Event], None],
 ) -> TopicWriter[Rejection]:
-    """The way to the dead-letter topics.
+    """Make the writer for the dead-letter topics.
 
     Args:
         connection: the brokers.
@@ -52,11 +50,10 @@ def dead_letter_writer(
         )
 
     def shortened(rejection: Rejection) -> Outgoing:
-        """Decided: better a dead letter without its whole value than a line that stands still for a
-        record nobody can deliver.
+        """A dead letter with a part of its value.
 
-        The headers name the source record, which stays where it is for as long as its topic keeps
-        it.
+        Better than consumption paused by a record that nobody can deliver. The headers name the
+        source record, which stays in its topic until retention deletes it.
         """
         record = rejection.record
         value = record.value or b""
@@ -81,15 +78,14 @@ def dead_letter_writer(
 
 
 def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes | None]]:
-    """The record's own headers as they are, and ours behind them; those of an earlier rejection
-    give way.
+    """The record's own headers, and ours behind them in place of those of an earlier rejection.
 
-    A record that came home from parking is named by where it was first received.
+    A record that was parked is named by the place where it was first received.
     """
     record, assignment = rejection.record, rejection.assignment
     first = origin(record, assignment.topic, assignment.partition)
     faults = [
-        {name: text for name, text in asdict(one).items() if text or name in ALWAYS_TOLD}
+        {name: text for name, text in asdict(one).items() if text or name in ALWAYS_WRITTEN}
         for one in rejection.faults
     ]
     ours = {
@@ -107,9 +103,7 @@ def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes 
 
 
 def replays(record: Record) -> bytes:
-    """How often this record was sent again from the dead-letter topic, as its replay
-    has noted it.
-    """
+    """How often this record was replayed from the dead-letter topic, as its replay has noted."""
     return next(
         (value for name, value in record.headers if name == REPLAYS and value is not None), b"0"
     )

@@ -1,9 +1,9 @@
-"""Where partitions end, asked of the brokers in a rhythm of its own.
+"""The ends of partitions: by the last fetch, and as the brokers say when they are asked.
 
-A consumer knows a partition's end from what it fetches, and of a paused partition it fetches
-nothing: the lag would stand still in an outage, when everybody looks at it. So the leaders are
-asked, as the tool `lag` asks them, over connections that carry nothing else: what hangs here holds
-up no records, and a dead connection is given up with its time-out.
+A consumer knows a partition's end from its fetches, and fetches nothing of a paused partition: the
+lag would not move in an outage, when everybody looks at it. So the leaders are asked too, in a
+rhythm of its own and over connections that carry nothing else: a request that hangs holds up no
+records, and a dead connection is given up with its time-out.
 """
 
 from __future__ import annotations
@@ -11,38 +11,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, NodeNotReadyError
-from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
+from aiokafka.protocol.offset import OffsetResetStrategy
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.record import End, TopicPartition
+from worker.edges.kafka.aiokafka_internals.requests import (
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
+    OffsetsRequest,
+)
 from worker.edges.kafka.client import KafkaConnection
+from worker.edges.kafka.offset_lookup import NO_LEADER, by_leader, offsets
 from worker.supervision import is_cancelled_from_within
 
 logger = logging.getLogger("worker.kafka")
 
-# Between two looks; while they fail, more and more.
+# Between two look-ups; while they fail, the wait grows.
 LOOK_SECONDS = 5.0
 WAIT_SECONDS_MAX = 30.0
-# For one look at all leaders: two requests of each, one after the other, and the way there.
+# For one look-up: two requests to each leader, one after the other, and the connections.
 LOOK_SECONDS_MAX = 20.0
 CLOSE_SECONDS_MAX = 1.0
-NO_REPLICA = NO_LEADER = -1
-READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 
 
 class Ends:
-    """The ends of the partitions that are ours, as far as they are known.
+    """The ends of our partitions, as far as they are known from asking.
 
     Args:
         connection: the brokers.
-        partitions: which they are now.
+        partitions: our partitions now.
     """
 
     def __init__(
@@ -55,28 +58,25 @@ class Ends:
 
     @property
     def known(self) -> Mapping[TopicPartition, End]:
-        """The last end that was told of each partition; none of one that couldn't be
-        asked for yet.
-        """
+        """The last known end of each partition; a partition without an answer yet is left out."""
         return self._known
 
     async def run(self) -> None:
         """Ask again and again, until cancelled.
 
-        While brokers can't be asked, what they said last stays.
+        While brokers can't be asked, their last answers stay.
         """
         wait_seconds = LOOK_SECONDS
         try:
             while True:
                 problem = await self._look(self._partitions())
-                wait_seconds = (
-                    LOOK_SECONDS if problem is None else min(wait_seconds * 2, WAIT_SECONDS_MAX)
-                )
-                if problem is not None:
-                    logger.warning(
-                        "ends_not_known", extra={"detail": problem, "retry_seconds": wait_seconds}
-                    )
-                    # The next look is over new connections.
+                if problem is None:
+                    wait_seconds = LOOK_SECONDS
+                else:
+                    wait_seconds = min(wait_seconds * 2, WAIT_SECONDS_MAX)
+                    fields = {"detail": problem, "retry_seconds": wait_seconds}
+                    logger.warning("ends_not_known", extra=fields)
+                    # The next look-up uses new connections.
                     await self._close()
                 await asyncio.sleep(wait_seconds)
         finally:
@@ -91,9 +91,8 @@ class Ends:
             return None
         try:
             async with asyncio.timeout(LOOK_SECONDS_MAX):
-                return await self._ask(
-                    await self._connected({partition.topic for partition in partitions}), partitions
-                )
+                client = await self._connected({partition.topic for partition in partitions})
+                return await self._ask(client, partitions)
         except (KafkaError, OSError) as error:  # a time-out is an OSError
             return f"{type(error).__name__}: {error}"
         except asyncio.CancelledError:
@@ -113,40 +112,46 @@ class Ends:
     async def _ask(
         self, client: AIOKafkaClient, partitions: Collection[TopicPartition]
     ) -> str | None:
-        """Ask each leader for its partitions, each on its own; returns what went wrong, None for
-        nothing.
-        """
-        by_leader: defaultdict[int, list[TopicPartition]] = defaultdict(list)
-        for partition in partitions:
-            leader = client.cluster.leader_for_partition(ClientPartition(*partition))
-            by_leader[leader if leader is not None else NO_LEADER].append(partition)
-        leaderless = by_leader.pop(NO_LEADER, [])
-        partition_errors = [f"{len(leaderless)} partitions have no leader"] if leaderless else []
-        for problem in await asyncio.gather(
-            *(self._ask_leader(client, *one) for one in by_leader.items())
-        ):
-            partition_errors += [problem] if problem is not None else []
-        return "; ".join(partition_errors) or None
+        """Ask each leader for its partitions; returns what went wrong, None for nothing."""
+        groups = by_leader(client, partitions)
+        leaderless = [*groups.pop(None, ()), *groups.pop(NO_LEADER, ())]
+        problems = [f"{len(leaderless)} partitions have no leader"] if leaderless else []
+        answers = await asyncio.gather(
+            *(
+                self._ask_leader(client, leader, its)
+                for leader, its in groups.items()
+                if leader is not None
+            )
+        )
+        problems += [problem for problem in answers if problem is not None]
+        return "; ".join(problems) or None
 
     async def _ask_leader(
         self, client: AIOKafkaClient, leader: int, partitions: list[TopicPartition]
     ) -> str | None:
         # In milliseconds, as fetches are dated.
         at = int(time.time() * 1000) / 1000
+        latest = OffsetResetStrategy.LATEST
         try:
-            # In this order, so that no end lies before what was stable.
-            stable = await _latest(client, leader, partitions, READ_COMMITTED)
-            written = await _latest(client, leader, partitions, READ_UNCOMMITTED)
-        except (KafkaError, OSError) as error:
+            # In this order, so that no end lies before the stable end.
+            stable = await offsets(
+                client, leader, OffsetsRequest(partitions, latest, READ_COMMITTED)
+            )
+            written = await offsets(
+                client, leader, OffsetsRequest(partitions, latest, READ_UNCOMMITTED)
+            )
+        except (KafkaError, OSError, NotImplementedError) as error:
             return f"{type(error).__name__}: {error}"
-        for partition in stable.keys() & written.keys():
-            self._known[partition] = End(stable[partition], written[partition], at)
-        unanswered = len(partitions) - len(written)
-        return (
-            f"{unanswered} partitions were not in the answer of broker {leader}"
-            if unanswered
-            else None
-        )
+        unanswered = 0
+        for partition in partitions:
+            match stable.get(partition), written.get(partition):
+                case (stable_end, _), (written_end, _):
+                    self._known[partition] = End(stable_end, written_end, at)
+                case _:
+                    unanswered += 1
+        if not unanswered:
+            return None
+        return f"{unanswered} partitions were not in the answer of broker {leader}"
 
     async def _close(self) -> None:
         client, self._client = self._client, None
@@ -157,32 +162,9 @@ class Ends:
 
 
 def fetched_end(consumer: AIOKafkaConsumer, partition: ClientPartition) -> End | None:
-    """The end of an assigned partition as its last fetch has told it; None before there was a
-    fetch.
-    """
+    """The end of an assigned partition by its last fetch; None before there was a fetch."""
     stable, written = consumer.last_stable_offset(partition), consumer.highwater(partition)
     milliseconds = consumer.last_poll_timestamp(partition)
     if stable is None or written is None or milliseconds is None:
         return None
     return End(stable, written, milliseconds / 1000)
-
-
-async def _latest(
-    client: AIOKafkaClient, leader: int, partitions: list[TopicPartition], isolation: int
-) -> dict[TopicPartition, int]:
-    """The end of each of these partitions as a consumer of this isolation sees it; what the broker
-    refuses is left out.
-
-    Raises:
-        KafkaError: it can't be asked.
-    """
-    wanted: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for partition in partitions:
-        wanted[partition.topic].append((partition.partition, OffsetResetStrategy.LATEST))
-    answer = await client.send(leader, OffsetRequest(NO_REPLICA, isolation, list(wanted.items())))
-    ends = {}
-    for topic, parts in answer.topics:
-        for number, error_code, *_, offset in parts:
-            if error_code == 0:
-                ends[TopicPartition(topic, number)] = offset
-    return ends

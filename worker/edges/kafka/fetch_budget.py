@@ -1,10 +1,10 @@
 """Bounds what the client fetches ahead, over all partitions together.
 
-aiokafka keeps a fetch of every partition ready, whether anybody takes it or not, and bounds each of
-them alone: a producer's batch of a megabyte comes whole however little is asked for, so 300 paused
+aiokafka keeps a fetch of every partition ready, whether it is taken or not, and bounds each of them
+alone: a producer's batch of a megabyte comes whole however little is asked for, so 300 paused
 partitions could hold 300 MB. A partition that is paused in the client isn't fetched: that is how
-the bound is kept. (The flag vanishes at each rebalance, and what was fetched before is thrown away
-only by a poll.)
+the bound is kept. (The flag vanishes at each rebalance, and a poll alone throws away what was
+fetched before.)
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from collections.abc import Collection, Mapping, Set
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from worker.edges.kafka.fetched import Fetched
+from worker.edges.kafka.aiokafka_internals.consumer import Fetched
 
 
 class FetchBudget:
     """Which partitions of one consumer are fetched.
 
-    Two marks, or it would flicker: beyond `bytes_max` nothing is fetched of partitions of which
-    nothing is there, until what is there falls to half of it. What was fetched of a partition that
-    rests makes room first, and is fetched again another time. The bound is soft by the answers that
-    are on their way, one from each broker.
+    Two marks, or it would flicker: beyond `bytes_max` nothing more is fetched, until the fetched
+    bytes fall to half of it. The records of resting partitions make room first, and are fetched
+    again another time. The bound is soft by the answers on their way, one from each broker.
 
     Args:
         consumer: a started member of the group.
-        fetched: what is there.
-        bytes_max: as it was fetched, before decompression.
+        fetched: the fetched records.
+        bytes_max: as they were fetched, before decompression.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, fetched: Fetched, bytes_max: int) -> None:
@@ -42,9 +41,9 @@ class FetchBudget:
         return partition in self._put_off
 
     def begin(self, partitions: Set[ClientPartition]) -> None:
-        """These are the partitions from now on.
+        """Budget for these partitions from now on.
 
-        The client's flags are as they are: they vanish at each rebalance.
+        The client's flags are read anew: they vanish at each rebalance.
         """
         self._put_off = self._consumer.paused() & partitions
 
@@ -54,11 +53,11 @@ class FetchBudget:
         """Put off fetching, or begin again.
 
         Args:
-            positions: all partitions that are ours, each with the offset that is expected next.
-            resting: those of them of which nothing is to be received now.
+            positions: all partitions that are ours, each with the next expected offset.
+            resting: the partitions among them of which nothing is received now.
 
         Raises:
-            IllegalStateError: one of them isn't ours any more.
+            IllegalStateError: a partition isn't ours any more.
         """
         sizes = {
             partition: size
@@ -85,7 +84,7 @@ class FetchBudget:
             self._consumer.seek(partition, positions[partition])
 
     def rest(self, partitions: Collection[ClientPartition]) -> None:
-        """Nothing more is received of any partition: nothing more is fetched either."""
+        """Fetch nothing more of any of these partitions, because nothing is received."""
         self._put_off_exactly(set(partitions))
 
     def _put_off_exactly(self, partitions: set[ClientPartition]) -> None:

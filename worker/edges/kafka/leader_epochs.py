@@ -1,5 +1,5 @@
-"""Leader epochs of what a consumer fetches: by them it shows that a partition's log isn't the one
-that was read before.
+"""Leader epochs of fetched batches: they show whether a partition's log is the one that was read
+before.
 
 Each election of a leader begins an epoch, and each record batch carries the epoch in which it was
 written. After an unclean election the log may end before our position, and be written anew from
@@ -7,9 +7,9 @@ there: the offsets go on as if nothing had happened. But the first batch behind 
 later epoch then, and the leader knows where the epoch of the last batch before it has ended: before
 our position, if records were lost.
 
-Source: KIP-101 and KIP-320. aiokafka fetches without epochs and doesn't show those of batches, so
-they are read from the answers (`worker.edges.kafka.aiokafka_internals`): one look at each batch's
-header, none at a record.
+Source: KIP-101 and KIP-320. aiokafka fetches without epochs and doesn't show the epochs of batches,
+so they are read from the answers (`aiokafka_internals.consumer.show_batches`): one look at each
+batch's header, none at a record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from struct import Struct
 
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from worker.edges.kafka.offset_lookup import Bounds
+from worker.edges.kafka.offset_lookup import LogBounds
 
 # A batch's base offset, length from there on, leader epoch and format.
 # Source: https://kafka.apache.org/documentation/#recordbatch
@@ -34,20 +34,20 @@ RUNS_MAX = 64
 
 
 class FetchedEpochs:
-    """The epochs of what one consumer has fetched, and of what was taken last of each partition."""
+    """The epochs of the batches that one consumer has fetched, and of the last batch taken."""
 
     def __init__(self) -> None:
-        # Of each partition: where a run of batches of one epoch begins, and that epoch.
+        # Per partition: where a run of batches of one epoch begins, and that epoch.
         self._runs: dict[ClientPartition, list[tuple[int, int]]] = {}
         self._taken: dict[ClientPartition, int] = {}
 
     def begin(self, partition: ClientPartition) -> None:
-        """The partition is read from somewhere else now."""
+        """Forget this partition: it is read from somewhere else now."""
         self._runs.pop(partition, None)
         self._taken.pop(partition, None)
 
     def note(self, partition: ClientPartition, batches: bytes) -> None:
-        """This was fetched; the last batch may be cut short."""
+        """Note the epochs of these fetched batches; the last batch may be cut short."""
         runs = self._runs.setdefault(partition, [])
         at = 0
         while at + HEADER.size <= len(batches):
@@ -63,9 +63,7 @@ class FetchedEpochs:
         del runs[:-RUNS_MAX]
 
     def taken(self, partition: ClientPartition) -> int | None:
-        """The epoch of the last batch that was taken of this partition; None where nothing was, or
-        it isn't known.
-        """
+        """The epoch of the last batch that was taken of this partition; None where unknown."""
         return self._taken.get(partition)
 
     def is_later(self, partition: ClientPartition, offset: int) -> bool:
@@ -74,13 +72,13 @@ class FetchedEpochs:
         return taken is not None and epoch is not None and epoch > taken
 
     def take(self, partition: ClientPartition, position: int) -> None:
-        """All before this position is taken."""
+        """Note that all records before this position are taken."""
         epoch = self._of(partition, position - 1)
         if epoch is not None:
             self._taken[partition] = epoch
 
     def trust(self, partition: ClientPartition, epoch: int) -> None:
-        """Up to this epoch the log is known to hold what was taken of it."""
+        """Note that up to this epoch the log is known to hold what was taken of it."""
         self._taken[partition] = epoch
 
     def _of(self, partition: ClientPartition, offset: int) -> int | None:
@@ -89,46 +87,46 @@ class FetchedEpochs:
         return runs[index][1] if index >= 0 else None
 
 
-class Log(StrEnum):
-    """What has become of the log that was read before."""
+class LogState(StrEnum):
+    """The log of a partition, compared with the log that was read before."""
 
     WHOLE = "whole"
-    # Retention has removed what was to be read next.
+    # Retention has removed the records to be read next.
     SHORTENED = "shortened"
     # Its end is lost, after an unclean election.
     TRUNCATED = "truncated"
-    # The topic was deleted and made again.
+    # The topic was deleted and created again.
     REPLACED = "replaced"
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """Where to go on reading, and why there."""
+    """Where to read on, and why there."""
 
     position: int
-    log: Log
+    log: LogState
 
 
-def resume(position: int, epoch: int | None, bounds: Bounds) -> Resumption:
-    """Where to go on from a position.
+def resume(position: int, epoch: int | None, bounds: LogBounds) -> Resumption:
+    """Decide where to read on.
 
     Args:
         position: the offset that would be read next.
-        epoch: that of the last batch before it, None where it isn't known.
-        bounds: what the leader says; its `epoch_end` is where this epoch has ended.
+        epoch: the epoch of the last batch before it, None where it isn't known.
+        bounds: the answer of the leader; its `epoch_end` is where this epoch has ended.
 
-    Without a known epoch a log that ends before the position is truncated, and it can't be known
-    from where on it was written anew: reading goes on at its end.
+    Without a known epoch, a log that ends before the position is truncated, and nothing shows from
+    where on it was written anew: reading goes on at its end.
     """
     current = bounds.leader_epoch
     if epoch is not None and current is not None:
         # Elections only count up. And within one epoch nothing is lost.
         if current < epoch or (current == epoch and position > bounds.end):
-            return Resumption(bounds.begin, Log.REPLACED)
+            return Resumption(bounds.begin, LogState.REPLACED)
         if bounds.epoch_end is not None and bounds.epoch_end < position and current > epoch:
-            return Resumption(max(bounds.begin, bounds.epoch_end), Log.TRUNCATED)
+            return Resumption(max(bounds.begin, bounds.epoch_end), LogState.TRUNCATED)
     if position < bounds.begin:
-        return Resumption(bounds.begin, Log.SHORTENED)
+        return Resumption(bounds.begin, LogState.SHORTENED)
     if position > bounds.end:
-        return Resumption(bounds.end, Log.TRUNCATED)
-    return Resumption(position, Log.WHOLE)
+        return Resumption(bounds.end, LogState.TRUNCATED)
+    return Resumption(position, LogState.WHOLE)

@@ -1,6 +1,4 @@
-"""What a parked record looks like: the record as it came, and headers that say where it was first
-received.
-"""
+"""The form of a parked record: the record as it came, and headers that name its first place."""
 
 from __future__ import annotations
 
@@ -10,7 +8,8 @@ from worker.core.model.event import Event, ParkingAcknowledged, ParkingFailed
 from worker.core.model.row import Row
 from worker.core.wire.record_headers import PARKED_PREFIX, origin
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.writer import Outgoing, TopicWriter, WriterSpec
+from worker.edges.kafka.producer import Outgoing
+from worker.edges.kafka.writer import TopicWriter, WriterSpec
 
 
 def parking_writer(
@@ -19,18 +18,18 @@ def parking_writer(
     applications: Collection[int],
     post: Callable[[Event], None],
 ) -> TopicWriter[Row]:
-    """The way to the parking topics.
+    """Make the writer for the parking topics.
 
     Args:
         connection: the brokers.
         topics: the parking topic of each topic that has one.
-        applications: all that may be parked. Each has a partition of its own in a topic of as many
-            partitions.
+        applications: all whose records may be parked. Each has a partition of its own in a topic
+            with as many partitions.
         post: takes `ParkingAcknowledged` and `ParkingFailed`.
     """
 
-    # Where several are held, one that has healed must not wait behind another. By rank: ids of any
-    # pattern may collide.
+    # Of several applications on hold, one that has recovered must not wait behind another. By rank:
+    # ids of any pattern may collide.
     ranks = {application_id: rank for rank, application_id in enumerate(sorted(applications))}
 
     def outgoing(row: Row) -> Outgoing:
@@ -49,7 +48,7 @@ def parking_writer(
 
 
 def headers(row: Row) -> list[tuple[str, bytes | None]]:
-    """The record's headers as they are, and ours behind them."""
+    """The record's own headers, and ours behind them."""
     record, assignment = row.record, row.assignment
     first = origin(record, assignment.topic, assignment.partition)
     kept = [(name, value) for name, value in record.headers if not name.startswith(PARKED_PREFIX)]

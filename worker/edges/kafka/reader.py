@@ -1,5 +1,5 @@
-"""Reads topics as an onlooker: without a group, and without leaving a trace. For tails, and for the
-tools around the worker.
+"""Reads topics as an onlooker: without joining a group, and without leaving a trace. For rebuilding
+windows, and for the tools around the worker.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from aiokafka.errors import CorruptRecordException, for_code
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.record import Place, Position, Record, TopicPartition
+from worker.edges.kafka.aiokafka_internals.closing import close_consumer
+from worker.edges.kafka.chunks import take_up_to_the_damage
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.closing import close_consumer
 from worker.edges.kafka.coordinator import ask_coordinator, committed_positions
 
 POLL_MILLISECONDS = 200
 CHUNK_RECORDS = 1000
 PARTITION_FETCH_BYTES_MAX = 1_048_576
-# What aiokafka raises at a record that can't be read.
+# The errors of aiokafka for a record that can't be read.
 DAMAGE = (CorruptRecordException, UnicodeDecodeError)
 DAMAGED_IN_A_ROW_MAX = 1000
-# Of the next record before damage: it lies in a batch that has just been fetched.
+# For the next record before damage: it lies in a batch that has just been fetched.
 RECORD_SECONDS_MAX = 5.0
 # aiokafka would try for ever against a dead coordinator.
 COMMIT_SECONDS_MAX = 15.0
 STOP_SECONDS_MAX = 1.0
-# Behind the end of one partition the client waits for more records, and only then asks for the next
-# one's.
+# Behind the end of a partition the client waits for more records, and only then fetches the next
+# partition.
 FETCH_WAIT_MILLISECONDS = 10
 
 
@@ -45,7 +46,7 @@ class Span:
 
     @property
     def length(self) -> int:
-        """How many offsets it takes in; there may be fewer records."""
+        """The number of offsets; there may be fewer records."""
         return max(0, self.end - self.begin)
 
 
@@ -55,9 +56,9 @@ class TopicReader:
     Args:
         connection: the brokers.
         group_id: the group that `commit` commits for; None for an onlooker. It is never joined.
-        on_damage: is told of each record that can't be read (a wrong checksum, a batch that is too
-            large when decompressed, a header's name that isn't UTF-8), which is passed over then.
-            Without it reading ends there, with what aiokafka raises.
+        on_damage: called for each record that can't be read (a wrong checksum, a batch that is too
+            large when decompressed, a header's name that isn't UTF-8), which is then skipped.
+            Without it, reading ends there, with aiokafka's error.
 
     Opening, and every method, raises `aiokafka.errors.KafkaError` where the brokers can't be asked.
     """
@@ -76,8 +77,7 @@ class TopicReader:
         self._admin: AIOKafkaAdminClient
 
     async def __aenter__(self) -> TopicReader:
-        # `earliest`: what retention deletes while it is being read is passed over; the other choice
-        # would jump to the end.
+        # `earliest` skips records that retention deletes meanwhile; `latest` would jump to the end.
         self._consumer = self._connection.consumer(
             group_id=self._group_id,
             enable_auto_commit=False,
@@ -104,11 +104,11 @@ class TopicReader:
         await self._admin.close()
 
     async def partitions(self, topics: Collection[str]) -> dict[str, list[TopicPartition]]:
-        """The partitions of those topics that exist. Asked of the brokers: a consumer knows only
-        what it subscribes to.
+        """The partitions of those topics that exist.
 
-        Of all topics, and not of these alone: asking for a topic by name makes it, where the broker
-        is set so.
+        The brokers are asked, because a consumer knows only the topics that it subscribes to. They
+        are asked for all topics, because asking for a topic by name creates it, where the broker is
+        set so.
         """
         answer = await self._admin.describe_topics()
         for one in answer:
@@ -130,9 +130,7 @@ class TopicReader:
     async def spans(
         self, topics: Collection[str], since_milliseconds: int | None = None
     ) -> list[Span]:
-        """What these topics hold now; with a time given, from the first record on that
-        is as young.
-        """
+        """The records of these topics now; with a time, from the first record of that time on."""
         found = await self.partitions(topics)
         return await self.spans_of(
             [one for topic in sorted(found) for one in found[topic]], since_milliseconds
@@ -141,7 +139,7 @@ class TopicReader:
     async def spans_of(
         self, partitions: Sequence[TopicPartition], since_milliseconds: int | None = None
     ) -> list[Span]:
-        """As `spans`, of these partitions and in their order."""
+        """As `spans`, for these partitions and in their order."""
         asked = [ClientPartition(*one) for one in partitions]
         if not asked:
             return []
@@ -192,9 +190,9 @@ class TopicReader:
             except DAMAGE:
                 if self._on_damage is None:
                     raise
-                # What was read together with it is dropped.
+                # The records that were fetched with it are dropped.
                 self._consumer.seek(client, position)
-                found = await self._up_to_the_damage(client, position, records_max)
+                found = await self._up_to_the_damage(client, position, records_max, self._on_damage)
             records = [record for record in found if record.offset < end]
             if records:
                 self._damaged_in_a_row = 0
@@ -202,40 +200,35 @@ class TopicReader:
         return ()
 
     async def _up_to_the_damage(
-        self, client: ClientPartition, position: int, records_max: int
+        self,
+        client: ClientPartition,
+        position: int,
+        records_max: int,
+        on_damage: Callable[[Place, str], None],
     ) -> Sequence[Record]:
-        """The whole records before it, one by one; with none of these it is passed over.
+        """The whole records before the damage; without any, the damaged record is skipped.
 
         Raises:
-            CorruptRecordException, UnicodeDecodeError: too many in a row: it is more than some
-                records.
+            CorruptRecordException: too many damaged records in a row: more is wrong than these.
         """
-        records: list[Record] = []
         try:
-            while len(records) < records_max:
-                async with asyncio.timeout(RECORD_SECONDS_MAX):
-                    records.append(await self._consumer.getone(client))
-        except TimeoutError:
-            # Nothing more lies behind them.
-            return records
-        except DAMAGE as error:
-            if records or self._on_damage is None:
-                return records
+            chunk = await take_up_to_the_damage(
+                self._consumer, client, records_max, RECORD_SECONDS_MAX
+            )
+        except CorruptRecordException as error:
             self._damaged_in_a_row += 1
             if self._damaged_in_a_row > DAMAGED_IN_A_ROW_MAX:
                 raise
-            # One offset at a time: nothing tells how far the damage reaches.
-            self._on_damage(Place(*client, position), f"{type(error).__name__}: {error}")
+            # One offset at a time: nothing shows how far the damage reaches.
+            on_damage(Place(*client, position), f"{type(error).__name__}: {error}")
             self._consumer.seek(client, position + 1)
-        return records
+            return ()
+        return chunk.records
 
     async def mixed(
         self, spans: Sequence[Span], records_max: int = CHUNK_RECORDS
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """The records of all these spans, taking turns as they come.
-
-        Each partition may be named once.
-        """
+        """The records of all these spans, taking turns as they come; a partition has one span."""
         ends = {ClientPartition(*span.partition): span.end for span in spans if span.length}
         if not ends:
             return
@@ -253,8 +246,8 @@ class TopicReader:
             except DAMAGE:
                 if self._on_damage is None:
                     raise
-                # What was read of others together with it is dropped: one after the other, from
-                # where each was.
+                # The records of other partitions that were fetched with it are dropped: read one
+                # partition after the other, from its last position.
                 rest = [
                     Span(TopicPartition(*client), positions[client], ends[client])
                     for client in sorted(unread)
@@ -272,9 +265,7 @@ class TopicReader:
             }
 
     async def record(self, place: Place) -> Record | None:
-        """The record at this place; None where there is none: deleted, never written, of an aborted
-        transaction.
-        """
+        """The record at this place; None where it was deleted, never written, or aborted."""
         partition = TopicPartition(place.topic, place.partition)
         known = await self.partitions({place.topic})
         if partition not in known.get(place.topic, ()):
@@ -293,22 +284,22 @@ class TopicReader:
     async def committed(
         self, group_id: str, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, Position | None]:
-        """What a group has committed, None for nothing."""
+        """The positions that a group has committed, None for nothing."""
         if not partitions:
             return {}
         return await ask_coordinator(lambda: committed_positions(self._admin, group_id, partitions))
 
     async def commit(self, partition: TopicPartition, position: Position) -> None:
-        """Commit for the own group; `partition` is the one whose chunks are being read.
+        """Commit for the own group; `partition` is the partition whose chunks are being read.
 
         Raises:
-            aiokafka.errors.KafkaError: it wasn't committed, as far as is known.
+            aiokafka.errors.KafkaError: it is not known to be committed.
         """
         async with asyncio.timeout(COMMIT_SECONDS_MAX):
             await self._consumer.commit({ClientPartition(*partition): OffsetAndMetadata(*position)})
 
     async def groups(self, prefix: str) -> list[str]:
-        """The groups whose names begin so, as far as we may see them."""
+        """The groups whose names begin with the prefix, as far as we may see them."""
         return sorted(
             name for name, _ in await self._admin.list_consumer_groups() if name.startswith(prefix)
         )

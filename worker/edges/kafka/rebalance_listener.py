@@ -1,5 +1,5 @@
-"""The group's rebalances: holds them up until the pipeline has let go, and keeps count of what is
-ours.
+"""The group's rebalances: holds them up until the pipeline has released its partitions, and keeps
+the list of the partitions that are ours.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ logger = logging.getLogger("worker.kafka")
 
 
 class Rebalances(ConsumerRebalanceListener):
-    """What aiokafka calls around a rebalance.
+    """The listener that aiokafka calls around a rebalance.
 
     A partition *arrives* when the group assigns it, is *ours* from `begin` on, *draining* once the
     group wants it back, and gone when the pipeline has released it.
 
     Args:
-        drain_seconds: how long the pipeline may take to bring partitions to an end.
+        drain_seconds: how long the pipeline may take to drain partitions.
         release_seconds: how long a rebalance waits at most, last commit included. The group waits
-            for nobody longer.
+            for no member longer.
         post: takes `Revoked`, `Distributed` and `Lost`.
-        stop_fetching: called when partitions are taken back and when partitions have arrived. What
-            the client fetches of them could only be thrown away, and nobody would hold it back
-            while a rebalance lasts.
+        stop_fetching: called when partitions are taken back and when partitions have arrived.
+            Records that the client fetches of them could only be thrown away, and nothing would
+            bound them while a rebalance lasts.
     """
 
     def __init__(
@@ -51,18 +51,16 @@ class Rebalances(ConsumerRebalanceListener):
 
     @property
     def arrivals(self) -> frozenset[TopicPartition]:
-        """The partitions that were assigned and have no epoch yet: another object after each
-        rebalance, and each `begin`.
-        """
+        """The assigned partitions without an epoch yet: a new object after each change."""
         return self._arrivals
 
     @property
     def ours(self) -> frozenset[Assignment]:
-        """What may be committed for: ours, or draining."""
+        """The partitions for which we may commit: receiving or draining."""
         return frozenset(self._ours)
 
     def may_commit(self, assignment: Assignment) -> bool:
-        """True until the pipeline has let go of it."""
+        """True until the pipeline has released it."""
         return assignment in self._ours
 
     def may_receive(self, assignment: Assignment) -> bool:
@@ -70,27 +68,27 @@ class Rebalances(ConsumerRebalanceListener):
         return assignment in self._ours and assignment not in self._draining
 
     def begin(self, assignments: Collection[Assignment]) -> None:
-        """These have their epochs; of the arrivals, those that are left go on waiting."""
+        """Count these partitions as ours, in their epochs; other arrivals go on waiting."""
         begun = {assignment.topic_partition for assignment in assignments}
         if not self._arrivals.isdisjoint(begun):
             self._arrivals -= begun
         self._ours.update(assignments)
 
     def end(self, assignments: Collection[Assignment]) -> None:
-        """These epochs are over."""
+        """End these epochs."""
         self._ours.difference_update(assignments)
         self._draining.difference_update(assignments)
 
     def release(self, assignments: Collection[Assignment]) -> None:
-        """The pipeline has drained and fenced these."""
+        """Let the rebalance go on: the pipeline has drained and fenced these."""
         self.end(assignments)
         if not self._draining:
             self._released.set()
 
     async def on_partitions_revoked(self, revoked: Collection[ClientPartition]) -> None:
-        """The group takes partitions back.
+        """Drain partitions that the group takes back.
 
-        Returns when the pipeline has let go of them, or can't be waited for any longer.
+        Returns when the pipeline has released them, or the time for it is over.
         """
         self._stop_fetching()
         self._arrivals = frozenset()
@@ -112,9 +110,9 @@ class Rebalances(ConsumerRebalanceListener):
             self._post(Lost(assignments))
 
     async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
-        """The group gives partitions.
+        """Take note of assigned partitions.
 
-        They are received of once they have an epoch and a position; nothing is awaited here.
+        They are polled once they have an epoch and a position; nothing is awaited here.
         """
         self._arrivals = frozenset(
             TopicPartition(partition.topic, partition.partition) for partition in assigned

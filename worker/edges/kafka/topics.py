@@ -1,19 +1,33 @@
-"""Which of the topics are there. aiokafka refuses to start over a single one that isn't."""
+"""What the brokers say of topics: which exist, and what we may do with them.
+
+aiokafka refuses to start over a single missing topic, so `Topics` looks first. `Permissions` asks
+for the allowed operations instead of trying them. Source: KIP-430. A broker without an authorizer
+answers that everything is allowed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, cast
 
-from aiokafka.errors import KafkaError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, NodeNotReadyError, for_code
 
+from worker.edges.kafka.aiokafka_internals.requests import MetadataRequest
 from worker.edges.kafka.client import KafkaConnection
+from worker.edges.kafka.coordinator import GroupDescription, describe
 from worker.supervision import is_cancelled_from_within
 
 logger = logging.getLogger("worker.kafka")
 
-# How often topics that are missing are looked for.
+# How often missing topics are looked for.
 LOOK_SECONDS = 30.0
+# The bits of a broker that can't say what is allowed.
+UNKNOWN_OPERATIONS = -(2**31)
 
 
 class Topics:
@@ -22,9 +36,9 @@ class Topics:
     Args:
         connection: the brokers.
         wanted: all of them.
-        optional: those that may be missing without an error: they are made when they are first
+        optional: those that may be missing without an error: they are created when they are first
             needed.
-        look_seconds: how often those that are missing are looked for.
+        look_seconds: how often missing topics are looked for.
     """
 
     def __init__(
@@ -41,7 +55,7 @@ class Topics:
         self.present: list[str] = []
 
     async def look(self) -> None:
-        """See which exist.
+        """Find out which topics exist.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers can't be asked.
@@ -56,27 +70,98 @@ class Topics:
         for topic in self._wanted:
             if topic not in known:
                 level = logging.WARNING if topic in self._optional else logging.ERROR
-                logger.log(
-                    level,
-                    "topic_missing",
-                    extra={"topic": topic, "retry_seconds": self._look_seconds},
-                )
+                fields = {"topic": topic, "retry_seconds": self._look_seconds}
+                logger.log(level, "topic_missing", extra=fields)
 
     async def find_missing(self) -> None:
-        """See which exist by now, where any is missing; brokers that can't be asked are asked
-        another time.
+        """Find out which topics exist by now, where any is missing.
+
+        Brokers that can't be asked are asked another time.
         """
         if len(self.present) == len(self._wanted):
             return
         try:
             await self.look()
         except (KafkaError, OSError) as error:
-            logger.warning(
-                "topics_not_looked_for", extra={"detail": f"{type(error).__name__}: {error}"}
-            )
+            detail = f"{type(error).__name__}: {error}"
+            logger.warning("topics_not_looked_for", extra={"detail": detail})
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
-            logger.warning(
-                "topics_not_looked_for", extra={"detail": "aiokafka cancelled the request"}
-            )
+            detail = "aiokafka cancelled the request"
+            logger.warning("topics_not_looked_for", extra={"detail": detail})
+
+
+class Operation(IntEnum):
+    """An operation that an access rule allows.
+
+    Source: org.apache.kafka.common.acl.AclOperation.
+    """
+
+    READ = 3
+    WRITE = 4
+    DESCRIBE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TopicAccess:
+    """A topic as we may see it.
+
+    `error` None: the topic exists. `allowed` None: the broker doesn't say.
+    """
+
+    topic: str
+    error: str | None
+    partitions: int
+    allowed: frozenset[Operation] | None
+
+
+class Permissions:
+    """An async context manager. Opening and every method raise `aiokafka.errors.KafkaError`."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._client: AIOKafkaClient
+
+    async def __aenter__(self) -> Permissions:
+        self._client = self._connection.client()
+        try:
+            await self._client.bootstrap()
+            if self._client.get_random_node() is None:
+                raise NodeNotReadyError("the cluster names no brokers yet")
+        except BaseException:
+            await self._client.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def topics(self, names: Sequence[str]) -> dict[str, TopicAccess]:
+        """The access to each of these topics. None of them is created by asking."""
+        answer = cast(
+            Any, await self._client.send(self._client.get_random_node(), MetadataRequest(names))
+        )
+        return {
+            topic: TopicAccess(topic, _error(code), len(partitions), operations_of(bits))
+            for code, topic, _, partitions, bits in answer.topics
+        }
+
+    async def group(self, group_id: str) -> tuple[GroupDescription, frozenset[Operation] | None]:
+        """This group, which need not exist, and what we may do with it.
+
+        The operations are None where the broker doesn't say.
+        """
+        description = await describe(self._client, group_id)
+        return description, operations_of(description.operations)
+
+
+def operations_of(bits: int) -> frozenset[Operation] | None:
+    """The operations that a broker allows, None where it doesn't say."""
+    if bits == UNKNOWN_OPERATIONS:
+        return None
+    return frozenset(operation for operation in Operation if bits & (1 << operation))
+
+
+def _error(code: int) -> str | None:
+    return None if code == 0 else for_code(code).__name__

@@ -1,13 +1,13 @@
-"""Reads again what an earlier owner of a partition has settled, so that its events are known when
-they come a second time.
+"""Rebuilds the deduplication windows of partitions that arrive: reads the records again that an
+earlier owner has settled, so that their events are known when they are written a second time.
 
-The tail of the partition up to its committed position, and a word on each record that did not end
-as delivered: what the dead-letter topic and the parking topic name was refused or lies in custody,
-and must not count as seen.
+What is read: the tail of the partition up to its committed position, and the dead-letter and
+parking topics. Records that these topics name were refused or are parked, and must not count as
+seen.
 
-Read without a group, under a deadline: what can't be read in time costs duplicates and nothing
-else. So the newest records of every partition come first, for an event that comes again mostly does
-so soon; and while there is time, connections that fail or are silent are given up for new ones.
+Read without a group, under a deadline: records that can't be read in time cost duplicates and
+nothing else. So the newest records of every partition come first, because most repeated events
+follow soon; and while there is time, connections that fail or are silent are replaced by new ones.
 """
 
 from __future__ import annotations
@@ -15,40 +15,47 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from worker.core.model.event import Event, TailRead
-from worker.core.model.record import NO_EPOCH, Assignment, Start, TopicPartition
+from worker.core.model.record import NO_EPOCH, Assignment, Place, Record, Start, TopicPartition
+from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.reader import Span, TopicReader
-from worker.edges.kafka.start_offsets import Found
-from worker.edges.kafka.undelivered import TooMuchError, UndeliveredRecords, read_not_delivered
+from worker.edges.kafka.start_offsets import StartOffset
 
 logger = logging.getLogger("worker.kafka")
 
-# Of each partition, before any older record of another one.
+# Read of each partition before any older record of another partition.
 NEWEST_RECORDS = 5_000
 # Of the time allowed: the most that one request may take, and that a chunk may, which can need a
 # second request.
 REQUEST_SHARE, CHUNK_SHARE = 0.15, 0.35
 REQUEST_SECONDS_MIN = 0.5
-# Between one try and the next.
+# Between two attempts.
 WAIT_SECONDS = 0.2
 # Clocks of producers, brokers and workers differ.
 CLOCK_MARGIN_SECONDS = 86_400
+# With more dead letters and parked records than this within the window's age, it isn't known which
+# records they name.
+NAMING_RECORDS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
-    """How far back, and how long it may take, for all partitions together.
+    """How far back to read, and how long it may take, for all partitions together.
 
-    `records_max` is per partition, 0 for not at all. `rows_max` is per topic: what its window can
-    remember, and so the most that is read of all its partitions. `age_seconds` is how old a record
-    may be that the window still wants. `end` tells, of where a partition starts, the offset behind
-    the last record that the commit names as settled.
+    Attributes:
+        records_max: per partition, 0 for not at all.
+        rows_max: per topic: the capacity of its window, and so the most that is read of all its
+            partitions.
+        seconds_max: for all partitions together.
+        age_seconds: the age of the oldest record that the window still keeps.
+        end: from the start of a partition, the offset behind the last record that the commit names
+            as settled.
     """
 
     records_max: int
@@ -59,12 +66,12 @@ class TailOptions:
 
 
 class WindowRebuild:
-    """The tails of partitions that arrive.
+    """Reads the tails of partitions that arrive.
 
     Args:
         connection: the brokers.
         options: the bounds.
-        naming: of each topic, the topics whose records may name its own: dead letters and parking.
+        naming: for each topic, the topics whose records may name its own: dead letters and parking.
         post: takes `TailRead`.
         drained: waits until the posted events are handled.
         unix_time: reads the clock that dates records.
@@ -90,13 +97,16 @@ class WindowRebuild:
         self._drained = drained
 
     async def read(
-        self, arrived: Mapping[TopicPartition, Found], known_from: Mapping[TopicPartition, int]
+        self,
+        arrived: Mapping[TopicPartition, StartOffset],
+        known_from: Mapping[TopicPartition, int],
     ) -> None:
         """Post the tails of these partitions, as far as time allows. Returns when they are handled.
 
         Args:
             arrived: the partitions and their committed positions.
-            known_from: up to where this process has settled a partition itself, and so remembers.
+            known_from: the offset up to which this process has settled a partition itself, and so
+                knows its records.
         """
         todo = _Todo(deque(_newest_first(list(self._tails(arrived, known_from)))))
         seconds_max = self._options.seconds_max
@@ -111,17 +121,19 @@ class WindowRebuild:
         if unread:
             logger.warning(
                 "window_not_rebuilt",
-                extra={"records": unread, "detail": "; ".join(todo.partition_errors)},
+                extra={"records": unread, "detail": "; ".join(todo.problems)},
             )
 
     def _tails(
-        self, arrived: Mapping[TopicPartition, Found], known_from: Mapping[TopicPartition, int]
+        self,
+        arrived: Mapping[TopicPartition, StartOffset],
+        known_from: Mapping[TopicPartition, int],
     ) -> Iterator[Span]:
-        """The tail of each partition, where there is one that isn't known."""
+        """The tail of each partition that has one, as far as it isn't known."""
         neighbours = Counter(partition.topic for partition in arrived)
         for partition, where in sorted(arrived.items()):
-            # Where reading doesn't go on from what is committed, nobody knows what was settled
-            # before it.
+            # Where reading starts elsewhere than at the committed position, nothing shows what was
+            # settled before it.
             if where.committed is not None and where.committed.offset == where.position:
                 share = self._options.rows_max[partition.topic] // neighbours[partition.topic]
                 depth = min(self._options.records_max, share)
@@ -130,56 +142,55 @@ class WindowRebuild:
                 if tail.length and depth:
                     yield tail
 
-    async def _read(self, todo: _Todo, arrived: Mapping[TopicPartition, Found]) -> None:
-        """Read until nothing is left to do, with new connections after each trouble.
+    async def _read(self, todo: _Todo, arrived: Mapping[TopicPartition, StartOffset]) -> None:
+        """Read until nothing is left, with new connections after each failure.
 
         Raises:
             KafkaError, UnicodeDecodeError, TooMuchError: it can't be known what must not count as
                 seen.
         """
-        # First what must not count as seen: without it nothing may be remembered at all.
-        not_delivered: UndeliveredRecords | None = None
+        # First the records that must not count as seen: without them nothing may be remembered.
+        undelivered: UndeliveredRecords | None = None
         while todo.spans:
             try:
                 async with TopicReader(self._connection) as reader:
-                    if not_delivered is None:
-                        not_delivered = await self._not_delivered(
+                    if undelivered is None:
+                        undelivered = await self._undelivered(
                             reader, {span.partition.topic for span in todo.spans}
                         )
                     while todo.spans:
-                        await self._recall(reader, todo, arrived, not_delivered)
+                        await self._restore(reader, todo, arrived, undelivered)
             except (KafkaError, OSError, UnicodeDecodeError) as error:  # a time-out is an OSError
-                if not_delivered is None and not _may_pass(error):
+                if undelivered is None and not _may_pass(error):
                     raise
                 todo.note(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(WAIT_SECONDS)
 
-    async def _not_delivered(self, reader: TopicReader, topics: set[str]) -> UndeliveredRecords:
+    async def _undelivered(self, reader: TopicReader, topics: set[str]) -> UndeliveredRecords:
         naming = {name for topic in topics for name in self._naming.get(topic, ())}
-        # What was written before the oldest record that is wanted can't name it.
+        # Records that were written before the oldest wanted record can't name it.
         since = self._unix_time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS
-        return await read_not_delivered(
+        return await read_undelivered(
             reader, naming, max(0, round(since * 1000)), self._chunk_seconds_max
         )
 
-    async def _recall(
+    async def _restore(
         self,
         reader: TopicReader,
         todo: _Todo,
-        arrived: Mapping[TopicPartition, Found],
-        not_delivered: UndeliveredRecords,
+        arrived: Mapping[TopicPartition, StartOffset],
+        undelivered: UndeliveredRecords,
     ) -> None:
-        """Post the records of the first span. If they can't be read now, the others mustn't wait
-        for it.
+        """Post the records of the first span; move it behind the others if it can't be read now.
 
         Raises:
-            KafkaError, OSError, UnicodeDecodeError: whatever it was.
+            KafkaError, OSError, UnicodeDecodeError: the span can't be read.
         """
         span = todo.spans[0]
-        told = _start(span.partition, arrived[span.partition])
+        start = _start(span.partition, arrived[span.partition])
         try:
             async for _, records in reader.chunks([span], seconds_max=self._chunk_seconds_max):
-                self._post(TailRead(told, records, not_delivered.refused, not_delivered.parked))
+                self._post(TailRead(start, records, undelivered.refused, undelivered.parked))
                 await self._drained()
                 todo.spans[0] = replace(span, begin=records[-1].offset + 1)
         except (KafkaError, OSError, UnicodeDecodeError) as error:
@@ -190,23 +201,22 @@ class WindowRebuild:
 
 @dataclass(slots=True)
 class _Todo:
-    """What is still to be read, in this order; what never will; and what went wrong, the latest
-    last.
-    """
+    """The spans still to be read, in this order, those given up, and the latest problems."""
 
     spans: deque[Span]
     given_up: list[Span] = field(default_factory=list)
-    partition_errors: deque[str] = field(default_factory=lambda: deque(maxlen=2))
+    problems: deque[str] = field(default_factory=lambda: deque(maxlen=2))
     _damaged: set[TopicPartition] = field(default_factory=set)
 
     def note(self, problem: str) -> None:
-        if problem not in self.partition_errors:
-            self.partition_errors.append(problem)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def put_off(self, *, may_pass: bool) -> None:
-        """The first span comes last.
+        """Read the first span last.
 
-        Or never, if it can't be read for the second time: once may be due to the way here.
+        Or never, if it can't be read for the second time: the first failure may be due to the
+        network.
         """
         span = self.spans.popleft()
         if may_pass or span.partition not in self._damaged:
@@ -218,7 +228,7 @@ class _Todo:
 
 
 def _newest_first(tails: Sequence[Span]) -> Iterator[Span]:
-    """The same records, in two spans of each partition where one would be long."""
+    """The same records, with a long tail cut into its newest records and the rest."""
     yield from (replace(tail, begin=max(tail.begin, tail.end - NEWEST_RECORDS)) for tail in tails)
     yield from (
         replace(tail, end=tail.end - NEWEST_RECORDS)
@@ -227,15 +237,67 @@ def _newest_first(tails: Sequence[Span]) -> Iterator[Span]:
     )
 
 
-def _start(partition: TopicPartition, where: Found) -> Start:
+def _start(partition: TopicPartition, where: StartOffset) -> Start:
     return Start(Assignment(*partition, NO_EPOCH), where.position, where.committed, where.end)
 
 
 def _may_pass(error: Exception) -> bool:
-    """True of troubles with the way to the brokers, or among them; not of what they refuse, or of
-    what can't be read.
-    """
-    # aiokafka doesn't count its own time-out of a look-up among what can be tried again.
+    """True for failures of the network or among the brokers; not for refusals and damage."""
+    # aiokafka doesn't count its own time-out of a look-up as retriable.
     return (isinstance(error, KafkaError) and error.retriable) or isinstance(
         error, KafkaTimeoutError | OSError
     )
+
+
+class TooMuchError(Exception):
+    """It can't be known which records must not count as seen, so none may count."""
+
+
+@dataclass(slots=True)
+class UndeliveredRecords:
+    """The records that a dead letter or a parked record names, by their first place."""
+
+    refused: set[Place] = field(default_factory=set)
+    parked: set[Place] = field(default_factory=set)
+
+
+async def read_undelivered(
+    reader: TopicReader, topics: Collection[str], since_milliseconds: int, chunk_seconds_max: float
+) -> UndeliveredRecords:
+    """Read which records the records of these topics name, as far as the topics exist.
+
+    Args:
+        reader: open.
+        topics: dead letters and parking.
+        since_milliseconds: older records are left out.
+        chunk_seconds_max: how long the next records may take.
+
+    Raises:
+        TooMuchError: there are more than `NAMING_RECORDS_MAX`.
+        aiokafka.errors.KafkaError, TimeoutError: the brokers couldn't be asked.
+        UnicodeDecodeError: the name of a record's header isn't UTF-8.
+    """
+    spans = await reader.spans(topics, since_milliseconds)
+    for span in spans:
+        if span.length > NAMING_RECORDS_MAX:
+            raise TooMuchError(
+                f"{span.partition.topic} names more than {NAMING_RECORDS_MAX} records"
+            )
+    named = UndeliveredRecords()
+    async for _, records in reader.chunks(spans, seconds_max=chunk_seconds_max):
+        for record in records:
+            _note(named, record)
+    return named
+
+
+def _note(named: UndeliveredRecords, record: Record) -> None:
+    headers = {name: value for name, value in record.headers if value is not None}
+    for prefix, places in ((ERRORS_PREFIX, named.refused), (PARKED_PREFIX, named.parked)):
+        try:
+            topic = headers[prefix + "topic"].decode()
+            places.add(
+                Place(topic, int(headers[prefix + "partition"]), int(headers[prefix + "offset"]))
+            )
+        except (KeyError, ValueError):
+            # Not ours: another program writes here too.
+            continue

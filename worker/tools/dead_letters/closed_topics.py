@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from worker.edges.kafka.authorized_operations import Operation, Permissions
 from worker.edges.kafka.client import KafkaConnection
+from worker.edges.kafka.topics import Operation, Permissions
 
 # Source: org.apache.kafka.common.internals.Topic.
 TOPIC_NAME = re.compile("[a-zA-Z0-9._-]{1,249}")

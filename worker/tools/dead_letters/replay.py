@@ -25,9 +25,8 @@ from worker.core.model.fault import Rejection
 from worker.core.model.record import Place, Position, Record, TopicPartition
 from worker.core.wire.record_headers import REPLAYS, own
 from worker.edges.kafka.client import KafkaConnection
-from worker.edges.kafka.producer import BatchProducer
+from worker.edges.kafka.producer import BatchProducer, Outgoing
 from worker.edges.kafka.reader import Span, TopicReader
-from worker.edges.kafka.writer import Outgoing
 from worker.errors import ExitCode, WorkerError
 from worker.tools.dead_letters.closed_topics import why_closed
 from worker.tools.dead_letters.record import FOREIGN, StoredRecord, read

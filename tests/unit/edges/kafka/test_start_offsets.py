@@ -14,9 +14,9 @@ from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.record import Position, TopicPartition
+from worker.edges.kafka.aiokafka_internals.requests import OffsetsRequestStruct, OffsetsResponse
 from worker.edges.kafka.coordinator import NOTHING_COMMITTED
-from worker.edges.kafka.offset_lookup import OffsetsRequestStruct, OffsetsResponse
-from worker.edges.kafka.start_offsets import Found, StartPositions
+from worker.edges.kafka.start_offsets import StartOffset, StartOffsets
 
 ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -84,8 +84,8 @@ class Brokers:
         )
 
 
-def starts(brokers: Brokers, *, at_latest: bool = False) -> StartPositions:
-    return StartPositions(brokers, "group", starts_at_latest=at_latest)  # type: ignore[arg-type]
+def starts(brokers: Brokers, *, at_latest: bool = False) -> StartOffsets:
+    return StartOffsets(brokers, "group", starts_at_latest=at_latest)  # type: ignore[arg-type]
 
 
 NOTHING = OffsetAndMetadata(NOTHING_COMMITTED, "")
@@ -98,7 +98,10 @@ async def test_a_partition_missing_in_the_answer_is_not_one_without_a_commit() -
 
 async def test_a_committed_position_is_taken_with_its_metadata_and_others_begin_early() -> None:
     found = await starts(Brokers({0: OffsetAndMetadata(7, "hints"), 1: NOTHING})).find([ZERO, ONE])
-    assert found.found == {ZERO: Found(7, Position(7, "hints"), 50, 3), ONE: Found(5, None, 50, 3)}
+    assert found.found == {
+        ZERO: StartOffset(7, Position(7, "hints"), 50, 3),
+        ONE: StartOffset(5, None, 50, 3),
+    }
 
 
 async def test_the_very_first_start_may_begin_at_the_end_and_no_later_one() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from aiokafka.structs import TopicPartition
 
-from worker.edges.kafka.leader_epochs import HEADER, FetchedEpochs, Log, Resumption, resume
-from worker.edges.kafka.offset_lookup import Bounds
+from worker.edges.kafka.leader_epochs import HEADER, FetchedEpochs, LogState, Resumption, resume
+from worker.edges.kafka.offset_lookup import LogBounds
 
 PARTITION = TopicPartition("events", 0)
 
@@ -19,23 +19,23 @@ def batch(base: int, epoch: int, form: int = 2) -> bytes:
 @pytest.mark.parametrize(
     ("position", "epoch", "bounds", "wanted"),
     [
-        (20, 3, Bounds(0, 30, 3, 30), Resumption(20, Log.WHOLE)),
-        (20, 3, Bounds(0, 30, 5, 22), Resumption(20, Log.WHOLE)),
-        (20, 3, Bounds(0, 30, 5, 20), Resumption(20, Log.WHOLE)),
-        (20, 3, Bounds(0, 30, 5, 15), Resumption(15, Log.TRUNCATED)),
-        (20, 3, Bounds(0, 17, 5, 15), Resumption(15, Log.TRUNCATED)),
-        (20, 3, Bounds(16, 17, 5, 15), Resumption(16, Log.TRUNCATED)),
-        (20, None, Bounds(0, 17, 5, None), Resumption(17, Log.TRUNCATED)),
-        (20, 3, Bounds(0, 17, None, None), Resumption(17, Log.TRUNCATED)),
-        (20, 3, Bounds(25, 40, 5, 38), Resumption(25, Log.SHORTENED)),
-        (20, None, Bounds(25, 40, 5, None), Resumption(25, Log.SHORTENED)),
-        (20, 3, Bounds(0, 5, 0, None), Resumption(0, Log.REPLACED)),
-        (20, 0, Bounds(0, 5, 0, 5), Resumption(0, Log.REPLACED)),
-        (20, None, Bounds(0, 30, None, None), Resumption(20, Log.WHOLE)),
+        (20, 3, LogBounds(0, 30, 3, 30), Resumption(20, LogState.WHOLE)),
+        (20, 3, LogBounds(0, 30, 5, 22), Resumption(20, LogState.WHOLE)),
+        (20, 3, LogBounds(0, 30, 5, 20), Resumption(20, LogState.WHOLE)),
+        (20, 3, LogBounds(0, 30, 5, 15), Resumption(15, LogState.TRUNCATED)),
+        (20, 3, LogBounds(0, 17, 5, 15), Resumption(15, LogState.TRUNCATED)),
+        (20, 3, LogBounds(16, 17, 5, 15), Resumption(16, LogState.TRUNCATED)),
+        (20, None, LogBounds(0, 17, 5, None), Resumption(17, LogState.TRUNCATED)),
+        (20, 3, LogBounds(0, 17, None, None), Resumption(17, LogState.TRUNCATED)),
+        (20, 3, LogBounds(25, 40, 5, 38), Resumption(25, LogState.SHORTENED)),
+        (20, None, LogBounds(25, 40, 5, None), Resumption(25, LogState.SHORTENED)),
+        (20, 3, LogBounds(0, 5, 0, None), Resumption(0, LogState.REPLACED)),
+        (20, 0, LogBounds(0, 5, 0, 5), Resumption(0, LogState.REPLACED)),
+        (20, None, LogBounds(0, 30, None, None), Resumption(20, LogState.WHOLE)),
     ],
 )
 def test_where_reading_goes_on(
-    position: int, epoch: int | None, bounds: Bounds, wanted: Resumption
+    position: int, epoch: int | None, bounds: LogBounds, wanted: Resumption
 ) -> None:
     assert resume(position, epoch, bounds) == wanted
 

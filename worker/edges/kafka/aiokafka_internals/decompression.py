@@ -3,12 +3,11 @@ event loop.
 
 A batch of 25 KB can hold 800 MB of one byte. Fetch sizes count compressed bytes, and so does the
 broker's own bound on a batch, so nothing else stands between such a batch and the process's memory.
-aiokafka has no setting for it and no place to put one, so the functions by which its record reader
-decompresses are replaced, in its modules alone. If they are called something else one day,
-`tests/kafka/hostile/test_batches.py` fails.
+aiokafka has no setting and no hook for it, so the functions with which its record readers
+decompress are replaced, in their modules alone.
 
-What can't be decompressed, for whatever reason, is a damaged batch: of its partition alone, never
-of the process.
+A batch that can't be decompressed, for whatever reason, is damaged: a trouble of its partition
+alone, never of the process.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 import cramjam
 from aiokafka import codec
@@ -27,8 +27,8 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 # No block of the format expands further. Source: the LZ4 block format, "a length byte of 255 stands
 # for 255 bytes".
 LZ4_RATIO_MAX = 255
-# How much room is tried first, and how much more each time: text expands tenfold, and room costs
-# time (it is zeroed).
+# The room of the first attempt, and the growth with each: text expands tenfold, and room costs time
+# (it is zeroed).
 FIRST_ROOM = 16
 MORE_ROOM = 8
 # Kafka's gzip: a header, unlike zlib's own format. Source: zlib manual, inflateInit2.
@@ -39,17 +39,13 @@ XERIAL_HEADER_BYTES = 16
 
 
 def bound_decompression(bytes_max: int) -> None:
-    """From now on no record batch that this process reads expands to more than `bytes_max`.
+    """Let no record batch that this process reads expand to more than `bytes_max`, from now on.
 
-    One that would, and one that can't be decompressed, raises aiokafka's `CorruptRecordException`
-    where it is read.
+    A batch that would, and one that can't be decompressed, raises aiokafka's
+    `CorruptRecordException` when it is read.
     """
-    for batch in (DefaultRecordBatch, LegacyRecordBatch):
-        module = sys.modules[batch.__module__]
-        for name, decode in DECODERS.items():
-            # The older format knows no zstd.
-            if hasattr(module, name):
-                setattr(module, name, partial(_bounded, decode, bytes_max))
+    for module, name in REPLACED_FUNCTIONS:
+        setattr(module, name, partial(_bounded, DECODERS[name], bytes_max))
 
 
 def _bounded(
@@ -81,7 +77,7 @@ def _gzip(payload: bytes, bytes_max: int) -> bytes:
 
 
 def _snappy(payload: bytes, bytes_max: int) -> bytes:
-    # The size stands before the data, and is believed when room is made for it.
+    # The decoder trusts the size that is written before the data, and allocates as much.
     if (
         sum(cramjam.snappy.decompress_raw_len(block) for block in _snappy_blocks(payload))
         > bytes_max
@@ -103,7 +99,7 @@ def _zstd(payload: bytes, bytes_max: int) -> bytes:
 def _into_room(
     decompress_into: Callable[[bytes, bytearray], int], payload: bytes, bytes_max: int
 ) -> bytes:
-    """Decompress, with more and more room as long as there isn't enough."""
+    """Decompress, with more room at each attempt until there is enough."""
     size = len(payload) * FIRST_ROOM
     while size < bytes_max:
         room = bytearray(size)
@@ -116,7 +112,7 @@ def _into_room(
 
 
 def _snappy_blocks(payload: bytes) -> list[bytes]:
-    """The blocks of Xerial's framing, or the whole where it has none.
+    """The blocks of Xerial's framing, or the whole payload without framing.
 
     Source: aiokafka's `snappy_decode`.
     """
@@ -132,10 +128,23 @@ def _snappy_blocks(payload: bytes) -> list[bytes]:
     return blocks
 
 
-# By the names under which aiokafka's record readers know them.
+# By the names in the modules of aiokafka's record readers.
 DECODERS = {
     "gzip_decode": _gzip,
     "snappy_decode": _snappy,
     "lz4_decode": _lz4,
     "zstd_decode": _zstd,
 }
+
+
+def _replaced_functions() -> tuple[tuple[ModuleType, str], ...]:
+    # The batch classes come from compiled modules where there are any.
+    default, legacy = (
+        sys.modules[batch.__module__] for batch in (DefaultRecordBatch, LegacyRecordBatch)
+    )
+    # The older format has no zstd.
+    names = [(default, name) for name in DECODERS]
+    return *names, *((legacy, name) for name in DECODERS if name != "zstd_decode")
+
+
+REPLACED_FUNCTIONS = _replaced_functions()

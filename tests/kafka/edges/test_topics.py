@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from tests.kafka.edges.reading import connection
-from worker.edges.kafka.authorized_operations import Operation, Permissions
+from worker.edges.kafka.topics import Operation, Permissions
 from worker.sandbox.kafka import ClusterOptions, KafkaCluster
 from worker.sandbox.topics import create_topics
 

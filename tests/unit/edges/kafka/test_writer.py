@@ -23,8 +23,8 @@ from worker.edges.kafka.client import (
     KafkaSecurity,
 )
 from worker.edges.kafka.dead_letters import dead_letter_writer
-from worker.edges.kafka.producer import BatchProducer
-from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX, Outgoing
+from worker.edges.kafka.producer import BatchProducer, Outgoing
+from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX
 
 REQUEST_SECONDS = 40.0
 TOPICS = {"source": "dlq", "other": "other-dlq"}

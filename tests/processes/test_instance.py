@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from worker.edges.kafka.instance_id import FILE_NAME, Instance, claim
+from worker.edges.kafka.instance import FILE_NAME, Instance, claim
 
 PROCESS_SECONDS_MAX = 30.0
 CLAIM_AND_STAY = """
 import sys
 from pathlib import Path
-from worker.edges.kafka.instance_id import claim
+from worker.edges.kafka.instance import claim
 instance = claim(Path(sys.argv[1]))
 print(instance.id, instance.is_inherited, flush=True)
 sys.stdin.read()
@@ -136,7 +136,7 @@ class TestTheLock:
 
     def test_it_outlives_a_forgotten_reference(self, tmp_path: Path) -> None:
         script = (
-            "import gc, sys; from pathlib import Path; from worker.edges.kafka.instance_id "
+            "import gc, sys; from pathlib import Path; from worker.edges.kafka.instance "
             "import claim; d = Path(sys.argv[1]);"
         )
         script += "claim(d); gc.collect(); print(claim(d).is_inherited)"

@@ -1,0 +1,249 @@
+"""One consumer of the group, from the moment it has joined until it is unusable: which partitions
+begin, receiving, and logs that are no longer the ones that were read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from worker.core.model.event import Assigned, Event, LogTruncated, Lost, OffsetsSkipped
+from worker.core.model.record import Assignment, End, Start, TopicPartition
+from worker.edges.kafka.client import KafkaConnection
+from worker.edges.kafka.end_offsets import fetched_end
+from worker.edges.kafka.leader_epochs import LogState, Resumption, resume
+from worker.edges.kafka.membership import SourceOptions
+from worker.edges.kafka.offset_lookup import LogBounds, Unavailable, look_up
+from worker.edges.kafka.partition_health import PartitionHealth
+from worker.edges.kafka.poller import WATCH_SECONDS, Poller
+from worker.edges.kafka.rebalance_listener import Rebalances
+from worker.edges.kafka.receiver import ChunkReceiver, Taken, client_partition
+from worker.edges.kafka.start_offsets import Arrivals, StartOffset, StartOffsets
+from worker.edges.kafka.watchdog import Watchdog
+
+# One request of a look-up.
+LOOK_UP_SECONDS_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every consumer of the process is given.
+
+    Attributes:
+        connection: the brokers.
+        options: how to consume.
+        post: takes the events.
+        drained: waits until the posted events are handled.
+        rebuild_windows: reads the tails of partitions before they begin.
+        epochs: numbers the assignments of this process.
+        is_stopped: True once nothing more may be received.
+    """
+
+    connection: KafkaConnection
+    options: SourceOptions
+    post: Callable[[Event], None]
+    drained: Callable[[], Awaitable[None]]
+    rebuild_windows: Callable[[Mapping[TopicPartition, StartOffset]], Awaitable[None]]
+    epochs: Iterator[int]
+    is_stopped: Callable[[], bool]
+
+
+class Consumption:
+    """Receives with one consumer.
+
+    Args:
+        consumer: has joined the group.
+        rebalances: the consumer's own.
+        surroundings: shared with the consumers before and after this one.
+    """
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, rebalances: Rebalances, surroundings: Surroundings
+    ) -> None:
+        options, post, drained = surroundings.options, surroundings.post, surroundings.drained
+        self.consumer = consumer
+        self._rebalances = rebalances
+        self._options = options
+        self._post = post
+        self._drained = drained
+        self._epochs = surroundings.epochs
+        self._is_stopped = surroundings.is_stopped
+        self._paused: set[Assignment] = set()
+        connection = surroundings.connection.capped(LOOK_UP_SECONDS_MAX)
+        self._look_up = partial(look_up, connection)
+        self._health = PartitionHealth(options.poll.stall_seconds)
+        self._receiver = ChunkReceiver(
+            consumer, rebalances, options.poll, self._health, post, drained
+        )
+        self._poller = Poller(
+            consumer, rebalances, self._receiver, self._health, options.poll.fetched_bytes_max
+        )
+        starts = StartOffsets(
+            connection, options.group_id, starts_at_latest=options.starts_at_latest
+        )
+        self._arrivals = Arrivals(rebalances, starts, surroundings.rebuild_windows, self.wake)
+        self._watchdog = Watchdog(self._health, self._look_up)
+
+    def pause(self, assignments: frozenset[Assignment]) -> None:
+        """Stop polling these partitions."""
+        self._paused |= assignments
+
+    def resume(self, assignments: frozenset[Assignment]) -> None:
+        """Resume polling of these partitions."""
+        self._paused -= assignments
+        self.wake()
+
+    def wake(self) -> None:
+        """Start the next round at once."""
+        self._poller.wake()
+
+    def fetched_end(self, assignment: Assignment) -> End | None:
+        """The end of this partition by its last fetch; None where it isn't known."""
+        partition = client_partition(assignment)
+        if partition not in self.consumer.assignment():
+            return None
+        return fetched_end(self.consumer, partition)
+
+    def partition_errors(self) -> dict[TopicPartition, str]:
+        """The partitions that can't be read, or can't begin, at present, and why."""
+        ours = {**self._watchdog.unavailable, **self._health.errors}
+        return {
+            **self._arrivals.unavailable,
+            **{one.topic_partition: detail for one, detail in ours.items()},
+        }
+
+    async def receive(self, silence: asyncio.Task[str]) -> str:
+        """Receive until this consumer is unusable; returns what shows it.
+
+        Args:
+            silence: ends when the group's coordinator is silent.
+        """
+        clock = asyncio.get_running_loop().time
+        watch_at = clock()
+        while True:
+            if self._is_stopped():
+                # Stay a member, silently: the last commit needs the membership.
+                self._poller.rest()
+                await asyncio.Event().wait()
+            try:
+                received = await self._round()
+                # In a rhythm of its own: under a backlog each round receives something.
+                if clock() >= watch_at:
+                    watch_at = clock() + WATCH_SECONDS
+                    self._poller.watch(self._paused)
+                    if (failure := self._watchdog.advance()) is not None:
+                        return failure
+                    if silence.done():
+                        return silence.result()
+            except TimeoutError:
+                return f"a rebalance has not ended for {self._options.rebalance_seconds_max:g} s"
+            except IllegalStateError:
+                # A partition went away between two calls; the rebalance listener has the news.
+                await asyncio.sleep(0)
+                continue
+            if not received:
+                await self._poller.wait()
+
+    async def close(self) -> None:
+        """End the look-ups under way."""
+        await self._arrivals.close()
+        await self._watchdog.close()
+
+    async def _round(self) -> bool:
+        """Let arrivals begin, receive, and examine doubtful logs; True if anything came.
+
+        Raises:
+            TimeoutError: a rebalance doesn't end.
+        """
+        if found := self._arrivals.advance():
+            self._begin(found)
+        # `check` waits through a rebalance, and aiokafka's may never end where the brokers that it
+        # knows are gone for good.
+        async with asyncio.timeout(self._options.rebalance_seconds_max):
+            await self._poller.check()
+        received = await self._poller.round(self._paused, self._is_stopped)
+        if doubtful := self._receiver.take_doubtful():
+            await self._examine(doubtful)
+        return received
+
+    def _begin(self, found: Mapping[TopicPartition, StartOffset]) -> None:
+        """Give each of these partitions an epoch and a position, and post them."""
+        starts = []
+        for partition, at in found.items():
+            self.consumer.seek(ClientPartition(*partition), at.position)
+            assignment = Assignment(*partition, next(self._epochs))
+            starts.append(Start(assignment, at.position, at.committed, at.end))
+        self._rebalances.begin([start.assignment for start in starts])
+        self._poller.begin({start.assignment: start.position for start in starts})
+        for start in starts:
+            # Until the first record comes: if the log is cut off before it does, this epoch shows
+            # where.
+            epoch = found[start.assignment.topic_partition].leader_epoch
+            self._receiver.trust(start.assignment, epoch)
+        self._paused &= self._rebalances.ours
+        self._post(Assigned(tuple(starts)))
+        for start in starts:
+            if start.committed is not None and start.committed.offset > start.position:
+                self._post(
+                    LogTruncated(
+                        start.assignment, start.committed.offset, start.position, is_exact=False
+                    )
+                )
+
+    async def _examine(self, doubtful: Mapping[Assignment, Taken]) -> None:
+        """Find out whether these logs are still the ones that were read.
+
+        A partition with another log goes on where it must, in a new epoch.
+        """
+        # The brokers may take their time: meanwhile nothing would bound what the client fetches
+        # ahead.
+        self._poller.rest()
+        bounds = await self._bounds(doubtful)
+        found: dict[TopicPartition, StartOffset] = {}
+        for assignment, taken in doubtful.items():
+            log = bounds[assignment.topic_partition]
+            if isinstance(log, Unavailable):
+                # It is polled again later, and is as doubtful then.
+                self._receiver.put_off(assignment, log.reason)
+            elif self._rebalances.may_receive(assignment):
+                resumption = resume(*taken, log)
+                if resumption.log is LogState.WHOLE:
+                    self._receiver.trust(assignment, log.leader_epoch)
+                else:
+                    self._end(assignment, taken, resumption)
+                    found[assignment.topic_partition] = StartOffset(
+                        resumption.position, None, None, log.leader_epoch
+                    )
+        if found:
+            await self._drained()
+            self._begin(found)
+
+    async def _bounds(
+        self, doubtful: Mapping[Assignment, Taken]
+    ) -> Mapping[TopicPartition, LogBounds | Unavailable]:
+        partitions: Collection[TopicPartition] = [one.topic_partition for one in doubtful]
+        epochs = {
+            one.topic_partition: taken.epoch
+            for one, taken in doubtful.items()
+            if taken.epoch is not None
+        }
+        try:
+            return await self._look_up(partitions, epochs)
+        except (KafkaError, OSError) as error:
+            return dict.fromkeys(partitions, Unavailable(f"{type(error).__name__}: {error}"))
+
+    def _end(self, assignment: Assignment, taken: Taken, resumption: Resumption) -> None:
+        """End this epoch, and post why."""
+        self._rebalances.end([assignment])
+        self._post(Lost((assignment,)))
+        if resumption.log is LogState.TRUNCATED:
+            is_exact = taken.epoch is not None
+            self._post(LogTruncated(assignment, taken.position, resumption.position, is_exact))
+        else:
+            self._post(OffsetsSkipped(assignment, max(0, resumption.position - taken.position)))
