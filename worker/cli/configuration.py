@@ -15,6 +15,7 @@ from worker.cli.running import run_tool, tool_connection
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
 from worker.core.post_api.resource import RESOURCES
 from worker.edges.container_memory import memory_limit_bytes
+from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
@@ -35,6 +36,7 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
 
     Example: appmetrica-worker check-config --config config.yaml --connect
     """
+    expected_names.check()
     settings = loaded.settings
     topics = ", ".join(route.topic for route in settings.routes)
     applications = ", ".join(str(one) for one in settings.appmetrica.applications)

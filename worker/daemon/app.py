@@ -20,6 +20,7 @@ from worker.core.model.event import StopRequested
 from worker.daemon.assembly import Parts, assemble
 from worker.daemon.runner import Edges, Runner
 from worker.daemon.signals import Signals
+from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
 from worker.edges.telemetry.admin_server import AdminServer, status_of
 from worker.edges.telemetry.logs import RecentLogs
@@ -59,6 +60,7 @@ async def run(process: Process) -> ExitCode:
     Raises:
         WorkerError: something the worker can't do without isn't to be had.
     """
+    expected_names.check()
     with process.signals:
         instance = claim(process.settings.state_dir)
         try:
