@@ -86,7 +86,7 @@ def is_bisecting(life: WorkerLife, _: ModelKafka) -> bool:
 
 
 def is_parking(life: WorkerLife, _: ModelKafka) -> bool:
-    return life.parts.pipeline._settling.parking_waiting > 0
+    return life.parts.pipeline._flow.parking.waiting > 0
 
 
 STATES = {
@@ -197,7 +197,7 @@ class History:
         """The worker's last word is true: what it received and the group hasn't committed is left,
         and there is no other.
         """
-        account = life.parts.pipeline._ledger.account.topics[TOPIC]
+        account = life.parts.pipeline._ledger.counters.topics[TOPIC]
         is_left = account.consumed + account.skipped_settled > committed
         assert life.finish is not None
         is_told = bool(life.finish.unsettled or life.finish.uncommitted)

@@ -262,7 +262,7 @@ class Watch:
 
     def _check_sums(self) -> None:
         """A sum that falls is a restart to Prometheus."""
-        account = self._pipeline._ledger.account
+        account = self._pipeline._ledger.counters
         sums = {
             "event age": account.event_age_seconds.sum,
             "delivery latency": account.delivery_latency_seconds.sum,

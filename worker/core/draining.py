@@ -1,201 +1,152 @@
-"""Letting partitions go, on revocation and on stop: bring what is under way to its end, commit
-once, then the fence.
+"""Drains, on revocation and on stop: finish what is in flight, commit once, then the fence.
 
-Routes between the rooms like the pipeline does, and owns no rule either.
+A drain passes these stages, in this order:
+
+    SENDING           requests may start, for the first two thirds of its time
+    AWAITING_ANSWERS  nothing is sent any more; answers still count
+    OVER              none of its records is being worked on, or its time has passed
+    COMMITTED         its last commit was sent, or there was nothing to commit
+
+What is unsettled at the end stays uncommitted: the next owner of the partition receives it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Set
+from collections.abc import Collection, Set
 from dataclasses import dataclass
+from enum import Enum, IntEnum, auto
 
 from worker.core.model.clock import Now
 from worker.core.model.command import Command, Finish, Release
 from worker.core.model.record import Assignment
-from worker.core.settlement import Components, RowFlow
+from worker.core.route import Components
+from worker.core.settlement import RowFlow
 
 # The last part of a drain, in which nothing is sent: a request that starts just before the end is
 # answered after it, and its rows are sent a second time by the next owner.
 QUIET_SHARE = 1 / 3
 
 
+class DrainGoal(Enum):
+    """What a drain ends with: the release of its partitions, or the stop of the worker."""
+
+    RELEASE = auto()
+    STOP = auto()
+
+
+class DrainStage(IntEnum):
+    """How far a drain is."""
+
+    SENDING = auto()
+    AWAITING_ANSWERS = auto()
+    OVER = auto()
+    COMMITTED = auto()
+
+
 @dataclass(slots=True, eq=False)
 class Drain:
-    """One drain. `is_stop`: of the whole worker. `is_committed`: its last commit has been sent, or
-    there was none to send.
+    """A drain in progress. Its times are in monotonic seconds."""
 
-    Until `quiet_seconds` requests may start; after it, answers are awaited until
-    `deadline_seconds`.
-    """
-
+    goal: DrainGoal
     assignments: frozenset[Assignment]
     quiet_seconds: float
     deadline_seconds: float
-    is_stop: bool
-    is_quiet: bool = False
-    is_committed: bool = False
-    is_over: bool = False
-
-
-class Drains:
-    """The drains under way, oldest first."""
-
-    def __init__(self) -> None:
-        self._drains: list[Drain] = []
-
-    @property
-    def is_stopping(self) -> bool:
-        """True if the whole worker drains."""
-        return any(drain.is_stop for drain in self._drains)
-
-    def begin(
-        self,
-        assignments: Collection[Assignment],
-        monotonic_seconds: float,
-        deadline_seconds: float,
-        *,
-        is_stop: bool,
-    ) -> None:
-        """Start a drain; what it takes is done by the caller."""
-        quiet_seconds = deadline_seconds - (deadline_seconds - monotonic_seconds) * QUIET_SHARE
-        self._drains.append(Drain(frozenset(assignments), quiet_seconds, deadline_seconds, is_stop))
-
-    def to_silence(self, monotonic_seconds: float) -> list[Drain]:
-        """The drains that may send nothing more from now on. Each is told once."""
-        due = [
-            drain
-            for drain in self._drains
-            if not drain.is_quiet and monotonic_seconds >= drain.quiet_seconds
-        ]
-        for drain in due:
-            drain.is_quiet = True
-        return due
-
-    def over(
-        self, monotonic_seconds: float, in_motion: Callable[[Collection[Assignment]], int]
-    ) -> list[Drain]:
-        """The drains that have come to their end, and once they have, until `end`."""
-        for drain in self._drains:
-            drain.is_over = (
-                drain.is_over
-                or monotonic_seconds >= drain.deadline_seconds
-                or in_motion(drain.assignments) == 0
-            )
-        return [drain for drain in self._drains if drain.is_over]
-
-    def end(self, drain: Drain) -> None:
-        """This drain has committed and let go."""
-        self._drains.remove(drain)
-
-    def commit_again(self) -> None:
-        """The last commit was refused for what is different now: it is sent once more."""
-        for drain in self._drains:
-            drain.is_committed = False
-
-    def next_deadline(self) -> float | None:
-        """When a drain must send no more, or runs out of time, in monotonic seconds; None where
-        neither can be.
-        """
-        dues = [
-            drain.deadline_seconds if drain.is_quiet else drain.quiet_seconds
-            for drain in self._drains
-            if not drain.is_over
-        ]
-        return min(dues, default=None)
+    stage: DrainStage = DrainStage.SENDING
 
 
 class Draining:
-    """The drains of a pipeline. What is to be done about them is added to `commands`.
+    """The drains of a pipeline, oldest first. Returns the commands that they need."""
 
-    Args:
-        rooms: what it routes between.
-        settling: closes the books.
-        commands: takes `Release` and `Finish`.
-        commit: commits what is safe; False if the broker has it all already.
-    """
-
-    def __init__(
-        self,
-        rooms: Components,
-        settling: RowFlow,
-        commands: list[Command],
-        commit: Callable[[Now], bool],
-    ) -> None:
-        self._routes = rooms.routes
-        self._dispatcher = rooms.dispatcher
-        self._ledger = rooms.ledger
-        self._commits = rooms.commits
-        self._settling = settling
-        self._commands = commands
-        self._commit = commit
-        self._drains = Drains()
+    def __init__(self, components: Components, flow: RowFlow) -> None:
+        self._routes = components.routes
+        self._dispatcher = components.dispatcher
+        self._ledger = components.ledger
+        self._flow = flow
+        self._drains: list[Drain] = []
         self.is_finished = False
 
     @property
     def is_stopping(self) -> bool:
-        """True if the whole worker is coming to its end."""
-        return self._drains.is_stopping or self.is_finished
+        """True from the request to stop on."""
+        return self.is_finished or any(drain.goal is DrainGoal.STOP for drain in self._drains)
 
     def next_deadline(self) -> float | None:
-        """When a drain goes on for its time alone, in monotonic seconds; None where none does."""
-        return self._drains.next_deadline()
+        """Return when a drain reaches its next stage by time alone, in monotonic seconds."""
+        deadlines = [
+            drain.quiet_seconds if drain.stage is DrainStage.SENDING else drain.deadline_seconds
+            for drain in self._drains
+            if drain.stage < DrainStage.OVER
+        ]
+        return min(deadlines, default=None)
 
     def begin(
         self,
+        goal: DrainGoal,
         assignments: Collection[Assignment],
         deadline_seconds: float,
         now: Now,
-        *,
-        is_stop: bool,
-    ) -> None:
-        """What can be sent at once is sent; what waits for an attempt or a probe is given back."""
-        leaving = frozenset(assignments)
-        self._ledger.offsets.drain(leaving)
-        self._drains.begin(leaving, now.monotonic_seconds, deadline_seconds, is_stop=is_stop)
+    ) -> list[Command]:
+        """Start a drain: seal open batches, give back rows that wait for a retry or a probe."""
+        drained = frozenset(assignments)
+        quiet_seconds = deadline_seconds - (deadline_seconds - now.monotonic_seconds) * QUIET_SHARE
+        self._drains.append(Drain(goal, drained, quiet_seconds, deadline_seconds))
+        self._ledger.offsets.drain(drained)
         for route in self._routes.values():
-            self._settling.submit(route.batcher.drain(leaving))
-        self._settling.settle(self._dispatcher.take_back_waiting(leaving), now)
+            self._flow.submit(route.batcher.drain(drained))
+        return self._flow.settle(self._dispatcher.take_back_waiting(drained), now)
 
-    def advance(self, now: Now) -> None:
-        """Bring drains to their end, as far as they are: the last sending, the last commit, the
-        fence.
-        """
-        for drain in self._drains.to_silence(now.monotonic_seconds):
-            self._ledger.offsets.end_sending(drain.assignments)
-            self._give_up(drain.assignments, now)
-        for drain in self._drains.over(now.monotonic_seconds, self._ledger.offsets.in_motion):
-            if self._commits.is_in_flight:
-                return
-            if not drain.is_committed:
-                drain.is_committed = True
-                if self._commit(now):
-                    return
-            self._end(drain, now)
+    def advance(self, now: Now) -> list[Command]:
+        """Bring the drains as far as they can go now."""
+        commands: list[Command] = []
+        for drain in self._drains:
+            if drain.stage is DrainStage.SENDING and now.monotonic_seconds >= drain.quiet_seconds:
+                drain.stage = DrainStage.AWAITING_ANSWERS
+                self._ledger.offsets.end_sending(drain.assignments)
+                commands += self._give_up(drain.assignments, now)
+        for drain in [drain for drain in self._drains if self._is_over(drain, now)]:
+            # A commit may still be in flight, and a second commit must wait for it.
+            if self._ledger.commits.is_in_flight:
+                break
+            if drain.stage is DrainStage.OVER:
+                drain.stage = DrainStage.COMMITTED
+                if commit := self._ledger.commits.start(now.monotonic_seconds):
+                    return [*commands, *commit]
+            commands += self._end(drain, now)
+        return commands
 
     def commit_again(self) -> None:
-        """The last commit was refused for what is different now: drains send it once more."""
-        self._drains.commit_again()
+        """Send the last commit again: what made it fail is different now."""
+        for drain in self._drains:
+            drain.stage = min(drain.stage, DrainStage.OVER)
 
-    def let_go(self, assignments: Collection[Assignment], now: Now) -> None:
-        """The fence: from here on nothing is sent, settled or committed for these."""
+    def release(self, assignments: Collection[Assignment], now: Now) -> list[Command]:
+        """Set the fence: nothing more is sent, settled or committed for these assignments."""
         gone = frozenset(assignments)
         self._ledger.remove(gone)
         for route in self._routes.values():
-            self._ledger.let_go(route.window.unlink(gone))
-        self._give_up(gone, now)
+            self._ledger.release(route.window.unlink(gone))
+        return self._give_up(gone, now)
 
-    def _give_up(self, assignments: Set[Assignment], now: Now) -> None:
-        """What isn't in flight is left to the next owner."""
+    def _is_over(self, drain: Drain, now: Now) -> bool:
+        """True from the moment at which nothing of the drain is in motion, or its time is up."""
+        if drain.stage < DrainStage.OVER and (
+            now.monotonic_seconds >= drain.deadline_seconds
+            or self._ledger.offsets.in_motion(drain.assignments) == 0
+        ):
+            drain.stage = DrainStage.OVER
+        return drain.stage >= DrainStage.OVER
+
+    def _give_up(self, assignments: Set[Assignment], now: Now) -> list[Command]:
+        """Leave everything that isn't in flight to the next owners."""
         for route in self._routes.values():
-            self._settling.give_back(route.batcher.take_back(assignments), now)
-        self._settling.settle(self._dispatcher.take_back(assignments), now)
+            self._flow.give_back(route.batcher.take_back(assignments), now)
+        return self._flow.settle(self._dispatcher.take_back(assignments), now)
 
-    def _end(self, drain: Drain, now: Now) -> None:
+    def _end(self, drain: Drain, now: Now) -> list[Command]:
         left = self._ledger.left()
-        self._drains.end(drain)
-        self.let_go(drain.assignments, now)
-        if drain.is_stop:
+        self._drains.remove(drain)
+        commands = self.release(drain.assignments, now)
+        if drain.goal is DrainGoal.STOP:
             self.is_finished = True
-            self._commands.append(Finish(left.unsettled, left.uncommitted))
-        else:
-            self._commands.append(Release(tuple(sorted(drain.assignments))))
+            return [*commands, Finish(left.unsettled, left.uncommitted)]
+        return [*commands, Release(tuple(sorted(drain.assignments)))]

@@ -1,219 +1,213 @@
-"""What becomes of rows: the pipeline's second half, from sealed batches and answers to the books.
+"""The way of rows after their batch is sealed: sending, answers, settling, and giving back.
 
-Routes between window, batcher, dispatcher and ledger like the pipeline does, and owns no rule
-either.
+Moves rows between window, batcher, dispatcher and ledger, as the pipeline does, and owns no rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from worker.core.batching.batcher import Batcher, Sealed
-from worker.core.dedup.window import Window
-from worker.core.delivery.dispatcher import Dispatcher
+from worker.core.batching.batcher import Sealed
+from worker.core.counters.counters import RequestEnd
 from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
 from worker.core.delivery.settlement import Settlement
-from worker.core.intake.intake import Intake
-from worker.core.model.answer import Answer, Response
+from worker.core.model.answer import Answer
 from worker.core.model.clock import Now
-from worker.core.model.command import Command, WriteDeadLetters, WriteParked
+from worker.core.model.command import Command, Log, Post, Severity, WriteDeadLetters, WriteParked
+from worker.core.model.event import (
+    DeadLettersAcknowledged,
+    DeadLettersFailed,
+    ParkingAcknowledged,
+    ParkingFailed,
+)
 from worker.core.model.fault import Rejection
 from worker.core.model.record import AssignmentState
 from worker.core.model.row import Row
-from worker.core.progress.clock_check import ClockCheck
-from worker.core.progress.commits import Commits
-from worker.core.progress.ledger import Ledger
+from worker.core.route import Components
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One topic's way: its intake, its window of seen keys, its open batches.
+@dataclass(slots=True)
+class TopicWrites:
+    """The records on their way to another topic.
 
-    `parks`: what its held applications stop may go to a parking topic. `is_parking`: it is such a
-    topic.
+    `waiting` is how many are not acknowledged yet. `is_blocked`: the last attempt to write failed.
     """
 
-    intake: Intake
-    window: Window
-    batcher: Batcher
-    parks: bool = False
-    is_parking: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Components:
-    """All that the pipeline routes between: a route per topic, and what they share."""
-
-    routes: Mapping[str, Route]
-    dispatcher: Dispatcher
-    ledger: Ledger
-    commits: Commits
-    clock: ClockCheck
+    waiting: int = 0
+    is_blocked: bool = False
 
 
 class RowFlow:
-    """Carries rows from one room to the next.
+    """Carries rows from one component to the next, and returns the commands that this needs."""
 
-    What is to be done about it is added to `commands`.
-    """
-
-    def __init__(self, rooms: Components, commands: list[Command]) -> None:
-        self._rooms = rooms
-        self._commands = commands
-        self._dead_letters_waiting = 0
-        self._parking_waiting = 0
-
-    @property
-    def dead_letters_waiting(self) -> int:
-        """How many records wait for the dead-letter topic."""
-        return self._dead_letters_waiting
+    def __init__(self, components: Components) -> None:
+        self._routes = components.routes
+        self._dispatcher = components.dispatcher
+        self._ledger = components.ledger
+        self._clock = components.clock
+        self.dead_letters = TopicWrites()
+        self.parking = TopicWrites()
 
     @property
-    def parking_waiting(self) -> int:
-        """How many records wait for the parking topic."""
-        return self._parking_waiting
+    def is_blocked(self) -> bool:
+        """True while the dead-letter topic or the parking topic cannot be written."""
+        return self.dead_letters.is_blocked or self.parking.is_blocked
+
+    # --- requests ---------------------------------------------------------------------------------
 
     def submit(self, sealed: Iterable[Sealed]) -> None:
-        """These batches are ready to be sent."""
-        account = self._rooms.ledger.account
+        """Hand sealed batches to the dispatcher."""
         for one in sealed:
-            account.flushes[one.trigger.value] += 1
-            account.batch_rows.observe(len(one.batch.rows))
-            account.batch_bytes.observe(one.batch.body_bytes)
-            self._rooms.dispatcher.submit((one.batch,))
+            self._ledger.seal(one.batch, one.trigger)
+            self._dispatcher.submit((one.batch,))
 
-    def answered(self, settlement: Settlement, answer: Answer, now: Now) -> None:
-        """A request ended, and this came of it."""
+    def send(self, now: Now) -> list[Command]:
+        """Start the requests that may start now."""
+        commands: list[Command] = []
+        batches, settlement = self._dispatcher.start(now, self._clock.trust(now))
+        if settlement.waits_for_time:
+            self._clock.want()
+        for batch in batches:
+            self._ledger.start_request(batch)
+            commands.append(Post(batch, self._dispatcher.time_factor(batch)))
+        return commands + self.settle(settlement, now)
+
+    def end_request(self, settlement: Settlement, answer: Answer, now: Now) -> list[Command]:
+        """Take over what became of the rows of a request that has ended."""
         if settlement.batch is not None and settlement.outcome is not None:
-            self._rooms.ledger.memory.release(settlement.batch.body_bytes)
-            self._count(answer, settlement.outcome, len(settlement.batch.rows))
-        self.settle(settlement, now)
+            self._ledger.end_request(settlement.batch, answer, _request_end(settlement.outcome))
+        return self.settle(settlement, now)
 
-    def settle(self, settlement: Settlement, now: Now) -> None:
-        """Rows have left the delivery: the books are closed on them, or their records go to the
-        dead-letter topic.
-        """
+    def settle(self, settlement: Settlement, now: Now) -> list[Command]:
+        """Settle, dead-letter, give back or park the rows that have left the delivery."""
         if settlement.delivered:
             duplicates: list[Row] = []
             for topic, rows in _by_topic(settlement.delivered).items():
-                duplicates += self._rooms.routes[topic].window.deliver(rows, now.monotonic_seconds)
-            # Its metrics are of times: they hold whatever the local clock says.
-            self._rooms.ledger.deliver(settlement.delivered, self._rooms.clock.best_guess(now))
-            self._rooms.ledger.drop_duplicates(duplicates)
-            self._rooms.commits.note_progress()
-        self.write_dead_letters(
+                duplicates += self._routes[topic].window.deliver(rows, now.monotonic_seconds)
+            # The ledger observes ages and latencies: they hold whatever the local clock says.
+            self._ledger.deliver(settlement.delivered, self._clock.best_guess(now))
+            self._ledger.drop_duplicates(duplicates)
+        commands = self.reject(
             [
                 Rejection(
-                    one.row.assignment,
-                    one.row.record,
-                    (one.fault,),
-                    one.row.size_bytes,
-                    one.http_status,
+                    refusal.row.assignment,
+                    refusal.row.record,
+                    (refusal.fault,),
+                    refusal.row.size_bytes,
+                    refusal.http_status,
                 )
-                for one in settlement.refused
+                for refusal in settlement.refused
             ]
         )
         self._promote([refusal.row for refusal in settlement.refused], now)
         self.give_back(settlement.returned, now)
-        self.park(settlement.parked)
-        self._commands.extend(settlement.logs)
+        return [*commands, *self.park(settlement.parked), *settlement.logs]
 
-    def write_dead_letters(self, rejections: Sequence[Rejection]) -> None:
-        """These go to the dead-letter topic; they are settled when it has acknowledged them
-        (`dead_lettered`).
-        """
+    # --- dead letters and parking -----------------------------------------------------------------
+
+    def reject(self, rejections: Sequence[Rejection]) -> list[Command]:
+        """Write records to the dead-letter topic; its acknowledgement settles them."""
         if not rejections:
-            return
-        for rejection in rejections:
-            self._rooms.ledger.account.topics[rejection.assignment.topic].rejected[
-                rejection.reason
-            ] += 1
-        self._dead_letters_waiting += len(rejections)
-        self._commands.append(WriteDeadLetters(tuple(rejections)))
+            return []
+        self._ledger.reject(rejections)
+        self.dead_letters.waiting += len(rejections)
+        return [WriteDeadLetters(tuple(rejections))]
 
-    def dead_lettered(self, rejections: Sequence[Rejection]) -> None:
-        """The dead-letter topic has these for good."""
-        self._dead_letters_waiting -= len(rejections)
-        self._rooms.ledger.write_dead_letters(rejections)
-        self._rooms.commits.note_progress()
+    def park(self, rows: Sequence[Row]) -> list[Command]:
+        """Write the records of rows to the parking topic; its acknowledgement settles them."""
+        if not rows:
+            return []
+        self.parking.waiting += len(rows)
+        return [WriteParked(tuple(rows))]
 
-    def split_off_parked(self, rows: list[Row]) -> list[Row]:
-        """Send what may not wait here to the parking topic; returns the rows that go on.
+    def split_off_parked(self, rows: Sequence[Row]) -> tuple[list[Row], list[Command]]:
+        """Park the rows that may not wait here; return the rows that continue.
 
-        One row of an application that has nothing left to ask the API with goes on: it is the next
-        probe.
+        A single row of an application that has nothing left to probe the API with continues: it is
+        the next probe.
         """
-        dispatcher = self._rooms.dispatcher
-        going_on: list[Row] = []
+        continuing: list[Row] = []
         parked: list[Row] = []
         probing: set[int] = set()
         for row in rows:
             application_id = row.destination.application_id
-            if not dispatcher.goes_to_parking(application_id):
-                going_on.append(row)
-            elif application_id not in probing and dispatcher.lacks_probe(application_id):
+            if not self._dispatcher.goes_to_parking(application_id):
+                continuing.append(row)
+            elif application_id not in probing and self._dispatcher.lacks_probe(application_id):
                 probing.add(application_id)
-                going_on.append(row)
+                continuing.append(row)
             else:
                 parked.append(row)
-        self.park(parked)
-        return going_on
+        return continuing, self.park(parked)
 
-    def park(self, rows: Sequence[Row]) -> None:
-        """The records of these go to the parking topic; they are settled when it has acknowledged
-        them (`parked`).
-        """
-        if not rows:
-            return
-        self._parking_waiting += len(rows)
-        self._commands.append(WriteParked(tuple(rows)))
+    def end_write(
+        self,
+        event: DeadLettersAcknowledged | DeadLettersFailed | ParkingAcknowledged | ParkingFailed,
+        now: Now,
+    ) -> list[Command]:
+        """Take over the result of a write to the dead-letter topic or the parking topic."""
+        match event:
+            case DeadLettersAcknowledged(rejections=rejections):
+                self._dead_lettered(rejections)
+            case ParkingAcknowledged(rows=rows):
+                self._parked(rows, now)
+            case DeadLettersFailed(count=count, detail=detail):
+                self.dead_letters.is_blocked = True
+                self._ledger.fail_dead_letters()
+                fields: dict[str, str | int | float] = {"records": count, "detail": detail}
+                return [Log(Severity.ERROR, "dead_letters_failed", fields)]
+            case ParkingFailed(count=count, detail=detail):
+                self.parking.is_blocked = True
+                self._ledger.fail_parking()
+                return [Log(Severity.ERROR, "parking_failed", {"records": count, "detail": detail})]
+        return []
 
-    def parked(self, rows: Sequence[Row], now: Now) -> None:
-        """The parking topic has these for good."""
-        self._parking_waiting -= len(rows)
-        for topic, mine in _by_topic(rows).items():
-            duplicates, promoted = self._rooms.routes[topic].window.park(
-                mine, now.monotonic_seconds
-            )
-            self._rooms.ledger.drop_duplicates(duplicates)
-            self._go_on(topic, promoted, now)
-        self._rooms.ledger.park(rows)
-        self._rooms.commits.note_progress()
+    def _dead_lettered(self, rejections: Sequence[Rejection]) -> None:
+        """Settle records that the dead-letter topic has acknowledged."""
+        self.dead_letters.is_blocked = False
+        self.dead_letters.waiting -= len(rejections)
+        self._ledger.write_dead_letters(rejections)
+
+    def _parked(self, rows: Sequence[Row], now: Now) -> None:
+        """Settle rows that the parking topic has acknowledged, and their linked duplicates."""
+        self.parking.is_blocked = False
+        self.parking.waiting -= len(rows)
+        for topic, of_topic in _by_topic(rows).items():
+            duplicates, promoted = self._routes[topic].window.park(of_topic, now.monotonic_seconds)
+            self._ledger.drop_duplicates(duplicates)
+            self._continue(topic, promoted, now)
+        self._ledger.park(rows)
+
+    # --- rows that leave without being delivered --------------------------------------------------
 
     def give_back(self, rows: Sequence[Row], now: Now) -> None:
-        """These rows are left, unsettled, to the next owner of their partitions."""
-        self._rooms.ledger.give_back(rows)
+        """Leave these rows, unsettled, to the next owners of their partitions."""
+        self._ledger.give_back(rows)
         self._promote(rows, now)
 
     def _promote(self, rows: Sequence[Row], now: Now) -> None:
-        """Rows have left without being delivered: the duplicates linked to them take their places,
-        or go as well.
-        """
-        for topic, left in _by_topic(rows).items():
-            self._go_on(topic, self._rooms.routes[topic].window.take_back(left), now)
+        """Let the oldest duplicates that are linked to these rows take their places."""
+        for topic, of_topic in _by_topic(rows).items():
+            self._continue(topic, self._routes[topic].window.take_back(of_topic), now)
 
-    def _go_on(self, topic: str, successors: Sequence[Row], now: Now) -> None:
-        """Rows that were linked are on their own now."""
-        state = self._rooms.ledger.offsets.state
-        staying = [row for row in successors if state(row.assignment) is AssignmentState.ASSIGNED]
-        leaving = [
-            row for row in successors if state(row.assignment) is not AssignmentState.ASSIGNED
-        ]
-        self.submit(self._rooms.routes[topic].batcher.add(staying, now.monotonic_seconds))
-        if leaving:
-            self.give_back(leaving, now)
+    def _continue(self, topic: str, promoted: Sequence[Row], now: Now) -> None:
+        """Batch rows that are linked no longer; give them back where their partition drains."""
+        state = self._ledger.offsets.state
+        staying: list[Row] = []
+        draining: list[Row] = []
+        for row in promoted:
+            stays = state(row.assignment) is AssignmentState.ASSIGNED
+            (staying if stays else draining).append(row)
+        self.submit(self._routes[topic].batcher.add(staying, now.monotonic_seconds))
+        if draining:
+            self.give_back(draining, now)
 
-    def _count(self, answer: Answer, outcome: Outcome, rows: int) -> None:
-        account = self._rooms.ledger.account
-        account.requests[
-            str(answer.status) if isinstance(answer, Response) else answer.fault.value
-        ] += 1
-        if isinstance(outcome, Retry):
-            account.retries[outcome.reason] += 1
-            account.ambiguous_rows += rows if outcome.kind in AMBIGUOUS else 0
-        account.batches[label(outcome)] += 1
-        account.observe_request(label(outcome), answer.duration_seconds)
+
+def _request_end(outcome: Outcome) -> RequestEnd:
+    if isinstance(outcome, Retry):
+        return RequestEnd(label(outcome), outcome.reason, outcome.kind in AMBIGUOUS)
+    return RequestEnd(label(outcome))
 
 
 def _by_topic(rows: Sequence[Row]) -> dict[str, list[Row]]:

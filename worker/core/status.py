@@ -1,45 +1,45 @@
-"""The state of the whole at one moment, put together for operators."""
+"""The state of the whole worker at one moment, for operators."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Set
 
 from worker.core.counters.snapshot import PartitionStatus, Snapshot
 from worker.core.model.clock import Now
 from worker.core.model.record import Assignment, AssignmentState
 from worker.core.progress.offsets import Offsets
-from worker.core.settlement import Components
+from worker.core.route import Components
+from worker.core.settlement import RowFlow
 
 
 def build_status(
-    rooms: Components,
+    components: Components,
+    flow: RowFlow,
     now: Now,
     *,
-    paused: frozenset[Assignment],
-    writing: Mapping[str, int],
+    paused: Set[Assignment],
     is_stopping: bool,
-    blocked: frozenset[str],
 ) -> Snapshot:
-    """Walks over everything that is held: for a scrape, not for a loop.
+    """Walk over everything that is held: for a scrape, not for a loop.
 
     Args:
-        rooms: whose state it is.
+        components: whose state it is.
+        flow: what is being written to other topics.
         now: the moment.
-        paused: the assignments that aren't received of.
-        writing: how many records wait to be written, by stage: dead_letter, parking.
-        is_stopping: whether the worker is coming to its end.
-        blocked: the stages of these whose topic can't be written.
+        paused: the assignments that aren't received.
+        is_stopping: whether the worker drains for its stop.
     """
-    offsets, dispatcher, routes = rooms.ledger.offsets, rooms.dispatcher, rooms.routes.values()
+    ledger, dispatcher = components.ledger, components.dispatcher
+    routes = components.routes.values()
     oldest = [
         dispatcher.oldest_event_timestamp,
         *(route.batcher.oldest_event_timestamp for route in routes),
     ]
     return Snapshot(
-        account=rooms.ledger.account,
+        account=ledger.counters,
         partitions=tuple(
-            _partition(offsets, assignment, is_paused=assignment in paused)
-            for assignment in offsets
+            _partition(ledger.offsets, assignment, is_paused=assignment in paused)
+            for assignment in ledger.offsets
         ),
         holds=tuple(dispatcher.holds(now)),
         throttles=tuple(dispatcher.throttles(now)),
@@ -48,20 +48,23 @@ def build_status(
             "batching": sum(route.batcher.rows for route in routes),
             "waiting": dispatcher.rows_waiting,
             "in_flight": dispatcher.rows_in_flight,
-            **writing,
+            "dead_letter": flow.dead_letters.waiting,
+            "parking": flow.parking.waiting,
         },
         destination=dispatcher.destination(),
-        held_bytes=rooms.ledger.memory.held_bytes,
+        held_bytes=ledger.memory.held_bytes,
         dedup_window_rows=sum(route.window.rows for route in routes),
-        dedup_keys_evicted={topic: route.window.evicted for topic, route in rooms.routes.items()},
+        dedup_keys_evicted={
+            topic: route.window.evicted for topic, route in components.routes.items()
+        },
         oldest_event_timestamp=min(
             (timestamp for timestamp in oldest if timestamp is not None), default=None
         ),
-        imbalance=rooms.ledger.imbalance(),
+        imbalance=ledger.imbalance(),
         is_stopping=is_stopping,
-        is_dead_letter_blocked="dead_letter" in blocked,
-        is_parking_blocked="parking" in blocked,
-        clock=rooms.clock.status(now),
+        is_dead_letter_blocked=flow.dead_letters.is_blocked,
+        is_parking_blocked=flow.parking.is_blocked,
+        clock=components.clock.status(now),
     )
 
 

@@ -26,10 +26,9 @@ from worker.core.model.row import Destination, Row
 from worker.core.pipeline import Pipeline
 from worker.core.post_api.resource import RESOURCES, Identity
 from worker.core.progress.clock_check import ClockCheck
-from worker.core.progress.commits import Commits
-from worker.core.progress.ledger import Ledger
+from worker.core.progress.ledger import Ledger, LedgerLimits
 from worker.core.progress.pressure import ReceptionControl
-from worker.core.settlement import Components, Route
+from worker.core.route import Components, Route, RouteRole
 from worker.core.wire import commit_metadata
 from worker.daemon.inbox import Inbox
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
@@ -146,10 +145,16 @@ def assemble(
 def _pipeline(
     settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Callable[[], float]
 ) -> Pipeline:
-    account = Counters(topics={route.topic: TopicAccount() for route in routes})
+    counters = Counters(topics={route.topic: TopicAccount() for route in routes})
     limits = settings.limits
     ledger = Ledger(
-        account, limits.memory_bytes_max, limits.span_records_max, settings.kafka.poll_records_max
+        counters,
+        LedgerLimits(
+            limits.memory_bytes_max,
+            limits.span_records_max,
+            settings.kafka.poll_records_max,
+            settings.kafka.commit_interval_seconds,
+        ),
     )
     delivery = settings.delivery
     rules = DeliveryRules(
@@ -173,17 +178,16 @@ def _pipeline(
     # What makes batch ids unique among all processes that ever send.
     prefix = secrets.token_hex(6)
     budget = KeyBudget(settings.dedup.window_rows_max)
-    rooms = Components(
+    components = Components(
         routes={
             route.topic: _route(settings, route, budget, f"{prefix}-{index}")
             for index, route in enumerate(routes)
         },
         dispatcher=Dispatcher(rules, backoff, ledger.offsets.state),
         ledger=ledger,
-        commits=Commits(settings.kafka.commit_interval_seconds),
         clock=ClockCheck(settings.limits.clock_difference_seconds_max),
     )
-    return Pipeline(rooms, ReceptionControl(settings.kafka.poll_records_max))
+    return Pipeline(components, ReceptionControl(settings.kafka.poll_records_max))
 
 
 def route_parts(settings: Settings, route: ResolvedRoute) -> Route:
@@ -208,9 +212,14 @@ def _route(
         intake,
         window,
         Batcher(limits, batch_id_prefix, header if is_body else no_header),
-        parks=route.parking_topic is not None,
-        is_parking=route.parked_from is not None,
+        _role(route),
     )
+
+
+def _role(route: ResolvedRoute) -> RouteRole:
+    if route.parked_from is not None:
+        return RouteRole.PARKING
+    return RouteRole.SOURCE if route.parking_topic is None else RouteRole.SOURCE_WITH_PARKING
 
 
 def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:

@@ -6,7 +6,7 @@ from worker.core.model.clock import Now
 from worker.core.model.fault import Rejection
 from worker.core.model.record import NO_EPOCH, Assignment, Record
 from worker.core.model.row import Row
-from worker.core.settlement import Route
+from worker.core.route import Route
 from worker.daemon.assembly import route_parts
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings

@@ -147,7 +147,7 @@ class Rehearsal:
     def _is_settled(self, partition: TopicPartition, offset: int) -> bool:
         known = self._hints.get(partition)
         position = self._committed.get(partition, 0)
-        return offset < position or (known is not None and known.names(offset, position))
+        return offset < position or (known is not None and known.covers(offset, position))
 
     def _send(self, topic: str, sealed: Sequence[Sealed], now: Now) -> None:
         for one in sealed:

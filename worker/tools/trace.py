@@ -185,7 +185,7 @@ def _progress(offset: int, committed: Position | None) -> Progress:
         )
     return (
         Progress.HINTED
-        if known is not None and known.names(offset, committed.offset)
+        if known is not None and known.covers(offset, committed.offset)
         else Progress.OUTSTANDING
     )
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import make_assignment
-from worker.core.counters.counters import UNKNOWN, Counters, Histogram, TopicAccount
+from worker.core.counters.counters import UNKNOWN, Counters, Histogram, RequestEnd, TopicAccount
 from worker.core.counters.snapshot import (
     DestinationStatus,
     HoldStatus,
@@ -23,6 +23,7 @@ from worker.core.counters.snapshot import (
     Snapshot,
     ThrottleStatus,
 )
+from worker.core.model.answer import Response
 from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
 from worker.core.model.record import End
@@ -63,8 +64,8 @@ def snapshot() -> Snapshot:
     account.topics[TOPIC].dead_lettered[Reason.MISSING] = 1
     account.topics[TOPIC].remarks.unusual_values["os_name"] = 4
     account.topics[TOPIC].remarks.drift("purchase", "colour", UNKNOWN)
-    account.requests["200"] = 3
-    account.observe_request("delivered", 0.02)
+    for _ in range(3):
+        account.observe_request(Response(200, None, "", 0.02), RequestEnd("delivered"), 1)
     account.delivery_latency_seconds.observe(0.3)
     return Snapshot(
         account=account,
@@ -166,7 +167,7 @@ async def test_metrics_show_the_snapshot(server: AdminServer) -> None:
         == 1
     )
     assert value("http_requests_total", code="200") == 3
-    assert value("http_request_duration_seconds_bucket", outcome="delivered", le="0.025") == 1
+    assert value("http_request_duration_seconds_bucket", outcome="delivered", le="0.025") == 3
     assert value("delivery_latency_seconds_count") == 1
     assert value("consumer_lag_records", topic=TOPIC, partition="3") == 6
     assert value("records_behind_transaction", topic=TOPIC, partition="3") == 7

@@ -62,10 +62,9 @@ from worker.core.model.record import Assignment, Place, Position, Start
 from worker.core.pipeline import Pipeline
 from worker.core.post_api.resource import EVENTS
 from worker.core.progress.clock_check import ClockCheck
-from worker.core.progress.commits import Commits
-from worker.core.progress.ledger import Ledger
+from worker.core.progress.ledger import Ledger, LedgerLimits
 from worker.core.progress.pressure import ReceptionControl
-from worker.core.settlement import Components, Route
+from worker.core.route import Components, Route, RouteRole
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import PARKED_PREFIX
 
@@ -123,8 +122,8 @@ class World:
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        account = Counters({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()})
-        ledger = Ledger(account, self.memory_bytes_max, self.span_max, chunk_records_max=100)
+        counters = Counters({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()})
+        ledger = Ledger(counters, LedgerLimits(self.memory_bytes_max, self.span_max, 100, 1.0))
         delivery = DeliveryRules(
             LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400, 25.0
         )
@@ -139,26 +138,25 @@ class World:
             1_000_000,
         )
 
-        def route(prefix: str, *, parks: bool, is_parking: bool) -> Route:
+        def route(prefix: str, role: RouteRole) -> Route:
             batcher = Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), prefix)
             return Route(
                 Intake(rules),
                 Window(KeyBudget(1000), rows_max=1000, age_seconds=3600.0),
                 batcher,
-                parks=parks,
-                is_parking=is_parking,
+                role,
             )
 
         routes = {
-            TOPIC: route("b", parks=self.parks, is_parking=False),
-            PARKING_TOPIC: route("p", parks=False, is_parking=True),
+            TOPIC: route("b", RouteRole.SOURCE_WITH_PARKING if self.parks else RouteRole.SOURCE),
+            PARKING_TOPIC: route("p", RouteRole.PARKING),
         }
         dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.state)
         self.ledger = ledger
-        self.rooms = Components(
-            routes, dispatcher, ledger, Commits(1.0), ClockCheck(self.clock_difference_seconds_max)
+        self.components = Components(
+            routes, dispatcher, ledger, ClockCheck(self.clock_difference_seconds_max)
         )
-        self.pipeline = Pipeline(self.rooms, ReceptionControl(self.chunk_max))
+        self.pipeline = Pipeline(self.components, ReceptionControl(self.chunk_max))
 
     @property
     def now(self) -> Now:
@@ -259,7 +257,7 @@ class TestTheWayOfARecord:
             15,
             True,
         )
-        assert world.ledger.account.topics[TOPIC].log_truncations == 1
+        assert world.ledger.counters.topics[TOPIC].log_truncations == 1
         # Or the next start would find the log truncated once more.
         assert committed([*assigned, *commands, *world.wait(2.0)]) == {again: 15}
 
@@ -272,7 +270,7 @@ class TestTheWayOfARecord:
         (batch,) = posted(world.wait(1.0))
         assert [row.record.offset for row in batch.rows] == [0, 3]
         assert committed([*world.answer(batch, ok()), *world.wait(1.0)]) == {again: 4}
-        assert world.ledger.account.topics[TOPIC].skipped_settled == 2
+        assert world.ledger.counters.topics[TOPIC].skipped_settled == 2
 
     def test_what_an_earlier_owner_delivered_is_a_duplicate_and_nothing_else_is(
         self, world: World
@@ -300,7 +298,7 @@ class TestTheWayOfARecord:
         # Before the floor nobody has seen them; 5 was refused; 8 was not settled, and comes again
         # linked to itself.
         assert [row.record.offset for row in batch.rows] == [8, 100, 101, 105, 120]
-        assert world.ledger.account.topics[TOPIC].duplicates == 5
+        assert world.ledger.counters.topics[TOPIC].duplicates == 5
 
     def test_what_was_refused_after_it_came_home_is_not_seen_there_either(
         self, world: World
@@ -466,7 +464,7 @@ class TestDuplicates:
         world.answer(batch, ok())
         world.receive(self.keyed(1, "a"))
         assert posted(world.wait(1.0)) == []
-        assert world.ledger.account.topics[TOPIC].duplicates == 1
+        assert world.ledger.counters.topics[TOPIC].duplicates == 1
         assert world.ledger.offsets.tracker(FIRST).safe_position == 2
 
     def test_a_duplicate_of_an_event_in_flight_shares_its_fate(self, world: World) -> None:
@@ -568,7 +566,7 @@ class TestRebalances:
         commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
         assert only(Release, commands) == [Release((FIRST, SECOND))]
         assert posted(world.wait(60.0)) == []
-        assert world.ledger.account.topics[TOPIC].given_back == 1
+        assert world.ledger.counters.topics[TOPIC].given_back == 1
         assert world.ledger.memory.held_bytes == 0
 
     def test_a_retry_answer_during_the_drain_gives_the_rows_back(self, world: World) -> None:
@@ -613,7 +611,7 @@ class TestRebalances:
         world.tell(Lost((FIRST,)))
         world.receive(event(0))
         assert posted(world.wait(5.0)) == []
-        assert world.ledger.account.topics[TOPIC].consumed == 0
+        assert world.ledger.counters.topics[TOPIC].consumed == 0
 
 
 class TestStop:
@@ -720,7 +718,7 @@ class TestParking:
         commands = world.tell(ParkingAcknowledged(park.rows))
         assert only(Resume, commands) == [Resume(frozenset({FIRST}))]
         assert committed([*commands, *world.wait(1.0)]) == {FIRST: 10}
-        assert world.ledger.account.topics[TOPIC].parked == 5
+        assert world.ledger.counters.topics[TOPIC].parked == 5
 
     def test_what_comes_later_is_parked_at_once_but_for_one_record_to_ask_with(self) -> None:
         world, commands = self.held()
@@ -767,7 +765,7 @@ class TestParking:
             for batch in posted(commands):
                 world.answer(batch, ok() if batch.destination.application_id == 2 else status(403))
         assert world.ledger.offsets.tracker(FIRST).span < 20
-        account = world.ledger.account.topics[TOPIC]
+        account = world.ledger.counters.topics[TOPIC]
         assert (account.delivered, account.parked >= 85) == (100, True)
 
     def test_parked_records_wait_at_home_and_flow_when_the_hold_heals(self) -> None:
@@ -783,7 +781,7 @@ class TestParking:
         for batch in posted(commands):
             commands += world.answer(batch, ok())
         assert frozenset({HOME}) in [command.assignments for command in only(Resume, commands)]
-        assert world.ledger.account.topics[PARKING_TOPIC].delivered == 5
+        assert world.ledger.counters.topics[PARKING_TOPIC].delivered == 5
 
     def test_parked_records_are_not_duplicates_of_themselves(self) -> None:
         world, commands = self.held()
@@ -804,7 +802,7 @@ class TestParking:
         world.tell(ParkingAcknowledged(park.rows))
         again = FakeRecord(20, event(0, application=1).value)
         world.receive(again)
-        assert world.ledger.account.topics[TOPIC].duplicates == 1
+        assert world.ledger.counters.topics[TOPIC].duplicates == 1
 
     def test_the_line_stops_while_records_cannot_be_parked(self) -> None:
         world, commands = self.held()

@@ -183,7 +183,7 @@ def test_what_an_earlier_owner_delivered_is_a_duplicate_by_a_clock_that_is_behin
     again = Assignment(TOPIC, 0, 2)
     stage.tell(Assigned((replace(start, assignment=again),)))
     stage.come(again, FakeRecord(1, event(0).value))
-    assert stage.ledger.account.topics[TOPIC].duplicates == 1
+    assert stage.ledger.counters.topics[TOPIC].duplicates == 1
 
 
 def test_a_record_that_is_wrong_in_other_ways_does_not_wait_for_the_time() -> None:

@@ -46,7 +46,7 @@ def drop_linked_duplicates(swap: Swap) -> None:
 
 
 def remember_what_was_not_committed(swap: Swap) -> None:
-    swap(CommitMetadata, "names", lambda self, offset, position: True)
+    swap(CommitMetadata, "covers", lambda self, offset, position: True)
 
 
 def _recall(swap: Swap, change: Callable[[TailRead], TailRead]) -> None:

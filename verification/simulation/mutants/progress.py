@@ -9,12 +9,13 @@ from base64 import urlsafe_b64decode
 from collections.abc import Sequence
 from typing import Any
 
+import worker.core.counters.counters
 import worker.core.draining
 import worker.core.pipeline
-import worker.core.progress.ledger
 import worker.core.wire.commit_metadata
 from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.draining import Draining
+from worker.core.model.command import Command, Commit
 from worker.core.model.event import Lost
 from worker.core.progress.commits import Commits
 from worker.core.progress.ledger import Ledger
@@ -39,7 +40,8 @@ def settle_answers_of_another_epoch(swap: Swap) -> None:
                 if assignment.topic_partition == entry.assignment.topic_partition:
                     self.offsets.tracker(assignment)._unsettled.pop(entry.record.offset, None)
                     counts[assignment] = counts.get(assignment, 0) + 1
-        self.let_go(entries)
+        self.commits.note_progress()
+        self.release(entries)
         return counts
 
     swap(Ledger, "_settle", settle)
@@ -48,11 +50,11 @@ def settle_answers_of_another_epoch(swap: Swap) -> None:
 def commit_after_the_release(swap: Swap) -> None:
     # Of what has been taken away as well: as if nobody kept count.
     swap(Rebalances, "may_commit", lambda self, assignment: True)
-    swap(worker.core.pipeline.Pipeline, "_commit", _commit_all_ever)
+    swap(Commits, "start", _commit_all_ever)
 
 
-def _commit_all_ever(self: Any, now: Any) -> bool:
-    positions = self._ledger.offsets.to_commit()
+def _commit_all_ever(self: Any, monotonic_seconds: float) -> list[Commit]:
+    positions = self._offsets.to_commit()
     ever = self.__dict__.setdefault("ever", {})
     ever.update(
         {
@@ -61,49 +63,47 @@ def _commit_all_ever(self: Any, now: Any) -> bool:
             if one not in ever
         }
     )
-    from worker.core.model.command import Commit
-
-    gone = {one: position for one, position in ever.items() if one not in self._ledger.offsets}
-    self._commits.start(now.monotonic_seconds, has_positions=bool(positions))
-    if positions:
-        self._commands.append(Commit(positions | gone))
-    return bool(positions)
+    gone = {one: position for one, position in ever.items() if one not in self._offsets}
+    self._has_progress, self._is_in_flight = False, bool(positions)
+    self._due_seconds = monotonic_seconds + self._interval_seconds
+    return [Commit(positions | gone)] if positions else []
 
 
 def forget_the_fence(swap: Swap) -> None:
-    swap(Draining, "_give_up", lambda self, assignments, now: None)
+    swap(Draining, "_give_up", lambda self, assignments, now: [])
 
 
 def ignore_that_partitions_are_lost(swap: Swap) -> None:
     handle = worker.core.pipeline.Pipeline._rebalanced
 
-    def deaf(self: Any, event: Any, now: Any) -> None:
-        if not isinstance(event, Lost):
-            handle(self, event, now)
+    def deaf(self: Any, event: Any, now: Any) -> list[Command]:
+        return [] if isinstance(event, Lost) else handle(self, event, now)
 
     swap(worker.core.pipeline.Pipeline, "_rebalanced", deaf)
 
 
 def settle_dead_letters_before_they_are_acknowledged(swap: Swap) -> None:
-    write_dead_letters = RowFlow.write_dead_letters
+    reject = RowFlow.reject
 
-    def hasty(self: RowFlow, rejections: Any) -> None:
-        write_dead_letters(self, rejections)
-        self._rooms.ledger.write_dead_letters(rejections)
+    def hasty(self: RowFlow, rejections: Any) -> list[Command]:
+        commands = reject(self, rejections)
+        self._ledger.write_dead_letters(rejections)
+        return commands
 
-    swap(RowFlow, "write_dead_letters", hasty)
-    swap(RowFlow, "dead_lettered", lambda self, rejections: None)
+    swap(RowFlow, "reject", hasty)
+    swap(RowFlow, "_dead_lettered", lambda self, rejections: None)
 
 
 def settle_parked_records_before_they_are_acknowledged(swap: Swap) -> None:
     park = RowFlow.park
 
-    def hasty(self: RowFlow, rows: Any) -> None:
-        park(self, rows)
-        self._rooms.ledger.park(rows)
+    def hasty(self: RowFlow, rows: Any) -> list[Command]:
+        commands = park(self, rows)
+        self._ledger.park(rows)
+        return commands
 
     swap(RowFlow, "park", hasty)
-    swap(RowFlow, "parked", lambda self, rows, now: None)
+    swap(RowFlow, "_parked", lambda self, rows, now: None)
 
 
 def send_until_the_very_end_of_a_drain(swap: Swap) -> None:
@@ -152,15 +152,15 @@ def hold_whatever_comes(swap: Swap) -> None:
 
 def commit_seldom(swap: Swap) -> None:
     start = Commits.start
-    swap(Commits, "start", lambda self, at, **options: start(self, at + 2.0, **options))
+    swap(Commits, "start", lambda self, at: start(self, at + 2.0))
 
 
 def observe_negative_ages(swap: Swap) -> None:
-    swap(worker.core.progress.ledger, "_not_negative", list)
+    swap(worker.core.counters.counters, "_not_negative", list)
 
 
 def let_a_task_die_unobserved(swap: Swap) -> None:
-    parked = RowFlow.parked
+    parked = RowFlow._parked
 
     async def fail() -> None:
         raise RuntimeError("nobody looks")
@@ -169,7 +169,7 @@ def let_a_task_die_unobserved(swap: Swap) -> None:
         asyncio.get_running_loop().create_task(fail())
         parked(self, rows, now)
 
-    swap(RowFlow, "parked", careless)
+    swap(RowFlow, "_parked", careless)
 
 
 MUTANTS: dict[str, Mutant] = {

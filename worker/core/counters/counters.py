@@ -16,7 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from worker.core.model.answer import Answer, Response
 from worker.core.model.fault import Reason
+from worker.core.model.row import Row
 
 
 class Histogram:
@@ -166,13 +168,25 @@ class TopicAccount:
         return self.consumed - settled - self.given_back - outstanding
 
 
+@dataclass(frozen=True, slots=True)
+class RequestEnd:
+    """What a request's answer means, in the labels of the metrics.
+
+    `retry_reason` is None where the batch isn't sent again. `is_ambiguous`: nobody knows whether
+    the API has loaded the rows.
+    """
+
+    outcome: str
+    retry_reason: str | None = None
+    is_ambiguous: bool = False
+
+
 @dataclass(slots=True)
 class Counters:
-    """All topics' accounts and the counts of what was done for them. Times in Unix seconds, 0 for
-    never.
+    """All topics' counts, and the counts of the work done for them.
 
-    `ambiguous_rows` were in requests of which nobody knows whether they were loaded: as many may
-    come twice.
+    Times are in Unix seconds, 0 for never. `ambiguous_rows` were in requests of which nobody knows
+    whether they were loaded: as many rows may be loaded twice.
     """
 
     topics: dict[str, TopicAccount]
@@ -195,8 +209,48 @@ class Counters:
     batch_bytes: Histogram = field(default_factory=lambda: Histogram(_BYTES))
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(_SECONDS))
 
-    def observe_request(self, outcome: str, duration_seconds: float) -> None:
-        """A request ended with this outcome after so long."""
-        if outcome not in self.request_seconds:
-            self.request_seconds[outcome] = Histogram(_SECONDS)
-        self.request_seconds[outcome].observe(duration_seconds)
+    def observe_request(self, answer: Answer, end: RequestEnd, rows: int) -> None:
+        """Count a request with this many rows by its answer and by what the answer means."""
+        fault = str(answer.status) if isinstance(answer, Response) else answer.fault.value
+        self.requests[fault] += 1
+        if end.retry_reason is not None:
+            self.retries[end.retry_reason] += 1
+        if end.is_ambiguous:
+            self.ambiguous_rows += rows
+        self.batches[end.outcome] += 1
+        if end.outcome not in self.request_seconds:
+            self.request_seconds[end.outcome] = Histogram(_SECONDS)
+        self.request_seconds[end.outcome].observe(answer.duration_seconds)
+
+    def observe_delivery(self, rows: Sequence[Row], unix_seconds: float) -> None:
+        """Count the ages of delivered events and the latencies of their records.
+
+        A time ahead of our clock counts as now: with a negative value a histogram's sum would fall,
+        and a sum that falls is a restart to Prometheus.
+        """
+        self.last_delivery_unix_seconds = unix_seconds
+        ages = [unix_seconds - row.event_timestamp for row in rows]
+        for topic, count in _ahead(rows, ages).items():
+            self.topics[topic].events_ahead += count
+        self.event_age_seconds.observe_all(_not_negative(ages))
+        dated = [row for row in rows if row.record.timestamp > 0]
+        if len(dated) < len(rows):
+            for row in rows:
+                self.topics[row.assignment.topic].records_undated += row.record.timestamp <= 0
+        latencies = [unix_seconds - row.record.timestamp / 1000 for row in dated]
+        for topic, count in _ahead(dated, latencies).items():
+            self.topics[topic].records_ahead += count
+        self.delivery_latency_seconds.observe_all(_not_negative(latencies))
+
+
+def _ahead(rows: Sequence[Row], seconds: Sequence[float]) -> Counter[str]:
+    """Return how many of these rows have a negative age, by topic."""
+    # One comparison for all: times ahead are rare, and this is done for every batch.
+    if min(seconds, default=0.0) >= 0:
+        return Counter()
+    return Counter(row.assignment.topic for row, age in zip(rows, seconds, strict=True) if age < 0)
+
+
+def _not_negative(seconds: Sequence[float]) -> list[float]:
+    """Return the ages with what is ahead of our clock counted as now."""
+    return [max(0.0, age) for age in seconds]

@@ -1,55 +1,67 @@
-"""When to commit: at least once an interval while there is something to commit, and never two
-commits at once.
+"""When to commit, and what: at least once per interval while there is something to commit, and
+never two commits at once.
 """
 
 from __future__ import annotations
 
+from worker.core.model.command import Commit
+from worker.core.progress.offsets import Offsets
+
 
 class Commits:
-    """The rhythm of commits.
+    """The rhythm of commits of these offsets.
 
-    `interval_seconds` is the least time from one commit's start to the next one's.
+    Args:
+        offsets: whose safe positions are committed.
+        interval_seconds: the least time between the starts of two commits.
     """
 
-    def __init__(self, interval_seconds: float) -> None:
+    def __init__(self, offsets: Offsets, interval_seconds: float) -> None:
+        self._offsets = offsets
         self._interval_seconds = interval_seconds
         self._due_seconds = 0.0
-        self._has_news = False
+        self._has_progress = False
         self._is_in_flight = False
 
     @property
     def is_in_flight(self) -> bool:
-        """True while a commit awaits its end."""
+        """True from the start of a commit until its result."""
         return self._is_in_flight
 
     def note_progress(self) -> None:
-        """A safe position may have moved."""
-        self._has_news = True
+        """Expect that a safe position has moved."""
+        self._has_progress = True
 
     def is_due(self, monotonic_seconds: float) -> bool:
         """True if a commit should start now."""
-        return self._has_news and not self._is_in_flight and monotonic_seconds >= self._due_seconds
+        return (
+            self._has_progress and not self._is_in_flight and monotonic_seconds >= self._due_seconds
+        )
 
     def next_deadline(self) -> float | None:
-        """When the next commit is due, in monotonic seconds; None with nothing to commit or with a
-        commit under way.
+        """Return when the next commit is due, in monotonic seconds.
+
+        None with nothing to commit, or while a commit is in flight.
         """
-        return self._due_seconds if self._has_news and not self._is_in_flight else None
+        return self._due_seconds if self._has_progress and not self._is_in_flight else None
 
-    def start(self, monotonic_seconds: float, *, has_positions: bool) -> None:
-        """The news has been looked at; a commit is under way if there was anything to commit."""
-        self._has_news = False
-        self._is_in_flight = has_positions
+    def start(self, monotonic_seconds: float) -> list[Commit]:
+        """Return the commit of all safe positions; none if the broker has them already."""
+        positions = self._offsets.to_commit()
+        self._has_progress = False
+        self._is_in_flight = bool(positions)
         self._due_seconds = monotonic_seconds + self._interval_seconds
+        return [Commit(positions)] if positions else []
 
-    def end(self, *, is_committed: bool) -> None:
-        """The commit under way has ended. What failed is tried again with the next one."""
+    def succeed(self) -> None:
+        """End the commit in flight: the broker has acknowledged it."""
         self._is_in_flight = False
-        if not is_committed:
-            self._has_news = True
+
+    def fail(self) -> None:
+        """End the commit in flight: its positions are committed again with the next commit."""
+        self._is_in_flight = False
+        self._has_progress = True
 
     def commit_soon(self) -> None:
-        """Whatever stood in the way of the last commit is out of the way: the next one is due at
-        once.
-        """
+        """Make the next commit due at once: what made the last commit fail is different now."""
         self._due_seconds = 0.0

@@ -1,154 +1,200 @@
-"""The books: each record's offset, its place in the account and its share of the memory, always
-moved together.
+"""The books: a record's offset, its share of the counters and its share of the memory.
 
-Whoever settles a record settles it here, so that the three can't drift apart. Rows whose assignment
-is gone are still let go of (they take memory), but nothing is settled for them and nothing counted:
-their next owner will.
+They change together and only here, so that they cannot drift apart. Rows whose assignment is
+released still free their memory, but nothing is settled and nothing counted for them: their next
+owner will do that.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
-from worker.core.counters.counters import Counters
+from worker.core.counters.counters import ContractDrift, Counters, RequestEnd
+from worker.core.model.answer import Answer
+from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.clock import Now
+from worker.core.model.event import CommitFailed, Committed, Received
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Record, Start
 from worker.core.model.row import Row
+from worker.core.progress.commits import Commits
 from worker.core.progress.offsets import Abandoned, Left, Offsets
 from worker.core.progress.pressure import MemoryGauge
 
 
-class Ledger:
-    """Offsets, account and memory as one."""
+@dataclass(frozen=True, slots=True)
+class LedgerLimits:
+    """The bounds of what is held, and how often it is committed.
 
-    def __init__(
-        self, account: Counters, memory_bytes_max: int, span_max: int, chunk_records_max: int
-    ) -> None:
-        self.account = account
-        self.offsets = Offsets(span_max, chunk_records_max)
-        self.memory = MemoryGauge(memory_bytes_max)
+    `span_max` is how far a partition may reach beyond its safe position, in offsets;
+    `chunk_records_max` how many records are received at once.
+    """
+
+    memory_bytes_max: int
+    span_max: int
+    chunk_records_max: int
+    commit_interval_seconds: float
+
+
+class Rebalance(StrEnum):
+    """How partitions came or went."""
+
+    ASSIGNED = "assigned"
+    REVOKED = "revoked"
+    LOST = "lost"
+
+
+class Ledger:
+    """Offsets, commits, counters and memory as one.
+
+    Others read these parts; only the ledger writes the counters and reserves or releases memory.
+    """
+
+    def __init__(self, counters: Counters, limits: LedgerLimits) -> None:
+        self.counters = counters
+        self.offsets = Offsets(limits.span_max, limits.chunk_records_max)
+        self.commits = Commits(self.offsets, limits.commit_interval_seconds)
+        self.memory = MemoryGauge(limits.memory_bytes_max)
         self.abandoned = Abandoned()
 
+    # --- partitions -------------------------------------------------------------------------------
+
+    def count_rebalance(self, rebalance: Rebalance) -> None:
+        """Count one event of a rebalance."""
+        self.counters.rebalances[rebalance.value] += 1
+
     def assign(self, starts: Iterable[Start]) -> None:
-        """Partitions became ours."""
+        """Begin an epoch of each of these partitions."""
         for start in starts:
             is_understood = self.offsets.assign(start)
             self.abandoned.begin(start.assignment.topic_partition)
-            self.account.topics[start.assignment.topic].hints_ignored += not is_understood
+            self.counters.topics[start.assignment.topic].hints_ignored += not is_understood
+        self.commits.note_progress()
 
-    def receive(
-        self, assignment: Assignment, records: Sequence[Record], next_offset: int
-    ) -> Sequence[Record]:
-        """Records came in. Returns those that are to be worked on: all but what was settled in the
-        partition's earlier life.
+    def skip(self, assignment: Assignment, count: int) -> None:
+        """Count offsets that the broker no longer had."""
+        self.counters.topics[assignment.topic].offsets_skipped += count
 
-        Their memory is held by `hold` once their size is known.
-        """
-        tracker = self.offsets.tracker(assignment)
-        topic = self.account.topics[assignment.topic]
-        if tracker.covers:
-            received = len(records)
-            records = [record for record in records if not tracker.is_settled(record.offset)]
-            topic.skipped_settled += received - len(records)
-        tracker.track([record.offset for record in records], next_offset)
-        self.offsets.note_change((assignment,))
-        topic.consumed += len(records)
-        topic.consumed_bytes += sum([len(record.value) for record in records if record.value])
-        return records
-
-    def reserve(self, entries: Iterable[Row | Rejection]) -> None:
-        """These are held in memory from now on."""
-        self.memory.reserve(sum([entry.size_bytes for entry in entries]))
-
-    def deliver(self, rows: Sequence[Row], now: Now) -> None:
-        """These rows were answered 200."""
-        topics = self.account.topics
-        for assignment, count in self._settle(rows).items():
-            topics[assignment.topic].delivered += count
-        self.account.last_delivery_unix_seconds = now.unix_seconds
-        self._observe_times(rows, now.unix_seconds)
-
-    def _observe_times(self, rows: Sequence[Row], unix_seconds: float) -> None:
-        """Count the ages of these events and the latencies of their records.
-
-        A time ahead of our clock counts as now: with a negative value a histogram's sum would fall,
-        and a sum that falls is a restart to Prometheus.
-        """
-        topics = self.account.topics
-        ages = [unix_seconds - row.event_timestamp for row in rows]
-        for topic, count in _ahead(rows, ages).items():
-            topics[topic].events_ahead += count
-        self.account.event_age_seconds.observe_all(_not_negative(ages))
-        dated = [row for row in rows if row.record.timestamp > 0]
-        if len(dated) < len(rows):
-            for row in rows:
-                topics[row.assignment.topic].records_undated += row.record.timestamp <= 0
-        latencies = [unix_seconds - row.record.timestamp / 1000 for row in dated]
-        for topic, count in _ahead(dated, latencies).items():
-            topics[topic].records_ahead += count
-        self.account.delivery_latency_seconds.observe_all(_not_negative(latencies))
-
-    def drop_duplicates(self, rows: Sequence[Row]) -> None:
-        """These rows were recognised as duplicates of delivered ones."""
-        for assignment, count in self._settle(rows).items():
-            self.account.topics[assignment.topic].duplicates += count
-
-    def park(self, rows: Sequence[Row]) -> None:
-        """The parking topic has acknowledged these."""
-        for assignment, count in self._settle(rows).items():
-            self.account.topics[assignment.topic].parked += count
-
-    def write_dead_letters(self, rejections: Sequence[Rejection]) -> None:
-        """The dead-letter topic has acknowledged these."""
-        for rejection in rejections:
-            for assignment in self._settle((rejection,)):
-                self.account.topics[assignment.topic].dead_lettered[rejection.reason] += 1
-
-    def give_back(self, rows: Sequence[Row]) -> None:
-        """These rows won't be worked on any more; their records stay unsettled."""
-        for row in rows:
-            if row.assignment in self.offsets:
-                self.offsets.tracker(row.assignment).give_back(1)
-        self.let_go(rows)
-
-    def let_go(self, entries: Iterable[Row | Rejection]) -> None:
-        """These are no longer held in memory."""
-        self.memory.release(sum([entry.size_bytes for entry in entries]))
+    def truncate(self, assignment: Assignment) -> None:
+        """Count a partition's log that lost its end."""
+        self.counters.topics[assignment.topic].log_truncations += 1
 
     def remove(self, assignments: Collection[Assignment]) -> None:
-        """These partitions are no longer ours; what of them is unsettled is given back to whoever
-        comes next.
-        """
+        """End these epochs: what is unsettled is given back to the partitions' next owners."""
         for assignment in assignments:
             if assignment in self.offsets:
                 left = self.offsets.left(assignment)
-                self.account.topics[assignment.topic].given_back += left.unsettled
+                self.counters.topics[assignment.topic].given_back += left.unsettled
                 self.abandoned.note(assignment.topic_partition, left)
         self.offsets.remove(assignments)
 
     def left(self) -> Left:
-        """What would be left to others if this process ended now."""
+        """Return what would be left to others if this process ended now."""
         total = self.abandoned.total()
         for assignment in self.offsets:
             total = total.plus(self.offsets.left(assignment))
         return total
 
-    def imbalance(self) -> int:
-        """How many records the account can't explain, over all topics: 0, or this program has a
-        fault.
+    # --- records on their way ---------------------------------------------------------------------
+
+    def receive(self, event: Received, now: Now) -> Sequence[Record]:
+        """Track a chunk; return the records to be processed.
+
+        These are all but the records that were settled in the partition's earlier life. Their
+        memory is reserved by `reserve`, after their size is known.
         """
-        outstanding = dict.fromkeys(self.account.topics, 0)
-        for assignment in self.offsets:
-            outstanding[assignment.topic] += self.offsets.tracker(assignment).unsettled
-        return sum(
-            abs(topic.balance(outstanding[name])) for name, topic in self.account.topics.items()
-        )
+        assignment, records = event.assignment, event.records
+        tracker = self.offsets.tracker(assignment)
+        topic = self.counters.topics[assignment.topic]
+        if tracker.covers:
+            received = len(records)
+            records = [record for record in records if not tracker.is_settled(record.offset)]
+            topic.skipped_settled += received - len(records)
+        tracker.track([record.offset for record in records], event.next_offset)
+        self.offsets.note_change((assignment,))
+        self.commits.note_progress()
+        self.counters.last_poll_unix_seconds = now.unix_seconds
+        topic.consumed += len(records)
+        topic.consumed_bytes += sum([len(record.value) for record in records if record.value])
+        return records
+
+    def contract_drift(self, topic: str) -> ContractDrift:
+        """Return where the intake notes what is unusual about a topic's records."""
+        return self.counters.topics[topic].remarks
+
+    def reserve(self, entries: Iterable[Row | Rejection]) -> None:
+        """Reserve the memory of these entries."""
+        self.memory.reserve(sum([entry.size_bytes for entry in entries]))
+
+    def release(self, entries: Iterable[Row | Rejection]) -> None:
+        """Release the memory of these entries."""
+        self.memory.release(sum([entry.size_bytes for entry in entries]))
+
+    def seal(self, batch: Batch, trigger: FlushTrigger) -> None:
+        """Count a batch that is ready to be sent."""
+        self.counters.flushes[trigger.value] += 1
+        self.counters.batch_rows.observe(len(batch.rows))
+        self.counters.batch_bytes.observe(batch.body_bytes)
+
+    def start_request(self, batch: Batch) -> None:
+        """Reserve the memory of a request's body."""
+        self.memory.reserve(batch.body_bytes)
+
+    def end_request(self, batch: Batch, answer: Answer, end: RequestEnd) -> None:
+        """Release the memory of a request's body, and count how the request ended."""
+        self.memory.release(batch.body_bytes)
+        self.counters.observe_request(answer, end, len(batch.rows))
+
+    def reject(self, rejections: Iterable[Rejection]) -> None:
+        """Count records that go to the dead-letter topic; they are not settled yet."""
+        for rejection in rejections:
+            self.counters.topics[rejection.assignment.topic].rejected[rejection.reason] += 1
+
+    def fail_dead_letters(self) -> None:
+        """Count a failed attempt to write dead letters."""
+        self.counters.dead_letter_failures += 1
+
+    def fail_parking(self) -> None:
+        """Count a failed attempt to park records."""
+        self.counters.parking_failures += 1
+
+    # --- records settled or given back ------------------------------------------------------------
+
+    def deliver(self, rows: Sequence[Row], now: Now) -> None:
+        """Settle rows that were answered 200."""
+        for assignment, count in self._settle(rows).items():
+            self.counters.topics[assignment.topic].delivered += count
+        self.counters.observe_delivery(rows, now.unix_seconds)
+
+    def drop_duplicates(self, rows: Sequence[Row]) -> None:
+        """Settle rows that are duplicates of delivered rows."""
+        for assignment, count in self._settle(rows).items():
+            self.counters.topics[assignment.topic].duplicates += count
+
+    def park(self, rows: Sequence[Row]) -> None:
+        """Settle rows that the parking topic has acknowledged."""
+        for assignment, count in self._settle(rows).items():
+            self.counters.topics[assignment.topic].parked += count
+
+    def write_dead_letters(self, rejections: Sequence[Rejection]) -> None:
+        """Settle records that the dead-letter topic has acknowledged."""
+        for rejection in rejections:
+            for assignment in self._settle((rejection,)):
+                self.counters.topics[assignment.topic].dead_lettered[rejection.reason] += 1
+
+    def give_back(self, rows: Sequence[Row]) -> None:
+        """Stop working on these rows; their records stay unsettled."""
+        for row in rows:
+            if row.assignment in self.offsets:
+                self.offsets.tracker(row.assignment).give_back(1)
+        self.release(rows)
 
     def _settle(self, entries: Sequence[Row | Rejection]) -> dict[Assignment, int]:
-        """Settle the offsets of what is still ours, let go of everything; returns how many were
-        settled, by assignment.
+        """Settle the offsets that are still ours, and release the memory of all entries.
+
+        Returns how many were settled, by assignment.
         """
         counts: dict[Assignment, int] = {}
         offsets = self.offsets
@@ -158,18 +204,42 @@ class Ledger:
                 offsets.tracker(assignment).settle(entry.record.offset)
                 counts[assignment] = counts.get(assignment, 0) + 1
         offsets.note_change(counts)
-        self.let_go(entries)
+        self.commits.note_progress()
+        self.release(entries)
         return counts
 
+    # --- commits and the account ------------------------------------------------------------------
 
-def _ahead(rows: Sequence[Row], seconds: Sequence[float]) -> Counter[str]:
-    """How many of these rows have a negative age, by topic."""
-    # One comparison for all: times ahead are rare, and this is done for every batch.
-    if min(seconds, default=0.0) >= 0:
-        return Counter()
-    return Counter(row.assignment.topic for row, age in zip(rows, seconds, strict=True) if age < 0)
+    def commit(self, event: Committed, now: Now) -> None:
+        """Take over the positions that the broker has acknowledged."""
+        self.commits.succeed()
+        self.offsets.commit(event.positions)
+        self.counters.commits["committed"] += 1
+        self.counters.commit_seconds.observe(event.duration_seconds)
+        self.counters.last_commit_unix_seconds = now.unix_seconds
 
+    def fail_commit(self, event: CommitFailed) -> int | None:
+        """Take over that a commit failed.
 
-def _not_negative(seconds: Sequence[float]) -> list[float]:
-    """What is ahead of our clock counts as now."""
-    return [max(0.0, one) for one in seconds]
+        Returns the new limit of metadata, in characters, where the broker found the metadata too
+        large and less will be sent; the next commit is due at once then.
+        """
+        self.commits.fail()
+        self.counters.commits["failed"] += 1
+        self.counters.commit_seconds.observe(event.duration_seconds)
+        limit = self.offsets.limit_metadata(event.too_large)
+        if limit is not None:
+            self.commits.commit_soon()
+        return limit
+
+    def imbalance(self) -> int:
+        """Return how many records the counters cannot explain, over all topics.
+
+        0, or this program has a fault.
+        """
+        outstanding = dict.fromkeys(self.counters.topics, 0)
+        for assignment in self.offsets:
+            outstanding[assignment.topic] += self.offsets.tracker(assignment).unsettled
+        return sum(
+            abs(topic.balance(outstanding[name])) for name, topic in self.counters.topics.items()
+        )

@@ -60,7 +60,7 @@ class CommitMetadata:
     floor: int
     settled: tuple[tuple[int, int], ...] = ()
 
-    def names(self, offset: int, position: int) -> bool:
+    def covers(self, offset: int, position: int) -> bool:
         """True if a record of this offset was settled when `position` was committed."""
         if offset < position:
             return offset >= self.floor

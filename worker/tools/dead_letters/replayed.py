@@ -23,7 +23,7 @@ class Settled:
     def names(self, offset: int) -> bool:
         """True if it is."""
         return offset < self.position or (
-            self.known is not None and self.known.names(offset, self.position)
+            self.known is not None and self.known.covers(offset, self.position)
         )
 
 

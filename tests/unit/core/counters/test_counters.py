@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_batch, make_rows
-from worker.core.counters.counters import Counters, Histogram, TopicAccount
+from worker.core.counters.counters import Counters, Histogram, RequestEnd, TopicAccount
+from worker.core.model.answer import Ambiguous, Response, TransportFault
 from worker.core.model.fault import Reason
 from worker.core.model.record import TopicPartition
 
@@ -23,15 +24,22 @@ def test_a_topic_s_account_is_balanced_when_every_record_is_somewhere() -> None:
 
 def test_requests_are_observed_by_outcome() -> None:
     account = Counters({})
-    account.observe_request("delivered", 0.2)
-    account.observe_request("delivered", 0.4)
-    account.observe_request("held", 9.0)
+    account.observe_request(Response(200, None, "", 0.2), RequestEnd("delivered"), 5)
+    account.observe_request(Response(200, None, "", 0.4), RequestEnd("delivered"), 5)
+    account.observe_request(
+        Ambiguous(TransportFault.TIMEOUT, 9.0),
+        RequestEnd("retried", "timeout", is_ambiguous=True),
+        7,
+    )
     assert {
         name: histogram.cumulative()[-1] for name, histogram in account.request_seconds.items()
     } == {
         "delivered": 2,
-        "held": 1,
+        "retried": 1,
     }
+    assert account.requests == {"200": 2, "timeout": 1}
+    assert account.batches == {"delivered": 2, "retried": 1}
+    assert (account.retries, account.ambiguous_rows) == ({"timeout": 1}, 7)
 
 
 def test_two_accounts_share_nothing() -> None:

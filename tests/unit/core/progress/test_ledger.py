@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 
 from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
 from worker.core.counters.counters import Counters, TopicAccount
+from worker.core.model.event import Received
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Start
 from worker.core.model.row import Row
-from worker.core.progress.ledger import Ledger
+from worker.core.progress.ledger import Ledger, LedgerLimits
 
 FIRST, SECOND = make_assignment(0), make_assignment(1)
 
 
 def make_ledger() -> Ledger:
-    account = Counters({TOPIC: TopicAccount(), "idle": TopicAccount()})
-    ledger = Ledger(account, memory_bytes_max=10**9, span_max=1000, chunk_records_max=100)
+    counters = Counters({TOPIC: TopicAccount(), "idle": TopicAccount()})
+    ledger = Ledger(counters, LedgerLimits(10**9, 1000, 100, 1.0))
     ledger.assign([Start(FIRST, 0, None), Start(SECOND, 0, None)])
     return ledger
 
@@ -31,7 +32,7 @@ def receive(
     ledger: Ledger, count: int, *, start: int = 0, assignment: Assignment = FIRST
 ) -> list[Row]:
     records = [FakeRecord(offset, b"value") for offset in range(start, start + count)]
-    ledger.receive(assignment, records, start + count)
+    ledger.receive(Received(assignment, records, start + count), now_at())
     rows = [make_row(record.offset, assignment=assignment, record=record) for record in records]
     ledger.reserve(rows)
     return rows
@@ -44,7 +45,7 @@ def rejection(row: Row, reason: Reason = Reason.REFUSED) -> Rejection:
 
 
 def topic(ledger: Ledger) -> TopicAccount:
-    return ledger.account.topics[TOPIC]
+    return ledger.counters.topics[TOPIC]
 
 
 def positions(ledger: Ledger) -> dict[Assignment, int]:
@@ -57,7 +58,7 @@ def positions(ledger: Ledger) -> dict[Assignment, int]:
 def test_received_records_are_counted_and_held() -> None:
     ledger = make_ledger()
     rows = receive(ledger, 3)
-    ledger.receive(FIRST, [FakeRecord(3, None)], 4)
+    ledger.receive(Received(FIRST, [FakeRecord(3, None)], 4), now_at())
     assert (topic(ledger).consumed, topic(ledger).consumed_bytes) == (4, 15)
     assert ledger.memory.held_bytes == sum(row.size_bytes for row in rows)
     assert ledger.offsets.tracker(FIRST).unsettled == 4
@@ -71,9 +72,9 @@ def test_delivered_rows_are_settled_counted_and_let_go() -> None:
     assert topic(ledger).delivered == 3
     assert ledger.memory.held_bytes == 0
     assert positions(ledger) == {FIRST: 2, SECOND: 1}
-    assert ledger.account.last_delivery_unix_seconds == UNIX_SECONDS + 10
-    assert ledger.account.delivery_latency_seconds.sum == 30.0
-    assert ledger.account.event_age_seconds.sum == 30.0
+    assert ledger.counters.last_delivery_unix_seconds == UNIX_SECONDS + 10
+    assert ledger.counters.delivery_latency_seconds.sum == 30.0
+    assert ledger.counters.event_age_seconds.sum == 30.0
     assert ledger.imbalance() == 0
 
 
@@ -83,11 +84,11 @@ def test_delivered_rows_are_settled_counted_and_let_go() -> None:
 def test_a_record_without_a_time_has_no_latency_and_is_counted(timestamp: int) -> None:
     ledger = make_ledger()
     undated, dated = FakeRecord(0, b"value", timestamp=timestamp), FakeRecord(1, b"value")
-    ledger.receive(FIRST, [undated, dated], 2)
+    ledger.receive(Received(FIRST, [undated, dated], 2), now_at())
     rows = [make_row(record.offset, record=record) for record in (undated, dated)]
     ledger.reserve(rows)
     ledger.deliver(rows, now_at(10))
-    account = ledger.account
+    account = ledger.counters
     assert (
         account.delivery_latency_seconds.cumulative()[-1],
         account.delivery_latency_seconds.sum,
@@ -104,12 +105,12 @@ def test_what_is_dated_ahead_makes_no_sum_fall_and_is_counted() -> None:
         event_timestamp=UNIX_SECONDS + 3600,
     )
     behind = make_row(1, record=FakeRecord(1, b"value"))
-    ledger.receive(FIRST, [ahead.record, behind.record], 2)
+    ledger.receive(Received(FIRST, [ahead.record, behind.record], 2), now_at())
     ledger.reserve([ahead, behind])
     ledger.deliver([behind], now_at(10))
-    before = (ledger.account.event_age_seconds.sum, ledger.account.delivery_latency_seconds.sum)
+    before = (ledger.counters.event_age_seconds.sum, ledger.counters.delivery_latency_seconds.sum)
     ledger.deliver([ahead], now_at(10))
-    account = ledger.account
+    account = ledger.counters
     assert (
         (account.event_age_seconds.sum, account.delivery_latency_seconds.sum)
         == before
@@ -177,7 +178,7 @@ def test_a_record_that_the_account_cannot_explain_shows() -> None:
     (row,) = receive(ledger, 1)
     ledger.offsets.tracker(FIRST).settle(row.record.offset)
     assert ledger.imbalance() == 1
-    ledger.account.topics["idle"].delivered += 2
+    ledger.counters.topics["idle"].delivered += 2
     assert ledger.imbalance() == 3, "the faults of two topics don't cancel out"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.builders import make_assignment, make_record, make_rows, now_at
 from tests.unit.core.progress.test_ledger import make_ledger
+from worker.core.model.event import Received
 from worker.core.model.record import Assignment, AssignmentState, Position, Start
 from worker.core.progress.ledger import Ledger
 from worker.core.progress.offsets import SPAN_RECORDS_MIN, Left, Offsets
@@ -255,7 +256,8 @@ FIRST, AGAIN = make_assignment(0), make_assignment(0, epoch=2)
 def with_three_of_five_settled() -> Ledger:
     ledger = make_ledger()
     ledger.assign([Start(FIRST, 10, Position(10))])
-    ledger.receive(FIRST, [make_record(offset) for offset in range(10, 15)], 15)
+    records = [make_record(offset) for offset in range(10, 15)]
+    ledger.receive(Received(FIRST, records, 15), now_at())
     rows = make_rows(5, start=10)
     ledger.reserve(rows)
     ledger.deliver(rows[:3], now_at(0))
@@ -273,7 +275,7 @@ def test_what_was_never_committed_counts_from_where_it_began() -> None:
     ledger = make_ledger()
     ledger.assign([Start(FIRST, 10, None)])
     assert not any(ledger.left())
-    ledger.receive(FIRST, [], 12)
+    ledger.receive(Received(FIRST, [], 12), now_at())
     assert ledger.left() == Left(uncommitted=2)
 
 

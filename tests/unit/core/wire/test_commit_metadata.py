@@ -212,7 +212,7 @@ def test_nonsense_before_flags_is_not_believed_either(payload: bytes) -> None:
 
 def test_what_a_commit_vouches_for_is_what_lies_above_its_floor_and_in_its_ranges() -> None:
     told = CommitMetadata(10, ((25, 27), (30, 31)))
-    assert [offset for offset in range(40) if told.names(offset, 20)] == [
+    assert [offset for offset in range(40) if told.covers(offset, 20)] == [
         *range(10, 20),
         25,
         26,

@@ -58,7 +58,10 @@ def test_letting_go_compares_no_row_with_every_partition() -> None:
             *(event(offset) for offset in range(start + 17, start + 50)),
             assignment=assignment,
         )
-    assert sum(route.window.linked for route in world.rooms.routes.values()) == PARTITIONS * 17 - 1
+    assert (
+        sum(route.window.linked for route in world.components.routes.values())
+        == PARTITIONS * 17 - 1
+    )
     Counted.comparisons = 0
     world.tell(Revoked(assignments, world.seconds + 10.0))
     world.tell(Lost(assignments))
@@ -113,7 +116,7 @@ def parking_costs(batches: int) -> list[int]:
                 ParkingAcknowledged(park.rows[start : start + 100])
                 for start in range(0, len(park.rows), 100)
             )
-    account = world.ledger.account.topics[TOPIC]
+    account = world.ledger.counters.topics[TOPIC]
     assert account.parked >= batches // 2, (
         "all that pins the partition is parked, until it is received of again"
     )
