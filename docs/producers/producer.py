@@ -29,9 +29,8 @@ async def main() -> None:
             "offline-events",
             key=user.encode(),  # one user, one partition
             value=json.dumps(event, ensure_ascii=False).encode(),
-            headers=[
-                ("event-id", str(uuid.uuid4()).encode())
-            ],  # made once per event, kept for every retry
+            # The id is created once per event, and kept for every retry.
+            headers=[("event-id", str(uuid.uuid4()).encode())],
         )
         print(f"written to partition {sent.partition} at offset {sent.offset}")
     finally:
