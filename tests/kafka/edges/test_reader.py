@@ -8,11 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import CoordinatorNotAvailableError
 
 from tests.kafka.edges.reading import connection
 from worker.core.model.record import Place, Position, TopicPartition
-from worker.edges.kafka.coordinator import ATTEMPTS_MAX, ask_coordinator
 from worker.edges.kafka.reader import STOP_SECONDS_MAX, Span, TopicReader
 from worker.sandbox.topics import create_topics
 
@@ -136,17 +134,3 @@ async def test_it_closes_while_its_partitions_change(topic: Topic) -> None:
                 await reader.close()
             assert clock() - began < STOP_SECONDS_MAX * 4
         await asyncio.gather(reading, return_exceptions=True)
-
-
-async def test_a_coordinator_that_is_not_there_yet_is_waited_for() -> None:
-    asked = 0
-
-    async def ask() -> str:
-        nonlocal asked
-        asked += 1
-        if asked < 3:
-            raise CoordinatorNotAvailableError
-        return "here"
-
-    assert await ask_coordinator(ask) == "here"
-    assert asked == 3 < ATTEMPTS_MAX

@@ -13,8 +13,9 @@ from dataclasses import replace
 import pytest
 
 from tests.secured import NAME, OTHER_NAME, PASSWORD, USER, Secured
+from worker.edges.kafka.broker_address import Cause
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
-from worker.edges.kafka.diagnosis import BrokerFault, Cause, diagnose
+from worker.edges.kafka.diagnosis import BrokerFault, diagnose
 from worker.sandbox.kafka import free_ports
 
 PLAINTEXT = KafkaSecurity()

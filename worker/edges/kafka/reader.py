@@ -35,6 +35,8 @@ STOP_SECONDS_MAX = 1.0
 # partition.
 FETCH_WAIT_MILLISECONDS = 10
 
+OnDamage = Callable[[Place, str], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -67,7 +69,7 @@ class TopicReader:
         self,
         connection: KafkaConnection,
         group_id: str | None = None,
-        on_damage: Callable[[Place, str], None] | None = None,
+        on_damage: OnDamage | None = None,
     ) -> None:
         self._connection = connection
         self._group_id = group_id
@@ -106,9 +108,8 @@ class TopicReader:
     async def partitions(self, topics: Collection[str]) -> dict[str, list[TopicPartition]]:
         """The partitions of those topics that exist.
 
-        The brokers are asked, because a consumer knows only the topics that it subscribes to. They
-        are asked for all topics, because asking for a topic by name creates it, where the broker is
-        set so.
+        The brokers are asked (a consumer knows only its own topics), and for all topics (asking for
+        a topic by name creates it, where the broker is set so).
         """
         answer = await self._admin.describe_topics()
         for one in answer:
@@ -200,11 +201,7 @@ class TopicReader:
         return ()
 
     async def _up_to_the_damage(
-        self,
-        client: ClientPartition,
-        position: int,
-        records_max: int,
-        on_damage: Callable[[Place, str], None],
+        self, client: ClientPartition, position: int, records_max: int, on_damage: OnDamage
     ) -> Sequence[Record]:
         """The whole records before the damage; without any, the damaged record is skipped.
 
@@ -248,10 +245,8 @@ class TopicReader:
                     raise
                 # The records of other partitions that were fetched with it are dropped: read one
                 # partition after the other, from its last position.
-                rest = [
-                    Span(TopicPartition(*client), positions[client], ends[client])
-                    for client in sorted(unread)
-                ]
+                left = sorted(unread)
+                rest = [Span(TopicPartition(*one), positions[one], ends[one]) for one in left]
                 async for chunk in self.chunks(rest, records_max):
                     yield chunk
                 return
@@ -273,11 +268,9 @@ class TopicReader:
         (span,) = await self.spans_of([partition])
         if not span.begin <= place.offset < span.end:
             return None
-        # To the end and not to the next offset only: behind a marker the position moves on with the
-        # next record.
-        async for _, records in self.chunks(
-            [Span(partition, place.offset, span.end)], records_max=1
-        ):
+        # To the end: behind a transaction's marker the position moves on with the next record.
+        rest = Span(partition, place.offset, span.end)
+        async for _, records in self.chunks([rest], records_max=1):
             return records[0] if records[0].offset == place.offset else None
         return None
 

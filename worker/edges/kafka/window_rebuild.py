@@ -44,6 +44,9 @@ CLOCK_MARGIN_SECONDS = 86_400
 NAMING_RECORDS_MAX = 100_000
 
 
+Arrived = Mapping[TopicPartition, StartOffset]
+
+
 @dataclass(frozen=True, slots=True)
 class TailOptions:
     """How far back to read, and how long it may take, for all partitions together.
@@ -96,11 +99,7 @@ class WindowRebuild:
         self._post = post
         self._drained = drained
 
-    async def read(
-        self,
-        arrived: Mapping[TopicPartition, StartOffset],
-        known_from: Mapping[TopicPartition, int],
-    ) -> None:
+    async def read(self, arrived: Arrived, known_from: Mapping[TopicPartition, int]) -> None:
         """Post the tails of these partitions, as far as time allows. Returns when they are handled.
 
         Args:
@@ -119,16 +118,10 @@ class WindowRebuild:
             todo.note(f"{type(error).__name__}: {error}")
         unread = sum(span.length for span in (*todo.spans, *todo.given_up))
         if unread:
-            logger.warning(
-                "window_not_rebuilt",
-                extra={"records": unread, "detail": "; ".join(todo.problems)},
-            )
+            fields = {"records": unread, "detail": "; ".join(todo.problems)}
+            logger.warning("window_not_rebuilt", extra=fields)
 
-    def _tails(
-        self,
-        arrived: Mapping[TopicPartition, StartOffset],
-        known_from: Mapping[TopicPartition, int],
-    ) -> Iterator[Span]:
+    def _tails(self, arrived: Arrived, known_from: Mapping[TopicPartition, int]) -> Iterator[Span]:
         """The tail of each partition that has one, as far as it isn't known."""
         neighbours = Counter(partition.topic for partition in arrived)
         for partition, where in sorted(arrived.items()):
@@ -142,7 +135,7 @@ class WindowRebuild:
                 if tail.length and depth:
                     yield tail
 
-    async def _read(self, todo: _Todo, arrived: Mapping[TopicPartition, StartOffset]) -> None:
+    async def _read(self, todo: _Todo, arrived: Arrived) -> None:
         """Read until nothing is left, with new connections after each failure.
 
         Raises:
@@ -178,7 +171,7 @@ class WindowRebuild:
         self,
         reader: TopicReader,
         todo: _Todo,
-        arrived: Mapping[TopicPartition, StartOffset],
+        arrived: Arrived,
         undelivered: UndeliveredRecords,
     ) -> None:
         """Post the records of the first span; move it behind the others if it can't be read now.

@@ -101,3 +101,9 @@ async def test_a_writer_whose_files_turn_bad_between_two_producers_says_so_and_l
             event = await events.get()
     assert isinstance(event, DeadLettersFailed)
     assert "ssl_ca_file: /no/such can't be read" in event.detail
+
+
+def test_no_secret_shows_in_a_connection() -> None:
+    security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "user", Secret("hidden"))
+    assert "hidden" not in repr(KafkaConnection(("a:1",), "c", 1.0, security))
+    assert security.arguments()["sasl_plain_password"] == "hidden"

@@ -9,9 +9,6 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-from aiokafka.errors import KafkaTimeoutError
-
 from tests.builders import FakeRecord, make_assignment
 from verification.simulation import virtual_loop
 from worker.core.model.event import DeadLettersAcknowledged, DeadLettersFailed, Event
@@ -23,7 +20,6 @@ from worker.edges.kafka.client import (
     KafkaSecurity,
 )
 from worker.edges.kafka.dead_letters import dead_letter_writer
-from worker.edges.kafka.producer import BatchProducer, Outgoing
 from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX
 
 REQUEST_SECONDS = 40.0
@@ -211,14 +207,3 @@ def test_what_a_missing_topic_refuses_is_not_counted_against_another() -> None:
     (_, acknowledged), (at, failed), _ = events
     assert acknowledged == DeadLettersAcknowledged(rejections(3, start=10))
     assert (at, failed) == (REQUEST_SECONDS, DeadLettersFailed(3, "TimeoutError: "))
-
-
-def test_an_outlet_for_tools_gives_up_where_nothing_is_acknowledged() -> None:
-    async def main() -> float:
-        record = Outgoing("dlq", None, b"value", [("__appmetrica.errors.offset", b"1")])
-        async with BatchProducer(Connection(Producer(is_away=True))) as outlet:
-            with pytest.raises(KafkaTimeoutError, match="not acknowledged within 45 s"):
-                await outlet.send([record])
-        return asyncio.get_running_loop().time()
-
-    assert virtual_loop.run(main(), seconds_max=1000.0) < 60.0

@@ -1,38 +1,28 @@
-"""The Kafka edges against a real broker: what is received, committed, taken away, and written as
-dead letters.
-"""
+"""The source on a real broker: what is received, where it starts, and what is committed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from tests.builders import FakeRecord, make_assignment
-from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader, connection, reading
+from tests.builders import make_assignment
+from tests.kafka.edges.reading import Reader, reading
 from worker.core.model.event import (
     Assigned,
     CommitFailed,
     Committed,
-    DeadLettersAcknowledged,
-    DeadLettersFailed,
-    Event,
     Lost,
     OffsetsSkipped,
     Received,
     Revoked,
 )
-from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Position
-from worker.core.wire.record_headers import ERRORS_PREFIX
-from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
-from worker.edges.kafka.dead_letters import dead_letter_writer, headers
-from worker.sandbox.topics import create_topics, publish, read_all
+from worker.sandbox.topics import create_topics, publish
 
 
 @pytest.fixture
@@ -218,95 +208,6 @@ class TestCommitting:
         )
 
 
-class TestDeadLetters:
-    def rejection(self, offset: int = 3, **changes: object) -> Rejection:
-        record = FakeRecord(
-            offset, b"bad value", key=b"the key", headers=(("own", b"header"),), timestamp=1234
-        )
-        faults = (
-            FieldFault(Reason.MISSING, "event_name", "required"),
-            FieldFault(Reason.WRONG_TYPE, "mcc", "no"),
-        )
-        return Rejection(make_assignment(1, topic="source"), record, faults, 100)
-
-    async def test_the_original_arrives_untouched_with_every_reason_in_its_headers(
-        self, bootstrap_servers: str, topic: str
-    ) -> None:
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        writer = dead_letter_writer(
-            connection(bootstrap_servers), {"source": topic}, "9.9", events.put_nowait
-        )
-        task = asyncio.create_task(writer.run())
-        rejection = self.rejection()
-        writer.write((rejection,))
-        async with asyncio.timeout(EVENT_SECONDS_MAX):
-            assert await events.get() == DeadLettersAcknowledged((rejection,))
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await writer.close()
-        (record,) = await read_all(bootstrap_servers, topic)
-        assert (record.key, record.value) == (b"the key", b"bad value")
-        found = dict(record.headers)
-        assert orjson.loads(found.pop(f"{ERRORS_PREFIX}detail")) == [
-            {"reason": "missing", "field": "event_name", "message": "required"},
-            {"reason": "wrong_type", "field": "mcc", "message": "no"},
-        ]
-        assert found == {
-            "own": b"header",
-            f"{ERRORS_PREFIX}reason": b"missing",
-            f"{ERRORS_PREFIX}topic": b"source",
-            f"{ERRORS_PREFIX}partition": b"1",
-            f"{ERRORS_PREFIX}offset": b"3",
-            f"{ERRORS_PREFIX}timestamp": b"1234",
-            f"{ERRORS_PREFIX}http_status": b"",
-            f"{ERRORS_PREFIX}worker_version": b"9.9",
-            f"{ERRORS_PREFIX}replays": b"0",
-        }
-
-    async def test_a_topic_that_is_missing_is_reported_and_the_letter_written_once_it_is_there(
-        self, bootstrap_servers: str, new_topic: Callable[[str], str]
-    ) -> None:
-        name = new_topic("late-dlq")
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        quick = KafkaConnection(tuple(bootstrap_servers.split(",")), "test", 2.0, KafkaSecurity())
-        writer = dead_letter_writer(quick, {"source": name}, "9.9", events.put_nowait)
-        task = asyncio.create_task(writer.run())
-        rejection = self.rejection()
-        writer.write((rejection,))
-        async with asyncio.timeout(EVENT_SECONDS_MAX):
-            failed = await events.get()
-        assert isinstance(failed, DeadLettersFailed)
-        assert failed.count == 1
-        await create_topics(bootstrap_servers, {name: 1})
-        async with asyncio.timeout(60.0):
-            while not isinstance(event := await events.get(), DeadLettersAcknowledged):
-                pass
-        assert event.rejections == (rejection,)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await writer.close()
-        assert len(await read_all(bootstrap_servers, name)) == 1
-
-    def test_headers_of_an_earlier_rejection_give_way_and_replays_are_kept(self) -> None:
-        record = FakeRecord(
-            0,
-            b"v",
-            headers=(
-                (f"{ERRORS_PREFIX}reason", b"too_old"),
-                (f"{ERRORS_PREFIX}replays", b"2"),
-                ("own", b"x"),
-            ),
-        )
-        rejection = Rejection(
-            make_assignment(), record, (FieldFault(Reason.REFUSED, "", "no"),), 1, http_status=400
-        )
-        found = headers(rejection, "1")
-        assert len({name for name, _ in found}) == len(found)
-        assert dict(found)[f"{ERRORS_PREFIX}reason"] == b"refused"
-        assert dict(found)[f"{ERRORS_PREFIX}replays"] == b"2"
-        assert dict(found)[f"{ERRORS_PREFIX}http_status"] == b"400"
-
-
 async def test_the_broker_keeps_a_commits_metadata(bootstrap_servers: str, topic: str) -> None:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, group_id=topic, enable_auto_commit=False
@@ -321,9 +222,3 @@ async def test_the_broker_keeps_a_commits_metadata(bootstrap_servers: str, topic
     committed = await admin.list_consumer_group_offsets(topic)
     await admin.close()
     assert committed[partition].metadata == "ranges"
-
-
-def test_no_secret_shows_in_a_connection() -> None:
-    security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "user", Secret("hidden"))
-    assert "hidden" not in repr(KafkaConnection(("a:1",), "c", 1.0, security))
-    assert security.arguments()["sasl_plain_password"] == "hidden"

@@ -1,0 +1,112 @@
+"""Whether the address of a broker can be reached, and what stands in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import StrEnum
+from typing import NamedTuple
+
+# The first servers of a long list show the problem.
+SERVERS_MAX = 5
+DEFAULT_PORT = 9092
+
+
+class Cause(StrEnum):
+    """The reason why a server can't be used."""
+
+    UNKNOWN_NAME = "unknown_name"
+    NOBODY_LISTENS = "nobody_listens"
+    NOT_REACHED = "not_reached"
+    NO_ANSWER = "no_answer"
+    CLOSED = "closed"
+    TLS_FILES = "tls_files"
+    SPEAKS_TLS = "speaks_tls"
+    SPEAKS_NO_TLS = "speaks_no_tls"
+    TLS_FAILED = "tls_failed"
+    UNTRUSTED = "untrusted"
+    OTHER_NAME = "other_name"
+    OWN_CERTIFICATE = "own_certificate"
+    LOGIN_WANTED = "login_wanted"
+    NO_LOGIN_WANTED = "no_login_wanted"
+    MECHANISM = "mechanism"
+    PASSWORD = "password"
+    ADVERTISED = "advertised"
+
+
+class Diagnosis(NamedTuple):
+    """The cause of a fault, and a sentence on what is wrong and what to do."""
+
+    cause: Cause
+    detail: str
+
+
+def host_and_port(server: str) -> tuple[str, int]:
+    """The parts of an entry of `kafka.bootstrap_servers`."""
+    host, colon, port = server.rpartition(":")
+    # An IPv6 address without a port ends with its bracket.
+    if not colon or not port.isdigit():
+        return server.strip("[]"), DEFAULT_PORT
+    return host.strip("[]"), int(port)
+
+
+async def reach(host: str, port: int) -> Diagnosis | None:
+    """Connect and close; returns what stands in the way, None for nothing."""
+    try:
+        addresses = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )
+    except (socket.gaierror, UnicodeError) as error:
+        what = f"the name {host} can't be resolved ({text_of(error)})"
+        return Diagnosis(
+            Cause.UNKNOWN_NAME, f"{what}: correct kafka.bootstrap_servers, or check the DNS"
+        )
+    faults: list[OSError] = []
+    # One after the other: for several at once asyncio reports no more than their texts.
+    for *_, address in addresses:
+        try:
+            _, writer = await asyncio.open_connection(str(address[0]), port)
+        except OSError as error:
+            faults.append(error)
+        else:
+            await abort(writer)
+            return None
+    if all(isinstance(fault, ConnectionRefusedError) for fault in faults):
+        return Diagnosis(
+            Cause.NOBODY_LISTENS,
+            "nothing listens at this address: start Kafka, or correct the address and the port",
+        )
+    return Diagnosis(
+        Cause.NOT_REACHED, f"it can't be reached ({text_of(faults[0])}): check the network between"
+    )
+
+
+async def reach_advertised(brokers: Sequence[tuple[str, int]]) -> Diagnosis | None:
+    """Connect to the advertised addresses, which clients use after the bootstrap."""
+    for host, port in brokers[:SERVERS_MAX]:
+        found = await reach(host, port)
+        if found is not None:
+            what = (
+                f"it answers and advertises a broker at {host}:{port}; for that address: "
+                f"{found.detail}"
+            )
+            return Diagnosis(
+                Cause.ADVERTISED,
+                f"{what}. Correct advertised.listeners of the brokers, or the route to that "
+                "address",
+            )
+    return None
+
+
+async def abort(writer: asyncio.StreamWriter) -> None:
+    """Close without TLS's own shutdown, for which a server may let us wait."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+def text_of(error: Exception) -> str:
+    """The kind and the text of an error."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
