@@ -28,8 +28,8 @@ import orjson
 from bench.process_figures import cpu_seconds, peak_bytes
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import KafkaCluster, free_ports
+from worker.sandbox.processes import WorkerOptions, WorkerProcess
 from worker.sandbox.topics import create_topics, publish
-from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
 
 KEYS = {1111: "bench-key"}
 PARTITIONS = 6

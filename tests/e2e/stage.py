@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from worker.sandbox.account import Reconciliation, reconcile
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import free_ports
+from worker.sandbox.processes import WorkerOptions, WorkerProcess
+from worker.sandbox.reconciliation import Reconciliation, reconcile
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
 from worker.sandbox.topics import committed_lag, create_topics, publish, read_all
-from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
 
 KEYS = {1111: "key-of-the-first-application-7f3a", 2222: "key-of-the-second-application-91bc"}
 PARTITIONS = 4

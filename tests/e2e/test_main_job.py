@@ -16,8 +16,8 @@ import orjson
 import pytest
 
 from tests.e2e.stage import KEYS, Stage, mixed, on_stage
-from worker.sandbox.account import event_number
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
+from worker.sandbox.reconciliation import event_number
 from worker.sandbox.topics import create_topics, read_all
 from worker.settings.kafka import Kafka
 

@@ -15,8 +15,8 @@ import pytest
 from tests.e2e.stage import KEYS, Stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+from worker.sandbox.processes import WorkerProcess
 from worker.sandbox.topics import create_topics, publish
-from worker.sandbox.worker_process import WorkerProcess
 
 MEMORY_BYTES_MAX = 32 * 1024 * 1024
 # The interpreter with all its modules, and what the allocator keeps.

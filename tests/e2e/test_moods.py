@@ -18,9 +18,9 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from tests.e2e.stage import Stage, on_stage
-from worker.sandbox.account import REASON_HEADER
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.ledger import KeptRow
+from worker.sandbox.reconciliation import REASON_HEADER
 from worker.sandbox.topics import publish, read_all
 
 ROWS, ROWS_MAX = 2_000, 500

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.sandbox.kafka import free_ports
-from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
+from worker.sandbox.processes import WorkerOptions, WorkerProcess
 
 
 def worker_without_brokers(directory: Path) -> WorkerProcess:

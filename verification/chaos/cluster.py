@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaError
 
 from verification.chaos.protocols import KafkaProxy
 from verification.chaos.traps import Traps
-from worker.sandbox.kafka import ClusterOptions, KafkaCluster, KafkaNode
+from worker.sandbox.kafka import ClusterOptions, KafkaCluster
+from worker.sandbox.kafka_node import KafkaNode
 
 NODES = 3
 IN_SYNC_SECONDS_MAX = 120.0

@@ -19,7 +19,7 @@ import aiohttp
 
 from verification.chaos.protocols import ApiProxy
 from worker.sandbox.kafka import free_ports
-from worker.sandbox.process import start_process
+from worker.sandbox.processes import start_process
 
 READY_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.05

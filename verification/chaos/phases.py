@@ -20,7 +20,7 @@ from verification.chaos.weather import (
     lost_answers,
     truncate,
 )
-from worker.sandbox.kafka import KafkaNode
+from worker.sandbox.kafka_node import KafkaNode
 
 ZOMBIE_SECONDS = (20.0, 50.0)
 # How long no commit may be possible while a coordinator is dead and its successor loads.

@@ -26,7 +26,7 @@ from verification.chaos.producer import REFUSED_NAME, Mill, Producer
 from verification.chaos.protocols import ApiProxy
 from verification.chaos.traps import Traps
 from worker.sandbox.kafka import free_ports
-from worker.sandbox.process import start_process
+from worker.sandbox.processes import start_process
 from worker.sandbox.topics import create_topics
 
 PARTITIONS = 6

@@ -31,10 +31,16 @@ from worker.core.model.fault import FieldFault, Reason
 from worker.core.model.row import Row
 from worker.core.post_api.resource import RESOURCES
 from worker.sandbox.emulator.contract import CONTRACTS
-from worker.sandbox.emulator.reader import Bounds, Refusal, read_body, read_parameters, read_query
+from worker.sandbox.emulator.reader import (
+    AcceptanceBounds,
+    RefusedRequest,
+    read_body,
+    read_parameters,
+    read_query,
+)
 
 APPLICATIONS = frozenset({APPLICATION_ID, 2222, 1234567890})
-BOUNDS = Bounds(APPLICATIONS, UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {})
+BOUNDS = AcceptanceBounds(APPLICATIONS, UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {})
 FOUND_MAX = 40
 # An unknown field's name is shown without its quotes; joined names of two fields are longer.
 FIELD_MAX = 100
@@ -164,10 +170,12 @@ def _judge_row(variant: Variant, row: Row) -> None:
     contract = CONTRACTS[row.destination.resource]
     if variant.rules.request is RequestForm.PARAMS:
         query = read_query(row.line.decode("ascii"))
-        taken = query if isinstance(query, Refusal) else read_parameters(contract, query, BOUNDS)
+        taken = (
+            query if isinstance(query, RefusedRequest) else read_parameters(contract, query, BOUNDS)
+        )
     else:
         taken = read_body(contract, header(row.destination) + row.line, BOUNDS)
-    if isinstance(taken, Refusal):
+    if isinstance(taken, RefusedRequest):
         raise DisagreementError(f"the emulator refuses {row.line!r}: {taken.reason}")
     if len(taken.cells) != 1:
         raise DisagreementError(f"{len(taken.cells)} rows in one line")

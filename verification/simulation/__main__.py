@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from verification.simulation.history import Outcome, play
 from verification.simulation.mutants import MUTANTS, mutated
-from worker.sandbox.process import end_with
+from worker.sandbox.processes import end_with
 
 MUTANT_SEEDS = 200
 

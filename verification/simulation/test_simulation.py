@@ -17,7 +17,7 @@ import pytest
 
 from verification.simulation.mutants import MUTANTS, mutated
 from worker.core.progress.tracker import Tracker
-from worker.sandbox.process import end_with
+from worker.sandbox.processes import end_with
 
 SEEDS = 300
 # Against a run that hangs; on a machine of a quarter of the usual speed the mutants take twenty

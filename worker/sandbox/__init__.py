@@ -1,3 +1,1 @@
-"""What a newcomer runs against: the Post API emulator, Apache Kafka started from packages, sample
-events, the demo.
-"""
+"""What a newcomer runs: the Post API emulator, Apache Kafka, sample events, a demo."""

@@ -1,8 +1,7 @@
-"""The demo: the whole main job on real Kafka, and an account that balances.
+"""The demo: the whole delivery on real Kafka, and the account of every record.
 
-Publishes sample events, runs the worker as a process of its own, lets the API fail for a while,
-stops the worker with SIGTERM, and reckons from outside: the emulator's ledger and the dead-letter
-topic.
+It publishes sample events, runs the worker as a process, lets the API fail for a while, stops the
+worker with SIGTERM, and compares the emulator's ledger and the dead-letter topic with the samples.
 """
 
 from __future__ import annotations
@@ -18,24 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from worker.errors import ExitCode, UnavailableError
-from worker.sandbox.account import Reconciliation, reconcile
+from worker.sandbox.demo_output import Display, show_account
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import KafkaCluster, free_ports
-from worker.sandbox.progress_display import Display
+from worker.sandbox.processes import WorkerOptions, WorkerProcess
+from worker.sandbox.reconciliation import reconcile
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
 from worker.sandbox.topics import create_topics, publish, read_all
-from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
 
 APPLICATIONS = (1111, 2222)
 PARTITIONS = 6
 OUTAGE_SECONDS = 3.0
-# So many samples are of the other four resources, in a topic of their own.
+# The share of the other four resources, which have a topic of their own.
 IMPORTS_SHARE = 0.2
-# Samples are published in two parts: the second while the worker is at it.
+# The first part of the samples is published before the worker starts.
 FIRST_PART = 0.6
 SETTLE_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 50.0
@@ -44,10 +42,10 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show.
+    """The options of the demo.
 
-    `bootstrap_servers` None: start Apache Kafka from packages. `keeps_running`: leave everything
-    up.
+    `bootstrap_servers` None: start Apache Kafka from packages. `keeps_running`: keep everything
+    running afterwards.
     """
 
     count: int = 100_000
@@ -57,7 +55,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """Everything that has been started."""
+    """The parts that have been started."""
 
     bootstrap_servers: str
     topic: str
@@ -69,10 +67,10 @@ class _Stage:
 
 
 def run_demo(options: DemoOptions, console: Console) -> ExitCode:
-    """Start what is needed, run the demo, leave nothing behind; `OK` only if the account balances.
+    """Run the demo; returns `OK` if every record is accounted for. It leaves nothing behind.
 
     Raises:
-        UnavailableError: Kafka can't be had, or the worker doesn't start.
+        UnavailableError: Kafka or the worker can't be started.
         KeyboardInterrupt: Ctrl-C; everything has been stopped.
     """
     if options.bootstrap_servers is not None:
@@ -94,7 +92,7 @@ def run_demo(options: DemoOptions, console: Console) -> ExitCode:
 async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -> ExitCode:
     keys = {application: secrets.token_hex(22) for application in APPLICATIONS}
     refused = {"event_name": frozenset({REFUSED_EVENT_NAME})}
-    # A name of its own for each run: on a broker of yours nothing else is touched.
+    # A name of its own for each run: on existing brokers no other topic is used.
     topic = f"appmetrica-demo-{secrets.token_hex(3)}"
     imports = f"{topic}-imports"
     with tempfile.TemporaryDirectory(prefix="appmetrica-worker-demo-") as directory:
@@ -166,7 +164,11 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
     dead_letters = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
     duplicates = sum(int(status["topics"][topic]["duplicates"]) for topic in read)
     reconciliation = reconcile(produced, stage.emulator.ledger.rows, dead_letters, duplicates)
-    _show(console, reconciliation, stage.emulator, seconds)
+    rate = (
+        f"{reconciliation.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of "
+        f"{OUTAGE_SECONDS:g} s included"
+    )
+    show_account(console, reconciliation, stage.emulator.ledger.summary(), rate)
     if options.keeps_running:
         await _keep(stage, console)
     return ExitCode.INTERNAL if reconciliation.faults else ExitCode.OK
@@ -179,7 +181,7 @@ async def _publish(stage: _Stage, part: Sequence[Sample]) -> None:
 
 
 async def _outage(stage: _Stage, total: int) -> None:
-    """When a third is through, the API answers 503 for a while."""
+    """Let the API answer 503 for a while after a third of the samples."""
     ledger = stage.emulator.ledger
     await ledger.wait_for(lambda ledger: ledger.rows_total >= total // 3, SETTLE_SECONDS_MAX)
     stage.display.say(f"The API answers 503 for {OUTAGE_SECONDS:g} s …")
@@ -187,7 +189,7 @@ async def _outage(stage: _Stage, total: int) -> None:
 
 
 async def _settled(stage: _Stage, total: int) -> dict[str, Any]:
-    """Wait until the worker has settled and committed everything; returns its last status."""
+    """Wait until the worker has settled and committed every record; returns its status."""
     status: dict[str, Any] = {}
     for _ in range(round(SETTLE_SECONDS_MAX / POLL_SECONDS)):
         status = await stage.worker.status()
@@ -204,43 +206,8 @@ async def _settled(stage: _Stage, total: int) -> dict[str, Any]:
     raise UnavailableError(f"not settled after {SETTLE_SECONDS_MAX:g} s: {status}")
 
 
-def _show(
-    console: Console, reconciliation: Reconciliation, emulator: Emulator, seconds: float
-) -> None:
-    table = Table(
-        "",
-        "records",
-        title="The account, from the emulator's ledger and the dead-letter topic",
-        title_justify="left",
-    )
-    table.add_row("produced", f"{reconciliation.produced:,}")
-    table.add_row("delivered", f"{reconciliation.delivered:,}")
-    table.add_row("delivered twice", f"{reconciliation.delivered_twice:,}")
-    table.add_row("duplicates dropped", f"{reconciliation.duplicates_dropped:,}")
-    for reason, count in sorted(reconciliation.dead_lettered.items()):
-        table.add_row(f"dead-lettered: {reason}", f"{count:,}")
-    console.print(table)
-    summary = emulator.ledger.summary()
-    console.print(
-        f"delivered by resource: {summary['rows_by_resource']}", highlight=False, soft_wrap=True
-    )
-    console.print(
-        f"requests: {summary['requests_total']}, by answer: {summary['requests_by_answer']}",
-        highlight=False,
-    )
-    console.print(
-        f"{reconciliation.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of "
-        f"{OUTAGE_SECONDS:g} s included",
-        highlight=False,
-    )
-    style = "bold green" if not reconciliation.faults else "bold red"
-    console.print(reconciliation.equation, style=style, highlight=False, soft_wrap=True)
-    for fault in reconciliation.faults:
-        console.print(f"  wrong: {fault}", style="red", highlight=False)
-
-
 async def _keep(stage: _Stage, console: Console) -> None:
-    for name, address in {
+    addresses = {
         "status": f"{stage.worker.admin_url}/status",
         "metrics": f"{stage.worker.admin_url}/metrics",
         "Kafka": (
@@ -249,14 +216,15 @@ async def _keep(stage: _Stage, console: Console) -> None:
         ),
         "emulator": f"{stage.emulator.base_url}/_emulator/ledger",
         "worker's log": str(stage.worker.log_file),
-    }.items():
+    }
+    for name, address in addresses.items():
         console.print(f"  {name:12} {address}", highlight=False, soft_wrap=True)
-    console.print("Everything is left running; Ctrl-C stops it.", highlight=False)
+    console.print("Everything is still running; Ctrl-C stops it.", highlight=False)
     await asyncio.Event().wait()
 
 
 async def _end(worker: WorkerProcess) -> None:
-    """Whatever happened: no process stays behind."""
+    """Stop the worker in any case."""
     worker.send(signal.SIGTERM)
     try:
         await worker.wait(2.0)

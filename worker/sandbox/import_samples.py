@@ -1,8 +1,6 @@
-"""Samples of what isn't a custom event: purchases, advertisements, a shop's events, profiles. All
-in envelopes, for one topic.
+"""Samples of the other resources: revenue, ad revenue, e-commerce and profiles, in envelopes.
 
-Each holds its number where its resource has room for details of its own, so that it is found again
-in what was delivered.
+Each holds its number in the column for details, which identifies it among the delivered rows.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from typing import Any
 
 import orjson
 
-# Where each resource keeps a sample's number.
+# The column of each resource that holds the number of a sample.
 DETAILS = {
     "events": "event_json",
     "revenue": "payload",
@@ -26,8 +24,9 @@ Details = dict[str, Any]
 
 
 def envelope(chance: random.Random, common: Details, number: int) -> Details:
-    """One record: `{"type": resource, "data": event}`. `common` is what every resource takes, its
-    identity included.
+    """A record `{"type": resource, "data": event}`.
+
+    `common` holds the fields of every resource, with the identity.
     """
     resource, make = chance.choice(_MAKERS)
     event = make(chance, common, number)
@@ -36,7 +35,7 @@ def envelope(chance: random.Random, common: Details, number: int) -> Details:
 
 
 def wrong_sample(chance: random.Random, wrapped: Details, now: int) -> tuple[Details, str]:
-    """The same record with a mistake in it, and the reason why it will be a dead letter."""
+    """The record with a mistake, and the reason of its dead letter."""
     reason, spoil = chance.choice(_MISTAKES)
     return spoil(wrapped, now), reason
 
@@ -46,7 +45,7 @@ def _revenue(chance: random.Random, common: Details, number: int) -> Details:
         "revenue_event_type": chance.choice(
             ("one_time_purchase", "subscription_renewed", "refund")
         ),
-        # As text or as a number: exact either way. A float would not be.
+        # Exact as text and as a number; a float is not exact.
         "price": "299.90" if number % 2 else orjson.Fragment(b"0.50"),
         "currency": "RUB",
         "product_id": f"com.example.film.{chance.randrange(100)}",

@@ -1,8 +1,6 @@
-"""Sample events as their producers would write them: films on a TV, energy in a game, purchases in
-a shop. And their mistakes.
+"""Sample events as producers write them, with their mistakes: films, games, a shop.
 
-Deterministic: the same seed gives the same samples. Each knows what the worker is expected to make
-of it.
+The same seed gives the same samples. Each sample states what the worker has to do with it.
 """
 
 from __future__ import annotations
@@ -16,14 +14,14 @@ import orjson
 
 from worker.sandbox.import_samples import envelope, wrong_sample
 
-# The row that the worker finds nothing wrong with, and only the API refuses.
+# An event that is valid for the worker, and that the API refuses.
 REFUSED_EVENT_NAME = "refused_by_the_api"
 
 DUPLICATE_SHARE = 0.01
 INVALID_SHARE = 0.005
 SECOND_APPLICATION_SHARE = 0.1
 DEVICE_ID_SHARE = 0.3
-# A duplicate repeats one of the latest events, as a producer's retry does.
+# A duplicate repeats a recent event, as the retry of a producer does.
 RECENT_MAX = 1000
 
 _FILMS = (
@@ -44,12 +42,11 @@ _LOCALES = ("ru_RU", "en_US", "kk_KZ", "tr_TR")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One record: its key and value, and the reason why it ends as a dead letter (empty: it
-    doesn't).
+    """A record, and the reason of its dead letter (empty: it is valid).
 
-    `identifier` names the event: a duplicate has its original's. In the event itself it is
-    `event_number` in `event_json`, or in what its resource has instead. `is_import`: in an
-    envelope, of another resource than events.
+    `identifier` is the number of the event; a duplicate has the number of its original. The event
+    holds it as `event_number` in the column for details. `is_import`: an envelope with another
+    resource than events.
     """
 
     key: bytes
@@ -62,10 +59,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions:
-    """What to make. `now` in Unix seconds: events are of the last day. `has_refused`: one row that
-    only the API refuses.
+    """The samples to create.
 
-    `imports_share` are of the other four resources, in envelopes.
+    `now` is in Unix seconds; events are of the last day. `has_refused`: one event that only the API
+    refuses. `imports_share`: the share of the other four resources, in envelopes.
     """
 
     count: int
@@ -77,7 +74,7 @@ class SampleOptions:
 
 
 def samples(options: SampleOptions) -> Iterator[Sample]:
-    """So many samples, in order."""
+    """The samples, in order."""
     chance = random.Random(options.seed)
     recent: list[Sample] = []
     for number in range(options.count):
@@ -140,7 +137,7 @@ def _sample(event: dict[str, Any], number: int, dead_lettered_as: str) -> Sample
 
 def _event(chance: random.Random, options: SampleOptions, number: int) -> dict[str, Any]:
     manufacturer, model, system, version = chance.choice(_DEVICES)
-    name, details = chance.choice(_STORIES)(chance, number)
+    name, details = chance.choice(_EVENTS)(chance, number)
     event: dict[str, Any] = {
         "application_id": options.applications[chance.random() < SECOND_APPLICATION_SHARE],
         "event_name": name,
@@ -154,13 +151,13 @@ def _event(chance: random.Random, options: SampleOptions, number: int) -> dict[s
         "app_version_name": f"4.{number % 7}.0",
     }
     if chance.random() < DEVICE_ID_SHARE:
-        # JavaScript producers can't write integers above 2^53, so half of them come as text.
+        # JavaScript can't write integers above 2^53 as numbers, so half of the ids are text.
         identifier = 2**64 - 1 - number
         event["appmetrica_device_id"] = str(identifier) if number % 2 else identifier
     else:
         event["profile_id"] = f"user-{chance.randrange(50_000)}"
     details["event_number"] = number
-    # The API takes an object; producers write it as one, or as a string that holds one.
+    # Producers write an object, or a string that holds the text of an object.
     event["event_json"] = orjson.dumps(details).decode() if number % 4 == 0 else details
     return event
 
@@ -189,7 +186,7 @@ def _purchase(chance: random.Random, number: int) -> tuple[str, dict[str, Any]]:
     return "shop_purchase", {"items": items, "currency": "RUB"}
 
 
-_STORIES = (_film, _energy, _purchase)
+_EVENTS = (_film, _energy, _purchase)
 
 
 def _without_name(event: dict[str, Any], _: int) -> dict[str, Any]:

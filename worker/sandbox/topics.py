@@ -1,4 +1,4 @@
-"""Topics for the sandbox: make them, fill them, read them back."""
+"""Creates, fills and reads topics for the sandbox."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ LEADER_SECONDS_MAX = 30.0
 
 
 async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
-    """Make these topics, each with so many partitions, and wait until every partition has a leader.
+    """Create topics and wait until every partition has a leader.
+
+    Args:
+        bootstrap_servers: the brokers.
+        partitions: the number of partitions, by topic.
 
     Raises:
-        UnavailableError: the broker can't be reached, or refuses.
+        UnavailableError: the brokers can't be reached or refuse.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     try:
@@ -47,7 +51,7 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
         raise UnavailableError(f"can't create topics: {await explain(connection, error)}") from None
     finally:
         await admin.close()
-    # The response has one class per version of the protocol, and no common type.
+    # Each version of the protocol has a response class of its own.
     for name, code, message in cast(Any, answer).topic_errors:
         if code:
             reason = message or for_code(code).__name__
@@ -63,9 +67,7 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
 async def publish(
     bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes]]
 ) -> int:
-    """Publish records, each a key and a value, lz4-compressed; returns how many once all are
-    acknowledged.
-    """
+    """Publish keys and values, lz4-compressed; returns their number after all acknowledgements."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers,
         acks="all",
@@ -85,7 +87,7 @@ async def publish(
 
 
 async def read_all(bootstrap_servers: str, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
-    """Every record that is in the topic now, in offset order per partition."""
+    """Every record of the topic, in the order of offsets within each partition."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         enable_auto_commit=False,
@@ -109,7 +111,7 @@ async def read_all(bootstrap_servers: str, topic: str) -> list[ConsumerRecord[by
 
 
 async def committed_lag(bootstrap_servers: str, group_id: str, topic: str) -> int:
-    """How many offsets lie between what the group has committed and the end of the topic."""
+    """The number of offsets between the group's committed positions and the end of the topic."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False
     )

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import yaml
 
-from worker.sandbox.process import end_with
+from worker.sandbox.processes import end_with
 
 COMMAND_SECONDS_MAX = 60.0
 COMMAND = str(Path(sys.executable).with_name("appmetrica-worker"))

@@ -11,7 +11,7 @@ import pytest
 from tests.kafka.cli.commands import Commands, configuration, lines
 from tests.secured import NAME, USER, Secured
 from worker.sandbox.kafka import free_ports
-from worker.sandbox.worker_process import WorkerOptions, WorkerProcess
+from worker.sandbox.processes import WorkerOptions, WorkerProcess
 
 STEP_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.05

@@ -25,7 +25,7 @@ from aiokafka.protocol.group import LeaveGroupRequest, LeaveGroupResponse_v1
 
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka.instance import _make_leave, take_over
-from worker.sandbox.process import end_with
+from worker.sandbox.processes import end_with
 from worker.sandbox.topics import create_topics
 
 WAIT_SECONDS_MAX = 30.0

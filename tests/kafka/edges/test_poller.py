@@ -20,7 +20,8 @@ from worker.core.model.record import Position
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka.receiver import PollOptions
 from worker.errors import UnavailableError
-from worker.sandbox.kafka import KafkaCluster, KafkaNode
+from worker.sandbox.kafka import KafkaCluster
+from worker.sandbox.kafka_node import KafkaNode
 from worker.sandbox.topics import create_topics, publish
 
 BATCH = 10

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.sandbox.process import end_with
+from worker.sandbox.processes import end_with
 
 MARK = "DEMO_TEST_MARK"
 TIMEOUT_SECONDS = 120.0

@@ -118,11 +118,11 @@ REFUSED_QUERIES: dict[str, tuple[str, str, str]] = {
     "space as plus": (
         "events",
         f"post_api_key={KEY}&device_model=iPhone+X",
-        "'+' stands in the query string",
+        "the query string contains '+'",
     ),
     "not UTF-8": ("events", f"post_api_key={KEY}&device_model=%ff", "is not UTF-8"),
     "no pairs": ("events", f"post_api_key={KEY}&device_model", "not made of name=value pairs"),
-    "parameter twice": ("events", f"post_api_key={KEY}&mnc=1&mnc=2", "column mnc stands twice"),
+    "parameter twice": ("events", f"post_api_key={KEY}&mnc=1&mnc=2", "column mnc is repeated"),
     "parameter beside a body": (
         "events.csv",
         f"post_api_key={KEY}&mnc=1",
@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[str | bytes, str | None, int, str]] = {
         400,
         "unknown column 'color'",
     ),
-    "column twice": (f"{MINIMAL_HEADER},event_name\n{MINIMAL},e\n", KEY, 400, "stands twice"),
+    "column twice": (f"{MINIMAL_HEADER},event_name\n{MINIMAL},e\n", KEY, 400, "is repeated"),
     "both identities": (
         f"{MINIMAL_HEADER},appmetrica_device_id\n{MINIMAL},5\n",
         KEY,

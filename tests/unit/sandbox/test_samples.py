@@ -15,8 +15,8 @@ from tests.builders import FakeRecord, make_assignment, make_rules, now_at
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form
 from worker.core.post_api.resource import RESOURCES
-from worker.sandbox.account import REASON_HEADER, reconcile
 from worker.sandbox.emulator.ledger import KeptRow
+from worker.sandbox.reconciliation import REASON_HEADER, reconcile
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
 
 COUNT = 5000
@@ -138,7 +138,7 @@ def test_an_account_without_fault_balances() -> None:
         (bury_one_twice, "1 records dead-lettered twice"),
         (bury_none_of_one, "1 invalid records without a dead letter"),
         (bury_for_another_reason, "1 dead letters with another reason than expected"),
-        (miscount_the_duplicates, "-1 records that the account does not explain"),
+        (miscount_the_duplicates, "-1 records that are not accounted for"),
     ],
 )
 def test_the_account_sees(spoil: Callable[[Outcome], None], fault: str) -> None:

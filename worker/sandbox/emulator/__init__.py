@@ -1,5 +1,4 @@
-"""A strict Post API on loopback: what the real one would refuse is refused, what it would keep is
-in a ledger.
+"""A strict Post API on loopback: it refuses what the API would refuse, and lists what it accepted.
 
-Shares no code with the worker, so that a mistake there can't hide here.
+It shares no code with the worker, so that a mistake there can't hide here.
 """

@@ -1,5 +1,6 @@
-"""What the Post API takes, written anew from its documentation: columns of each resource, and what
-a cell may hold.
+"""What the Post API accepts, written independently from its documentation.
+
+The columns of each resource, and the values of a cell.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SCREENS = [f"screen_category_path_{number}" for number in range(1, 11)]
 
 IDENTITIES = ("profile_id", "appmetrica_device_id")
 
-# A star behind a name: required.
+# A star marks a required column.
 _TABLES = {
     "events": ["application_id*", "event_name*", "event_timestamp*", "event_json", *_DEVICE],
     "revenue": [
@@ -60,14 +61,14 @@ _TABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One resource: its columns (identity pair included), and which of them are required."""
+    """A resource: its columns, with the identity pair, and its required columns."""
 
     resource: str
     columns: frozenset[str]
     required: tuple[str, ...]
 
 
-# What a request may name at all, whatever its resource.
+# The columns of all resources.
 COLUMNS = frozenset(name.rstrip("*") for names in _TABLES.values() for name in names) | set(
     IDENTITIES
 )
@@ -97,11 +98,11 @@ def _is_decimal(text: str) -> bool:
 
 
 def _refuse_constant(name: str) -> str:
-    raise ValueError(f"{name} is Python's, not JSON's")
+    raise ValueError(f"{name} is not JSON")
 
 
-# Only the syntax counts: numbers stay text, and a name may stand twice. Made once: json.loads with
-# arguments makes one a call.
+# Only the syntax counts: numbers stay text, and a name may be repeated. Created once, because
+# json.loads with arguments creates a decoder for each call.
 _JSON = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse_constant)
 
 
@@ -124,15 +125,12 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_array(text: str) -> bool:
-    """`[a,b]`: without quoting, so an element can't hold what separates and ends them."""
+    """`[a,b]` without quotes: an element can't contain a separator."""
     return text == "[]" or _ARRAY.fullmatch(text) is not None
 
 
 def _has_attribute_values(text: str) -> bool:
-    """An object of strings, numbers (counters are numbers) and booleans.
-
-    Numbers were left as text.
-    """
+    """An object of strings, numbers and booleans; the decoder leaves numbers as text."""
     if not _is_object(text):
         return False
     return all(isinstance(value, str | bool) for value in _JSON.decode(text).values())
@@ -175,13 +173,13 @@ _CHECKS: dict[str, _Check] = {
 
 
 def fault_of_header(contract: Contract, columns: list[str]) -> str | None:
-    """What is wrong with the names of the columns; None if nothing is."""
+    """The fault of a header row; None if it is valid."""
     unknown = [name for name in columns if name not in contract.columns]
     if unknown:
         return f"unknown column {unknown[0]!r}"
     twice = [name for index, name in enumerate(columns) if name in columns[:index]]
     if twice:
-        return f"column {twice[0]} stands twice"
+        return f"column {twice[0]} is repeated"
     missing = [name for name in contract.required if name not in columns]
     return f"required column {missing[0]} is missing" if missing else None
 
@@ -189,8 +187,9 @@ def fault_of_header(contract: Contract, columns: list[str]) -> str | None:
 def fault_of_row(
     contract: Contract, row: dict[str, str], *, oldest: int, latest: int
 ) -> str | None:
-    """What is wrong with a row; None if nothing is. `oldest` and `latest` bound the event's time,
-    in Unix seconds.
+    """The fault of a row; None if it is valid.
+
+    `oldest` and `latest` bound the event's time, in Unix seconds.
     """
     for name in contract.required:
         if not row[name]:

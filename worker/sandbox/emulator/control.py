@@ -1,39 +1,66 @@
-"""The paths to look into the emulator's ledger, and to say what it does from now on.
+"""The emulator's state, and the paths that read and change it.
 
-GET    /_emulator/ledger                                   the counts                 DELETE  forget
-everything
-GET    /_emulator/requests?after=0&limit=1000              requests, in order
-GET    /_emulator/rows?after=0&limit=1000                  accepted rows, in order
-GET    /_emulator/faults        PUT [fault, …]             the plan                   DELETE  no
-faults
-PUT    /_emulator/keys          {"1111": "key"}            which key each application has
-PUT    /_emulator/refused       {"event_name": ["…"]}      values refused although well-formed
+GET     /_emulator/ledger                            the counts
+DELETE  /_emulator/ledger                            forget every request and row
+GET     /_emulator/requests?after=0&limit=1000       requests, in order
+GET     /_emulator/rows?after=0&limit=1000           accepted rows, in order
+GET     /_emulator/faults                            the fault plan
+PUT     /_emulator/faults     [fault, …]             replace the fault plan
+DELETE  /_emulator/faults                            no faults
+PUT     /_emulator/keys       {"1111": "key"}        the key of each application
+PUT     /_emulator/refused    {"event_name": ["…"]}  values to refuse although they are well-formed
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 from worker.sandbox.emulator.contract import COLUMNS
-from worker.sandbox.emulator.faults import PlanError
-from worker.sandbox.emulator.state import State
+from worker.sandbox.emulator.faults import FaultPlan, PlanError, PlannedFault, parse
+from worker.sandbox.emulator.ledger import RequestLedger
 
 PAGE_MAX = 100_000
 
 
+@dataclass(slots=True)
+class State:
+    """Keys by application, values to refuse by column, the ledger and the fault plan."""
+
+    keys: Mapping[int, str]
+    refused: Mapping[str, frozenset[str]]
+    ledger: RequestLedger
+    faults: FaultPlan = field(default_factory=FaultPlan)
+
+    def plan(self, *faults: PlannedFault) -> None:
+        """Replace the fault plan; without arguments nothing fails."""
+        self.faults.replace(faults, time.monotonic())
+
+    def plan_from_json(self, text: str) -> None:
+        """Replace the fault plan by a JSON list.
+
+        Raises:
+            PlanError: the text is not a plan.
+        """
+        try:
+            self.plan(*parse(json.loads(text)))
+        except json.JSONDecodeError as error:
+            raise PlanError(f"the plan is not JSON: {error}") from None
+
+
 class Control:
-    """Its `routes` are served beside the API's."""
+    """Serves the control paths."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """What is served."""
+        """The control paths."""
         return [
             web.get("/_emulator/ledger", self._serve_ledger),
             web.delete("/_emulator/ledger", self._clear_ledger),

@@ -1,4 +1,4 @@
-"""Faults by plan: what goes wrong with which requests, for how long or how often."""
+"""The fault plan: what fails for which requests, for how long or how often."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """What can go wrong."""
+    """The kinds of faults."""
 
     STATUS = "status"  # answered with `status`, and `retry_after` as that header
     DELAY = "delay"  # answered as usual, `delay_seconds` later
     RESET_BEFORE = "reset_before"  # the connection is reset before the body is read
-    RESET_DURING = "reset_during"  # … when a part of the body has been read
-    RESET_AFTER = "reset_after"  # … when all of it has; no row is kept
+    RESET_DURING = "reset_during"  # the connection is reset after a part of the body is read
+    RESET_AFTER = "reset_after"  # the connection is reset after the body is read; no row is kept
     ACCEPT_THEN_DROP = "accept_then_drop"  # the rows are kept, and no answer comes
     BROKEN_BODY = "broken_body"  # 200 with rows kept, but the answer's body breaks off
     REDIRECT = "redirect"  # answered with `status` and `location`
     SLOW_DRIP = (
         "slow_drip"  # 200 with rows kept, the body one byte at a time, `delay_seconds` apart
     )
-    # answered as usual, `delay_seconds` later for each row; kept although nobody waits any more
+    # answered as usual, `delay_seconds` later for each row; kept although the sender has given up
     SLOW_ROWS = "slow_rows"
     HANG = "hang"  # no answer comes, and no row is kept
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """One entry of the plan.
+    """An entry of the plan.
 
-    It concerns `application_id` (None: every one) and requests with `text` in their rows (None:
-    all), for the first `count` requests (None: any number) and for `seconds` from the moment it was
-    planned (None: until the plan changes). `status` None is 503, or 302 for a redirect.
+    It affects requests of `application_id` (None: any) with `text` in their rows (None: any), the
+    first `count` requests (None: any number), for `seconds` after it was planned (None: until the
+    plan changes). `status` None is 503, or 302 for a redirect.
     """
 
     kind: FaultKind
@@ -48,40 +48,40 @@ class PlannedFault:
 
     @property
     def answer_status(self) -> int:
-        """The status that is answered."""
+        """The status of the answer."""
         if self.status is not None:
             return self.status
         return 302 if self.kind is FaultKind.REDIRECT else 503
 
 
 class PlanError(ValueError):
-    """A plan that can't be understood; the message says what and where."""
+    """An invalid plan; the message says what is wrong and where."""
 
 
 class FaultPlan:
-    """The entries in force, the first that fits wins."""
+    """The entries in force; the first matching entry is used."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[PlannedFault, float]] = []
         self._used: list[int] = []
 
     def replace(self, entries: Iterable[PlannedFault], monotonic_seconds: float) -> None:
-        """Plan these instead of what was planned."""
+        """Replace all entries."""
         self._entries = [(entry, monotonic_seconds) for entry in entries]
         self._used = [0] * len(self._entries)
 
     @property
     def reads_rows(self) -> bool:
-        """True if what is planned depends on what the rows hold."""
+        """True if an entry depends on the content of rows."""
         return any(entry.text is not None for entry, _ in self._entries)
 
     def take(
         self, applications: Set[int], rows: str, monotonic_seconds: float
     ) -> PlannedFault | None:
-        """The fault of the request that comes now with a key of these applications, counted; None
-        for none.
+        """The fault of a request, which is counted; None for no fault.
 
-        `rows` is the text of its rows, needed only where `reads_rows`.
+        `applications` are those of the request's key. `rows` is the text of its rows, which may be
+        empty unless `reads_rows`.
         """
         for index, (entry, since) in enumerate(self._entries):
             if entry.application_id is not None and entry.application_id not in applications:
@@ -97,7 +97,7 @@ class FaultPlan:
         return None
 
     def entries(self) -> list[PlannedFault]:
-        """What is planned."""
+        """The entries in force."""
         return [entry for entry, _ in self._entries]
 
 
@@ -115,10 +115,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def parse(plan: object) -> list[PlannedFault]:
-    """A plan from JSON: a list of objects with the fields of `PlannedFault`.
+    """Parse a plan: a list of objects with the fields of `PlannedFault`.
 
     Raises:
-        PlanError: it isn't that.
+        PlanError: the document is not a plan.
     """
     if not isinstance(plan, list):
         raise PlanError("a plan is a list of faults")
@@ -139,7 +139,7 @@ def _parse_one(index: int, entry: object) -> PlannedFault:
     except ValueError:
         raise PlanError(f"fault {index}: kind is one of {', '.join(FaultKind)}") from None
     fault = PlannedFault(**{**entry, "kind": kind})
-    # 1xx is not an answer: the client would go on waiting for one.
+    # 1xx is no final answer: the client would continue to wait.
     if not 200 <= fault.answer_status <= 599:
         raise PlanError(f"fault {index}: status is between 200 and 599")
     for name in ("retry_after", "location"):

@@ -1,4 +1,4 @@
-"""The emulator's own account: every request and every row that it kept."""
+"""The emulator's own list of every request and of every row that it accepted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One request as it was answered.
+class ReceivedRequest:
+    """A request with its answer.
 
-    `answer` is a status, or how the connection ended without one.
+    `answer` is a status, or how the connection ended without a status.
     """
 
     number: int
@@ -29,9 +29,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class KeptRow:
-    """One accepted row: the request that brought it, and its cells by column, empty
-    ones left out.
-    """
+    """An accepted row: its request, and its cells by column."""
 
     number: int
     request_number: int
@@ -41,7 +39,7 @@ class KeptRow:
     cells: tuple[str, ...]
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The row as a JSON document, without empty cells."""
         values = {name: cell for name, cell in zip(self.columns, self.cells, strict=True) if cell}
         return {
             "number": self.number,
@@ -52,18 +50,18 @@ class KeptRow:
         }
 
 
-class Ledger:
+class RequestLedger:
     """Requests and rows in the order of their acceptance.
 
     Args:
-        entries_max: how many rows, and how many requests, are kept in full. What is beyond is only
-            counted, and the summary says so.
+        entries_max: the maximum number of requests, and of rows, to keep. The rest is counted only,
+            and the summary is marked as incomplete.
     """
 
     def __init__(self, entries_max: int) -> None:
         self._entries_max = entries_max
         self._changed = asyncio.Condition()
-        self.requests: list[Request] = []
+        self.requests: list[ReceivedRequest] = []
         self.rows: list[KeptRow] = []
         self._requests_total = 0
         self._rows_total = 0
@@ -73,18 +71,18 @@ class Ledger:
 
     @property
     def rows_total(self) -> int:
-        """How many rows were accepted."""
+        """The number of accepted rows."""
         return self._rows_total
 
     @property
     def requests_total(self) -> int:
-        """How many requests came."""
+        """The number of received requests."""
         return self._requests_total
 
     async def enter(
-        self, request: Request, columns: tuple[str, ...], cells: list[tuple[str, ...]]
+        self, request: ReceivedRequest, columns: tuple[str, ...], cells: list[tuple[str, ...]]
     ) -> None:
-        """Note a request and the rows kept of it."""
+        """Add a request and its accepted rows."""
         self._requests_total += 1
         self._answers[request.answer] += 1
         if len(self.requests) < self._entries_max:
@@ -103,20 +101,22 @@ class Ledger:
         async with self._changed:
             self._changed.notify_all()
 
-    async def wait_for(self, is_so: Callable[[Ledger], bool], timeout_seconds: float) -> None:
-        """Wait until the ledger satisfies this.
+    async def wait_for(
+        self, is_reached: Callable[[RequestLedger], bool], timeout_seconds: float
+    ) -> None:
+        """Wait until the ledger meets a condition.
 
         Raises:
-            TimeoutError: it didn't in time; the message is the summary.
+            TimeoutError: it did not in time; the message is the summary.
         """
         try:
             async with asyncio.timeout(timeout_seconds), self._changed:
-                await self._changed.wait_for(lambda: is_so(self))
+                await self._changed.wait_for(lambda: is_reached(self))
         except TimeoutError:
             raise TimeoutError(f"not within {timeout_seconds} s: {self.summary()}") from None
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget every request and row."""
         self.requests.clear()
         self.rows.clear()
         self._requests_total = self._rows_total = 0
@@ -124,7 +124,7 @@ class Ledger:
             counter.clear()
 
     def summary(self) -> dict[str, object]:
-        """The counts, for JSON."""
+        """The counts as a JSON document."""
         return {
             "requests_total": self._requests_total,
             "requests_by_answer": dict(self._answers),
@@ -140,9 +140,9 @@ class Ledger:
         }
 
     def page_of_requests(self, after: int, limit: int) -> list[dict[str, object]]:
-        """Requests from a place in the list on, for JSON."""
+        """Requests from this index on, as JSON documents."""
         return [asdict(request) for request in self.requests[after : after + limit]]
 
     def page_of_rows(self, after: int, limit: int) -> list[dict[str, object]]:
-        """Rows from a place in the list on, for JSON."""
+        """Rows from this index on, as JSON documents."""
         return [row.as_dict() for row in self.rows[after : after + limit]]

@@ -1,5 +1,4 @@
-"""The emulator's HTTP side: the API's paths. Those beside them, to look in and to plan faults, are
-`control`'s.
+"""The emulator's HTTP server, with the paths of the API; `control` has the paths beside them.
 
 POST   /logs/v1/import/<resource>.csv?post_api_key=…      rows in the body
 POST   /logs/v1/import/<resource>?post_api_key=…&…        one row in the query string
@@ -16,21 +15,20 @@ from hashlib import sha256
 from aiohttp import web
 
 from worker.sandbox.emulator.contract import CONTRACTS
-from worker.sandbox.emulator.control import Control
+from worker.sandbox.emulator.control import Control, State
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
-from worker.sandbox.emulator.ledger import Ledger, Request
+from worker.sandbox.emulator.ledger import ReceivedRequest, RequestLedger
 from worker.sandbox.emulator.reader import (
-    Bounds,
-    Refusal,
+    AcceptanceBounds,
+    RefusedRequest,
     Rows,
     read_body,
     read_parameters,
     read_query,
 )
-from worker.sandbox.emulator.state import State
 
 KEY_PARAMETER = "post_api_key"
-# Longer than anyone waits.
+# Longer than any sender waits.
 HANG_SECONDS = 3600.0
 KEPT: Mapping[FaultKind, str] = {
     FaultKind.ACCEPT_THEN_DROP: "kept, then dropped",
@@ -41,9 +39,9 @@ KEPT: Mapping[FaultKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class EmulatorOptions:
-    """How strict and where. Port 0 takes a free one.
+    """The address and the rules of an emulator. Port 0 picks a free port.
 
-    `is_thorough` False only counts lines, for measuring a sender; `delay_seconds` is added to every
+    `is_thorough` False only counts lines, to measure a sender. `delay_seconds` is added to every
     answer.
     """
 
@@ -61,7 +59,7 @@ class EmulatorOptions:
 
 @dataclass(slots=True)
 class _Arrival:
-    """A request on its way through."""
+    """A request that is being handled."""
 
     resource: str
     request_id: str
@@ -70,14 +68,16 @@ class _Arrival:
 
 
 class Emulator:
-    """A Post API.
+    """An emulator of the Post API; an async context manager.
 
-    An async context manager; `base_url` is for the worker's `appmetrica.base_url`.
+    `base_url` is for the worker's setting `appmetrica.base_url`.
     """
 
     def __init__(self, options: EmulatorOptions) -> None:
         self._options = options
-        self._state = State(dict(options.keys), dict(options.refused), Ledger(options.entries_max))
+        self._state = State(
+            dict(options.keys), dict(options.refused), RequestLedger(options.entries_max)
+        )
         self._numbers = 0
         application = web.Application(client_max_size=options.body_bytes_max)
         application.add_routes(
@@ -99,32 +99,30 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
 
     @property
-    def ledger(self) -> Ledger:
-        """What it has been sent."""
+    def ledger(self) -> RequestLedger:
+        """The received requests and accepted rows."""
         return self._state.ledger
 
     def plan(self, *faults: PlannedFault) -> None:
-        """Let these go wrong from now on, instead of what was planned; none: nothing."""
+        """Replace the fault plan; without arguments nothing fails."""
         self._state.plan(*faults)
 
     def plan_from_json(self, text: str) -> None:
-        """The same, from a JSON list.
+        """Replace the fault plan by a JSON list.
 
         Raises:
-            PlanError: it isn't a plan.
+            PlanError: the text is not a plan.
         """
         self._state.plan_from_json(text)
 
     def set_keys(self, keys: Mapping[int, str]) -> None:
-        """Which key each application has from now on."""
+        """Replace the keys of all applications."""
         self._state.keys = dict(keys)
-
-    # --- the API ----------------------------------------------------------------------------------
 
     async def _serve_body(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, is_body=True)
@@ -135,7 +133,7 @@ class Emulator:
     async def _serve(self, request: web.Request, *, is_body: bool) -> web.StreamResponse:
         query = read_query(request.rel_url.raw_query_string)
         applications = (
-            self._applications(query) if not isinstance(query, Refusal) else frozenset[int]()
+            self._applications(query) if not isinstance(query, RefusedRequest) else frozenset[int]()
         )
         arrival = _Arrival(
             request.match_info["resource"], request.headers.get("X-Request-Id", ""), applications
@@ -148,12 +146,12 @@ class Emulator:
             if early is not None:
                 return early
             delay += fault.delay_seconds if fault.kind is FaultKind.DELAY else 0.0
-        verdict = await self._judge(request, arrival, query, is_body=is_body)
+        verdict = await self._validate(request, arrival, query, is_body=is_body)
         if fault is not None and fault.kind is FaultKind.SLOW_ROWS and isinstance(verdict, Rows):
             delay += fault.delay_seconds * len(verdict.cells)
         if delay:
             await asyncio.sleep(delay)
-        if isinstance(verdict, Refusal):
+        if isinstance(verdict, RefusedRequest):
             await self._enter(arrival, str(verdict.status), verdict.reason)
             return web.Response(status=verdict.status, text=verdict.reason + "\n")
         answer = KEPT.get(fault.kind, "200") if fault is not None else "200"
@@ -163,7 +161,7 @@ class Emulator:
     async def _fail_early(
         self, request: web.Request, arrival: _Arrival, fault: PlannedFault
     ) -> web.StreamResponse | None:
-        """The faults that come before the rows are looked at."""
+        """Answer a fault that comes before the rows are read; None for other faults."""
         match fault.kind:
             case FaultKind.STATUS | FaultKind.REDIRECT:
                 arrival.body = await request.read()
@@ -189,44 +187,46 @@ class Emulator:
             case _:
                 return None
 
-    async def _judge(
+    async def _validate(
         self,
         request: web.Request,
         arrival: _Arrival,
-        query: list[tuple[str, str]] | Refusal,
+        query: list[tuple[str, str]] | RefusedRequest,
         *,
         is_body: bool,
-    ) -> Rows | Refusal:
+    ) -> Rows | RefusedRequest:
         contract = CONTRACTS.get(arrival.resource)
         if contract is None:
-            return Refusal(404, f"no such resource: {arrival.resource}")
-        if isinstance(query, Refusal):
+            return RefusedRequest(404, f"no such resource: {arrival.resource}")
+        if isinstance(query, RefusedRequest):
             return query
         if not arrival.applications:
-            return Refusal(403, "no post_api_key, or a wrong one")
+            return RefusedRequest(403, "no post_api_key, or a wrong one")
         try:
             arrival.body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return Refusal(413, f"the body is larger than {self._options.body_bytes_max} bytes")
+            return RefusedRequest(
+                413, f"the body is larger than {self._options.body_bytes_max} bytes"
+            )
         if not self._options.is_thorough:
             return Rows(min(arrival.applications), (), [()] * (arrival.body.count(b"\n") - 1))
         parameters = [(name, value) for name, value in query if name != KEY_PARAMETER]
         if not is_body:
             if arrival.body:
-                return Refusal(400, "a request in the query string has no body")
+                return RefusedRequest(400, "a request in the query string has no body")
             return read_parameters(contract, parameters, self._bounds(arrival.applications))
         if parameters:
-            return Refusal(
+            return RefusedRequest(
                 400, f"parameter {parameters[0][0]!r} beside a body: the rows are in the body"
             )
         return read_body(contract, arrival.body, self._bounds(arrival.applications))
 
     def _applications(self, query: list[tuple[str, str]]) -> frozenset[int]:
-        """The applications that the request's key belongs to; none where it has no key, two keys or
-        a wrong one.
-        """
+        """The applications of the request's key; none without a key, or with two keys."""
         keys = [value for name, value in query if name == KEY_PARAMETER]
-        return frozenset(one for one, its_key in self._state.keys.items() if keys == [its_key])
+        return frozenset(
+            application for application, key in self._state.keys.items() if keys == [key]
+        )
 
     async def _accept(self, request: web.Request, fault: PlannedFault | None) -> web.StreamResponse:
         kind = fault.kind if fault is not None else None
@@ -250,12 +250,12 @@ class Emulator:
         self, arrival: _Arrival, answer: str, reason: str, rows: Rows | None = None
     ) -> None:
         self._numbers += 1
-        # A key of several applications names none until rows do.
+        # A key of several applications does not name the application; the rows do.
         application_id = (
             next(iter(arrival.applications)) if len(arrival.applications) == 1 else None
         )
         kept = rows or Rows(0, (), [])
-        request = Request(
+        received = ReceivedRequest(
             number=self._numbers,
             request_id=arrival.request_id,
             resource=arrival.resource,
@@ -268,14 +268,14 @@ class Emulator:
             unix_seconds=time.time(),
         )
         await self._state.ledger.enter(
-            request, kept.columns, kept.cells if self._options.is_thorough else []
+            received, kept.columns, kept.cells if self._options.is_thorough else []
         )
 
-    def _bounds(self, applications: frozenset[int]) -> Bounds:
+    def _bounds(self, applications: frozenset[int]) -> AcceptanceBounds:
         now = int(time.time())
-        # A second each way: the sender's clock has read its second before ours did.
+        # A second each way: the sender has read its clock earlier.
         oldest = now - self._options.event_age_seconds_max - 1
-        return Bounds(
+        return AcceptanceBounds(
             applications,
             oldest,
             now + self._options.event_ahead_seconds_max + 1,
@@ -284,7 +284,7 @@ class Emulator:
 
 
 async def _text_of(request: web.Request) -> str:
-    """What the rows of this request hold, in whichever form they come."""
+    """The text of the request's rows, from the body and from the query string."""
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:

@@ -13,7 +13,13 @@ from worker.core.intake.intake import Intake
 from worker.core.model.batch import RequestForm
 from worker.core.post_api.resource import RESOURCES
 from worker.sandbox.emulator.contract import CONTRACTS
-from worker.sandbox.emulator.reader import Bounds, Rows, read_body, read_parameters, read_query
+from worker.sandbox.emulator.reader import (
+    AcceptanceBounds,
+    Rows,
+    read_body,
+    read_parameters,
+    read_query,
+)
 
 APPLICATIONS = frozenset({1111, 1234567890})
 ALL = fixtures()
@@ -44,7 +50,7 @@ def test_a_record_becomes_the_request_that_was_written_by_hand(fixture: Fixture)
 
 @pytest.mark.parametrize("fixture", ALL, ids=IDS)
 def test_the_emulator_takes_that_request(fixture: Fixture) -> None:
-    bounds = Bounds(APPLICATIONS, UNIX_SECONDS - 100, UNIX_SECONDS, {})
+    bounds = AcceptanceBounds(APPLICATIONS, UNIX_SECONDS - 100, UNIX_SECONDS, {})
     contract = CONTRACTS[fixture.resource]
     if fixture.is_query:
         parameters = read_query(fixture.request.decode())

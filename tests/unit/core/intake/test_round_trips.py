@@ -30,7 +30,7 @@ from worker.core.model.batch import RequestForm
 from worker.core.model.row import Row
 from worker.core.post_api.resource import RESOURCES
 from worker.sandbox.emulator.contract import CONTRACTS
-from worker.sandbox.emulator.reader import Bounds, Rows, read_body
+from worker.sandbox.emulator.reader import AcceptanceBounds, Rows, read_body
 
 SETTINGS = settings(
     deadline=None,
@@ -58,7 +58,7 @@ def test_every_cell_comes_back_from_a_body_of_all_columns(
     names, cells = parse_csv(header(row.destination) + row.line)
     assert tuple(names) == RESOURCES[resource].header(sent.identity)
     assert {name: cell for name, cell in zip(names, cells, strict=True) if cell} == sent.cells
-    bounds = Bounds({APPLICATION_ID}, UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {})
+    bounds = AcceptanceBounds({APPLICATION_ID}, UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {})
     taken = read_body(CONTRACTS[resource], header(row.destination) + row.line, bounds)
     assert isinstance(taken, Rows), taken
 

@@ -1,32 +1,75 @@
-"""The worker as a process of its own, through its public command line: what the demo and the tests
-run.
+"""Child processes that never outlive their parent: any command, and the worker itself.
+
+The worker is run through its public command line, as the demo and the tests do.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import yaml
 
 from worker.errors import UnavailableError
-from worker.sandbox.process import start_process
 
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 READY_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
 
 
+def start_process(
+    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process that writes its output to a file.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches only the parent, which stops
+    everything in order. On Linux the kernel kills it when the thread that started it ends, so that
+    it does not survive a SIGKILL of the parent. Call this from the main thread: another thread may
+    end earlier.
+    """
+    return subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=dict(environment) if environment is not None else None,
+        start_new_session=True,
+        preexec_fn=end_with(os.getpid()),
+    )
+
+
+def end_with(parent: int) -> Callable[[], None]:
+    """A function that a child process calls first, so that it ends with its parent.
+
+    It is for `preexec_fn`, or for the initializer of a pool. On Linux the kernel kills the child
+    when the thread that started it ends; on other systems the function does nothing.
+    """
+    return partial(_end_with, parent)
+
+
+def _end_with(parent: int) -> None:
+    if _libc is None:
+        return
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # The parent ended before the call of prctl.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What the worker is told. `overrides` are merged over the configuration made of the rest."""
+    """The configuration of a worker; `overrides` are merged over the other values."""
 
     bootstrap_servers: str
     base_url: str
@@ -39,7 +82,7 @@ class WorkerOptions:
 
 
 class WorkerProcess:
-    """One worker. Its keys go through the environment, its log to a file in `directory`."""
+    """A worker. Its keys are environment variables; its log is a file in `directory`."""
 
     def __init__(self, directory: Path, name: str, options: WorkerOptions) -> None:
         self._options = options
@@ -49,18 +92,18 @@ class WorkerProcess:
 
     @property
     def admin_url(self) -> str:
-        """Where its metrics and its status are."""
+        """The URL of metrics and status."""
         return f"http://127.0.0.1:{self._options.admin_port}"
 
     @property
     def pid(self) -> int:
-        """Its process id; it must have been started."""
+        """The process id of a started worker."""
         if self._process is None:
             raise RuntimeError("the worker is not running")
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, from the main thread; `await_ready` waits for it."""
+        """Start the worker, from the main thread; `await_ready` waits for it."""
         self._config_file.write_text(yaml.safe_dump(self._configuration()), encoding="utf-8")
         keys = {
             f"AMW_APPMETRICA__APPLICATIONS__{application}__POST_API_KEY": key
@@ -77,10 +120,10 @@ class WorkerProcess:
             self._process = start_process(command, log, inherited | keys)
 
     async def await_ready(self) -> None:
-        """Wait until it says so.
+        """Wait until the worker is ready.
 
         Raises:
-            UnavailableError: it ended, or didn't become ready in time.
+            UnavailableError: it ended, or did not become ready in time.
         """
         async with aiohttp.ClientSession() as session:
             for _ in range(round(READY_SECONDS_MAX / POLL_SECONDS)):
@@ -96,7 +139,7 @@ class WorkerProcess:
         raise UnavailableError(f"the worker did not become ready: {self.log_tail()}")
 
     async def status(self) -> dict[str, Any]:
-        """What it says of itself."""
+        """The worker's status document."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"{self.admin_url}/status") as response,
@@ -105,7 +148,7 @@ class WorkerProcess:
             return status
 
     async def metrics(self) -> str:
-        """Its metrics, as scraped."""
+        """The worker's metrics, as scraped."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"{self.admin_url}/metrics") as response,
@@ -113,15 +156,15 @@ class WorkerProcess:
             return await response.text()
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
     async def wait(self, timeout_seconds: float) -> int:
-        """Wait for its end; returns the exit code.
+        """Wait for the end of the worker and return its exit code.
 
         Raises:
-            TimeoutError: it goes on.
+            TimeoutError: the worker still runs.
         """
         for _ in range(round(timeout_seconds / POLL_SECONDS)):
             if self._process is None:
@@ -133,15 +176,15 @@ class WorkerProcess:
         raise TimeoutError(f"the worker still runs after {timeout_seconds} s: {self.log_tail()}")
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Kill the worker, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def log_tail(self, lines: int = 5) -> str:
-        """The last lines of its log."""
+        """The last lines of the log."""
         if not self.log_file.exists():
-            return "it has logged nothing"
+            return "the log is empty"
         return " | ".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
 
     def _configuration(self) -> dict[str, Any]:

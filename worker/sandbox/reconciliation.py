@@ -1,5 +1,4 @@
-"""Did every record end where it should? Reckoned from outside: the emulator's ledger and the
-dead-letter topic.
+"""Reconciles what was produced with the emulator's ledger and the dead-letter topic.
 
 produced = delivered + duplicates dropped + dead-lettered
 """
@@ -22,10 +21,7 @@ REASON_HEADER = "__appmetrica.errors.reason"
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What came of the samples.
-
-    `faults` says what is wrong, in words; empty if everything balances.
-    """
+    """The counts of all samples, and the faults: empty if every record is accounted for."""
 
     produced: int
     delivered: int
@@ -36,7 +32,7 @@ class Reconciliation:
 
     @property
     def equation(self) -> str:
-        """The account in one line."""
+        """The equation of the counts."""
         settled = self.delivered + self.duplicates_dropped + self.dead_lettered.total()
         sign = "=" if settled == self.produced else "≠"
         return (
@@ -58,8 +54,7 @@ def reconcile(
         produced: the samples, in order.
         rows: the emulator's accepted rows.
         dead_letters: the dead-letter topic's records.
-        duplicates_dropped: as the worker says; the only figure that is its own, and the equation
-            needs it to be right.
+        duplicates_dropped: the worker's own count, the only number that the worker states.
     """
     arrivals = Counter(event_number(row) for row in rows)
     expected = {sample.identifier for sample in produced if not sample.dead_lettered_as}
@@ -68,13 +63,13 @@ def reconcile(
     }
     keys: Counter[bytes] = Counter()
     dead_lettered: Counter[str] = Counter()
-    misjudged = 0
+    wrong_reasons = 0
     for record in dead_letters:
         reason = dict(record.headers)[REASON_HEADER].decode()
         key = record.key or b""
         keys[key] += 1
         dead_lettered[reason] += 1
-        misjudged += reasons.get(key) != reason
+        wrong_reasons += reasons.get(key) != reason
     return Reconciliation(
         produced=len(produced),
         delivered=len(arrivals),
@@ -87,9 +82,9 @@ def reconcile(
                 "events delivered that should not be": len(arrivals.keys() - expected),
                 "rows delivered twice": arrivals.total() - len(arrivals),
                 "invalid records without a dead letter": len(reasons.keys() - keys.keys()),
-                "dead letters with another reason than expected": misjudged,
+                "dead letters with another reason than expected": wrong_reasons,
                 "records dead-lettered twice": keys.total() - len(keys),
-                "records that the account does not explain": len(produced)
+                "records that are not accounted for": len(produced)
                 - len(arrivals)
                 - duplicates_dropped
                 - dead_lettered.total(),
@@ -99,7 +94,7 @@ def reconcile(
 
 
 def event_number(row: KeptRow) -> int:
-    """The sample's own number, from what was delivered of it."""
+    """The number of the sample that was delivered as this row."""
     cell = row.cells[row.columns.index(DETAILS[row.resource])]
     return int(json.loads(cell)["event_number"])
 
