@@ -36,7 +36,7 @@ from tests.install.value_sets import (
 )
 from tests.install.values import CHART
 from worker.settings.load import load
-from worker.tools.memory_check import MEBIBYTE, memory_needed_bytes
+from worker.tools.environment_check import MEBIBYTE, memory_needed_bytes
 
 VERSIONS = ["1.31", "1.32", "1.33", "1.34", latest_version()]
 MODELS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The commands that look at the configuration: check-config, show-config, schema."""
+"""The commands about the configuration: check-config, show-config, schema."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import orjson
 from rich.table import Column, Table
 from rich.text import Text
 
-from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, readable, say
-from worker.cli.running import run_tool, tool_connection
+from worker.cli.running import run_tool, tool_connection, with_configuration
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
 from worker.core.post_api.resource import RESOURCES
 from worker.edges.container_memory import memory_limit_bytes
@@ -19,17 +18,16 @@ from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
-from worker.tools.connection_check import CheckResult, Finding, check_connections
-from worker.tools.memory_check import judge_memory
+from worker.tools.environment_check import Check, CheckResult, check_connections, check_memory
 
 
 @click.command("check-config")
 @click.option(
     "--connect",
     is_flag=True,
-    help="Also check the brokers and the API. Joins no group, writes no record, sends no event.",
+    help="Also check brokers, topics, permissions and the API. Writes no record, sends no event.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the findings of --connect as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results of --connect as JSON.")
 @with_configuration
 def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     """Check the configuration and list all its faults.
@@ -39,28 +37,28 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     expected_names.check()
     settings = loaded.settings
     topics = ", ".join(route.topic for route in settings.routes)
-    applications = ", ".join(str(one) for one in settings.appmetrica.applications)
-    # With --json stdout is for the document.
+    applications = ", ".join(map(str, settings.appmetrica.applications))
+    # With --json, only the document is on stdout.
     click.echo(
         f"The configuration is valid: topics {topics}; applications {applications}.", err=as_json
     )
     if loaded.ignored:
         names = ", ".join(sorted(loaded.ignored))
         say(f"Ignored, because Kubernetes sets these variables for a Service: {names}.")
-    memory = judge_memory(settings, memory_limit_bytes())
+    memory = check_memory(settings, memory_limit_bytes())
     if connect:
         _connect(settings, memory, as_json=as_json)
-    elif memory.standing is not CheckResult.OK:
-        say(f"{memory.standing.value}: {memory.what}: {memory.detail}")
+    elif memory.result is not CheckResult.OK:
+        say(f"{memory.result.value}: {memory.subject}: {memory.detail}")
 
 
-def _connect(settings: Settings, memory: Finding, *, as_json: bool) -> None:
-    findings = [memory, *run_tool(settings, check_connections(settings, tool_connection(settings)))]
+def _connect(settings: Settings, memory: Check, *, as_json: bool) -> None:
+    checks = [memory, *run_tool(settings, check_connections(settings, tool_connection(settings)))]
     if as_json:
         dump(
             [
-                {"what": one.what, "standing": one.standing.value, "detail": one.detail}
-                for one in findings
+                {"what": check.subject, "standing": check.result.value, "detail": check.detail}
+                for check in checks
             ]
         )
     else:
@@ -70,14 +68,14 @@ def _connect(settings: Settings, memory: Finding, *, as_json: bool) -> None:
             CheckResult.WARNING: "yellow",
             CheckResult.FAULT: "bold red",
         }
-        for one in findings:
+        for check in checks:
             table.add_row(
-                Text(one.standing.value, styles[one.standing]),
-                Text(one.what),
-                Text(one.detail, overflow="fold"),
+                Text(check.result.value, styles[check.result]),
+                Text(check.subject),
+                Text(check.detail, overflow="fold"),
             )
         console().print(table)
-    is_faulty = any(one.standing is CheckResult.FAULT for one in findings)
+    is_faulty = any(check.result is CheckResult.FAULT for check in checks)
     sys.exit(ExitCode.UNAVAILABLE if is_faulty else ExitCode.OK)
 
 
@@ -94,7 +92,7 @@ def show_config(loaded: Loaded, as_json: bool) -> None:
         rows = [{"path": one.path, "value": one.value, "source": one.source} for one in shown]
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
-    # Nothing is cut where the terminal is narrow, and no control character reaches it.
+    # A narrow terminal cuts nothing, and no control character reaches it.
     table = Table(*(Column(name, overflow="fold") for name in ("setting", "value", "source")))
     for one in shown:
         table.add_row(*(readable(text.encode()) for text in (one.path, one.value, one.source)))
@@ -138,7 +136,9 @@ def schema_event(resource: str) -> None:
 @schema.command("asyncapi")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
 def schema_asyncapi(as_json: bool) -> None:
-    """Print the whole contract with producers as an AsyncAPI 3 document.
+    """Print the contract as an AsyncAPI 3 document.
+
+    The contract defines the topics and the records of producers.
 
     Example: appmetrica-worker schema asyncapi > asyncapi.yaml
     """

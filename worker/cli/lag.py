@@ -1,4 +1,4 @@
-"""The command that says how far behind the group is."""
+"""The command `lag`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.options import with_configuration
 from worker.cli.output import console, say
-from worker.cli.running import run_tool, tool_reader
+from worker.cli.running import run_tool, tool_reader, with_configuration
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.lag import PartitionLag, Trend, measure, trend
@@ -38,8 +37,9 @@ Show = Callable[[Sequence[PartitionLag], Trend | None], None]
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per measurement.")
 @with_configuration
 def lag(loaded: Loaded, watch: bool, interval: float, count: int | None, as_json: bool) -> None:
-    """Show the lag of each partition. The lag is that of the worker's consumer group, as the
-    brokers report it.
+    """Show the lag of each partition.
+
+    The lag is the number of records that the worker's consumer group has not committed yet.
 
     Example: appmetrica-worker lag --watch
     """
@@ -106,7 +106,7 @@ def _table(lags: Sequence[PartitionLag], change: Trend | None) -> Group:
             committed,
             f"{one.end:,}",
             f"{one.lag:,}",
-            f"{one.hinted:,}",
+            f"{one.settled_above:,}",
         )
         table.add_row(Text(one.partition.topic), *cells, style=style)
     lines = [Text(f"{sum(one.lag for one in lags):,} records behind in total")]

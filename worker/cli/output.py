@@ -1,5 +1,6 @@
-"""How commands speak: data on stdout, messages and progress on stderr; tables for people, JSON for
-machines.
+"""Output of the commands: data on stdout, messages and progress on stderr.
+
+People get tables and programs get JSON.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from worker.tools.dead_letters.record import UNDATED, calendar_time
 
-# A narrow terminal folds; a pipe gets whole lines.
+# The width where stdout is no terminal: programs get whole lines.
 PIPE_COLUMNS = 200
-# Of a value, to people.
+# The part of a value that is shown to people.
 SHOWN_CHARACTERS_MAX = 4000
 
 
-class Report(Protocol):
-    """Takes how much of how much is done, and a note. `total` None: not known."""
+class ReportProgress(Protocol):
+    """Takes the work done, the total (None: unknown), and a note."""
 
-    def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
+    def __call__(self, done: int, total: int | None, note: str = "") -> None:
+        """Report the progress."""
 
 
 def console() -> Console:
-    """For people, on stdout; the only console of the commands. rich honours NO_COLOR, and colours
-    no pipe.
+    """The console on stdout that every command uses.
 
-    Text is printed as it is: what looks like rich's markup or like the name of an emoji may be a
-    broker's address or a topic.
+    rich honours NO_COLOR and writes no colours to a pipe. Text is printed unchanged: an address or
+    a topic may look like rich's markup or like the name of an emoji.
     """
     return Console(
         width=None if sys.stdout.isatty() else PIPE_COLUMNS,
@@ -44,35 +45,36 @@ def console() -> Console:
 
 
 def say(message: str) -> None:
-    """A message, on stderr."""
+    """Print a message on stderr."""
     click.echo(message, err=True)
 
 
 def dump(document: object) -> None:
-    """A document for machines, on stdout."""
+    """Print a JSON document on stdout."""
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
 def readable(value: bytes | None) -> str:
-    """Bytes of somebody else's, safe to print: no control character reaches the terminal."""
+    """Foreign bytes as text that is safe to print: it has no control character."""
     if value is None:
         return "null"
     text = value.decode(errors="backslashreplace")
     safe = "".join(
-        one if one.isprintable() else ascii(one)[1:-1] for one in text[:SHOWN_CHARACTERS_MAX]
+        character if character.isprintable() else ascii(character)[1:-1]
+        for character in text[:SHOWN_CHARACTERS_MAX]
     )
     return safe + (f"… ({len(value):,} bytes)" if len(text) > SHOWN_CHARACTERS_MAX else "")
 
 
 def shown_time(unix_seconds: float) -> str:
-    """A moment for people."""
+    """A time for people."""
     moment = calendar_time(unix_seconds)
     return UNDATED if moment is None else f"{moment:%Y-%m-%d %H:%M:%S UTC}"
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Report]:
-    """A bar on stderr, on a terminal only."""
+def progress(description: str) -> Iterator[ReportProgress]:
+    """Show a progress bar on stderr, if that is a terminal."""
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

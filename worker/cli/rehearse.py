@@ -1,4 +1,4 @@
-"""The command that does everything but send."""
+"""The command `rehearse`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.options import with_configuration
 from worker.cli.output import console, dump, progress, say
-from worker.cli.parameters import moment
-from worker.cli.running import run_tool, tool_reader
+from worker.cli.running import run_tool, tool_reader, unix_milliseconds, with_configuration
 from worker.daemon.app import read_clock
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
-from worker.tools.rehearsal import CUSTOM_EVENTS_PER_DAY, From, Rehearsed, Traffic, rehearse
+from worker.tools.rehearsal import (
+    CUSTOM_EVENTS_PER_DAY,
+    RehearsalStart,
+    Rehearsed,
+    Traffic,
+    rehearse,
+)
 
 
-def _start(text: str) -> From:
+def _start(text: str) -> RehearsalStart:
     if text in ("committed", "earliest"):
-        return From(is_earliest=text == "earliest")
-    return From(since=moment(text))
+        return RehearsalStart(is_earliest=text == "earliest")
+    return RehearsalStart(since=unix_milliseconds(text))
 
 
 @click.command("rehearse")
@@ -34,7 +38,7 @@ def _start(text: str) -> From:
     metavar="START",
     help=(
         "Where to start: committed (the group's position), earliest, or a time: "
-        "2026-11-25T10:00, Unix seconds, 2h or 7d ago."
+        "2026-11-25T10:00, Unix seconds, or an age (2h, 7d)."
     ),
 )
 @click.option(
@@ -48,12 +52,12 @@ def _start(text: str) -> From:
     "--max",
     "records_max",
     type=click.IntRange(1),
-    help="Maximum number of records; the chunk being read is finished.",
+    help="Stop after this number of records; the current chunk is completed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_configuration
 def rehearse_command(
-    loaded: Loaded, start: From, seconds: float, records_max: int | None, as_json: bool
+    loaded: Loaded, start: RehearsalStart, seconds: float, records_max: int | None, as_json: bool
 ) -> None:
     """Show what would be sent, without sending it.
 
@@ -79,7 +83,7 @@ def rehearse_command(
 
 
 async def _rehearse(
-    settings: Settings, start: From, seconds: float, records_max: int | None
+    settings: Settings, start: RehearsalStart, seconds: float, records_max: int | None
 ) -> Rehearsed:
     async with tool_reader(settings) as reader:
         with progress("rehearsing") as report:
@@ -136,12 +140,12 @@ def _print(found: Rehearsed) -> None:
     )
     for (resource, application_id), one in sorted(found.traffic.items()):
         out.print(Text(f"{resource} of application {application_id}, start of a request body:"))
-        # As it is: CSV that is folded or coloured is no sample.
+        # Unchanged: the console would fold long lines.
         click.echo(one.sample, nl=False)
 
 
 def _quota(resource: str, one: Traffic) -> str:
-    """Only events are custom events. What lies there now goes out at once; the rest at its pace."""
+    """The share of the daily quota, which counts only events."""
     if resource != "events":
         return "-"
     now = f"{one.rows / CUSTOM_EVENTS_PER_DAY:.1%} at once"

@@ -1,14 +1,21 @@
-"""Runs a tool's work: how it connects, and what becomes of brokers that don't answer."""
+"""Runs a command: its configuration, its parameters, its connection, and unreachable brokers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
 import sys
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
+import click
 from aiokafka.errors import KafkaError
 
 from worker.cli.output import say
@@ -19,20 +26,92 @@ from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.diagnosis import explain
 from worker.edges.kafka.reader import TopicReader
 from worker.errors import UnavailableError
+from worker.settings.environment import CONFIG_VARIABLE, SECRETS_VARIABLE
+from worker.settings.load import Loaded, load
 from worker.settings.schema import Settings
 
-# Nobody waits at a terminal for as long as a worker waits for its brokers.
+# A person at a terminal waits for brokers less long than a worker does.
 REQUEST_SECONDS_MAX = 15.0
 # What a shell reports for a process ended by SIGINT.
 INTERRUPTED = 130
-# Not the worker's: a client of this name is nobody's predecessor.
+# Differs from a worker's client id, so that no starting worker removes a tool from the group.
 CLIENT_ID = "appmetrica-worker-tool"
+
+_AGO = re.compile(r"([0-9]{1,6})(s|m|h|d)")
+_UNIX = re.compile(r"[0-9]{9,11}")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 T = TypeVar("T")
 
 
+def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--config`, `--secrets-dir` and `--set`; the command gets the result as `loaded`."""
+
+    @click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        envvar=CONFIG_VARIABLE,
+        show_envvar=True,
+        help="YAML configuration file.",
+    )
+    @click.option(
+        "--secrets-dir",
+        type=click.Path(path_type=Path),
+        envvar=SECRETS_VARIABLE,
+        show_envvar=True,
+        help="Directory of secrets. A file is named like an AMW_ variable and holds its value.",
+    )
+    @click.option(
+        "--set",
+        "flags",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="Set a value, such as kafka.group_id=test. Overrides all other sources; repeatable.",
+    )
+    @wraps(command)
+    def wrapper(
+        config_file: Path | None, secrets_dir: Path | None, flags: tuple[str, ...], **others: Any
+    ) -> Any:
+        return command(loaded=_load(config_file, secrets_dir, flags), **others)
+
+    return wrapper
+
+
+def _load(config_file: Path | None, secrets_dir: Path | None, flags: tuple[str, ...]) -> Loaded:
+    values: dict[str, str] = {}
+    for flag in flags:
+        path, separator, value = flag.partition("=")
+        if not separator or not path:
+            raise click.BadParameter(f"{flag!r} is not PATH=VALUE", param_hint="--set")
+        values[path] = value
+    return load(config_file, os.environ, secrets_dir, values)
+
+
+def unix_milliseconds(text: str) -> int:
+    """Parse a date, a time, Unix seconds or an age. A time without a zone is UTC.
+
+    Raises:
+        click.BadParameter: the text is none of these.
+    """
+    if (age := _AGO.fullmatch(text)) is not None:
+        return round((time.time() - int(age[1]) * _SECONDS[age[2]]) * 1000)
+    if _UNIX.fullmatch(text):
+        return int(text) * 1000
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a time: write 2026-11-25, 2026-11-25T10:00, Unix seconds, or an "
+            "age such as 30m, 2h or 7d"
+        ) from None
+    return round(
+        (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp() * 1000
+    )
+
+
 def tool_connection(settings: Settings) -> KafkaConnection:
-    """As the worker connects, under a name of its own."""
+    """The worker's connection, under a client id of its own and with a shorter time-out."""
     connection = kafka_connection(settings, CLIENT_ID)
     return replace(
         connection,
@@ -41,24 +120,22 @@ def tool_connection(settings: Settings) -> KafkaConnection:
 
 
 def tool_reader(settings: Settings) -> TopicReader:
-    """Reads topics as tools do: what can't be read is passed over, and said."""
+    """A reader that skips unreadable records and reports them on stderr."""
     return TopicReader(tool_connection(settings), on_damage=_say_damage)
 
 
 def _say_damage(place: Place, detail: str) -> None:
-    say(
-        f"{place.topic} {place.partition} {place.offset} can't be read and is passed over: {detail}"
-    )
+    say(f"{place.topic} {place.partition} {place.offset} is unreadable and is skipped: {detail}")
 
 
 def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
-    """Do it; returns what it returns.
+    """Run a tool's coroutine and return its result.
 
     Raises:
-        UnavailableError: the brokers can't be reached, or refuse.
+        UnavailableError: the brokers can't be reached or refuse a request.
     """
     bound_decompression(batch_bytes_max(settings))
-    # What the client library has to say comes as an error, and is said once.
+    # The client library logs what it also raises.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)

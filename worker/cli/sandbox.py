@@ -1,4 +1,4 @@
-"""The commands for newcomers: the demo, and the Post API emulator alone."""
+"""The commands `demo` and `sandbox`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 
 @click.command("demo")
-@click.option("--bootstrap-servers", help="Use these brokers instead of starting Apache Kafka.")
+@click.option("--bootstrap-servers", help="Use these brokers; do not start Apache Kafka.")
 @click.option(
     "--count",
     default=100_000,
@@ -31,8 +31,8 @@ INTERRUPTED = 130
 def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
     """Deliver sample events on this machine.
 
-    Starts Apache Kafka, the Post API emulator and a worker, and checks that no event is lost or
-    delivered twice.
+    Starts Apache Kafka, an emulator of the Post API and a worker. Publishes events, lets the API
+    fail for a while, and checks that every event was delivered once or is accounted for.
 
     Example: appmetrica-worker demo --keep
     """
@@ -57,7 +57,7 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
     "applications",
     multiple=True,
     metavar="ID=KEY",
-    help="An application and its key. Default: 1111=sandbox-key.",
+    help="An application and its key; repeatable. Default: 1111=sandbox-key.",
 )
 @click.option(
     "--faults",
@@ -65,9 +65,10 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
     help="JSON file with the faults to inject.",
 )
 def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | None) -> None:
-    """Run the Post API emulator.
+    """Run an emulator of the Post API.
 
-    For tests of producers and workers.
+    It checks requests by the rules of the API's documentation, and lists the rows that it accepted:
+    for tests of producers and workers.
 
     Example: appmetrica-worker sandbox --application 1111=secret
     """

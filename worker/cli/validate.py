@@ -1,4 +1,4 @@
-"""The command that judges a file of records."""
+"""The command `validate`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.options import with_configuration
 from worker.cli.output import console, progress
+from worker.cli.running import with_configuration
 from worker.core.batching.batcher import header
 from worker.core.model.clock import Now
 from worker.core.model.row import Destination, Row
@@ -24,15 +24,14 @@ from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
-from worker.tools.dry_run import DryRun
-from worker.tools.file_formats import Form, FormError, read
-from worker.tools.validation import Summary, Validation, Verdict, csv_name
+from worker.tools.file_formats import FileFormat, FileFormatError, read
+from worker.tools.validation import DryRun, RecordResult, Summary, Validation, csv_name
 
 REPORT_RECORDS = 20_000
 
 
 class CsvFiles:
-    """The requests' bodies: a file per destination. A context manager."""
+    """Files of request bodies: a file per destination. A context manager."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -49,7 +48,7 @@ class CsvFiles:
         self._stack.close()
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Add rows; nothing where no directory was given."""
+        """Write rows; does nothing without a directory."""
         if self._directory is None:
             return
         for row in rows:
@@ -57,9 +56,9 @@ class CsvFiles:
             file.write(row.line)
 
     def _open(self, directory: Path, destination: Destination) -> BinaryIO:
-        alike = destination._replace(filled=0)
-        self._numbers[alike] += 1
-        name = csv_name(destination, self._numbers[alike])
+        any_columns = destination._replace(filled=0)
+        self._numbers[any_columns] += 1
+        name = csv_name(destination, self._numbers[any_columns])
         file = self._files[destination] = self._stack.enter_context((directory / name).open("wb"))
         file.write(header(destination))
         return file
@@ -72,12 +71,12 @@ class CsvFiles:
     "form",
     default="jsonl",
     show_default=True,
-    type=click.Choice([one.value for one in Form]),
-    help="jsonl: a value per line; kcat: records as `kcat -J` prints them; csv: CSV with a header.",
+    type=click.Choice([file_format.value for file_format in FileFormat]),
+    help="jsonl: a JSON value per line; kcat: output of `kcat -J`; csv: CSV with a header.",
 )
 @click.option(
     "--topic",
-    help="Check by the rules of this topic's route. Default: the first route of the resource.",
+    help="Apply the rules of this topic's route. Default: the first route of the resource.",
 )
 @click.option(
     "--resource", help="Resource of the records. Default: the resource of the first route."
@@ -87,13 +86,11 @@ class CsvFiles:
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
     help=(
-        "Write the rows that would be sent to this directory, in a file per resource, "
+        "Write the rows that would be sent into CSV files in this directory: a file per resource, "
         "application and identity."
     ),
 )
-@click.option(
-    "--each", "is_each", is_flag=True, help="Show every record, not only invalid records."
-)
+@click.option("--each", "is_each", is_flag=True, help="Show valid records too.")
 @click.option(
     "--max",
     "count",
@@ -106,7 +103,7 @@ class CsvFiles:
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a line of JSON per record, then a line with the totals.",
+    help="Print a line of JSON per shown record, then a line with the totals.",
 )
 @with_configuration
 def validate(
@@ -117,8 +114,9 @@ def validate(
     resource: str | None,
     **options: object,
 ) -> None:
-    """Check each record of FILE (- is stdin) as the worker would. Exit code 65 if any record is
-    invalid.
+    """Check each record of a file.
+
+    The rules are those of the worker. FILE - is stdin. The exit code is 65 if a record is invalid.
 
     Example: appmetrica-worker validate events.jsonl --as-csv bodies/
     """
@@ -126,28 +124,28 @@ def validate(
     settings = loaded.settings if directory is None else _as_bodies(loaded.settings)
     settings, chosen = (
         _bodies(settings, topic, resource)
-        if form == Form.CSV
+        if form == FileFormat.CSV
         else _route(settings, topic, resource)
     )
-    shown = _Shown(int(str(options["count"])), as_json=bool(options["as_json"]))
+    output = _Output(int(str(options["count"])), as_json=bool(options["as_json"]))
     with CsvFiles(directory if isinstance(directory, Path) else None) as files:
         validation = Validation(
             DryRun(settings),
             chosen,
             is_routed=topic is None and resource is None,
             is_each=bool(options["is_each"]),
-            take=shown.take,
+            take=output.take,
             take_rows=files.write,
         )
         try:
-            _judge_all(validation, file, Form(form))
-        except FormError as error:
+            _validate_all(validation, file, FileFormat(form))
+        except FileFormatError as error:
             raise click.BadParameter(str(error), param_hint="FILE") from None
-    shown.end(validation.summary)
+    output.end(validation.summary)
     sys.exit(ExitCode.BAD_DATA if validation.summary.bad else ExitCode.OK)
 
 
-def _judge_all(validation: Validation, file: BinaryIO, form: Form) -> None:
+def _validate_all(validation: Validation, file: BinaryIO, file_format: FileFormat) -> None:
     size = (
         Path(file.name).stat().st_size
         if file is not sys.stdin.buffer and Path(file.name).is_file()
@@ -155,8 +153,8 @@ def _judge_all(validation: Validation, file: BinaryIO, form: Form) -> None:
     )
     reported = 0
     with progress("validating") as report:
-        for chunk in read(file, form):
-            validation.judge(chunk, Now(time.monotonic(), time.time()))
+        for chunk in read(file, file_format):
+            validation.validate(chunk, Now(time.monotonic(), time.time()))
             if validation.summary.records - reported >= REPORT_RECORDS:
                 reported = validation.summary.records
                 note = f"{reported:,} records, {validation.summary.bad:,} invalid"
@@ -164,7 +162,7 @@ def _judge_all(validation: Validation, file: BinaryIO, form: Form) -> None:
 
 
 def _route(settings: Settings, topic: str | None, resource: str | None) -> tuple[Settings, str]:
-    """The route whose rules apply; where no route has the resource, one is made for it."""
+    """The settings and the topic of the route to apply; a resource without a route gets one."""
     routes = settings.resolved_routes()
     if topic is not None:
         if topic not in {route.topic for route in routes}:
@@ -177,58 +175,56 @@ def _route(settings: Settings, topic: str | None, resource: str | None) -> tuple
     for route in routes:
         if route.resource == resource:
             return settings, route.topic
-    return _made(settings, resource)
+    return _with_route(settings, resource)
 
 
 def _bodies(settings: Settings, topic: str | None, resource: str | None) -> tuple[Settings, str]:
-    """A body has the columns themselves: no envelope, no constant left out, no field under another
-    name.
-    """
+    """The same for a CSV body, which has the API's own columns: no envelope, no mapped field."""
     routed, chosen = _route(settings, topic, resource)
     named = {route.topic: route.resource for route in routed.resolved_routes()}
-    return _made(settings, named[chosen])
+    return _with_route(settings, named[chosen])
 
 
 def _as_bodies(settings: Settings) -> Settings:
-    """With rows in bodies, whatever the form of requests is."""
+    """The settings, with rows in request bodies."""
     return settings.model_copy(
         update={"delivery": settings.delivery.model_copy(update={"request": "body"})}
     )
 
 
-def _made(settings: Settings, resource: str) -> tuple[Settings, str]:
-    known = RouteSettings.model_json_schema()["properties"]["resource"]
-    names = known.get("enum", [known.get("const")])
+def _with_route(settings: Settings, resource: str) -> tuple[Settings, str]:
+    property_schema = RouteSettings.model_json_schema()["properties"]["resource"]
+    names = property_schema.get("enum", [property_schema.get("const")])
     if resource not in names:
         raise click.BadParameter(
             f"{resource!r} is not one of {', '.join(names)}", param_hint="--resource"
         )
-    made = RouteSettings.model_validate({"topic": f"validate-{resource}", "resource": resource})
-    return settings.model_copy(update={"routes": (made,)}), made.topic
+    route = RouteSettings.model_validate({"topic": f"validate-{resource}", "resource": resource})
+    return settings.model_copy(update={"routes": (route,)}), route.topic
 
 
-class _Shown:
-    """Prints verdicts as they come, and the sums."""
+class _Output:
+    """Prints results and the summary."""
 
     def __init__(self, count: int, *, as_json: bool) -> None:
         self._left = count
         self._as_json = as_json
         self._is_cut = False
 
-    def take(self, verdict: Verdict) -> None:
+    def take(self, result: RecordResult) -> None:
         if self._left == 0:
             self._is_cut = True
             return
         self._left -= 1
         if self._as_json:
-            click.echo(orjson.dumps(verdict.document()))
+            click.echo(orjson.dumps(result.document()))
             return
-        document = verdict.document()
+        document = result.document()
         click.echo(
-            f"line {verdict.line}: {document['ending']}"
-            + (f", key {verdict.key}" if verdict.key else "")
+            f"line {result.line}: {document['ending']}"
+            + (f", key {result.key}" if result.key else "")
         )
-        for fault in verdict.faults:
+        for fault in result.faults:
             click.echo(f"  {fault.field or 'record'}: {fault.message}  [{fault.reason}]")
 
     def end(self, summary: Summary) -> None:

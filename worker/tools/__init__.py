@@ -1,3 +1,1 @@
-"""What people need around the worker: look into its topics, judge records as it would, send dead
-letters back.
-"""
+"""What the command line does around the worker: inspect topics, try out records, replay."""

@@ -1,7 +1,7 @@
-"""Records from files: JSON lines, the form of `kcat -J`, CSV as the Post API takes it.
+"""Reads records from files: JSON lines, the format of `kcat -J`, CSV as the Post API takes it.
 
-Read in chunks and by the fastest reader there is for each: a file of a million records should be
-judged in seconds.
+Files are read in chunks, with the fastest reader for each format: a file of a million records is
+validated in seconds.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import msgspec
 import orjson
 
 CHUNK_RECORDS = 1000
-# A cell may be as long as a body.
+# A cell may be as long as a request body.
 CELL_CHARACTERS_MAX = 1_000_000_000
 
 
-class Form(StrEnum):
-    """What a file of records looks like."""
+class FileFormat(StrEnum):
+    """The format of a file of records."""
 
     JSONL = "jsonl"
     KCAT = "kcat"
@@ -35,7 +35,7 @@ class Form(StrEnum):
 class FileRecord(msgspec.Struct, gc=False):
     """A record from a file, as the intake takes it.
 
-    `offset` is its line, from 1 on; `topic` where the file names one.
+    `offset` is its line, counted from 1; `topic` is None if the file names no topic.
     """
 
     offset: int
@@ -48,37 +48,37 @@ class FileRecord(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A line that holds no record."""
+    """A line that is no record."""
 
     line: int
     message: str
 
 
-class FormError(Exception):
-    """The file can't be read on: its form is another one."""
+class FileFormatError(Exception):
+    """The rest of the file can't be read: it has another format."""
 
 
 Chunk = Sequence[FileRecord | Unreadable]
 
 
-def read(file: BinaryIO, form: Form) -> Iterator[Chunk]:
-    """The records of a file, in chunks. Empty lines are passed over.
+def read(file: BinaryIO, file_format: FileFormat) -> Iterator[Chunk]:
+    """The records of a file, in chunks. Empty lines are skipped.
 
     Raises:
-        FormError: a CSV without a header, or with a line that is no CSV.
+        FileFormatError: a CSV file without a header, or with a line that is not CSV.
     """
-    readers: dict[Form, Callable[[BinaryIO], Iterator[FileRecord | Unreadable]]] = {
-        Form.JSONL: _jsonl,
-        Form.KCAT: _kcat,
-        Form.CSV: _csv,
+    readers: dict[FileFormat, Callable[[BinaryIO], Iterator[FileRecord | Unreadable]]] = {
+        FileFormat.JSONL: _jsonl,
+        FileFormat.KCAT: _kcat,
+        FileFormat.CSV: _csv,
     }
-    records = readers[form](file)
+    records = readers[file_format](file)
     while chunk := list(islice(records, CHUNK_RECORDS)):
         yield chunk
 
 
 def _jsonl(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
-    """Each line is a record's value, whatever it holds: judging it is the intake's business."""
+    """Each line is the value of a record. The intake decides whether it is valid."""
     for number, line in enumerate(file, 1):
         value = line.rstrip(b"\r\n")
         if value:
@@ -103,17 +103,26 @@ def _kcat(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
         if line.isspace():
             continue
         try:
-            one = decode(line)
-            # kcat makes lone surrogates of bytes that are not UTF-8.
-            value = one.payload.encode(errors="surrogatepass") if one.payload is not None else None
-            if one.payload_base64 is not None:
-                value = b64decode(one.payload_base64, validate=True)
+            record = decode(line)
+            # kcat writes bytes that are not UTF-8 as lone surrogates.
+            value = (
+                record.payload.encode(errors="surrogatepass")
+                if record.payload is not None
+                else None
+            )
+            if record.payload_base64 is not None:
+                value = b64decode(record.payload_base64, validate=True)
         except (msgspec.DecodeError, NotBase64Error, RecursionError, UnicodeDecodeError) as error:
             yield Unreadable(number, f"not a record as kcat -J prints it: {error}")
             continue
-        key = one.key.encode(errors="surrogatepass") if one.key is not None else None
+        key = record.key.encode(errors="surrogatepass") if record.key is not None else None
         yield FileRecord(
-            number, value, one.ts, key, _pairs(one.headers) if one.headers else (), one.topic
+            number,
+            value,
+            record.ts,
+            key,
+            _pairs(record.headers) if record.headers else (),
+            record.topic,
         )
 
 
@@ -125,16 +134,14 @@ def _pairs(flat: Sequence[str | None]) -> list[tuple[str, bytes]]:
 
 
 def _csv(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
-    """Each row becomes the JSON object that a producer would have sent; an empty cell is an absent
-    parameter.
-    """
+    """Each row becomes the JSON object of a producer; an empty cell is an absent parameter."""
     csv.field_size_limit(CELL_CHARACTERS_MAX)
     text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
     rows = csv.reader(text, strict=True)
     try:
         names = next(rows, None)
         if not names:
-            raise FormError("the file is empty; the first line must name the columns")
+            raise FileFormatError("the file is empty; the first line must name the columns")
         for row in rows:
             if len(row) == len(names):
                 value = orjson.dumps(
@@ -146,9 +153,9 @@ def _csv(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
                     rows.line_num, f"{len(row)} cells, but the header names {len(names)} columns"
                 )
     except csv.Error as error:
-        raise FormError(f"line {rows.line_num}: not CSV: {error}") from None
+        raise FileFormatError(f"line {rows.line_num}: not CSV: {error}") from None
     except UnicodeDecodeError as error:
-        raise FormError(f"near line {rows.line_num}: not UTF-8: {error.reason}") from None
+        raise FileFormatError(f"near line {rows.line_num}: not UTF-8: {error.reason}") from None
     finally:
-        # The file is the caller's, and it stays open.
+        # The caller closes the file.
         text.detach()

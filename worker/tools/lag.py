@@ -1,4 +1,4 @@
-"""How far the worker's group is behind, as the brokers know it."""
+"""Measures the lag of the worker's group, as the brokers report it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from worker.settings.schema import Settings
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """One partition.
+    """The positions of a partition.
 
-    `committed` None: nothing yet. `hinted` counts offsets above it that are settled already.
+    `committed` None: no position is committed. `settled_above`: offsets above the committed
+    position that are settled already.
     """
 
     partition: TopicPartition
     begin: int
     end: int
     committed: int | None
-    hinted: int
+    settled_above: int
 
     @property
     def position(self) -> int:
-        """What is committed, or without that the first offset that is there."""
+        """The committed position, or the first offset that exists."""
         return self.begin if self.committed is None else self.committed
 
     @property
@@ -40,36 +41,38 @@ class PartitionLag:
         return 0 if self.committed is None else max(0, self.begin - self.committed)
 
     def document(self) -> dict[str, object]:
-        """For machines."""
+        """The positions as a JSON document."""
         return {
             "topic": self.partition.topic,
             "partition": self.partition.partition,
             "begin": self.begin,
             "end": self.end,
             "committed": self.committed,
-            "settled_above": self.hinted,
+            "settled_above": self.settled_above,
             "lag": self.lag,
             "lost": self.lost,
         }
 
 
 async def measure(reader: TopicReader, settings: Settings) -> tuple[list[PartitionLag], list[str]]:
-    """Every partition of the routes' topics, those of parking topics too; and the topics that don't
-    exist.
-    """
+    """The lag of every partition of the routes' topics, and the topics that don't exist."""
     topics = [route.topic for route in settings.resolved_routes()]
     found = await reader.partitions(topics)
     partitions = [partition for topic in topics for partition in found.get(topic, ())]
-    # First the positions: an end that is read later can't lie below them.
+    # The committed positions first: an end that is read later can't be below them.
     committed = await reader.committed(settings.kafka.group_id, partitions)
     lags = []
     for span in await reader.spans_of(partitions):
         at = committed[span.partition]
         known = commit_metadata.decode(at.offset, at.metadata) if at is not None else None
-        hinted = sum(end - start for start, end in known.settled) if known is not None else 0
+        settled_above = sum(end - start for start, end in known.settled) if known is not None else 0
         lags.append(
             PartitionLag(
-                span.partition, span.begin, span.end, None if at is None else at.offset, hinted
+                span.partition,
+                span.begin,
+                span.end,
+                None if at is None else at.offset,
+                settled_above,
             )
         )
     return lags, [topic for topic in topics if topic not in found]
@@ -77,9 +80,7 @@ async def measure(reader: TopicReader, settings: Settings) -> tuple[list[Partiti
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How the whole lag changes: offsets committed and written a second between two
-    measurements.
-    """
+    """The rates of commits and writes between two measurements, and the total lag."""
 
     committed_per_second: float
     written_per_second: float
@@ -87,18 +88,18 @@ class Trend:
 
     @property
     def seconds_left(self) -> float | None:
-        """When there is nothing left, at this rate; None for never."""
+        """The time until the lag is 0 at these rates; None if it doesn't shrink."""
         gained = self.committed_per_second - self.written_per_second
         return self.lag / gained if gained > 0 else None
 
 
 def trend(before: Sequence[PartitionLag], after: Sequence[PartitionLag], seconds: float) -> Trend:
-    """What has happened between two measurements."""
+    """The trend between two measurements."""
     old = {one.partition: one for one in before}
     committed = written = 0
     for one in after:
-        then = old.get(one.partition)
-        if then is not None:
-            committed += one.position - then.position
-            written += one.end - then.end
+        earlier = old.get(one.partition)
+        if earlier is not None:
+            committed += one.position - earlier.position
+            written += one.end - earlier.end
     return Trend(max(0, committed) / seconds, written / seconds, sum(one.lag for one in after))

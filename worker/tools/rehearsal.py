@@ -1,9 +1,9 @@
-"""What a worker with this configuration would send, found out by doing all of it but the sending.
+"""Rehearses a worker with this configuration: it does everything except sending.
 
-The real intake, deduplication and batching of each route; every batch counts as delivered when it
-is sealed. What a rehearsal can't see: what the API would refuse, what was delivered before the
-place where it starts to read, and how batches would be cut by `linger_seconds` at the pace of live
-records: it reads as fast as it can.
+It uses the real intake, deduplication and batching of each route; every batch counts as delivered
+when it is sealed. A rehearsal can't know what the API would refuse, what was delivered before its
+first record, and how `linger_seconds` would cut batches at the pace of live records: it reads as
+fast as it can.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from worker.core.model.record import NO_EPOCH, Assignment, Position, Record, Top
 from worker.core.wire import commit_metadata
 from worker.edges.kafka.reader import Span, TopicReader
 from worker.settings.schema import Settings
-from worker.tools.dry_run import DryRun
+from worker.tools.validation import DryRun
 
-# What AppMetrica's free plan takes of custom events a day, those of the SDK and of the Post API
-# together. Source: the documentation's page "Restrictions".
+# The daily limit of AppMetrica's free plan for custom events of the SDK and the Post API together.
+# Source: the documentation's page "Restrictions".
 CUSTOM_EVENTS_PER_DAY = 3_250_000
 DAY_SECONDS = 86_400
-# Of a shorter span no daily rate can be told.
+# A shorter span gives no daily rate.
 SPAN_SECONDS_MIN = 60
 SAMPLE_LINES = 3
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What one resource and application would be sent.
+    """What would be sent for a resource and application.
 
-    Times in Unix milliseconds: when its records were written.
+    `first` and `last` are the times, in Unix milliseconds, when the first and the last record were
+    written.
     """
 
     rows: int = 0
@@ -45,9 +46,7 @@ class Traffic:
 
     @property
     def rows_per_day(self) -> float | None:
-        """The rows of a day, at the pace at which the records were written; None where that can't
-        be told.
-        """
+        """Rows per day at the pace of the producers; None for a span that is too short."""
         if (
             self.first is None
             or self.last is None
@@ -59,7 +58,7 @@ class Traffic:
 
 @dataclass(slots=True)
 class Rehearsed:
-    """What has been found out. `traffic` is by resource and application."""
+    """The result of a rehearsal. `traffic` is by resource and application."""
 
     records: int = 0
     settled_before: int = 0
@@ -70,11 +69,11 @@ class Rehearsed:
 
     @property
     def rows(self) -> int:
-        """How many rows would be sent."""
+        """The number of rows that would be sent."""
         return sum(one.rows for one in self.traffic.values())
 
     def document(self) -> dict[str, object]:
-        """For machines."""
+        """The result as a JSON document."""
         return {
             "records": self.records,
             "rows": self.rows,
@@ -101,17 +100,18 @@ class Rehearsed:
 
 
 class Rehearsal:
-    """One run.
+    """One rehearsal.
 
     Args:
-        judge: the routes.
-        committed: where the group stands; records that it has settled are passed over. Empty: none
-            is.
+        dry_run: the routes.
+        committed: the group's positions; records that it has settled are skipped.
     """
 
-    def __init__(self, judge: DryRun, committed: Mapping[TopicPartition, Position | None]) -> None:
-        self._judge = judge
-        self._hints = {
+    def __init__(
+        self, dry_run: DryRun, committed: Mapping[TopicPartition, Position | None]
+    ) -> None:
+        self._dry_run = dry_run
+        self._metadata = {
             partition: commit_metadata.decode(at.offset, at.metadata)
             for partition, at in committed.items()
             if at is not None
@@ -123,10 +123,10 @@ class Rehearsal:
         self.found = Rehearsed()
 
     def receive(self, partition: TopicPartition, records: Sequence[Record], now: Now) -> None:
-        """Take a chunk through intake, window and batcher."""
+        """Pass a chunk through intake, window and batcher."""
         assignment = Assignment(*partition, NO_EPOCH)
         self._assignments.add(assignment)
-        parts, found = self._judge.parts(partition.topic), self.found
+        parts, found = self._dry_run.parts(partition.topic), self.found
         fresh = [record for record in records if not self._is_settled(partition, record.offset)]
         found.records += len(records)
         found.settled_before += len(records) - len(fresh)
@@ -140,19 +140,19 @@ class Rehearsal:
         self._send(partition.topic, sealed, now)
 
     def end(self, now: Now) -> None:
-        """Seal what is open, as a drain would."""
+        """Seal the open batches, as a drain does."""
         for topic in {assignment.topic for assignment in self._assignments}:
-            self._send(topic, self._judge.parts(topic).batcher.drain(self._assignments), now)
+            self._send(topic, self._dry_run.parts(topic).batcher.drain(self._assignments), now)
 
     def _is_settled(self, partition: TopicPartition, offset: int) -> bool:
-        known = self._hints.get(partition)
+        metadata = self._metadata.get(partition)
         position = self._committed.get(partition, 0)
-        return offset < position or (known is not None and known.covers(offset, position))
+        return offset < position or (metadata is not None and metadata.covers(offset, position))
 
     def _send(self, topic: str, sealed: Sequence[Sealed], now: Now) -> None:
         for one in sealed:
             batch = one.batch
-            self._judge.parts(topic).window.deliver(batch.rows, now.monotonic_seconds)
+            self._dry_run.parts(topic).window.deliver(batch.rows, now.monotonic_seconds)
             self.found.flushes[one.trigger.value] += 1
             key = (batch.destination.resource, batch.destination.application_id)
             traffic = self.found.traffic.setdefault(key, Traffic())
@@ -170,11 +170,10 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True)
-class From:
-    """Where to begin.
+class RehearsalStart:
+    """Where to start: at a time, at the earliest offset, or at the committed position.
 
-    `since` in Unix milliseconds; None: where the group stands, or with `is_earliest` at the
-    beginning.
+    `since` is in Unix milliseconds.
     """
 
     since: int | None = None
@@ -184,15 +183,24 @@ class From:
 async def rehearse(
     reader: TopicReader,
     settings: Settings,
-    start: From,
+    start: RehearsalStart,
     clock: Callable[[], Now],
     bounds: tuple[float, int | None],
     report: Callable[[int, int, Rehearsed], None],
 ) -> Rehearsed:
-    """Read what the topics hold now, for so many seconds and so many records at most."""
+    """Rehearse the delivery of what is in the topics now.
+
+    Args:
+        reader: reads the topics.
+        settings: the configuration.
+        start: where to start.
+        clock: reads the clocks.
+        bounds: the maximum duration in seconds, and the maximum number of records.
+        report: takes the records done, the total, and the result so far.
+    """
     seconds_max, records_max = bounds
-    judge = DryRun(settings)
-    spans = await reader.spans(list(judge.routes), start.since)
+    dry_run = DryRun(settings)
+    spans = await reader.spans(list(dry_run.routes), start.since)
     is_committed = start.since is None and not start.is_earliest
     committed = (
         await reader.committed(settings.kafka.group_id, [span.partition for span in spans])
@@ -201,7 +209,7 @@ async def rehearse(
     )
     spans = [_from_committed(span, committed.get(span.partition)) for span in spans]
     total, ends_at = sum(span.length for span in spans), clock().monotonic_seconds + seconds_max
-    rehearsal = Rehearsal(judge, committed)
+    rehearsal = Rehearsal(dry_run, committed)
     async for partition, records in reader.mixed(spans):
         rehearsal.receive(partition, records, clock())
         report(rehearsal.found.records, total, rehearsal.found)

@@ -1,5 +1,6 @@
-"""The story of one record: what it is, what the worker makes of it, and what has become of it as
-far as the topics tell.
+"""Traces a record: what it holds, what the worker does with it, and what happened to it.
+
+Only the topics and the committed positions are read, so the trace ends where they end.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from worker.edges.kafka.reader import Span, TopicReader
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
 from worker.tools.dead_letters.record import StoredRecord, read
-from worker.tools.dry_run import DryRun
+from worker.tools.validation import DryRun
 
 # Clocks of producers, brokers and workers differ.
 CLOCK_MARGIN_MILLISECONDS = 3_600_000
 
 
 class Presence(StrEnum):
-    """Whether the record is there."""
+    """Whether the record exists."""
 
     THERE = "exists"
     NO_TOPIC = "no such partition"
@@ -34,8 +35,8 @@ class Presence(StrEnum):
     RELEASED = "does not exist: compacted, of an aborted transaction, or a transaction marker"
 
 
-class Progress(StrEnum):
-    """Where the group stands with it."""
+class CommitState(StrEnum):
+    """What the group has committed for the record's offset."""
 
     NOTHING_COMMITTED = "the group has committed nothing for this partition"
     COMMITTED = "settled: its offset is below the committed position"
@@ -45,22 +46,20 @@ class Progress(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """A letter that names the record, and whether the worker has settled that letter too: a parked
-    one then came home.
-    """
+class ParkedRecord:
+    """A parked copy of the record. Once the worker has settled it, it was redelivered."""
 
-    letter: StoredRecord
+    stored: StoredRecord
     is_settled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All that could be found out.
+    """The result of a trace.
 
-    `verdict` is what the worker makes of the record under today's configuration, None without a
-    record or a route; `judged_at` the time (Unix seconds) as of which: when the record was written,
-    where it is settled, else now.
+    `verdict` is what the worker does with the record under this configuration, None without a
+    record or a route. `judged_at` is the time of that verdict in Unix seconds: when the record was
+    written if it is settled, otherwise now.
     """
 
     place: Place
@@ -68,37 +67,37 @@ class Trace:
     record: Record | None
     verdict: Row | Rejection | None
     judged_at: float
-    progress: Progress
+    progress: CommitState
     committed: Position | None
     is_replay: bool
     dead_letters: tuple[StoredRecord, ...]
-    parked: tuple[Ending, ...]
+    parked: tuple[ParkedRecord, ...]
 
     @property
     def is_settled(self) -> bool:
-        """True if the worker is done with it."""
-        return self.progress in (Progress.COMMITTED, Progress.HINTED)
+        """True if the worker has settled the record."""
+        return self.progress in (CommitState.COMMITTED, CommitState.HINTED)
 
     @property
     def summary(self) -> str:
-        """The ending in a sentence."""
+        """What happened to the record, in a sentence."""
         if self.dead_letters:
             last = self.dead_letters[-1]
             return f"It was dead-lettered as {last.reason}: {_shown(last.place)}."
         if self.parked:
             last_parked = self.parked[-1]
-            home = (
+            then = (
                 "was redelivered from there and settled"
                 if last_parked.is_settled
                 else "has not been redelivered yet"
             )
-            return f"It was parked ({_shown(last_parked.letter.place)}) and {home}."
+            return f"It was parked ({_shown(last_parked.stored.place)}) and {then}."
         if self.presence is not Presence.THERE and not self.is_settled:
             return f"Nothing is known of this record: {self.presence.value}."
         if not self.is_settled:
             return (
                 f"It is {self.progress.value}."
-                if self.progress is Progress.OUTSTANDING
+                if self.progress is CommitState.OUTSTANDING
                 else f"{self.progress.value}."
             )
         if isinstance(self.verdict, Rejection):
@@ -109,12 +108,12 @@ class Trace:
         return "It was delivered, or dropped as a duplicate of a delivered event."
 
 
-async def tell(
-    reader: TopicReader, settings: Settings, judge: DryRun, place: Place, now: Now
+async def trace(
+    reader: TopicReader, settings: Settings, dry_run: DryRun, place: Place, now: Now
 ) -> Trace:
-    """Find out about the record at this place."""
+    """Trace the record at this address."""
     partition = TopicPartition(place.topic, place.partition)
-    presence, record = await _look(reader, place)
+    presence, record = await _presence(reader, place)
     committed: Mapping[TopicPartition, Position | None] = (
         {}
         if presence is Presence.NO_TOPIC
@@ -122,8 +121,8 @@ async def tell(
     )
     at = committed.get(partition)
     progress = _progress(place.offset, at)
-    route = judge.routes.get(place.topic)
-    is_settled = progress in (Progress.COMMITTED, Progress.HINTED)
+    route = dry_run.routes.get(place.topic)
+    is_settled = progress in (CommitState.COMMITTED, CommitState.HINTED)
     judged_at = (
         record.timestamp / 1000
         if record is not None and is_settled and record.timestamp > 0
@@ -131,11 +130,11 @@ async def tell(
     )
     verdict = None
     if record is not None and route is not None:
-        verdict = judge.judge(
+        verdict = dry_run.check(
             place.topic, place.partition, record, Now(now.monotonic_seconds, judged_at)
         )
     dead: list[StoredRecord] = []
-    parked: list[Ending] = []
+    parked: list[ParkedRecord] = []
     if route is not None:
         is_dated = record is not None and record.timestamp > 0
         since = (
@@ -160,7 +159,7 @@ async def tell(
     )
 
 
-async def _look(reader: TopicReader, place: Place) -> tuple[Presence, Record | None]:
+async def _presence(reader: TopicReader, place: Place) -> tuple[Presence, Record | None]:
     partition = TopicPartition(place.topic, place.partition)
     if partition not in (await reader.partitions({place.topic})).get(place.topic, ()):
         return Presence.NO_TOPIC, None
@@ -173,33 +172,33 @@ async def _look(reader: TopicReader, place: Place) -> tuple[Presence, Record | N
     return (Presence.RELEASED if record is None else Presence.THERE), record
 
 
-def _progress(offset: int, committed: Position | None) -> Progress:
+def _progress(offset: int, committed: Position | None) -> CommitState:
     if committed is None:
-        return Progress.NOTHING_COMMITTED
+        return CommitState.NOTHING_COMMITTED
     known = commit_metadata.decode(committed.offset, committed.metadata)
     if offset < committed.offset:
         return (
-            Progress.BEFORE_FLOOR
+            CommitState.BEFORE_FLOOR
             if known is not None and offset < known.floor
-            else Progress.COMMITTED
+            else CommitState.COMMITTED
         )
     return (
-        Progress.HINTED
+        CommitState.HINTED
         if known is not None and known.covers(offset, committed.offset)
-        else Progress.OUTSTANDING
+        else CommitState.OUTSTANDING
     )
 
 
 async def _parked(
     reader: TopicReader, settings: Settings, route: ResolvedRoute, place: Place, since: int | None
-) -> list[Ending]:
+) -> list[ParkedRecord]:
     if route.parking_topic is None:
         return []
     found = await _naming(reader, [route.parking_topic], place, since)
     partitions = {TopicPartition(one.place.topic, one.place.partition) for one in found}
     committed = await reader.committed(settings.kafka.group_id, sorted(partitions))
     return [
-        Ending(
+        ParkedRecord(
             one,
             _is_settled(
                 one.place.offset, committed[TopicPartition(one.place.topic, one.place.partition)]
@@ -210,27 +209,27 @@ async def _parked(
 
 
 def _is_settled(offset: int, committed: Position | None) -> bool:
-    return _progress(offset, committed) in (Progress.COMMITTED, Progress.HINTED)
+    return _progress(offset, committed) in (CommitState.COMMITTED, CommitState.HINTED)
 
 
 async def _naming(
     reader: TopicReader, topics: Sequence[str], place: Place, since: int | None
 ) -> list[StoredRecord]:
-    """The letters whose headers name this place as their origin, the oldest first."""
+    """The stored records whose headers name this address as their origin, the oldest first."""
     spans: list[Span] = await reader.spans(topics, since)
     found = []
     async for partition, records in reader.mixed(spans):
         for record in records:
-            # The whole is read only of the few that can be it.
+            # Only the few records that may match are read in full.
             if any(value == b"%d" % place.offset for _, value in record.headers):
-                letter = read(partition, record)
-                if letter.origin == place:
-                    found.append(letter)
+                stored = read(partition, record)
+                if stored.origin == place:
+                    found.append(stored)
     return sorted(found, key=lambda one: one.record.timestamp)
 
 
 async def origin_of(reader: TopicReader, settings: Settings, place: Place) -> Place | None:
-    """Where a record came from that lies in a dead-letter topic; None for any other."""
+    """The origin of a record of a dead-letter topic; None for any other record."""
     if place.topic not in {route.dead_letter.topic for route in settings.resolved_routes()}:
         return None
     record = await reader.record(place)

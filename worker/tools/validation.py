@@ -1,4 +1,4 @@
-"""What the worker would do with the records of a file."""
+"""What the worker would do with records: with one, or with all records of a file."""
 
 from __future__ import annotations
 
@@ -8,37 +8,57 @@ from dataclasses import dataclass, field
 
 from worker.core.model.clock import Now
 from worker.core.model.fault import Rejection
-from worker.core.model.record import NO_EPOCH, Assignment
+from worker.core.model.record import NO_EPOCH, Assignment, Record
 from worker.core.model.row import Destination, Row
-from worker.tools.dry_run import DryRun
+from worker.core.route import Route
+from worker.daemon.assembly import route_parts
+from worker.settings.routing import ResolvedRoute
+from worker.settings.schema import Settings
+from worker.tools.dead_letters.record import RecordFault
+from worker.tools.dead_letters.scan import named_applications
 from worker.tools.file_formats import Chunk, FileRecord, Unreadable
 
 UNREADABLE = "unreadable"
 
 
+class DryRun:
+    """The worker's own intakes, windows and batchers, with the configuration at hand."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.routes: dict[str, ResolvedRoute] = {
+            route.topic: route for route in settings.resolved_routes()
+        }
+        self.applications = named_applications(settings)
+        self._parts: dict[str, Route] = {
+            topic: route_parts(settings, route) for topic, route in self.routes.items()
+        }
+
+    def parts(self, topic: str) -> Route:
+        """The intake, window and batcher of a topic that has a route."""
+        return self._parts[topic]
+
+    def check(self, topic: str, partition: int, record: Record, now: Now) -> Row | Rejection:
+        """The record's row, or its rejection. `topic` must have a route."""
+        rows, rejections = self._parts[topic].intake.read(
+            Assignment(topic, partition, NO_EPOCH), (record,), now
+        )
+        return rows[0] if rows else rejections[0]
+
+
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with a record."""
+class RecordResult:
+    """What the worker would do with a record.
 
-    reason: str
-    field: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What would become of one record.
-
-    Either `key` (hexadecimal) or faults; a duplicate has a key too.
+    It has a `key` (hexadecimal) or faults; a duplicate has a key too.
     """
 
     line: int
     key: str | None
     is_duplicate: bool
-    faults: tuple[Fault, ...]
+    faults: tuple[RecordFault, ...]
 
     def document(self) -> dict[str, object]:
-        """For machines."""
+        """The result as a JSON document."""
         ending = (
             "dead-lettered" if self.faults else "duplicate" if self.is_duplicate else "delivered"
         )
@@ -51,9 +71,9 @@ class Verdict:
 
 @dataclass(slots=True)
 class Summary:
-    """What became of all records.
+    """Counts of all results.
 
-    `by_reason` counts each bad record once, under its first fault, as the worker does.
+    `by_reason` counts each invalid record once, by its first fault, as the worker does.
     """
 
     records: int = 0
@@ -63,7 +83,7 @@ class Summary:
     by_reason: Counter[str] = field(default_factory=Counter)
 
     def document(self) -> dict[str, object]:
-        """For machines."""
+        """The counts as a JSON document."""
         return {
             "records": self.records,
             "delivered": self.delivered,
@@ -74,27 +94,28 @@ class Summary:
 
 
 class Validation:
-    """Judges chunk by chunk.
+    """Validates a file, chunk by chunk.
 
     Args:
-        judge: the routes.
-        topic: the route of records that name none, or one without a route.
-        is_routed: whether the topics that records name count at all.
-        take: gets the bad records' verdicts, or with `is_each` everyone's.
-        take_rows: gets the rows that would be delivered.
+        dry_run: the routes.
+        topic: the route of records that name no topic, or a topic without a route.
+        is_routed: True if a record's own topic chooses its route.
+        is_each: True if valid records have a result too.
+        take: takes the results.
+        take_rows: takes the rows that would be delivered.
     """
 
     def __init__(
         self,
-        judge: DryRun,
+        dry_run: DryRun,
         topic: str,
         *,
         is_routed: bool,
         is_each: bool,
-        take: Callable[[Verdict], None],
+        take: Callable[[RecordResult], None],
         take_rows: Callable[[Sequence[Row]], None],
     ) -> None:
-        self._judge = judge
+        self._dry_run = dry_run
         self._topic = topic
         self._is_routed = is_routed
         self._is_each = is_each
@@ -102,56 +123,64 @@ class Validation:
         self._take_rows = take_rows
         self.summary = Summary()
 
-    def judge(self, chunk: Chunk, now: Now) -> None:
-        """Judge these."""
+    def validate(self, chunk: Chunk, now: Now) -> None:
+        """Validate a chunk."""
         self.summary.records += len(chunk)
-        verdicts: list[Verdict] = []
-        for topic, records in self._by_topic(chunk, verdicts).items():
-            parts = self._judge.parts(topic)
+        results: list[RecordResult] = []
+        for topic, records in self._by_topic(chunk, results).items():
+            parts = self._dry_run.parts(topic)
             rows, rejections = parts.intake.read(Assignment(topic, 0, NO_EPOCH), records, now)
             fresh = parts.window.admit(rows, now.monotonic_seconds).fresh
-            # In a file everything counts as delivered at once: its next appearance is a duplicate.
+            # Each row counts as delivered at once, so a later row with its key is a duplicate.
             parts.window.deliver(fresh, now.monotonic_seconds)
             self.summary.delivered += len(fresh)
             self.summary.duplicates += len(rows) - len(fresh)
             self._take_rows(fresh)
-            verdicts += map(_rejected, rejections)
+            results += map(_rejected, rejections)
             if self._is_each:
-                verdicts += _accepted(rows, fresh)
-        for verdict in sorted(verdicts, key=lambda one: one.line):
-            if verdict.faults:
+                results += _accepted(rows, fresh)
+        for result in sorted(results, key=lambda one: one.line):
+            if result.faults:
                 self.summary.bad += 1
-                self.summary.by_reason[verdict.faults[0].reason] += 1
-            self._take(verdict)
+                self.summary.by_reason[result.faults[0].reason] += 1
+            self._take(result)
 
-    def _by_topic(self, chunk: Chunk, verdicts: list[Verdict]) -> dict[str, list[FileRecord]]:
+    def _by_topic(self, chunk: Chunk, results: list[RecordResult]) -> dict[str, list[FileRecord]]:
         found: dict[str, list[FileRecord]] = {}
         for record in chunk:
             if isinstance(record, Unreadable):
-                verdicts.append(
-                    Verdict(record.line, None, False, (Fault(UNREADABLE, "", record.message),))
+                results.append(
+                    RecordResult(
+                        record.line, None, False, (RecordFault(UNREADABLE, "", record.message),)
+                    )
                 )
                 continue
-            topic = record.topic if self._is_routed and record.topic in self._judge.routes else None
+            topic = (
+                record.topic if self._is_routed and record.topic in self._dry_run.routes else None
+            )
             found.setdefault(topic or self._topic, []).append(record)
         return found
 
 
-def _rejected(rejection: Rejection) -> Verdict:
-    faults = tuple(Fault(one.reason.value, one.field, one.message) for one in rejection.faults)
-    return Verdict(rejection.record.offset, None, False, faults)
+def _rejected(rejection: Rejection) -> RecordResult:
+    faults = tuple(
+        RecordFault(one.reason.value, one.field, one.message) for one in rejection.faults
+    )
+    return RecordResult(rejection.record.offset, None, False, faults)
 
 
-def _accepted(rows: Sequence[Row], fresh: Sequence[Row]) -> Iterable[Verdict]:
+def _accepted(rows: Sequence[Row], fresh: Sequence[Row]) -> Iterable[RecordResult]:
     first = set(map(id, fresh))
-    return [Verdict(row.record.offset, row.key.hex(), id(row) not in first, ()) for row in rows]
+    return [
+        RecordResult(row.record.offset, row.key.hex(), id(row) not in first, ()) for row in rows
+    ]
 
 
 def csv_name(destination: Destination, number: int) -> str:
-    """The name of the file for the rows of this destination, the so-manieth of its resource,
-    application and identity.
+    """The name of the file for the rows of a destination.
 
-    With `columns: exact` there are several: one for each set of columns.
+    With `columns: exact` a resource, application and identity have a file for each set of columns:
+    `number` counts them.
     """
     name = f"{destination.resource}-{destination.application_id}-{destination.identity.value}"
     return f"{name}.csv" if number == 1 else f"{name}-{number}.csv"

@@ -1,4 +1,4 @@
-"""`dlq replay` on real Kafka: what is sent back, what is remembered of it, and what a kill in the
+"""`dlq replay` on real Kafka: what is replayed, what is remembered, and what a kill in the
 middle costs.
 """
 
@@ -37,7 +37,7 @@ PADDING = "x" * 500
 
 
 class Quarantine:
-    """A source topic, its dead-letter topic with letters of the test's making, and commands."""
+    """A source topic, its dead-letter topic with records of the test, and commands."""
 
     def __init__(self, bootstrap_servers: str, topic: str, directory: Path) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -64,7 +64,7 @@ class Quarantine:
         finally:
             await producer.stop()
 
-    def letter(
+    def dead_letter(
         self, number: int, reason: Reason = Reason.MISSING, replays: int = 0, **fields: object
     ) -> tuple[Any, Any, Any]:
         """A dead letter as the worker writes it; `number` is in its key and its value."""
@@ -77,18 +77,18 @@ class Quarantine:
         return record.key, value, dead_letters.headers(rejection, "1")
 
     async def replay(self, *arguments: str, code: int = 0) -> dict[str, Any]:
-        """Replay; returns what the command says."""
+        """Replay and return the printed document."""
         result = await self.commands.run("dlq", "replay", "--json", *arguments)
         assert result.code == code, result
         document: dict[str, Any] = result.document
         return document
 
     async def sent(self) -> list[Any]:
-        """What lies in the source topic."""
+        """The records of the source topic."""
         return await read_all(self.bootstrap_servers, self.topic)
 
     async def numbers(self) -> list[int]:
-        """Which letters lie in the source topic, in order."""
+        """The numbers of the records in the source topic, in order."""
         return sorted(int(record.key or b"-1") for record in await self.sent())
 
 
@@ -101,35 +101,40 @@ async def bench(
     return bench
 
 
-async def test_a_letter_goes_home_as_it_came_and_its_replays_are_counted(bench: Quarantine) -> None:
+async def test_a_record_is_replayed_unchanged_and_its_replays_are_counted(
+    bench: Quarantine,
+) -> None:
     await bench.write(
         bench.dead_letter_topic,
-        [bench.letter(1), bench.letter(2, replays=1), (b"k", b"foreign", [])],
+        [bench.dead_letter(1), bench.dead_letter(2, replays=1), (b"k", b"foreign", [])],
     )
-    # 65: the record that somebody else wrote is left where it is.
+    # 65: the record that another program wrote is not replayed.
     found = await bench.replay(code=65)
-    assert (found["sent"], found["refused"]) == (2, {"its headers don't say where it came from": 1})
+    assert (found["sent"], found["refused"]) == (2, {"its headers name no source record": 1})
     first, second = await bench.sent()
-    assert (first.key, first.value) == (b"1", bench.letter(1)[1])
+    assert (first.key, first.value) == (b"1", bench.dead_letter(1)[1])
     assert list(first.headers) == [("trace", b"1"), (REPLAYS, b"1")]
     assert list(second.headers) == [("trace", b"2"), (REPLAYS, b"2")]
 
 
-async def test_what_was_sent_back_often_enough_is_refused_until_more_is_allowed(
+async def test_a_record_with_too_many_replays_is_refused_until_more_are_allowed(
     bench: Quarantine,
 ) -> None:
-    await bench.write(bench.dead_letter_topic, [bench.letter(1), bench.letter(2, replays=3)])
+    await bench.write(
+        bench.dead_letter_topic, [bench.dead_letter(1), bench.dead_letter(2, replays=3)]
+    )
     found = await bench.replay(code=65)
-    assert (found["sent"], found["refused"]) == (1, {"sent back 3 times already": 1})
+    assert (found["sent"], found["refused"]) == (1, {"already replayed 3 times": 1})
     more = await bench.replay("--max-replays", "4")
     assert (more["sent"], more["sent_before"]) == (1, 1)
     assert await bench.numbers() == [1, 2]
 
 
-async def test_no_letter_is_sent_by_two_replays_whatever_they_choose(bench: Quarantine) -> None:
+async def test_no_record_is_replayed_by_two_selections(bench: Quarantine) -> None:
     reasons = (Reason.MISSING, Reason.REFUSED, Reason.TOO_OLD)
     await bench.write(
-        bench.dead_letter_topic, [bench.letter(number, reasons[number % 3]) for number in range(9)]
+        bench.dead_letter_topic,
+        [bench.dead_letter(number, reasons[number % 3]) for number in range(9)],
     )
     assert (await bench.replay("--reason", "refused", "--max", "2"))["sent"] == 2
     assert (await bench.replay("--reason", "refused", "--reason", "too_old"))["sent"] == 4
@@ -138,17 +143,17 @@ async def test_no_letter_is_sent_by_two_replays_whatever_they_choose(bench: Quar
     everything = await bench.replay()
     assert (everything["sent"], everything["sent_before"]) == (3, 6)
     assert await bench.numbers() == list(range(9))
-    await bench.write(bench.dead_letter_topic, [bench.letter(9)])
+    await bench.write(bench.dead_letter_topic, [bench.dead_letter(9)])
     assert (await bench.replay())["sent"] == 1
 
 
-async def test_what_comes_from_a_topic_that_is_gone_is_refused_and_stays_replayable(
+async def test_a_record_of_a_deleted_topic_is_refused_and_stays_replayable(
     bench: Quarantine,
 ) -> None:
     gone = f"{bench.topic}-gone"
 
     def from_the_gone(number: int) -> tuple[Any, Any, Any]:
-        key, value, headers = bench.letter(number)
+        key, value, headers = bench.dead_letter(number)
         return (
             key,
             value,
@@ -158,11 +163,11 @@ async def test_what_comes_from_a_topic_that_is_gone_is_refused_and_stays_replaya
             ],
         )
 
-    letters = [bench.letter(0), from_the_gone(1), bench.letter(2), from_the_gone(3)]
-    await bench.write(bench.dead_letter_topic, letters)
+    stored = [bench.dead_letter(0), from_the_gone(1), bench.dead_letter(2), from_the_gone(3)]
+    await bench.write(bench.dead_letter_topic, stored)
     for _ in range(2):
         found = await bench.replay(code=65)
-        assert found["refused"] == {f"topic {gone} is gone": 2}
+        assert found["refused"] == {f"topic {gone} does not exist": 2}
     assert (await bench.replay("--reason", "missing", code=65))["sent"] == 0, (
         "for another selection neither"
     )
@@ -178,8 +183,8 @@ async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_mo
     bench: Quarantine,
 ) -> None:
     count = 20 * BATCH_RECORDS
-    letters = [bench.letter(number, event_json={"padding": PADDING}) for number in range(count)]
-    await bench.write(bench.dead_letter_topic, letters)
+    stored = [bench.dead_letter(number, event_json={"padding": PADDING}) for number in range(count)]
+    await bench.write(bench.dead_letter_topic, stored)
     # Not too fast to be killed in the middle.
     process = await bench.commands.start("dlq", "replay", "--rate", str(4 * BATCH_RECORDS))
     try:
@@ -197,9 +202,11 @@ async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_mo
     assert found["sent"] == count - killed_at + len(repeated)
 
 
-async def test_of_two_replays_of_the_same_selection_one_gives_way(bench: Quarantine) -> None:
+async def test_of_two_replays_of_the_same_selection_one_fails(bench: Quarantine) -> None:
     count = 20 * BATCH_RECORDS
-    await bench.write(bench.dead_letter_topic, [bench.letter(number) for number in range(count)])
+    await bench.write(
+        bench.dead_letter_topic, [bench.dead_letter(number) for number in range(count)]
+    )
     slow = await bench.commands.start("dlq", "replay", "--rate", str(BATCH_RECORDS // 2))
     try:
         await _await_records(bench, BATCH_RECORDS)
@@ -221,10 +228,10 @@ async def test_a_position_is_committed_only_when_all_below_it_is_acknowledged(
 ) -> None:
     # What can't be compressed.
     large = token_urlsafe(30_000)
-    letters = [bench.letter(number) for number in range(BATCH_RECORDS + 5)] + [
-        bench.letter(999, event_json={"a": large})
+    stored = [bench.dead_letter(number) for number in range(BATCH_RECORDS + 5)] + [
+        bench.dead_letter(999, event_json={"a": large})
     ]
-    await bench.write(bench.dead_letter_topic, letters)
+    await bench.write(bench.dead_letter_topic, stored)
     await _take_at_most(bench, bytes_max=10_000)
     result = await bench.commands.run("dlq", "replay")
     assert (result.code, "MessageSizeTooLarge" in result.stderr) == (69, True)
@@ -234,15 +241,15 @@ async def test_a_position_is_committed_only_when_all_below_it_is_acknowledged(
     assert set(await bench.numbers()) == {*range(BATCH_RECORDS + 5), 999}
 
 
-async def test_of_a_shortened_letter_the_original_is_sent_back(bench: Quarantine) -> None:
+async def test_the_source_of_a_shortened_dead_letter_is_replayed(bench: Quarantine) -> None:
     value = make_value(profile_id="user-0", event_json={"a": PADDING})
     await bench.write(bench.topic, [(b"0", value, [("trace", b"0")])])
     note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
-    key, _, headers = bench.letter(0)
+    key, _, headers = bench.dead_letter(0)
     shortened = [*headers, ("__appmetrica.errors.shortened", note)]
-    _, _, elsewhere = bench.letter(77)
+    _, _, elsewhere = bench.dead_letter(77)
     gone = [*elsewhere, ("__appmetrica.errors.shortened", note)]
-    # The topic was made anew, and something else stands at the offset.
+    # The topic was created again, and another record is at the offset.
     replaced = [
         *headers,
         (
@@ -250,21 +257,24 @@ async def test_of_a_shortened_letter_the_original_is_sent_back(bench: Quarantine
             orjson.dumps({"bytes": 1, "sha256": sha256(b"x").hexdigest()}),
         ),
     ]
-    letters = [(key, value[:20], replaced), (key, value[:20], shortened), (b"77", value[:20], gone)]
-    await bench.write(bench.dead_letter_topic, letters)
+    stored = [(key, value[:20], replaced), (key, value[:20], shortened), (b"77", value[:20], gone)]
+    await bench.write(bench.dead_letter_topic, stored)
     found = await bench.replay(code=65)
-    assert (found["sent"], found["refused"]) == (1, {"shortened, and its original is gone": 2})
+    assert (found["sent"], found["refused"]) == (
+        1,
+        {"shortened, and the source record no longer exists": 2},
+    )
     original, replayed = await bench.sent()
     assert (replayed.key, replayed.value) == (original.key, original.value)
     assert list(replayed.headers) == [("trace", b"0"), (REPLAYS, b"1")]
-    (gone_letter, letter, replaced_letter) = (
+    (without_source, shown, replaced_source) = (
         await bench.commands.ok("dlq", "peek", "--json")
     ).document
-    assert letter["original"]["value"].encode() == value
-    assert "original" not in gone_letter and "original" not in replaced_letter
+    assert shown["original"]["value"].encode() == value
+    assert "original" not in without_source and "original" not in replaced_source
 
 
-async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: Quarantine) -> None:
+async def test_parked_records_are_replayed_except_redelivered_records(bench: Quarantine) -> None:
     topic = f"{bench.topic}.parked"
     await create_topics(bench.bootstrap_servers, {topic: 1})
     rows = [
@@ -293,7 +303,9 @@ async def test_parked_records_are_sent_back_but_for_those_that_came_home(bench: 
     finally:
         await consumer.stop()
     refused = await bench.commands.run("parked", "replay", "--set", "parking.enabled=true")
-    assert refused.code == 2 and "delivers the parked records when the hold ends" in refused.stderr
+    assert (
+        refused.code == 2 and "redelivers the parked records when the hold ends" in refused.stderr
+    )
     await bench.commands.ok("parked", "replay")
     assert await bench.numbers() == [2, 3]
     assert list((await bench.sent())[0].headers) == [(REPLAYS, b"1")]

@@ -159,7 +159,7 @@ async def test_a_watch_is_ended_by_ctrl_c(stage: Stage) -> None:
             process.kill()
 
 
-async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_end(
+async def test_the_trace_of_a_dead_lettered_record_names_its_dead_letter_from_either_end(
     stage: Stage,
 ) -> None:
     (letter,) = (await stage.commands.ok("dlq", "peek", "--reason", "refused", "--json")).document
@@ -167,8 +167,8 @@ async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_
     told = await stage.commands.ok(
         "why", origin["topic"], str(origin["partition"]), str(origin["offset"]), "--json"
     )
-    story = told.document
-    assert story["dead_letters"] == [
+    traced = told.document
+    assert traced["dead_letters"] == [
         {
             "topic": stage.dead_letter_topic,
             "partition": 0,
@@ -176,7 +176,7 @@ async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_
             "reason": "refused",
         }
     ]
-    assert (story["is_valid"], story["progress"], len(story["dedup_key"])) == (
+    assert (traced["is_valid"], traced["progress"], len(traced["dedup_key"])) == (
         True,
         "committed",
         32,
@@ -184,11 +184,11 @@ async def test_the_story_of_a_dead_lettered_record_names_its_letter_from_either_
     other = await stage.commands.ok(
         "why", stage.dead_letter_topic, "0", str(letter["offset"]), "--json"
     )
-    assert "judged_at" in story and other.document == story
+    assert "judged_at" in traced and other.document == traced
     assert f"showing the source record: {origin['topic']}" in other.stderr
 
 
-async def test_the_story_of_a_bad_record_names_every_fault(stage: Stage) -> None:
+async def test_the_trace_of_an_invalid_record_names_every_fault(stage: Stage) -> None:
     # Not one whose message tells the time.
     reason = next(reason for reason in BAD if reason not in ("refused", "too_old", "in_future"))
     (letter,) = (
@@ -205,14 +205,14 @@ async def test_the_story_of_a_bad_record_names_every_fault(stage: Stage) -> None
     )
 
 
-async def test_the_story_of_a_delivered_record_and_of_none(stage: Stage) -> None:
+async def test_the_trace_of_a_delivered_record_and_of_no_record(stage: Stage) -> None:
     dead = {
         (letter["origin"]["partition"], letter["origin"]["offset"])
         for letter in lines((await stage.commands.ok("dlq", "export")).stdout)
     }
     offset = next(offset for offset in range(100) if (0, offset) not in dead)
-    story = (await stage.commands.ok("why", stage.topic, "0", str(offset), "--json")).document
-    assert story["summary"] == "It was delivered, or dropped as a duplicate of a delivered event."
+    traced = (await stage.commands.ok("why", stage.topic, "0", str(offset), "--json")).document
+    assert traced["summary"] == "It was delivered, or dropped as a duplicate of a delivered event."
     assert (await stage.commands.ok("why", stage.topic, "0", "999999", "--json")).document[
         "presence"
     ] == "not_yet"

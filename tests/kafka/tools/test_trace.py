@@ -1,6 +1,4 @@
-"""The story of a record, on real Kafka: whatever its topic, its group, its dead letters and its
-parking say of it.
-"""
+"""Traces of records on real Kafka: from the topic, the group, dead letters and parked records."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from aiokafka import TopicPartition as ClientPartition
 
 from tests.builders import FakeRecord, make_assignment, make_value
 from tests.kafka.edges.reading import connection
-from tests.unit.tools.letters import settings
+from tests.unit.tools.stored import settings
 from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Place
@@ -23,8 +21,8 @@ from worker.core.wire.commit_metadata import encode
 from worker.edges.kafka import dead_letters, parking
 from worker.edges.kafka.reader import TopicReader
 from worker.sandbox.topics import create_topics
-from worker.tools.dry_run import DryRun
-from worker.tools.trace import Presence, Progress, Trace, origin_of, tell
+from worker.tools.trace import CommitState, Presence, Trace, origin_of, trace
+from worker.tools.validation import DryRun
 
 NOW = time.time()
 GOOD = make_value(event_timestamp=int(NOW))
@@ -55,7 +53,7 @@ class Scene:
             await producer.stop()
 
     async def commit(self, topic: str, offset: int, metadata: str = "") -> None:
-        """As the worker would."""
+        """Commit as the worker does."""
         group_id = self.settings.kafka.group_id
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers, group_id=group_id, enable_auto_commit=False
@@ -68,10 +66,10 @@ class Scene:
         finally:
             await consumer.stop()
 
-    async def story(self, offset: int) -> Trace:
-        """What is told of a record of the topic."""
+    async def trace(self, offset: int) -> Trace:
+        """The trace of a record of the topic."""
         async with TopicReader(connection(self.bootstrap_servers)) as reader:
-            return await tell(
+            return await trace(
                 reader,
                 self.settings,
                 DryRun(self.settings),
@@ -82,7 +80,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(bootstrap_servers: str, new_topic: Callable[[str], str]) -> Scene:
-    scene = Scene(bootstrap_servers, new_topic("story"))
+    scene = Scene(bootstrap_servers, new_topic("traced"))
     await create_topics(
         bootstrap_servers, {scene.topic: 1, f"{scene.topic}.dlq": 1, f"{scene.topic}.parked": 1}
     )
@@ -93,32 +91,32 @@ async def scene(bootstrap_servers: str, new_topic: Callable[[str], str]) -> Scen
 
 
 async def test_a_record_is_committed_hinted_outstanding_or_was_never_seen(scene: Scene) -> None:
-    assert (await scene.story(0)).progress is Progress.NOTHING_COMMITTED
+    assert (await scene.trace(0)).progress is CommitState.NOTHING_COMMITTED
     # The group began at 1, has settled all below 3, and 4 above it.
     await scene.commit(scene.topic, 3, encode(3, 1, [(4, 5)]))
-    progress = [(await scene.story(offset)).progress for offset in range(6)]
+    progress = [(await scene.trace(offset)).progress for offset in range(6)]
     assert progress == [
-        Progress.BEFORE_FLOOR,
-        Progress.COMMITTED,
-        Progress.COMMITTED,
-        Progress.OUTSTANDING,
-        Progress.HINTED,
-        Progress.OUTSTANDING,
+        CommitState.BEFORE_FLOOR,
+        CommitState.COMMITTED,
+        CommitState.COMMITTED,
+        CommitState.OUTSTANDING,
+        CommitState.HINTED,
+        CommitState.OUTSTANDING,
     ]
-    delivered, outstanding = await scene.story(2), await scene.story(5)
+    delivered, outstanding = await scene.trace(2), await scene.trace(5)
     assert delivered.summary == "It was delivered, or dropped as a duplicate of a delivered event."
     assert outstanding.summary == "It is not settled: not read yet, or in progress."
-    lost_letter = await scene.story(1)
+    lost_dead_letter = await scene.trace(1)
     assert (
-        isinstance(lost_letter.verdict, Rejection)
-        and "No dead letter names it" in lost_letter.summary
+        isinstance(lost_dead_letter.verdict, Rejection)
+        and "No dead letter names it" in lost_dead_letter.summary
     )
-    assert (await scene.story(6)).presence is Presence.NOT_YET
+    assert (await scene.trace(6)).presence is Presence.NOT_YET
 
 
 async def test_a_dead_letter_is_found_by_the_origin_that_it_names(scene: Scene) -> None:
     await scene.commit(scene.topic, 6)
-    letters = []
+    stored = []
     for offset in (3, 1):
         rejection = Rejection(
             make_assignment(0, topic=scene.topic),
@@ -126,11 +124,11 @@ async def test_a_dead_letter_is_found_by_the_origin_that_it_names(scene: Scene) 
             (FieldFault(Reason.MISSING, "event_name", ""),),
             1,
         )
-        letters.append((BAD, dead_letters.headers(rejection, "1")))
-    await scene.write(f"{scene.topic}.dlq", letters)
-    story = await scene.story(1)
-    assert [one.place.offset for one in story.dead_letters] == [1]
-    assert story.summary == f"It was dead-lettered as missing: {scene.topic}.dlq 0 1."
+        stored.append((BAD, dead_letters.headers(rejection, "1")))
+    await scene.write(f"{scene.topic}.dlq", stored)
+    traced = await scene.trace(1)
+    assert [one.place.offset for one in traced.dead_letters] == [1]
+    assert traced.summary == f"It was dead-lettered as missing: {scene.topic}.dlq 0 1."
     async with TopicReader(connection(scene.bootstrap_servers)) as reader:
         assert await origin_of(reader, scene.settings, Place(f"{scene.topic}.dlq", 0, 0)) == Place(
             scene.topic, 0, 3
@@ -138,7 +136,7 @@ async def test_a_dead_letter_is_found_by_the_origin_that_it_names(scene: Scene) 
         assert await origin_of(reader, scene.settings, Place(scene.topic, 0, 0)) is None
 
 
-async def test_a_parked_record_has_come_home_or_not(scene: Scene) -> None:
+async def test_a_parked_record_is_redelivered_or_still_parked(scene: Scene) -> None:
     await scene.commit(scene.topic, 6)
     destination = Destination("events", 1111, Identity.PROFILE_ID)
     rows = [
@@ -147,9 +145,9 @@ async def test_a_parked_record_has_come_home_or_not(scene: Scene) -> None:
     ]
     await scene.write(f"{scene.topic}.parked", [(GOOD, parking.headers(row)) for row in rows])
     await scene.commit(f"{scene.topic}.parked", 1)
-    home, waiting = await scene.story(2), await scene.story(4)
+    redelivered, waiting = await scene.trace(2), await scene.trace(4)
     assert (
-        home.summary
+        redelivered.summary
         == f"It was parked ({scene.topic}.parked 0 0) and was redelivered from there and settled."
     )
     assert (

@@ -1,4 +1,4 @@
-"""What of somebody else's bytes reaches a terminal."""
+"""What reaches a terminal: foreign bytes, times, bars."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.table import Table
 
 import worker
 from worker.cli.output import SHOWN_CHARACTERS_MAX, console, readable, shown_time
+from worker.cli.stored_records import BAR_CELLS, bar
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,13 @@ def test_no_command_makes_another_console() -> None:
 )
 def test_whatever_stands_as_a_record_s_time_is_shown(unix_seconds: float, shown: str) -> None:
     assert shown_time(unix_seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "largest", "cells"),
+    [(10, 10, BAR_CELLS), (5, 10, BAR_CELLS // 2), (1, 10**9, 1), (0, 10, 0), (0, 0, 0)],
+)
+def test_a_bar_is_proportional_and_never_empty_for_a_count(
+    count: int, largest: int, cells: int
+) -> None:
+    assert len(bar(count, largest)) == cells

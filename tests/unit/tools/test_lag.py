@@ -18,11 +18,11 @@ PARTITION = TopicPartition("films", 0)
 def test_lag_is_what_is_not_committed(
     begin: int, end: int, committed: int | None, lag: int, lost: int
 ) -> None:
-    one = PartitionLag(PARTITION, begin, end, committed, hinted=0)
+    one = PartitionLag(PARTITION, begin, end, committed, settled_above=0)
     assert (one.lag, one.lost) == (lag, lost)
 
 
-def test_a_trend_tells_when_nothing_is_left() -> None:
+def test_a_trend_estimates_when_the_lag_is_0() -> None:
     before = [PartitionLag(PARTITION, 0, 100, 0, 0)]
     change = trend(before, [PartitionLag(PARTITION, 0, 120, 60, 0)], 2.0)
     assert (change.committed_per_second, change.written_per_second, change.seconds_left) == (
@@ -33,7 +33,7 @@ def test_a_trend_tells_when_nothing_is_left() -> None:
     assert trend(before, [PartitionLag(PARTITION, 0, 120, 10, 0)], 2.0).seconds_left is None
 
 
-def test_a_first_commit_counts_from_where_the_partition_begins() -> None:
+def test_a_first_commit_counts_from_the_beginning_of_the_partition() -> None:
     change = trend(
         [PartitionLag(PARTITION, 7, 10, None, 0)], [PartitionLag(PARTITION, 7, 10, 9, 0)], 1.0
     )

@@ -1,47 +1,41 @@
-"""What is read from a letter's headers, whoever wrote them."""
+"""Dead letters and parked records as they are read from their headers and values."""
 
 from __future__ import annotations
 
-import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.builders import FakeRecord, make_value
-from tests.unit.tools.letters import DLQ, make_letter, make_rejection, settings
-from worker.cli.letters import described
-from worker.cli.output import console
+from tests.unit.tools.stored import DLQ, make_rejection, make_stored, settings
 from worker.core.model.fault import Reason
 from worker.core.model.record import Place
-from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS
-from worker.tools.dead_letters.export import jsonl, kcat, line, peeked
-from worker.tools.dead_letters.record import LetterFault, application_of, read
-from worker.tools.dead_letters.statistics import Statistics
-from worker.tools.dead_letters.topics import named_applications
+from worker.core.wire.record_headers import REPLAYS
+from worker.tools.dead_letters.export import kcat
+from worker.tools.dead_letters.record import RecordFault, application_of, read
+from worker.tools.dead_letters.scan import named_applications
 
 
-def test_a_dead_letter_tells_where_it_came_from_and_what_was_wrong() -> None:
-    letter = make_letter(4, rejection=make_rejection(7, reason=Reason.TOO_OLD))
-    assert letter.place == Place("offline-events.dlq", 0, 4)
-    assert letter.origin == Place("offline-events", 3, 7)
-    assert (letter.reason, letter.faults) == (
+def test_a_dead_letter_names_its_origin_and_its_faults() -> None:
+    stored = make_stored(4, rejection=make_rejection(7, reason=Reason.TOO_OLD))
+    assert stored.place == Place("offline-events.dlq", 0, 4)
+    assert stored.origin == Place("offline-events", 3, 7)
+    assert (stored.reason, stored.faults) == (
         "too_old",
-        (LetterFault("too_old", "event_name", "required, a string"),),
+        (RecordFault("too_old", "event_name", "required, a string"),),
     )
-    assert (letter.application_id, letter.worker_version, letter.day) == (
+    assert (stored.application_id, stored.worker_version, stored.day) == (
         1111,
         "1.2.3",
         "2023-11-14",
     )
 
 
-def test_a_parked_record_tells_where_it_came_from() -> None:
+def test_a_parked_record_names_its_origin() -> None:
     headers = [
         (f"__appmetrica.parked.{name}", value)
         for name, value in (("topic", b"t"), ("partition", b"1"), ("offset", b"2"))
     ]
-    letter = read(DLQ, FakeRecord(0, make_value(), headers=headers))
-    assert (letter.reason, letter.origin) == ("parked", Place("t", 1, 2))
+    stored = read(DLQ, FakeRecord(0, make_value(), headers=headers))
+    assert (stored.reason, stored.origin) == ("parked", Place("t", 1, 2))
 
 
 @pytest.mark.parametrize(
@@ -69,33 +63,33 @@ def test_a_parked_record_tells_where_it_came_from() -> None:
     ],
     ids=["none", "not text", "no numbers", "digits that are none", "null"],
 )
-def test_headers_that_make_no_sense_are_no_error(headers: list[tuple[str, bytes | None]]) -> None:
-    letter = read(DLQ, FakeRecord(0, b"", headers=headers))
-    assert (letter.origin, letter.replays, letter.http_status, letter.shortened, letter.faults) == (
+def test_invalid_headers_are_no_error(headers: list[tuple[str, bytes | None]]) -> None:
+    stored = read(DLQ, FakeRecord(0, b"", headers=headers))
+    assert (stored.origin, stored.replays, stored.http_status, stored.shortened, stored.faults) == (
         None,
         0,
         None,
         None,
         (),
     )
-    assert kcat(letter).get("headers", []) == [
+    assert kcat(stored).get("headers", []) == [
         part
         for name, value in headers
         for part in (name, None if value is None else value.decode(errors="replace"))
     ]
 
 
-def test_the_application_is_the_routes_where_it_says_one_for_all() -> None:
+def test_the_application_is_the_constant_of_the_route() -> None:
     routes = "[{topic: offline-events, constants: {application_id: 1111}}, {topic: games}]"
     constants = named_applications(settings(routes=routes))
     assert constants == {"offline-events": 1111, "offline-events.parked": 1111}
-    letter = make_letter(rejection=make_rejection(value=b"{}"))
-    assert letter.application_id is None
-    assert read(DLQ, letter.record, constants).application_id == 1111
+    stored = make_stored(rejection=make_rejection(value=b"{}"))
+    assert stored.application_id is None
+    assert read(DLQ, stored.record, constants).application_id == 1111
 
 
-def test_the_application_is_read_where_the_route_says_that_it_is_found() -> None:
-    said = named_applications(
+def test_the_application_is_read_from_the_field_that_the_route_names() -> None:
+    named = named_applications(
         settings(routes="[{topic: offline-events, fields: {application_id: $.app.id}}]")
     )
     for value, application in (
@@ -105,7 +99,7 @@ def test_the_application_is_read_where_the_route_says_that_it_is_found() -> None
     ):
         assert (
             read(
-                DLQ, make_letter(rejection=make_rejection(value=value)).record, said
+                DLQ, make_stored(rejection=make_rejection(value=value)).record, named
             ).application_id
             == application
         )
@@ -130,52 +124,7 @@ def test_the_application_is_read_where_the_route_says_that_it_is_found() -> None
         (None, None),
     ],
 )
-def test_the_application_is_read_from_the_value_where_it_can_be(
+def test_the_application_is_read_from_the_value(
     value: bytes | None, application: int | None
 ) -> None:
     assert application_of(value) == application
-
-
-ANY_BYTES = st.one_of(
-    st.none(),
-    st.binary(max_size=40),
-    st.sampled_from(
-        [
-            b'{"application_id": "\xff"}',
-            b'{"application_id": 123456789012345678901234567890}',
-            b'[{"reason": "\xff", "field": "", "message": ""}]',
-            b'[{"reason": "a", "field": "[/b]", "message": "\\u001b[2J"}]',
-            b'{"bytes": 1, "sha256": "\xff"}',
-            b'"\\ud800"',
-            b"\xed\xa0\x80",
-            b"9" * 5000,
-            b"[[" * 5000,
-        ]
-    ),
-)
-OUR_NAMES = [
-    ERRORS_PREFIX + name
-    for name in "reason detail topic partition offset http_status replays shortened".split()
-]
-OUR_NAMES += [f"{PARKED_PREFIX}{name}" for name in ("topic", "partition", "offset", "timestamp")]
-HEADERS = st.lists(
-    st.tuples(st.one_of(st.sampled_from(OUR_NAMES), st.text(max_size=5)), ANY_BYTES), max_size=8
-)
-
-
-@given(
-    ANY_BYTES,
-    ANY_BYTES,
-    HEADERS,
-    st.one_of(st.sampled_from([-1, 0]), st.integers(-(2**63), 2**63 - 1)),
-)
-def test_whatever_stands_in_a_record_it_is_a_letter_that_can_be_shown(
-    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], timestamp: int
-) -> None:
-    record = FakeRecord(3, value, key, headers, timestamp)
-    letter = read(DLQ, record)
-    statistics = Statistics()
-    statistics.add(letter)
-    for document in (jsonl(letter), kcat(letter), peeked(letter, record), statistics.document()):
-        assert orjson.loads(line(document))
-    console().print(described(letter, record))

@@ -1,15 +1,15 @@
-"""What a rehearsal finds out, without brokers."""
+"""Rehearsals, without brokers."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_record, make_value, now_at
-from tests.unit.tools.letters import settings
+from tests.unit.tools.stored import settings
 from worker.core.model.record import Position, TopicPartition
 from worker.core.wire.commit_metadata import encode
-from worker.tools.dry_run import DryRun
 from worker.tools.rehearsal import Rehearsal
+from worker.tools.validation import DryRun
 
 PARTITION = TopicPartition("offline-events", 0)
 
@@ -39,7 +39,7 @@ def test_rows_are_batched_as_they_would_be_sent() -> None:
     assert traffic.body_bytes == 3 * (len(header) + 1) + 5 * (len(first) + 1)
 
 
-def test_what_the_hints_name_as_settled_is_passed_over() -> None:
+def test_settled_records_are_skipped() -> None:
     committed = {PARTITION: Position(2, encode(2, 0, [(3, 5)]))}
     rehearsal = Rehearsal(DryRun(settings()), committed)
     rehearsal.receive(PARTITION, [make_record(offset) for offset in range(6)], now_at())
@@ -47,7 +47,7 @@ def test_what_the_hints_name_as_settled_is_passed_over() -> None:
     assert (rehearsal.found.settled_before, rehearsal.found.rows) == (4, 2)
 
 
-def test_a_daily_rate_is_told_from_the_times_at_which_records_were_written() -> None:
+def test_the_daily_rate_follows_from_the_records_timestamps() -> None:
     rehearsal = Rehearsal(DryRun(settings()), {})
     records = [
         FakeRecord(n, make_value(profile_id=f"u{n}"), timestamp=(UNIX_SECONDS + n * 864) * 1000)

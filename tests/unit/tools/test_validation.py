@@ -1,13 +1,12 @@
-"""What the worker would do with records of files."""
+"""What the worker would do with the records of files."""
 
 from __future__ import annotations
 
 from tests.builders import make_value, now_at
-from tests.unit.tools.letters import settings
+from tests.unit.tools.stored import settings
 from worker.core.model.row import Row
-from worker.tools.dry_run import DryRun
 from worker.tools.file_formats import FileRecord, Unreadable
-from worker.tools.validation import Summary, Validation, Verdict, csv_name
+from worker.tools.validation import DryRun, RecordResult, Summary, Validation, csv_name
 
 ROUTES = "[{topic: films}, {topic: games, unknown_fields: ignore}]"
 
@@ -16,19 +15,19 @@ class Outcome:
     """Everything that a validation hands out."""
 
     def __init__(self, *, is_routed: bool = True, is_each: bool = False) -> None:
-        self.verdicts: list[Verdict] = []
+        self.results: list[RecordResult] = []
         self.rows: list[Row] = []
         self._validation = Validation(
             DryRun(settings(routes=ROUTES)),
             "films",
             is_routed=is_routed,
             is_each=is_each,
-            take=self.verdicts.append,
+            take=self.results.append,
             take_rows=self.rows.extend,
         )
 
     def judge(self, *chunk: FileRecord | Unreadable) -> Summary:
-        self._validation.judge(chunk, now_at())
+        self._validation.validate(chunk, now_at())
         return self._validation.summary
 
 
@@ -42,7 +41,7 @@ def test_records_are_delivered_duplicates_or_bad() -> None:
     )
     assert (summary.records, summary.delivered, summary.duplicates, summary.bad) == (5, 1, 2, 2)
     assert summary.by_reason == {"unreadable": 1, "missing": 1}
-    assert [(one.line, [fault.reason for fault in one.faults]) for one in outcome.verdicts] == [
+    assert [(one.line, [fault.reason for fault in one.faults]) for one in outcome.results] == [
         (3, ["unreadable"]),
         (5, ["missing", "out_of_range"]),
     ]
@@ -51,12 +50,12 @@ def test_records_are_delivered_duplicates_or_bad() -> None:
 def test_each_record_has_a_verdict_where_that_is_wanted_in_the_order_of_the_file() -> None:
     outcome = Outcome(is_each=True)
     outcome.judge(FileRecord(1, b"{}"), FileRecord(2, make_value()), FileRecord(3, make_value()))
-    assert [one.document()["ending"] for one in outcome.verdicts] == [
+    assert [one.document()["ending"] for one in outcome.results] == [
         "dead-lettered",
         "delivered",
         "duplicate",
     ]
-    assert outcome.verdicts[1].key == outcome.verdicts[2].key is not None
+    assert outcome.results[1].key == outcome.results[2].key is not None
 
 
 def test_a_record_is_judged_by_the_route_of_its_topic() -> None:

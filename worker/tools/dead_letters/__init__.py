@@ -1,1 +1,1 @@
-"""Dead letters and parked records: reading, statistics, export, replay."""
+"""Dead letters and parked records: scan, statistics, export and replay."""

@@ -1,4 +1,4 @@
-"""A record of a dead-letter topic or of a parking topic, with what its headers say."""
+"""Reads a record of a dead-letter topic or a parking topic: its origin, reason and faults."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from worker.core.model.record import Place, Record, TopicPartition
 from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS
 
 PARKED = "parked"
-# Somebody else writes into the topic too.
+# The reason of a record that another program wrote.
 FOREIGN = "foreign"
-# Instead of a day or a time, where a record has none.
+# The day and time of a record without a timestamp.
 UNDATED = "undated"
-NOTHING_SAID: Mapping[str, int | Path] = {}
+NO_APPLICATIONS: Mapping[str, int | Path] = {}
 APPLICATION_PATH: Path = ("application_id",)
 T = TypeVar("T")
 
 
-class LetterFault(msgspec.Struct, frozen=True):
-    """One thing that was wrong with the record, as the worker wrote it down."""
+class RecordFault(msgspec.Struct, frozen=True):
+    """A fault of a record: its reason code, the field, and a message."""
 
     reason: str
     field: str
@@ -33,15 +33,15 @@ class LetterFault(msgspec.Struct, frozen=True):
 
 
 class Shortened(msgspec.Struct, frozen=True):
-    """What the whole value was, of a letter that holds only its start."""
+    """Size and digest of the whole value, where the dead letter holds only its start."""
 
     bytes: int
     sha256: str
 
-    def is_of(self, record: Record) -> bool:
+    def is_start_of(self, record: Record) -> bool:
         """True if this record has the whole value.
 
-        Where a topic was made anew, something else stands at the offset.
+        Another record is at the offset if the topic was deleted and created again.
         """
         return sha256(record.value or b"").hexdigest() == self.sha256
 
@@ -51,14 +51,14 @@ class StoredRecord:
     """A dead letter or a parked record.
 
     `reason` is a reason code, `parked`, or `foreign` for a record that this worker has not written.
-    `origin` is where the record was first received, None where the headers don't say.
-    `application_id` is the route's, or read from the value where that is possible.
+    `origin` is the address of the source record, None if the headers don't name it.
+    `application_id` is the route's, or read from the value, or None.
     """
 
     place: Place
     record: Record
     reason: str
-    faults: tuple[LetterFault, ...]
+    faults: tuple[RecordFault, ...]
     origin: Place | None
     replays: int
     http_status: int | None
@@ -68,18 +68,18 @@ class StoredRecord:
 
     @property
     def day(self) -> str:
-        """The day (UTC) on which it was written; `undated` where it doesn't say."""
+        """The day (UTC) on which it was written; `undated` without a timestamp."""
         written = calendar_time(self.record.timestamp / 1000)
         return UNDATED if written is None else written.date().isoformat()
 
 
-_faults = msgspec.json.Decoder(tuple[LetterFault, ...])
+_faults = msgspec.json.Decoder(tuple[RecordFault, ...])
 _shortened = msgspec.json.Decoder(Shortened)
 _value = msgspec.json.Decoder()
 
 
 def calendar_time(unix_seconds: float) -> datetime | None:
-    """This moment in UTC; None for what no calendar has: a record's timestamp may be any number."""
+    """This time in UTC; None if no calendar has it: a record's timestamp may be any number."""
     try:
         return datetime.fromtimestamp(unix_seconds, UTC) if unix_seconds > 0 else None
     except (ValueError, OverflowError, OSError):
@@ -87,20 +87,21 @@ def calendar_time(unix_seconds: float) -> datetime | None:
 
 
 def read(
-    partition: TopicPartition, record: Record, applications: Mapping[str, int | Path] = NOTHING_SAID
+    partition: TopicPartition,
+    record: Record,
+    applications: Mapping[str, int | Path] = NO_APPLICATIONS,
 ) -> StoredRecord:
-    """The letter that this record is.
+    """Read a record as a dead letter or a parked record.
 
     Args:
-        partition: where it lies.
+        partition: the partition that holds it.
         record: the record.
-        applications: of topics whose routes say the application for all records, which it is, or
-            where a value names it.
+        applications: see `named_applications`.
     """
-    # A header's value may be null, and anybody may write these names.
+    # A header's value may be null, and any program may write these names.
     headers = {name: value for name, value in record.headers if value is not None}
     origin = _origin(headers)
-    said = (
+    named = (
         applications.get(origin.topic, APPLICATION_PATH) if origin is not None else APPLICATION_PATH
     )
     return StoredRecord(
@@ -112,19 +113,17 @@ def read(
         replays=_number(headers.get(REPLAYS, b"")) or 0,
         http_status=_number(headers.get(f"{ERRORS_PREFIX}http_status", b"")),
         worker_version=headers.get(f"{ERRORS_PREFIX}worker_version", b"").decode(errors="replace"),
-        application_id=said if isinstance(said, int) else application_of(record.value, said),
+        application_id=named if isinstance(named, int) else application_of(record.value, named),
         shortened=_shortened_of(headers),
     )
 
 
 def application_of(value: bytes | None, path: Path = APPLICATION_PATH) -> int | None:
-    """The application that a value names, from its top or within the `data` of an envelope; None
-    where that can't be read.
-    """
+    """The application that a value names, at its top level or in the `data` of an envelope."""
     top = _decoded(_value, value or b"")
     for found in (_follow(top, path), _follow(top, ("data", *path))):
         if isinstance(found, int | str) and not isinstance(found, bool):
-            # As text, for its digits; what is longer than any application is none.
+            # A longer number is no application.
             return (
                 _number(str(found).encode(errors="replace"))
                 if isinstance(found, str) or 0 <= found < 2**63
@@ -134,9 +133,7 @@ def application_of(value: bytes | None, path: Path = APPLICATION_PATH) -> int | 
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], text: bytes) -> T | None:
-    """What this JSON says; None where it is none, or not UTF-8, or too deep, or something else:
-    anybody may have written it.
-    """
+    """The decoded JSON; None if it is invalid or of another type: any program may write it."""
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -159,8 +156,8 @@ def _reason(headers: Mapping[str, bytes]) -> str:
     return PARKED if f"{PARKED_PREFIX}topic" in headers else FOREIGN
 
 
-def _faults_of(headers: Mapping[str, bytes]) -> tuple[LetterFault, ...]:
-    # The detail of a shortened letter may be cut off.
+def _faults_of(headers: Mapping[str, bytes]) -> tuple[RecordFault, ...]:
+    # The detail of a shortened dead letter may be cut off.
     return _decoded(_faults, headers.get(f"{ERRORS_PREFIX}detail", b"[]")) or ()
 
 
@@ -181,6 +178,6 @@ def _origin(headers: Mapping[str, bytes]) -> Place | None:
 
 
 def _number(text: bytes) -> int | None:
-    """A number of 63 bits at most; zeros may stand before it."""
+    """A number of at most 63 bits; leading zeros are allowed."""
     digits = text.lstrip(b"0") or text[-1:]
     return int(digits) if text.isdigit() and len(digits) < 20 and int(digits) < 2**63 else None

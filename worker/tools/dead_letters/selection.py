@@ -1,27 +1,24 @@
-"""Which letters are meant: by reason, application, time, and how often they were sent
-back already.
-"""
+"""Selects stored records: by reason, application, time, and number of earlier replays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 
-from worker.tools.dead_letters.record import FOREIGN, StoredRecord
+from worker.tools.dead_letters.record import StoredRecord
 
-# What names a selection in the name of a group.
+# Length of the selection's digest in the name of a consumer group.
 DIGEST_BYTES = 5
 
 
 class Selection(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Empty means all. Times in Unix milliseconds of when the letter was written, `since`
-    inclusive, `until` not.
+    """Conditions on stored records; an empty condition accepts every record.
 
-    `replays_max`: a letter that was sent back as often is not meant. `without_origins`: nor is one
-    that came from these topics: a replay that can't write to them has sent the others alone, and
-    its position says nothing of theirs.
+    Times are Unix milliseconds of when the stored record was written: `since` is inclusive, `until`
+    is not. `replays_max` excludes records that were replayed this often. `without_origins` excludes
+    records of these source topics: a replay that can't write to them replays only the others, and
+    its position covers only the others.
     """
 
     reasons: tuple[str, ...] = ()
@@ -31,29 +28,29 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     replays_max: int | None = None
     without_origins: tuple[str, ...] = ()
 
-    def matches(self, letter: StoredRecord) -> bool:
-        """True if this letter is meant."""
-        return self.is_about(letter) and not self.has_too_many_replays(letter)
+    def matches(self, stored: StoredRecord) -> bool:
+        """True if this record meets every condition."""
+        return self.matches_content(stored) and not self.has_too_many_replays(stored)
 
-    def is_about(self, letter: StoredRecord) -> bool:
-        """True if this letter is meant, or would be if it had been sent back less often."""
-        if self.reasons and letter.reason not in self.reasons:
+    def matches_content(self, stored: StoredRecord) -> bool:
+        """True if this record meets every condition, `replays_max` aside."""
+        if self.reasons and stored.reason not in self.reasons:
             return False
-        if self.applications and letter.application_id not in self.applications:
+        if self.applications and stored.application_id not in self.applications:
             return False
-        if letter.origin is not None and letter.origin.topic in self.without_origins:
+        if stored.origin is not None and stored.origin.topic in self.without_origins:
             return False
-        timestamp = letter.record.timestamp
+        timestamp = stored.record.timestamp
         return (self.since is None or timestamp >= self.since) and (
             self.until is None or timestamp < self.until
         )
 
-    def has_too_many_replays(self, letter: StoredRecord) -> bool:
-        """True if it has been sent back as often as it may be."""
-        return self.replays_max is not None and letter.replays >= self.replays_max
+    def has_too_many_replays(self, stored: StoredRecord) -> bool:
+        """True if this record was replayed `replays_max` times already."""
+        return self.replays_max is not None and stored.replays >= self.replays_max
 
     def text(self) -> str:
-        """The same for the same selection: kept beside a position, it says what lies below it."""
+        """The canonical text of this selection, kept as the metadata of a replay's commit."""
         ordered = msgspec.structs.replace(
             self,
             reasons=tuple(sorted(set(self.reasons))),
@@ -62,7 +59,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
         return msgspec.json.encode(ordered).decode()
 
     def digest(self) -> str:
-        """A short name."""
+        """A short name that is the same for equal selections."""
         return blake2b(self.text().encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
@@ -70,26 +67,8 @@ _decoder = msgspec.json.Decoder(Selection)
 
 
 def parse(text: str) -> Selection | None:
-    """The selection of this text; None where it isn't one."""
+    """The selection that this text describes; None for any other text."""
     try:
         return _decoder.decode(text)
     except msgspec.DecodeError:
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedSelection:
-    """What an earlier replay has sent back: of one partition, everything below `position` that
-    `selection` matches.
-    """
-
-    position: int
-    selection: Selection
-
-    def has_sent(self, letter: StoredRecord) -> bool:
-        """True if that replay has sent this letter back."""
-        return (
-            letter.place.offset < self.position
-            and letter.reason != FOREIGN
-            and self.selection.matches(letter)
-        )

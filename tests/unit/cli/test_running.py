@@ -1,4 +1,4 @@
-"""Times as people write them."""
+"""Times on the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import click
 import pytest
 
-from worker.cli.parameters import moment
+from worker.cli.running import unix_milliseconds
 
 
 @pytest.mark.parametrize(
@@ -19,18 +19,18 @@ from worker.cli.parameters import moment
         ("1700000000", 1_700_000_000_000),
     ],
 )
-def test_a_moment_is_read(text: str, milliseconds: int) -> None:
-    assert moment(text) == milliseconds
+def test_a_time_is_parsed(text: str, milliseconds: int) -> None:
+    assert unix_milliseconds(text) == milliseconds
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("7d", 604_800)]
 )
-def test_a_moment_may_be_so_long_ago(text: str, seconds: int) -> None:
-    assert abs(time.time() * 1000 - moment(text) - seconds * 1000) < 5000
+def test_a_time_may_be_an_age(text: str, seconds: int) -> None:
+    assert abs(time.time() * 1000 - unix_milliseconds(text) - seconds * 1000) < 5000
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5", "-1h", "1w", "1700000000000"])
 def test_what_is_no_moment_is_said(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a time"):
-        moment(text)
+        unix_milliseconds(text)

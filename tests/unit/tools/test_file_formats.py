@@ -1,4 +1,4 @@
-"""Records from files of each form, and back from what `export` writes."""
+"""Records from files of each format, and from what `export` writes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import orjson
 import pytest
 
 from tests.builders import FakeRecord, make_value
-from tests.unit.tools.letters import DLQ, write
+from tests.unit.tools.stored import DLQ, write
 from worker.tools.dead_letters import export
-from worker.tools.dead_letters.record import read as read_letter
-from worker.tools.file_formats import FileRecord, Form, FormError, Unreadable, read
+from worker.tools.dead_letters.record import read as read_stored
+from worker.tools.file_formats import FileFormat, FileFormatError, FileRecord, Unreadable, read
 
 
-def records_of(directory: Path, content: bytes, form: Form) -> list[FileRecord | Unreadable]:
+def records_of(
+    directory: Path, content: bytes, file_format: FileFormat
+) -> list[FileRecord | Unreadable]:
     with write(directory, "file", content) as file:
-        return [record for chunk in read(file, form) for record in chunk]
+        return [record for chunk in read(file, file_format) for record in chunk]
 
 
 def test_a_line_is_a_value_and_keeps_its_number(tmp_path: Path) -> None:
-    found = records_of(tmp_path, b'{"a":1}\r\n\nnonsense\n\xff', Form.JSONL)
+    found = records_of(tmp_path, b'{"a":1}\r\n\nnonsense\n\xff', FileFormat.JSONL)
     assert [(one.offset, one.value) for one in found if isinstance(one, FileRecord)] == [
         (1, b'{"a":1}'),
         (3, b"nonsense"),
@@ -35,8 +37,8 @@ def test_what_is_exported_as_kcat_is_read_back_byte_for_byte(
     value: bytes | None, tmp_path: Path
 ) -> None:
     record = FakeRecord(9, value, b"key", [("trace", b"1"), ("trace", "ф".encode())])
-    line = export.line(export.kcat(read_letter(DLQ, record)))
-    (found,) = records_of(tmp_path, line, Form.KCAT)
+    line = export.line(export.kcat(read_stored(DLQ, record)))
+    (found,) = records_of(tmp_path, line, FileFormat.KCAT)
     assert isinstance(found, FileRecord)
     assert (found.value, found.key, found.headers, found.topic) == (
         value,
@@ -50,7 +52,7 @@ def test_what_is_exported_as_kcat_is_read_back_byte_for_byte(
 def test_what_kcat_itself_prints_is_read(tmp_path: Path) -> None:
     place = b'"topic":"t","partition":0,"offset":1,"tstype":"create","ts":5,"broker":1'
     line = b"{" + place + b',"headers":["k",null],"key":null,"payload":"{}"}\n'
-    (found,) = records_of(tmp_path, line, Form.KCAT)
+    (found,) = records_of(tmp_path, line, FileFormat.KCAT)
     assert found == FileRecord(1, b"{}", 5, None, [("k", b"")], "t")
 
 
@@ -60,14 +62,14 @@ def test_what_kcat_itself_prints_is_read(tmp_path: Path) -> None:
 def test_a_line_that_is_no_record_is_named_and_the_next_is_read(
     line: bytes, tmp_path: Path
 ) -> None:
-    bad, good = records_of(tmp_path, line + b'\n{"payload": "{}"}\n', Form.KCAT)
+    bad, good = records_of(tmp_path, line + b'\n{"payload": "{}"}\n', FileFormat.KCAT)
     assert isinstance(bad, Unreadable) and bad.line == 1
     assert isinstance(good, FileRecord) and good.value == b"{}"
 
 
 def test_a_row_of_csv_is_the_object_that_a_producer_would_have_sent(tmp_path: Path) -> None:
     content = '\ufeffevent_name,event_json,mnc\r\n"a ""b"",\nф","{""k"": 1}",\r\nshort\n'.encode()
-    record, short = records_of(tmp_path, content, Form.CSV)
+    record, short = records_of(tmp_path, content, FileFormat.CSV)
     assert isinstance(record, FileRecord) and record.value is not None
     assert orjson.loads(record.value) == {"event_name": 'a "b",\nф', "event_json": '{"k": 1}'}
     assert short == Unreadable(4, "1 cells, but the header names 3 columns")
@@ -77,10 +79,10 @@ def test_a_row_of_csv_is_the_object_that_a_producer_would_have_sent(tmp_path: Pa
     "content", [b"", b'a,b\n"open', b"a\n\xff\n"], ids=["empty", "an open quote", "not UTF-8"]
 )
 def test_what_is_no_csv_is_said(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(FormError):
-        records_of(tmp_path, content, Form.CSV)
+    with pytest.raises(FileFormatError):
+        records_of(tmp_path, content, FileFormat.CSV)
 
 
 def test_a_long_file_comes_in_chunks(tmp_path: Path) -> None:
     with write(tmp_path, "file", make_value() * 1 + b"\n" + b"x\n" * 2499) as file:
-        assert [len(chunk) for chunk in read(file, Form.JSONL)] == [1000, 1000, 500]
+        assert [len(chunk) for chunk in read(file, FileFormat.JSONL)] == [1000, 1000, 500]

@@ -1,4 +1,4 @@
-"""Letters for this folder's tests: made by the worker's own code, as records of their topics."""
+"""Stored records and settings for tests of the tools, built by the worker's own code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
 
 
 def settings(**flags: str) -> Settings:
-    """The defaults with application 1111; a flag's `__` stands for a dot."""
+    """The default settings with application 1111; `__` in a flag is a dot."""
     return load(
         None,
         {KEY: "secret"},
@@ -32,7 +32,7 @@ def settings(**flags: str) -> Settings:
 def make_rejection(
     offset: int = 7, value: bytes | None = None, reason: Reason = Reason.MISSING, replays: int = 0
 ) -> Rejection:
-    """A record that was refused for one reason, and had been sent back so often before."""
+    """A record that was rejected for one reason, after this number of replays."""
     headers = [(REPLAYS, b"%d" % replays)] if replays else []
     record = FakeRecord(offset, make_value() if value is None else value, b"key", headers)
     return Rejection(
@@ -44,7 +44,7 @@ def make_rejection(
     )
 
 
-def make_letter(
+def make_stored(
     offset: int = 0,
     *,
     at: int = UNIX_SECONDS,
