@@ -145,7 +145,7 @@ class Watch:
     def _watched(self, event: Event, now: Now) -> list[Command]:
         self._before(event, now)
         self.seen[type(event).__name__] += 1
-        was_closed = self._pipeline._dispatcher.destination().breaker == BreakerState.CLOSED
+        was_closed = self._pipeline._dispatcher._limiter.status().breaker == BreakerState.CLOSED
         started = time.thread_time()
         commands = self._handle(event, now)
         if (seconds := time.thread_time() - started) > STEP_CPU_SECONDS_MAX:
@@ -219,7 +219,7 @@ class Watch:
                     )
 
     def _check_breaker(self, *, was_closed: bool) -> None:
-        destination = self._pipeline._dispatcher.destination()
+        destination = self._pipeline._dispatcher._limiter.status()
         faults_min = self._settings.delivery.breaker_failures_max if was_closed else 1
         is_newly_open = destination.breaker == BreakerState.OPEN and was_closed
         if is_newly_open and self._faults_in_a_row < faults_min:

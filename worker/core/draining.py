@@ -93,7 +93,7 @@ class Draining:
         self._ledger.offsets.drain(drained)
         for route in self._routes.values():
             self._flow.submit(route.batcher.drain(drained))
-        return self._flow.settle(self._dispatcher.take_back_waiting(drained), now)
+        return self._flow.settle(self._dispatcher.waiting.take_back_waiting(drained), now)
 
     def advance(self, now: Now) -> list[Command]:
         """Bring the drains as far as they can go now."""
@@ -140,7 +140,7 @@ class Draining:
         """Leave everything that isn't in flight to the next owners."""
         for route in self._routes.values():
             self._flow.give_back(route.batcher.take_back(assignments), now)
-        return self._flow.settle(self._dispatcher.take_back(assignments), now)
+        return self._flow.settle(self._dispatcher.waiting.take_back(assignments), now)
 
     def _end(self, drain: Drain, now: Now) -> list[Command]:
         left = self._ledger.left()

@@ -126,7 +126,7 @@ class Pipeline:
             case Distributed(partitions=partitions):
                 self._ledger.abandoned.keep_only(partitions)
             case KeyChanged(application_id=application_id):
-                self._dispatcher.try_again(application_id, now)
+                self._dispatcher.waiting.holds.try_again(application_id, now.monotonic_seconds)
             case StopRequested(deadline_seconds=deadline):
                 assignments = tuple(self._ledger.offsets)
                 drain = self._draining.begin(DrainGoal.STOP, assignments, deadline, now)
@@ -137,9 +137,9 @@ class Pipeline:
 
     def _answered(self, batch_id: str, answer: Answer, now: Now) -> list[Command]:
         self._clock.note_answer(answer, now)
-        settlement = self._dispatcher.answer(batch_id, answer, now)
-        self._reception.admit(settlement.lonely)
-        return self._flow.end_request(settlement, answer, now)
+        result = self._dispatcher.answer(batch_id, answer, now)
+        self._reception.admit(result.needs_records)
+        return self._flow.end_request(result, answer, now)
 
     def _commit_ended(self, event: Committed | CommitFailed, now: Now) -> list[Command]:
         if isinstance(event, Committed):
@@ -207,7 +207,7 @@ class Pipeline:
             else None
             for assignment in offsets.take_changed()
         }
-        if (held := self._dispatcher.held_assignments()) is not self._held:
+        if (held := self._dispatcher.waiting.holds.assignments()) is not self._held:
             self._held = held
             # A parking topic whose records are on hold has nothing to do but to wait for the hold
             # to heal.
@@ -236,12 +236,11 @@ class Pipeline:
                 if assignment.topic in self._topics_with_parking
             }
             bytes_min = memory.low_bytes if memory.is_high else memory.held_bytes + 1
-            self._dispatcher.choose_for_parking(
+            self._dispatcher.waiting.holds.choose_for_parking(
                 safe, bytes_min=bytes_min, topics=self._topics_with_parking
             )
-        return (
-            self._flow.settle(self._dispatcher.park(), now) if self._dispatcher.has_to_park else []
-        )
+        waiting = self._dispatcher.waiting
+        return self._flow.settle(waiting.park(), now) if waiting.holds.has_chosen else []
 
     def clock_status(self, now: Now) -> ClockStatus:
         """Return what the local clock is worth at this moment."""

@@ -123,7 +123,10 @@ class Receiving:
         admission = route.window.admit(rows, now.monotonic_seconds)
         self._ledger.drop_duplicates(admission.duplicates)
         fresh = admission.fresh
-        if route.role is RouteRole.SOURCE_WITH_PARKING and self._dispatcher.is_parking:
+        if (
+            route.role is RouteRole.SOURCE_WITH_PARKING
+            and self._dispatcher.waiting.holds.is_parking
+        ):
             fresh, parking = self._flow.split_off_parked(fresh)
             commands += parking
         self._flow.submit(route.batcher.add(fresh, now.monotonic_seconds))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from worker.core.batching.batcher import Sealed
 from worker.core.counters.counters import RequestEnd
 from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
-from worker.core.delivery.settlement import Settlement
+from worker.core.delivery.settlement import AnswerResult, Settlement
 from worker.core.model.answer import Answer
 from worker.core.model.clock import Now
 from worker.core.model.command import Command, Log, Post, Severity, WriteDeadLetters, WriteParked
@@ -73,11 +73,10 @@ class RowFlow:
             commands.append(Post(batch, self._dispatcher.time_factor(batch)))
         return commands + self.settle(settlement, now)
 
-    def end_request(self, settlement: Settlement, answer: Answer, now: Now) -> list[Command]:
-        """Take over what became of the rows of a request that has ended."""
-        if settlement.batch is not None and settlement.outcome is not None:
-            self._ledger.end_request(settlement.batch, answer, _request_end(settlement.outcome))
-        return self.settle(settlement, now)
+    def end_request(self, result: AnswerResult, answer: Answer, now: Now) -> list[Command]:
+        """Take over the result of a request that has ended."""
+        self._ledger.end_request(result.batch, answer, _request_end(result.outcome))
+        return self.settle(result.settlement, now)
 
     def settle(self, settlement: Settlement, now: Now) -> list[Command]:
         """Settle, dead-letter, give back or park the rows that have left the delivery."""
@@ -127,14 +126,15 @@ class RowFlow:
         A single row of an application that has nothing left to probe the API with continues: it is
         the next probe.
         """
+        holds = self._dispatcher.waiting.holds
         continuing: list[Row] = []
         parked: list[Row] = []
         probing: set[int] = set()
         for row in rows:
             application_id = row.destination.application_id
-            if not self._dispatcher.goes_to_parking(application_id):
+            if not holds.goes_to_parking(application_id):
                 continuing.append(row)
-            elif application_id not in probing and self._dispatcher.lacks_probe(application_id):
+            elif application_id not in probing and holds.lacks_probe(application_id):
                 probing.add(application_id)
                 continuing.append(row)
             else:

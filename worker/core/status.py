@@ -29,10 +29,10 @@ def build_status(
         paused: the assignments that aren't received.
         is_stopping: whether the worker drains for its stop.
     """
-    ledger, dispatcher = components.ledger, components.dispatcher
+    ledger, delivery = components.ledger, components.dispatcher.status(now)
     routes = components.routes.values()
     oldest = [
-        dispatcher.oldest_event_timestamp,
+        delivery.oldest_event_timestamp,
         *(route.batcher.oldest_event_timestamp for route in routes),
     ]
     return Snapshot(
@@ -41,17 +41,17 @@ def build_status(
             _partition(ledger.offsets, assignment, is_paused=assignment in paused)
             for assignment in ledger.offsets
         ),
-        holds=tuple(dispatcher.holds(now)),
-        throttles=tuple(dispatcher.throttles(now)),
+        holds=delivery.holds,
+        throttles=delivery.throttles,
         rows={
             "linked": sum(route.window.linked for route in routes),
             "batching": sum(route.batcher.rows for route in routes),
-            "waiting": dispatcher.rows_waiting,
-            "in_flight": dispatcher.rows_in_flight,
+            "waiting": delivery.rows_waiting,
+            "in_flight": delivery.rows_in_flight,
             "dead_letter": flow.dead_letters.waiting,
             "parking": flow.parking.waiting,
         },
-        destination=dispatcher.destination(),
+        destination=delivery.destination,
         held_bytes=ledger.memory.held_bytes,
         dedup_window_rows=sum(route.window.rows for route in routes),
         dedup_keys_evicted={

@@ -15,10 +15,9 @@ from worker.core.batching.batcher import Batcher, BatchLimits
 from worker.core.counters.counters import Counters, TopicAccount
 from worker.core.dedup.key_memory import KeyBudget
 from worker.core.dedup.window import Window
-from worker.core.delivery.backoff import Backoff
 from worker.core.delivery.dispatcher import Dispatcher
-from worker.core.delivery.limiter import LimiterRules
-from worker.core.delivery.rules import DeliveryRules
+from worker.core.delivery.flow_control import Backoff
+from worker.core.delivery.limiter import DeliveryRules, LimiterRules
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import IntakeRules, UnknownFields
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault

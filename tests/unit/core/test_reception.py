@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.unit.core.test_pipeline import TOPIC, UNIX, FakeRecord, World, event
-from worker.core.delivery.backlog import AGE_WAIT_SECONDS
+from worker.core.delivery.waiting import AGE_WAIT_SECONDS
 from worker.core.model.answer import NotSent, Response, TransportFault
 from worker.core.model.command import AskTime, Command, Log, Pause, Post, Resume, WriteDeadLetters
 from worker.core.model.event import (

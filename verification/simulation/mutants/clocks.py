@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from verification.simulation.mutants.swap import Mutant, Swap
-from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.settlement import Settlement
+from worker.core.delivery.waiting import WaitingBatches
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now, Trust
 from worker.core.model.command import AskTime, Log
@@ -25,10 +25,10 @@ def judge_ages_before_the_api_has_told_its_time(swap: Swap) -> None:
 
 
 def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
-    without_expired = Dispatcher._without_expired
+    without_expired = WaitingBatches.without_expired
 
     def unjudged(
-        self: Dispatcher, batch: Batch, now: Now, trust: Trust, settlement: Settlement
+        self: WaitingBatches, batch: Batch, now: Now, trust: Trust, settlement: Settlement
     ) -> Batch | None:
         return (
             batch
@@ -36,7 +36,7 @@ def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
             else without_expired(self, batch, now, trust, settlement)
         )
 
-    swap(Dispatcher, "_without_expired", unjudged)
+    swap(WaitingBatches, "without_expired", unjudged)
 
 
 def never_ask_for_the_time(swap: Swap) -> None:

@@ -8,16 +8,17 @@ from typing import Any
 import verification.simulation.worker_life
 import worker.core.delivery.dispatcher
 from verification.simulation.mutants.swap import Mutant, Swap
-from worker.core.delivery.bisect import Bisections, Finding, Verdict
+from worker.core.delivery.bisection import Bisections, Finding, Halved, ProvenBad, Unproven
 from worker.core.delivery.dispatcher import Dispatcher
-from worker.core.delivery.evidence import Attempt
 from worker.core.delivery.limiter import Limiter
 from worker.core.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
-from worker.core.delivery.pace import Pace
-from worker.core.delivery.quarantine import Quarantine
-from worker.core.delivery.queue import Queue
-from worker.core.delivery.suspicion import Decision, Failure, Suspicions
+from worker.core.delivery.queues import Quarantine, Queue
+from worker.core.delivery.request_history import RequestHistory, RequestSpan
+from worker.core.delivery.request_size import RequestSizes
+from worker.core.delivery.settlement import RefusedRow
+from worker.core.delivery.suspects import Assessment, Decision, Failure, Suspects
 from worker.core.delivery.throttle import Throttles
+from worker.core.delivery.waiting import WaitingBatches
 from worker.core.model.answer import Answer, Response
 from worker.core.model.batch import Batch
 
@@ -45,33 +46,36 @@ def send_another_body_after_an_ambiguous_answer(swap: Swap) -> None:
 def bisect_only_the_first_half(swap: Swap) -> None:
     refuse = Bisections.refuse
 
-    def lazy(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
-        verdict = refuse(self, batch, refusal, attempt)
-        for piece in verdict.pieces[1:]:
+    def incomplete(
+        self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestSpan
+    ) -> Finding:
+        finding = refuse(self, batch, refusal, request)
+        if not isinstance(finding, Halved):
+            return finding
+        for piece in finding.pieces[1:]:
             self.end(piece.id)
-        return replace(verdict, pieces=verdict.pieces[:1])
+        return Halved(finding.pieces[:1])
 
-    swap(Bisections, "refuse", lazy)
+    swap(Bisections, "refuse", incomplete)
 
 
 def dead_letter_a_refused_batch_whole(swap: Swap) -> None:
-    from worker.core.delivery.settlement import Refusal
+    def whole(self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestSpan) -> Finding:
+        return ProvenBad(
+            tuple(RefusedRow(row, refusal.fault, refusal.http_status) for row in batch.rows)
+        )
 
-    def harsh(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
-        bad_rows = tuple(Refusal(row, refusal.fault, refusal.http_status) for row in batch.rows)
-        return Verdict(Finding.GUILTY, bad_rows=bad_rows)
-
-    swap(Bisections, "refuse", harsh)
+    swap(Bisections, "refuse", whole)
 
 
 def dead_letter_a_row_that_was_refused_once(swap: Swap) -> None:
     refuse = Bisections.refuse
 
-    def hasty(self: Bisections, batch: Batch, refusal: Any, attempt: Attempt) -> Verdict:
-        verdict = refuse(self, batch, refusal, attempt)
-        if verdict.finding is not Finding.ACCUSED:
-            return verdict
-        return Verdict(Finding.GUILTY, bad_rows=(refusal, *verdict.bad_rows, *self.end(batch.id)))
+    def hasty(self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestSpan) -> Finding:
+        finding = refuse(self, batch, refusal, request)
+        if not isinstance(finding, Unproven):
+            return finding
+        return ProvenBad((refusal, *finding.bad_rows, *self.end(batch.id)))
 
     swap(Bisections, "refuse", hasty)
 
@@ -83,32 +87,45 @@ def let_an_accused_row_wait_for_ever(swap: Swap) -> None:
 
 
 def suspect_nobody(swap: Swap) -> None:
-    fail = Suspicions.fail
+    fail = Suspects.fail
 
-    def trusting(self: Suspicions, batch: Batch, failure: Failure, attempt: Attempt) -> Decision:
-        decision = fail(self, batch, failure, attempt)
-        return Decision.RETRY if decision in (Decision.HALVE, Decision.GIVE_UP) else decision
+    def trusting(
+        self: Suspects,
+        batch: Batch,
+        failure: Failure,
+        request: RequestSpan,
+        history: RequestHistory,
+    ) -> Assessment:
+        assessment = fail(self, batch, failure, request, history)
+        is_against_it = assessment.decision in (Decision.HALVE, Decision.GIVE_UP)
+        return replace(assessment, decision=Decision.RETRY) if is_against_it else assessment
 
-    swap(Suspicions, "fail", trusting)
+    swap(Suspects, "fail", trusting)
 
 
 def suspect_while_nothing_is_taken(swap: Swap) -> None:
-    fail = Suspicions.fail
+    fail = Suspects.fail
 
-    def suspicious(self: Suspicions, batch: Batch, failure: Failure, attempt: Attempt) -> Decision:
+    def suspicious(
+        self: Suspects,
+        batch: Batch,
+        failure: Failure,
+        request: RequestSpan,
+        history: RequestHistory,
+    ) -> Assessment:
         if failure is not Failure.NEUTRAL:
-            self._evidence.accept(batch, replace(attempt, started=attempt.ended + 1))
-        return fail(self, batch, failure, attempt)
+            history.accept(batch, replace(request, started=request.ended + 1))
+        return fail(self, batch, failure, request, history)
 
-    swap(Suspicions, "fail", suspicious)
+    swap(Suspects, "fail", suspicious)
 
 
 def let_suspects_take_all_requests(swap: Swap) -> None:
-    swap(Dispatcher, "_are_others_first", lambda self: self._flight.is_broken)
+    swap(Dispatcher, "_are_others_first", lambda self: self._limiter.is_broken)
 
 
 def send_as_much_after_a_time_out(swap: Swap) -> None:
-    swap(Pace, "slow_down", lambda self, lane, rows, attempt: False)
+    swap(RequestSizes, "slow_down", lambda self, lane, rows, request: False)
 
 
 def send_without_a_limit(swap: Swap) -> None:
@@ -116,19 +133,18 @@ def send_without_a_limit(swap: Swap) -> None:
 
 
 def send_what_has_grown_too_old(swap: Swap) -> None:
-    swap(Dispatcher, "_without_expired", lambda self, batch, now, trust, settlement: batch)
+    swap(WaitingBatches, "without_expired", lambda self, batch, now, trust, settlement: batch)
 
 
 def open_the_breaker_for_refusals(swap: Swap) -> None:
-    give_back = Limiter.give_back
+    end = Limiter.end
 
-    def strict(self: Limiter, permit: Any, outcome: Outcome, at: float) -> None:
+    def strict(self: Limiter, batch_id: str, outcome: Outcome, at: float) -> Any:
         is_refusal = isinstance(outcome, Refused)
-        give_back(
-            self, permit, Retry("refused", 0.0, RetryKind.FAILED) if is_refusal else outcome, at
-        )
+        counted = Retry("refused", 0.0, RetryKind.FAILED) if is_refusal else outcome
+        return end(self, batch_id, counted, at)
 
-    swap(Limiter, "give_back", strict)
+    swap(Limiter, "end", strict)
 
 
 def leave_the_key_in_what_the_api_says(swap: Swap) -> None:

@@ -55,6 +55,21 @@ class DestinationStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """All that is between the batchers and the API.
+
+    `oldest_event_timestamp` in Unix seconds; None with no row there.
+    """
+
+    destination: DestinationStatus
+    holds: tuple[HoldStatus, ...]
+    throttles: tuple[ThrottleStatus, ...]
+    rows_in_flight: int
+    rows_waiting: int
+    oldest_event_timestamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionStatus:
     """One partition that is ours.
 

@@ -1,216 +1,174 @@
 """What becomes of a batch when its request has ended: it is settled, sent again, taken apart, held,
 or given up.
+
+Functions without a state of their own: they move the batch through the waiting places, and put the
+rows that leave into the settlement. Each returns the batches that can't be decided on before others
+of their application are accepted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
+from dataclasses import dataclass
+from typing import assert_never
 
-from worker.core.delivery.backlog import Backlog, Places
-from worker.core.delivery.backoff import Backoff
-from worker.core.delivery.bisect import Finding
-from worker.core.delivery.evidence import Attempt
-from worker.core.delivery.examination import Examination
-from worker.core.delivery.flight import Flight
-from worker.core.delivery.hold import SYSTEMIC
+from worker.core.delivery.bisection import Halved, ProvenBad, Systemic, Unproven
+from worker.core.delivery.holds import SYSTEMIC
 from worker.core.delivery.outcome import (
     Delivered,
     Held,
+    Outcome,
     Refused,
     Retry,
     RetryKind,
     TooLarge,
     wait_seconds_min,
 )
-from worker.core.delivery.settlement import Refusal, Settlement, failure_of, refusal_of
-from worker.core.delivery.split import piece
-from worker.core.delivery.suspicion import Decision
+from worker.core.delivery.request_history import RequestSpan
+from worker.core.delivery.settlement import Settlement, failed_alone, piece, refused_by_api
+from worker.core.delivery.suspects import Decision
+from worker.core.delivery.waiting import WaitingBatches
 from worker.core.model.answer import Answer, NotSent
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
 
 
-class Answers:
-    """Moves batches by what their requests came to.
+@dataclass(frozen=True, slots=True)
+class EndedRequest:
+    """A request that ended now: its batch, its answer, and what that means."""
 
-    Args:
-        places: where they wait.
-        backlog: puts them there.
-        flight: how the destination is doing.
-        examination: what each is suspected of.
-        backoff: the waits between attempts.
+    batch: Batch
+    answer: Answer
+    outcome: Outcome
+    span: RequestSpan
+    now: Now
+
+    @property
+    def application_id(self) -> int:
+        """The application of the batch."""
+        return self.batch.destination.application_id
+
+
+def settle(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlement) -> list[Batch]:
+    """Move the batch to where its outcome leads."""
+    match ended.outcome:
+        case Delivered():
+            return _delivered(ended, waiting, settlement)
+        case Refused(status=status):
+            return _refused(ended, status, waiting, settlement)
+        case TooLarge(status=status):
+            return _too_large(ended, status, waiting, settlement)
+        case Retry() | Held() as outcome:
+            return _failed(ended, outcome, waiting, settlement)
+        case _:
+            assert_never(ended.outcome)
+
+
+def _delivered(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlement) -> list[Batch]:
+    batch, application_id, holds = ended.batch, ended.application_id, waiting.holds
+    settlement.delivered.extend(batch.rows)
+    bad_rows, logs = waiting.isolation.deliver(batch, ended.span, ended.answer.duration_seconds)
+    settlement.refused.extend(bad_rows)
+    settlement.logs.extend(logs)
+    if holds.is_probe(batch) or holds.is_disproved(application_id, ended.span.started):
+        waiting.heal(application_id, settlement)
+    released = waiting.quarantine.release(application_id, waiting.isolation.may_be_sent_again)
+    waiting.queue.put_first(*released)
+    return []
+
+
+def _refused(
+    ended: EndedRequest, status: int, waiting: WaitingBatches, settlement: Settlement
+) -> list[Batch]:
+    batch, application_id = ended.batch, ended.application_id
+    if waiting.holds.reason(application_id) == SYSTEMIC:
+        waiting.end_probe(batch, ended.outcome, ended.now, settlement)
+        return [batch]
+    if waiting.holds.is_probe(batch):
+        # The API reads the rows again and refuses them: the reason of the hold is gone.
+        waiting.heal(application_id, settlement)
+    kept = waiting.that_may_be_sent(batch, settlement)
+    if kept is not batch:
+        # Rows have left with their partition; whether the rest would be refused is not known, so it
+        # is sent again.
+        waiting.queue.put_first(*([] if kept is None else [kept]))
+        return []
+    refusal = refused_by_api(batch, status, ended.answer)
+    match waiting.isolation.refuse(batch, refusal, ended.span):
+        case Halved(pieces=pieces):
+            waiting.queue.put_first(*pieces)
+        case ProvenBad(bad_rows=bad_rows):
+            settlement.refused.extend(bad_rows)
+        case Unproven(bad_rows=bad_rows):
+            settlement.refused.extend(bad_rows)
+            waiting.wait_in_quarantine(batch, ended.now, settlement)
+        case Systemic(released=rows):
+            refused = piece(batch, (*rows, *batch.rows), "refused")
+            waiting.hold_systemically(application_id, (refused,), ended.now, settlement)
+    return []
+
+
+def _too_large(
+    ended: EndedRequest, status: int, waiting: WaitingBatches, settlement: Settlement
+) -> list[Batch]:
+    if waiting.holds.is_probe(ended.batch):
+        waiting.heal(ended.application_id, settlement)
+    kept = waiting.that_may_be_sent(ended.batch, settlement)
+    if kept is not None and len(kept.rows) > 1:
+        waiting.queue.put_first(*waiting.isolation.split(kept))
+    elif kept is not None:
+        settlement.refused.append(refused_by_api(kept, status, ended.answer))
+        settlement.refused.extend(waiting.isolation.end(kept.id))
+    return []
+
+
+def _failed(
+    ended: EndedRequest, outcome: Retry | Held, waiting: WaitingBatches, settlement: Settlement
+) -> list[Batch]:
+    """Not accepted, and not because of its rows: is the cause the API, the application, or this
+    very batch?
     """
+    batch, application_id = ended.batch, ended.application_id
+    decision, logs = waiting.isolation.fail(batch, outcome, ended.span)
+    settlement.logs.extend(logs)
+    is_general = (
+        waiting.holds.reason(application_id) is not None
+        or isinstance(ended.answer, NotSent)
+        or waiting.isolation.is_general(application_id)
+    )
+    if isinstance(outcome, Held) and is_general:
+        started = ended.span.started
+        waiting.hold(application_id, outcome.reason, ended.now, settlement, forbidden_at=started)
+        waiting.end_probe(batch, outcome, ended.now, settlement)
+        return []
+    if waiting.holds.is_probe(batch):
+        waiting.end_probe(batch, outcome, ended.now, settlement)
+        return []
+    kept = waiting.that_may_wait(batch, settlement)
+    if kept is None:
+        return []
+    if decision is Decision.GIVE_UP:
+        lone_failures = waiting.isolation.suspects.lone_failures(kept.id)
+        settlement.refused.append(failed_alone(kept, lone_failures, ended.answer))
+        settlement.refused.extend(waiting.isolation.end(kept.id))
+        return []
+    return _send_again(kept, outcome, decision, waiting, ended.now)
 
-    def __init__(
-        self,
-        places: Places,
-        backlog: Backlog,
-        flight: Flight,
-        examination: Examination,
-        backoff: Backoff,
-    ) -> None:
-        self._queue = places.queue
-        self._holds = places.holds
-        self._throttles = places.throttles
-        self._backlog = backlog
-        self._flight = flight
-        self._examination = examination
-        self._backoff = backoff
 
-    def judge(
-        self, batch: Batch, answer: Answer, attempt: Attempt, now: Now, settlement: Settlement
-    ) -> None:
-        """The request of this batch ended with the settlement's outcome."""
-        match settlement.outcome:
-            case Delivered():
-                self._delivered(batch, attempt, answer, settlement)
-            case Refused(status=status):
-                self._refused(batch, refusal_of(batch, status, answer), attempt, now, settlement)
-            case TooLarge():
-                self._too_large(batch, refusal_of(batch, 413, answer), now, settlement)
-            case Retry() | Held():
-                self._failed(batch, answer, attempt, now, settlement)
-            case None:
-                raise RuntimeError(f"batch {batch.id} has no outcome")
-        # After each answer: the last one that could have judged them may have been this.
-        quarantined = self._backlog.quarantined(batch.destination.application_id)
-        if quarantined and not self._has_others(batch.destination.application_id):
-            self._ask_for_others(quarantined, settlement)
-
-    def _delivered(
-        self, batch: Batch, attempt: Attempt, answer: Answer, settlement: Settlement
-    ) -> None:
-        application_id = batch.destination.application_id
-        settlement.delivered.extend(batch.rows)
-        bad_rows, logs = self._examination.deliver(batch, attempt, answer.duration_seconds)
-        settlement.refused.extend(bad_rows)
-        settlement.logs.extend(logs)
-        if self._holds.is_probe(batch) or self._holds.is_disproved(application_id, attempt.started):
-            self._backlog.heal(application_id, settlement)
-        self._backlog.release_quarantined(application_id)
-
-    def _refused(
-        self, batch: Batch, refusal: Refusal, attempt: Attempt, now: Now, settlement: Settlement
-    ) -> None:
-        application_id = batch.destination.application_id
-        if self._holds.reason(application_id) == SYSTEMIC:
-            self._backlog.wait_for_probe(batch, now, settlement)
-            self._ask_for_others((batch,), settlement)
-            return
-        if self._holds.is_probe(batch):
-            # The API reads the rows again and finds fault with them: what the hold was for is over.
-            self._backlog.heal(application_id, settlement)
-        kept = self._backlog.that_may_be_sent(batch, settlement)
-        if kept is None:
-            return
-        if kept is not batch:
-            # Rows have left with their partition; whether the rest would be refused is not known,
-            # so it is sent again.
-            self._queue.put_first(kept)
-            return
-        verdict = self._examination.refuse(batch, refusal, attempt)
-        self._queue.put_first(*verdict.pieces)
-        settlement.refused.extend(verdict.bad_rows)
-        if verdict.finding is Finding.ACCUSED:
-            self._backlog.quarantine(batch, now.monotonic_seconds, settlement)
-        elif verdict.finding is Finding.SYSTEMIC:
-            rows = (*verdict.released, *batch.rows)
-            self._backlog.hold_systemically(
-                application_id, (piece(batch, rows, "refused"),), now, settlement
-            )
-
-    def _too_large(self, batch: Batch, refusal: Refusal, now: Now, settlement: Settlement) -> None:
-        if self._holds.is_probe(batch):
-            self._backlog.heal(batch.destination.application_id, settlement)
-        kept = self._backlog.that_may_be_sent(batch, settlement)
-        if kept is None:
-            return
-        if len(kept.rows) > 1:
-            self._queue.put_first(*self._examination.split(kept))
-            return
-        settlement.refused.append(refusal)
-        settlement.refused.extend(self._examination.end(kept.id))
-
-    def _failed(
-        self, batch: Batch, answer: Answer, attempt: Attempt, now: Now, settlement: Settlement
-    ) -> None:
-        """It wasn't taken, and its rows weren't judged: is it the API, the application, or this
-        very batch?
-        """
-        application_id = batch.destination.application_id
-        outcome = settlement.outcome
-        decision, logs = self._examination.fail(batch, outcome, attempt)
-        settlement.logs.extend(logs)
-        is_held = self._holds.reason(application_id) is not None
-        is_general = isinstance(answer, NotSent) or self._examination.is_fault_general(
-            application_id
-        )
-        if isinstance(outcome, Held) and (is_held or is_general):
-            self._backlog.hold(
-                application_id, outcome.reason, now, settlement, forbidden_at=attempt.started
-            )
-            self._backlog.wait_for_probe(batch, now, settlement)
-        elif self._holds.is_probe(batch):
-            self._backlog.wait_for_probe(batch, now, settlement)
-        elif (kept := self._backlog.that_may_wait(batch, settlement)) is not None:
-            self._go_on(kept, decision, answer, now, settlement)
-
-    def _go_on(
-        self, batch: Batch, decision: Decision, answer: Answer, now: Now, settlement: Settlement
-    ) -> None:
-        if decision is Decision.HALVE and len(batch.rows) > 1:
-            self._queue.put_first(*self._examination.halve(batch))
-        elif decision is Decision.GIVE_UP:
-            settlement.refused.append(
-                failure_of(batch, self._examination.strikes(batch.id), answer)
-            )
-            settlement.refused.extend(self._examination.end(batch.id))
-        elif (
-            isinstance(settlement.outcome, Retry) and settlement.outcome.kind is RetryKind.THROTTLED
-        ):
-            self._throttles.wait_first(batch)
-        else:
-            attempts = self._examination.failures(batch.id)
-            wait = self._backoff.wait_seconds(
-                attempts=attempts, wait_seconds_min=wait_seconds_min(settlement.outcome)
-            )
-            for part in (
-                self._examination.split(batch)
-                if decision is Decision.SPLIT and len(batch.rows) > 1
-                else (batch,)
-            ):
-                self._queue.delay(part, now.monotonic_seconds + wait)
-                if self._examination.is_alone(part.id):
-                    self._ask_for_others((part,), settlement)
-
-    def _ask_for_others(self, batches: Iterable[Batch], settlement: Settlement) -> None:
-        """These can't be judged before others of their application are taken; where the destination
-        fails, nothing can.
-
-        But where all that is at hand has failed again and again, the destination may only seem to
-        fail: a row that makes the API fail has opened the breaker, and nothing is left that could
-        close it.
-        """
-        if self._flight.is_healthy or self._are_all_alone():
-            settlement.lonely.update(row.assignment for batch in batches for row in batch.rows)
-
-    def _are_all_alone(self) -> bool:
-        """True if nothing is at hand that could show whether the destination works."""
-        return all(
-            self._examination.is_alone(one.id)
-            for one in chain(self._flight.batches(), self._queue.batches())
-        )
-
-    def _has_others(self, application_id: int) -> bool:
-        """True if something of this application is being sent, or is about to be, that hasn't
-        failed.
-
-        What has failed doesn't count: two that wait for each other would wait for ever.
-        """
-        return any(
-            other.destination.application_id == application_id
-            and not self._examination.failures(other.id)
-            and not self._examination.is_suspect(other.id)
-            for other in chain(self._flight.batches(), self._queue.ready())
-        )
+def _send_again(
+    batch: Batch, outcome: Retry | Held, decision: Decision, waiting: WaitingBatches, now: Now
+) -> list[Batch]:
+    if decision is Decision.HALVE and len(batch.rows) > 1:
+        waiting.queue.put_first(*waiting.isolation.halve(batch))
+        return []
+    if isinstance(outcome, Retry) and outcome.kind is RetryKind.THROTTLED:
+        waiting.throttles.wait_first(batch)
+        return []
+    wait = waiting.backoff.wait_seconds(
+        attempts=waiting.isolation.suspects.failures(batch.id),
+        wait_seconds_min=wait_seconds_min(outcome),
+    )
+    is_split = decision is Decision.SPLIT and len(batch.rows) > 1
+    parts = waiting.isolation.split(batch) if is_split else (batch,)
+    for part in parts:
+        waiting.queue.delay(part, now.monotonic_seconds + wait)
+    return [part for part in parts if waiting.isolation.suspects.is_alone(part.id)]

@@ -1,22 +1,23 @@
-"""The breaker of the destination: when it doesn't work at all, one request asks whether it does
-again, instead of all of them.
+"""The circuit breaker of the destination: while it doesn't work at all, one request probes it,
+instead of all of them.
 
-    CLOSED ── failures in a row ──► OPEN ── its wait is over ──► PROBING ── success ──► RAMPING 1,
-    2, 4 … ──► CLOSED
-                                     ▲                             │ failure               │ failure
-                                     └─────────────────────────────┴───────────────────────┘
+    CLOSED ─ failures in a row ─► OPEN ─ its wait is over ─► PROBING ─ success ─► RAMPING ─► CLOSED
+                                   ▲                            │ failure            │ failure
+                                   └────────────────────────────┴────────────────────┘
 
 A failure is a connection that wasn't made, a time-out, a 5xx. Any other answer shows that the
-destination is there: a refused row, a wrong key or too many requests say nothing against it.
-Source: the pattern of that name in M. Nygard, "Release It!"; the ramp keeps a destination that has
-just come back from being knocked over by all that has waited.
+destination works: a refused row, a wrong key or too many requests don't count against it. The ramp
+(1, 2, 4 … requests at once) protects a destination that has just recovered from all that has
+waited.
+
+Source: the pattern of that name in M. Nygard, "Release It!".
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from worker.core.delivery.backoff import Backoff
+from worker.core.delivery.flow_control import Backoff
 
 
 class BreakerState(StrEnum):
@@ -32,8 +33,8 @@ class Breaker:
     """One destination's breaker.
 
     Args:
-        failures_max: so many failures in a row open it.
-        permits_max: a ramp that has come this far closes it.
+        failures_max: the number of failures in a row that opens it.
+        permits_max: the number of requests at once at which a ramp ends.
         backoff: the wait before each probe.
     """
 
@@ -50,7 +51,7 @@ class Breaker:
 
     @property
     def permits(self) -> int:
-        """How many requests may be in flight besides what `due_seconds` says of an open one."""
+        """How many requests may be in flight; an open breaker admits one from `due_seconds` on."""
         match self.state:
             case BreakerState.CLOSED:
                 return self._permits_max
@@ -60,7 +61,7 @@ class Breaker:
                 return 0
 
     def probe(self) -> None:
-        """An open breaker's wait is over, and a request asks."""
+        """The wait of an open breaker is over, and a request probes the destination."""
         self.state = BreakerState.PROBING
 
     def succeed(self) -> None:
@@ -81,8 +82,8 @@ class Breaker:
     def fail(self, monotonic_seconds: float, *, wait_seconds_min: float, is_probe: bool) -> None:
         """A request failed.
 
-        What was still under way when it opened only makes the wait longer where the answer asks for
-        it.
+        A failure of a request that was under way when the breaker opened makes the wait longer only
+        where the answer asks for it.
         """
         match self.state:
             case BreakerState.CLOSED:

@@ -1,7 +1,7 @@
-"""Whether one more request may start: in flight, as often, and as much as the API bears.
+"""The requests in flight, and whether one more may start.
 
-Three rules behind one question: `concurrency` (how many at once), `breaker` (whether the
-destination works at all) and `rate` (what the operator allows per second). A batch that waits for
+Three rules behind one question: `AdaptiveConcurrency` (how many at once), `Breaker` (whether the
+destination works at all) and `Rate` (what the operator allows per second). A batch that waits for
 its next attempt holds no permit: it must not keep others from being sent.
 """
 
@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.core.delivery.backoff import Backoff
+from worker.core.counters.snapshot import DestinationStatus
 from worker.core.delivery.breaker import Breaker, BreakerState
-from worker.core.delivery.concurrency import AdaptiveConcurrency
+from worker.core.delivery.flow_control import AdaptiveConcurrency, Backoff, Rate
 from worker.core.delivery.outcome import AMBIGUOUS, Delivered, Outcome, Retry, RetryKind
-from worker.core.delivery.rate import Rate
+from worker.core.model.batch import Batch
+from worker.core.model.command import Log, Severity
 
 OVERLOADS = frozenset({RetryKind.THROTTLED, RetryKind.FAILED}) | AMBIGUOUS
 DESTINATION_FAULTS = frozenset({RetryKind.FAILED, RetryKind.NOT_SENT}) | AMBIGUOUS
+# Failures that rows can cause: the API failed over them, or took too long.
+ROW_FAILURES = frozenset({RetryKind.FAILED}) | AMBIGUOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,33 @@ class LimiterRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
-    """One request's leave to be in flight. `is_probe`: it asks for an open breaker."""
+class DeliveryRules:
+    """The bounds of the whole delivery, as the settings name them.
 
+    `request_seconds`: how long a request may ordinarily take.
+    """
+
+    limiter: LimiterRules
+    retry_after_seconds_max: float
+    hold_probe_seconds: float
+    systemic_ratio: float
+    systemic_rows_min: int
+    bisect_requests_per_minute_max: int
+    event_age_seconds_max: int
+    request_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A batch in flight. `is_probe`: its request asks for an open breaker."""
+
+    batch: Batch
     round_of_start: int
     is_probe: bool
 
 
 class Limiter:
-    """Permits for posts to one destination."""
+    """Every batch from the start of its request to its end, and the permits for further ones."""
 
     def __init__(self, rules: LimiterRules, backoff: Backoff) -> None:
         self._concurrency = AdaptiveConcurrency(rules.requests_in_flight_max)
@@ -47,77 +68,107 @@ class Limiter:
             permits_max=rules.requests_in_flight_max,
             backoff=backoff,
         )
-        self._requests = Rate(rules.requests_per_second_max)
-        self._rows = Rate(rules.rows_per_second_max)
-        self._taken = 0
+        self._request_rate = Rate(rules.requests_per_second_max)
+        self._row_rate = Rate(rules.rows_per_second_max)
+        self._requests: dict[str, _Request] = {}
 
-    @property
-    def taken(self) -> int:
-        """How many requests are in flight."""
-        return self._taken
+    def batches(self) -> list[Batch]:
+        """The batches in flight."""
+        return [request.batch for request in self._requests.values()]
 
-    @property
-    def limit(self) -> int:
-        """How many may be at present."""
-        return self._concurrency.limit
+    def status(self) -> DestinationStatus:
+        """The state of the destination, for operators."""
+        return DestinationStatus(self._breaker.state, self._concurrency.limit, len(self._requests))
 
     @property
     def permits(self) -> int:
-        """How many may be at present, also by the breaker, while that ramps up."""
+        """How many requests may be in flight at present."""
         return min(self._breaker.permits, self._concurrency.limit)
 
     @property
-    def breaker_state(self) -> BreakerState:
-        """How the destination's breaker stands."""
-        return self._breaker.state
+    def is_broken(self) -> bool:
+        """True while the next request is the one that asks whether the destination works again."""
+        return self._breaker.state is BreakerState.OPEN
+
+    @property
+    def is_healthy(self) -> bool:
+        """True while the breaker is closed."""
+        return self._breaker.state is BreakerState.CLOSED
 
     def free_at(self) -> float | None:
-        """From when on a request may start, in monotonic seconds; None: an answer has to come
-        first.
+        """The time from which a request may start, in monotonic seconds.
+
+        None while an answer has to come first.
         """
-        paced = max(self._requests.free_at, self._rows.free_at)
+        paced = max(self._request_rate.free_at, self._row_rate.free_at)
         if self._breaker.state is BreakerState.OPEN:
             return max(paced, self._breaker.due_seconds)
-        return paced if self._taken < self.permits else None
+        return paced if len(self._requests) < self.permits else None
 
     def is_free(self, monotonic_seconds: float) -> bool:
         """True if one more request may start."""
         free_at = self.free_at()
         return free_at is not None and monotonic_seconds >= free_at
 
-    def take(self, rows: int, monotonic_seconds: float) -> Permit:
-        """A request with so many rows starts."""
+    def start(self, batch: Batch, monotonic_seconds: float) -> None:
+        """The request of this batch starts.
+
+        Raises:
+            RuntimeError: no permit is free.
+        """
         if not self.is_free(monotonic_seconds):
             raise RuntimeError(
-                f"no permit is free: {self._taken} taken, the breaker is {self._breaker.state}"
+                f"no permit is free: {len(self._requests)} taken, the breaker is "
+                f"{self._breaker.state}"
             )
         is_probe = self._breaker.state is BreakerState.OPEN
         if is_probe:
             self._breaker.probe()
-        self._requests.take(1, monotonic_seconds)
-        self._rows.take(rows, monotonic_seconds)
-        self._taken += 1
-        return Permit(self._concurrency.round, is_probe)
+        self._request_rate.take(1, monotonic_seconds)
+        self._row_rate.take(len(batch.rows), monotonic_seconds)
+        self._requests[batch.id] = _Request(batch, self._concurrency.round, is_probe)
 
-    def give_back(self, permit: Permit, outcome: Outcome, monotonic_seconds: float) -> None:
-        """The request ended, in whatever way."""
-        if self._taken == 0:
-            raise RuntimeError("no permit is taken")
+    def end(
+        self, batch_id: str, outcome: Outcome, monotonic_seconds: float
+    ) -> tuple[Batch, list[Log]]:
+        """A request ended; returns its batch, and what is to be logged of the destination.
+
+        Raises:
+            KeyError: it isn't in flight.
+        """
+        request = self._requests[batch_id]
+        before = self._breaker.state
         if isinstance(outcome, Delivered):
-            self._concurrency.grow(in_flight=self._taken)
+            self._concurrency.grow(in_flight=len(self._requests))
         elif isinstance(outcome, Retry) and outcome.kind in OVERLOADS:
-            self._concurrency.shrink(permit.round_of_start)
+            self._concurrency.shrink(request.round_of_start)
         if isinstance(outcome, Retry) and outcome.kind in DESTINATION_FAULTS:
             wait = outcome.wait_seconds_min
-            self._breaker.fail(monotonic_seconds, wait_seconds_min=wait, is_probe=permit.is_probe)
+            self._breaker.fail(monotonic_seconds, wait_seconds_min=wait, is_probe=request.is_probe)
         else:
             self._breaker.succeed()
-        self._taken -= 1
+        del self._requests[batch_id]
+        return request.batch, _changes(before, self._breaker.state, outcome)
 
-    def release(self, permit: Permit) -> None:
-        """The request ended, and what it came to says nothing of the destination: its batch alone
-        fails.
+    def end_suspect(
+        self, batch_id: str, outcome: Outcome, monotonic_seconds: float
+    ) -> tuple[Batch, list[Log]]:
+        """The request of a batch that fails while others are accepted ended, see `suspects`.
+
+        A failure that its rows can cause isn't counted against the destination. Any other answer
+        counts as for every batch: the destination answers, or can't be reached.
         """
-        if permit.is_probe:
-            raise RuntimeError("a probe of the breaker has to say what it came to")
-        self._taken -= 1
+        request = self._requests[batch_id]
+        may_be_the_rows = isinstance(outcome, Retry) and outcome.kind in ROW_FAILURES
+        if request.is_probe or not may_be_the_rows:
+            return self.end(batch_id, outcome, monotonic_seconds)
+        del self._requests[batch_id]
+        return request.batch, []
+
+
+def _changes(before: BreakerState, after: BreakerState, outcome: Outcome) -> list[Log]:
+    if before is BreakerState.CLOSED and after is BreakerState.OPEN and isinstance(outcome, Retry):
+        return [Log(Severity.ERROR, "breaker_opened", {"reason": outcome.reason})]
+    if before is not BreakerState.CLOSED and after is BreakerState.CLOSED:
+        return [Log(Severity.INFO, "breaker_closed", {})]
+    return []

@@ -1,27 +1,15 @@
-"""What an answer means for the rows of a batch: one table, the whole of the judgement.
+"""The meaning of an answer for the rows of a batch.
 
-| answer                                  | outcome
-|
-| --------------------------------------- |
--------------------------------------------------------------------- |
-| 200                                     | `Delivered`
-|
-| 400, 422                                | `Refused`: bisect, until the guilty rows stand alone
-|
-| 413                                     | `TooLarge`: split in two
-|
-| 408, 420, 425, 429, 5xx                 | `Retry`, at least `Retry-After`; 420 and 429 are
-throttling          |
-| no connection made                      | `Retry`; where a proxy refused it, by its status like an
-answer      |
-| connection lost while the body was sent | `Retry`, ambiguous; again so, and the batch is split in
-two          |
-| connection lost after that              | `Retry`, ambiguous: the rows may have been loaded
-|
-| no answer in time, a gateway's 504      | `Retry`, timed out: the same, and fewer rows may be in
-time          |
-| everything else (401, 403, 404, 3xx, …) | `Held`: nobody may drop rows for a fault that isn't
-theirs           |
+    200                                       Delivered
+    400, 422                                  Refused: bisected until the bad rows stand alone
+    413                                       TooLarge: split in two
+    408, 420, 425, 429, 5xx                   Retry, at least `Retry-After`; 420 and 429 throttle
+    no connection                             Retry; where a proxy refused it, by the proxy's status
+    connection lost while the body was sent   Retry, ambiguous; the second time the batch is split
+    connection lost after that                Retry, ambiguous: the rows may have been loaded
+    no answer in time, a gateway's 504        Retry, timed out: the same, and fewer rows may be in
+                                              time
+    everything else (401, 403, 404, 3xx, …)   Held: no row is dropped for a fault that isn't its own
 
 Only 200 is success: the documentation knows no other, and a redirect's or a proxy's 2xx would be a
 loss.
@@ -33,10 +21,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import assert_never
 
-from worker.core.delivery.retry_after import seconds_to_wait
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from worker.core.wire.http_date import unix_seconds_of
 
 REFUSED_STATUSES = frozenset({400, 422})
+# More digits than any wait makes sense in; int() of a hostile header of thousands would raise.
+DIGITS_MAX = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +49,13 @@ class TooLarge:
 
 
 class RetryKind(Enum):
-    """What a passing fault says of the destination.
+    """The state of the destination that a passing fault shows.
 
-    THROTTLED: it is there and wants less. FAILED: it answered that it can't. AMBIGUOUS: it gave no
-    answer to what was sent, so the rows may have been loaded and a retry may duplicate them.
-    TIMED_OUT: the same, because it takes too long. NOT_SENT: it couldn't be reached. EARLY: it is
-    there and wants the request once more. CUT_OFF: as AMBIGUOUS, but while the body was on its way:
-    it may be too large.
+    THROTTLED: it asks for fewer requests. FAILED: it answered with an error of its own. AMBIGUOUS:
+    it gave no answer to what was sent, so the rows may have been loaded and a retry may duplicate
+    them. TIMED_OUT: the same, because it takes too long. NOT_SENT: it couldn't be reached. EARLY:
+    it asks for the same request again. CUT_OFF: as AMBIGUOUS, but while the body was being sent: it
+    may be too large.
     """
 
     THROTTLED = auto()
@@ -80,6 +70,7 @@ class RetryKind(Enum):
 @dataclass(frozen=True, slots=True)
 class Retry:
     """A passing fault: the identical bytes are to be sent again, not before `wait_seconds_min`.
+
     `reason` is a stable code.
     """
 
@@ -90,14 +81,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A fault of the application's configuration or of something in between: the rows wait until a
-    probe gets through.
-    """
+    """A fault of the application's configuration or of a proxy: the rows wait for a good probe."""
 
     reason: str
 
 
-# What may have been loaded: the budget of duplicates.
+# Rows that may have been loaded: the budget of duplicates.
 AMBIGUOUS = frozenset({RetryKind.AMBIGUOUS, RetryKind.TIMED_OUT, RetryKind.CUT_OFF})
 
 # Beside these, every 5xx is a failure.
@@ -113,7 +102,7 @@ Outcome = Delivered | Refused | TooLarge | Retry | Held
 
 
 def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: float) -> Outcome:
-    """What this answer means. Total: every status and every fault has an outcome."""
+    """The outcome of this answer. Total: every status and every fault has one."""
     match answer:
         case NotSent(proxy_status=int(status)):
             # 502 passes; 407 and its like are faults of the configuration, and don't pass by
@@ -146,12 +135,28 @@ def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: fl
 
 
 def _passes(status: int) -> bool:
-    """True if a later attempt may be answered otherwise."""
+    """True if a later attempt may get another answer."""
     return status in RETRIED_STATUSES or 500 <= status <= 599
 
 
+def seconds_to_wait(header: str | None, *, unix_seconds: float, max_seconds: float) -> float:
+    """How long a `Retry-After` header asks to wait from now, from 0 to `max_seconds`.
+
+    It is a number of seconds or an HTTP date; 0 where it is absent or unreadable.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    if header is None:
+        return 0.0
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), max_seconds) if len(text) <= DIGITS_MAX else max_seconds
+    date = unix_seconds_of(text)
+    return 0.0 if date is None else min(max(date - unix_seconds, 0.0), max_seconds)
+
+
 def label(outcome: Outcome) -> str:
-    """The outcome's name in metrics: of a closed set."""
+    """The outcome's name in metrics, out of a closed set."""
     match outcome:
         case Delivered():
             return "delivered"
@@ -165,6 +170,6 @@ def label(outcome: Outcome) -> str:
             return "held"
 
 
-def wait_seconds_min(outcome: Outcome | None) -> float:
-    """How long the API asks to wait, in seconds; 0 where it asks for nothing."""
+def wait_seconds_min(outcome: Outcome) -> float:
+    """How long the API asks to wait, in seconds; 0 where it doesn't ask."""
     return outcome.wait_seconds_min if isinstance(outcome, Retry) else 0.0

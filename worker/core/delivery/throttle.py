@@ -1,15 +1,14 @@
-"""Applications that the API throttles: a 429 to one batch binds every batch of its application.
+"""Applications that the API throttles: a 429 to one batch is one to all of its application.
 
-The application is paused for as long as the API asks, and some more by chance, so that not all
-workers come back at one moment. Then one request asks; when it is taken one may be in flight, then
-2, 4, …, until the throttling is over. A further 429 is another pause.
+The application is paused for as long as the API asks, and for some time more by chance, so that not
+all workers resume at one moment. Then one request is the probe; when it is accepted one may be in
+flight, then 2, 4, …, until the throttling is over. A further 429 begins another pause.
 
 By application and not by host: a key is an application's own and the only name by which the API
-knows who asks, so what it counts against a limit (the documentation knows a daily one) is an
-application's. The others go on: where one has used up its limit, they would be stopped for nothing.
-How much the host bears is what `concurrency` finds out, and each 429 halves that for all. Where the
-host throttles everybody, each application learns it with the requests it has in flight, and asks
-with one.
+knows its client, so its limits (the documentation has a daily one) are an application's. The others
+go on: where one has used up its limit, they would be stopped for nothing. `AdaptiveConcurrency`
+finds out how much the host accepts, and each 429 halves that for all. Where the host throttles
+every client, each application learns it by the requests it has in flight, and then sends one.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from worker.core.counters.snapshot import ThrottleStatus
-from worker.core.delivery.backoff import Backoff
 from worker.core.delivery.breaker import Breaker, BreakerState
+from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.outcome import Outcome, Retry, RetryKind
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
@@ -30,9 +29,7 @@ from worker.core.model.command import Log, Severity
 
 @dataclass(slots=True, eq=False)
 class _Throttle:
-    """`in_flight` are the requests that were started under it: what was under way before says
-    nothing of its end.
-    """
+    """`in_flight` are the requests that were started under it: earlier ones can't end it."""
 
     breaker: Breaker
     reason: str
@@ -41,15 +38,16 @@ class _Throttle:
     waiting: deque[Batch] = field(default_factory=deque)
 
     def free_at(self) -> float | None:
-        """From when on one more request may start, in monotonic seconds; None: an answer has to
-        come first.
+        """The time from which one more request may start, in monotonic seconds.
+
+        None while an answer has to come first.
         """
         if self.breaker.state is BreakerState.OPEN:
             return self.breaker.due_seconds
         return -math.inf if len(self.in_flight) < self.breaker.permits else None
 
     def pause(self, outcome: Retry, now: Now, *, is_probe: bool) -> None:
-        """Send nothing for a while. What is still in flight from before the pause can't end it."""
+        """Send nothing for a while. Requests from before the pause can't end it."""
         self.breaker.fail(
             now.monotonic_seconds, wait_seconds_min=outcome.wait_seconds_min, is_probe=is_probe
         )
@@ -61,8 +59,8 @@ class Throttles:
     """The throttled applications, each with the batches that wait for their turn.
 
     Args:
-        requests_in_flight_max: a ramp that has come this far ends the throttling.
-        backoff: what is waited beside what the API asks for.
+        requests_in_flight_max: the number of requests at once at which a ramp ends.
+        backoff: the wait beyond what the API asks for.
     """
 
     def __init__(self, requests_in_flight_max: int, backoff: Backoff) -> None:
@@ -81,9 +79,7 @@ class Throttles:
         return free_at is not None and free_at <= monotonic_seconds
 
     def paused_until(self, application_id: int) -> float | None:
-        """Until when nothing of this application may be sent, in monotonic seconds; None where that
-        isn't known or is over.
-        """
+        """The end of this application's pause, in monotonic seconds; None where there is none."""
         throttle = self._throttles.get(application_id)
         return (
             throttle.breaker.due_seconds
@@ -100,7 +96,7 @@ class Throttles:
                 throttle.breaker.probe()
 
     def end(self, batch: Batch, outcome: Outcome, now: Now) -> list[Log]:
-        """Its request ended; returns what is to be said of the application."""
+        """The request of this batch ended; returns what is to be logged of the application."""
         application_id = batch.destination.application_id
         throttle = self._throttles.get(application_id)
         if isinstance(outcome, Retry) and outcome.kind is RetryKind.THROTTLED:
@@ -111,7 +107,7 @@ class Throttles:
         if not isinstance(outcome, Retry):
             throttle.breaker.succeed()
         elif throttle.breaker.state is BreakerState.PROBING:
-            # No answer to the question: it is asked again.
+            # The probe got no answer: another follows.
             throttle.pause(outcome, now, is_probe=True)
         return self._ended(application_id, throttle)
 
@@ -136,8 +132,9 @@ class Throttles:
         return None
 
     def next_deadline(self) -> float | None:
-        """When the turn of a waiting batch comes, in monotonic seconds; None while answers have to
-        come first.
+        """When the next waiting batch may be sent, in monotonic seconds.
+
+        None while answers have to come first.
         """
         if self._released:
             return -math.inf
@@ -201,9 +198,7 @@ class Throttles:
         return [Log(Severity.WARNING, "throttling_began", fields)]
 
     def _ended(self, application_id: int, throttle: _Throttle) -> list[Log]:
-        """The throttling is over at the top of the ramp, or where all that waited has got through
-        on the way.
-        """
+        """End the throttling at the top of the ramp, or when nothing waits any more."""
         state = throttle.breaker.state
         is_through = (
             state is BreakerState.RAMPING and not throttle.waiting and not throttle.in_flight

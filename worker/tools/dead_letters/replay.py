@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from worker.core.delivery.rate import Rate
+from worker.core.delivery.flow_control import Rate
 from worker.core.model.clock import Now
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Place, Position, Record, TopicPartition

@@ -1,4 +1,4 @@
-"""A dispatcher with open settings, and short words for what happens to it."""
+"""A dispatcher with open settings, and methods for what happens to it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.builders import make_batch, now_at
-from worker.core.delivery.backoff import Backoff
+from worker.core.counters.snapshot import DeliveryStatus
 from worker.core.delivery.dispatcher import Dispatcher
-from worker.core.delivery.limiter import LimiterRules
-from worker.core.delivery.rules import DeliveryRules
-from worker.core.delivery.settlement import Settlement
+from worker.core.delivery.flow_control import Backoff
+from worker.core.delivery.limiter import DeliveryRules, LimiterRules
+from worker.core.delivery.settlement import AnswerResult, Settlement
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
 from worker.core.model.record import Assignment, AssignmentState
@@ -33,7 +33,7 @@ def offsets(rows: list[Row] | tuple[Row, ...]) -> list[int]:
 
 @dataclass
 class Stage:
-    """A dispatcher, the time, and how each assignment stands (OURS unless said otherwise)."""
+    """A dispatcher, the time, and the state of each assignment (ASSIGNED by default)."""
 
     requests_in_flight_max: int = 4
     systemic_ratio: float = 0.5
@@ -42,7 +42,7 @@ class Stage:
     bisect_requests_per_minute_max: int = 60_000
     uniform: Callable[[], float] = lambda: 0.5
     seconds: float = 0.0
-    standings: dict[Assignment, AssignmentState] = field(default_factory=dict)
+    states: dict[Assignment, AssignmentState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rules = DeliveryRules(
@@ -55,10 +55,10 @@ class Stage:
             event_age_seconds_max=1_209_600,
             request_seconds=25.0,
         )
-        self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.standing_of)
+        self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.state_of)
 
-    def standing_of(self, assignment: Assignment) -> AssignmentState:
-        return self.standings.get(assignment, AssignmentState.ASSIGNED)
+    def state_of(self, assignment: Assignment) -> AssignmentState:
+        return self.states.get(assignment, AssignmentState.ASSIGNED)
 
     def submit(self, *batches: Batch) -> list[Batch]:
         """Submit, and send what may be sent."""
@@ -76,15 +76,21 @@ class Stage:
         self.seconds = seconds
         return self.start()
 
-    def answer(self, batch: Batch, answer: Answer) -> Settlement:
+    def result(self, batch: Batch, answer: Answer) -> AnswerResult:
         """The request of this batch ends now."""
         return self.dispatcher.answer(batch.id, answer, now_at(self.seconds))
 
+    def answer(self, batch: Batch, answer: Answer) -> Settlement:
+        """The same: the rows that leave with it."""
+        return self.result(batch, answer).settlement
 
-def convicted(stage: Stage, quarantined: Batch) -> list[Row]:
-    """Something else of its application is accepted, and this row is refused once more: the rows
-    given up by it.
-    """
+    def status(self, seconds: float = 0.0) -> DeliveryStatus:
+        """The state of the delivery as operators see it at that moment."""
+        return self.dispatcher.status(now_at(seconds))
+
+
+def refused_again(stage: Stage, quarantined: Batch) -> list[Row]:
+    """Accept another row of its application, and refuse this row once more; the rows given up."""
     company = make_batch(
         1,
         batch_id=f"company of {quarantined.id}",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.core.delivery.backoff import Backoff
 from worker.core.delivery.breaker import Breaker, BreakerState
+from worker.core.delivery.flow_control import Backoff
 
 CLOSED, OPEN, PROBING, RAMPING = BreakerState
 

@@ -9,12 +9,12 @@ from tests.unit.core.delivery.dispatching import (
     LOST,
     REFUSED_CONNECTION,
     Stage,
-    convicted,
     offsets,
+    refused_again,
     status,
 )
-from worker.core.delivery.backlog import AGE_WAIT_SECONDS
 from worker.core.delivery.outcome import Delivered, Retry, RetryKind
+from worker.core.delivery.waiting import AGE_WAIT_SECONDS
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Trust
@@ -29,18 +29,19 @@ def test_a_delivered_batch_settles_all_its_rows_and_frees_its_permit() -> None:
     stage = Stage()
     batch = make_batch(3)
     assert stage.submit(batch) == [batch]
-    assert (stage.dispatcher.destination().requests_in_flight, stage.dispatcher.rows_in_flight) == (
+    assert (stage.status().destination.requests_in_flight, stage.status().rows_in_flight) == (
         1,
         3,
     )
-    settlement = stage.answer(batch, status(200))
-    assert (settlement.batch, settlement.outcome) == (batch, Delivered())
+    result = stage.result(batch, status(200))
+    settlement = result.settlement
+    assert (result.batch, result.outcome) == (batch, Delivered())
     assert settlement.delivered == list(batch.rows)
     assert (settlement.refused, settlement.returned, settlement.logs) == ([], [], [])
     assert (
-        stage.dispatcher.destination().requests_in_flight,
-        stage.dispatcher.rows_in_flight,
-        stage.dispatcher.rows_waiting,
+        stage.status().destination.requests_in_flight,
+        stage.status().rows_in_flight,
+        stage.status().rows_waiting,
     ) == (0, 0, 0)
 
 
@@ -54,7 +55,7 @@ def test_no_more_requests_are_in_flight_than_allowed_and_the_rest_follows_in_ord
     stage = Stage(requests_in_flight_max=2)
     batches = [make_batch(2, batch_id=f"b{index}", start=index * 2) for index in range(4)]
     assert stage.submit(*batches) == batches[:2]
-    assert (stage.dispatcher.rows_in_flight, stage.dispatcher.rows_waiting) == (4, 4)
+    assert (stage.status().rows_in_flight, stage.status().rows_waiting) == (4, 4)
     assert stage.dispatcher.next_deadline() is None
     stage.answer(batches[1], status(200))
     assert stage.start() == [batches[2]]
@@ -78,7 +79,7 @@ def test_a_refused_batch_is_bisected_and_the_guilty_row_is_dead_lettered_at_the_
     assert refusal.fault.reason is Reason.REFUSED
     assert refusal.fault.message == "the API answered 400: bad event_name"
     assert stage.start() == []
-    assert stage.dispatcher.rows_waiting == 0
+    assert stage.status().rows_waiting == 0
 
 
 def test_the_halves_of_a_refused_batch_go_before_what_was_ready() -> None:
@@ -115,7 +116,7 @@ def test_a_piece_of_a_bisection_that_is_too_large_keeps_the_guilty_waiting() -> 
     stage.answer(batch, status(400))
     pair, single = stage.start()
     assert stage.answer(single, status(400)).refused == []
-    assert convicted(stage, single) == [], "the pair isn't judged yet"
+    assert refused_again(stage, single) == [], "the pair isn't judged yet"
     stage.answer(pair, status(413))
     first, second = stage.start()
     assert offsets([one.row for one in stage.answer(first, status(413)).refused]) == [0]
@@ -130,7 +131,7 @@ def test_a_large_row_that_is_the_last_piece_buries_the_guilty_with_it() -> None:
     stage.answer(batch, status(400))
     first, second = stage.start()
     stage.answer(first, status(400))
-    assert convicted(stage, first) == []
+    assert refused_again(stage, first) == []
     refused = stage.answer(second, status(413)).refused
     assert [(one.row.record.offset, one.fault.reason) for one in refused] == [
         (1, Reason.TOO_LARGE_FOR_API),
@@ -148,11 +149,11 @@ def test_a_passing_fault_sends_the_identical_bytes_again_under_the_same_id(
     batch = make_batch(3)
     stage.submit(batch)
     body = batch.body()
-    settlement = stage.answer(batch, answer)
-    assert isinstance(settlement.outcome, Retry)
-    assert (settlement.outcome.kind is RetryKind.AMBIGUOUS) == (answer is LOST)
+    outcome = stage.result(batch, answer).outcome
+    assert isinstance(outcome, Retry)
+    assert (outcome.kind is RetryKind.AMBIGUOUS) == (answer is LOST)
     assert stage.start() == []
-    assert stage.dispatcher.rows_waiting == 3
+    assert stage.status().rows_waiting == 3
     deadline = stage.dispatcher.next_deadline()
     assert deadline == 0.25
     (again,) = stage.start_at(deadline)
@@ -246,7 +247,7 @@ def test_rows_too_old_by_a_clock_that_nobody_vouches_for_wait_for_the_time_and_t
     stage = expired_at(1.0, batch=make_batch(rows))
     posts, settlement = stage.dispatcher.start(now_at(1.0), Trust.UNVOUCHED)
     assert [offsets(post.rows) for post in posts] == [[1]]
-    assert (settlement.refused, settlement.waits_for_time, stage.dispatcher.rows_waiting) == (
+    assert (settlement.refused, settlement.waits_for_time, stage.status().rows_waiting) == (
         [],
         True,
         1,
@@ -272,10 +273,10 @@ def test_what_waits_for_the_time_is_given_back_when_its_partition_goes() -> None
     batch = make_batch(2, event_timestamp=UNIX_SECONDS - AGE_SECONDS)
     stage = expired_at(1.0, batch=batch)
     stage.dispatcher.start(now_at(1.0), Trust.UNVOUCHED)
-    assert stage.dispatcher.take_back_waiting({batch.rows[0].assignment}).returned == list(
+    assert stage.dispatcher.waiting.take_back_waiting({batch.rows[0].assignment}).returned == list(
         batch.rows
     )
-    assert stage.dispatcher.rows_waiting == 0
+    assert stage.status().rows_waiting == 0
 
 
 def test_a_profile_s_attributes_never_grow_too_old() -> None:
@@ -295,7 +296,7 @@ def test_a_batch_wholly_too_old_is_not_sent_and_holds_no_permit() -> None:
     other = make_batch(1, batch_id="other", start=5)
     stage.dispatcher.submit([other])
     posts, settlement = stage.dispatcher.start(now_at(1.0))
-    assert (posts, len(settlement.refused), stage.dispatcher.destination().requests_in_flight) == (
+    assert (posts, len(settlement.refused), stage.status().destination.requests_in_flight) == (
         [other],
         2,
         1,
@@ -331,22 +332,22 @@ def test_an_expired_piece_ends_its_part_of_the_bisection() -> None:
         (1, Reason.TOO_OLD)
     ]
     stage.seconds = 1.0
-    assert offsets(convicted(stage, first)) == [0]
+    assert offsets(refused_again(stage, first)) == [0]
 
 
 def test_the_oldest_event_is_found_in_flight_and_waiting() -> None:
-    assert Stage().dispatcher.oldest_event_timestamp is None
+    assert Stage().status().oldest_event_timestamp is None
     stage = Stage(requests_in_flight_max=1)
     newer, older = (
         make_batch(1, event_timestamp=UNIX_SECONDS),
         make_batch(1, batch_id="b", event_timestamp=UNIX_SECONDS - 5),
     )
     stage.submit(newer, older)
-    assert stage.dispatcher.oldest_event_timestamp == UNIX_SECONDS - 5
+    assert stage.status().oldest_event_timestamp == UNIX_SECONDS - 5
     stage.answer(newer, status(503, retry_after="9"))
     (sent,) = stage.start()
     stage.answer(sent, status(200))
-    assert stage.dispatcher.oldest_event_timestamp == UNIX_SECONDS
+    assert stage.status().oldest_event_timestamp == UNIX_SECONDS
 
 
 class TestTheBreaker:
@@ -373,7 +374,7 @@ class TestTheBreaker:
         assert stage.dispatcher.next_deadline() is None
         stage.answer(probe, REFUSED_CONNECTION)
         assert stage.start() == []
-        assert stage.dispatcher.destination().breaker == "open"
+        assert stage.status().destination.breaker == "open"
 
     def test_when_it_heals_the_batches_follow_in_a_ramp(self) -> None:
         stage, batches = self.opened()
@@ -387,7 +388,7 @@ class TestTheBreaker:
                 logs += stage.answer(batch, status(200)).logs
             in_flight = stage.start()
         assert sizes == [1, 1, 2, 2, 0, 0, 0, 0, 0, 0]
-        assert stage.dispatcher.rows_waiting == 0
+        assert stage.status().rows_waiting == 0
 
 
 def test_the_search_for_guilty_rows_has_a_budget_and_other_batches_pass() -> None:

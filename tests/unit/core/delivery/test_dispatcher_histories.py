@@ -91,13 +91,13 @@ class History:
                 >= int(now_at(self.stage.seconds).unix_seconds) - AGE_SECONDS
             )
             assert all(
-                self.stage.standing_of(row.assignment) is not AssignmentState.RELEASED
+                self.stage.state_of(row.assignment) is not AssignmentState.RELEASED
                 for row in batch.rows
             )
         self.in_flight += posts
         assert (
             len(self.in_flight)
-            == self.stage.dispatcher.destination().requests_in_flight
+            == self.stage.status().destination.requests_in_flight
             <= IN_FLIGHT_MAX
         )
 
@@ -110,11 +110,11 @@ class History:
     def leave(self) -> None:
         """A partition is drained and fenced; another epoch of it takes its place."""
         leaver = self.assignments.pop(0)
-        self.stage.standings[leaver] = AssignmentState.DRAINING
-        self.settle(self.stage.dispatcher.take_back_waiting({leaver}))
+        self.stage.states[leaver] = AssignmentState.DRAINING
+        self.settle(self.stage.dispatcher.waiting.take_back_waiting({leaver}))
         self.start()
-        self.stage.standings[leaver] = AssignmentState.RELEASED
-        self.settle(self.stage.dispatcher.take_back({leaver}))
+        self.stage.states[leaver] = AssignmentState.RELEASED
+        self.settle(self.stage.dispatcher.waiting.take_back({leaver}))
         self.assignments.append(make_assignment(leaver.partition, epoch=leaver.epoch + 2))
 
     def step(self) -> None:
@@ -133,7 +133,7 @@ class History:
     def assert_accounted(self) -> None:
         assert all(times == 1 for times in self.account.values()), "a row left twice"
         assert self.account.keys() <= self.submitted
-        inside = self.stage.dispatcher.rows_in_flight + self.stage.dispatcher.rows_waiting
+        inside = self.stage.status().rows_in_flight + self.stage.status().rows_waiting
         # Guilty rows of a bisection that isn't over are inside too, in no batch.
         assert inside + len(self.account) <= len(self.submitted)
 
@@ -160,5 +160,5 @@ def test_every_row_ends_once_and_all_end_once_the_api_is_well(seed: int, steps: 
     history.heal()
     assert set(history.account) == history.submitted
     assert set(history.account.values()) <= {1}
-    assert history.stage.dispatcher.rows_in_flight + history.stage.dispatcher.rows_waiting == 0
-    assert history.stage.dispatcher.oldest_event_timestamp is None
+    assert history.stage.status().rows_in_flight + history.stage.status().rows_waiting == 0
+    assert history.stage.status().oldest_event_timestamp is None

@@ -69,11 +69,11 @@ def test_the_others_follow_in_a_ramp_and_one_line_tells_that_it_is_over() -> Non
         rounds.append(len(posts))
         events = [log.event for batch in posts for log in stage.answer(batch, OK).logs]
     assert (rounds, events) == ([1, 1, 2, 4], ["throttling_ended"])
-    assert stage.dispatcher.throttles(now_at(30)) == []
+    assert stage.status(30).throttles == ()
     while posts := stage.start():
         for batch in posts:
             stage.answer(batch, OK)
-    assert stage.dispatcher.rows_waiting == 0
+    assert stage.status().rows_waiting == 0
 
 
 def test_a_further_429_begins_a_longer_pause_without_another_line() -> None:
@@ -104,7 +104,7 @@ def test_another_application_goes_on_meanwhile() -> None:
     throttled(stage, 3)
     theirs = batches(2, OTHER, "theirs")
     assert stage.submit(*theirs) == theirs
-    assert [one.application_id for one in stage.dispatcher.throttles(now_at(5))] == [ONE]
+    assert [one.application_id for one in stage.status(5).throttles] == [ONE]
 
 
 def test_an_answer_to_what_was_under_way_before_the_pause_does_not_end_it() -> None:
@@ -146,11 +146,11 @@ def test_rows_of_a_partition_that_leaves_do_not_wait_for_the_pause_to_end() -> N
     leaving = make_assignment(7)
     throttled(stage, 1)
     stage.submit(make_batch(1, batch_id="theirs", start=50, assignment=leaving))
-    assert stage.dispatcher.rows_waiting == 2
+    assert stage.status().rows_waiting == 2
     assert [
-        row.record.offset for row in stage.dispatcher.take_back_waiting({leaving}).returned
+        row.record.offset for row in stage.dispatcher.waiting.take_back_waiting({leaving}).returned
     ] == [50]
-    stage.standings[leaving] = AssignmentState.DRAINING
+    stage.states[leaving] = AssignmentState.DRAINING
     stage.dispatcher.submit([make_batch(1, batch_id="more", start=60, assignment=leaving)])
     _, settlement = stage.dispatcher.start(now_at(1))
     assert [row.record.offset for row in settlement.returned] == [60]
@@ -169,7 +169,7 @@ def test_the_status_tells_how_long_and_how_many() -> None:
     stage = Stage(requests_in_flight_max=8)
     throttled(stage, 20)
     stage.start()
-    (one,) = stage.dispatcher.throttles(now_at(5))
+    (one,) = stage.status(5).throttles
     start = now_at(0).unix_seconds
     assert (one.reason, one.since_unix_seconds, one.paused_seconds, one.rows) == (
         "http_429",

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import make_batch, make_destination
-from worker.core.delivery.split import JOINED_ROWS_MAX, first_rows_apart, halves, joined, without
+from worker.core.delivery.settlement import (
+    JOINED_ROWS_MAX,
+    first_rows_apart,
+    halves,
+    joined,
+    without,
+)
 
 
 @pytest.mark.parametrize(

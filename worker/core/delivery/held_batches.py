@@ -1,7 +1,7 @@
-"""The batches that wait under one hold, with what probes and parking ask of them.
+"""The batches that wait under one hold, indexed for probes and for parking.
 
-What waits may be a hundred thousand batches of one row, and the questions come with each event:
-none is answered by a walk over all of them.
+There may be a hundred thousand batches of one row, and questions come with each event: none is
+answered by a walk over all of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from worker.core.model.record import Assignment
 
 @dataclass(slots=True, eq=False)
 class HeldBatch:
-    """A batch under a hold, with what the rules of probing and parking ask of it.
+    """A batch under a hold, with the facts that probes and parking go by.
 
-    `probes` is how often it was sent as one, `topic` that of its rows: a batch never mixes topics.
+    `probes` is how often it was a probe, `topic` that of its rows: a batch never mixes topics.
     """
 
     batch: Batch
@@ -44,16 +44,14 @@ class HeldBatch:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Batches that are to be parked: those of `topics` that came up to `last_arrival`."""
+    """Batches to be parked: those of `topics` that arrived up to `last_arrival`."""
 
     topics: Collection[str]
     last_arrival: int
 
 
 class HeldPartitions:
-    """The partitions of all rows under any hold: asked for with each event, and seldom another set
-    than before.
-    """
+    """The partitions of all rows under any hold: asked for with each event, and seldom changed."""
 
     def __init__(self) -> None:
         self._batches: Counter[Assignment] = Counter()
@@ -66,31 +64,29 @@ class HeldPartitions:
         return self._names
 
     def add(self, partitions: Iterable[Assignment]) -> None:
-        """A batch with rows of these waits."""
-        for one in partitions:
-            self._batches[one] += 1
-            if self._batches[one] == 1:
+        """A batch with rows of these partitions waits."""
+        for partition in partitions:
+            self._batches[partition] += 1
+            if self._batches[partition] == 1:
                 self._names = None
 
     def remove(self, partitions: Iterable[Assignment]) -> None:
-        """It waits no more."""
-        for one in partitions:
-            self._batches[one] -= 1
-            if self._batches[one] == 0:
-                del self._batches[one]
+        """A batch with rows of these partitions waits no longer."""
+        for partition in partitions:
+            self._batches[partition] -= 1
+            if self._batches[partition] == 0:
+                del self._batches[partition]
                 self._names = None
 
 
 class HeldBatches:
-    """Batches by topic in the order in which they came, and the order in which they are to be
-    probes.
-    """
+    """Batches by topic in order of arrival, and in the order in which they become probes."""
 
     def __init__(self, partitions: HeldPartitions) -> None:
         self._partitions = partitions
         self._by_topic: dict[str, dict[str, HeldBatch]] = {}
-        # Probes so far, rows, arrival, entry. What has left stays in it until it is met, or until
-        # half of all has left.
+        # Probes so far, rows, arrival, entry. A batch that has left stays until it comes first, or
+        # until half of all have left.
         self._order: list[tuple[int, int, int, int, HeldBatch]] = []
         self._entries = count()
         self._count = 0
@@ -104,19 +100,19 @@ class HeldBatches:
         return self._count
 
     def batches(self) -> list[Batch]:
-        """All of them, topic by topic, in the order in which they came."""
+        """All of them, topic by topic, in order of arrival."""
         return [one.batch for held in self._by_topic.values() for one in held.values()]
 
     def add(self, batch: Batch, probes: int = 0) -> None:
-        """This one waits as well, behind the others."""
+        """Add a batch behind the others."""
         one = HeldBatch(batch, probes, self._arrivals)
         self._arrivals += 1
         self._by_topic.setdefault(one.topic, {})[batch.id] = one
         self._enter(one)
 
     def pop_for_probe(self) -> HeldBatch:
-        """Take out the batch that was a probe least often, the smallest among those: one bad batch
-        is not asked with for ever.
+        """Take out the batch that was a probe least often, the smallest of several: one bad batch
+        isn't the probe for ever.
 
         Raises:
             IndexError: none waits.
@@ -141,16 +137,17 @@ class HeldBatches:
         return any(pin in self._firsts for pin in over_span.items() if pin[0].topic in topics)
 
     def size_bytes(self, topics: Collection[str]) -> int:
-        """What the batches of these topics take; 0 only where there is none."""
+        """The bytes of the batches of these topics; 0 only where there is none."""
         return sum(self._bytes[topic] for topic in topics if topic in self._bytes)
 
     def choice(self, topics: Collection[str]) -> Choice:
-        """All batches of these topics that are here now."""
+        """All batches of these topics that wait now."""
         return Choice(topics, self._arrivals - 1)
 
     def take_chosen(self, choice: Choice, rows_max: int) -> list[Batch]:
-        """Take out chosen batches of about so many rows, in the order in which they came; none is
-        left when this is empty.
+        """Take out chosen batches of about `rows_max` rows, in order of arrival.
+
+        None is left when this is empty.
         """
         chosen: list[HeldBatch] = []
         rows = 0
@@ -163,7 +160,7 @@ class HeldBatches:
         return self._take(chosen)
 
     def take_all(self) -> list[Batch]:
-        """Take out every batch, topic by topic, in the order in which they came."""
+        """Take out every batch, topic by topic, in order of arrival."""
         return self._take([one for held in self._by_topic.values() for one in held.values()])
 
     def replace(self, transform: Callable[[Batch], Batch | None]) -> None:

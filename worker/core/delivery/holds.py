@@ -1,12 +1,12 @@
-"""Applications on hold: a fault that isn't the rows' (a wrong key, an unknown path) stops that
+"""Applications on hold: a fault that isn't in the rows (a wrong key, an unknown path) stops that
 application and nothing else.
 
-Nothing is dropped and nobody has to come: once per interval one waiting batch is sent as a probe,
-and when the API takes it all the others follow.
+Nothing is dropped and no operator is needed: once per interval one waiting batch is sent as a
+probe, and when the API accepts it all the others follow.
 
-A hold that would stop its neighbours *parks*: what waits goes to the parking topic, and so does
-what comes later. The parking topic is read by the same workers, so its records wait under the hold
-as well, and are what probes are made of.
+A hold that would stop its neighbours *parks*: the waiting records go to the parking topic, and so
+do later ones. The parking topic is read by the same workers, so its records wait under the hold as
+well, and become the probes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from worker.core.counters.snapshot import HoldStatus
-from worker.core.delivery.held import Choice, HeldBatch, HeldBatches, HeldPartitions
+from worker.core.delivery.held_batches import Choice, HeldBatch, HeldBatches, HeldPartitions
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
 from worker.core.model.record import Assignment
@@ -32,7 +32,7 @@ class _Hold:
     waiting: HeldBatches
     probe: HeldBatch | None = None
     is_parking: bool = False
-    # Of the waiting batches, those on their way to the parking topic.
+    # The waiting batches that are to go to the parking topic.
     chosen: Choice | None = None
 
 
@@ -62,8 +62,8 @@ class Holds:
     ) -> None:
         """Put the application on hold, or note the newer reason of the hold it is under.
 
-        `forbidden_at`: the moment at which the request started that was forbidden; None where no
-        single request shows it.
+        `forbidden_at`: the moment at which the forbidden request started; None where no single
+        request is the reason.
         """
         hold = self._holds.get(application_id)
         if hold is None:
@@ -76,9 +76,7 @@ class Holds:
             hold.reason, hold.forbidden_at = reason, forbidden_at
 
     def is_disproved(self, application_id: int, accepted_at: int) -> bool:
-        """True if the application is on hold for a request that started before this one, which was
-        taken.
-        """
+        """True if a request that started after the forbidden one, at `accepted_at`, succeeded."""
         hold = self._holds.get(application_id)
         return (
             hold is not None and hold.forbidden_at is not None and accepted_at > hold.forbidden_at
@@ -97,10 +95,7 @@ class Holds:
             hold.probe_due_seconds = max(hold.probe_due_seconds, monotonic_seconds)
 
     def add(self, batch: Batch, *, probes: int = 0) -> None:
-        """Let this batch wait, which has asked so often in vain.
-
-        Its application must be on hold.
-        """
+        """Let this batch wait, after `probes` probes in vain. Its application must be on hold."""
         self._holds[batch.destination.application_id].waiting.add(batch, probes)
 
     @property
@@ -114,11 +109,11 @@ class Holds:
         return hold is not None and hold.is_parking
 
     def lacks_probe(self, application_id: int) -> bool:
-        """True if nothing is left here by which the hold could heal: then a record has to come the
+        """True if no batch is left here that could end the hold: then a record has to be sent the
         ordinary way.
 
-        Under a systemic hold that is so too when everything that waits was refused as a probe: all
-        of it may be bad rows.
+        Under a systemic hold also when every waiting batch was refused as a probe: all may be bad
+        rows.
         """
         hold = self._holds.get(application_id)
         if hold is None or hold.probe is not None:
@@ -128,14 +123,13 @@ class Holds:
     def choose_for_parking(
         self, over_span: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]
     ) -> None:
-        """Choose the waiting batches of applications that alone keep others from going on; they
-        park from now on.
+        """Choose the waiting batches of applications that alone stop others; they park from now on.
 
         Args:
-            wide: the partitions that are paused for their span, each with its first unsettled
+            over_span: the partitions that are paused for their span, each with its first unsettled
                 offset. Where that is a record on hold, the hold is what pauses it.
-            bytes_min: where the batches of one application take so much, they alone keep the memory
-                full.
+            bytes_min: where the batches of one application take this much, they alone keep the
+                memory full.
             topics: whose records may be parked.
         """
         for hold in self._holds.values():
@@ -152,9 +146,7 @@ class Holds:
         return any(hold.chosen is not None for hold in self._holds.values())
 
     def take_chosen(self, rows_max: int) -> list[Batch]:
-        """Take chosen batches of one application, of about so many rows, in the order in which they
-        came.
-        """
+        """Take chosen batches of one application, of about `rows_max` rows, in order of arrival."""
         for hold in self._holds.values():
             if hold.chosen is not None:
                 taken = hold.waiting.take_chosen(hold.chosen, rows_max)
@@ -164,14 +156,11 @@ class Holds:
         return []
 
     def assignments(self) -> frozenset[Assignment]:
-        """The partitions that have rows waiting under a hold: the same object for as long as they
-        are the same.
-        """
+        """The partitions that have rows under a hold: the same object while they don't change."""
         return self._partitions.names()
 
     def due(self, monotonic_seconds: float) -> Batch | None:
-        """A probe whose time has come, taken out of the waiting batches; it is under way from now
-        on.
+        """A probe that is due, taken out of the waiting batches; it is under way from now on.
 
         The batch probed least often goes first, the smallest among those: one bad batch can't keep
         a healed application held.
@@ -203,10 +192,10 @@ class Holds:
         hold.probe_due_seconds = monotonic_seconds + max(self._probe_seconds, wait_seconds_min)
 
     def narrow_probe(self, batch: Batch, part: Batch, rest: Batch) -> None:
-        """Only a part of the probe asks; the rest waits on, and counts as having been asked with.
+        """Only a part of the batch is the probe; the rest waits on, as if it had been a probe too.
 
-        If it is refused, that part asks again only after all rows of the rest: what hasn't been
-        asked with comes first.
+        If it is refused, that part is a probe again only after all rows of the rest: rows that were
+        no probe yet come first.
         """
         hold, probe = self._probe(batch)
         hold.probe = HeldBatch(part, probe.probes + len(rest.rows))
@@ -233,7 +222,7 @@ class Holds:
         return hold, hold.probe
 
     def heal(self, application_id: int) -> list[Batch]:
-        """End the hold; returns the batches that waited, in the order in which they came."""
+        """End the hold; returns the batches that waited, in order of arrival."""
         return self._holds.pop(application_id).waiting.take_all()
 
     def replace_waiting(self, transform: Callable[[Batch], Batch | None]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders import make_assignment, make_batch, make_destination, now_at
 from worker.core.counters.snapshot import HoldStatus
-from worker.core.delivery.hold import SYSTEMIC, Holds
+from worker.core.delivery.holds import SYSTEMIC, Holds
 from worker.core.model.batch import Batch
 from worker.core.model.record import Assignment
 

@@ -1,19 +1,19 @@
 """How many rows a request may have, and how long it may take, where the API is too slow for full
 batches.
 
-    no answer in time, and nothing as large was taken meanwhile     rows_max = rows / 2
-    … again, and nothing was taken in between                       time allowed x 2, at most x 4
-    taken, in a quarter of the ordinary time                        rows_max x 2: twice the rows
-    will be in time as well
-    taken so often in a row                                         rows_max x 2: time needn't
-    depend on the rows
+    no answer in time, and none as large accepted meanwhile   rows_max = rows / 2
+    … again, and nothing was accepted in between              time allowed x 2, at most x 4
+    accepted in a quarter of the ordinary time                rows_max x 2: twice the rows will be
+                                                              in time as well
+    accepted SUCCESSES_TO_GROW times in a row                 rows_max x 2: the time may not depend
+                                                              on the rows
 
 A request that gets no answer in time may have been loaded all the same, so the same rows sent again
 and again are duplicates without end. Halved, they get through after log2(rows) requests at most. A
-batch that gets no answer while requests as large are taken says nothing about the API's speed: that
-batch is suspect (`suspicion`), and the sizes of the others stay.
+batch that gets no answer while requests as large are accepted shows nothing about the API's speed:
+that batch is suspect (`suspects`), and the sizes of the others stay.
 
-A lane (a resource of an application) is known here only while its requests are bounded: a healthy
+A lane (a resource of an application) is kept here only while its requests are bounded: a healthy
 API costs nothing.
 """
 
@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.core.delivery.evidence import Attempt, Lane
+from worker.core.delivery.request_history import Lane, RequestSpan
 
 TIME_FACTOR_MAX = 4
-# One time-out for so many successes, where the time does not depend on the rows.
+# At most one time-out per this many successes, where the time does not depend on the rows.
 SUCCESSES_TO_GROW = 16
 # So large that no batch is ever cut: the API takes at most 100,000 events in a request.
 ROWS_UNBOUNDED = 100_000
@@ -36,10 +36,10 @@ class _Bound:
     changed_at: int
     time_factor: int = 1
     successes: int = 0
-    is_any_taken: bool = False
+    is_any_accepted: bool = False
 
 
-class Pace:
+class RequestSizes:
     """The bounds of every lane that has some.
 
     `request_seconds`: the time that a request is ordinarily allowed.
@@ -55,40 +55,37 @@ class Pace:
         return bound.rows_max if bound is not None else ROWS_UNBOUNDED
 
     def time_factor(self, lane: Lane) -> int:
-        """By how much longer than ordinarily a request of this lane may take at present."""
+        """The factor by which a request of this lane may take longer at present."""
         bound = self._bounds.get(lane)
         return bound.time_factor if bound is not None else 1
 
-    def slow_down(self, lane: Lane, rows: int, attempt: Attempt) -> bool:
-        """A request of so many rows got no answer in time. True if the bounds have changed.
+    def slow_down(self, lane: Lane, rows: int, request: RequestSpan) -> bool:
+        """A request of `rows` rows got no answer in time; returns True if the bounds have changed.
 
         Requests of one round time out together: those that started before the last change have been
         counted by it.
         """
         bound = self._bounds.get(lane)
         if bound is None:
-            self._bounds[lane] = _Bound(max(1, rows // 2), attempt.ended)
+            self._bounds[lane] = _Bound(max(1, rows // 2), request.ended)
             return True
         bound.successes = 0
-        if attempt.started < bound.changed_at:
+        if request.started < bound.changed_at:
             return False
         before = (bound.rows_max, bound.time_factor)
         bound.rows_max = min(bound.rows_max, max(1, rows // 2))
-        if not bound.is_any_taken:
+        if not bound.is_any_accepted:
             bound.time_factor = min(bound.time_factor * 2, TIME_FACTOR_MAX)
-        bound.changed_at, bound.is_any_taken = attempt.ended, False
+        bound.changed_at, bound.is_any_accepted = request.ended, False
         return before != (bound.rows_max, bound.time_factor)
 
     def speed_up(self, lane: Lane, rows: int, duration_seconds: float) -> bool:
-        """A request of so many rows was taken in so long.
-
-        True if the lane has no bounds any more.
-        """
+        """A request of `rows` rows was accepted; returns True if the lane's bounds end with it."""
         bound = self._bounds.get(lane)
         if bound is None:
             return False
-        bound.is_any_taken = True
-        # What is left of the time allowed must be twice what was needed.
+        bound.is_any_accepted = True
+        # The time allowed must stay at least twice the time needed.
         while (
             bound.time_factor > 1
             and duration_seconds * 4 <= bound.time_factor * self._request_seconds

@@ -1,6 +1,4 @@
-"""Stories of an API in a mood: rows that make it fail, rows that it is slow about, and nothing else
-to judge it by.
-"""
+"""Stories of answers: batches that fail, are cut off or refused, and an API that is too slow."""
 
 from __future__ import annotations
 
@@ -13,9 +11,9 @@ import pytest
 from tests.builders import make_batch, make_destination, make_row, now_at
 from tests.unit.core.delivery.dispatching import LOST, TIMED_OUT, Stage, offsets, status
 from worker.core.delivery.breaker import BreakerState
-from worker.core.delivery.pace import SUCCESSES_TO_GROW
-from worker.core.delivery.settlement import Refusal, Settlement
-from worker.core.model.answer import Answer, Response
+from worker.core.delivery.request_size import SUCCESSES_TO_GROW
+from worker.core.delivery.settlement import RefusedRow, Settlement
+from worker.core.model.answer import Ambiguous, Answer, Response, TransportFault
 from worker.core.model.batch import Batch
 from worker.core.model.fault import Reason
 
@@ -34,7 +32,7 @@ class Api:
         self.stream = stream
         self.sent: Counter[int] = Counter()
         self.delivered: list[int] = []
-        self.refused: list[Refusal] = []
+        self.refused: list[RefusedRow] = []
         self.logs: list[str] = []
         self.seconds_of_answer = 0.1
         self.requests = 0
@@ -163,7 +161,7 @@ def test_a_key_that_is_revoked_while_much_is_in_flight_holds_the_application() -
         [make_batch(4, batch_id=f"batch-{number}", start=4 * number + 4) for number in range(8)]
     )
     api.turn()
-    assert [hold.reason for hold in stage.dispatcher.holds(now_at(stage.seconds))] == ["http_403"]
+    assert [hold.reason for hold in stage.status(stage.seconds).holds] == ["http_403"]
     assert "batch_suspected" not in api.logs
 
 
@@ -174,7 +172,7 @@ def test_a_single_batch_that_is_forbidden_soon_holds_its_application() -> None:
     api.judge = lambda _: status(403)
     stage.dispatcher.submit([make_batch(4, batch_id="forbidden", start=4)])
     began = stage.seconds
-    while not stage.dispatcher.holds(now_at(stage.seconds)):
+    while not stage.status(stage.seconds).holds:
         api.turn()
     assert stage.seconds - began < 10
 
@@ -187,7 +185,7 @@ def test_what_was_asked_after_a_forbidden_batch_and_is_taken_ends_the_hold() -> 
     first, second = make_batch(1, batch_id="first"), make_batch(1, batch_id="second", start=1)
     stage.submit(first, second)
     stage.answer(first, status(403))
-    assert len(stage.dispatcher.holds(now_at(0))) == 1
+    assert len(stage.status(0).holds) == 1
     settlement = stage.answer(second, status(200))
     assert [log.event for log in settlement.logs] == ["application_healed"]
     assert stage.start() == [first]
@@ -274,12 +272,12 @@ def test_a_row_refused_in_a_quiet_application_waits_under_a_hold_that_is_seen() 
     (batch,) = stage.submit(make_batch(1))
     assert stage.answer(batch, status(400)).refused == []
     assert stage.start() == []
-    assert stage.dispatcher.rows_waiting == 1
+    assert stage.status().rows_waiting == 1
     assert stage.dispatcher.next_deadline() == 30.0
     posts, settlement = stage.dispatcher.start(now_at(30.0))
     assert posts == []
     assert [log.fields["reason"] for log in settlement.logs] == ["refused_systemically"]
-    assert stage.dispatcher.rows_waiting == 1
+    assert stage.status().rows_waiting == 1
 
 
 def test_once_something_else_is_accepted_such_a_row_is_dead_lettered() -> None:
@@ -307,7 +305,7 @@ def test_while_the_destination_itself_fails_no_application_is_held_for_an_accuse
     stage.answer(mine, status(400))
     stage.answer(theirs, status(503, retry_after="1000"))
     assert stage.start_at(30.0) == []
-    assert stage.dispatcher.holds(now_at(30.0)) == []
+    assert stage.status(30.0).holds == ()
 
 
 def test_a_breaker_asks_with_what_has_never_failed() -> None:
@@ -329,9 +327,9 @@ def test_no_partition_is_named_for_an_accused_row_while_another_of_its_applicati
         make_batch([make_row(1)], batch_id="second"),
     )
     assert stage.submit(first, second) == [first]
-    assert stage.answer(first, status(400)).lonely == set()
+    assert stage.result(first, status(400)).needs_records == set()
     assert stage.start() == [second]
-    assert stage.answer(second, status(200)).lonely == set()
+    assert stage.result(second, status(200)).needs_records == set()
     assert stage.start() == [first]
 
 
@@ -340,9 +338,9 @@ def test_no_partition_is_named_while_another_is_in_flight_but_when_that_shows_no
     first, second = stage.submit(
         make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
     )
-    assert stage.answer(first, status(400)).lonely == set()
+    assert stage.result(first, status(400)).needs_records == set()
     # It was sent before the first was known to be refused.
-    assert stage.answer(second, status(200)).lonely == {first.rows[0].assignment}
+    assert stage.result(second, status(200)).needs_records == {first.rows[0].assignment}
     assert stage.start() == []
 
 
@@ -351,8 +349,8 @@ def test_partitions_are_named_when_the_last_that_was_at_hand_has_judged_nobody()
     first, second = stage.submit(
         make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
     )
-    assert stage.answer(first, status(400)).lonely == set()
-    assert stage.answer(second, status(500)).lonely == {first.rows[0].assignment}
+    assert stage.result(first, status(400)).needs_records == set()
+    assert stage.result(second, status(500)).needs_records == {first.rows[0].assignment}
 
 
 def test_two_rows_that_fail_do_not_wait_for_each_other() -> None:
@@ -363,7 +361,7 @@ def test_two_rows_that_fail_do_not_wait_for_each_other() -> None:
     stage.answer(first, status(500))
     stage.answer(second, status(500))
     stage.start_at(60.0)
-    assert stage.answer(first, status(500)).lonely == {first.rows[0].assignment}
+    assert stage.result(first, status(500)).needs_records == {first.rows[0].assignment}
 
 
 def test_another_application_judges_nobody() -> None:
@@ -371,15 +369,15 @@ def test_another_application_judges_nobody() -> None:
     mine, _ = stage.submit(
         make_batch([make_row(0)]), make_batch(1, batch_id="theirs", destination=OTHER)
     )
-    assert stage.answer(mine, status(400)).lonely == {mine.rows[0].assignment}
+    assert stage.result(mine, status(400)).needs_records == {mine.rows[0].assignment}
 
 
 def test_partitions_whose_rows_nothing_else_can_judge_are_named() -> None:
     stage = Stage()
     (batch,) = stage.submit(make_batch([make_row(0)]))
-    assert stage.answer(batch, status(500)).lonely == set()
+    assert stage.result(batch, status(500)).needs_records == set()
     (again,) = stage.start_at(60.0)
-    assert stage.answer(again, status(500)).lonely == {batch.rows[0].assignment}
+    assert stage.result(again, status(500)).needs_records == {batch.rows[0].assignment}
 
 
 def test_a_row_that_has_opened_the_breaker_alone_does_not_wait_for_ever() -> None:
@@ -387,8 +385,8 @@ def test_a_row_that_has_opened_the_breaker_alone_does_not_wait_for_ever() -> Non
     (batch,) = stage.submit(make_batch([make_row(0)]))
     stage.answer(batch, status(500))
     (again,) = stage.start_at(60.0)
-    assert stage.answer(again, status(500)).lonely == {batch.rows[0].assignment}
-    assert stage.dispatcher.destination().breaker == BreakerState.OPEN
+    assert stage.result(again, status(500)).needs_records == {batch.rows[0].assignment}
+    assert stage.status().destination.breaker == BreakerState.OPEN
 
 
 def test_while_the_breaker_is_open_nobody_is_asked_for_as_long_as_another_batch_may_close_it() -> (
@@ -402,5 +400,65 @@ def test_while_the_breaker_is_open_nobody_is_asked_for_as_long_as_another_batch_
     stage.answer(second, status(500))
     stage.start_at(60.0)
     # It has failed twice and the second once: that one may be taken yet.
-    assert stage.answer(first, status(500)).lonely == set()
-    assert stage.dispatcher.destination().breaker == BreakerState.OPEN
+    assert stage.result(first, status(500)).needs_records == set()
+    assert stage.status().destination.breaker == BreakerState.OPEN
+
+
+# --- bodies that are cut off ----------------------------------------------------------------------
+
+
+CUT_OFF = Ambiguous(TransportFault.UPLOAD_RESET, 0.1)
+MINUTE = 60.0
+# Each loss shrinks what may be in flight; this leaves room for all pieces.
+IN_FLIGHT_MAX = 256
+
+
+def again(stage: Stage, *sent: Batch, answer: Answer) -> list[Batch]:
+    """These are answered so; what is sent once their wait is over."""
+    for batch in sent:
+        settlement = stage.answer(batch, answer)
+        assert (settlement.delivered, settlement.refused, settlement.returned) == ([], [], [])
+    return stage.start_at(stage.seconds + MINUTE)
+
+
+def test_a_batch_cut_off_once_is_sent_again_as_it_is() -> None:
+    stage = Stage(requests_in_flight_max=IN_FLIGHT_MAX)
+    batch = make_batch(4)
+    assert again(stage, *stage.submit(batch), answer=CUT_OFF) == [batch]
+
+
+def test_a_batch_cut_off_twice_goes_on_in_halves_until_they_get_through() -> None:
+    stage = Stage(requests_in_flight_max=IN_FLIGHT_MAX)
+    pieces = again(
+        stage, *again(stage, *stage.submit(make_batch(5)), answer=CUT_OFF), answer=CUT_OFF
+    )
+    assert [offsets(piece.rows) for piece in pieces] == [[0, 1, 2], [3, 4]]
+    assert [row for piece in pieces for row in stage.answer(piece, status(200)).delivered] == [
+        *make_batch(5).rows
+    ]
+
+
+def test_a_half_is_cut_off_twice_as_well_before_it_is_split() -> None:
+    stage = Stage(requests_in_flight_max=IN_FLIGHT_MAX)
+    halves = again(
+        stage, *again(stage, *stage.submit(make_batch(4)), answer=CUT_OFF), answer=CUT_OFF
+    )
+    assert again(stage, *halves, answer=CUT_OFF) == halves
+    assert [len(piece.rows) for piece in again(stage, *halves, answer=CUT_OFF)] == [1, 1, 1, 1]
+
+
+def test_a_single_row_that_is_cut_off_waits_for_better_times() -> None:
+    stage = Stage(requests_in_flight_max=IN_FLIGHT_MAX)
+    sent = stage.submit(make_batch(1))
+    for _ in range(20):
+        sent = again(stage, *sent, answer=CUT_OFF)
+    assert [offsets(batch.rows) for batch in sent] == [[0]]
+
+
+def test_a_connection_lost_behind_the_body_splits_nothing() -> None:
+    stage = Stage(requests_in_flight_max=IN_FLIGHT_MAX)
+    batch = make_batch(4)
+    sent = stage.submit(batch)
+    for _ in range(5):
+        sent = again(stage, *sent, answer=LOST)
+    assert sent == [batch]

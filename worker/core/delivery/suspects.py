@@ -1,0 +1,215 @@
+"""Batches that fail while others of their application are accepted: a row in them makes the API
+fail.
+
+    failed twice, and another was accepted in between     halved: the good half goes on
+    a piece of it fails, and another was accepted         halved again: one request for each half
+    no answer in time, and as large ones were accepted    halved at once: each time-out is long, and
+                                                          costs duplicates
+    a single row fails, and another was accepted that     a *lone failure*
+    started after the row's last failure
+    enough lone failures                                  the row is given up: it fails alone
+
+To halve a batch costs a request, so any acceptance since its first attempt is enough. To give a row
+up costs the row. While nothing of the application is accepted no lone failure is counted: an outage
+and a wrong key blame no row, however long they last.
+
+How many lone failures are enough for a row depends on how many of the application's other requests
+fail meanwhile, so that chance blames no row either: where a share `f` of them fails, a good row
+fails `n` times in a row with the chance f^n.
+
+    given up when   n >= 5  and  f^n <= 10^-9,   f = (failed + 1) / (failed + accepted + 2)
+
+So 5 are enough where hundreds are accepted, 9 where one is accepted between any two, 19 where a
+third of all requests fails. Failures of a row that has 5 are not counted among the others', nor is
+a failure with nothing accepted since the same batch's last one: bad rows don't excuse each other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from worker.core.delivery.request_history import RequestHistory, RequestSpan, Tally
+from worker.core.model.batch import Batch
+
+LONE_FAILURES_MIN = 5
+# One connection may be lost for any reason; the same batch twice, and it may be the body's size
+# that a proxy doesn't accept.
+CUT_OFFS_TO_SPLIT = 2
+CHANCE_MAX = 1e-9
+# After this many failures in a row of an application with nothing accepted in between, the cause
+# isn't a row.
+IN_A_ROW_MAX = 5
+
+
+class Failure(Enum):
+    """The part of a batch in its failed attempt.
+
+    NEUTRAL: none, the fault came before the rows were processed, or the API asks for patience.
+    FAILED: a row may be the cause. TIMED_OUT, CUT_OFF (while it was sent): its size may be, too.
+    """
+
+    NEUTRAL = auto()
+    FAILED = auto()
+    CUT_OFF = auto()
+    TIMED_OUT = auto()
+
+
+class Decision(Enum):
+    """The next step for a batch that failed.
+
+    RETRY: it is sent again. RETRY_SMALLER: the same, and its lane is too slow for this many rows.
+    SPLIT: two halves are sent instead. HALVE: they are sent now, as suspects. GIVE_UP: its only row
+    is not sent any more.
+    """
+
+    RETRY = auto()
+    SPLIT = auto()
+    RETRY_SMALLER = auto()
+    HALVE = auto()
+    GIVE_UP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A decision. `counts_against_others`: the failure is one of the application in general."""
+
+    decision: Decision
+    counts_against_others: bool = False
+
+
+@dataclass(slots=True)
+class _Case:
+    """The failures of one batch.
+
+    `failures` in a row determine its waits. It has failed since `began_at` (a moment), last at
+    `failed_at`. `tally` is how the application's requests had ended at its first failure, `counted`
+    how many failures of its own are among those since. `is_alone`: it has failed again, and nothing
+    was accepted in between.
+    """
+
+    failures: int = 0
+    lone_failures: int = 0
+    began_at: int | None = None
+    failed_at: int | None = None
+    is_suspect: bool = False
+    is_alone: bool = False
+    tally: Tally | None = None
+    counted: int = 0
+
+
+class Suspects:
+    """The failures of every batch that failed since it was last accepted, refused or split."""
+
+    def __init__(self) -> None:
+        self._cases: dict[str, _Case] = {}
+        self._failed_in_a_row: dict[int, int] = {}
+
+    def is_suspect(self, batch_id: str) -> bool:
+        """True if this batch, or the one it is a piece of, failed while others were accepted."""
+        case = self._cases.get(batch_id)
+        return case is not None and case.is_suspect
+
+    def failures(self, batch_id: str) -> int:
+        """How often this batch has failed in a row."""
+        case = self._cases.get(batch_id)
+        return case.failures if case is not None else 0
+
+    def lone_failures(self, batch_id: str) -> int:
+        """How often this batch has failed while others were accepted."""
+        case = self._cases.get(batch_id)
+        return case.lone_failures if case is not None else 0
+
+    def is_alone(self, batch_id: str) -> bool:
+        """True if this batch failed again with nothing accepted in between."""
+        case = self._cases.get(batch_id)
+        return case is not None and case.is_alone
+
+    def is_general(self, application_id: int) -> bool:
+        """True if the application failed too often since its last acceptance to be one batch."""
+        return self._failed_in_a_row.get(application_id, 0) >= IN_A_ROW_MAX
+
+    def accept(self, batch: Batch) -> None:
+        """This batch was accepted: its failures are forgotten."""
+        self._cases.pop(batch.id, None)
+        self._failed_in_a_row.pop(batch.destination.application_id, None)
+
+    def forget(self, batch_id: str) -> None:
+        """This batch came to another end, or was refused."""
+        self._cases.pop(batch_id, None)
+
+    def replace(self, batch_id: str, *successors: Batch) -> None:
+        """This batch goes on as others: as suspect as it was, but without its lone failures."""
+        case = self._cases.pop(batch_id, None)
+        if case is not None:
+            for successor in successors:
+                self._cases[successor.id] = _Case(
+                    case.failures,
+                    began_at=case.began_at,
+                    failed_at=case.failed_at,
+                    is_suspect=case.is_suspect,
+                )
+
+    def halve(self, batch_id: str, *pieces: Batch) -> None:
+        """This suspect goes on as these pieces, which are sent at once."""
+        case = self._cases.pop(batch_id)
+        for piece in pieces:
+            self._cases[piece.id] = _Case(
+                began_at=case.failed_at, failed_at=case.failed_at, is_suspect=True
+            )
+
+    def fail(
+        self, batch: Batch, failure: Failure, request: RequestSpan, history: RequestHistory
+    ) -> Assessment:
+        """This batch failed; decide on its next step by what was accepted meanwhile."""
+        case = self._cases.setdefault(batch.id, _Case())
+        case.failures += 1
+        if failure is Failure.NEUTRAL:
+            return Assessment(Decision.RETRY)
+        application_id = batch.destination.application_id
+        since, case.failed_at = case.failed_at, request.ended
+        if case.began_at is None:
+            case.began_at = request.started
+        if case.tally is None:
+            case.tally = history.tally(application_id)
+        is_lone = since is not None and history.newest_accepted(application_id) > since
+        case.is_alone = since is not None and history.last_acceptance(application_id) <= since
+        case.lone_failures += is_lone
+        if not case.is_suspect:
+            self._failed_in_a_row[application_id] = self._failed_in_a_row.get(application_id, 0) + 1
+        # A failure that this very batch is likely to cause says nothing about the others.
+        is_counted = (since is None or is_lone) and case.lone_failures < LONE_FAILURES_MIN
+        if failure is Failure.TIMED_OUT and not history.has_accepted_as_many(
+            batch, since or request.started
+        ):
+            decision = Decision.RETRY_SMALLER
+        elif len(batch.rows) > 1:
+            last_acceptance = history.last_acceptance(application_id)
+            is_again = case.is_suspect or since is not None
+            decision = _of_several_rows(
+                case, failure, may_be_halved=is_again and last_acceptance > case.began_at
+            )
+        else:
+            case.is_suspect |= is_lone
+            is_enough = is_lone and _is_enough(case, history.tally(application_id))
+            decision = Decision.GIVE_UP if is_enough else Decision.RETRY
+        case.counted += is_counted
+        return Assessment(decision, is_counted)
+
+
+def _of_several_rows(case: _Case, failure: Failure, *, may_be_halved: bool) -> Decision:
+    if failure is Failure.TIMED_OUT or may_be_halved:
+        return Decision.HALVE
+    is_too_large = failure is Failure.CUT_OFF and case.failures >= CUT_OFFS_TO_SPLIT
+    return Decision.SPLIT if is_too_large else Decision.RETRY
+
+
+def _is_enough(case: _Case, now: Tally) -> bool:
+    """True if the row's lone failures can't be chance: see the formula above."""
+    if case.lone_failures < LONE_FAILURES_MIN or case.tally is None:
+        return False
+    accepted = now.accepted - case.tally.accepted
+    failed = now.failed - case.tally.failed - case.counted
+    share = (failed + 1) / (failed + accepted + 2)
+    return case.lone_failures * math.log10(share) <= math.log10(CHANCE_MAX)

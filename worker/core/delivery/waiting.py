@@ -1,0 +1,270 @@
+"""Every batch that isn't in flight: the owner of the places where batches wait, and of what is
+known about their faults.
+
+A batch waits in exactly one place: ready or delayed (`Queue`), in quarantine (a row refused alone
+that waits for others to be accepted), under a hold (`Holds`), or throttled (`Throttles`). None of
+these places knows another: batches are moved between them here.
+
+On its way into a place a batch loses the rows that may not wait: those of partitions that drain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Set
+
+from worker.core.delivery.fault_isolation import FaultIsolation
+from worker.core.delivery.flow_control import Backoff
+from worker.core.delivery.holds import SYSTEMIC, Holds
+from worker.core.delivery.limiter import DeliveryRules
+from worker.core.delivery.outcome import Outcome, wait_seconds_min
+from worker.core.delivery.queues import Quarantine, Queue
+from worker.core.delivery.settlement import Settlement, expired, joined
+from worker.core.delivery.throttle import Throttles
+from worker.core.model.batch import Batch
+from worker.core.model.clock import Now, Trust
+from worker.core.model.command import Log, Severity
+from worker.core.model.record import Assignment, AssignmentState, StateOf
+from worker.core.model.row import Row
+from worker.core.post_api.resource import RESOURCES
+
+NEVER_SENT = frozenset({AssignmentState.AWAITING_ANSWERS, AssignmentState.RELEASED})
+# The most that one step sets aside or parks: 25 µs each for batches of one row, so 25 ms of the
+# event loop.
+STEP_ROWS_MAX = 1000
+# The wait of rows whose age can't be known yet.
+AGE_WAIT_SECONDS = 5.0
+
+
+class WaitingBatches:
+    """Owns `queue`, `quarantine`, `holds`, `throttles` and `isolation`; only the dispatcher and
+    its handling of answers move batches through them.
+
+    Args:
+        rules: the bounds.
+        backoff: the waits of throttled applications.
+        state_of: the state of an assignment: rows of one that drains don't wait, rows of one that
+            is released aren't sent.
+    """
+
+    def __init__(self, rules: DeliveryRules, backoff: Backoff, state_of: StateOf) -> None:
+        self.queue = Queue()
+        self.quarantine = Quarantine(rules.hold_probe_seconds)
+        self.holds = Holds(rules.hold_probe_seconds)
+        self.throttles = Throttles(rules.limiter.requests_in_flight_max, backoff)
+        self.isolation = FaultIsolation(
+            systemic_ratio=rules.systemic_ratio,
+            systemic_rows_min=rules.systemic_rows_min,
+            request_seconds=rules.request_seconds,
+        )
+        self.backoff = backoff
+        self._event_age_seconds_max = rules.event_age_seconds_max
+        self._state_of = state_of
+
+    def batches(self) -> list[Batch]:
+        """Every batch that waits, in whatever place."""
+        return [
+            *self.queue.batches(),
+            *self.quarantine.batches(),
+            *self.holds.waiting(),
+            *self.throttles.batches(),
+        ]
+
+    def next_deadline(self) -> float | None:
+        """When a batch that waits for a time may go on, in monotonic seconds; None for none."""
+        deadlines = (
+            self.queue.next_due,
+            self.quarantine.next_deadline(),
+            self.holds.next_deadline(),
+            self.throttles.next_deadline(),
+        )
+        return min((due for due in deadlines if due is not None), default=None)
+
+    # --- holds and quarantine ---------------------------------------------------------------------
+
+    def hold(
+        self,
+        application_id: int,
+        reason: str,
+        now: Now,
+        settlement: Settlement,
+        *,
+        forbidden_at: int | None,
+    ) -> None:
+        """Put the application on hold, or note the newer reason: see `Holds.begin`."""
+        if self.holds.reason(application_id) != reason:
+            fields: dict[str, str | int | float] = {
+                "application_id": application_id,
+                "reason": reason,
+            }
+            settlement.logs.append(Log(Severity.ERROR, "application_held", fields))
+        self.holds.begin(application_id, reason, now, forbidden_at=forbidden_at)
+
+    def heal(self, application_id: int, settlement: Settlement) -> None:
+        """End the hold: its batches are ready."""
+        self.queue.append(self.holds.heal(application_id))
+        fields: dict[str, str | int | float] = {"application_id": application_id}
+        settlement.logs.append(Log(Severity.INFO, "application_healed", fields))
+
+    def hold_systemically(
+        self, application_id: int, others: Collection[Batch], now: Now, settlement: Settlement
+    ) -> None:
+        """The API refuses every request of this application: its quarantined rows wait under the
+        hold, and so do `others`.
+
+        Rows whose bisection ends with this are ordinary rows again, in as few batches as possible.
+        The others stay unproven.
+        """
+        if self.holds.reason(application_id) is None:
+            self.hold(application_id, SYSTEMIC, now, settlement, forbidden_at=None)
+        quarantined = self.quarantine.release(application_id, lambda _: True)
+        unproven = [batch for batch in quarantined if self.isolation.concerns(batch.id)]
+        ordinary = [batch for batch in quarantined if not self.isolation.concerns(batch.id)]
+        for batch in (*unproven, *joined([*ordinary, *others], "held")):
+            self.wait_under_hold(batch, settlement)
+
+    def hold_overdue(self, now: Now, settlement: Settlement, *, is_healthy: bool) -> None:
+        """Where nothing was accepted for long, quarantined rows may be all that is left of an
+        application: operators have to see that.
+
+        Not while the destination itself fails: then everything waits, and that is visible.
+        """
+        for application_id in self.quarantine.overdue(now.monotonic_seconds):
+            if is_healthy:
+                self.hold_systemically(application_id, (), now, settlement)
+            else:
+                self.quarantine.postpone(application_id, now.monotonic_seconds)
+
+    def wait_in_quarantine(self, batch: Batch, now: Now, settlement: Settlement) -> None:
+        """Let this row wait until others are accepted; if some were, it is sent again at once."""
+        if self.isolation.may_be_sent_again(batch):
+            self.queue.put_first(batch)
+        elif (kept := self.that_may_wait(batch, settlement)) is not None:
+            self.quarantine.add(kept, now.monotonic_seconds)
+
+    def wait_under_hold(self, batch: Batch, settlement: Settlement, *, probes: int = 0) -> None:
+        """Let this batch wait under the hold of its application.
+
+        `probes`: how often it was a probe before.
+        """
+        kept = self.that_may_wait(batch, settlement)
+        if kept is not None:
+            self.holds.add(kept, probes=probes)
+
+    def end_probe(self, batch: Batch, outcome: Outcome, now: Now, settlement: Settlement) -> None:
+        """The application is still on hold: the batch waits again."""
+        if not self.holds.is_probe(batch):
+            self.wait_under_hold(batch, settlement, probes=1)
+            return
+        kept = self.that_may_wait(batch, settlement)
+        wait = wait_seconds_min(outcome)
+        self.holds.end_probe(batch, kept, now.monotonic_seconds, wait_seconds_min=wait)
+
+    # --- rows that leave --------------------------------------------------------------------------
+
+    def park(self) -> Settlement:
+        """Give up some of the rows chosen for parking. Called until `holds` has none left."""
+        settlement = Settlement()
+        for batch in self.holds.take_chosen(STEP_ROWS_MAX):
+            settlement.refused.extend(self.isolation.end(batch.id))
+            settlement.parked.extend(batch.rows)
+        return settlement
+
+    def take_back_waiting(self, assignments: Set[Assignment]) -> Settlement:
+        """Give back the rows of these assignments that wait for an attempt or for a probe."""
+        settlement = Settlement()
+        take = self._taker(assignments, settlement)
+        self.queue.replace_delayed(take)
+        self.quarantine.replace(take)
+        self.holds.replace_waiting(take)
+        self.throttles.replace_waiting(take)
+        return settlement
+
+    def take_back(self, assignments: Set[Assignment]) -> Settlement:
+        """Give back every row of these assignments that isn't in flight."""
+        settlement = self.take_back_waiting(assignments)
+        self.queue.replace_ready(self._taker(assignments, settlement))
+        settlement.returned += self.isolation.take_back_bad_rows(
+            lambda row: row.assignment in assignments
+        )
+        return settlement
+
+    def _taker(
+        self, assignments: Set[Assignment], settlement: Settlement
+    ) -> Callable[[Batch], Batch | None]:
+        return lambda batch: self._give_back(
+            batch, lambda row: row.assignment in assignments, settlement
+        )
+
+    def that_may_wait(self, batch: Batch, settlement: Settlement) -> Batch | None:
+        """The batch without the rows of partitions that drain or left: those are given back."""
+        state_of = self._state_of
+        return self._give_back(
+            batch,
+            lambda row: state_of(row.assignment) is not AssignmentState.ASSIGNED,
+            settlement,
+        )
+
+    def that_may_be_sent(self, batch: Batch, settlement: Settlement) -> Batch | None:
+        """The batch without the rows of partitions that left: those are given back."""
+        state_of = self._state_of
+        return self._give_back(
+            batch, lambda row: state_of(row.assignment) in NEVER_SENT, settlement
+        )
+
+    def _give_back(
+        self, batch: Batch, is_out: Callable[[Row], bool], settlement: Settlement
+    ) -> Batch | None:
+        remainder = self.isolation.without(batch, is_out)
+        settlement.refused.extend(remainder.bad_rows)
+        settlement.returned.extend(remainder.out)
+        return remainder.kept
+
+    def next_probe(self, monotonic_seconds: float) -> Batch | None:
+        """A probe of an application on hold; None while none is due.
+
+        Where the API refuses everything, a single row is the probe, and each time another: one bad
+        row would have a whole batch refused for ever, and no hold would ever end. Where the API is
+        too slow, a probe has as many rows as it answers in time.
+        """
+        probe = self.holds.due(monotonic_seconds)
+        if probe is None:
+            return None
+        is_systemic = self.holds.reason(probe.destination.application_id) == SYSTEMIC
+        rows = 1 if is_systemic else self.isolation.rows_max(probe)
+        if len(probe.rows) <= rows:
+            return probe
+        first, rest = self.isolation.first_rows_apart(probe, rows)
+        self.holds.narrow_probe(probe, first, rest)
+        return first
+
+    def without_expired(
+        self, batch: Batch, now: Now, trust: Trust, settlement: Settlement
+    ) -> Batch | None:
+        """The batch as it may be sent: one event that became too old while it waited would have all
+        of them refused.
+
+        By a clock that is contradicted nothing is too old; while nothing vouches for the clock,
+        such events wait.
+        """
+        earliest = int(now.unix_seconds) - self._event_age_seconds_max
+        if (
+            not RESOURCES[batch.destination.resource].is_dated
+            or batch.oldest_event_timestamp >= earliest
+            or trust is Trust.DOUBTED
+        ):
+            return batch
+        was_probe = self.holds.is_probe(batch)
+        if trust is Trust.UNVOUCHED:
+            kept, aged = self.isolation.set_apart(batch, lambda row: row.event_timestamp < earliest)
+            waiting = None if aged is None else self.that_may_wait(aged, settlement)
+            if waiting is not None:
+                self.queue.delay(waiting, now.monotonic_seconds + AGE_WAIT_SECONDS)
+                settlement.waits_for_time = True
+        else:
+            remainder = self.isolation.without(batch, lambda row: row.event_timestamp < earliest)
+            kept = remainder.kept
+            settlement.refused.extend(remainder.bad_rows)
+            settlement.refused.extend(expired(row, earliest) for row in remainder.out)
+        if was_probe:
+            self.holds.replace_probe(batch, kept, now.monotonic_seconds)
+        return kept
