@@ -5,6 +5,7 @@ things that are held.
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections import deque
 from collections.abc import Callable
 from sys import gettrace, settrace
@@ -22,7 +23,9 @@ from worker.core.model.event import (
     Revoked,
     TimePassed,
 )
-from worker.core.model.record import Assignment
+from worker.core.model.record import Assignment, Start
+from worker.core.progress.offsets import Offsets
+from worker.core.progress.pressure import Reach, ReceptionControl
 
 PARTITIONS = 60
 TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
@@ -155,3 +158,32 @@ def test_an_event_costs_the_same_with_many_batches_under_a_hold_as_with_few() ->
         return instructions(lambda: world.pipeline.handle(TimePassed(), world.now))[0]
 
     assert cost(5_000) == cost(50)
+
+
+def bytes_of_a_change(partitions: int) -> int:
+    """The memory that a change of one partition takes, beside many that are over their span.
+
+    A copy of a set is one instruction, and shows only as memory.
+    """
+    reception = ReceptionControl(10)
+    assignments = [Assignment(TOPIC, partition, 1) for partition in range(partitions)]
+    reception.change({assignment: Reach(100, 50) for assignment in assignments}, stop_all=False)
+    reception.admit(frozenset(assignments[:1]))
+    tracemalloc.start()
+    reception.change({assignments[1]: Reach(101, 50)}, stop_all=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def test_a_change_of_one_partition_costs_nothing_for_the_others() -> None:
+    assert bytes_of_a_change(2000) < 2 * bytes_of_a_change(20)
+
+
+def test_a_commit_marks_only_partitions_whose_span_it_changes() -> None:
+    offsets = Offsets(100, 10)
+    for partition in range(10):
+        offsets.assign(Start(Assignment(TOPIC, partition, 1), 0, None))
+    offsets.take_changed()
+    offsets.to_commit()
+    assert offsets.take_changed() == set()

@@ -1,7 +1,7 @@
-"""Every assignment's progress: standing, tracker, and what has been committed.
+"""The progress of every assignment: its state, its tracker, and what has been committed.
 
-An assignment is known from `assign` until `remove`. An answer that comes for one that isn't known
-finds nothing to settle: that is the fence that keeps a late answer from touching another epoch.
+An assignment is known from `assign` until `remove`. An answer for an unknown assignment finds
+nothing to settle: this is the fence that keeps a late answer from touching another epoch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from worker.core.progress.pressure import Reach
 from worker.core.progress.tracker import Tracker
 from worker.core.wire import commit_metadata
 
-# A span that is wider than what can always be named shrinks when hints fill so much of their room,
-# and grows again when they fill so little.
+# A span that is wider than what metadata can always name shrinks when the metadata fills this share
+# of its room, and grows again when it fills less than the other share.
 SHRINK_SHARE = 0.75
 GROW_SHARE = 0.25
 # However little a broker allows: a span must hold some batches.
@@ -24,41 +24,46 @@ SPAN_RECORDS_MIN = 500
 
 
 class Left(NamedTuple):
-    """How many received records aren't settled, and by how many offsets what is committed lies
-    behind what is settled.
+    """What the next owner of a partition has to do again.
+
+    `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the
+    committed position lies behind the safe position.
     """
 
     unsettled: int = 0
     uncommitted: int = 0
 
     def plus(self, other: Left) -> Left:
-        """Both together."""
+        """Return the sum of both."""
         return Left(self.unsettled + other.unsettled, self.uncommitted + other.uncommitted)
 
 
 class Abandoned:
-    """The partitions that went away with something left, for as long as they are nobody's."""
+    """The partitions that were released with something left, until they have a new owner.
+
+    A process that ends reports whether there is any.
+    """
 
     def __init__(self) -> None:
         self._left: dict[TopicPartition, Left] = {}
 
     def note(self, partition: TopicPartition, left: Left) -> None:
-        """This partition went away, and this was left of it."""
+        """Remember what was left of a partition when it was released."""
         if any(left):
             self._left[partition] = left
 
     def begin(self, partition: TopicPartition) -> None:
-        """This partition is received of again, by us."""
+        """Forget a partition: it is assigned to this process again."""
         self._left.pop(partition, None)
 
     def keep_only(self, partitions: Set[TopicPartition]) -> None:
-        """The group has given us these; all others have other owners."""
+        """Forget all but these partitions of ours: the others have other owners."""
         self._left = {
             partition: left for partition, left in self._left.items() if partition in partitions
         }
 
     def total(self) -> Left:
-        """All of it."""
+        """Return the sum over all partitions."""
         total = Left()
         for left in self._left.values():
             total = total.plus(left)
@@ -76,12 +81,12 @@ class _Progress:
 
 
 class Offsets:
-    """The partitions that are ours, each with its epoch.
+    """The assignments of this process.
 
-    What is settled above a safe position travels in the commit's metadata, and what finds no room
-    there is delivered again after a crash. So a partition reaches no further ahead than metadata
-    can name, whatever is settled in whatever order. Who allows more (an outage is to fill the
-    memory and not the span) accepts that some of it may find no room.
+    Settled ranges above a safe position travel in the commit's metadata; ranges without room there
+    are delivered again after a crash. So a partition reaches no further ahead than metadata can
+    name, in whatever order its records are settled. A larger span (so that an outage fills the
+    memory and not the span) accepts that some ranges may find no room.
 
     Args:
         span_max: how far one partition may reach beyond its safe position, in offsets.
@@ -108,18 +113,16 @@ class Offsets:
         return len(self._progress)
 
     def note_change(self, assignments: Iterable[Assignment]) -> None:
-        """Records of these were tracked or settled."""
+        """Mark assignments of which records were tracked or settled."""
         self._changed.update(assignments)
 
     def take_changed(self) -> set[Assignment]:
-        """The assignments whose reach or standing may be another than when this was last asked."""
+        """Return the assignments whose reach or state may have changed since the last call."""
         changed, self._changed = self._changed, set()
         return changed
 
     def assign(self, start: Start) -> bool:
-        """A partition became ours: a new epoch begins. False if the metadata of its last commit
-        couldn't be used.
-        """
+        """Begin a new epoch; False if the metadata of the last commit couldn't be used."""
         found = commit_metadata.of(start)
         known = found if found is not None else commit_metadata.CommitMetadata(floor=start.position)
         tracker = Tracker(start.position, known.settled)
@@ -130,59 +133,59 @@ class Offsets:
         return found is not None
 
     def tracker(self, assignment: Assignment) -> Tracker:
-        """The tracker of a known assignment."""
+        """Return the tracker of a known assignment."""
         return self._progress[assignment].tracker
 
     def reach(self, assignment: Assignment) -> Reach:
-        """How far this partition reaches beyond its safe position, and how far it may."""
+        """Return how far this partition reaches beyond its safe position, and how far it may."""
         progress = self._progress[assignment]
         return Reach(progress.tracker.span, progress.span_max)
 
     def committed(self, assignment: Assignment) -> Position | None:
-        """The position last acknowledged by the broker; None before there was one."""
+        """Return the position last acknowledged by the broker; None before the first."""
         return self._progress[assignment].committed
 
     def state(self, assignment: Assignment) -> AssignmentState:
-        """How it stands; GONE for what isn't known (any more)."""
+        """Return the state of an assignment; RELEASED if it isn't known."""
         progress = self._progress.get(assignment)
         return progress.state if progress is not None else AssignmentState.RELEASED
 
     def drain(self, assignments: Collection[Assignment]) -> None:
-        """Nothing more is received of these; what is under way is brought to an end."""
+        """Receive nothing more of these assignments, and finish what is under way."""
         self._changed.update(assignments)
         for assignment in assignments:
-            # What is about to end already isn't held up: a stop may come in the middle of a
-            # revocation.
+            # An assignment that awaits its last answers stays in that state: a stop may come in the
+            # middle of a revocation.
             if self.state(assignment) is AssignmentState.ASSIGNED:
                 self._progress[assignment].state = AssignmentState.DRAINING
 
     def end_sending(self, assignments: Collection[Assignment]) -> None:
-        """Nothing more is sent of these; answers to what has been sent still count."""
+        """Send nothing more of these assignments; answers still count."""
         self._changed.update(assignments)
         for assignment in assignments:
             if assignment in self._progress:
                 self._progress[assignment].state = AssignmentState.AWAITING_ANSWERS
 
     def remove(self, assignments: Collection[Assignment]) -> None:
-        """These are no longer ours: from now on nothing is settled, sent or committed for them."""
+        """Forget these assignments: nothing is settled, sent or committed for them any more."""
         self._changed.update(assignments)
         for assignment in assignments:
             self._progress.pop(assignment, None)
 
     def to_commit(self) -> dict[Assignment, Position]:
-        """The safe positions, with hints beside them, that the broker doesn't have yet."""
-        positions = {
-            assignment: self._position(progress) for assignment, progress in self._progress.items()
-        }
-        # How far each may reach depends on the size of its hints.
-        self._changed.update(positions)
-        return {
-            assignment: position
-            for assignment, position in positions.items()
-            if position != self._progress[assignment].committed
-        }
+        """Return the safe positions, with metadata, that the broker doesn't have yet."""
+        positions: dict[Assignment, Position] = {}
+        for assignment, progress in self._progress.items():
+            span_max = progress.span_max
+            position = self._position(progress)
+            if progress.span_max != span_max:
+                self._changed.add(assignment)
+            if position != progress.committed:
+                positions[assignment] = position
+        return positions
 
     def _position(self, progress: _Progress) -> Position:
+        """Return the position to commit, and let the size of its metadata set the span."""
         safe, room = progress.tracker.safe_position, self._metadata_characters_max
         metadata = commit_metadata.encode(
             safe, progress.floor, progress.tracker.settled_ranges(), room
@@ -196,11 +199,11 @@ class Offsets:
         return Position(safe, metadata)
 
     def limit_metadata(self, refused: Collection[Position]) -> int | None:
-        """The broker found the metadata of these positions too large. Returns the limit from now
-        on, None if it stays.
+        """Lower the limit of metadata below what the broker refused; None if it stays.
 
-        Its own limit isn't in its answer. So the next lower one is tried of 4096, 3072, 2048, 1536,
-        1024 and so on: limits are mostly powers of two, and no metadata at all is never too large.
+        The broker doesn't name its own limit. So the next lower value of 4096, 3072, 2048, 1536,
+        1024 and so on is tried: limits are mostly powers of two, and empty metadata is never too
+        large.
         """
         if not refused:
             return None
@@ -220,8 +223,9 @@ class Offsets:
         return limit
 
     def _span_named(self) -> int:
-        """How far a partition may reach so that all of it can be named, with the chunk that comes
-        on top.
+        """Return how far a partition may reach so that metadata can name all of it.
+
+        The chunk that may come on top of the span is counted in.
         """
         return max(
             SPAN_RECORDS_MIN,
@@ -232,14 +236,14 @@ class Offsets:
         return self._span_wanted if self._is_wide else min(self._span_wanted, self._span_named())
 
     def commit(self, positions: dict[Assignment, Position]) -> None:
-        """The broker has acknowledged these. What has been removed since is passed over."""
+        """Take over acknowledged positions; assignments removed since are passed over."""
         for assignment, position in positions.items():
             progress = self._progress.get(assignment)
             if progress is not None:
                 progress.committed = position
 
     def in_motion(self, assignments: Collection[Assignment]) -> int:
-        """How many records of these are still being worked on."""
+        """Return how many records of these assignments are still being worked on."""
         return sum(
             self._progress[assignment].tracker.in_motion
             for assignment in assignments
@@ -247,7 +251,7 @@ class Offsets:
         )
 
     def left(self, assignment: Assignment) -> Left:
-        """What would be left of a known assignment if it went away now."""
+        """Return what would be left of a known assignment if it were released now."""
         progress = self._progress[assignment]
         committed = (
             progress.committed.offset if progress.committed is not None else progress.started_at
