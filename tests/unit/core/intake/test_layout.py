@@ -24,6 +24,7 @@ from worker.core.batching.batcher import header
 from worker.core.counters.counters import DRIFTS_MAX, OTHER, UNKNOWN, ContractDrift, Drift
 from worker.core.intake import dedup_key
 from worker.core.intake.explain import explain
+from worker.core.intake.faults import NAME_CHARACTERS_MAX
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import ColumnChoice, UnknownFields
 from worker.core.model.fault import Reason
@@ -331,7 +332,7 @@ class TestRemarks:
         drifts = self.noted(*values).drifts
         assert len(drifts) == DRIFTS_MAX + 1
         assert drifts[Drift(OTHER, OTHER, UNKNOWN)] == 50
-        assert max(len(drift.field) for drift in drifts) <= 40
+        assert max(len(drift.field) for drift in drifts) <= NAME_CHARACTERS_MAX
 
     def test_nobody_needs_to_take_note(self) -> None:
         assert isinstance(row_of(make_value(os_name="tizen")), Row)
