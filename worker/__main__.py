@@ -81,7 +81,7 @@ def _say(text: str) -> None:
     from worker.edges.telemetry.log_writer import LineWriter
 
     writer = LineWriter(2, str)
-    writer.offer(text)
+    writer.write(text)
     writer.flush(LAST_WORDS_SECONDS_MAX)
 
 

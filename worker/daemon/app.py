@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,35 +22,37 @@ from worker.daemon.runner import Edges, Runner
 from worker.daemon.signals import Signals
 from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
-from worker.edges.telemetry.admin_server import AdminServer, status_of
+from worker.edges.telemetry.admin_server import AdminServer
+from worker.edges.telemetry.event_loop import LoopLag
 from worker.edges.telemetry.logs import RecentLogs
-from worker.edges.telemetry.loop_lag import LoopLag
-from worker.edges.telemetry.metrics import Identification, Readings, WorkerCollector
+from worker.edges.telemetry.metrics.collector import WorkerCollector
+from worker.edges.telemetry.reading import Reading, WorkerInfo
+from worker.edges.telemetry.status import status_of
 from worker.errors import ExitCode, WorkerError
 from worker.settings.schema import Settings
 from worker.supervision import supervise
 
 logger = logging.getLogger("worker.app")
 
-# What is left of the stop's time for the last commit, leaving the group and closing, once draining
-# is over.
+# The part of the stop's time that draining leaves for the last commit, leaving the group and
+# closing.
 CLOSING_SECONDS_MAX = 5.0
-# If it takes longer, the predecessor's session is waited out.
+# After this time, the partitions wait until the predecessor's session ends.
 TAKE_OVER_SECONDS_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What the daemon takes from its surroundings."""
+    """What the daemon gets from the command that starts it."""
 
     settings: Settings
     config_hash: str
-    journal: RecentLogs
+    logs: RecentLogs
     signals: Signals
 
 
 def read_clock() -> Now:
-    """Both times, now. The monotonic one is the event loop's."""
+    """Read both clocks; the monotonic clock is the event loop's."""
     return Now(asyncio.get_running_loop().time(), time.time())
 
 
@@ -58,14 +60,14 @@ async def run(process: Process) -> ExitCode:
     """Run until a signal asks to stop; returns the process's exit code.
 
     Raises:
-        WorkerError: something the worker can't do without isn't to be had.
+        WorkerError: something that the worker needs is not available.
     """
     expected_names.check()
     with process.signals:
         instance = claim(process.settings.state_dir)
         try:
             daemon = _Daemon(
-                assemble(process.settings, instance.id, process.journal.learn_secret),
+                assemble(process.settings, instance.id, process.logs.learn_secret),
                 process,
                 instance,
             )
@@ -76,7 +78,7 @@ async def run(process: Process) -> ExitCode:
                 raise
             raise _first(explained) from None
         finally:
-            # The consumer has left the group: another process may be this instance now.
+            # The consumer has left the group: another process may use this instance id now.
             instance.release()
         process.signals.ends_with(exit_code)
         return exit_code
@@ -89,7 +91,8 @@ class _Daemon:
         self._parts = parts
         self._instance = instance
         self._settings = process.settings
-        self._journal = process.journal
+        self._logs = process.logs
+        self._info = _info(process)
         self._signals = process.signals
         self._loop_lag = LoopLag()
         self._is_stopping = False
@@ -98,12 +101,17 @@ class _Daemon:
             PROCESS_COLLECTOR,
             PLATFORM_COLLECTOR,
             GC_COLLECTOR,
-            self._collector(process),
+            WorkerCollector(self._read),
         ):
             registry.register(collector)
         admin = process.settings.admin
         self._admin = AdminServer(
-            admin.host, admin.port, registry, self._status, self._unready, self._remark
+            admin.host,
+            admin.port,
+            registry,
+            lambda: status_of(self._read()),
+            self._unready,
+            self._remark,
         )
 
     async def run(self) -> ExitCode:
@@ -121,7 +129,7 @@ class _Daemon:
                 logger.info(
                     "started", extra={"version": __version__, "admin_port": self._admin.port}
                 )
-                # What exists now stays: the collector needs not look at it again and again.
+                # What exists now stays: the garbage collector need not visit it again and again.
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 100)
@@ -142,20 +150,22 @@ class _Daemon:
                 finish = await runner.run()
                 for task in background:
                     task.cancel()
-            # The last commit is made: leave the group, so that the others need not wait out our
-            # session.
+            # The last commit is made: leave the group, so that the other members need not wait
+            # until this worker's session ends.
             await asyncio.gather(
                 self._close("kafka source", parts.source.close),
                 parts.dead_letters.close(),
                 parts.parking.close(),
             )
         finally:
-            # The admin port last: a scrape sees the end.
+            # The admin port last: a scrape sees the final state.
             await self._admin.stop()
         return self._ended(finish)
 
     async def _consume(self) -> None:
-        """Before the group is joined, members of it that have our name leave it: only a dead
+        """Consume until cancelled.
+
+        Members of the group that have this instance's name are removed first: only a dead
         predecessor can have it.
         """
         if self._instance.is_inherited:
@@ -164,9 +174,9 @@ class _Daemon:
         await self._parts.source.run()
 
     def _stop(self, number: signal.Signals) -> None:
-        """Drain.
+        """Start to drain.
 
-        What `signals` does at a second signal, and at the deadline, needs no event loop.
+        A second signal and the deadline are handled in `signals`, without the event loop.
         """
         self._is_stopping = True
         drain_seconds = self._settings.shutdown.drain_seconds
@@ -177,8 +187,9 @@ class _Daemon:
         )
 
     async def _close(self, name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Close what may hang when brokers are down, in a task of its own: aiokafka's stop may
-        raise CancelledError.
+        """Close a part that may hang while brokers are down.
+
+        It runs in a task of its own: aiokafka's stop may raise CancelledError.
         """
         task = asyncio.ensure_future(close())
         done, _ = await asyncio.wait([task], timeout=CLOSING_SECONDS_MAX)
@@ -194,8 +205,9 @@ class _Daemon:
         return ExitCode.UNSETTLED if any(left.values()) else ExitCode.OK
 
     def _unready(self) -> str | None:
-        """Why this worker isn't ready; None while it is a member of its group, with or without
-        partitions, and not stopping.
+        """Return why this worker isn't ready.
+
+        None while it is a member of its group, with or without partitions, and not stopping.
         """
         return (
             "it is stopping"
@@ -204,8 +216,9 @@ class _Daemon:
         )
 
     def _remark(self) -> str:
-        """What `/readyz` says besides: a doubted clock is no reason to restart, and nobody should
-        have to look for it.
+        """Return the line that `/readyz` adds to "ready".
+
+        A doubted clock is no reason to restart the worker, but it must be easy to find.
         """
         clock = self._parts.pipeline.clock_status(read_clock())
         if clock.trust != "doubted":
@@ -218,40 +231,33 @@ class _Daemon:
         )
         return f"the local clock is doubted: {where}; nothing is received until they agree\n"
 
-    def _status(self) -> Mapping[str, object]:
+    def _read(self) -> Reading:
+        """Take a reading for a scrape or for `/status`."""
         now = read_clock()
-        snapshot = self._parts.pipeline.snapshot(now)
-        status = status_of(snapshot, self._parts.source.ends(), now.unix_seconds)
-        partition_errors = [
-            {"topic": one.topic, "partition": one.partition, "detail": detail}
-            for one, detail in self._parts.source.partition_errors().items()
-        ]
-        return {
-            "version": __version__,
-            **status,
-            "not_ready_because": self._unready(),
-            "partitions_in_trouble": partition_errors,
-            "last_errors": self._journal.partition_errors(),
-        }
+        source = self._parts.source
+        return Reading(
+            info=self._info,
+            unix_seconds=now.unix_seconds,
+            snapshot=self._parts.pipeline.snapshot(now),
+            ends=source.ends(),
+            partition_errors=source.partition_errors(),
+            consumer_rebuilds=source.rebuilds,
+            not_ready_because=self._unready(),
+            logs=self._logs,
+            loop_lag_seconds=self._loop_lag.histogram,
+        )
 
-    def _collector(self, process: Process) -> WorkerCollector:
-        readings = Readings(
-            snapshot=lambda: self._parts.pipeline.snapshot(read_clock()),
-            ends=self._parts.source.ends,
-            log_counts=lambda: process.journal.by_level,
-            log_lines_dropped=lambda: process.journal.lines_dropped,
-            loop_lag_seconds=lambda: self._loop_lag.histogram,
-            is_ready=lambda: self._unready() is None,
-            rebuilds=lambda: self._parts.source.rebuilds,
-        )
-        routes = process.settings.resolved_routes()
-        topics = tuple(route.topic for route in routes)
-        parking = {
+
+def _info(process: Process) -> WorkerInfo:
+    routes = process.settings.resolved_routes()
+    return WorkerInfo(
+        version=__version__,
+        config_hash=process.config_hash,
+        topics=tuple(route.topic for route in routes),
+        parking_topics={
             route.topic: route.parking_topic for route in routes if route.parking_topic is not None
-        }
-        return WorkerCollector(
-            readings, Identification(__version__, process.config_hash, topics, parking)
-        )
+        },
+    )
 
 
 def _first(group: BaseExceptionGroup[WorkerError]) -> WorkerError:

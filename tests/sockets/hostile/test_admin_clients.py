@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.sockets.edges.test_admin_server import registry
+from tests.readings import make_registry
 from worker.edges.telemetry.admin_server import CONNECTION_SECONDS_MAX, CONNECTIONS_MAX, AdminServer
 
 # Soon enough that no connection has been closed for its age: liveness does not wait for others to
@@ -22,7 +22,7 @@ HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, registry(), dict, lambda: None)
+    server = AdminServer("127.0.0.1", 0, make_registry(), dict, lambda: None)
     await server.start()
     yield server
     await server.stop()

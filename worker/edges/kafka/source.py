@@ -30,7 +30,7 @@ from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.edges.kafka.start_offsets import StartOffset
 from worker.edges.kafka.topics import Topics
 from worker.edges.kafka.window_rebuild import WindowRebuild
-from worker.edges.telemetry.task_dump import dump_tasks
+from worker.edges.telemetry.event_loop import dump_tasks
 from worker.errors import UnavailableError
 from worker.supervision import is_cancelled_from_within
 

@@ -1,12 +1,12 @@
 """The admin port: `/metrics`, `/livez`, `/readyz`, `/status`.
 
-Liveness says that the loop turns, and nothing about the broker, the API or the lag: restarting a
-healthy worker because the API is down would only add duplicates.
+Liveness says that the event loop turns, and nothing about the broker, the API or the lag:
+restarting a healthy worker because the API is down would only add duplicates.
 
-Readiness says that it is a member of its group and not stopping; it needs no partitions. Nobody
-sends requests to a worker: what readiness decides is whether a rollout goes on. With a
-configuration that reaches no brokers, or a group that another program holds, it must stop at the
-first pod, while the others still work.
+Readiness says that the worker is a member of its group and not stopping; it needs no partitions.
+Nobody sends requests to a worker: readiness only decides whether a rollout continues. With a
+configuration that reaches no brokers, or a group that another program holds, a rollout must stop at
+the first pod, while the others still work.
 """
 
 from __future__ import annotations
@@ -16,40 +16,34 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from worker.core.counters.snapshot import PartitionStatus, Snapshot
-from worker.core.model.record import Assignment, End
-from worker.edges.telemetry.plain_values import plain
+from worker.edges.telemetry.redaction import plain
 from worker.errors import UnavailableError
 
-# A scrape or a probe asks for one small page; whoever sends more or slower isn't one.
+# A scrape or a probe sends one small request.
 REQUEST_BYTES_MAX = 16 * 1024
-# Each connection is for one request, and lasts so long at most: who is slower than that reads no
-# metrics either.
+# A connection serves one request and lasts no longer: a slower client reads no metrics either.
 CONNECTION_SECONDS_MAX = 10.0
-# So many at once; for one more, the oldest is closed. A probe needs its own for milliseconds, an
-# idle one is the oldest soon.
+# Connections at once; for a further one the oldest is closed. A probe needs its connection for
+# milliseconds, and an idle connection is soon the oldest.
 CONNECTIONS_MAX = 100
 EVERYWHERE = "::"
-# What a machine without IPv6 says, whether its kernel doesn't have it or its administrator has
-# switched it off.
+# The errors of a machine without IPv6, in its kernel or switched off by its administrator.
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
 def listen_everywhere(
     port: int, create: Callable[..., socket.socket] = socket.create_server
 ) -> socket.socket:
-    """A socket for all addresses of this machine: of both families, or of IPv4 alone where there is
-    no IPv6.
+    """Open a socket for all addresses: of both families, or of IPv4 where there is no IPv6.
 
     Raises:
-        OSError: the port can't be had.
+        OSError: the port is not available.
     """
     if socket.has_dualstack_ipv6():
         try:
@@ -64,12 +58,12 @@ class AdminServer:
     """Serves the admin port.
 
     Args:
-        host, port: where; `::` is every address, of IPv4 as well; port 0 takes a free one (`port`
-            tells which).
-        registry: what `/metrics` shows.
-        status: what `/status` shows.
-        unready: why `/readyz` says no; None: it says yes.
-        remark: what it says besides, when ready: lines for people.
+        host: where to listen; `::` means every address, of IPv4 as well.
+        port: 0 takes a free port; the attribute `port` has its number.
+        registry: the metrics of `/metrics`.
+        status: the answer of `/status`.
+        unready: why `/readyz` answers 503; None while the worker is ready.
+        remark: lines for people that `/readyz` adds to "ready".
     """
 
     def __init__(
@@ -102,21 +96,21 @@ class AdminServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; it must have been started."""
+        """The port on which the started server listens."""
         if self._listening is None:
             raise RuntimeError("the admin port is not open")
         return int(self._listening.sockets[0].getsockname()[1])
 
     @property
     def connections(self) -> int:
-        """How many connections there are."""
+        """The number of open connections."""
         return len(self._runner.server.connections) if self._runner.server is not None else 0
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            UnavailableError: the port can't be had.
+            UnavailableError: the port is not available.
         """
         await self._runner.setup()
         loop = asyncio.get_running_loop()
@@ -129,13 +123,10 @@ class AdminServer:
                 self._listening = await loop.create_server(self._accept, self._host, self._port)
         except OSError as error:
             await self._runner.cleanup()
-            where = (
-                f"[{self._host}]:{self._port}"
-                if ":" in self._host
-                else f"{self._host}:{self._port}"
-            )
+            host = f"[{self._host}]" if ":" in self._host else self._host
             raise UnavailableError(
-                f"cannot listen on {where} ({error.strerror}); set admin.host or admin.port"
+                f"cannot listen on {host}:{self._port} ({error.strerror}); "
+                "set admin.host or admin.port"
             ) from None
 
     async def stop(self) -> None:
@@ -145,9 +136,7 @@ class AdminServer:
         await self._runner.cleanup()
 
     def _accept(self) -> asyncio.BaseProtocol:
-        """A connection comes in: aiohttp bounds neither their number nor how long one may take to
-        say what it wants.
-        """
+        """Accept a connection, within bounds on number and time, which aiohttp doesn't have."""
         if self._runner.server is None:
             raise RuntimeError("the admin port is not open")
         handler = self._runner.server()
@@ -179,14 +168,14 @@ class AdminServer:
 
 
 def _abort(handler: web.RequestHandler) -> None:
-    """Close its connection, if it is still there."""
+    """Close the handler's connection, if it is still open."""
     if handler.transport is not None:
         handler.transport.abort()
 
 
 @web.middleware
 async def _one_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer ends its connection."""
+    """Close the connection after each answer."""
     try:
         response = await handler(request)
     except web.HTTPException as refusal:
@@ -194,77 +183,3 @@ async def _one_request(request: web.Request, handler: Handler) -> web.StreamResp
         raise
     response.force_close()
     return response
-
-
-def status_of(
-    snapshot: Snapshot, ends: Mapping[Assignment, End], unix_seconds: float
-) -> dict[str, object]:
-    """`/status` as data: partitions with their lag, holds, what is held where, the account of each
-    topic.
-    """
-    return {
-        "time_unix_seconds": unix_seconds,
-        "is_stopping": snapshot.is_stopping,
-        "dead_letter_topic_is_blocked": snapshot.is_dead_letter_blocked,
-        "parking_topic_is_blocked": snapshot.is_parking_blocked,
-        "partitions": [
-            _partition(one, ends.get(one.assignment), unix_seconds) for one in snapshot.partitions
-        ],
-        "holds": [asdict(hold) for hold in snapshot.holds],
-        "throttled_applications": [asdict(throttle) for throttle in snapshot.throttles],
-        "records_held": snapshot.rows,
-        "held_bytes": snapshot.held_bytes,
-        "destination": asdict(snapshot.destination),
-        "clock": asdict(snapshot.clock),
-        "dedup_window_rows": snapshot.dedup_window_rows,
-        "oldest_unsettled_event_timestamp_seconds": snapshot.oldest_event_timestamp,
-        "accounting_imbalance_records": snapshot.imbalance,
-        "topics": {
-            topic: {
-                "consumed": account.consumed,
-                "delivered": account.delivered,
-                "duplicates": account.duplicates,
-                "dead_lettered": {
-                    reason.value: count for reason, count in account.dead_lettered.items()
-                },
-                "parked": account.parked,
-                "given_back": account.given_back,
-                "offsets_skipped": account.offsets_skipped,
-                "log_truncations": account.log_truncations,
-                "unusual_values": dict(account.remarks.unusual_values),
-                "drifts": [
-                    {**drift._asdict(), "records": count}
-                    for drift, count in account.remarks.drifts.most_common()
-                ],
-            }
-            for topic, account in snapshot.account.topics.items()
-        },
-        "requests": dict(snapshot.account.requests),
-        "retries": dict(snapshot.account.retries),
-        "commits": dict(snapshot.account.commits),
-        "last_delivery_timestamp_seconds": snapshot.account.last_delivery_unix_seconds,
-        "last_commit_timestamp_seconds": snapshot.account.last_commit_unix_seconds,
-    }
-
-
-def _partition(status: PartitionStatus, end: End | None, unix_seconds: float) -> dict[str, object]:
-    """`end_age_seconds` is how long ago the end was told: while brokers can't be asked, the lag is
-    that old as well.
-    """
-    topic, partition, epoch = status.assignment
-    return {
-        "topic": topic,
-        "partition": partition,
-        "epoch": epoch,
-        "position": status.position,
-        "safe_position": status.safe_position,
-        "committed": status.committed,
-        "unsettled_records": status.unsettled,
-        "lag_records": max(0, end.stable - status.safe_position) if end is not None else None,
-        "records_behind_transaction": end.behind_transaction if end is not None else None,
-        "end_age_seconds": round(max(0.0, unix_seconds - end.unix_seconds), 1)
-        if end is not None
-        else None,
-        "is_paused": status.is_paused,
-        "is_draining": status.is_draining,
-    }

@@ -1,5 +1,4 @@
-"""Writes lines to a descriptor from a thread of its own, so that nothing waits for whoever reads
-them.
+"""Writes lines to a descriptor from a thread of its own, so that nothing waits for the reader.
 
 A pipe whose reader has stopped blocks every write to it, and with it the event loop, its probes and
 its commits. The descriptor can't be made non-blocking instead: that would change it for every
@@ -15,30 +14,31 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-# Lines that wait for a slow reader. Beyond it the newest are dropped: the oldest tell how the
-# trouble began.
+# Lines that wait for a slow reader. Beyond this the newest are dropped: the oldest show how the
+# incident began.
 WAITING_BYTES_MAX = 1024 * 1024
-# Lines are written together until there are so many bytes.
+# Lines are written together up to this size.
 CHUNK_BYTES = 64 * 1024
 
 
 class LineWriter:
-    """Takes lines without waiting and writes them in order. Lines that can't be kept or written are
-    dropped and counted.
+    """Takes lines without waiting and writes them in order.
+
+    Lines that can't be kept or written are dropped and counted.
 
     Args:
-        descriptor: where to.
-        notice: makes the line that says how many were dropped. It follows the first lines that can
-            be written again.
+        descriptor: where the lines are written.
+        notice: formats the line about the number of dropped lines. It follows the first lines that
+            can be written again.
     """
 
     def __init__(self, descriptor: int, notice: Callable[[int], str]) -> None:
         self._descriptor = descriptor
         self._notice = notice
-        # No lock anywhere: the collector may run a destructor that logs at any moment and in any
-        # thread, also in this one.
+        # No lock anywhere: the garbage collector may run a destructor that logs at any moment and
+        # in any thread, also in this one.
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
-        # Counted by who offers (one at a time: they hold the log handler's lock) …
+        # Counted by the callers (one at a time: they hold the log handler's lock) …
         self._taken_bytes = 0
         self._refused = 0
         # … and by the thread.
@@ -50,13 +50,11 @@ class LineWriter:
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped so far."""
+        """Lines that were dropped so far."""
         return self._refused + self._failed
 
-    def offer(self, line: str) -> None:
-        """Have it written soon, with a line break behind it; or drop it, if too much
-        waits already.
-        """
+    def write(self, line: str) -> None:
+        """Write the line and a line break soon, or drop it if too much waits already."""
         data = _encoded(line)
         waiting = self._taken_bytes - self._done_bytes
         if waiting and waiting + len(data) > WAITING_BYTES_MAX:
@@ -66,23 +64,21 @@ class LineWriter:
         self._queue.put(data)
 
     def flush(self, seconds_max: float) -> bool:
-        """Wait until all lines so far are written or dropped, but no longer than this; returns
-        whether they are.
-        """
+        """Wait until all lines so far are written or dropped; returns whether they are."""
         reached = threading.Event()
         self._queue.put(reached)
         return reached.wait(seconds_max)
 
     def _run(self) -> None:
-        """The thread. It is a daemon: the process doesn't wait for it, whatever it waits for."""
+        """Write until the process ends. The thread is a daemon: the process doesn't wait for it."""
         while True:
             items = self._next()
             lines = [item for item in items if isinstance(item, bytes)]
-            is_written = self._write(b"".join(lines))
+            is_written = self._write_all(b"".join(lines))
             self._done_bytes += sum(map(len, lines))
             if not is_written:
                 self._failed += len(lines)
-            elif (missing := self.dropped - self._noticed) and self._write(
+            elif (missing := self.dropped - self._noticed) and self._write_all(
                 _encoded(self._notice(missing))
             ):
                 self._noticed += missing
@@ -99,9 +95,9 @@ class LineWriter:
                 size += len(items[-1]) if isinstance(items[-1], bytes) else 0
         return items
 
-    def _write(self, data: bytes) -> bool:
-        """Returns whether all of it was written."""
-        # What a failure cut off must not run into the next line.
+    def _write_all(self, data: bytes) -> bool:
+        """Write these bytes; returns whether all were written."""
+        # A line that a failure cut off must not run into the next line.
         rest = memoryview(b"\n" + data if self._is_within_line and data else data)
         while rest:
             try:

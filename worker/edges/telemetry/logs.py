@@ -1,12 +1,11 @@
-"""Log lines: one an event, JSON for machines or plain for people, without secrets and without
-floods.
+"""Log lines: one per event, JSON or for people, without secrets and without floods.
 
-The convention: the message is a stable snake_case name of what happened, and `extra` holds the
-fields:
+The convention: the message is the event's code in snake_case, which never changes, and `extra`
+holds the fields:
 
     logger.warning("commit_failed", extra={"detail": "no answer in time"})
 
-Libraries' own lines pass through the same handler, so they are redacted and limited as well.
+The lines of libraries pass through the same handler, so they are redacted and limited as well.
 """
 
 from __future__ import annotations
@@ -25,33 +24,31 @@ from typing import Protocol
 import orjson
 
 from worker.edges.telemetry.log_writer import LineWriter
-from worker.edges.telemetry.plain_values import plain, printable, text
-from worker.edges.telemetry.redaction import Redactor
+from worker.edges.telemetry.redaction import Redactor, plain, printable, text
 
-# So many lines of one kind pass in a window; what follows is counted, and told in one line when the
-# window is over.
+# Lines of one kind that pass in a window. Further lines are counted; the first line of the next
+# window has their number.
 REPEATS_MAX = 5
 WINDOW_SECONDS = 60.0
-# Kinds of lines that are watched at once. The one seen longest ago is forgotten first.
+# Kinds of lines that are counted at once. The kind seen longest ago is forgotten first.
 KINDS_MAX = 512
 # The latest warnings and errors that `/status` shows.
-TROUBLES_MAX = 20
-# How long the lines that wait may hold up the end of the process.
+LATEST_MAX = 20
+# How long waiting lines may delay the end of the process.
 FLUSH_SECONDS_MAX = 1.0
 
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 @dataclass(slots=True)
-class _Window:
+class _RepeatWindow:
     began_seconds: float
     passed: int = 0
     held_back: int = 0
 
 
 class RepeatLimit(logging.Filter):
-    """Lets the first few lines of a kind pass in each window, and says afterwards how many it held
-    back.
+    """Lets the first lines of a kind pass in each window and counts the others.
 
     A kind is logger, level and message template, whatever the fields.
     """
@@ -59,19 +56,19 @@ class RepeatLimit(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._windows: OrderedDict[tuple[str, int, str], _Window] = OrderedDict()
+        self._windows: OrderedDict[tuple[str, int, str], _RepeatWindow] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True if the line is to be written.
+        """Return whether the line is to be written.
 
-        The first of a new window carries what the last one held back.
+        The first line of a new window gets the number of lines held back in the last window.
         """
         kind = (record.name, record.levelno, str(record.msg))
         now = self._clock()
         window = self._windows.pop(kind, None)
         if window is None or now - window.began_seconds >= WINDOW_SECONDS:
             held_back = window.held_back if window is not None else 0
-            window = _Window(now)
+            window = _RepeatWindow(now)
             if held_back:
                 record.repeats_held_back = held_back
         self._windows[kind] = window
@@ -85,61 +82,62 @@ class RepeatLimit(logging.Filter):
 
 
 class Lines(Protocol):
-    """Where lines go.
-
-    No call waits for whoever reads them, `flush` no longer than it is allowed to.
-    """
+    """Where lines are written. No call waits for the reader; `flush` waits for a bounded time."""
 
     @property
-    def dropped(self) -> int: ...
-    def offer(self, line: str, /) -> None: ...
-    def flush(self, seconds_max: float, /) -> bool: ...
+    def dropped(self) -> int:
+        """Lines that could not be written."""
+
+    def write(self, line: str, /) -> None:
+        """Write this line soon, or drop it."""
+
+    def flush(self, seconds_max: float, /) -> bool:
+        """Wait for the lines so far; returns whether all were written or dropped."""
 
 
-# Opens them, given what makes the line that says how many were dropped.
+# Opens the lines' destination, given what formats the line about dropped lines.
 OpenLines = Callable[[Callable[[int], str]], Lines]
 _TO_STANDARD_ERROR: OpenLines = partial(LineWriter, 2)
 
 
 class RecentLogs(logging.Filter):
-    """What the lines were: counts by level, whether written or held back; and the latest that tell
-    of trouble.
-    """
+    """Counts lines by level, whether written or held back, and keeps the latest errors."""
 
     def __init__(self, redactor: Redactor, lines: Lines) -> None:
         super().__init__()
         self._redactor = redactor
         self._lines = lines
         self.by_level: Counter[str] = Counter()
-        self._partition_errors: deque[str] = deque(maxlen=TROUBLES_MAX)
+        self._latest: deque[str] = deque(maxlen=LATEST_MAX)
 
     @property
     def lines_dropped(self) -> int:
-        """How many lines could not be written."""
+        """Lines that could not be written."""
         return self._lines.dropped
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always True: it only counts."""
+        """Count the line; returns True always."""
         self.by_level[record.levelname.lower()] += 1
         return True
 
     def learn_secret(self, secret: str) -> None:
-        """Keep this out of every line from now on."""
+        """Keep this secret out of every line from now on."""
         self._redactor.learn(secret)
 
     def note(self, line: str) -> None:
-        """A warning or an error was written: this is its JSON line, redacted."""
-        self._partition_errors.append(line)
+        """Keep the redacted JSON line of a warning or an error."""
+        self._latest.append(line)
 
-    def partition_errors(self) -> list[dict[str, object]]:
-        """The latest warnings and errors, the last one last."""
+    def latest(self) -> list[dict[str, object]]:
+        """Return the latest warnings and errors, the last one last."""
         # A copy: other threads log as well.
-        return [orjson.loads(line) for line in tuple(self._partition_errors)]
+        return [orjson.loads(line) for line in tuple(self._latest)]
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `ts` (RFC 3339, UTC), `level`, `logger`, `event`, the fields, and
-    `error` for an exception.
+    """Formats a line as one JSON object.
+
+    Its keys: `ts` (RFC 3339, UTC), `level`, `logger`, `event`, the fields, `error`, `stack`.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -147,7 +145,7 @@ class JsonFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, redacted."""
+        """Return the line, redacted."""
         redact = self._redactor.redact
         line: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC)
@@ -161,7 +159,7 @@ class JsonFormatter(logging.Formatter):
             line["error"] = text(self.formatException(record.exc_info), redact)
         if record.stack_info:
             line["stack"] = text(record.stack_info, redact)
-        # A library's field may have one of these names: what happened stays readable.
+        # A library's field may have one of these names: it must not hide the event.
         fields = {
             text(name): plain(value, redact)
             for name, value in fields_of(record).items()
@@ -171,14 +169,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """A line for people: time, level, what happened, fields as name=value."""
+    """Formats a line for people: time, level, event, fields as name=value."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line (and an exception's lines below it), redacted."""
+        """Return the line (and an exception's lines below it), redacted."""
         redact = self._redactor.redact
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
         fields = " ".join(
@@ -193,63 +191,52 @@ class ConsoleFormatter(logging.Formatter):
         return line
 
 
-class _Stream:
-    """Lines as the standard library's handlers write them."""
+class LogHandler(logging.StreamHandler[Lines]):
+    """Writes lines.
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-
-    def write(self, line: str) -> None:
-        self._lines.offer(line)
-
-
-class LogHandler(logging.StreamHandler[_Stream]):
-    """Writes lines. One that can't be formatted is told of in a line that names its origin, and
-    nothing of its content.
-
-    The standard library would print the message and its arguments to standard error, past every
-    formatter: with secrets.
+    A line that can't be formatted is replaced by a line that names its origin and nothing of its
+    content. The standard library would print the message and its arguments to standard error, past
+    every formatter: with secrets.
     """
 
     terminator = ""
 
-    def __init__(self, lines: Lines, journal: RecentLogs, redactor: Redactor) -> None:
-        super().__init__(_Stream(lines))
-        self._lines = lines
-        self._journal = journal
+    def __init__(self, lines: Lines, recent: RecentLogs, redactor: Redactor) -> None:
+        super().__init__(lines)
+        self._recent = recent
         self._json = JsonFormatter(redactor)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line, and note it if it tells of trouble."""
+        """Write the line, and keep it if it is a warning or an error."""
         super().emit(record)
         if record.levelno >= logging.WARNING:
             try:
-                self._journal.note(self._json.format(record))
+                self._recent.note(self._json.format(record))
             except (ValueError, TypeError):
-                # `handleError` has told of it already.
+                # `handleError` has written a line about it already.
                 return
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is the standard library's
-        """Called where formatting `record` has raised."""
+        """Write a line in place of `record`, whose formatting has raised."""
         error = sys.exc_info()[0]
         fields = {
             "logger_name": record.name,
             "line": record.lineno,
             "error_kind": error.__name__ if error is not None else "",
         }
-        self._lines.offer(self.format(_record(logging.ERROR, "log_line_failed", fields)))
+        self.stream.write(self.format(_record(logging.ERROR, "log_line_failed", fields)))
 
     def flush(self) -> None:
-        """Nothing: called behind every line, and lines go out by themselves."""
+        """Do nothing: it is called after each line, and lines are written by themselves."""
 
     def close(self) -> None:
-        """The process ends; for whoever reads the lines it waits no longer than this."""
-        self._lines.flush(FLUSH_SECONDS_MAX)
+        """Wait for the lines so far, but not longer than `FLUSH_SECONDS_MAX`."""
+        self.stream.flush(FLUSH_SECONDS_MAX)
         super().close()
 
 
 def _record(level: int, event: str, fields: dict[str, object]) -> logging.LogRecord:
-    """A line about lines."""
+    """Return a log record about the log itself."""
     name = logging.getLevelName(level)
     return logging.makeLogRecord(
         {"name": __name__, "levelno": level, "levelname": name, "msg": event, **fields}
@@ -257,14 +244,14 @@ def _record(level: int, event: str, fields: dict[str, object]) -> logging.LogRec
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """What was given as `extra`."""
+    """Return the fields that were given as `extra`."""
     return {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
 
 
 def configure_logging(
     format_name: str, level: str, secrets: Iterable[str], open_lines: OpenLines = _TO_STANDARD_ERROR
 ) -> RecentLogs:
-    """Send every logger's lines to one handler. Returns the journal of these lines."""
+    """Send the lines of every logger to one handler; returns the counts and the latest errors."""
     redactor = Redactor(secrets)
     formatter = JsonFormatter(redactor) if format_name == "json" else ConsoleFormatter(redactor)
     lines = open_lines(
@@ -272,26 +259,27 @@ def configure_logging(
             _record(logging.WARNING, "log_lines_dropped", {"lines": count})
         )
     )
-    journal = RecentLogs(redactor, lines)
-    handler = LogHandler(lines, journal, redactor)
+    recent = RecentLogs(redactor, lines)
+    handler = LogHandler(lines, recent, redactor)
     handler.setFormatter(formatter)
-    handler.addFilter(journal)
+    handler.addFilter(recent)
     handler.addFilter(RepeatLimit())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # aiokafka tells of every rebalance step at info, and of each retried request at error; ours say
-    # what matters.
+    # aiokafka logs each step of a rebalance at info, and each retried request at error; the
+    # worker's own lines say what matters.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
-    return journal
+    return recent
 
 
 def log_stray_exceptions() -> None:
-    """Exceptions that nobody can catch (in a destructor, in a thread) go to the log: not to
-    standard error, unredacted.
+    """Log the exceptions that nobody can catch: in a destructor, in a thread.
+
+    The interpreter would write them to standard error, unredacted.
     """
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_of_thread

@@ -1,28 +1,39 @@
-"""Keeps secrets out of everything that is written.
+"""What may be shown in a log line, in `/status` and in a metric: masked, encodable, bounded.
 
 The API's key travels in the query string, so whatever shows a URL shows the key: a library's log
-line, an exception's text. Two nets: every known secret's value, in each form that a text may give
-it, and whatever follows `post_api_key=`.
+line, an exception's text. Two filters: the value of every known secret, in each notation that a
+text may have, and whatever follows `post_api_key=`.
+
+Values come from libraries, brokers, servers and producers. A value that an encoder refuses must not
+cost the line, and a redacted line must still be JSON: so secrets are masked in each text before it
+is encoded, never in the encoded line.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from itertools import islice
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
-
 _PARAMETER = re.compile(r"(post_api_key(?:=|%3D))[^&\s'\"<>\\)]*", re.IGNORECASE)
+# A stack of a hundred frames takes about 15,000.
+CHARACTERS_MAX = 64 * 1024
+# More than a worker has partitions.
+ITEMS_MAX = 10_000
+DEPTH_MAX = 8
+# The integers that orjson encodes.
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
 
 
-def _forms(secret: str) -> set[str]:
-    """As it may stand in a line: plain, in a URL, in a `repr` of a text or of bytes; and each of
-    these within JSON.
-    """
+def _notations(secret: str) -> set[str]:
+    """Return the secret in every notation: plain, in a URL, in a `repr`; each also within JSON."""
     encoded = secret.encode(errors="surrogatepass")
-    forms = {
+    notations = {
         secret,
         quote(encoded, safe=""),
         quote(encoded),
@@ -30,28 +41,28 @@ def _forms(secret: str) -> set[str]:
         repr(secret)[1:-1],
         repr(encoded)[2:-1],
     }
-    return forms | {
-        json.dumps(form, ensure_ascii=ascii_only)[1:-1]
-        for form in forms
+    return notations | {
+        json.dumps(notation, ensure_ascii=ascii_only)[1:-1]
+        for notation in notations
         for ascii_only in (True, False)
     }
 
 
 class Redactor:
-    """Masks secrets in a text. Without any, only the parameter is masked."""
+    """Masks secrets in a text. Without known secrets, only the parameter is masked."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._forms: set[str] = set()
+        self._notations: set[str] = set()
         self._secrets: re.Pattern[str] | None = None
         for secret in secrets:
             self.learn(secret)
 
     def learn(self, secret: str) -> None:
-        """Mask this one too, from now on."""
+        """Mask this secret too, from now on."""
         if secret:
-            self._forms |= _forms(secret)
+            self._notations |= _notations(secret)
             # The longest first: of two secrets, one may begin with the other.
-            ordered = sorted(self._forms, key=len, reverse=True)
+            ordered = sorted(self._notations, key=len, reverse=True)
             self._secrets = re.compile("|".join(map(re.escape, ordered)))
 
     def redact(self, text: str) -> str:
@@ -59,3 +70,56 @@ class Redactor:
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
         return _PARAMETER.sub(rf"\g<1>{MASK}", text)
+
+
+def plain(value: object, redact: Callable[[str], str] = str, depth: int = DEPTH_MAX) -> object:
+    """Return the value as JSON can hold it: nested None, boolean, number, text, list, dictionary.
+
+    Long texts and deeply nested values are cut.
+    """
+    match value:
+        case None | bool():
+            return value
+        case int():
+            # Not as text: `str` refuses integers of thousands of digits.
+            return (
+                int(value)
+                if INTEGER_MIN <= value <= INTEGER_MAX
+                else f"an integer of {value.bit_length()} bits"
+            )
+        case float():
+            return float(value) if math.isfinite(value) else repr(float(value))
+        case str():
+            return text(value, redact)
+        case Enum():
+            return plain(value.value, redact, depth)
+        case Mapping() if depth:
+            items = islice(value.items(), ITEMS_MAX)
+            return {
+                text(str(name), redact): plain(inner, redact, depth - 1) for name, inner in items
+            }
+        case list() | tuple() | set() | frozenset() if depth:
+            members: Iterable[object] = islice(value, ITEMS_MAX)
+            return [plain(inner, redact, depth - 1) for inner in members]
+        case _:
+            return text(str(value), redact)
+
+
+def text(value: str, redact: Callable[[str], str] = str) -> str:
+    """Return the text without secrets and unpaired surrogates.
+
+    A long text loses its middle: both ends of a stack matter.
+    """
+    # Masked before it is cut: half a secret isn't recognised.
+    whole = redact(value).encode(errors="backslashreplace").decode()
+    if len(whole) <= CHARACTERS_MAX:
+        return whole
+    half = CHARACTERS_MAX // 2
+    return f"{whole[:half]}… ({len(whole) - 2 * half} characters omitted) …{whole[-half:]}"
+
+
+def printable(value: str) -> str:
+    """Return the text for a terminal: control characters and line breaks are escaped."""
+    if value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)

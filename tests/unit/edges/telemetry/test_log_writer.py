@@ -46,7 +46,7 @@ def test_lines_are_written_in_order(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as file:
         writer = LineWriter(file.fileno(), notice)
         for number in range(1000):
-            writer.offer(f"line {number}")
+            writer.write(f"line {number}")
         assert writer.flush(HANGING_SECONDS)
     assert (tmp_path / "log").read_text().splitlines() == [
         f"line {number}" for number in range(1000)
@@ -61,12 +61,12 @@ def test_lines_that_nobody_reads_are_bounded_counted_and_told_when_somebody_does
     writer = LineWriter(descriptor, notice)
     offered = 5000
     for _ in range(offered):
-        writer.offer(LINE)
+        writer.write(LINE)
     assert writer.dropped == offered - WAITING_BYTES_MAX // 1024
     assert not writer.flush(0)
     told = f"{writer.dropped} lines dropped"
     text = read_until(reader, told)
-    writer.offer("afterwards")
+    writer.write("afterwards")
     lines = lines_of(read_until(reader, "afterwards", text))
     assert (lines.count(LINE), lines.count(told), lines[-1]) == (
         offered - writer.dropped,
@@ -80,8 +80,8 @@ def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[
     os.set_blocking(descriptor, False)
     writer = LineWriter(descriptor, notice)
     for _ in range(100):
-        writer.offer(LINE)
-    writer.offer("end")
+        writer.write(LINE)
+    writer.write("end")
     assert lines_of(read_until(reader, "end")) == [LINE] * 100 + ["end"]
     assert writer.dropped == 0
 
@@ -89,9 +89,9 @@ def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[
 def test_what_a_full_device_refuses_is_counted() -> None:
     with Path("/dev/full").open("w") as full:
         writer = LineWriter(full.fileno(), notice)
-        writer.offer("lost")
+        writer.write("lost")
         assert writer.flush(HANGING_SECONDS)
-        writer.offer("lost as well")
+        writer.write("lost as well")
         assert writer.flush(HANGING_SECONDS)
     assert writer.dropped == 2
 
@@ -100,10 +100,10 @@ def test_writing_goes_on_after_a_failure_and_says_what_is_missing(pipe: tuple[in
     reader, descriptor = pipe
     closed = os.open("/dev/full", os.O_WRONLY)
     writer = LineWriter(closed, notice)
-    writer.offer("lost")
+    writer.write("lost")
     assert writer.flush(HANGING_SECONDS)
     os.dup2(descriptor, closed)
-    writer.offer("here")
+    writer.write("here")
     assert lines_of(read_until(reader, "1 lines dropped")) == ["here", "1 lines dropped"]
     os.close(closed)
 
@@ -111,6 +111,6 @@ def test_writing_goes_on_after_a_failure_and_says_what_is_missing(pipe: tuple[in
 def test_half_a_character_is_no_reason_to_fail(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as file:
         writer = LineWriter(file.fileno(), notice)
-        writer.offer("a lone \ud800")
+        writer.write("a lone \ud800")
         assert writer.flush(HANGING_SECONDS)
     assert (tmp_path / "log").read_text() == "a lone \\ud800\n"

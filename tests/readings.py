@@ -1,0 +1,165 @@
+"""A worker at one moment, as the tests of metrics and status need it: every value differs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from tests.builders import make_assignment
+from worker.core.counters.counters import UNKNOWN, Counters, Histogram, RequestEnd, TopicAccount
+from worker.core.counters.snapshot import (
+    DestinationStatus,
+    HoldStatus,
+    PartitionStatus,
+    Snapshot,
+    ThrottleStatus,
+)
+from worker.core.model.answer import Response
+from worker.core.model.clock import ClockStatus, Trust
+from worker.core.model.fault import Reason
+from worker.core.model.record import End, TopicPartition
+from worker.edges.telemetry.logs import RecentLogs
+from worker.edges.telemetry.metrics.collector import WorkerCollector
+from worker.edges.telemetry.reading import Reading, WorkerInfo
+from worker.edges.telemetry.redaction import Redactor
+
+TOPIC, PARKED = "offline-events", "offline-events.parked"
+ASSIGNMENT = make_assignment(3)
+PARKED_ASSIGNMENT = make_assignment(0, topic=PARKED)
+
+
+class WrittenLines:
+    """Log lines, in memory."""
+
+    dropped = 0
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self._lines.append(line + "\n")
+
+    def flush(self, _: float) -> bool:
+        return True
+
+    def getvalue(self) -> str:
+        return "".join(self._lines)
+
+
+def make_account() -> Counters:
+    topic = TopicAccount(
+        consumed=100,
+        consumed_bytes=9000,
+        delivered=61,
+        duplicates=12,
+        parked=5,
+        given_back=4,
+        offsets_skipped=14,
+        log_truncations=15,
+        skipped_settled=16,
+        hints_ignored=17,
+        events_ahead=18,
+        records_ahead=19,
+        records_undated=20,
+    )
+    topic.rejected[Reason.MISSING] = 8
+    topic.dead_lettered[Reason.MISSING] = 7
+    topic.remarks.unusual_values["os_name"] = 21
+    topic.remarks.drift("purchase", "colour", UNKNOWN, 22)
+    account = Counters({TOPIC: topic})
+    account.observe_request(Response(200, None, "", 0.02), RequestEnd("delivered"), 1)
+    account.batches["delivered"] = 23
+    account.flushes["linger"] = 24
+    account.requests.update({"200": 24, "503": 26})
+    account.retries["http_503"] = 27
+    account.commits["committed"] = 28
+    account.rebalances["lost"] = 29
+    account.ambiguous_rows = 30
+    account.dead_letter_failures = 31
+    account.parking_failures = 32
+    account.last_poll_unix_seconds = 1_700_000_033.0
+    account.last_delivery_unix_seconds = 1_700_000_034.0
+    account.last_commit_unix_seconds = 1_700_000_035.0
+
+    account.delivery_latency_seconds.observe(0.3)
+    account.event_age_seconds.observe(3000.0)
+    account.batch_rows.observe(40.0)
+    account.batch_bytes.observe(4000.0)
+    account.commit_seconds.observe(0.2)
+    return account
+
+
+def make_snapshot() -> Snapshot:
+    return Snapshot(
+        account=make_account(),
+        partitions=(
+            PartitionStatus(ASSIGNMENT, 10, 9, 8, 1, is_paused=True, is_draining=False),
+            PartitionStatus(PARKED_ASSIGNMENT, 2, 2, None, 0, is_paused=False, is_draining=True),
+        ),
+        holds=(HoldStatus(1111, "http_403", 1.0, 2.0, 5, is_parking=False),),
+        throttles=(ThrottleStatus(2222, "http_429", 1.0, 20.0, 7),),
+        rows={
+            "linked": 1,
+            "batching": 2,
+            "waiting": 3,
+            "in_flight": 4,
+            "dead_letter": 0,
+            "parking": 1,
+        },
+        destination=DestinationStatus("open", 8, 3),
+        held_bytes=1234,
+        dedup_window_rows=36,
+        dedup_keys_evicted={TOPIC: 37},
+        oldest_event_timestamp=1_700_000_000,
+        imbalance=-2,
+        is_stopping=False,
+        is_dead_letter_blocked=False,
+        is_parking_blocked=False,
+        clock=ClockStatus(Trust.DOUBTED, 1_296_000.5),
+    )
+
+
+def make_reading(**changes: object) -> Reading:
+    """The reading, with some of its values or of its snapshot's replaced."""
+    lines = WrittenLines()
+    lines.dropped = 38
+    logs = RecentLogs(Redactor(()), lines)
+    logs.by_level["error"] = 39
+    logs.note('{"event": "commit_failed"}')
+    loop_lag = Histogram((0.1,))
+    loop_lag.observe(0.05)
+    reading = Reading(
+        info=WorkerInfo("1.2.3", "abc", (TOPIC, PARKED), {TOPIC: PARKED}),
+        unix_seconds=5.0,
+        snapshot=make_snapshot(),
+        ends={
+            ASSIGNMENT: End(stable=15, written=22, unix_seconds=3.0),
+            PARKED_ASSIGNMENT: End(stable=6, written=6, unix_seconds=3.0),
+        },
+        partition_errors={TopicPartition(TOPIC, 4): "no leader"},
+        consumer_rebuilds=40,
+        not_ready_because=None,
+        logs=logs,
+        loop_lag_seconds=loop_lag,
+    )
+    of_snapshot = {name: changes[name] for name in changes if hasattr(reading.snapshot, name)}
+    others = {name: changes[name] for name in changes if name not in of_snapshot}
+    snapshot = replace(reading.snapshot, **of_snapshot)  # type: ignore[arg-type]
+    return replace(reading, **{"snapshot": snapshot, **others})  # type: ignore[arg-type]
+
+
+def make_registry(read: Callable[[], Reading] = make_reading) -> CollectorRegistry:
+    """A registry with the worker's metrics."""
+    registry = CollectorRegistry()
+    registry.register(WorkerCollector(read))
+    return registry
+
+
+def line_of(event: str, value: object) -> logging.LogRecord:
+    """A warning with one field."""
+    return logging.makeLogRecord(
+        {"name": event, "levelname": "WARNING", "msg": event, "field": value}
+    )

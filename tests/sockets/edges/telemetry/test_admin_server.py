@@ -1,0 +1,158 @@
+"""The admin port over a real socket."""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.readings import TOPIC, make_reading, make_registry
+from worker.core.counters.counters import UNKNOWN
+from worker.edges.telemetry.admin_server import AdminServer, listen_everywhere
+from worker.edges.telemetry.metrics.definition import PREFIX
+from worker.edges.telemetry.status import status_of
+from worker.errors import UnavailableError
+from worker.settings.schema import Settings
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[AdminServer]:
+    server = AdminServer(
+        "127.0.0.1", 0, make_registry(), lambda: status_of(make_reading()), lambda: None
+    )
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def get(server: AdminServer, path: str) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{server.port}{path}") as response,
+    ):
+        return response.status, await response.text()
+
+
+async def test_metrics_and_status_are_served(server: AdminServer) -> None:
+    status, text = await get(server, "/metrics")
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert (status, PREFIX + "records_consumed" in names) == (200, True)
+    status, text = await get(server, "/status")
+    assert (status, json.loads(text)["topics"][TOPIC]["consumed"]) == (200, 100)
+
+
+# What no encoder, or no line, takes as it is; and more than any field should hold.
+ODD = ["\ud800", "\udcff", "a\nb", 'a"b\\', "\x1b[31m", "\x00", "\r", "\u2028", "x" * 1_000_000]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd)[:10])
+async def test_whatever_producers_call_their_fields_metrics_and_status_are_served(odd: str) -> None:
+    strange = make_reading()
+    strange.snapshot.account.topics[TOPIC].remarks.drift(odd, odd, UNKNOWN)
+    details = [{"detail": odd, "offset": 2**70, "share": float("nan"), odd: [odd]}]
+    server = AdminServer(
+        "127.0.0.1",
+        0,
+        make_registry(lambda: strange),
+        lambda: {**status_of(strange), "partitions_in_trouble": details},
+        lambda: None,
+    )
+    await server.start()
+    try:
+        status, text = await get(server, "/status")
+        assert (status, len(json.loads(text)["topics"][TOPIC]["drifts"])) == (200, 2)
+        status, text = await get(server, "/metrics")
+        families = {one.name: one for one in text_string_to_metric_families(text)}
+        assert (status, len(families[PREFIX + "contract_drifts"].samples)) == (200, 2)
+    finally:
+        await server.stop()
+
+
+async def test_liveness_and_readiness_answer(server: AdminServer) -> None:
+    assert await get(server, "/livez") == (200, "alive\n")
+    assert await get(server, "/readyz") == (200, "ready\n")
+
+
+async def test_a_worker_that_is_ready_may_have_something_to_say_besides() -> None:
+    server = AdminServer(
+        "127.0.0.1", 0, make_registry(), dict, lambda: None, lambda: "the local clock is doubted\n"
+    )
+    await server.start()
+    assert await get(server, "/readyz") == (200, "ready\nthe local clock is doubted\n")
+    await server.stop()
+
+
+async def test_a_worker_that_is_not_ready_says_so() -> None:
+    server = AdminServer("127.0.0.1", 0, make_registry(), dict, lambda: "it is stopping")
+    await server.start()
+    assert (await get(server, "/readyz"))[0] == 503
+    assert (await get(server, "/livez"))[0] == 200
+    await server.stop()
+
+
+async def test_other_paths_and_methods_are_refused(server: AdminServer) -> None:
+    assert (await get(server, "/nonsense"))[0] == 404
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(f"http://127.0.0.1:{server.port}/metrics") as response,
+    ):
+        assert response.status == 405
+
+
+async def test_a_taken_port_is_told_with_what_to_do(server: AdminServer) -> None:
+    second = AdminServer("127.0.0.1", server.port, make_registry(), dict, lambda: None)
+    with pytest.raises(
+        UnavailableError,
+        match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port",
+    ):
+        await second.start()
+
+
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as sample:
+        try:
+            sample.bind(("::1", 0))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+async def test_the_default_host_serves_both_families(address: str) -> None:
+    if address == "[::1]" and not has_ipv6():
+        pytest.skip("no IPv6 on this machine; the next test is about such machines")
+    host = Settings.model_validate(
+        {"appmetrica": {"applications": {1111: {"post_api_key": "a-key-of-somebody"}}}}
+    ).admin.host
+    server = AdminServer(host, 0, make_registry(), dict, lambda: None)
+    await server.start()
+    try:
+        async with (
+            aiohttp.ClientSession() as client,
+            client.get(f"http://{address}:{server.port}/livez") as response,
+        ):
+            assert response.status == 200
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_a_machine_without_ipv6_serves_ipv4(number: int) -> None:
+    def create(address: tuple[str, int], *, family: int, **options: bool) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(number, "no IPv6")
+        return socket.create_server(address, family=family, **options)
+
+    with listen_everywhere(0, create) as listening:
+        assert listening.getsockname()[0] == "0.0.0.0"
+
+
+async def test_a_taken_port_is_told_for_every_address(server: AdminServer) -> None:
+    second = AdminServer("::", server.port, make_registry(), dict, lambda: None)
+    with pytest.raises(UnavailableError, match=rf"cannot listen on \[::\]:{server.port} "):
+        await second.start()

@@ -1,0 +1,86 @@
+"""The delay of the event loop, and what tasks wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+from worker.edges.telemetry.event_loop import INTERVAL_SECONDS, TASKS_MAX, LoopLag, dump_tasks
+
+
+class LateLoop(asyncio.SelectorEventLoop):
+    """An event loop on a clock of its own: each timer is called `late_seconds` too late."""
+
+    def __init__(self, late_seconds: float) -> None:
+        self._late_seconds = late_seconds
+        self._now = 0.0
+        super().__init__()
+
+    def time(self) -> float:
+        return self._now
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self._now = when + self._late_seconds
+        return super().call_at(when, callback, *args, context=context)
+
+
+def lag_of(loop: LateLoop, waits: int = 3) -> list[int]:
+    """The cumulative counts after some waits."""
+    lag = LoopLag()
+
+    async def measure() -> None:
+        task = asyncio.ensure_future(lag.run())
+        for _ in range(100 * waits):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    try:
+        loop.run_until_complete(measure())
+    finally:
+        loop.close()
+    counts = lag.histogram.cumulative()
+    assert counts[-1] >= waits
+    return counts
+
+
+def test_a_loop_that_turns_in_time_has_no_lag() -> None:
+    counts = lag_of(LateLoop(0.0))
+    assert counts[0] == counts[-1]
+
+
+def test_a_loop_that_is_late_shows_by_how_much() -> None:
+    late_seconds = 0.2
+    assert late_seconds < INTERVAL_SECONDS
+    counts = lag_of(LateLoop(late_seconds))
+    bounds = LoopLag().histogram.bounds
+    shown = dict(zip((*bounds, float("inf")), counts, strict=True))
+    assert (shown[0.1], shown[0.25]) == (0, counts[-1])
+
+
+async def test_a_dump_names_each_task_and_where_it_waits() -> None:
+    event = asyncio.Event()
+
+    async def waits_for_the_event() -> None:
+        await event.wait()
+
+    task = asyncio.create_task(waits_for_the_event(), name="the waiting task")
+    await asyncio.sleep(0)
+    (line,) = [line for line in dump_tasks() if line.startswith("the waiting task: ")]
+    assert "waits_for_the_event (test_event_loop.py:" in line
+    event.set()
+    await task
+
+
+async def test_a_dump_is_bounded() -> None:
+    tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(2 * TASKS_MAX)]
+    assert len(dump_tasks()) == TASKS_MAX
+    await asyncio.gather(*tasks)

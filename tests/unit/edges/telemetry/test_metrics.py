@@ -1,0 +1,260 @@
+"""The metrics as a scrape shows them: each with the value that it means."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests import metrics_page
+from tests.readings import PARKED, TOPIC, make_reading, make_registry
+from worker.core.model.clock import ClockStatus, Trust
+from worker.core.model.fault import Reason
+from worker.edges.telemetry.metrics.collector import METRICS
+from worker.edges.telemetry.metrics.definition import (
+    PREFIX,
+    CounterMetric,
+    GaugeMetric,
+    HistogramMetric,
+)
+from worker.edges.telemetry.reading import Reading
+
+# What operators build on; the names are fixed.
+COUNTERS = """
+records_consumed_total{topic} records_consumed_bytes_total{topic}
+records_rejected_total{topic,reason} records_deduplicated_total{topic}
+records_delivered_total{topic} batches_total{result} batch_flush_total{trigger}
+http_requests_total{code} http_retries_total{reason} commits_total{result}
+consumer_rebalances_total{event} consumer_rebuilds_total dlq_records_total{topic,reason}
+dlq_publish_failures_total offsets_skipped_total{topic} log_messages_total{level}
+""".split()
+HISTOGRAMS = """
+http_request_duration_seconds{outcome} delivery_latency_seconds event_age_seconds batch_rows
+batch_bytes commit_duration_seconds loop_lag_seconds
+""".split()
+GAUGES = """
+build_info{version} config_info{config_hash} ready consumer_lag_records{topic,partition}
+consumer_assigned_partitions{topic} consumer_paused records_outstanding{stage} buffer_bytes
+application_held{application_id,reason} records_parked{topic} dedup_window_rows
+last_poll_timestamp_seconds last_delivery_timestamp_seconds last_commit_timestamp_seconds
+oldest_unsettled_event_timestamp_seconds accounting_imbalance_records
+""".split()
+
+# A sample, as in a scrape and without the prefix, and the value that `make_reading` gives it.
+VALUES: dict[str, float] = {
+    f'records_consumed_total{{topic="{TOPIC}"}}': 100,
+    f'records_consumed_bytes_total{{topic="{TOPIC}"}}': 9000,
+    f'records_delivered_total{{topic="{TOPIC}"}}': 61,
+    f'records_deduplicated_total{{topic="{TOPIC}"}}': 12,
+    f'records_rejected_total{{reason="missing",topic="{TOPIC}"}}': 8,
+    f'records_rejected_total{{reason="too_old",topic="{TOPIC}"}}': 0,
+    f'dlq_records_total{{reason="missing",topic="{TOPIC}"}}': 7,
+    f'parking_records_total{{topic="{TOPIC}"}}': 5,
+    f'unusual_values_total{{field="os_name",topic="{TOPIC}"}}': 21,
+    'contract_drifts_total{change="unknown",event_name="purchase",field="colour",'
+    f'topic="{TOPIC}"}}': 22,
+    f'records_skipped_settled_total{{topic="{TOPIC}"}}': 16,
+    f'hints_ignored_total{{topic="{TOPIC}"}}': 17,
+    f'offsets_skipped_total{{topic="{TOPIC}"}}': 14,
+    f'log_truncations_total{{topic="{TOPIC}"}}': 15,
+    f'events_ahead_total{{topic="{TOPIC}"}}': 18,
+    f'records_ahead_total{{topic="{TOPIC}"}}': 19,
+    f'records_undated_total{{topic="{TOPIC}"}}': 20,
+    'records_outstanding{stage="linked"}': 1,
+    'records_outstanding{stage="in_flight"}': 4,
+    'records_outstanding{stage="dead_letter"}': 0,
+    "accounting_imbalance_records": -2,
+    "oldest_unsettled_event_timestamp_seconds": 1_700_000_000,
+    'batch_flush_total{trigger="linger"}': 24,
+    'batch_flush_total{trigger="drain"}': 0,
+    'batch_rows_bucket{le="10.0"}': 0,
+    'batch_rows_bucket{le="50.0"}': 1,
+    "batch_rows_sum": 40,
+    "batch_bytes_sum": 4000,
+    'batches_total{result="delivered"}': 23,
+    'batches_total{result="held"}': 0,
+    "rows_ambiguous_total": 30,
+    'http_requests_total{code="200"}': 25,
+    'http_requests_total{code="503"}': 26,
+    'http_retries_total{reason="http_503"}': 27,
+    'http_retries_total{reason="timeout"}': 0,
+    'http_request_duration_seconds_bucket{le="0.01",outcome="delivered"}': 0,
+    'http_request_duration_seconds_bucket{le="0.025",outcome="delivered"}': 1,
+    'http_request_duration_seconds_bucket{le="+Inf",outcome="delivered"}': 1,
+    'http_request_duration_seconds_count{outcome="delivered"}': 1,
+    'http_request_duration_seconds_sum{outcome="delivered"}': 0.02,
+    "delivery_latency_seconds_sum": 0.3,
+    "event_age_seconds_sum": 3000,
+    "last_delivery_timestamp_seconds": 1_700_000_034,
+    'application_held{application_id="1111",reason="http_403"}': 1,
+    "clock_doubted": 1,
+    "clock_ahead_seconds": 1_296_000.5,
+    f'consumer_lag_records{{partition="3",topic="{TOPIC}"}}': 6,
+    f'records_behind_transaction{{partition="3",topic="{TOPIC}"}}': 7,
+    f'records_parked{{topic="{TOPIC}"}}': 4,
+    f'consumer_assigned_partitions{{topic="{TOPIC}"}}': 1,
+    f'consumer_assigned_partitions{{topic="{PARKED}"}}': 1,
+    "consumer_paused": 1,
+    "last_poll_timestamp_seconds": 1_700_000_033,
+    'consumer_rebalances_total{event="lost"}': 29,
+    'consumer_rebalances_total{event="assigned"}': 0,
+    "consumer_rebuilds_total": 40,
+    'commits_total{result="committed"}': 28,
+    'commits_total{result="failed"}': 0,
+    "commit_duration_seconds_sum": 0.2,
+    "last_commit_timestamp_seconds": 1_700_000_035,
+    "dlq_publish_failures_total": 31,
+    "parking_publish_failures_total": 32,
+    'build_info{version="1.2.3"}': 1,
+    'config_info{config_hash="abc"}': 1,
+    "ready": 1,
+    "buffer_bytes": 1234,
+    "dedup_window_rows": 36,
+    f'dedup_keys_evicted_total{{topic="{TOPIC}"}}': 37,
+    'loop_lag_seconds_bucket{le="0.1"}': 1,
+    'log_messages_total{level="error"}': 39,
+    'log_messages_total{level="warning"}': 0,
+    "log_lines_dropped_total": 38,
+}
+
+
+def scrape(registry: CollectorRegistry | None = None) -> dict[str, Metric]:
+    """The metric families of a scrape, by name."""
+    text = generate_latest(make_registry() if registry is None else registry).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def samples(reading: Reading | None = None) -> dict[str, float]:
+    """The samples of a scrape, without the prefix."""
+    registry = make_registry() if reading is None else make_registry(lambda: reading)
+    values = {}
+    for family in scrape(registry).values():
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            name = sample.name.removeprefix(PREFIX) + (f"{{{labels}}}" if labels else "")
+            values[name] = sample.value
+    return values
+
+
+@pytest.fixture(scope="module")
+def scraped() -> dict[str, float]:
+    return samples()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_sample_has_the_value_that_it_means(scraped: dict[str, float], name: str) -> None:
+    assert scraped.get(name) == pytest.approx(VALUES[name])
+
+
+def test_every_metric_has_a_value_in_these_tests() -> None:
+    checked = {name.partition("{")[0] for name in VALUES}
+    parts = ("", "_sum", "_count", "_bucket")
+    missing = [
+        metric.name
+        for metric in METRICS
+        if not any(metric.name + part in checked for part in parts)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [(COUNTERS, CounterMetric), (HISTOGRAMS, HistogramMetric), (GAUGES, GaugeMetric)],
+    ids=["counters", "histograms", "gauges"],
+)
+def test_the_fixed_names_have_their_type_and_labels(names: list[str], kind: type[object]) -> None:
+    defined = {
+        metric.name + (f"{{{','.join(metric.labels)}}}" if metric.labels else ""): type(metric)
+        for metric in METRICS
+    }
+    assert {name: defined.get(name) for name in names} == dict.fromkeys(names, kind)
+
+
+def test_a_scrape_has_the_defined_types_and_help_texts() -> None:
+    families = scrape()
+    for metric in METRICS:
+        family = families[PREFIX + metric.name.removesuffix("_total")]
+        assert family.type == type(metric).__name__.removesuffix("Metric").lower()
+        assert family.documentation == metric.help
+    assert len(families) == len(METRICS)
+
+
+def test_no_sample_has_a_time_of_creation(scraped: dict[str, float]) -> None:
+    assert [name for name in scraped if "_created" in name] == []
+
+
+def test_names_are_unique_and_texts_are_sentences() -> None:
+    names = [metric.name for metric in METRICS]
+    assert len(set(names)) == len(names)
+    for metric in METRICS:
+        assert metric.name.endswith("_total") == isinstance(metric, CounterMetric), metric.name
+        assert metric.meaning.endswith("."), metric.name
+        assert metric.action == "" or metric.action.endswith("."), metric.name
+
+
+def test_every_metric_is_on_the_page() -> None:
+    shown = [metric for metrics in metrics_page.SECTIONS.values() for metric in metrics]
+    assert sorted(metric.name for metric in shown) == sorted(metric.name for metric in METRICS)
+
+
+def test_the_gauges_of_a_revoked_partition_are_gone() -> None:
+    left = make_reading(partitions=make_reading().snapshot.partitions[1:])
+    gone = f'{{partition="3",topic="{TOPIC}"}}'
+    names = samples(left)
+    assert [name for name in names if gone in name] == []
+    assert names[f'consumer_assigned_partitions{{topic="{TOPIC}"}}'] == 0
+    assert names[f'consumer_assigned_partitions{{topic="{PARKED}"}}'] == 1
+
+
+def test_a_partition_whose_end_is_not_known_has_no_lag() -> None:
+    names = samples(make_reading(ends={}))
+    assert [name for name in names if "consumer_lag_records" in name] == []
+    assert names[f'records_parked{{topic="{TOPIC}"}}'] == 0
+
+
+def test_a_hold_that_has_ended_and_an_unknown_clock_have_no_sample() -> None:
+    clock = ClockStatus(Trust.UNVOUCHED, None)
+    names = samples(make_reading(holds=(), clock=clock))
+    assert [name for name in names if name.startswith(("application_held", "clock_ahead"))] == []
+    assert names["clock_doubted"] == 0
+
+
+def test_a_worker_that_is_not_ready_shows_it() -> None:
+    assert samples(make_reading(not_ready_because="it is stopping"))["ready"] == 0
+
+
+def test_every_reason_is_there_from_the_first_scrape(scraped: dict[str, float]) -> None:
+    for metric in ("records_rejected_total", "dlq_records_total"):
+        assert sum(name.startswith(metric) for name in scraped) == len(Reason)
+
+
+def test_names_of_producers_that_look_alike_are_one_sample() -> None:
+    reading = make_reading()
+    remarks = reading.snapshot.account.topics[TOPIC].remarks
+    remarks.drift("a\nb", "field", "unknown", 2)
+    remarks.drift("a\\nb", "field", "unknown", 3)
+    alike = [
+        sample.value
+        for sample in scrape(make_registry(lambda: reading))[PREFIX + "contract_drifts"].samples
+        if sample.labels["event_name"] == "a\\nb"
+    ]
+    assert alike == [5]
+
+
+def test_registering_takes_no_reading_and_a_scrape_takes_one() -> None:
+    readings: list[Reading] = []
+
+    def read() -> Reading:
+        readings.append(make_reading())
+        return readings[-1]
+
+    registry = make_registry(read)
+    assert len(readings) == 0
+    generate_latest(registry)
+    assert len(readings) == 1
+
+
+def test_every_value_is_a_number(scraped: dict[str, float]) -> None:
+    assert [name for name, value in scraped.items() if not math.isfinite(value)] == []

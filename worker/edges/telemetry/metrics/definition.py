@@ -1,0 +1,97 @@
+"""What defines a metric: a row of the tables in this package.
+
+To add a metric, add a row to the table of its subject. The scrape, the HELP text and
+`docs/metrics.md` (`make schema`) follow from the row.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from worker.core.counters.counters import Counters, Histogram, TopicAccount
+from worker.edges.telemetry.reading import Reading
+
+PREFIX = "appmetrica_worker_"
+
+# The values of a sample's labels, in the order of the metric's label names.
+Labels = tuple[str, ...]
+Value = TypeVar("Value", bound=float | Histogram)
+# Reads the samples. A label set that is missing in the result is missing in the scrape.
+Read = Callable[[Reading], Mapping[Labels, Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a metric of any type has.
+
+    Attributes:
+        name: without the prefix; a counter's name ends in `_total`.
+        labels: the names of its labels.
+        meaning: what it measures: one or two sentences.
+        action: what to do when it looks wrong; empty where there is nothing to do.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    meaning: str
+    action: str
+
+    @property
+    def help(self) -> str:
+        """The HELP text of a scrape."""
+        return f"{self.meaning} {self.action}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class CounterMetric(Definition):
+    """A count since the start of the process."""
+
+    read: Read[float]
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeMetric(Definition):
+    """A value at this moment."""
+
+    read: Read[float]
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramMetric(Definition):
+    """Observed values by bucket, since the start of the process."""
+
+    read: Read[Histogram]
+
+
+Metric = CounterMetric | GaugeMetric | HistogramMetric
+
+
+def single(read: Callable[[Reading], Value]) -> Read[Value]:
+    """Read a metric without labels."""
+    return lambda reading: {(): read(reading)}
+
+
+def by_topic(read: Callable[[TopicAccount], float]) -> Read[float]:
+    """Read a metric with the label `topic` from the account of each topic."""
+    return lambda reading: {
+        (topic,): read(account) for topic, account in reading.snapshot.account.topics.items()
+    }
+
+
+def by_count(read: Callable[[Counters], Counter[str]], known: tuple[str, ...] = ()) -> Read[float]:
+    """Read a metric with one label from a counter of its values.
+
+    Args:
+        read: the counter.
+        known: values that are shown as 0 from the first scrape on: an alert on a rate needs a
+            first sample.
+    """
+
+    def samples(reading: Reading) -> dict[Labels, float]:
+        counts = read(reading.snapshot.account)
+        return {(value,): counts[value] for value in sorted({*counts, *known})}
+
+    return samples

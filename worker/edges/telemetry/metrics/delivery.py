@@ -1,0 +1,142 @@
+"""Metrics of delivery: batches, requests to the API, holds, and the clocks that both use."""
+
+from __future__ import annotations
+
+from worker.core.model.clock import Trust
+from worker.edges.telemetry.metrics.definition import (
+    CounterMetric,
+    GaugeMetric,
+    HistogramMetric,
+    Labels,
+    by_count,
+    single,
+)
+from worker.edges.telemetry.reading import Reading
+
+
+def _application_held(reading: Reading) -> dict[Labels, float]:
+    return {(str(hold.application_id), hold.reason): 1 for hold in reading.snapshot.holds}
+
+
+def _clock_ahead_seconds(reading: Reading) -> dict[Labels, float]:
+    seconds = reading.snapshot.clock.seconds_ahead
+    return {} if seconds is None else {(): seconds}
+
+
+DELIVERY = (
+    CounterMetric(
+        "batch_flush_total",
+        ("trigger",),
+        "Sealed batches, by trigger: rows, bytes, linger, drain.",
+        "Mostly linger under load: see batch_rows.",
+        by_count(lambda account: account.flushes, ("rows", "bytes", "linger", "drain")),
+    ),
+    HistogramMetric(
+        "batch_rows",
+        (),
+        "Rows of a sealed batch.",
+        "Small under load: too many applications, or batching.linger_seconds is too short.",
+        single(lambda reading: reading.snapshot.account.batch_rows),
+    ),
+    HistogramMetric(
+        "batch_bytes",
+        (),
+        "Bytes of the body of a sealed batch.",
+        "",
+        single(lambda reading: reading.snapshot.account.batch_bytes),
+    ),
+    CounterMetric(
+        "batches_total",
+        ("result",),
+        "Requests by the meaning of their answer: delivered, refused, too_large, retried, "
+        "ambiguous, held.",
+        "Requests that are ambiguous are the source of duplicates: see rows_ambiguous_total.",
+        by_count(
+            lambda account: account.batches,
+            ("delivered", "refused", "too_large", "retried", "ambiguous", "held"),
+        ),
+    ),
+    CounterMetric(
+        "rows_ambiguous_total",
+        (),
+        "Rows of requests without an answer (time-out, reset, 504). The API may have loaded "
+        "them, and they are sent again: the maximum number of duplicate rows.",
+        "Rises: check the network and proxies between worker and API.",
+        single(lambda reading: reading.snapshot.account.ambiguous_rows),
+    ),
+    CounterMetric(
+        "http_requests_total",
+        ("code",),
+        "Requests to the API, by HTTP status or transport fault.",
+        "5xx or transport faults: the API or the network fails; the worker retries by itself. "
+        "401 or 403: see application_held.",
+        by_count(lambda account: account.requests, ("200",)),
+    ),
+    CounterMetric(
+        "http_retries_total",
+        ("reason",),
+        "Requests sent again, by reason.",
+        "http_429: the API throttles; lower delivery.requests_per_second_max. Others: see "
+        "http_requests_total.",
+        by_count(
+            lambda account: account.retries,
+            ("http_503", "http_429", "connect_failed", "timeout", "connection_lost"),
+        ),
+    ),
+    HistogramMetric(
+        "http_request_duration_seconds",
+        ("outcome",),
+        "Time from the start of a request to its answer.",
+        "Rises: the API is slow; the worker lowers the number of requests in flight by itself.",
+        lambda reading: {
+            (outcome,): histogram
+            for outcome, histogram in reading.snapshot.account.request_seconds.items()
+        },
+    ),
+    HistogramMetric(
+        "delivery_latency_seconds",
+        (),
+        "Time from a record's Kafka timestamp to its 200.",
+        "Rises: see consumer_lag_records and http_request_duration_seconds.",
+        single(lambda reading: reading.snapshot.account.delivery_latency_seconds),
+    ),
+    HistogramMetric(
+        "event_age_seconds",
+        (),
+        "Time from an event's own time to its 200.",
+        "Near 14 days: events will soon be refused as too old. Find what delays them.",
+        single(lambda reading: reading.snapshot.account.event_age_seconds),
+    ),
+    GaugeMetric(
+        "last_delivery_timestamp_seconds",
+        (),
+        "Unix time of the last 200; 0: never.",
+        "Old although there is lag: see application_held and http_requests_total.",
+        single(lambda reading: reading.snapshot.account.last_delivery_unix_seconds),
+    ),
+    GaugeMetric(
+        "application_held",
+        ("application_id", "reason"),
+        "1 while an application is on hold: the API refuses it for a reason that is not in its "
+        "rows.",
+        "http_401 or http_403: fix the key. refused_systemically: more than half of a batch is "
+        "refused. See docs/operations.md.",
+        _application_held,
+    ),
+    GaugeMetric(
+        "clock_doubted",
+        (),
+        "1 while the local clock and the API's clock differ by more than "
+        "limits.clock_difference_seconds_max; nothing is received.",
+        "Set the clock of the node; the worker resumes by itself.",
+        single(lambda reading: reading.snapshot.clock.trust is Trust.DOUBTED),
+    ),
+    GaugeMetric(
+        "clock_ahead_seconds",
+        (),
+        "Seconds that the local clock is ahead of the API's clock; absent until the API has "
+        "answered with a date.",
+        "Not near 0: synchronise the clock of the node.",
+        _clock_ahead_seconds,
+    ),
+)

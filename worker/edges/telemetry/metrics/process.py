@@ -1,0 +1,91 @@
+"""Metrics of the process: version, readiness, memory, event loop, log."""
+
+from __future__ import annotations
+
+from worker.edges.telemetry.metrics.definition import (
+    CounterMetric,
+    GaugeMetric,
+    HistogramMetric,
+    Labels,
+    single,
+)
+from worker.edges.telemetry.reading import Reading
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def _log_messages(reading: Reading) -> dict[Labels, float]:
+    counts = reading.logs.by_level
+    return {(level,): counts[level] for level in sorted({*counts, *LEVELS})}
+
+
+PROCESS = (
+    GaugeMetric(
+        "build_info",
+        ("version",),
+        "Version of the worker.",
+        "",
+        lambda reading: {(reading.info.version,): 1},
+    ),
+    GaugeMetric(
+        "config_info",
+        ("config_hash",),
+        "Digest of the configuration in use.",
+        "Differs between workers: a rollout is not complete.",
+        lambda reading: {(reading.info.config_hash,): 1},
+    ),
+    GaugeMetric(
+        "ready",
+        (),
+        "1 while the worker is a member of its group, with or without partitions, and is not "
+        "stopping, as in /readyz.",
+        "0: see not_ready_because in /status.",
+        single(lambda reading: reading.not_ready_because is None),
+    ),
+    GaugeMetric(
+        "buffer_bytes",
+        (),
+        "Bytes of records in memory, at most limits.memory_bytes_max plus one chunk.",
+        "At the limit for long: see records_outstanding and application_held.",
+        single(lambda reading: reading.snapshot.held_bytes),
+    ),
+    GaugeMetric(
+        "dedup_window_rows",
+        (),
+        "Remembered keys of delivered events, at most dedup.window_rows_max.",
+        "At the limit: see dedup_keys_evicted_total.",
+        single(lambda reading: reading.snapshot.dedup_window_rows),
+    ),
+    CounterMetric(
+        "dedup_keys_evicted_total",
+        ("topic",),
+        "Remembered keys dropped before dedup.window_seconds, because the window was full. A "
+        "later repetition of such an event is delivered twice.",
+        "Rises: raise dedup.window_rows_max, and the container's memory accordingly.",
+        lambda reading: {
+            (topic,): keys for topic, keys in sorted(reading.snapshot.dedup_keys_evicted.items())
+        },
+    ),
+    HistogramMetric(
+        "loop_lag_seconds",
+        (),
+        "Delay of the turns of the event loop.",
+        "Often above 0.1: too little CPU.",
+        single(lambda reading: reading.loop_lag_seconds),
+    ),
+    CounterMetric(
+        "log_messages_total",
+        ("level",),
+        "Log messages, including suppressed repetitions.",
+        "Errors: read the log, or last_errors in /status.",
+        _log_messages,
+    ),
+    CounterMetric(
+        "log_lines_dropped_total",
+        (),
+        "Log lines dropped, because standard error was not read in time (at most a megabyte "
+        "waits) or could not be written (a full disk).",
+        "Check the process that reads standard error.",
+        single(lambda reading: reading.logs.lines_dropped),
+    ),
+)
