@@ -1,4 +1,4 @@
-"""How much memory the container allows this process: the limit beyond which the kernel kills it.
+"""The memory limit of the container: beyond it the kernel kills the process.
 
 Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max), and cgroup-v1/memory.html
 (memory.limit_in_bytes).
@@ -14,16 +14,17 @@ NO_LIMIT_BYTES = 2**60
 
 
 def memory_limit_bytes(root: Path = Path("/")) -> int | None:
-    """The least limit of the control groups that this process is in, of either version; None: there
-    is none, or none is known.
+    """Return the lowest limit of the process's control groups, of either version.
+
+    None: there is no limit, or it is not known.
 
     Args:
-        root: where `/proc` and `/sys` are.
+        root: the directory with `/proc` and `/sys`.
     """
     try:
         groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        # No Linux, or a process that may not look at itself.
+        # Not Linux, or a process that may not read its own entry.
         return None
     limits = [
         limit
@@ -35,9 +36,7 @@ def memory_limit_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _files(mount: Path, group: str) -> Iterator[Path]:
-    """Where the limits of this group and of those around it stand: the least one holds for all
-    within.
-    """
+    """Yield the files with the limits of this group and of the groups around it."""
     number, _, rest = group.partition(":")
     controllers, _, path = rest.partition(":")
     if number == "0" and not controllers:
@@ -46,8 +45,8 @@ def _files(mount: Path, group: str) -> Iterator[Path]:
         directory, name = mount / "memory", "memory.limit_in_bytes"
     else:
         return
-    # Within a container the mount may show its own group as the topmost, while the path is as the
-    # host sees it.
+    # Within a container the mount may show its own group as the topmost, while the path is the
+    # host's.
     parts = [part for part in PurePosixPath(path).parts if part != "/"]
     yield directory / name
     if ".." not in parts:
@@ -58,6 +57,6 @@ def _limit(file: Path) -> int | None:
     try:
         limit = int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        # Not there, or `max`.
+        # Missing, or `max`.
         return None
     return limit if limit < NO_LIMIT_BYTES else None

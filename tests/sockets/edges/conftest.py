@@ -1,4 +1,4 @@
-"""What the tests of edges share: a certificate for servers of our own."""
+"""A certificate for the servers of these tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ]
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)]
     subprocess.run(command + names, check=True, capture_output=True)
-    # aiohttp makes its context when it is imported, so no variable of the environment reaches it
-    # any more.
+    # aiohttp creates its context when it is imported: environment variables come too late.
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(chain)
     return chain, key

@@ -1,1 +1,1 @@
-"""All that talks to the Post API."""
+"""Connections and requests to the Post API."""

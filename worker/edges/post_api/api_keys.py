@@ -1,6 +1,6 @@
 """The Post API keys, one per application.
 
-Those that come from files are watched: a rotated secret needs no restart.
+Keys in files are watched: a rotated secret needs no restart.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ logger = logging.getLogger("worker.keys")
 
 WATCH_SECONDS = 2.0
 
-# What tells one state of a file from another. A mounted secret is a link that is turned to another
-# directory: the inode.
+# Distinguishes the states of a file. A mounted secret is a link that is redirected to another
+# directory: that changes the inode.
 Mark = tuple[int, int, int]
 
 
 @dataclass(slots=True)
 class _File:
-    """A watched file: the state of it that was read to its end, and what was last logged of one
-    that wasn't.
+    """A watched file.
 
-    `mark` None: none was. Nobody knows of which state the key was that came with the configuration.
+    `mark` is the state that was read to its end; None: no state was, and the state of the key from
+    the configuration is not known. `error_detail` is what was last logged about a failure.
     """
 
     path: Path
@@ -38,15 +38,14 @@ class _File:
 
 
 class Keys:
-    """Which key each application has at present.
+    """The current key of each application.
 
     Args:
-        keys: as they were when the configuration was read.
-        files: where those of them are kept that may change.
-        learn: takes a key that has never been seen, before it is used: it must be kept out of the
-            log.
+        keys: the keys from the configuration.
+        files: the files of the keys that may change.
+        learn: takes a new key before it is used, to keep it out of the log.
         post: takes `KeyChanged`.
-        watch_seconds: how often the files are looked at.
+        watch_seconds: how often the files are read.
     """
 
     def __init__(
@@ -64,32 +63,33 @@ class Keys:
         self._post = post
 
     def key(self, application_id: int) -> str:
-        """The key of this application, now."""
+        """Return the current key of this application."""
         return self._keys[application_id].value
 
     async def run(self) -> None:
         """Watch the files until cancelled."""
         while True:
             await asyncio.sleep(self._watch_seconds)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
-        """Read each file that has changed since it was last read to its end, or never was."""
+    async def check(self) -> None:
+        """Read each file that has changed since it was last read to its end."""
         for application_id, file in self._files.items():
             try:
-                # In a thread: a file system that hangs must not hold up the loop. The mark comes
-                # first: what is written after it is read the next time.
+                # In a thread: a file system that hangs must not block the loop. The mark is read
+                # first: a later write is noticed the next time.
                 mark = await asyncio.to_thread(_mark, file.path)
                 data = await asyncio.to_thread(_read, file.path) if mark != file.mark else None
             except OSError as error:
-                # Being replaced, or not ours to read yet: the key stays.
+                # Being replaced, or not readable yet: the key stays.
                 self._note(application_id, file, "key_not_read", f"can't be read: {error.strerror}")
             else:
                 self._take(application_id, file, mark, data)
 
     def _take(self, application_id: int, file: _File, mark: Mark, data: bytes | None) -> None:
-        """Use the key in a file; `data` None: it hasn't changed. What holds no key is read again
-        the next time.
+        """Use the key in a file; `data` is None where it hasn't changed.
+
+        A file without a key is read again the next time.
         """
         found = key_in(data) if data is not None else self.key(application_id)
         if isinstance(found, Unusable):
@@ -104,7 +104,7 @@ class Keys:
         self._post(KeyChanged(application_id))
 
     def _note(self, application_id: int, file: _File, event: str, detail: str) -> None:
-        """Say what is wrong with a file, once until something else is."""
+        """Log what is wrong with a file, once until something else is wrong."""
         if detail != file.error_detail:
             file.error_detail = detail
             logger.warning(

@@ -10,7 +10,7 @@ import aiohttp
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """Something has answered, whatever it said: only a request with an event would tell more."""
+    """A server has answered, with any status: only a request with an event would show more."""
 
     status: int
     seconds: float
@@ -18,7 +18,7 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class NotReached:
-    """Nothing has answered. `detail` says why."""
+    """No server has answered. `detail` says why."""
 
     detail: str
 
@@ -26,7 +26,7 @@ class NotReached:
 async def probe(
     base_url: str, timeout_seconds: float, *, trusts_environment: bool
 ) -> Reached | NotReached:
-    """Ask for the address itself; redirects are not followed."""
+    """Send a HEAD request for the address itself; redirects are not followed."""
     clock = asyncio.get_running_loop().time
     started = clock()
     timeout = aiohttp.ClientTimeout(total=timeout_seconds)

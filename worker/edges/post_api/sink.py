@@ -1,7 +1,7 @@
-"""Posts batches to the API, and says what came of it without ever showing the key.
+"""Posts batches to the API, and returns the answer without ever showing the key.
 
-The key travels in the query string, so every URL is a secret, and aiohttp's exceptions hold URLs:
-none of them leaves this file.
+The key travels in the query string, so every URL is a secret. aiohttp's exceptions hold URLs: none
+of them leaves this file.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ from yarl import URL
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch, RequestForm
 from worker.core.wire.http_date import unix_seconds_of
-from worker.edges.post_api.answer_head import HEADERS_MAX, LINE_BYTES_MAX, AnswerHead
-from worker.edges.post_api.attempt import Attempt, Upload
-from worker.edges.post_api.connections import QuietConnector
+from worker.edges.post_api.connections import (
+    HEADERS_MAX,
+    LINE_BYTES_MAX,
+    AnswerHead,
+    Exchange,
+    QuietConnector,
+    Upload,
+)
 from worker.edges.telemetry.redaction import Redactor
 
 EXCERPT_CHARACTERS_MAX = 500
 BODY_READ_BYTES_MAX = 64 * 1024
-# The rows wait for so long at most, although they are settled: a new connection would take longer
-# than most bodies.
+# How long settled rows wait for the body, so that the connection can be used again: a new
+# connection would take longer than most bodies.
 BODY_READ_SECONDS_MAX = 1.0
-# Many servers close idle connections after 5 s; aiohttp's own 15 s would run into their resets.
+# Many servers close idle connections after 5 s; aiohttp's default of 15 s would run into resets.
 KEEPALIVE_SECONDS = 4.0
 
 HEADERS = {"Accept-Encoding": "identity"}
@@ -39,7 +44,7 @@ CONTENT_TYPE = {"Content-Type": "text/csv; charset=utf-8"}
 class SinkOptions:
     """Where to post, how, and how long to wait.
 
-    `trusts_environment`: proxies named by environment variables are used.
+    `trusts_environment`: proxies from environment variables are used.
     """
 
     base_url: str
@@ -52,16 +57,15 @@ class SinkOptions:
     form: RequestForm = RequestForm.BODY
 
 
-Request = Callable[[aiohttp.ClientSession, Attempt], Awaitable[Answer]]
+Request = Callable[[aiohttp.ClientSession, Exchange], Awaitable[Answer]]
 
 
 class HttpSink:
-    """The connections to the API. An async context manager; `post` may be called by many tasks at
-    once.
+    """The connections to the API, an async context manager; many tasks may call `post` at once.
 
     Args:
-        options: where and how.
-        key: the key of an application, asked for each request.
+        options: where and how to post.
+        key: returns the key of an application; called for each request.
     """
 
     def __init__(self, options: SinkOptions, key: Callable[[int], str]) -> None:
@@ -91,20 +95,19 @@ class HttpSink:
             await self._session.close()
 
     async def post(self, batch: Batch, time_factor: int = 1) -> Answer:
-        """Send the batch once. Every fault of the world is an answer; redirects are not followed.
+        """Send the batch once. Every failure is an answer; redirects are not followed.
 
-        `time_factor`: so many times as long as ordinarily the API may be silent, and the request
-        may take.
+        Args:
+            batch: what to send.
+            time_factor: multiplies the time that the API may be silent and the request may take.
         """
         timeout = self._timeout(time_factor)
         return await self._answer(
-            lambda session, attempt: self._post(session, batch, attempt, timeout)
+            lambda session, exchange: self._post(session, batch, exchange, timeout)
         )
 
     async def ask_time(self) -> Answer:
-        """Ask for the API's address itself, without a key and without an event: only the answer's
-        date counts.
-        """
+        """Ask for the date of an answer, without a key and without an event."""
         return await self._answer(self._ask_time)
 
     async def _answer(self, request: Request) -> Answer:
@@ -112,30 +115,29 @@ class HttpSink:
             raise RuntimeError("the sink is not open")
         clock = asyncio.get_running_loop().time
         started = clock()
-        attempt = Attempt(self._connector)
+        exchange = Exchange(self._connector)
         try:
-            return await request(self._session, attempt)
+            return await request(self._session, exchange)
         except (aiohttp.ClientError, OSError) as error:
-            answer = _answer_to(error, attempt, clock() - started)
-            # aiohttp keeps an error in a frame that the error keeps, and with it the body: until
-            # the collector comes, which it does after so many allocations, of which an outage makes
-            # none.
+            answer = _answer_to(error, exchange, clock() - started)
+            # aiohttp keeps an error in a frame that the error keeps, and with it the body, until
+            # the garbage collector runs. It runs after many allocations, and an outage makes none.
             clear_frames(error.__traceback__)
             return answer
 
-    async def _ask_time(self, session: aiohttp.ClientSession, attempt: Attempt) -> Answer:
+    async def _ask_time(self, session: aiohttp.ClientSession, exchange: Exchange) -> Answer:
         started = asyncio.get_running_loop().time()
         async with session.head(
-            self._options.base_url, allow_redirects=False, middlewares=(attempt,)
+            self._options.base_url, allow_redirects=False, middlewares=(exchange,)
         ) as response:
             duration = asyncio.get_running_loop().time() - started
-            return Response(response.status, None, "", duration, _date_of(attempt.head))
+            return Response(response.status, None, "", duration, _date_of(exchange.head))
 
     async def _post(
         self,
         session: aiohttp.ClientSession,
         batch: Batch,
-        attempt: Attempt,
+        exchange: Exchange,
         timeout: aiohttp.ClientTimeout,
     ) -> Answer:
         started = asyncio.get_running_loop().time()
@@ -147,33 +149,33 @@ class HttpSink:
         if self._options.form is RequestForm.PARAMS:
             query = f"{query}&{body.decode()}"
         else:
-            data = attempt.body(body)
+            data = exchange.body(body)
             headers |= CONTENT_TYPE | {"Content-Length": str(len(body))}
         response = await session.post(
             self._url(batch.destination.resource, query),
             data=data,
             headers=headers,
-            # Without a body there is no type of it; aiohttp would make one up.
+            # Without a body there is no type; aiohttp would invent one.
             skip_auto_headers=("Content-Type",),
             allow_redirects=False,
-            middlewares=(attempt,),
+            middlewares=(exchange,),
             timeout=timeout,
         )
         try:
-            # Decided: whatever happens to the rest of the answer, this is its status.
+            # Whatever happens to the rest of the answer, this is its status.
             duration = asyncio.get_running_loop().time() - started
-            if response.status == 200 and not attempt.is_uploaded:
+            if response.status == 200 and not exchange.is_uploaded:
                 return Ambiguous(TransportFault.EARLY_ANSWER, duration)
-            # Before the connection is another request's.
-            date = _date_of(attempt.head)
-            said = await _body_of(response)
-            excerpt = "" if response.status == 200 else excerpt_of(said, key)
+            # Read it before the connection serves another request.
+            date = _date_of(exchange.head)
+            answer_body = await _body_of(response)
+            excerpt = "" if response.status == 200 else excerpt_of(answer_body, key)
             return Response(
                 response.status, response.headers.get("Retry-After"), excerpt, duration, date
             )
         finally:
-            # Not `async with`: its end waits for the upload, and would turn a reset after the
-            # status into a fault.
+            # Not `async with`: its exit waits for the upload, and would turn a reset after the
+            # status into a failure.
             response.release()
 
     def _timeout(self, time_factor: int) -> aiohttp.ClientTimeout:
@@ -185,39 +187,38 @@ class HttpSink:
         )
 
     def _url(self, resource: str, query: str) -> URL:
-        """The address of a resource.
+        """Return the URL of a resource.
 
-        Already encoded: yarl would write a space as `+`, which the API doesn't read as one.
+        It is encoded here: yarl would write a space as `+`, which the API doesn't decode.
         """
         name = resource if self._options.form is RequestForm.PARAMS else f"{resource}.csv"
         address = URL(self._options.base_url).joinpath("logs/v1/import", name)
         return URL(f"{address}?{query}", encoded=True)
 
 
-def _answer_to(error: aiohttp.ClientError | OSError, attempt: Attempt, seconds: float) -> Answer:
-    """What a request that aiohttp gave up has come to."""
-    head = attempt.head
+def _answer_to(error: aiohttp.ClientError | OSError, exchange: Exchange, seconds: float) -> Answer:
+    """Return the answer to a request that aiohttp gave up."""
+    head = exchange.head
     if head is None:
         return NotSent(_connect_fault(error), seconds, _proxy_status(error))
-    if head.status == 200 and not attempt.is_uploaded:
+    if head.status == 200 and not exchange.is_uploaded:
         return Ambiguous(TransportFault.EARLY_ANSWER, seconds)
     if head.status is not None:
-        # The status line decides. What is wrong behind it, or was lost, would be so again with the
-        # next attempt.
+        # The status line decides. A fault behind it would be the same at the next attempt.
         return Response(head.status, head.header("retry-after"), "", seconds, _date_of(head))
     if isinstance(error, TimeoutError):
         return Ambiguous(TransportFault.TIMEOUT, seconds)
     if isinstance(error, aiohttp.ClientResponseError) or head.is_too_large:
         return Ambiguous(TransportFault.BROKEN_ANSWER, seconds)
-    if not attempt.is_uploaded:
+    if not exchange.is_uploaded:
         return Ambiguous(TransportFault.UPLOAD_RESET, seconds)
     return Ambiguous(TransportFault.CONNECTION_LOST, seconds)
 
 
 def _date_of(head: AnswerHead | None) -> float | None:
-    """The server's time, by its `Date`.
+    """Return the server's time, by its `Date`.
 
-    An answer with an age was made some time ago, and kept by something in between.
+    An answer with an age was made some time ago and kept by a cache.
     """
     return (
         unix_seconds_of(head.header("date"))
@@ -227,7 +228,7 @@ def _date_of(head: AnswerHead | None) -> float | None:
 
 
 def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:
-    """Why there was no connection. Whatever it is, nothing was sent."""
+    """Return why there was no connection. In every case nothing was sent."""
     if isinstance(error, aiohttp.ClientSSLError):
         return TransportFault.TLS_FAILED
     if isinstance(error, TimeoutError):
@@ -238,23 +239,23 @@ def _connect_fault(error: aiohttp.ClientError | OSError) -> TransportFault:
 
 
 def _proxy_status(error: aiohttp.ClientError | OSError) -> int | None:
-    """What a proxy answered to CONNECT, if it answered at all and wouldn't."""
+    """Return the status with which a proxy refused CONNECT."""
     return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
 def excerpt_of(body: bytes, key: str) -> str:
-    """What the API says, as one line.
+    """Return the start of the API's text, as one line.
 
-    It may repeat the URL, so the key is masked first: half of one is too much as well.
+    It may repeat the URL, so the key is masked before the text is cut: half a key is too much.
     """
     text = Redactor((key,)).redact(body.decode("utf-8", errors="replace"))
     return " ".join(text.split())[:EXCERPT_CHARACTERS_MAX]
 
 
 async def _body_of(response: aiohttp.ClientResponse) -> bytes:
-    """The body, or what of it can be had soon.
+    """Return the body, or as much as comes soon.
 
-    Only a connection whose answer was read to its end is used again.
+    A connection is only used again after its answer was read to the end.
     """
     body = bytearray()
     try:
@@ -262,6 +263,6 @@ async def _body_of(response: aiohttp.ClientResponse) -> bytes:
             while len(body) < BODY_READ_BYTES_MAX and not response.content.at_eof():
                 body += await response.content.readany()
     except (aiohttp.ClientError, OSError):
-        # What has come is enough: the status is known.
+        # A part of the body is enough: the status is known.
         pass
     return bytes(body)

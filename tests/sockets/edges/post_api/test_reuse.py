@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sockets.edges.test_sink import KEY, recent, sink_to
+from tests.sinks import KEY, recent, sink_to
 from worker.core.model.answer import Response
 from worker.edges.post_api.sink import BODY_READ_BYTES_MAX
 

@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.builders import make_batch, make_row
-from tests.sockets.edges.test_sink import sink_to
+from tests.sinks import sink_to
 from worker.core.model.answer import Ambiguous, Answer, Response, TransportFault
 from worker.core.model.batch import Batch
-from worker.edges.post_api.attempt import CHUNK_BYTES, Upload
-from worker.edges.post_api.connections import Witness
+from worker.edges.post_api.connections import CHUNK_BYTES, Upload, Witness
 
 LARGE_BYTES = 4_000_000
 ATTEMPTS = 15

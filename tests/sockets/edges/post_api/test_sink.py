@@ -7,60 +7,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from hashlib import sha256
 from urllib.parse import quote
 
 import pytest
 
 from tests.builders import make_batch, make_row
+from tests.sinks import KEY, raw_server, recent, sink_to
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch, RequestForm
-from worker.edges.post_api.answer_head import HEAD_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX
-from worker.edges.post_api.attempt import Upload
-from worker.edges.post_api.sink import EXCERPT_CHARACTERS_MAX, HttpSink, SinkOptions, excerpt_of
+from worker.edges.post_api.connections import HEAD_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX, Upload
+from worker.edges.post_api.sink import EXCERPT_CHARACTERS_MAX, excerpt_of
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import free_ports
-
-KEY = "the/key+of=1111"
 
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     async with Emulator(EmulatorOptions(keys={1111: KEY})) as emulator:
         yield emulator
-
-
-@asynccontextmanager
-async def sink_to(
-    base_url: str,
-    *,
-    total_seconds: float = 5.0,
-    connect_seconds: float = 2.0,
-    form: RequestForm = RequestForm.BODY,
-    trusts_environment: bool = False,
-) -> AsyncIterator[HttpSink]:
-    options = SinkOptions(
-        base_url=base_url,
-        requests_in_flight_max=4,
-        connect_timeout_seconds=connect_seconds,
-        read_timeout_seconds=total_seconds,
-        total_timeout_seconds=total_seconds,
-        trusts_environment=trusts_environment,
-        user_agent="test",
-        form=form,
-    )
-    async with HttpSink(options, {1111: KEY}.__getitem__) as sink:
-        yield sink
-
-
-def recent(count: int = 1) -> Batch:
-    return make_batch(
-        [make_row(offset, event_timestamp=int(time.time())) for offset in range(count)],
-        batch_id="b-1",
-    )
 
 
 async def test_a_batch_arrives_with_its_id_and_its_very_bytes(emulator: Emulator) -> None:
@@ -244,20 +212,6 @@ async def test_retry_after_is_handed_on_as_sent(emulator: Emulator) -> None:
         answer = await sink.post(recent())
     assert isinstance(answer, Response)
     assert (answer.status, answer.retry_after) == (429, "17")
-
-
-@asynccontextmanager
-async def raw_server(answer: Callable[[bytes], bytes]) -> AsyncIterator[str]:
-    """A server that reads what comes first and answers with these bytes, whatever they are."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer(await reader.read(65536)))
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 HOSTILE: dict[str, tuple[bytes, TransportFault]] = {

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.sockets.edges.test_sink import KEY, recent, sink_to
+from tests.sinks import KEY, recent, sink_to
 from worker.core.delivery.outcome import Held, Outcome, Retry, RetryKind, classify
 from worker.core.model.answer import NotSent, TransportFault
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.sockets.edges.test_sink import KEY, raw_server, recent, sink_to
+from tests.sinks import KEY, raw_server, recent, sink_to
 from worker.core.model.answer import NotSent, Response
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import free_ports

@@ -56,9 +56,9 @@ async def test_a_new_key_is_learned_before_it_is_used_and_told_of(watched: Watch
 
 
 async def test_a_file_rewritten_in_place_is_noticed_too(watched: Watched) -> None:
-    await watched.keys.look()
+    await watched.keys.check()
     watched.path.write_text("a-longer-one")
-    await watched.keys.look()
+    await watched.keys.check()
     assert watched.key == "a-longer-one"
 
 
@@ -67,14 +67,14 @@ async def test_a_key_that_was_replaced_before_the_watch_began_is_noticed(tmp_pat
     path.write_text("second")
     learned: list[str] = []
     keys = Keys({1111: Secret("first")}, {1111: path}, learned.append, lambda _: None)
-    await keys.look()
+    await keys.check()
     assert (keys.key(1111), learned) == ("second", ["second"])
 
 
 async def test_a_key_that_stays_the_same_is_not_told_of(watched: Watched) -> None:
     for data in (b"first", b"first \t\r\n", b"first\n\n"):
         watched.replace(data)
-        await watched.keys.look()
+        await watched.keys.check()
     assert (watched.key, watched.learned, watched.events.qsize()) == ("first", [], 0)
 
 
@@ -96,14 +96,14 @@ async def test_what_is_no_key_changes_nothing_and_is_told_once(
 ) -> None:
     watched.replace(data)
     for _ in range(3):
-        await watched.keys.look()
+        await watched.keys.check()
     assert (watched.key, watched.learned) == ("first", [])
     assert [(one.getMessage(), vars(one)["path"]) for one in caplog.records] == [
         ("key_not_usable", str(watched.path))
     ]
     assert "second" not in str(vars(caplog.records[0]))
     watched.replace(b"second")
-    await watched.keys.look()
+    await watched.keys.check()
     assert (watched.key, watched.learned) == ("second", ["second"])
 
 
@@ -114,7 +114,7 @@ async def test_what_could_not_be_used_is_read_again_though_the_file_looks_the_sa
     inode.
     """
     watched.replace(b"not yet")
-    await watched.keys.look()
+    await watched.keys.check()
     before = watched.path.stat()
     watched.path.write_bytes(b"not-yet")
     os.utime(watched.path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -122,7 +122,7 @@ async def test_what_could_not_be_used_is_read_again_though_the_file_looks_the_sa
         before.st_ino,
         before.st_mtime_ns,
     )
-    await watched.keys.look()
+    await watched.keys.check()
     assert watched.key == "not-yet"
 
 
@@ -132,13 +132,13 @@ async def test_a_file_that_is_gone_or_cannot_be_read_is_told_once_and_read_when_
     caplog.set_level(logging.INFO)
     watched.path.unlink()
     for _ in range(3):
-        await watched.keys.look()
+        await watched.keys.check()
     watched.path.mkdir()
     for _ in range(3):
-        await watched.keys.look()
+        await watched.keys.check()
     watched.path.rmdir()
     watched.path.write_text("second")
-    await watched.keys.look()
+    await watched.keys.check()
     assert watched.key == "second"
     details = [(one.getMessage(), vars(one).get("detail")) for one in caplog.records]
     assert details == [
