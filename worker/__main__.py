@@ -1,4 +1,4 @@
-"""Entry point: `appmetrica-worker`, `python -m worker`. Turns every end into an exit code."""
+"""Entry point: `appmetrica-worker`, `python -m worker`. Every end becomes an exit code."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import sys
 from typing import NoReturn
 
-from worker.daemon.signals import LAST_WORDS_SECONDS_MAX, Signals
+from worker.daemon.signals import LAST_LINE_SECONDS_MAX, Signals
 from worker.errors import ExitCode, WorkerError
 
-# What a disk says, or a quota: no fault of this program's.
+# Errors of a disk or a quota, not of this program.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
@@ -20,14 +20,13 @@ def main() -> None:
     signals = Signals()
     signals.install()
     try:
-        # Only now: what the commands need takes a second to import, in which a signal must not be
-        # lost.
+        # Imported only now: it takes a second, in which a signal must not be lost.
         from worker.cli.main import cli
 
         cli(obj=signals)
     except WorkerError as error:
         if not _log("run_failed", {"exit_code": error.exit_code, "detail": str(error)}):
-            _say(str(error))
+            _print_line(str(error))
         sys.exit(error.exit_code)
     except (SystemExit, KeyboardInterrupt):
         raise
@@ -36,24 +35,26 @@ def main() -> None:
             _crash(error)
         detail = f"can't write: {error.strerror}"
         if not _log("run_failed", {"exit_code": ExitCode.UNAVAILABLE, "detail": detail}):
-            _say(detail)
-        # What is left in the buffer is given up: else the interpreter tries again, and ends with an
-        # exit code of its own.
+            _print_line(detail)
+        # The rest of the buffer is dropped: otherwise the interpreter tries again, and ends with
+        # its own exit code.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.UNAVAILABLE)
-    except BaseException as error:  # noqa: BLE001  # the one place: our own fault, told without secrets, and the process ends
+    except BaseException as error:  # noqa: BLE001  # the only place: a bug is logged without secrets, and the process ends
         _crash(error)
 
 
 def _crash(error: BaseException) -> NoReturn:
     if not _log("crashed", {"exit_code": ExitCode.INTERNAL}, error):
-        _say_stack(error)
+        _print_stack(error)
     sys.exit(ExitCode.INTERNAL)
 
 
 def _log(event: str, fields: dict[str, object], error: BaseException | None = None) -> bool:
-    """One line in the log, in its format and without the secrets it knows; False where there is no
-    log: yet, or for a tool.
+    """Write one line to the log, redacted.
+
+    Returns:
+        False where no log is configured: not yet, or in a tool.
     """
     import logging
 
@@ -65,37 +66,37 @@ def _log(event: str, fields: dict[str, object], error: BaseException | None = No
     return is_open
 
 
-def _say_stack(error: BaseException) -> None:
+def _print_stack(error: BaseException) -> None:
     import traceback
 
     from worker.edges.telemetry.redaction import Redactor
 
-    _say(Redactor(()).redact("".join(traceback.format_exception(error))).rstrip())
+    _print_line(Redactor(()).redact("".join(traceback.format_exception(error))).rstrip())
 
 
-def _say(text: str) -> None:
-    """The last word, whatever has become of the log.
+def _print_line(text: str) -> None:
+    """Write the last line to standard error, without the log.
 
-    It doesn't keep the process from ending, whoever reads it.
+    A reader that has stopped doesn't delay the end of the process.
     """
     from worker.edges.telemetry.log_writer import LineWriter
 
     writer = LineWriter(2, str)
     writer.write(text)
-    writer.flush(LAST_WORDS_SECONDS_MAX)
+    writer.flush(LAST_LINE_SECONDS_MAX)
 
 
 def _hold_standard_streams() -> None:
-    """Where standard input, output or error is closed, it is the null device from now on.
+    """Replace a closed standard input, output or error by the null device.
 
-    Else the next file or socket to be opened would get its number, and what is meant for people
-    would be written into that.
+    Otherwise the next opened file or socket would get its number, and messages would be written
+    into that.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is given out, so it is this one.
+            # The system gives the lowest free number: this descriptor.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     # The streams' files are never closed: like the interpreter's own, they last as long as the
     # process.

@@ -1,9 +1,7 @@
-"""The files of a TLS client: read, parsed, and if one is of no use, which one, why and what to do
-about it.
+"""The files of a TLS client, and for an unusable file: which, why, and what to do.
 
-OpenSSL names neither the file nor what is wrong with it ("[SSL] PEM lib"), and asks at the terminal
-for the password of a private key. So each file is looked at before, and the password is never asked
-for.
+OpenSSL names neither the file nor the fault ("[SSL] PEM lib"), and asks at the terminal for the
+password of a private key. So each file is checked before, and the password is never asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ _PRIVATE_KEY = b"PRIVATE KEY-----"
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """What the settings name.
+    """The files that the settings name.
 
     `ca_file` None: the system's certificates. `repr` doesn't show the password.
     """
@@ -33,9 +31,9 @@ class TlsFiles:
 
 
 class TlsFilesError(Exception):
-    """A file is of no use.
+    """A file is unusable.
 
-    `setting` is what names it; the message has the path, what is wrong, and what to do.
+    `setting` names it; the message has the path, what is wrong, and what to do.
     """
 
     def __init__(self, setting: str, message: str) -> None:
@@ -44,10 +42,10 @@ class TlsFilesError(Exception):
 
 
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """The context for connections to servers whose certificates and names are verified.
+    """Return the context for connections to servers whose certificates and names are verified.
 
     Raises:
-        TlsFilesError: a file is of no use; the first one that is found.
+        TlsFilesError: the first unusable file.
     """
     context = ssl.create_default_context() if files.ca_file is None else _trusting(files.ca_file)
     if files.certificate_file is not None:
@@ -56,12 +54,12 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def faults_of(files: TlsFiles) -> list[TlsFilesError]:
-    """Everything that is wrong with the files at this moment."""
+    """Return all faults of the files at this moment."""
     faults = []
     # Each alone: a bad CA doesn't hide a bad key.
-    for one in (TlsFiles(ca_file=files.ca_file), replace(files, ca_file=None)):
+    for part in (TlsFiles(ca_file=files.ca_file), replace(files, ca_file=None)):
         try:
-            tls_context(one)
+            tls_context(part)
         except TlsFilesError as error:
             faults.append(error)
     return faults
@@ -106,7 +104,7 @@ def _unusable_identity(
     error: Exception, path: Path, setting: str, key_path: Path, password: _Password
 ) -> TlsFilesError:
     try:
-        # Is it the certificate? To be trusted it must be readable as well.
+        # A certificate that can't be loaded as trusted is damaged itself.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
         message = f"{path} holds a damaged certificate: replace the file"
@@ -132,7 +130,7 @@ def _with_certificate(setting: str, path: Path) -> None:
 
 def _read(setting: str, path: Path) -> bytes:
     try:
-        # OpenSSL would wait at a pipe for ever.
+        # OpenSSL would wait for a pipe without end.
         if path.exists() and not path.is_file():
             raise TlsFilesError(setting, f"{path} is not a file: set the path of the file")
         with path.open("rb") as file:
@@ -152,11 +150,11 @@ def _read(setting: str, path: Path) -> bytes:
 
 
 class _PasswordMissingError(Exception):
-    """OpenSSL wants the password of a private key, and there is none."""
+    """OpenSSL asks for the password of a private key, and there is none."""
 
 
 class _Password:
-    """What OpenSSL asks instead of the terminal."""
+    """Answers OpenSSL's question for the password, in place of the terminal."""
 
     def __init__(self, password: str | None) -> None:
         self._password = password

@@ -1,14 +1,13 @@
-"""Signals, from the process's first moment to its last; and the deadline of a stop, which holds
-whatever the process waits for.
+"""Signals during the whole life of the process, and the deadline of a stop.
 
-This is imported before anything that takes time: a signal that arrives while the rest is imported
-and the configuration is read is kept until the worker can act on it. Without a handler it is lost
-for process 1 of a container (the kernel discards it), and it ends any other process without a
-drain.
+This module is imported before anything that takes time: a signal that arrives while the rest is
+imported and the configuration is read is kept until the worker can act on it. Without a handler it
+is lost for process 1 of a container (the kernel discards it), and it ends any other process without
+a drain.
 
-The numbers of signals arrive through a pipe that the interpreter writes to in its C handler
-(`signal.set_wakeup_fd`), and a thread of its own reads them. So neither an event loop that stands
-still nor a main thread that is blocked in a system call can hold up a deadline or a second signal.
+The interpreter writes the numbers of signals to a pipe in its C handler (`signal.set_wakeup_fd`),
+and a thread of its own reads them. So neither a blocked event loop nor a main thread that is in a
+system call can delay the deadline or a second signal.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from worker.errors import ExitCode, WorkerError
 
 logger = logging.getLogger("worker.daemon.signals")
 
-# A terminal that is closed sends SIGHUP: nobody is left who could stop the worker another way.
+# A closed terminal sends SIGHUP: nobody is left to stop the worker in another way.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# By default these end a process. A hand that slips must not cost a drain.
+# By default these end a process. A typing error must not cost a drain.
 IGNORED_SIGNALS = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # One stop may come as two signals: `timeout`, and init programs that signal a whole process group,
 # send both at once.
 ECHO_SECONDS = 0.5
-# For a stop before the worker was assembled: it has nothing to drain.
+# The time of a stop before the worker is assembled: it has nothing to drain.
 STARTING_SECONDS_MAX = 10.0
-# For what follows the worker's own end: threads that the interpreter waits for (a look-up of a
-# name, a file system that hangs).
+# The time from the worker's end to the process's end: the interpreter waits for threads (a name
+# lookup, a file system that hangs).
 EXITING_SECONDS_MAX = 5.0
-# How long the last log line may hold up an end at the deadline.
-LAST_WORDS_SECONDS_MAX = 1.0
+# How long the last log line may delay the end at the deadline.
+LAST_LINE_SECONDS_MAX = 1.0
 NO_FIELDS: Mapping[str, object] = MappingProxyType({})
 
 Take = Callable[[signal.Signals], object]
@@ -51,15 +50,15 @@ Disposition = Callable[[int, FrameType | None], object] | int | None
 class Signals:
     """Receives the process's signals. All methods are for the main thread.
 
-    It is the context of the worker's run: once that is left, the process has `EXITING_SECONDS_MAX`
-    to end.
+    It is the context manager of the worker's run: after its exit the process has
+    `EXITING_SECONDS_MAX` to end.
     """
 
     def __init__(self) -> None:
         self._reader, self._writer = -1, -1
         self._before: dict[int, Disposition] = {}
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
-        # Guards what stands below: it is shared with the thread.
+        # Guards the following attributes, which the thread shares.
         self._lock = threading.Lock()
         self._take: Take | None = None
         self._kept: list[signal.Signals] = []
@@ -71,23 +70,22 @@ class Signals:
         self._is_exiting = False
 
     def install(self) -> None:
-        """From now on no signal is lost."""
+        """Install the handlers; from now on no signal is lost."""
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in (*STOP_SIGNALS, *IGNORED_SIGNALS):
-            # `nohup` has set it: the worker is to outlive its terminal.
+            # Set by `nohup`: the worker is to outlive its terminal.
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             self._before[number] = signal.signal(number, _received)
         self._thread.start()
 
     def hand_over(self, take: Take, drain_seconds: float) -> None:
-        """Let `take` have the first signal that asks to stop: now, if it has arrived already, else
-        later, from another thread.
+        """Give the first stop signal to `take`: now if it has arrived, else from another thread.
 
-        If the process is still there `drain_seconds` after that signal, it ends with `UNSETTLED`;
-        at a second signal at once.
+        If the process still runs `drain_seconds` after that signal, it ends with `UNSETTLED`; at a
+        second signal it ends at once.
         """
         with self._lock:
             self._take, self._drain_seconds, self._exit_code = (
@@ -101,8 +99,9 @@ class Signals:
         self._wake()
 
     def give_back(self) -> None:
-        """For commands that end as programs do: all is as it was before `install`, and what has
-        arrived is raised again.
+        """Restore the handlers from before `install`, and raise the signals that have arrived.
+
+        For commands that end by a signal as programs do.
         """
         if self._writer == -1:
             return
@@ -117,7 +116,7 @@ class Signals:
             signal.raise_signal(kept)
 
     def ends_with(self, exit_code: ExitCode) -> None:
-        """The worker's exit code is known: a deadline that passes from now on doesn't change it."""
+        """Set the exit code of the worker: a later deadline doesn't change it."""
         with self._lock:
             self._exit_code = exit_code
 
@@ -139,22 +138,22 @@ class Signals:
                 )
             in_time = time.monotonic() + EXITING_SECONDS_MAX
             self._deadline = in_time if self._deadline is None else min(self._deadline, in_time)
-        # All is done: what a stop still sends must not turn its clean exit into a death by signal.
+        # The run is over: a late signal must not turn the clean exit into a death by signal.
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
         self._wake()
 
     def _wake(self) -> None:
-        """Let the thread look at the deadline again.
+        """Make the thread read the deadline again.
 
-        0 is no signal's number, and a full pipe wakes it as well.
+        0 is no signal's number, and a full pipe wakes the thread as well.
         """
         if self._writer != -1:
             with suppress(BlockingIOError):
                 os.write(self._writer, b"\0")
 
     def _listen(self) -> None:
-        """The thread: until the pipe is closed, or the deadline has passed."""
+        """Read signals until the pipe is closed or the deadline has passed."""
         while True:
             with self._lock:
                 deadline = self._deadline
@@ -185,8 +184,7 @@ class Signals:
                 self._take(number)
             else:
                 self._kept.append(number)
-                # Nothing was begun: what a shell reports for a process that was ended by this
-                # signal.
+                # Nothing was started: use the code that a shell reports for this signal.
                 self._exit_code = 128 + number
         elif now - self._stopped_at >= ECHO_SECONDS:
             self._end("stopped_at_once", {"signal": number.name})
@@ -198,20 +196,20 @@ class Signals:
             self._kept.append(number)
 
     def _end(self, event: str, fields: Mapping[str, object] = NO_FIELDS) -> NoReturn:
-        """End the process here and now.
+        """End the process at once.
 
-        The log line is written by a thread that nobody waits for without a bound.
+        A thread writes the log line; it is waited for with a bound.
         """
-        words = threading.Thread(target=_say, args=(event, fields, self._error), daemon=True)
-        words.start()
-        words.join(LAST_WORDS_SECONDS_MAX)
+        last_line = threading.Thread(target=_log, args=(event, fields, self._error), daemon=True)
+        last_line.start()
+        last_line.join(LAST_LINE_SECONDS_MAX)
         os._exit(self._exit_code)
 
 
 def _received(_number: int, _frame: FrameType | None) -> None:
-    """Nothing to do: the interpreter has written the number to the pipe."""
+    """Do nothing: the interpreter has written the number to the pipe."""
 
 
-def _say(event: str, fields: Mapping[str, object], error: BaseException | None) -> None:
+def _log(event: str, fields: Mapping[str, object], error: BaseException | None) -> None:
     logger.error(event, extra=dict(fields), exc_info=error)
     logging.shutdown()
