@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,8 +16,8 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.output import console, progress
-from worker.cli.running import with_configuration
+from worker.cli.output import console, progress, say
+from worker.cli.running import NO_APPLICATION, with_optional_keys
 from worker.core.batching.batcher import header
 from worker.core.model.clock import Now
 from worker.core.model.row import Destination, Row
@@ -24,10 +25,20 @@ from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
+from worker.tools.file_detection import DetectedFile, detect
 from worker.tools.file_formats import FileFormat, FileFormatError, read
-from worker.tools.validation import DryRun, RecordResult, Summary, Validation, csv_name
+from worker.tools.validation import (
+    DryRun,
+    RecordResult,
+    Summary,
+    UnknownApplications,
+    Validation,
+    csv_name,
+)
 
 REPORT_RECORDS = 20_000
+# The option --format: the format is detected.
+AUTO = "auto"
 
 
 class CsvFiles:
@@ -68,18 +79,22 @@ class CsvFiles:
 @click.argument("file", type=click.File("rb"))
 @click.option(
     "--format",
-    "form",
-    default="jsonl",
+    "format_name",
+    default=AUTO,
     show_default=True,
-    type=click.Choice([file_format.value for file_format in FileFormat]),
-    help="jsonl: a JSON value per line; kcat: output of `kcat -J`; csv: CSV with a header.",
+    type=click.Choice([AUTO, *(file_format.value for file_format in FileFormat)]),
+    help=(
+        "auto: detected; jsonl: a JSON value per line; json: an array of records, or records on "
+        "several lines; kcat: output of `kcat -J`; csv: CSV with a header."
+    ),
 )
 @click.option(
     "--topic",
     help="Apply the rules of this topic's route. Default: the first route of the resource.",
 )
 @click.option(
-    "--resource", help="Resource of the records. Default: the resource of the first route."
+    "--resource",
+    help="Resource of the records. Default: that of the first route; events without configuration.",
 )
 @click.option(
     "--as-csv",
@@ -105,55 +120,71 @@ class CsvFiles:
     is_flag=True,
     help="Print a line of JSON per shown record, then a line with the totals.",
 )
-@with_configuration
+@with_optional_keys
 def validate(
     loaded: Loaded,
     file: BinaryIO,
-    form: str,
+    format_name: str,
     topic: str | None,
     resource: str | None,
     **options: object,
 ) -> None:
     """Check each record of a file.
 
-    The rules are those of the worker. FILE - is stdin. The exit code is 65 if a record is invalid.
+    The rules are those of the worker. FILE may be compressed with gzip; - is stdin. Needs no
+    configuration and no key: without applications in the configuration, every application is
+    accepted. The exit code is 65 if a record is invalid.
 
     Example: appmetrica-worker validate events.jsonl --as-csv bodies/
     """
     directory = options["directory"]
     settings = loaded.settings if directory is None else _as_bodies(loaded.settings)
-    settings, chosen = (
-        _bodies(settings, topic, resource)
-        if form == FileFormat.CSV
-        else _route(settings, topic, resource)
-    )
-    output = _Output(int(str(options["count"])), as_json=bool(options["as_json"]))
-    with CsvFiles(directory if isinstance(directory, Path) else None) as files:
-        validation = Validation(
-            DryRun(settings),
-            chosen,
-            is_routed=topic is None and resource is None,
-            is_each=bool(options["is_each"]),
-            take=output.take,
-            take_rows=files.write,
+    try:
+        source = _opened(file, format_name)
+        settings, chosen = (
+            _bodies(settings, topic, resource)
+            if source.file_format is FileFormat.CSV
+            else _route(settings, topic, resource)
         )
-        try:
-            _validate_all(validation, file, FileFormat(form))
-        except FileFormatError as error:
-            raise click.BadParameter(str(error), param_hint="FILE") from None
+        output = _Output(int(str(options["count"])), as_json=bool(options["as_json"]))
+        with CsvFiles(directory if isinstance(directory, Path) else None) as files:
+            validation = Validation(
+                DryRun(settings, _unknown_applications(settings)),
+                chosen,
+                is_routed=topic is None and resource is None,
+                is_each=bool(options["is_each"]),
+                take=output.take,
+                take_rows=files.write,
+            )
+            _validate_all(validation, file, source)
+    except FileFormatError as error:
+        raise click.BadParameter(str(error), param_hint="FILE") from None
     output.end(validation.summary)
     sys.exit(ExitCode.BAD_DATA if validation.summary.bad else ExitCode.OK)
 
 
-def _validate_all(validation: Validation, file: BinaryIO, file_format: FileFormat) -> None:
-    size = (
-        Path(file.name).stat().st_size
-        if file is not sys.stdin.buffer and Path(file.name).is_file()
-        else None
-    )
+def _opened(file: BinaryIO, format_name: str) -> DetectedFile:
+    """The file in its detected or its given format; prints what the file seems to be."""
+    source = detect(file)
+    say(f"{'stdin' if file is sys.stdin.buffer else file.name} seems to be {source.description}")
+    if format_name in (AUTO, source.file_format):
+        return source
+    say(f"It is read as {format_name}, because of --format.")
+    return replace(source, file_format=FileFormat(format_name))
+
+
+def _unknown_applications(settings: Settings) -> UnknownApplications:
+    if set(settings.appmetrica.applications) == {NO_APPLICATION}:
+        return UnknownApplications.ACCEPT
+    return UnknownApplications.REJECT
+
+
+def _validate_all(validation: Validation, file: BinaryIO, source: DetectedFile) -> None:
+    is_file = file is not sys.stdin.buffer and Path(file.name).is_file()
+    size = Path(file.name).stat().st_size if is_file else None
     reported = 0
     with progress("validating") as report:
-        for chunk in read(file, file_format):
+        for chunk in read(source.stream, source.file_format):
             validation.validate(chunk, Now(time.monotonic(), time.time()))
             if validation.summary.records - reported >= REPORT_RECORDS:
                 reported = validation.summary.records

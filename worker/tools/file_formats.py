@@ -1,4 +1,4 @@
-"""Reads records from files: JSON lines, the format of `kcat -J`, CSV as the Post API takes it.
+"""Reads records from files: JSON, the format of `kcat -J`, CSV as the Post API takes it.
 
 Files are read in chunks, with the fastest reader for each format: a file of a million records is
 validated in seconds.
@@ -7,12 +7,17 @@ validated in seconds.
 from __future__ import annotations
 
 import csv
+import json
+import re
+import zlib
 from base64 import b64decode
 from binascii import Error as NotBase64Error
+from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from io import TextIOWrapper
+from io import StringIO
 from itertools import islice
 from typing import BinaryIO
 
@@ -20,14 +25,22 @@ import msgspec
 import orjson
 
 CHUNK_RECORDS = 1000
+# The Post API takes 1 GB in a request.
+WHOLE_BYTES_MAX = 1_000_000_000
 # A cell may be as long as a request body.
 CELL_CHARACTERS_MAX = 1_000_000_000
+# RFC 4180, and lines may end with \n alone. The csv module also accepts a bare carriage return and
+# a quote inside an unquoted cell. Possessive quantifiers don't backtrack.
+_CSV = re.compile(r'(?:(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)(?:,|\r?\n|\Z))*+')
+_SPACE = re.compile(r"[ \t\r\n]*")
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class FileFormat(StrEnum):
     """The format of a file of records."""
 
     JSONL = "jsonl"
+    JSON = "json"
     KCAT = "kcat"
     CSV = "csv"
 
@@ -35,7 +48,8 @@ class FileFormat(StrEnum):
 class FileRecord(msgspec.Struct, gc=False):
     """A record from a file, as the intake takes it.
 
-    `offset` is its line, counted from 1; `topic` is None if the file names no topic.
+    `offset` is its line, or its number among JSON values, counted from 1. `topic` is None if the
+    file names no topic.
     """
 
     offset: int
@@ -65,24 +79,64 @@ def read(file: BinaryIO, file_format: FileFormat) -> Iterator[Chunk]:
     """The records of a file, in chunks. Empty lines are skipped.
 
     Raises:
-        FileFormatError: a CSV file without a header, or with a line that is not CSV.
+        FileFormatError: a file that is not JSON, CSV that the Post API refuses as a whole,
+            or damaged gzip data.
     """
     readers: dict[FileFormat, Callable[[BinaryIO], Iterator[FileRecord | Unreadable]]] = {
         FileFormat.JSONL: _jsonl,
+        FileFormat.JSON: _json,
         FileFormat.KCAT: _kcat,
         FileFormat.CSV: _csv,
     }
     records = readers[file_format](file)
-    while chunk := list(islice(records, CHUNK_RECORDS)):
-        yield chunk
+    try:
+        while chunk := list(islice(records, CHUNK_RECORDS)):
+            yield chunk
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileFormatError(f"can't be read: {error}") from None
 
 
 def _jsonl(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
     """Each line is the value of a record. The intake decides whether it is valid."""
     for number, line in enumerate(file, 1):
         value = line.rstrip(b"\r\n")
+        if number == 1:
+            value = value.removeprefix(BOM_UTF8)
         if value:
             yield FileRecord(number, value)
+
+
+def _json(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
+    """Each element of an array is a record, and so is each value outside of an array."""
+    text = _decoded(_content(file).removeprefix(BOM_UTF8))
+    decoder, position, number = json.JSONDecoder(), 0, 0
+    while (start := _SPACE.match(text, position).end()) < len(text):  # type: ignore[union-attr]
+        try:
+            _, position = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            line = text.count("\n", 0, getattr(error, "pos", start)) + 1
+            reason = getattr(error, "msg", "nested too deeply")
+            raise FileFormatError(f"line {line}: not JSON: {reason}") from None
+        value = text[start:position].encode()
+        for element in _elements(value) if value.startswith(b"[") else (value,):
+            number += 1
+            yield FileRecord(number, bytes(element))
+
+
+def _content(file: BinaryIO) -> bytes:
+    """The content of a file that has to be read at once."""
+    content = file.read(WHOLE_BYTES_MAX + 1)
+    if len(content) > WHOLE_BYTES_MAX:
+        raise FileFormatError(f"larger than {WHOLE_BYTES_MAX:,} bytes; use a JSON value per line")
+    return content
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FileFormatError(f"line {line}: not UTF-8: {error.reason}") from None
 
 
 class _KcatRecord(msgspec.Struct, gc=False):
@@ -134,28 +188,36 @@ def _pairs(flat: Sequence[str | None]) -> list[tuple[str, bytes]]:
 
 
 def _csv(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
-    """Each row becomes the JSON object of a producer; an empty cell is an absent parameter."""
+    """Each row becomes the JSON object of a producer; an empty cell is an absent parameter.
+
+    What the Post API refuses as a whole is an error: a byte order mark, a repeated column, text
+    that is not RFC 4180. The emulator of the API applies the same rules.
+    """
+    content = _content(file)
+    if content.startswith(BOM_UTF8):
+        raise FileFormatError("line 1: the body starts with a byte order mark")
+    text = _decoded(content)
+    match = _CSV.match(text)
+    end = match.end() if match is not None else 0
+    if end < len(text):
+        line = text.count("\n", 0, end) + 1
+        raise FileFormatError(f"line {line}: not CSV: {text[end : end + 20]!r} is not expected")
     csv.field_size_limit(CELL_CHARACTERS_MAX)
-    text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    rows = csv.reader(text, strict=True)
+    rows = csv.reader(StringIO(text, newline=""), strict=True)
     try:
         names = next(rows, None)
         if not names:
             raise FileFormatError("the file is empty; the first line must name the columns")
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise FileFormatError(f"line 1: column {repeated[0]!r} is repeated")
         for row in rows:
             if len(row) == len(names):
-                value = orjson.dumps(
-                    {name: cell for name, cell in zip(names, row, strict=True) if cell}
-                )
+                cells = zip(names, row, strict=True)
+                value = orjson.dumps({name: cell for name, cell in cells if cell})
                 yield FileRecord(rows.line_num, value)
-            elif row:
-                yield Unreadable(
-                    rows.line_num, f"{len(row)} cells, but the header names {len(names)} columns"
-                )
+            else:
+                message = f"{len(row)} cells, but the header names {len(names)} columns"
+                yield Unreadable(rows.line_num, message)
     except csv.Error as error:
         raise FileFormatError(f"line {rows.line_num}: not CSV: {error}") from None
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"near line {rows.line_num}: not UTF-8: {error.reason}") from None
-    finally:
-        # The caller closes the file.
-        text.detach()

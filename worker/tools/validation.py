@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 
 from worker.core.model.clock import Now
-from worker.core.model.fault import Rejection
+from worker.core.model.fault import Reason, Rejection
 from worker.core.model.record import NO_EPOCH, Assignment, Record
 from worker.core.model.row import Destination, Row
 from worker.core.route import Route
@@ -21,10 +22,26 @@ from worker.tools.file_formats import Chunk, FileRecord, Unreadable
 UNREADABLE = "unreadable"
 
 
-class DryRun:
-    """The worker's own intakes, windows and batchers, with the configuration at hand."""
+class UnknownApplications(Enum):
+    """What happens to a record of an application that the configuration lacks."""
 
-    def __init__(self, settings: Settings) -> None:
+    REJECT = auto()
+    ACCEPT = auto()
+
+
+class DryRun:
+    """The worker's own intakes, windows and batchers, with the configuration at hand.
+
+    `unknown_applications` ACCEPT accepts records of applications that the configuration lacks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        unknown_applications: UnknownApplications = UnknownApplications.REJECT,
+    ) -> None:
+        self._settings = settings
+        self._unknown_applications = unknown_applications
         self.routes: dict[str, ResolvedRoute] = {
             route.topic: route for route in settings.resolved_routes()
         }
@@ -39,10 +56,37 @@ class DryRun:
 
     def check(self, topic: str, partition: int, record: Record, now: Now) -> Row | Rejection:
         """The record's row, or its rejection. `topic` must have a route."""
-        rows, rejections = self._parts[topic].intake.read(
-            Assignment(topic, partition, NO_EPOCH), (record,), now
-        )
+        rows, rejections = self.read(Assignment(topic, partition, NO_EPOCH), (record,), now)
         return rows[0] if rows else rejections[0]
+
+    def read(
+        self, assignment: Assignment, records: Sequence[Record], now: Now
+    ) -> tuple[Sequence[Row], Sequence[Rejection]]:
+        """The rows and the rejections of records. The topic must have a route."""
+        rows, rejections = self._parts[assignment.topic].intake.read(assignment, records, now)
+        if self._unknown_applications is UnknownApplications.REJECT:
+            return rows, rejections
+        unknown = {
+            int(fault.found)
+            for rejection in rejections
+            for fault in rejection.faults
+            if fault.reason is Reason.UNKNOWN_APPLICATION
+        }
+        if not unknown:
+            return rows, rejections
+        self._add_applications(unknown)
+        return self._parts[assignment.topic].intake.read(assignment, records, now)
+
+    def _add_applications(self, numbers: Iterable[int]) -> None:
+        api = self._settings.appmetrica
+        (placeholder, *_) = api.applications.values()
+        applications = {**dict.fromkeys(numbers, placeholder), **api.applications}
+        self._settings = self._settings.model_copy(
+            update={"appmetrica": api.model_copy(update={"applications": applications})}
+        )
+        for topic, route in self.routes.items():
+            intake = route_parts(self._settings, route).intake
+            self._parts[topic] = replace(self._parts[topic], intake=intake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +173,7 @@ class Validation:
         results: list[RecordResult] = []
         for topic, records in self._by_topic(chunk, results).items():
             parts = self._dry_run.parts(topic)
-            rows, rejections = parts.intake.read(Assignment(topic, 0, NO_EPOCH), records, now)
+            rows, rejections = self._dry_run.read(Assignment(topic, 0, NO_EPOCH), records, now)
             fresh = parts.window.admit(rows, now.monotonic_seconds).fresh
             # Each row counts as delivered at once, so a later row with its key is a duplicate.
             parts.window.deliver(fresh, now.monotonic_seconds)

@@ -84,7 +84,8 @@ async def test_letters_before_and_behind_what_cannot_be_read_are_counted_shown_a
     assert stats.document["by_reason"] == {"not_json": 3, "foreign": 1}
     topic = commands.configuration["topic"]
     assert f"{topic}.dlq 0 1 is unreadable and is skipped: CorruptRecordException" in stats.stderr
-    assert f"{topic}.dlq 0 3 is unreadable and is skipped: UnicodeDecodeError" in stats.stderr
+    assert f"{topic}.dlq 0 3 is unreadable and is skipped: " in stats.stderr
+    assert "a header's name is not UTF-8" in stats.stderr
     assert (
         len((await commands.ok("dlq", "peek", "--max", "10", "--json", *BOUNDED)).document)
         == READABLE

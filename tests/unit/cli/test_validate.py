@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import time
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from tests.builders import make_value
 from worker.cli.main import cli
+from worker.errors import ConfigurationError
 from worker.sandbox.import_samples import envelope
 
 KEY = "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY"
@@ -164,3 +166,58 @@ def test_the_shell_completes_commands_and_options() -> None:
     assert "_APPMETRICA_WORKER_COMPLETE" not in os.environ
     result = CliRunner().invoke(cli, [], env=environment, prog_name="appmetrica-worker")
     assert result.output == "plain,replay\n"
+
+
+def unconfigured(*arguments: str, stdin: bytes) -> Result:
+    """`validate` without any configuration."""
+    return CliRunner().invoke(cli, ["validate", *arguments], input=stdin, env={KEY: None})
+
+
+def test_no_configuration_and_no_key_is_needed() -> None:
+    records = b"".join(good(application_id=number) for number in (1, 77, 2**63 - 1))
+    result = unconfigured("-", stdin=records + good(application_id=77, event_name=...))
+    assert result.exit_code == 65, result.output
+    assert "4 records: 3 would be delivered, 0 are duplicates, 1 are invalid" in result.output
+    assert "line 4: dead-lettered\n  event_name: required" in result.output
+    assert "unknown_application" not in result.output
+
+
+def test_without_configuration_a_resource_is_chosen_by_its_name() -> None:
+    profile = orjson.dumps({"application_id": 5, "profile_id": "u", "attributes": {"a": 1}})
+    assert unconfigured("-", "--resource", "profiles", stdin=profile).exit_code == 0
+    assert unconfigured("-", stdin=profile).exit_code == 65
+
+
+def test_a_configuration_without_readable_keys_keeps_its_applications(tmp_path: Path) -> None:
+    config = tmp_path / "worker.yaml"
+    config.write_text(
+        'appmetrica: {applications: {"1111": {post_api_key_file: /nowhere/key}}}', encoding="utf-8"
+    )
+    arguments = ("-", "--config", str(config))
+    assert unconfigured(*arguments, stdin=good()).exit_code == 0
+    result = unconfigured(*arguments, stdin=good(application_id=2222))
+    assert "no key is configured for application 2222" in result.output
+
+
+def test_another_fault_of_the_configuration_is_still_reported() -> None:
+    result = unconfigured("-", "--set", "log.level=loud", stdin=good())
+    assert isinstance(result.exception, ConfigurationError)
+    assert [fault.path for fault in result.exception.faults] == ["log.level"]
+
+
+def test_the_file_is_described_first(tmp_path: Path) -> None:
+    file = tmp_path / "events.json.gz"
+    file.write_bytes(gzip.compress(b"[" + good() + b"," + good(event_name="b") + b"]"))
+    result = run(str(file))
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(
+        f"{file} seems to be a JSON array of records, compressed with gzip\n"
+    )
+    assert "2 records: 2 would be delivered" in result.stdout
+
+
+def test_a_given_format_is_used_although_the_file_seems_to_be_another() -> None:
+    result = run("-", "--format", "jsonl", stdin=b"[\n" + good() + b"]")
+    assert result.exit_code == 65
+    assert "seems to be a JSON array of records" in result.stderr
+    assert "read as jsonl, because of --format" in result.stderr

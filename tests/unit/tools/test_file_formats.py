@@ -9,6 +9,8 @@ import pytest
 
 from tests.builders import FakeRecord, make_value
 from tests.unit.tools.stored import DLQ, write
+from worker.sandbox.emulator.contract import CONTRACTS
+from worker.sandbox.emulator.reader import AcceptanceBounds, RefusedRequest, read_body
 from worker.tools.dead_letters import export
 from worker.tools.dead_letters.record import read as read_stored
 from worker.tools.file_formats import FileFormat, FileFormatError, FileRecord, Unreadable, read
@@ -68,7 +70,7 @@ def test_a_line_that_is_no_record_is_named_and_the_next_is_read(
 
 
 def test_a_row_of_csv_is_the_object_that_a_producer_would_have_sent(tmp_path: Path) -> None:
-    content = '\ufeffevent_name,event_json,mnc\r\n"a ""b"",\nф","{""k"": 1}",\r\nshort\n'.encode()
+    content = 'event_name,event_json,mnc\r\n"a ""b"",\nф","{""k"": 1}",\r\nshort\n'.encode()
     record, short = records_of(tmp_path, content, FileFormat.CSV)
     assert isinstance(record, FileRecord) and record.value is not None
     assert orjson.loads(record.value) == {"event_name": 'a "b",\nф', "event_json": '{"k": 1}'}
@@ -76,11 +78,29 @@ def test_a_row_of_csv_is_the_object_that_a_producer_would_have_sent(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'a,b\n"open', b"a\n\xff\n"], ids=["empty", "an open quote", "not UTF-8"]
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b'a,b\n"open', "line 2: not CSV"),
+        (b"a\n\xff\n", "line 2: not UTF-8"),
+        (b"\xef\xbb\xbfa,b\n1,2\n", "byte order mark"),
+        (b"a,b,a\n1,2,3\n", "column 'a' is repeated"),
+        (b"a,b\r1,2\r", "line 1: not CSV"),
+        (b'a,b\n1,2"3\n', "line 2: not CSV"),
+    ],
 )
-def test_what_is_no_csv_is_said(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError):
+def test_csv_that_the_api_refuses_as_a_whole_is_an_error(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FileFormatError, match=message):
         records_of(tmp_path, content, FileFormat.CSV)
+    refused = read_body(CONTRACTS["events"], content, AcceptanceBounds({1}, 0, 1, {}))
+    assert isinstance(refused, RefusedRequest)
+
+
+def test_an_empty_line_in_csv_is_no_record(tmp_path: Path) -> None:
+    _, empty = records_of(tmp_path, b"a,b\n1,2\n\n", FileFormat.CSV)
+    assert empty == Unreadable(3, "0 cells, but the header names 2 columns")
 
 
 def test_a_long_file_comes_in_chunks(tmp_path: Path) -> None:
