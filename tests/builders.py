@@ -80,7 +80,7 @@ def make_rules(**changes: Any) -> IntakeRules:
         "applications": frozenset({APPLICATION_ID}),
         "unknown_fields": UnknownFields.REJECT,
         "key_header": None,
-        "key_field": None,
+        "key_fields": (),
         "event_age_seconds_max": 1_209_600,
         "event_ahead_seconds_max": 86_400,
         "row_bytes_max": 1_000_000,

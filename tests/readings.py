@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -54,7 +55,7 @@ def make_account() -> Counters:
         consumed=100,
         consumed_bytes=9000,
         delivered=61,
-        duplicates=12,
+        deduplicated=Counter(key=9, content=3),
         parked=5,
         given_back=4,
         offsets_skipped=14,
@@ -68,6 +69,7 @@ def make_account() -> Counters:
     topic.rejected[Reason.MISSING] = 8
     topic.dead_lettered[Reason.MISSING] = 7
     topic.remarks.unusual_values["os_name"] = 21
+    topic.remarks.without_key["missing"] = 23
     topic.remarks.drift("purchase", "colour", UNKNOWN, 22)
     account = Counters({TOPIC: topic})
     account.observe_request(Response(200, None, "", 0.02), RequestEnd("delivered"), 1)

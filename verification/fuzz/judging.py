@@ -90,11 +90,11 @@ def variants() -> list[Variant]:
                     "mcc": ("a.b",),
                 },
                 unknown_fields=unknown,
-                key_field="$.user.device.os",
+                key_fields=("$.user.device.os",),
             )
             for unknown in UnknownFields
         ),
-        _variant("keyed events", key_field="$.user.id", unknown_fields=UnknownFields.IGNORE),
+        _variant("keyed events", key_fields=("$.user.id",), unknown_fields=UnknownFields.IGNORE),
         *(
             _variant(f"{form}, {one}", form=form, unknown_fields=one)
             for form in (Form.ENVELOPE, Form.CLOUDEVENTS)

@@ -99,10 +99,12 @@ async def _rehearse(
 
 def _print(found: Rehearsed) -> None:
     out = console()
+    by_content = found.duplicates_by_content
     out.print(
         f"{found.records:,} records: {found.rows:,} rows would be sent, {found.duplicates:,} are "
-        "duplicates, "
-        f"{found.rejected.total():,} would be dead-lettered, {found.settled_before:,} were "
+        "duplicates"
+        + (f" ({by_content:,} by content alone)" if by_content else "")
+        + f", {found.rejected.total():,} would be dead-lettered, {found.settled_before:,} were "
         "settled before"
     )
     if found.rejected:

@@ -253,6 +253,7 @@ class _Output:
         document = result.document()
         click.echo(
             f"line {result.line}: {document['ending']}"
+            + (f" by {result.by}" if result.is_duplicate else "")
             + (f", key {result.key}" if result.key else "")
         )
         for fault in result.faults:
@@ -265,10 +266,12 @@ class _Output:
         if self._is_cut:
             click.echo("More records are not shown; use --max to show more.")
         out = console()
+        by_content = summary.duplicates_by_content
         out.print(
             f"{summary.records:,} records: {summary.delivered:,} would be delivered, "
-            f"{summary.duplicates:,} are duplicates, "
-            f"{summary.bad:,} are invalid"
+            f"{summary.duplicates:,} are duplicates"
+            + (f" ({by_content:,} by content alone)" if by_content else "")
+            + f", {summary.bad:,} are invalid"
         )
         if summary.by_reason:
             table = Table("reason", "records", box=None, pad_edge=False)

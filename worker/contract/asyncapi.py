@@ -25,7 +25,7 @@ CONTRACT_VERSION = "1.0.0"
 
 Part = dict[str, Any]
 
-# The header that the producers in docs/producers write, and that a route's dedup.key_header names.
+# The header that the producers in docs/producers write: the default of dedup.key_header.
 _KEY_HEADER = "event-id"
 _JSON = "application/json"
 _KEY = {
@@ -148,8 +148,9 @@ def _plain_message(resource: Resource) -> Part:
         example_of(resource),
     )
     described = (
-        "The event's id, if the route's dedup.key_header names this header. Otherwise "
-        "the content is the key."
+        "The event's id: the same for each repetition of the event, and unique within topic, "
+        "resource and application. A route's dedup settings may name another place. Without an "
+        "id, the content of an event with a time is its key."
     )
     return message | {
         "headers": {

@@ -6,8 +6,11 @@ records that wait.
 
 from __future__ import annotations
 
+import math
+
+from worker.core.counters.counters import ContractDrift
 from worker.core.model.clock import Now, Trust
-from worker.core.model.command import Command
+from worker.core.model.command import Command, Log, Severity
 from worker.core.model.event import Received, TailRead
 from worker.core.model.fault import Reason, Rejection
 from worker.core.model.record import Assignment, AssignmentState
@@ -16,7 +19,31 @@ from worker.core.settlement import RowFlow
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import came_from
 
+# How often a topic's records without a key are logged at most.
+KEYLESS_LOG_SECONDS = 60.0
 AGE_REASONS = frozenset({Reason.TOO_OLD, Reason.IN_FUTURE})
+
+
+class KeylessLog:
+    """The log lines about a topic's records without a usable key: one per interval at most."""
+
+    def __init__(self) -> None:
+        self._due_seconds = -math.inf
+        self._logged = 0
+
+    def lines(self, assignment: Assignment, drift: ContractDrift, now: Now) -> list[Command]:
+        """Return a line if there are new records without a key, and the last line is old enough."""
+        count = drift.without_key.total()
+        if count == self._logged or now.monotonic_seconds < self._due_seconds:
+            return []
+        fields: dict[str, str | int | float] = {
+            "topic": assignment.topic,
+            "records": count - self._logged,
+            **{f"{why}_total": number for why, number in sorted(drift.without_key.items())},
+        }
+        self._due_seconds = now.monotonic_seconds + KEYLESS_LOG_SECONDS
+        self._logged = count
+        return [Log(Severity.WARNING, "records_without_key", fields)]
 
 
 class Receiving:
@@ -34,6 +61,7 @@ class Receiving:
         self._clock = components.clock
         self._flow = flow
         self._aside: dict[Assignment, list[Received]] = {}
+        self._keyless = {topic: KeylessLog() for topic in components.routes}
 
     @property
     def is_waiting(self) -> bool:
@@ -120,6 +148,8 @@ class Receiving:
         self._ledger.reserve(rows)
         self._ledger.reserve(rejections)
         commands = self._flow.reject(rejections)
+        if drift.without_key:
+            commands += self._keyless[event.assignment.topic].lines(event.assignment, drift, now)
         admission = route.window.admit(rows, now.monotonic_seconds)
         self._ledger.drop_duplicates(admission.duplicates)
         fresh = admission.fresh

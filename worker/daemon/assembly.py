@@ -18,7 +18,7 @@ from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.limiter import DeliveryRules, LimiterRules
 from worker.core.intake.intake import Intake
 from worker.core.intake.paths import parse_path
-from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields
+from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields, WithoutKey
 from worker.core.model.batch import RequestForm
 from worker.core.model.fault import Rejection
 from worker.core.model.row import Destination, Row
@@ -228,8 +228,8 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
         resource=RESOURCES[route.resource],
         applications=frozenset(settings.appmetrica.applications),
         unknown_fields=UnknownFields(route.unknown_fields),
-        key_header=route.dedup.key_header,
-        key_field=route.dedup.key_field,
+        key_header=route.key.header,
+        key_fields=route.key.fields,
         event_age_seconds_max=settings.limits.event_age_seconds_max,
         event_ahead_seconds_max=settings.limits.event_ahead_seconds_max,
         row_bytes_max=settings.delivery.query_bytes_max,
@@ -238,6 +238,8 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
         fields={name: parse_path(path) for name, path in route.fields.items()},
         columns=ColumnChoice(route.batching.columns),
         request=request,
+        without_key=WithoutKey(route.key.without_key) if route.key.without_key else None,
+        is_content_a_key=route.dedup.content is not False,
     )
     if request is RequestForm.PARAMS:
         return rules

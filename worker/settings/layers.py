@@ -16,7 +16,11 @@ from worker.settings import yaml_text
 from worker.settings.yaml_text import KeyPath
 
 # Settings that replace each other, beside every `…_file` and the setting that its file contains.
-_INSTEAD = {"key_header": "key_field", "key_field": "key_header"}
+_INSTEAD = {
+    "key_header": ("key_field", "key_fields"),
+    "key_field": ("key_header", "key_fields"),
+    "key_fields": ("key_header", "key_field"),
+}
 _FILE = "_file"
 # The path of a fault of a whole file.
 WHOLE_FILE = "file"
@@ -186,8 +190,8 @@ def _without_alternatives(weaker: Values, stronger: Values) -> Values:
         other
         for name, value in stronger.items()
         if value is not None
-        for other in (f"{name}{_FILE}", name.removesuffix(_FILE), _INSTEAD.get(name))
-        if other is not None and stronger.get(other) is None
+        for other in (f"{name}{_FILE}", name.removesuffix(_FILE), *_INSTEAD.get(name, ()))
+        if stronger.get(other) is None
     }
     return {
         name: _without_alternatives(value, stronger[name])

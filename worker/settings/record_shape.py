@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Protocol
 
 import msgspec
 
 from worker.core.intake.fields import check
+from worker.core.intake.layout import key_path
 from worker.core.intake.paths import Path, clash, parse_path, spelled
 from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault
@@ -22,7 +24,7 @@ def faults_of_shape(
     resource: str, form: str, constants: Mapping[str, str | int], fields: Mapping[str, str]
 ) -> list[str]:
     """All faults of a route's constants and fields, each with its path within the route."""
-    resources = tuple(RESOURCES) if form == "envelope" else (resource,)
+    resources = _resources(resource, form)
     columns = {key: column for name in resources for key, column in _columns(name).items()}
     who = (
         f"{resource} has no such column" if len(resources) == 1 else "no resource has such a column"
@@ -55,6 +57,64 @@ def faults_of_shape(
             if fault not in faults
         ]
     return faults
+
+
+class Shape(Protocol):
+    """The settings of a route that say where its columns are."""
+
+    @property
+    def resource(self) -> str: ...
+    @property
+    def form(self) -> str: ...
+    @property
+    def constants(self) -> Mapping[str, str | int]: ...
+    @property
+    def fields(self) -> Mapping[str, str]: ...
+
+
+def is_dated(resource: str, form: str) -> bool:
+    """Whether some events of such a route have a time of their own."""
+    return any(RESOURCES[name].is_dated for name in _resources(resource, form))
+
+
+def fault_of_key_path(text: str, before: Sequence[str], route: Shape) -> str:
+    """Why this field can't be a part of the event's key; empty if it can.
+
+    Args:
+        text: the field: a name or a path.
+        before: the fields of the key before this one.
+        route: where the columns are.
+    """
+    if text in before:
+        return "is named twice"
+    try:
+        path = key_path(text)
+        others = [(key_path(one), False) for one in before]
+        for name in _resources(route.resource, route.form):
+            columns = _columns(name)
+            for place, column in _column_paths(columns, route):
+                if place != path:
+                    others.append((place, _may_be_led_into(column)))
+                elif column.kind in RAW_KINDS:
+                    return f"is no key: {column.name} holds {column.kind.value}"
+    except ValueError as error:
+        return str(error)
+    for other in others:
+        if clash([(path, False), other]) is not None:
+            return f"can't be read beside {spelled(other[0])}: one path leads through the other"
+    return ""
+
+
+def _column_paths(columns: Mapping[str, Column], route: Shape) -> list[tuple[Path, Column]]:
+    return [
+        (parse_path(route.fields[name]) if name in route.fields else (name,), column)
+        for name, column in columns.items()
+        if name not in route.constants
+    ]
+
+
+def _resources(resource: str, form: str) -> tuple[str, ...]:
+    return tuple(RESOURCES) if form == "envelope" else (resource,)
 
 
 def constant_texts(constants: Mapping[str, str | int]) -> dict[str, str]:

@@ -11,15 +11,22 @@ from pydantic import Field, StrictInt, StrictStr, model_validator
 from worker.settings.record_shape import faults_of_shape
 from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agreed
 
+KeyField = Annotated[str, Field(min_length=1)]
 WindowSeconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
 ColumnNames = Literal["all", "exact"]
 # 13 GB of keys: a larger number is a typing error.
 WINDOW_ROWS_LIMIT = 100_000_000
 
 
-def _faults_of_key(key_header: str | None, key_field: str | None) -> list[str]:
-    both = key_header is not None and key_field is not None
-    return ["key_header and key_field exclude each other"] if both else []
+WithoutKey = Literal["content", "none", "reject"]
+# The settings that name the place of an event's id: at most one of them is set.
+KEY_SETTINGS = ("key_header", "key_field", "key_fields")
+DEFAULT_KEY_HEADER = "event-id"
+
+
+def _faults_of_key(section: Section) -> list[str]:
+    given = [name for name in KEY_SETTINGS if getattr(section, name)]
+    return [f"{' and '.join(given)} exclude each other"] if len(given) > 1 else []
 
 
 class Batching(Section):
@@ -53,10 +60,32 @@ class Dedup(Section):
     """How repetitions of an event are recognised."""
 
     key_header: str | None = Field(
-        default=None, min_length=1, description="Record header that holds the event's id"
+        default=DEFAULT_KEY_HEADER,
+        min_length=1,
+        description=(
+            "Record header that holds the event's id, in any case; a CloudEvent's source and id "
+            "are its id without this setting"
+        ),
     )
     key_field: str | None = Field(
         default=None, min_length=1, description="Field of the value that holds the event's id"
+    )
+    key_fields: tuple[KeyField, ...] | None = Field(
+        default=None, min_length=1, description="Fields of the value that make one id together"
+    )
+    without_key: WithoutKey = Field(
+        default="content",
+        description=(
+            "What to do with a record without a usable id, if the place of the id is configured: "
+            "deduplicate it by its content, not at all, or dead-letter it"
+        ),
+    )
+    content: bool | None = Field(
+        default=None,
+        description=(
+            "Whether records without an id are deduplicated by their content; null: those that "
+            "have a time of their own"
+        ),
     )
     window_seconds: WindowSeconds = Field(
         default=86_400, description="How long a delivered event is remembered"
@@ -87,9 +116,17 @@ class Dedup(Section):
         ),
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_default(cls, given: object) -> object:
+        """A key in the value replaces the default header."""
+        if isinstance(given, dict) and (given.get("key_field") or given.get("key_fields")):
+            return {"key_header": None} | given
+        return given
+
     @model_validator(mode="after")
     def _agree(self) -> Dedup:
-        return agreed(self, _faults_of_key(self.key_header, self.key_field))
+        return agreed(self, _faults_of_key(self))
 
 
 class DeadLetter(Section):
@@ -137,6 +174,11 @@ class DedupOverride(Section):
     key_field: str | None = Field(
         default=None, min_length=1, description="Overrides dedup.key_field"
     )
+    key_fields: tuple[KeyField, ...] | None = Field(
+        default=None, min_length=1, description="Overrides dedup.key_fields"
+    )
+    without_key: WithoutKey | None = Field(default=None, description="Overrides dedup.without_key")
+    content: bool | None = Field(default=None, description="Overrides dedup.content")
     window_seconds: WindowSeconds | None = Field(
         default=None, description="Overrides dedup.window_seconds"
     )
@@ -152,7 +194,7 @@ class DedupOverride(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> DedupOverride:
-        return agreed(self, _faults_of_key(self.key_header, self.key_field))
+        return agreed(self, _faults_of_key(self))
 
 
 class DeadLetterOverride(Section):
@@ -224,6 +266,19 @@ class RouteSettings(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class EventKey:
+    """The place of an event's own id: a header, or fields that make one id together.
+
+    `without_key` is what to do with a record that has no usable id; None where the place is the
+    default, and a record needs no id.
+    """
+
+    header: str | None
+    fields: tuple[str, ...] = ()
+    without_key: WithoutKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedRoute:
     """A route with the common settings filled in.
 
@@ -239,6 +294,7 @@ class ResolvedRoute:
     unknown_fields: str
     batching: Batching
     dedup: Dedup
+    key: EventKey
     dead_letter: DeadLetter
     parking_topic: str | None
     parked_from: str | None

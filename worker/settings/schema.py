@@ -13,10 +13,13 @@ from pydantic import Field, model_validator
 
 from worker.settings.delivery import AppMetrica, Delivery
 from worker.settings.kafka import Kafka
+from worker.settings.record_shape import fault_of_key_path, is_dated
 from worker.settings.routing import (
+    KEY_SETTINGS,
     Batching,
     DeadLetter,
     Dedup,
+    EventKey,
     Parking,
     ResolvedRoute,
     RouteSettings,
@@ -146,7 +149,29 @@ class Settings(Section):
             )
         for index, route in enumerate(routes[: len(self.routes)]):
             faults += self._faults_of_limits(index, route, topics)
+            faults += self._faults_of_key(index, route)
         return agreed(self, faults)
+
+    def _faults_of_key(self, index: int, route: ResolvedRoute) -> list[str]:
+        """The faults of a route's key, at the path of the route's own or the common setting."""
+        own = _given(self.routes[index].dedup)
+        is_own = not own.keys().isdisjoint(KEY_SETTINGS)
+        prefix = f"routes.{index}." if is_own else ""
+        name = "key_field" if route.dedup.key_fields is None else "key_fields"
+        faults: list[str] = []
+        for number, text in enumerate(route.key.fields):
+            before = route.key.fields[:number]
+            message = fault_of_key_path(text, before, route)
+            if message:
+                path = f"{prefix}dedup.{name}" + (f".{number}" if name == "key_fields" else "")
+                faults.append(at(path, f"{text} for {route.topic} {message}"))
+        if route.dedup.content and not is_dated(route.resource, route.form):
+            prefix = f"routes.{index}." if "content" in own else ""
+            message = f"{route.resource} of {route.topic} have no time of their own"
+            faults.append(
+                at(f"{prefix}dedup.content", f"{message}: the same values may be right twice")
+            )
+        return faults
 
     def _faults_of_limits(self, index: int, route: ResolvedRoute, topics: list[str]) -> list[str]:
         """The faults of a route's limits, at the path of the route's own or the common setting."""
@@ -213,6 +238,7 @@ class Settings(Section):
             unknown_fields=route.unknown_fields,
             batching=self.batching.model_copy(update=_given(route.batching)),
             dedup=self._dedup(route),
+            key=self._key(route),
             dead_letter=DeadLetter(topic=route.dead_letter.topic)
             if route.dead_letter is not None
             else self.dead_letter,
@@ -222,10 +248,21 @@ class Settings(Section):
 
     def _dedup(self, route: RouteSettings) -> Dedup:
         given = _given(route.dedup)
-        # A route's own key_header or key_field replaces both of the common section.
-        if "key_field" in given or "key_header" in given:
-            given = {"key_field": None, "key_header": None} | given
+        # A route's own place of the key replaces that of the common section.
+        if not given.keys().isdisjoint(KEY_SETTINGS):
+            given = dict.fromkeys(KEY_SETTINGS) | given
         return self.dedup.model_copy(update=given)
+
+    def _key(self, route: RouteSettings) -> EventKey:
+        dedup = self._dedup(route)
+        fields = dedup.key_fields or ((dedup.key_field,) if dedup.key_field is not None else ())
+        is_own = not _given(route.dedup).keys().isdisjoint(KEY_SETTINGS)
+        if not is_own and self.dedup.model_fields_set.isdisjoint(KEY_SETTINGS):
+            # A CloudEvent has an id of its own.
+            return EventKey(None if route.form == "cloudevents" else dedup.key_header)
+        if dedup.key_header is None and not fields:
+            return EventKey(None)
+        return EventKey(dedup.key_header, fields, dedup.without_key)
 
 
 def _given(override: Section) -> dict[str, object]:

@@ -18,7 +18,7 @@ from worker.core.model.record import NO_EPOCH, Assignment, Position, Record, Top
 from worker.core.wire import commit_metadata
 from worker.edges.kafka.reader import Span, TopicReader
 from worker.settings.schema import Settings
-from worker.tools.validation import DryRun
+from worker.tools.validation import DryRun, by_content
 
 # The daily limit of AppMetrica's free plan for custom events of the SDK and the Post API together.
 # Source: the documentation's page "Restrictions".
@@ -63,6 +63,7 @@ class Rehearsed:
     records: int = 0
     settled_before: int = 0
     duplicates: int = 0
+    duplicates_by_content: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     flushes: Counter[str] = field(default_factory=Counter)
     traffic: dict[tuple[str, int], Traffic] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class Rehearsed:
             "bytes": sum(one.body_bytes for one in self.traffic.values()),
             "requests": sum(one.requests for one in self.traffic.values()),
             "duplicates": self.duplicates,
+            "duplicates_by_content": self.duplicates_by_content,
             "settled_before": self.settled_before,
             "rejected": dict(self.rejected.most_common()),
             "flushes": dict(self.flushes.most_common()),
@@ -134,6 +136,7 @@ class Rehearsal:
         found.rejected.update(rejection.reason.value for rejection in rejections)
         admission = parts.window.admit(rows, now.monotonic_seconds)
         found.duplicates += len(rows) - len(admission.fresh)
+        found.duplicates_by_content += by_content(rows) - by_content(admission.fresh)
         sealed = parts.batcher.add(admission.fresh, now.monotonic_seconds) + parts.batcher.due(
             now.monotonic_seconds
         )

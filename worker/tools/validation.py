@@ -10,7 +10,7 @@ from enum import Enum, auto
 from worker.core.model.clock import Now
 from worker.core.model.fault import Reason, Rejection
 from worker.core.model.record import NO_EPOCH, Assignment, Record
-from worker.core.model.row import Destination, Row
+from worker.core.model.row import Destination, KeySource, Row
 from worker.core.route import Route
 from worker.daemon.assembly import route_parts
 from worker.settings.routing import ResolvedRoute
@@ -89,17 +89,24 @@ class DryRun:
             self._parts[topic] = replace(self._parts[topic], intake=intake)
 
 
+def by_content(rows: Iterable[Row]) -> int:
+    """How many of these rows have their content as their key."""
+    return sum(row.key_source is KeySource.CONTENT for row in rows)
+
+
 @dataclass(frozen=True, slots=True)
 class RecordResult:
     """What the worker would do with a record.
 
-    It has a `key` (hexadecimal) or faults; a duplicate has a key too.
+    It has a `key` (hexadecimal) or faults; a duplicate has a key too. `by` is what the key is made
+    of: `key` (the producer's own), `content`, or `none` (there is no key).
     """
 
     line: int
     key: str | None
     is_duplicate: bool
     faults: tuple[RecordFault, ...]
+    by: str | None = None
 
     def document(self) -> dict[str, object]:
         """The result as a JSON document."""
@@ -110,7 +117,13 @@ class RecordResult:
             {"reason": one.reason, "field": one.field, "message": one.message}
             for one in self.faults
         ]
-        return {"line": self.line, "ending": ending, "key": self.key, "faults": faults}
+        return {
+            "line": self.line,
+            "ending": ending,
+            "key": self.key,
+            "key_by": self.by,
+            "faults": faults,
+        }
 
 
 @dataclass(slots=True)
@@ -123,6 +136,7 @@ class Summary:
     records: int = 0
     delivered: int = 0
     duplicates: int = 0
+    duplicates_by_content: int = 0
     bad: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
 
@@ -132,6 +146,7 @@ class Summary:
             "records": self.records,
             "delivered": self.delivered,
             "duplicates": self.duplicates,
+            "duplicates_by_content": self.duplicates_by_content,
             "bad": self.bad,
             "by_reason": dict(self.by_reason.most_common()),
         }
@@ -179,6 +194,7 @@ class Validation:
             parts.window.deliver(fresh, now.monotonic_seconds)
             self.summary.delivered += len(fresh)
             self.summary.duplicates += len(rows) - len(fresh)
+            self.summary.duplicates_by_content += by_content(rows) - by_content(fresh)
             self._take_rows(fresh)
             results += map(_rejected, rejections)
             if self._is_each:
@@ -216,7 +232,14 @@ def _rejected(rejection: Rejection) -> RecordResult:
 def _accepted(rows: Sequence[Row], fresh: Sequence[Row]) -> Iterable[RecordResult]:
     first = set(map(id, fresh))
     return [
-        RecordResult(row.record.offset, row.key.hex(), id(row) not in first, ()) for row in rows
+        RecordResult(
+            row.record.offset,
+            row.key.hex() or None,
+            id(row) not in first,
+            (),
+            row.key_source.value,
+        )
+        for row in rows
     ]
 
 

@@ -55,6 +55,7 @@ def test_machines_get_a_line_per_bad_record_and_one_with_the_sums() -> None:
             "records": 3,
             "delivered": 1,
             "duplicates": 0,
+            "duplicates_by_content": 0,
             "bad": 2,
             "by_reason": {"not_an_object": 2},
         },
@@ -84,7 +85,10 @@ def test_what_would_be_sent_can_be_written_and_is_valid_again(tmp_path: Path) ->
 
 def test_each_record_is_told_of_where_that_is_wanted() -> None:
     result = run("-", "--each", stdin=good() * 2)
-    assert "line 1: delivered, key " in result.output and "line 2: duplicate, key " in result.output
+    assert (
+        "line 1: delivered, key " in result.output
+        and "line 2: duplicate by content, key " in result.output
+    )
 
 
 @pytest.mark.parametrize(

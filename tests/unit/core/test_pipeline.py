@@ -19,7 +19,7 @@ from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.limiter import DeliveryRules, LimiterRules
 from worker.core.intake.intake import Intake
-from worker.core.intake.rules import IntakeRules, UnknownFields
+from worker.core.intake.rules import IntakeRules, UnknownFields, WithoutKey
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
@@ -115,6 +115,7 @@ class World:
     chunk_max: int = 100
     memory_bytes_max: int = 10_000_000
     parks: bool = False
+    without_key: WithoutKey | None = None
     # 0: the tests that aren't about clocks trust their own.
     clock_difference_seconds_max: float = 0
     seconds: float = 100.0
@@ -131,10 +132,11 @@ class World:
             frozenset({1, 2}),
             UnknownFields.REJECT,
             "event-id",
-            None,
+            (),
             14 * 86400,
             86400,
             1_000_000,
+            without_key=self.without_key,
         )
 
         def route(prefix: str, role: RouteRole) -> Route:

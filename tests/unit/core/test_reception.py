@@ -7,8 +7,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.unit.core.test_pipeline import TOPIC, UNIX, FakeRecord, World, event
+from worker.core.counters.counters import ContractDrift
 from worker.core.delivery.waiting import AGE_WAIT_SECONDS
+from worker.core.intake.rules import WithoutKey
 from worker.core.model.answer import NotSent, Response, TransportFault
+from worker.core.model.clock import Now
 from worker.core.model.command import AskTime, Command, Log, Pause, Post, Resume, WriteDeadLetters
 from worker.core.model.event import (
     Answered,
@@ -22,6 +25,7 @@ from worker.core.model.event import (
 )
 from worker.core.model.fault import Reason
 from worker.core.model.record import Assignment, Position, Start
+from worker.core.reception import KeylessLog
 from worker.core.wire import commit_metadata
 
 DAY = 86_400
@@ -225,3 +229,40 @@ def test_operators_see_the_difference() -> None:
     stage.jump(15 * DAY)
     status = stage.pipeline.snapshot(stage.now).clock
     assert (status.trust, status.seconds_ahead) == ("doubted", 15.0 * DAY)
+
+
+def test_records_without_a_key_are_logged_once_a_minute_at_most() -> None:
+    log, drift, lines = KeylessLog(), ContractDrift(), []
+    for second in range(150):
+        drift.without_key["missing"] += 2
+        lines += [
+            (second, line.fields)
+            for line in log.lines(A0, drift, Now(float(second), UNIX + second))
+            if isinstance(line, Log)
+        ]
+    assert lines == [
+        (0, {"topic": TOPIC, "records": 2, "missing_total": 2}),
+        (60, {"topic": TOPIC, "records": 120, "missing_total": 122}),
+        (120, {"topic": TOPIC, "records": 120, "missing_total": 242}),
+    ]
+    assert log.lines(A0, drift, Now(179.0, UNIX)) == []
+
+
+def test_records_without_a_key_that_a_route_asks_for_are_logged_and_counted() -> None:
+    asking = World(without_key=WithoutKey.CONTENT)
+    asking.assign(A0)
+    logged = [one for one in asking.receive(event(0), event(1)) if isinstance(one, Log)]
+    assert [line.event for line in logged] == ["records_without_key"]
+    assert asking.ledger.counters.topics[TOPIC].remarks.without_key == {"missing": 2}
+
+
+def test_duplicates_by_key_and_by_content_are_counted_apart() -> None:
+    asking = World()
+    asking.assign(A0)
+    by_key = [replace(event(offset), headers=(("event-id", b"7"),)) for offset in (0, 1)]
+    same = [replace(event(2), offset=offset) for offset in (2, 3, 4)]
+    asking.receive(*by_key, *same)
+    for post in of(Post, asking.wait(2.0)):
+        assert isinstance(post, Post)
+        asking.answer(post.batch, Response(200, None, "", 0.1))
+    assert asking.ledger.counters.topics[TOPIC].deduplicated == {"key": 1, "content": 2}

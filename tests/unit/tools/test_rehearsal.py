@@ -30,6 +30,7 @@ def test_rows_are_batched_as_they_would_be_sent() -> None:
         1,
         {"missing": 1},
     )
+    assert found.duplicates_by_content == 1
     assert dict(found.flushes) == {"rows": 2, "drain": 1}
     (traffic,) = found.traffic.values()
     assert traffic.requests == 3

@@ -40,6 +40,7 @@ def test_records_are_delivered_duplicates_or_bad() -> None:
         FileRecord(4, make_value()), FileRecord(5, make_value(event_name=..., mcc=5000))
     )
     assert (summary.records, summary.delivered, summary.duplicates, summary.bad) == (5, 1, 2, 2)
+    assert summary.duplicates_by_content == 2
     assert summary.by_reason == {"unreadable": 1, "missing": 1}
     assert [(one.line, [fault.reason for fault in one.faults]) for one in outcome.results] == [
         (3, ["unreadable"]),

@@ -78,12 +78,14 @@ class Drift(NamedTuple):
 
 @dataclass(slots=True)
 class ContractDrift:
-    """The remarks on one topic's records.
+    """What is unusual about one topic's records.
 
-    `unusual_values` counts by column, `drifts` by what differs.
+    `unusual_values` counts by column, `drifts` by what differs, `without_key` by the reason for
+    which a record has no usable key although the route's configuration names one.
     """
 
     unusual_values: Counter[str] = field(default_factory=Counter)
+    without_key: Counter[str] = field(default_factory=Counter)
     drifts: Counter[Drift] = field(default_factory=Counter)
 
     def drift(self, event_name: str, field_name: str, change: str, count: int = 1) -> None:
@@ -148,7 +150,7 @@ class TopicAccount:
     consumed: int = 0
     consumed_bytes: int = 0
     delivered: int = 0
-    duplicates: int = 0
+    deduplicated: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[Reason] = field(default_factory=Counter)
     rejected: Counter[Reason] = field(default_factory=Counter)
     parked: int = 0
@@ -161,6 +163,11 @@ class TopicAccount:
     records_ahead: int = 0
     records_undated: int = 0
     remarks: ContractDrift = field(default_factory=ContractDrift)
+
+    @property
+    def duplicates(self) -> int:
+        """How many records were dropped as duplicates: by a producer's key or by their content."""
+        return self.deduplicated.total()
 
     def balance(self, outstanding: int) -> int:
         """0, or how many records are unaccounted for."""

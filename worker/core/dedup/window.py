@@ -7,7 +7,10 @@ what was delivered.
 
 So while an event is in flight, an event with the same key is *linked* to it and shares its fate: it
 is settled when the first is delivered. If the first is refused or given back instead, the oldest
-linked one takes its place.
+linked event takes its place.
+
+A row without a key (state without a time, such as a profile, and no key of its producer) is always
+new: the same value may be right a second time.
 """
 
 from __future__ import annotations
@@ -78,7 +81,9 @@ class Window:
         duplicates: list[Row] = []
         for row in rows:
             key = row.key
-            if key in self._in_flight:
+            if not key:
+                fresh.append(row)
+            elif key in self._in_flight:
                 self._linked.setdefault(key, deque()).append(row)
             elif not row.is_replay and (
                 key in self._delivered or (self._has_parked and _content(row) in self._parked)
@@ -96,10 +101,10 @@ class Window:
         """
         earliest = (now.unix_seconds - self._age_seconds) * 1000
         for row in delivered:
-            if _written_milliseconds(row) >= earliest:
+            if row.key and _written_milliseconds(row) >= earliest:
                 self._delivered.add(row.key, now.monotonic_seconds)
         for row in parked:
-            if _written_milliseconds(row) >= earliest:
+            if row.key and _written_milliseconds(row) >= earliest:
                 self._parked.add(_content(row), now.monotonic_seconds)
 
     def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
@@ -109,6 +114,8 @@ class Window:
         """
         settled: list[Row] = []
         for row in rows:
+            if not row.key:
+                continue
             del self._in_flight[row.key]
             self._delivered.add(row.key, monotonic_seconds)
             linked = self._linked.pop(row.key, None)
@@ -127,6 +134,8 @@ class Window:
         duplicates: list[Row] = []
         promoted: list[Row] = []
         for row in rows:
+            if not row.key:
+                continue
             content = _content(row)
             self._parked.add(content, monotonic_seconds)
             linked = self._linked.get(row.key, deque())
@@ -146,6 +155,8 @@ class Window:
         """
         promoted: list[Row] = []
         for row in rows:
+            if not row.key:
+                continue
             del self._in_flight[row.key]
             linked = self._linked.get(row.key)
             if linked is not None:

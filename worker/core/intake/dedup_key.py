@@ -6,6 +6,8 @@ probability is 10^-21.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
 from hashlib import blake2b
 
 from worker.core.model.record import Record
@@ -23,12 +25,31 @@ _KINDS = {
 }
 
 
-def of_producer(application_id: int, identifier: bytes) -> bytes:
+class UnusableKey(Enum):
+    """Why a record has no key of its producer, in the labels of the metrics."""
+
+    MISSING = "missing"
+    WRONG_TYPE = "wrong_type"
+
+
+def of_producer(destination: Destination, identifier: bytes) -> bytes:
     """The key of an event with a producer's id.
 
-    Per application: two applications may use the same ids.
+    Per resource and application: two applications may use the same ids, and an order's number may
+    stand in its purchase and in its refund. The topic is that of the window that holds the key.
     """
-    return blake2b(b"%d\0" % application_id + identifier, digest_size=KEY_BYTES).digest()
+    scope = b"%s\0%d\0" % (destination.resource.encode(), destination.application_id)
+    return blake2b(scope + identifier, digest_size=KEY_BYTES).digest()
+
+
+def joined(texts: Sequence[str]) -> str:
+    """One id of the texts of several fields, empty if any of them is empty.
+
+    Each text comes with its length, so that two different lists never make the same id.
+    """
+    if len(texts) == 1:
+        return texts[0]
+    return "".join([f"{len(text)}:{text}" for text in texts]) if all(texts) else ""
 
 
 def of_line(destination: Destination, line: bytes) -> bytes:
@@ -39,8 +60,11 @@ def of_line(destination: Destination, line: bytes) -> bytes:
 
 
 def header(record: Record, name: str) -> bytes | None:
-    """The value of the record's last header of this name; None if there is none or it is empty."""
+    """The value of the record's last header of this name that isn't empty; None without one.
+
+    Names are compared without regard to case: `name` must be in lower case.
+    """
     for header_name, value in reversed(record.headers):
-        if header_name == name and value:
+        if value and header_name.lower() == name:
             return value
     return None

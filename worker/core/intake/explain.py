@@ -13,6 +13,7 @@ import msgspec
 
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
+from worker.core.intake.dedup_key import UnusableKey, joined
 from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, shown_name, unknown_field, wrong_type
 from worker.core.intake.fields import check, is_empty_array
 from worker.core.intake.json_object import (
@@ -31,6 +32,7 @@ from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 
 # What no column accepts as a value, by its first byte.
+_NULL = msgspec.Raw(b"null")
 _CONTAINERS = {b"[": "an array", b"{": "an object"}
 _JSON_TYPES = {
     b'"': "string",
@@ -44,11 +46,14 @@ _JSON_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """A valid record: the text of each present column by name, and its producer's key."""
+    """A valid record: the text of each present column by name, and its producer's key.
+
+    `producer_key` is None where the route reads no key from the value.
+    """
 
     texts: dict[str, str]
     identity: Identity
-    producer_key: str | None
+    producer_key: str | UnusableKey | None
 
 
 def explain(
@@ -228,15 +233,17 @@ class _Validation:
         for name, change in self._changed:
             self._drift.drift(event_name, name, change)
 
-    def _producer_key(self, raws: Mapping[Path, msgspec.Raw]) -> str | None:
-        raw = raws.get(self._layout.key) if self._layout.key is not None else None
-        if raw is None:
+    def _producer_key(self, raws: Mapping[Path, msgspec.Raw]) -> str | UnusableKey | None:
+        if not self._layout.keys:
             return None
-        try:
-            value = msgspec.json.decode(raw, type=int | str | None)
-        except DECODE_FAILURES:
-            return None
-        return None if value is None else str(value)
+        texts: list[str] = []
+        for key in self._layout.keys:
+            try:
+                value = msgspec.json.decode(raws.get(key, _NULL), type=int | str | None)
+            except DECODE_FAILURES:
+                return UnusableKey.WRONG_TYPE
+            texts.append("" if value is None else str(value))
+        return joined(texts) or UnusableKey.MISSING
 
 
 def _cell(column: Column, raw: msgspec.Raw | None, window: TimeWindow) -> str | FieldFault:

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
+from worker.core.intake.dedup_key import UnusableKey
 from worker.core.intake.event_time import MILLISECONDS_FROM
 from worker.core.intake.forms import Unwrapped, open_envelope
 from worker.core.intake.line import Write, writer
 from worker.core.intake.reader import InvalidEvent, Reader, ValidEvent
-from worker.core.intake.rules import Form, IntakeRules, TimeWindow
+from worker.core.intake.rules import Form, IntakeRules, TimeWindow, WithoutKey
 from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Record
-from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, Row
+from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, KeySource, Row
 from worker.core.post_api.column import Kind
-from worker.core.post_api.resource import Resource
+from worker.core.post_api.resource import RESOURCES, Resource
 from worker.core.wire.record_headers import is_replay
 
 # How much larger than its line a value may be: names, quotes, white space, escapes.
@@ -60,6 +61,13 @@ class Intake:
             name: _LineFormat(its_rules.resource, writer(its_rules))
             for name, its_rules in of_resources.items()
         }
+        header = rules.key_header
+        self._key_header = header.lower() if header is not None else None
+        self._key_name = header or ", ".join(rules.key_fields)
+        # State without a time may have the same value again: no content is its repetition.
+        self._content_keyed = frozenset(
+            name for name in RESOURCES if rules.is_content_a_key and RESOURCES[name].is_dated
+        )
         # With the form json, the value itself is the event.
         self._fast = self._readers[rules.resource.name].fast if rules.form is Form.JSON else None
 
@@ -183,9 +191,18 @@ class Intake:
         destination, line = line_format.write(destination, cells)
         if len(line) > self._rules.row_bytes_max:
             return InvalidEvent((self._too_large("line", line),))
-        key = self._key(
-            record, destination, line, producer_key.encode() if producer_key else identifier
-        )
+        if type(producer_key) is str:
+            identifier = producer_key.encode()
+        if self._key_header is not None:
+            identifier = dedup_key.header(record, self._key_header) or identifier
+        if identifier:
+            source, key = KeySource.KEY, dedup_key.of_producer(destination, identifier)
+        else:
+            found = self._without_key(producer_key, destination, drift)
+            if isinstance(found, InvalidEvent):
+                return found
+            source = found
+            key = dedup_key.of_line(destination, line) if source is KeySource.CONTENT else b""
         replay = bool(record.headers) and is_replay(record)
         return Row(
             assignment,
@@ -196,6 +213,7 @@ class Intake:
             event_timestamp,
             held_bytes(record) + len(line),
             replay,
+            source,
         )
 
     def _too_large(self, what: str, text: bytes) -> FieldFault:
@@ -205,15 +223,23 @@ class Intake:
             Reason.TOO_LARGE, "", message, f"at most {bytes_max} bytes", f"{len(text)} bytes"
         )
 
-    def _key(
-        self, record: Record, destination: Destination, line: bytes, identifier: bytes | None
-    ) -> bytes:
-        """The deduplication key: the producer's own if there is one, else the content's."""
-        if self._rules.key_header is not None:
-            identifier = dedup_key.header(record, self._rules.key_header) or identifier
-        if identifier:
-            return dedup_key.of_producer(destination.application_id, identifier)
-        return dedup_key.of_line(destination, line)
+    def _without_key(
+        self, why: object, destination: Destination, drift: ContractDrift
+    ) -> KeySource | InvalidEvent:
+        """What an event without a producer's key is deduplicated by, or its fault."""
+        rule = self._rules.without_key
+        if rule is not None:
+            reason = why if isinstance(why, UnusableKey) else UnusableKey.MISSING
+            drift.without_key[reason.value] += 1
+            if rule is WithoutKey.REJECT:
+                message = "required as the event's key: dedup.without_key is reject"
+                expected = "a string or an integer"
+                return InvalidEvent(
+                    (FieldFault(Reason(reason.value), self._key_name, message, expected),)
+                )
+        if rule is WithoutKey.NONE or destination.resource not in self._content_keyed:
+            return KeySource.NONE
+        return KeySource.CONTENT
 
 
 def _own_time(record: Record, now: Now) -> int:

@@ -52,12 +52,12 @@ class ColumnPlace:
 class Layout:
     """The places of all values of a route: made once, used for each record.
 
-    `root` leads to the paths of all places, and to `key`, the last of `paths` if it is the path of
-    no column.
+    `root` leads to the paths of all places, and to `keys`; these are the last of `paths` where they
+    are the paths of no column.
     """
 
     places: tuple[ColumnPlace, ...]
-    key: Path | None
+    keys: tuple[Path, ...]
     paths: tuple[Path | None, ...]
     root: Node
 
@@ -65,11 +65,10 @@ class Layout:
     def of(cls, rules: IntakeRules) -> Layout:
         """The layout of these rules, its places in `column_order`."""
         places = tuple(_place(column, rules) for column in column_order(rules))
-        key = key_path(rules.key_field)
+        keys = tuple(map(key_path, rules.key_fields))
         paths = [place.path for place in places]
-        if key is not None and key not in paths:
-            paths.append(key)
-        return cls(places, key, tuple(paths), _tree(paths))
+        paths += [key for key in dict.fromkeys(keys) if key not in paths]
+        return cls(places, keys, tuple(paths), _tree(paths))
 
 
 def column_order(rules: IntakeRules) -> tuple[Column, ...]:
@@ -77,10 +76,12 @@ def column_order(rules: IntakeRules) -> tuple[Column, ...]:
     return (*IDENTITY_COLUMNS.values(), *rules.resource.columns)
 
 
-def key_path(key_field: str | None) -> Path | None:
-    """The path of the producer's own event id: a path, or the name of a field."""
-    if key_field is None:
-        return None
+def key_path(key_field: str) -> Path:
+    """The path of a field of the producer's own event id: a path, or the name of a field.
+
+    Raises:
+        ValueError: it starts as a path does, and isn't a path to one value.
+    """
     is_path = key_field.startswith((f"{PATH_START}.", f"{PATH_START}["))
     return parse_path(key_field) if is_path else (key_field,)
 

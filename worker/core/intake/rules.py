@@ -29,6 +29,14 @@ class Form(StrEnum):
     CLOUDEVENTS = "cloudevents"
 
 
+class WithoutKey(StrEnum):
+    """What to do with a record without a usable key, where a key is configured explicitly."""
+
+    CONTENT = "content"
+    NONE = "none"
+    REJECT = "reject"
+
+
 class ColumnChoice(StrEnum):
     """Which columns a body has: all of the resource, or exactly those that its rows fill."""
 
@@ -48,9 +56,13 @@ class TimeWindow:
 class IntakeRules:
     """The rules of one route.
 
-    `applications` are those with a key: a record of another application can't be delivered. At most
-    one of `key_header` and `key_field` names the place of the producer's own event id: a header, or
-    a field of the event (a name, or a path `$.a.b`). A row's line may have `row_bytes_max` bytes.
+    `applications` are those with a key: a record of another application can't be delivered.
+    `key_header` or `key_fields` name the place of the producer's own event id: a header, or fields
+    of the event (names, or paths `$.a.b`) that make one id together. A row's line may have
+    `row_bytes_max` bytes.
+
+    `without_key` is None where no key is configured explicitly: then a record needs none.
+    `is_content_a_key`: rows without an id are deduplicated by their content, if they have a time.
 
     `constants` are the texts of columns that have the same value in every row and that no record
     gives. `fields` are the paths of columns whose value isn't under the column's own name.
@@ -60,7 +72,7 @@ class IntakeRules:
     applications: frozenset[int]
     unknown_fields: UnknownFields
     key_header: str | None
-    key_field: str | None
+    key_fields: tuple[str, ...]
     event_age_seconds_max: int
     event_ahead_seconds_max: int
     row_bytes_max: int
@@ -69,6 +81,8 @@ class IntakeRules:
     fields: Mapping[str, Path] = field(default_factory=dict)
     columns: ColumnChoice = ColumnChoice.ALL
     request: RequestForm = RequestForm.BODY
+    without_key: WithoutKey | None = None
+    is_content_a_key: bool = True
 
     def window(self, unix_seconds: float) -> TimeWindow:
         """The event times that are accepted at this moment."""

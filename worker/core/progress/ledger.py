@@ -18,7 +18,7 @@ from worker.core.model.clock import Now
 from worker.core.model.event import CommitFailed, Committed, Received
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Record, Start
-from worker.core.model.row import Row
+from worker.core.model.row import KeySource, Row
 from worker.core.progress.commits import Commits
 from worker.core.progress.offsets import Abandoned, Left, Offsets
 from worker.core.progress.pressure import MemoryGauge
@@ -170,8 +170,10 @@ class Ledger:
 
     def drop_duplicates(self, rows: Sequence[Row]) -> None:
         """Settle rows that are duplicates of delivered rows."""
-        for assignment, count in self._settle(rows).items():
-            self.counters.topics[assignment.topic].duplicates += count
+        for source in (KeySource.KEY, KeySource.CONTENT):
+            of_source = [row for row in rows if row.key_source is source]
+            for assignment, count in self._settle(of_source).items():
+                self.counters.topics[assignment.topic].deduplicated[source.value] += count
 
     def park(self, rows: Sequence[Row]) -> None:
         """Settle rows that the parking topic has acknowledged."""

@@ -148,6 +148,16 @@ TOPIC: tuple[Key[TopicAccount], ...] = (
     _field("delivered", "Records answered with 200."),
     _field("duplicates", "Records dropped as duplicates."),
     Key(
+        "duplicates_by_content",
+        "Duplicates without a producer's key: they are equal in every field.",
+        lambda account: account.deduplicated["content"],
+    ),
+    Key(
+        "without_key",
+        "Records without a usable key, although the configuration names its place, by reason.",
+        lambda account: dict(account.remarks.without_key),
+    ),
+    Key(
         "dead_lettered",
         "Dead letters by reason; `dlq peek` shows them.",
         lambda account: {reason.value: count for reason, count in account.dead_lettered.items()},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from worker.core.model.record import TopicPartition
 
 
 def test_a_topic_s_account_is_balanced_when_every_record_is_somewhere() -> None:
-    topic = TopicAccount(consumed=10, delivered=3, duplicates=2, given_back=1)
+    topic = TopicAccount(consumed=10, delivered=3, deduplicated=Counter(key=2), given_back=1)
     topic.dead_lettered[Reason.MISSING] += 1
     topic.dead_lettered[Reason.TOO_OLD] += 1
     assert topic.balance(outstanding=2) == 0

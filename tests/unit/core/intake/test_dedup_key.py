@@ -45,14 +45,16 @@ def test_a_header_names_the_event_whatever_its_content() -> None:
     first = key_with_headers(("event-id", b"7"))
     assert first == key_with_headers(("event-id", b"7"), value=make_value(event_name="other"))
     assert first != key_with_headers(("event-id", b"8"))
-    assert first == of_producer(1111, b"7")
+    assert first == of_producer(make_destination(), b"7")
 
 
 def test_of_a_header_given_twice_the_last_that_is_not_empty_counts() -> None:
     assert key_with_headers(("event-id", b"1"), ("event-id", b"2"), ("other", b"3")) == of_producer(
-        1111, b"2"
+        make_destination(), b"2"
     )
-    assert key_with_headers(("event-id", b"1"), ("event-id", b"")) == of_producer(1111, b"1")
+    assert key_with_headers(("event-id", b"1"), ("event-id", b"")) == of_producer(
+        make_destination(), b"1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,59 +66,59 @@ def test_without_the_header_the_content_is_the_key(headers: tuple[tuple[str, byt
 
 
 def test_a_field_that_is_no_column_names_the_event_and_is_not_sent() -> None:
-    row = row_of(make_value(id="e-1"), key_field="id")
-    assert row.key == of_producer(1111, b"e-1")
+    row = row_of(make_value(id="e-1"), key_fields=("id",))
+    assert row.key == of_producer(make_destination(), b"e-1")
     assert row.line == row_of(make_value()).line
 
 
 def test_a_number_and_the_digits_of_it_are_one_name() -> None:
     assert (
-        row_of(make_value(id=7), key_field="id").key
-        == row_of(make_value(id="7"), key_field="id").key
+        row_of(make_value(id=7), key_fields=("id",)).key
+        == row_of(make_value(id="7"), key_fields=("id",)).key
     )
-    assert row_of(make_value(id=0), key_field="id").key == of_producer(1111, b"0")
+    assert row_of(make_value(id=0), key_fields=("id",)).key == of_producer(make_destination(), b"0")
 
 
 def test_a_field_that_is_a_column_names_the_event_and_is_sent() -> None:
     row = row_of(
         make_value(transaction="x", operator_name="op-1"),
-        key_field="operator_name",
+        key_fields=("operator_name",),
         unknown_fields=UnknownFields.IGNORE,
     )
-    assert row.key == of_producer(1111, b"op-1")
+    assert row.key == of_producer(make_destination(), b"op-1")
     assert b"op-1" in row.line
 
 
 @pytest.mark.parametrize("spelling", ["user-1", "profile_id"], ids=["a value", "a name"])
 def test_the_identity_itself_may_name_the_event(spelling: str) -> None:
-    assert row_of(make_value(profile_id=spelling), key_field="profile_id").key == of_producer(
-        1111, spelling.encode()
+    assert row_of(make_value(profile_id=spelling), key_fields=("profile_id",)).key == of_producer(
+        make_destination(), spelling.encode()
     )
 
 
 @pytest.mark.parametrize("given", [..., None, "", 1.5, [], {}, True], ids=str)
 def test_without_a_usable_field_the_content_is_the_key(given: object) -> None:
-    assert row_of(make_value(id=given), key_field="id").key == row_of(make_value()).key
+    assert row_of(make_value(id=given), key_fields=("id",)).key == row_of(make_value()).key
 
 
 def test_the_key_field_needs_not_be_a_python_name() -> None:
     assert row_of(
         make_value(**{"event-id": "1", "": 2}),
-        key_field="event-id",
+        key_fields=("event-id",),
         unknown_fields=UnknownFields.IGNORE,
-    ).key == (of_producer(1111, b"1"))
+    ).key == (of_producer(make_destination(), b"1"))
 
 
 def test_the_key_field_is_unknown_on_a_route_that_does_not_name_it() -> None:
     assert [fault.reason for fault in faults_of(make_value(id="1"))] == [Reason.UNKNOWN_FIELD]
 
 
-@pytest.mark.parametrize("key_field", [None, "id"], ids=["content", "producer"])
-def test_two_applications_never_share_a_key(key_field: str | None) -> None:
+@pytest.mark.parametrize("key_fields", [(), ("id",)], ids=["content", "producer"])
+def test_two_applications_never_share_a_key(key_fields: tuple[str, ...]) -> None:
     keys = {
         row_of(
             make_value(application_id=one, id="1"),
-            key_field=key_field,
+            key_fields=key_fields,
             applications=TWO,
             unknown_fields=UnknownFields.IGNORE,
         ).key
@@ -145,4 +147,4 @@ def test_two_resources_never_share_a_key_of_content() -> None:
 
 
 def test_application_and_identifier_cannot_run_into_each_other() -> None:
-    assert of_producer(1, b"11") != of_producer(11, b"1")
+    assert of_producer(make_destination(1), b"11") != of_producer(make_destination(11), b"1")

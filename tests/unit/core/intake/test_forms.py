@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_event, make_rules, now_at
+from tests.builders import (
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_destination,
+    make_event,
+    make_rules,
+    now_at,
+)
 from tests.unit.core.intake.test_fields import BASES
 from worker.core.intake import dedup_key
 from worker.core.intake.intake import Intake
@@ -153,7 +161,7 @@ class TestCloudEvents:
 
     def test_source_and_id_together_are_the_deduplication_key(self) -> None:
         first = row(make_event(), binary(), form=Form.CLOUDEVENTS)
-        assert first.key == dedup_key.of_producer(1111, b"/shop\0e-1")
+        assert first.key == dedup_key.of_producer(make_destination(), b"/shop\0e-1")
         assert (
             first.key
             == row(structured(data=make_event(event_name="other")), form=Form.CLOUDEVENTS).key
@@ -167,11 +175,11 @@ class TestCloudEvents:
         headers = (*binary(), ("event-id", b"7"))
         assert row(
             make_event(), headers, form=Form.CLOUDEVENTS, key_header="event-id"
-        ).key == dedup_key.of_producer(1111, b"7")
-        named = row(make_event(id="8"), binary(), form=Form.CLOUDEVENTS, key_field="id")
-        assert named.key == dedup_key.of_producer(1111, b"8")
+        ).key == dedup_key.of_producer(make_destination(), b"7")
+        named = row(make_event(id="8"), binary(), form=Form.CLOUDEVENTS, key_fields=("id",))
+        assert named.key == dedup_key.of_producer(make_destination(), b"8")
         without = row(make_event(), binary(), form=Form.CLOUDEVENTS, key_header="event-id")
-        assert without.key == dedup_key.of_producer(1111, b"/shop\0e-1")
+        assert without.key == dedup_key.of_producer(make_destination(), b"/shop\0e-1")
 
     @pytest.mark.parametrize(
         "time",

@@ -13,6 +13,7 @@ from tests.builders import (
     UNIX_SECONDS,
     FakeRecord,
     make_assignment,
+    make_destination,
     make_event,
     make_rules,
     make_value,
@@ -130,12 +131,12 @@ class TestFields:
         assert result[0].message.endswith("did you mean user.device?")
 
     def test_a_key_may_be_found_deeper_too(self) -> None:
-        rules = NESTED | {"key_field": "$.user.event.id"}
+        rules = NESTED | {"key_fields": ("$.user.event.id",)}
         value = dumps(foreign(user={"id": "u", "event": {"id": 7}}))
-        assert row_of(value, **rules).key == dedup_key.of_producer(1111, b"7")
-        assert row_of(dumps(foreign()), **NESTED, key_field="name").key == dedup_key.of_producer(
-            1111, b"purchase"
-        )
+        assert row_of(value, **rules).key == dedup_key.of_producer(make_destination(), b"7")
+        assert row_of(
+            dumps(foreign()), **NESTED, key_fields=("name",)
+        ).key == dedup_key.of_producer(make_destination(), b"purchase")
 
 
 ELEMENTS = {
@@ -202,7 +203,7 @@ class TestElements:
 
 WHOLE = {
     "fields": {"event_json": ("properties",), "profile_id": ("properties", "user_id")},
-    "key_field": "$.properties.event.id",
+    "key_fields": ("$.properties.event.id",),
 }
 
 
@@ -218,13 +219,13 @@ class TestWholes:
         row = row_of(whole(properties), **WHOLE)
         assert cells_of(row)["event_json"] == json.dumps(properties)
         assert cells_of(row)["profile_id"] == "user-1"
-        assert row.key == dedup_key.of_producer(1111, b"7")
+        assert row.key == dedup_key.of_producer(make_destination(), b"7")
 
     def test_a_part_is_read_from_an_object_in_text_too(self) -> None:
         text = json.dumps({"user_id": "user-1", "event": {"id": "7"}})
         row = row_of(whole(text), **WHOLE)
         assert (cells_of(row)["event_json"], cells_of(row)["profile_id"]) == (text, "user-1")
-        assert row.key == dedup_key.of_producer(1111, b"7")
+        assert row.key == dedup_key.of_producer(make_destination(), b"7")
 
     @pytest.mark.parametrize(
         ("properties", "expected"),
@@ -385,7 +386,9 @@ def test_both_passes_agree_on_wholes_and_elements(
     properties: Any, devices: Any, unknown_fields: UnknownFields
 ) -> None:
     fields = {**WHOLE["fields"], "os_name": ("devices", 0, "os")}  # type: ignore[dict-item]
-    rules = make_rules(fields=fields, key_field="$.properties.event", unknown_fields=unknown_fields)
+    rules = make_rules(
+        fields=fields, key_fields=("$.properties.event",), unknown_fields=unknown_fields
+    )
     value = make_value(profile_id=..., properties=properties, devices=devices)
     rows, rejections = Intake(rules).read(make_assignment(), [FakeRecord(0, value)], now_at())
     slow = explain(value, rules, rules.window(UNIX_SECONDS))
@@ -393,5 +396,7 @@ def test_both_passes_agree_on_wholes_and_elements(
         assert rejections[0].faults == slow
     else:
         assert {name: text for name, text in cells_of(rows[0]).items() if text} == slow.texts
-        named = slow.producer_key and dedup_key.of_producer(1111, slow.producer_key.encode())
+        named = isinstance(slow.producer_key, str) and dedup_key.of_producer(
+            make_destination(), slow.producer_key.encode()
+        )
         assert rows[0].key == (named or dedup_key.of_line(rows[0].destination, rows[0].line))

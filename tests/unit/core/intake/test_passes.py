@@ -56,7 +56,7 @@ REMOVED = st.sets(
 ROUTES = st.fixed_dictionaries(
     {
         "unknown_fields": st.sampled_from(UnknownFields),
-        "key_field": st.sampled_from([None, "id", "event_name", "os_version"]),
+        "key_fields": st.sampled_from([(), ("id",), ("event_name",), ("os_version", "id")]),
     }
 )
 
@@ -129,7 +129,7 @@ IDENTITIES = st.fixed_dictionaries(
 def test_valid_events_give_the_same_row_by_either_pass(
     event: dict[str, object], identity: dict[str, object], key_field: str
 ) -> None:
-    routes = {"key_field": key_field, "unknown_fields": UnknownFields.IGNORE}
+    routes = {"key_fields": (key_field,), "unknown_fields": UnknownFields.IGNORE}
     value = json.dumps(event | identity).encode()
     assert isinstance(read(FakeRecord(0, value), **routes), Row)
     assert_passes_agree(event | identity, routes)

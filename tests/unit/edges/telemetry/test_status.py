@@ -110,6 +110,8 @@ def test_topics_have_the_account_of_their_records() -> None:
             "consumed": 100,
             "delivered": 61,
             "duplicates": 12,
+            "duplicates_by_content": 3,
+            "without_key": {"missing": 23},
             "dead_lettered": {"missing": 7},
             "parked": 5,
             "given_back": 4,

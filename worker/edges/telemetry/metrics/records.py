@@ -27,6 +27,22 @@ def _by_reason(read: Callable[[TopicAccount], Counter[Reason]]) -> Read[float]:
     }
 
 
+def _deduplicated(reading: Reading) -> dict[Labels, float]:
+    return {
+        (topic, source): account.deduplicated[source]
+        for topic, account in reading.snapshot.account.topics.items()
+        for source in ("key", "content")
+    }
+
+
+def _without_key(reading: Reading) -> dict[Labels, float]:
+    return {
+        (topic, why): account.remarks.without_key[why]
+        for topic, account in reading.snapshot.account.topics.items()
+        for why in ("missing", "wrong_type")
+    }
+
+
 def _unusual_values(reading: Reading) -> dict[Labels, float]:
     return {
         (topic, field): count
@@ -68,10 +84,20 @@ RECORDS = (
     ),
     CounterMetric(
         "records_deduplicated_total",
-        ("topic",),
-        "Records dropped as duplicates of delivered events.",
-        "A jump: a producer sends events repeatedly.",
-        by_topic(lambda account: account.duplicates),
+        ("topic", "by"),
+        "Records dropped as duplicates of delivered events, by the producer's key or by their "
+        "content.",
+        "A jump: a producer sends events repeatedly. By content: check that these are no real "
+        "events, and give each event an id.",
+        _deduplicated,
+    ),
+    CounterMetric(
+        "records_without_key_total",
+        ("topic", "why"),
+        "Records without a usable key, although the configuration names its place: missing, or of "
+        "a wrong type.",
+        "Rises: a producer doesn't write the key. See dedup.without_key.",
+        _without_key,
     ),
     CounterMetric(
         "records_rejected_total",
