@@ -146,7 +146,8 @@ def validate(
             if source.file_format is FileFormat.CSV
             else _route(settings, topic, resource)
         )
-        output = _Output(int(str(options["count"])), as_json=bool(options["as_json"]))
+        unit = "record" if source.file_format is FileFormat.JSON else "line"
+        output = _Output(int(str(options["count"])), unit, as_json=bool(options["as_json"]))
         with CsvFiles(directory if isinstance(directory, Path) else None) as files:
             validation = Validation(
                 DryRun(settings, _unknown_applications(settings)),
@@ -237,7 +238,8 @@ def _with_route(settings: Settings, resource: str) -> tuple[Settings, str]:
 class _Output:
     """Prints results and the summary."""
 
-    def __init__(self, count: int, *, as_json: bool) -> None:
+    def __init__(self, count: int, unit: str, *, as_json: bool) -> None:
+        self._unit = unit
         self._left = count
         self._as_json = as_json
         self._is_cut = False
@@ -252,7 +254,7 @@ class _Output:
             return
         document = result.document()
         click.echo(
-            f"line {result.line}: {document['ending']}"
+            f"{self._unit} {result.line}: {document['ending']}"
             + (f" by {result.by}" if result.is_duplicate else "")
             + (f", key {result.key}" if result.key else "")
         )

@@ -225,3 +225,8 @@ def test_a_given_format_is_used_although_the_file_seems_to_be_another() -> None:
     assert result.exit_code == 65
     assert "seems to be a JSON array of records" in result.stderr
     assert "read as jsonl, because of --format" in result.stderr
+
+
+def test_a_record_of_an_array_is_named_by_its_number() -> None:
+    result = run("-", stdin=b"[\n\n" + good() + b",\n" + good(event_name=...) + b"]")
+    assert "record 2: dead-lettered\n  event_name: required" in result.output
