@@ -118,7 +118,7 @@ def make_snapshot() -> Snapshot:
         oldest_event_timestamp=1_700_000_000,
         imbalance=-2,
         is_stopping=False,
-        is_dead_letter_blocked=False,
+        is_dead_letter_blocked=True,
         is_parking_blocked=False,
         clock=ClockStatus(Trust.DOUBTED, 1_296_000.5),
     )
@@ -134,7 +134,7 @@ def make_reading(**changes: object) -> Reading:
     loop_lag = Histogram((0.1,))
     loop_lag.observe(0.05)
     reading = Reading(
-        info=WorkerInfo("1.2.3", "abc", (TOPIC, PARKED), {TOPIC: PARKED}),
+        info=WorkerInfo("1.2.3", "abc", (TOPIC, PARKED), {TOPIC: PARKED}, 5000, 6000),
         unix_seconds=5.0,
         snapshot=make_snapshot(),
         ends={
@@ -143,6 +143,7 @@ def make_reading(**changes: object) -> Reading:
         },
         partition_errors={TopicPartition(TOPIC, 4): "no leader"},
         consumer_rebuilds=40,
+        key_files_unusable=[1111],
         not_ready_because=None,
         logs=logs,
         loop_lag_seconds=loop_lag,

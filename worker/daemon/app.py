@@ -20,6 +20,7 @@ from worker.core.model.event import StopRequested
 from worker.daemon.assembly import Parts, assemble
 from worker.daemon.runner import Edges, Runner
 from worker.daemon.signals import Signals
+from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
 from worker.edges.telemetry.admin_server import AdminServer
@@ -242,6 +243,7 @@ class _Daemon:
             ends=source.ends(),
             partition_errors=source.partition_errors(),
             consumer_rebuilds=source.rebuilds,
+            key_files_unusable=self._parts.keys.unusable_files,
             not_ready_because=self._unready(),
             logs=self._logs,
             loop_lag_seconds=self._loop_lag.histogram,
@@ -257,6 +259,8 @@ def _info(process: Process) -> WorkerInfo:
         parking_topics={
             route.topic: route.parking_topic for route in routes if route.parking_topic is not None
         },
+        buffer_bytes_max=process.settings.limits.memory_bytes_max,
+        container_bytes_max=memory_limit_bytes(),
     )
 
 

@@ -66,6 +66,11 @@ class Keys:
         """Return the current key of this application."""
         return self._keys[application_id].value
 
+    @property
+    def unusable_files(self) -> list[int]:
+        """The applications whose key file can't be read or holds no key."""
+        return [number for number, file in self._files.items() if file.error_detail is not None]
+
     async def run(self) -> None:
         """Watch the files until cancelled."""
         while True:

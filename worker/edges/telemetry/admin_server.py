@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,7 +21,8 @@ from collections.abc import Callable, Mapping
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from worker.edges.telemetry.redaction import plain
 from worker.errors import UnavailableError
@@ -33,6 +35,11 @@ CONNECTION_SECONDS_MAX = 10.0
 # milliseconds, and an idle connection is soon the oldest.
 CONNECTIONS_MAX = 100
 EVERYWHERE = "::"
+# A larger body is compressed in a thread: it must not delay the event loop.
+COMPRESSED_AT_ONCE_BYTES_MAX = 16 * 1024
+# Source: RFC 9110, section 12.4.2.
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
+OPENMETRICS = "application/openmetrics-text"
 # The errors of a machine without IPv6, in its kernel or switched off by its administrator.
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
@@ -146,10 +153,20 @@ class AdminServer:
             _abort(self._latest.popleft())
         return handler
 
-    async def _serve_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        """Answer in OpenMetrics where the client accepts it, else in Prometheus's text format."""
+        accepted = _weights(request.headers.get("Accept", ""))
+        is_open = accepted.get(OPENMETRICS, 0.0) > accepted.get("text/plain", 0.0)
+        # Only the name: the library fails at a version that is not a number.
+        encode, content_type = choose_encoder(OPENMETRICS if is_open else "")
+        response = web.Response(
+            body=encode(self._registry),
+            headers={"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"},
+            zlib_executor_size=COMPRESSED_AT_ONCE_BYTES_MAX,
         )
+        if _weights(request.headers.get("Accept-Encoding", "")).get("gzip", 0.0) > 0.0:
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
 
     async def _serve_livez(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -165,6 +182,16 @@ class AdminServer:
             plain(self._status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
         )
         return web.Response(body=body, content_type="application/json")
+
+
+def _weights(header: str) -> dict[str, float]:
+    """Return the values that an `Accept` header names, each with its weight `q`."""
+    weights: dict[str, float] = {}
+    for element in header.lower().split(","):
+        name, *parameters = (part.strip() for part in element.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        weights[name] = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
+    return weights
 
 
 def _abort(handler: web.RequestHandler) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.core.counters.counters import Histogram
@@ -20,12 +20,16 @@ class WorkerInfo:
         config_hash: digest of the configuration in use.
         topics: every topic that is read, parking topics included.
         parking_topics: the parking topic of each topic that has one.
+        buffer_bytes_max: `limits.memory_bytes_max`.
+        container_bytes_max: the memory limit of the container; None where there is none.
     """
 
     version: str
     config_hash: str
     topics: tuple[str, ...]
     parking_topics: Mapping[str, str]
+    buffer_bytes_max: int
+    container_bytes_max: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Reading:
         ends: the end of each assigned partition, as far as it is known.
         partition_errors: the partitions that can't be read, with the reason.
         consumer_rebuilds: how often the Kafka consumer was replaced.
+        key_files_unusable: the applications whose key file can't be used now.
         not_ready_because: why `/readyz` answers 503; None while the worker is ready.
         logs: counts of log lines and the latest errors.
         loop_lag_seconds: the delays of the event loop.
@@ -76,6 +81,7 @@ class Reading:
     ends: Mapping[Assignment, End]
     partition_errors: Mapping[TopicPartition, str]
     consumer_rebuilds: int
+    key_files_unusable: Sequence[int]
     not_ready_because: str | None
     logs: RecentLogs
     loop_lag_seconds: Histogram

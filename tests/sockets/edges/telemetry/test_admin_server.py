@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.readings import TOPIC, make_reading, make_registry
@@ -44,6 +48,68 @@ async def test_metrics_and_status_are_served(server: AdminServer) -> None:
     assert (status, PREFIX + "records_consumed" in names) == (200, True)
     status, text = await get(server, "/status")
     assert (status, json.loads(text)["topics"][TOPIC]["consumed"]) == (200, 100)
+
+
+ACCEPTS: dict[str, tuple[str | None, bool]] = {
+    "nothing": (None, False),
+    "anything": ("*/*", False),
+    "a browser": ("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", False),
+    "Prometheus": (
+        "application/openmetrics-text;version=1.0.0;q=0.8,"
+        "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        True,
+    ),
+    "OpenMetrics": ("application/openmetrics-text", True),
+    "rather text": ("text/plain, application/openmetrics-text;q=0.5", False),
+    "anything but OpenMetrics": ("application/openmetrics-text;q=0, */*", False),
+    "nonsense": ("application/openmetrics-text;version=x;q=much;;,,=", False),
+}
+
+
+@pytest.mark.parametrize(("accept", "is_openmetrics"), ACCEPTS.values(), ids=ACCEPTS)
+async def test_the_format_of_metrics_is_the_one_that_the_client_prefers(
+    server: AdminServer, accept: str | None, is_openmetrics: bool
+) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    async with (
+        aiohttp.ClientSession(skip_auto_headers=("Accept",)) as client,
+        client.get(f"http://127.0.0.1:{server.port}/metrics", headers=headers) as response,
+    ):
+        text = await response.text()
+    parse = parse_openmetrics if is_openmetrics else text_string_to_metric_families
+    counts = {family.name: len(family.samples) for family in parse(text)}
+    assert counts[PREFIX + "records_consumed"] == 1
+    assert text.endswith("# EOF\n") == is_openmetrics
+    assert response.headers["Content-Type"].startswith(
+        "application/openmetrics-text; version=1.0.0" if is_openmetrics else "text/plain"
+    )
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5, br", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.00, identity", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+async def test_metrics_are_compressed_for_clients_that_accept_it(
+    server: AdminServer, accepted: str, is_compressed: bool
+) -> None:
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as client,
+        client.get(
+            f"http://127.0.0.1:{server.port}/metrics", headers={"Accept-Encoding": accepted}
+        ) as response,
+    ):
+        body = await response.read()
+    assert (response.headers.get("Content-Encoding") == "gzip") == is_compressed
+    text = gzip.decompress(body) if is_compressed else body
+    assert text.startswith(b"# HELP appmetrica_worker_")
+    assert int(response.headers["Content-Length"]) == len(body)
 
 
 # What no encoder, or no line, takes as it is; and more than any field should hold.

@@ -9,11 +9,16 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import metrics_page
+from tests.builders import make_assignment
 from tests.readings import PARKED, TOPIC, make_reading, make_registry
+from worker.core.counters.snapshot import HoldStatus, PartitionStatus, ThrottleStatus
 from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
+from worker.core.model.record import End
 from worker.edges.telemetry.metrics.collector import METRICS
 from worker.edges.telemetry.metrics.definition import (
+    APPLICATIONS_MAX,
+    LABEL_CHARACTERS_MAX,
     PREFIX,
     CounterMetric,
     GaugeMetric,
@@ -92,6 +97,14 @@ VALUES: dict[str, float] = {
     "event_age_seconds_sum": 3000,
     "last_delivery_timestamp_seconds": 1_700_000_034,
     'application_held{application_id="1111",reason="http_403"}': 1,
+    'application_throttled{application_id="2222",reason="http_429"}': 1,
+    'breaker_state{state="closed"}': 0,
+    'breaker_state{state="open"}': 1,
+    'breaker_state{state="probing"}': 0,
+    'breaker_state{state="ramping"}': 0,
+    "requests_in_flight": 3,
+    "requests_in_flight_limit": 8,
+    "key_files_unusable": 1,
     "clock_doubted": 1,
     "clock_ahead_seconds": 1_296_000.5,
     f'consumer_lag_records{{partition="3",topic="{TOPIC}"}}': 6,
@@ -99,6 +112,8 @@ VALUES: dict[str, float] = {
     f'records_parked{{topic="{TOPIC}"}}': 4,
     f'consumer_assigned_partitions{{topic="{TOPIC}"}}': 1,
     f'consumer_assigned_partitions{{topic="{PARKED}"}}': 1,
+    f'partitions_unreadable{{topic="{TOPIC}"}}': 1,
+    f'partitions_unreadable{{topic="{PARKED}"}}': 0,
     "consumer_paused": 1,
     "last_poll_timestamp_seconds": 1_700_000_033,
     'consumer_rebalances_total{event="lost"}': 29,
@@ -110,10 +125,14 @@ VALUES: dict[str, float] = {
     "last_commit_timestamp_seconds": 1_700_000_035,
     "dlq_publish_failures_total": 31,
     "parking_publish_failures_total": 32,
+    'writes_blocked{stage="dead_letter"}': 1,
+    'writes_blocked{stage="parking"}': 0,
     'build_info{version="1.2.3"}': 1,
     'config_info{config_hash="abc"}': 1,
     "ready": 1,
     "buffer_bytes": 1234,
+    "buffer_limit_bytes": 5000,
+    "memory_limit_bytes": 6000,
     "dedup_window_rows": 36,
     f'dedup_keys_evicted_total{{topic="{TOPIC}"}}': 37,
     'loop_lag_seconds_bucket{le="0.1"}': 1,
@@ -261,3 +280,40 @@ def test_registering_takes_no_reading_and_a_scrape_takes_one() -> None:
 
 def test_every_value_is_a_number(scraped: dict[str, float]) -> None:
     assert [name for name, value in scraped.items() if not math.isfinite(value)] == []
+
+
+def many_applications_and_partitions() -> Reading:
+    """A worker with 10,000 applications, all held and throttled, and 1,000 partitions."""
+    applications = range(1, 10_001)
+    reading = make_reading(
+        holds=tuple(HoldStatus(n, "http_403", 1.0, 2.0, 1, is_parking=False) for n in applications),
+        throttles=tuple(ThrottleStatus(n, "http_429", 1.0, 2.0, 1) for n in applications),
+        partitions=tuple(
+            PartitionStatus(make_assignment(n), 9, 9, 9, 0, is_paused=False, is_draining=False)
+            for n in range(1000)
+        ),
+        ends={make_assignment(n): End(9, 9, 3.0) for n in range(1000)},
+    )
+    remarks = reading.snapshot.account.topics[TOPIC].remarks
+    for number in range(10_000):
+        remarks.drift(f"event {number}" + "x" * 10_000, "field" * 1000, "unknown")
+    return reading
+
+
+def test_the_size_of_a_scrape_is_bounded() -> None:
+    reading = many_applications_and_partitions()
+    names = samples(reading)
+    partitions = [name for name in names if "partition=" in name]
+    assert len(partitions) == 2 * 1000
+    assert len(names) - len(partitions) < 700
+    assert len(generate_latest(make_registry(lambda: reading))) < 500_000
+    assert max(map(len, names)) < 3 * LABEL_CHARACTERS_MAX + 200
+
+
+def test_applications_beyond_the_bound_are_counted_together() -> None:
+    names = samples(many_applications_and_partitions())
+    for metric, reason in (("application_held", "http_403"), ("application_throttled", "http_429")):
+        shown = {name: value for name, value in names.items() if name.startswith(metric)}
+        assert len(shown) == APPLICATIONS_MAX + 1
+        assert shown[f'{metric}{{application_id="(other)",reason="{reason}"}}'] == 9_900
+        assert sum(shown.values()) == 10_000

@@ -136,7 +136,7 @@ def test_the_rest_is_the_reading_s() -> None:
         "time_unix_seconds": 5.0,
         "is_stopping": False,
         "not_ready_because": None,
-        "dead_letter_topic_is_blocked": False,
+        "dead_letter_topic_is_blocked": True,
         "parking_topic_is_blocked": False,
         "records_held": {
             "linked": 1,

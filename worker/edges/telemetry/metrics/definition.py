@@ -7,14 +7,19 @@ To add a metric, add a row to the table of its subject. The scrape, the HELP tex
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from worker.core.counters.counters import Counters, Histogram, TopicAccount
+from worker.core.counters.snapshot import HoldStatus, ThrottleStatus
 from worker.edges.telemetry.reading import Reading
 
 PREFIX = "appmetrica_worker_"
+# Bounds of a scrape: values of labels come from producers and from the configuration.
+APPLICATIONS_MAX = 100
+LABEL_CHARACTERS_MAX = 120
+OTHER = "(other)"
 
 # The values of a sample's labels, in the order of the metric's label names.
 Labels = tuple[str, ...]
@@ -95,3 +100,24 @@ def by_count(read: Callable[[Counters], Counter[str]], known: tuple[str, ...] = 
         return {(value,): counts[value] for value in sorted({*counts, *known})}
 
     return samples
+
+
+def by_application(read: Callable[[Reading], Iterable[HoldStatus | ThrottleStatus]]) -> Read[float]:
+    """Read a metric with the labels `application_id` and `reason`.
+
+    Beyond `APPLICATIONS_MAX` applications, further ones are counted together as `OTHER`.
+    """
+
+    def samples(reading: Reading) -> Counter[Labels]:
+        counts: Counter[Labels] = Counter()
+        for number, one in enumerate(read(reading)):
+            application = str(one.application_id) if number < APPLICATIONS_MAX else OTHER
+            counts[application, one.reason] += 1
+        return counts
+
+    return samples
+
+
+def by_state(read: Callable[[Reading], str], states: Sequence[str]) -> Read[float]:
+    """Read a metric with the label `state`: 1 for the current state, 0 for the others."""
+    return lambda reading: {(state,): float(read(reading) == state) for state in states}

@@ -8,14 +8,12 @@ from worker.edges.telemetry.metrics.definition import (
     GaugeMetric,
     HistogramMetric,
     Labels,
+    by_application,
     by_count,
+    by_state,
     single,
 )
 from worker.edges.telemetry.reading import Reading
-
-
-def _application_held(reading: Reading) -> dict[Labels, float]:
-    return {(str(hold.application_id), hold.reason): 1 for hold in reading.snapshot.holds}
 
 
 def _clock_ahead_seconds(reading: Reading) -> dict[Labels, float]:
@@ -118,10 +116,53 @@ DELIVERY = (
         "application_held",
         ("application_id", "reason"),
         "1 while an application is on hold: the API refuses it for a reason that is not in its "
-        "rows.",
+        "rows. Beyond 100 applications, further ones are counted as (other).",
         "http_401 or http_403: fix the key. refused_systemically: more than half of a batch is "
         "refused. See docs/operations.md.",
-        _application_held,
+        by_application(lambda reading: reading.snapshot.holds),
+    ),
+    GaugeMetric(
+        "application_throttled",
+        ("application_id", "reason"),
+        "1 while the API throttles an application. Beyond 100 applications, further ones are "
+        "counted as (other).",
+        "For long: ask for a higher limit, or lower delivery.requests_per_second_max.",
+        by_application(lambda reading: reading.snapshot.throttles),
+    ),
+    GaugeMetric(
+        "breaker_state",
+        ("state",),
+        "1 for the state of the API's breaker. closed: requests are sent. open: the API fails, "
+        "and nothing is sent. probing: one request asks whether it works again. ramping: it does, "
+        "and more are sent step by step.",
+        "open: see http_requests_total for what fails; the worker resumes by itself.",
+        by_state(
+            lambda reading: reading.snapshot.destination.breaker,
+            ("closed", "open", "probing", "ramping"),
+        ),
+    ),
+    GaugeMetric(
+        "requests_in_flight",
+        (),
+        "Requests to the API without an answer at this moment.",
+        "At requests_in_flight_limit while the lag grows: the API limits the speed.",
+        single(lambda reading: reading.snapshot.destination.requests_in_flight),
+    ),
+    GaugeMetric(
+        "requests_in_flight_limit",
+        (),
+        "Requests that may be in flight at once: at most delivery.requests_in_flight_max, fewer "
+        "while the API is slow or fails.",
+        "Low for long: see http_request_duration_seconds and http_requests_total.",
+        single(lambda reading: reading.snapshot.destination.requests_in_flight_limit),
+    ),
+    GaugeMetric(
+        "key_files_unusable",
+        (),
+        "Applications whose key file can't be read or holds no valid key; the previous key stays "
+        "in use.",
+        "See the log lines key_not_read and key_not_usable for path and reason.",
+        single(lambda reading: len(reading.key_files_unusable)),
     ),
     GaugeMetric(
         "clock_doubted",

@@ -36,6 +36,13 @@ def _records_parked(reading: Reading) -> dict[Labels, float]:
     return {(topic,): records for topic, records in parked.items()}
 
 
+def _partitions_unreadable(reading: Reading) -> dict[Labels, float]:
+    unreadable = dict.fromkeys(reading.info.topics, 0)
+    for partition in reading.partition_errors:
+        unreadable[partition.topic] += 1
+    return {(topic,): partitions for topic, partitions in unreadable.items()}
+
+
 def _consumer_assigned_partitions(reading: Reading) -> dict[Labels, float]:
     assigned = dict.fromkeys(reading.info.topics, 0)
     for partition in reading.snapshot.partitions:
@@ -77,6 +84,13 @@ KAFKA = (
         "Partitions assigned to this worker.",
         "0 for long: there are more workers than partitions.",
         _consumer_assigned_partitions,
+    ),
+    GaugeMetric(
+        "partitions_unreadable",
+        ("topic",),
+        "Assigned partitions that can't be read; the others are read.",
+        "See partitions_in_trouble in /status for the reason of each.",
+        _partitions_unreadable,
     ),
     GaugeMetric(
         "consumer_paused",
@@ -142,5 +156,17 @@ KAFKA = (
         "Failed attempts to park records. Consumption is paused until a write succeeds.",
         "Create the parking topic or grant WRITE; the worker resumes by itself.",
         single(lambda reading: reading.snapshot.account.parking_failures),
+    ),
+    GaugeMetric(
+        "writes_blocked",
+        ("stage",),
+        "1 while records wait because their topic can't be written: dead_letter or parking. "
+        "Consumption is paused.",
+        "Create the topic or grant WRITE; the worker resumes by itself. See topic_blocked in the "
+        "log.",
+        lambda reading: {
+            ("dead_letter",): reading.snapshot.is_dead_letter_blocked,
+            ("parking",): reading.snapshot.is_parking_blocked,
+        },
     ),
 )

@@ -19,6 +19,11 @@ def _log_messages(reading: Reading) -> dict[Labels, float]:
     return {(level,): counts[level] for level in sorted({*counts, *LEVELS})}
 
 
+def _memory_limit_bytes(reading: Reading) -> dict[Labels, float]:
+    limit = reading.info.container_bytes_max
+    return {} if limit is None else {(): limit}
+
+
 PROCESS = (
     GaugeMetric(
         "build_info",
@@ -48,6 +53,22 @@ PROCESS = (
         "Bytes of records in memory, at most limits.memory_bytes_max plus one chunk.",
         "At the limit for long: see records_outstanding and application_held.",
         single(lambda reading: reading.snapshot.held_bytes),
+    ),
+    GaugeMetric(
+        "buffer_limit_bytes",
+        (),
+        "The setting limits.memory_bytes_max.",
+        "",
+        single(lambda reading: reading.info.buffer_bytes_max),
+    ),
+    GaugeMetric(
+        "memory_limit_bytes",
+        (),
+        "Memory limit of the container: beyond it the kernel kills the worker. Absent where there "
+        "is no limit.",
+        "Compare process_resident_memory_bytes with it. Near it: raise the container's limit, or "
+        "lower limits.memory_bytes_max or dedup.window_rows_max.",
+        _memory_limit_bytes,
     ),
     GaugeMetric(
         "dedup_window_rows",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from worker.core.counters.counters import TopicAccount
 from worker.core.model.fault import Reason
 from worker.edges.telemetry.metrics.definition import (
+    LABEL_CHARACTERS_MAX,
     CounterMetric,
     GaugeMetric,
     Labels,
@@ -51,12 +52,17 @@ def _unusual_values(reading: Reading) -> dict[Labels, float]:
     }
 
 
+def _label(name: str) -> str:
+    shown = printable(text(name))
+    return shown if len(shown) <= LABEL_CHARACTERS_MAX else f"{shown[: LABEL_CHARACTERS_MAX - 1]}…"
+
+
 def _contract_drifts(reading: Reading) -> Counter[Labels]:
-    # The names come from producers: two of them may look the same once they are printable.
+    # The names come from producers: two of them may look alike once they are printable and cut.
     samples: Counter[Labels] = Counter()
     for topic, account in reading.snapshot.account.topics.items():
         for drift, count in account.remarks.drifts.items():
-            samples[(topic, *(printable(text(label)) for label in drift))] += count
+            samples[(topic, *map(_label, drift))] += count
     return samples
 
 
