@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.edges.telemetry.metrics.definition import PREFIX, Metric
 from worker.edges.telemetry.metrics.delivery import DELIVERY
+from worker.edges.telemetry.metrics.forecasts import FORECASTS
 from worker.edges.telemetry.metrics.kafka import KAFKA
 from worker.edges.telemetry.metrics.process import PROCESS
 from worker.edges.telemetry.metrics.records import RECORDS
@@ -17,6 +18,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
     "Records": RECORDS,
     "Delivery": DELIVERY,
     "Kafka": KAFKA,
+    "Forecasts": FORECASTS,
     "Process": PROCESS,
 }
 # What is shown as code in a sentence: names with an underscore or a dot inside, paths, options.

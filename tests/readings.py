@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.builders import make_assignment
 from worker.core.counters.counters import UNKNOWN, Counters, Histogram, RequestEnd, TopicAccount
+from worker.core.counters.forecast import Forecast
 from worker.core.counters.snapshot import (
     DestinationStatus,
     HoldStatus,
@@ -145,6 +147,7 @@ def make_reading(**changes: object) -> Reading:
         consumer_rebuilds=40,
         key_files_unusable=[1111],
         not_ready_because=None,
+        forecast=Forecast(41.0, 42.0, 43.0, 44.0, math.inf, 0.5),
         logs=logs,
         loop_lag_seconds=loop_lag,
     )

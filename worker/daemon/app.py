@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from worker import __version__
+from worker.core.counters.forecast import OBSERVE_SECONDS, Forecaster, observation_of
 from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
@@ -96,6 +97,7 @@ class _Daemon:
         self._info = _info(process)
         self._signals = process.signals
         self._loop_lag = LoopLag()
+        self._forecaster = Forecaster(process.settings.limits.event_age_seconds_max)
         self._is_stopping = False
         registry = CollectorRegistry()
         for collector in (
@@ -144,6 +146,7 @@ class _Daemon:
                         ("parking", parts.parking.run),
                         ("keys", parts.keys.run),
                         ("loop lag", self._loop_lag.run),
+                        ("forecast", self._observe),
                     )
                 ]
                 edges = Edges(parts.source, parts.sink, parts.dead_letters, parts.parking)
@@ -232,19 +235,36 @@ class _Daemon:
         )
         return f"the local clock is doubted: {where}; nothing is received until they agree\n"
 
+    async def _observe(self) -> None:
+        """Give the forecaster an observation from time to time, until cancelled."""
+        while True:
+            await asyncio.sleep(OBSERVE_SECONDS)
+            now = read_clock()
+            observation = observation_of(
+                self._parts.pipeline.snapshot(now),
+                self._parts.source.ends(),
+                now.monotonic_seconds,
+            )
+            if observation is not None:
+                self._forecaster.observe(observation)
+
     def _read(self) -> Reading:
         """Take a reading for a scrape or for `/status`."""
         now = read_clock()
-        source = self._parts.source
+        source, snapshot = self._parts.source, self._parts.pipeline.snapshot(now)
+        oldest = snapshot.oldest_event_timestamp
         return Reading(
             info=self._info,
             unix_seconds=now.unix_seconds,
-            snapshot=self._parts.pipeline.snapshot(now),
+            snapshot=snapshot,
             ends=source.ends(),
             partition_errors=source.partition_errors(),
             consumer_rebuilds=source.rebuilds,
             key_files_unusable=self._parts.keys.unusable_files,
             not_ready_because=self._unready(),
+            forecast=self._forecaster.forecast(
+                None if oldest is None else max(0.0, now.unix_seconds - oldest)
+            ),
             logs=self._logs,
             loop_lag_seconds=self._loop_lag.histogram,
         )

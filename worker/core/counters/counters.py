@@ -169,10 +169,14 @@ class TopicAccount:
         """How many records were dropped as duplicates: by a producer's key or by their content."""
         return self.deduplicated.total()
 
+    @property
+    def settled(self) -> int:
+        """The records that are done with here."""
+        return self.delivered + self.dead_lettered.total() + self.duplicates + self.parked
+
     def balance(self, outstanding: int) -> int:
         """0, or how many records are unaccounted for."""
-        settled = self.delivered + self.dead_lettered.total() + self.duplicates + self.parked
-        return self.consumed - settled - self.given_back - outstanding
+        return self.consumed - self.settled - self.given_back - outstanding
 
 
 @dataclass(frozen=True, slots=True)

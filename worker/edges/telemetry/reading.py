@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.core.counters.counters import Histogram
+from worker.core.counters.forecast import Forecast
 from worker.core.counters.snapshot import PartitionStatus, Snapshot
 from worker.core.model.record import Assignment, End, TopicPartition
 from worker.edges.telemetry.logs import RecentLogs
@@ -71,6 +72,7 @@ class Reading:
         consumer_rebuilds: how often the Kafka consumer was replaced.
         key_files_unusable: the applications whose key file can't be used now.
         not_ready_because: why `/readyz` answers 503; None while the worker is ready.
+        forecast: what follows if the present rates continue.
         logs: counts of log lines and the latest errors.
         loop_lag_seconds: the delays of the event loop.
     """
@@ -83,6 +85,7 @@ class Reading:
     consumer_rebuilds: int
     key_files_unusable: Sequence[int]
     not_ready_because: str | None
+    forecast: Forecast
     logs: RecentLogs
     loop_lag_seconds: Histogram
 

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from worker.core.counters.counters import Drift, TopicAccount
+from worker.core.counters.forecast import Forecast
 from worker.core.counters.snapshot import (
     DestinationStatus,
     HoldStatus,
@@ -136,6 +137,15 @@ CLOCK: tuple[Key[ClockStatus], ...] = (
     ),
 )
 
+FORECAST: tuple[Key[Forecast], ...] = (
+    _field("settled_per_second", "Records settled per second."),
+    _field("produced_per_second", "Records produced per second to the assigned partitions."),
+    _field("lag_drain_seconds", "Time until the lag is gone; inf: it does not fall."),
+    _field("oldest_event_seconds_left", "Time until the oldest waiting event is too old."),
+    _field("loss_begins_seconds", "Time until the first event is lost; inf: none will be."),
+    _field("desired_replicas", "Workers for these partitions; sum it over all workers."),
+)
+
 DRIFT: tuple[Key[tuple[Drift, int]], ...] = (
     Key("event_name", "Kind of event.", lambda drift: drift[0].event_name),
     Key("field", "The field.", lambda drift: drift[0].field),
@@ -256,6 +266,12 @@ STATUS: tuple[Key[Reading], ...] = (
         "oldest_unsettled_event_timestamp_seconds",
         "Unix time of the oldest event that waits for delivery; null: none waits.",
         lambda reading: reading.snapshot.oldest_event_timestamp,
+    ),
+    Key(
+        "forecast",
+        "What follows if the rates of the last minutes continue; null: not known.",
+        lambda reading: _object(FORECAST, reading.forecast),
+        FORECAST,
     ),
     Key(
         "accounting_imbalance_records",

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import metrics_page
 from tests.builders import make_assignment
 from tests.readings import PARKED, TOPIC, make_reading, make_registry
+from worker.core.counters.forecast import Forecast
 from worker.core.counters.snapshot import HoldStatus, PartitionStatus, ThrottleStatus
 from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
@@ -127,6 +128,12 @@ VALUES: dict[str, float] = {
     "parking_publish_failures_total": 32,
     'writes_blocked{stage="dead_letter"}': 1,
     'writes_blocked{stage="parking"}': 0,
+    "settled_records_per_second": 41,
+    "produced_records_per_second": 42,
+    "lag_drain_seconds": 43,
+    "oldest_event_seconds_left": 44,
+    "loss_begins_seconds": math.inf,
+    "desired_replicas": 0.5,
     'build_info{version="1.2.3"}': 1,
     'config_info{config_hash="abc"}': 1,
     "ready": 1,
@@ -278,8 +285,17 @@ def test_registering_takes_no_reading_and_a_scrape_takes_one() -> None:
     assert len(readings) == 1
 
 
-def test_every_value_is_a_number(scraped: dict[str, float]) -> None:
-    assert [name for name, value in scraped.items() if not math.isfinite(value)] == []
+def test_every_value_is_a_number_and_only_forecasts_may_be_infinite(
+    scraped: dict[str, float],
+) -> None:
+    assert [name for name, value in scraped.items() if math.isnan(value)] == []
+    assert [name for name, value in scraped.items() if math.isinf(value)] == ["loss_begins_seconds"]
+
+
+def test_a_forecast_that_is_not_known_has_no_sample() -> None:
+    names = samples(make_reading(forecast=Forecast(None, None, None, None, None, 1.0)))
+    forecasts = {metric.name for metric in metrics_page.SECTIONS["Forecasts"]}
+    assert forecasts & set(names) == {"desired_replicas"}
 
 
 def many_applications_and_partitions() -> Reading:

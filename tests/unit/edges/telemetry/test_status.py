@@ -101,6 +101,14 @@ def test_what_is_held_back_has_its_reason() -> None:
         "requests_in_flight_limit": 8,
         "requests_in_flight": 3,
     }
+    assert status["forecast"] == {
+        "settled_per_second": 41.0,
+        "produced_per_second": 42.0,
+        "lag_drain_seconds": 43.0,
+        "oldest_event_seconds_left": 44.0,
+        "loss_begins_seconds": "inf",
+        "desired_replicas": 0.5,
+    }
     assert status["clock"] == {"trust": "doubted", "seconds_ahead": 1_296_000.5}
 
 
@@ -131,6 +139,7 @@ def test_the_rest_is_the_reading_s() -> None:
         "topics": {},
         "destination": {},
         "clock": {},
+        "forecast": {},
     } == {
         "version": "1.2.3",
         "time_unix_seconds": 5.0,
@@ -149,6 +158,7 @@ def test_the_rest_is_the_reading_s() -> None:
         "held_bytes": 1234,
         "destination": {},
         "clock": {},
+        "forecast": {},
         "dedup_window_rows": 36,
         "oldest_unsettled_event_timestamp_seconds": 1_700_000_000,
         "accounting_imbalance_records": -2,

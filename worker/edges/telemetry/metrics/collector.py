@@ -21,12 +21,13 @@ from worker.edges.telemetry.metrics.definition import (
     Metric,
 )
 from worker.edges.telemetry.metrics.delivery import DELIVERY
+from worker.edges.telemetry.metrics.forecasts import FORECASTS
 from worker.edges.telemetry.metrics.kafka import KAFKA
 from worker.edges.telemetry.metrics.process import PROCESS
 from worker.edges.telemetry.metrics.records import RECORDS
 from worker.edges.telemetry.reading import Reading
 
-METRICS: tuple[Metric, ...] = (*RECORDS, *DELIVERY, *KAFKA, *PROCESS)
+METRICS: tuple[Metric, ...] = (*RECORDS, *DELIVERY, *KAFKA, *FORECASTS, *PROCESS)
 
 
 class WorkerCollector(Collector):
