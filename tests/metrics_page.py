@@ -12,7 +12,8 @@ from worker.edges.telemetry.metrics.forecasts import FORECASTS
 from worker.edges.telemetry.metrics.kafka import KAFKA
 from worker.edges.telemetry.metrics.process import PROCESS
 from worker.edges.telemetry.metrics.records import RECORDS
-from worker.edges.telemetry.status import STATUS, Key
+from worker.edges.telemetry.status import STATUS
+from worker.edges.telemetry.status_objects import Key
 
 SECTIONS: dict[str, tuple[Metric, ...]] = {
     "Records": RECORDS,

@@ -9,7 +9,8 @@ import orjson
 
 from tests.readings import PARKED, TOPIC, make_reading
 from worker.edges.telemetry.redaction import plain
-from worker.edges.telemetry.status import STATUS, Key, status_of
+from worker.edges.telemetry.status import STATUS, status_of
+from worker.edges.telemetry.status_objects import Key
 
 # What scripts build on; the names are fixed.
 KEYS = """
