@@ -39,6 +39,7 @@ TOPIC = 'topic="events"'
 CONSUMED = series("records_consumed_total", TOPIC)
 DELIVERED = series("records_delivered_total", TOPIC)
 DEAD = series("dlq_records_total", TOPIC + ',reason="missing"')
+WITHOUT_KEY = series("records_without_key_total", TOPIC + ',why="missing"')
 LAG = series("consumer_lag_records", TOPIC + ',partition="0"')
 LEFT = series("oldest_event_seconds_left")
 PARKED = series("records_parked", TOPIC)
@@ -55,6 +56,7 @@ HEALTH: dict[str, str] = {
     series("events_ahead_total", TOPIC): f"0+1x{END}",
     series("offsets_skipped_total", TOPIC): f"0x{END}",
     series("log_truncations_total", TOPIC): f"0x{END}",
+    WITHOUT_KEY: f"0+1x{END}",
     LAG: f"100x{END}",
     LEFT: f"{14 * DAY - 60}x{END}",
     series("loss_begins_seconds"): f"{NEVER}x{END}",
@@ -130,6 +132,7 @@ FAULTS: dict[str, Fault] = {
     "DeadLettersFast": Fault({DEAD: counted(300, 1)}, 25, 10),
     "DeadLettersSlow": Fault({DEAD: counted(60, 1)}, 95, 35),
     "EventsFromTheFuture": Fault({series("events_ahead_total", TOPIC): counted(200, 1)}, 30, 20),
+    "RecordsWithoutKey": Fault({WITHOUT_KEY: counted(60, 1)}, 35, 20),
     "ParkedNotShrinking": Fault({PARKED: during("0", "50")}, 95),
     "Absent": Fault({BUILD: f"1x{FAULT - 1} _x{RECOVERY - FAULT - 1} 1x{END - RECOVERY}"}, 15),
     "NotReady": Fault({series("ready"): during("1", "0")}, 15),
