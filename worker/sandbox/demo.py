@@ -26,7 +26,7 @@ from worker.sandbox.kafka import KafkaCluster, free_ports
 from worker.sandbox.processes import WorkerOptions, WorkerProcess
 from worker.sandbox.reconciliation import reconcile
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
-from worker.sandbox.topics import create_topics, publish, read_all
+from worker.sandbox.topics import Published, create_topics, publish, read_all
 
 APPLICATIONS = (1111, 2222)
 PARTITIONS = 6
@@ -176,7 +176,11 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
 
 async def _publish(stage: _Stage, part: Sequence[Sample]) -> None:
     for topic, is_import in ((stage.topic, False), (stage.imports_topic, True)):
-        records = ((sample.key, sample.value) for sample in part if sample.is_import == is_import)
+        records = (
+            Published(sample.key, sample.value, sample.headers)
+            for sample in part
+            if sample.is_import == is_import
+        )
         await publish(stage.bootstrap_servers, topic, records)
 
 

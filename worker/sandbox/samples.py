@@ -56,6 +56,14 @@ class Sample:
     dead_lettered_as: str
     is_import: bool = False
 
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The event's id, for imports only: the other topic shows events without an id.
+
+        Profiles have no time, so only an id makes a profile record the repetition of another.
+        """
+        return [("event-id", b"%d" % self.identifier)] if self.is_import else []
+
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -64,10 +64,18 @@ async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -
         )
 
 
+class Published(NamedTuple):
+    """A record to publish."""
+
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
 async def publish(
-    bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes]]
+    bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes] | Published]
 ) -> int:
-    """Publish keys and values, lz4-compressed; returns their number after all acknowledgements."""
+    """Publish records, lz4-compressed; returns their number after all acknowledgements."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers,
         acks="all",
@@ -78,7 +86,8 @@ async def publish(
     await producer.start()
     try:
         acknowledgements = [
-            await producer.send(topic, key=key, value=value) for key, value in records
+            await producer.send(topic, value=one.value, key=one.key, headers=one.headers)
+            for one in (Published(*record) for record in records)
         ]
         await asyncio.gather(*acknowledgements)
     finally:

@@ -145,3 +145,16 @@ def test_the_account_sees(spoil: Callable[[Outcome], None], fault: str) -> None:
     outcome = Outcome()
     spoil(outcome)
     assert fault in outcome.faults()
+
+
+def test_a_repeated_import_has_the_id_of_its_original_alone() -> None:
+    # Profiles have no time: without an id each repetition would be delivered.
+    options = SampleOptions(COUNT, NOW, (1111, 2222), imports_share=1.0, has_refused=False)
+    produced = [sample for sample in samples(options) if sample.is_import]
+    headers: dict[int, list[tuple[str, bytes]]] = {}
+    repeated = 0
+    for sample in produced:
+        repeated += sample.identifier in headers
+        assert headers.setdefault(sample.identifier, sample.headers) == sample.headers
+    assert repeated > 0
+    assert len({value for ((_, value),) in headers.values()}) == len(headers)
