@@ -44,9 +44,7 @@ def timeout_seconds(test: Path, root: Path) -> float:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
-    """A shell's background jobs ignore SIGINT, and so would every process that a test starts and
-    interrupts.
-    """
+    """Restore SIGINT: a shell's background jobs ignore it, and so would what a test starts."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,11 +54,10 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bootstrap_servers() -> Iterator[str]:
-    """Real Kafka, started once and only if a test asks for it; or the broker that
-    AMW_TEST_BOOTSTRAP_SERVERS names.
+    """Real Kafka, started once and only if a test needs it.
 
-    If it can't be had the tests fail, and say why: a test that is skipped for want of Kafka proves
-    nothing.
+    AMW_TEST_BOOTSTRAP_SERVERS names a broker to use instead. Without Kafka the tests fail and say
+    why: a test that is skipped proves nothing.
     """
     given = os.environ.get("AMW_TEST_BOOTSTRAP_SERVERS")
     if given:

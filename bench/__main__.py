@@ -78,7 +78,7 @@ def events(count: int, now: int) -> list[tuple[bytes, bytes]]:
 
 
 async def measure_floor(bootstrap_servers: str, topic: str, count: int) -> Figures:
-    """aiokafka alone, in a process of its own."""
+    """Measure aiokafka alone, in a process of its own."""
     command = (sys.executable, "-m", "bench.floor", bootstrap_servers, topic, str(count))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(RUN_SECONDS_MAX):

@@ -1,4 +1,4 @@
-"""Send one offline event and wait until Kafka has it. Needs: pip install aiokafka"""
+"""Send one offline event and wait until Kafka has it. Needs: pip install aiokafka."""
 
 import asyncio
 import json

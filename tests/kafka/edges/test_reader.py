@@ -114,7 +114,7 @@ async def test_positions_are_kept_by_a_group_that_nobody_joins(topic: Topic) -> 
 
 
 async def test_it_closes_while_its_partitions_change(topic: Topic) -> None:
-    """aiokafka's own stop() waits for ever if it comes a moment after an assignment."""
+    """The stop() of aiokafka waits for ever if it comes a moment after an assignment."""
     clock = asyncio.get_running_loop().time
     spans = [Span(TopicPartition(topic.name, number), 0, 1) for number in (0, 2)]
     for moments in range(4):

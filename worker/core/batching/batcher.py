@@ -1,6 +1,6 @@
-"""Rows become batches: one open batch per destination, sealed by rows, bytes, linger or drain.
+r"""Rows become batches: one open batch per destination, sealed by rows, bytes, linger or drain.
 
-A request's body is a header line and the rows' lines: UTF-8 without a byte order mark, `\\n` after
+A request's body is a header line and the rows' lines: UTF-8 without a byte order mark, `\n` after
 each line. Source: the Post API's documentation, "body" form; RFC 4180.
 """
 

@@ -83,7 +83,7 @@ class StopIntake:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """All that can be done is done. What is left to whoever comes next:
+    """All that can be done is done; the rest is left to the next owner of the partitions.
 
     `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the
     committed positions lie behind what is settled.
