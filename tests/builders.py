@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.core.batching.batcher import header
+from worker.core.counters.counters import Counters, TopicAccount
+from worker.core.delivery.limiter import DeliveryRules, LimiterRules
 from worker.core.intake.dedup_key import of_line
 from worker.core.intake.rules import IntakeRules, UnknownFields
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
+from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment
 from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, Row
 from worker.core.post_api.resource import EVENTS, Identity
+from worker.core.progress.ledger import Ledger, LedgerLimits
 
 UNIX_SECONDS = 1_700_000_000
 APPLICATION_ID = 1111
@@ -88,6 +92,27 @@ def make_rules(**changes: Any) -> IntakeRules:
     return IntakeRules(**(rules | changes))
 
 
+def make_delivery_rules(**changes: Any) -> DeliveryRules:
+    """The rules of the delivery, as the settings have them without a configuration file."""
+    rules: dict[str, Any] = {
+        "limiter": LimiterRules(4, 1000),
+        "retry_after_seconds_max": 300.0,
+        "hold_probe_seconds": 30.0,
+        "systemic_ratio": 0.5,
+        "systemic_rows_min": 20,
+        "bisect_requests_per_minute_max": 600,
+        "event_age_seconds_max": 1_209_600,
+        "request_seconds": 25.0,
+    }
+    return DeliveryRules(**(rules | changes))
+
+
+def make_ledger(*topics: str, memory_bytes_max: int = 10**9, span_max: int = 1000) -> Ledger:
+    """The ledger of these topics, with nothing assigned."""
+    counters = Counters({topic: TopicAccount() for topic in topics})
+    return Ledger(counters, LedgerLimits(memory_bytes_max, span_max, 100, 1.0))
+
+
 def make_destination(
     application_id: int = APPLICATION_ID, identity: Identity = Identity.PROFILE_ID
 ) -> Destination:
@@ -119,6 +144,13 @@ def make_row(
         event_timestamp=event_timestamp,
         size_bytes=RECORD_OVERHEAD_BYTES + len(line),
     )
+
+
+def make_rejection(offset: int = 0, value: bytes = b"no JSON", *, topic: str = TOPIC) -> Rejection:
+    """A record that is no JSON, with a key and a header of its own."""
+    record = FakeRecord(offset, value, key=b"key", headers=(("own", b"header"),))
+    fault = FieldFault(Reason.NOT_JSON, "", "no")
+    return Rejection(make_assignment(topic=topic), record, (fault,), 100)
 
 
 def make_rows(count: int, *, start: int = 0, **changes: Any) -> list[Row]:

@@ -121,6 +121,15 @@ def mixed(count: int, *, seed: int = 1, has_refused: bool = True) -> list[Sample
     return list(samples(options))
 
 
+def peak_bytes(pid: int) -> int:
+    """The most memory that was resident at once."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return (
+        int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+        * 1024
+    )
+
+
 @asynccontextmanager
 async def on_stage(bootstrap_servers: str, topic: str, directory: Path) -> AsyncIterator[Stage]:
     """Set the stage, and clear it: no worker stays behind."""

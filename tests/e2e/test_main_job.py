@@ -15,11 +15,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.e2e.stage import KEYS, Stage, mixed, on_stage
+from tests.e2e.stage import KEYS, SETTLE_SECONDS_MAX, Stage, mixed, on_stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.reconciliation import event_number
 from worker.sandbox.topics import create_topics, read_all
-from worker.settings.kafka import Kafka
 
 
 @pytest.fixture
@@ -103,12 +102,14 @@ async def test_a_worker_killed_in_full_flight_loses_nothing(
 
 
 async def test_a_worker_that_crashed_takes_its_partitions_back_without_waiting_for_its_session(
-    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: Stage, tmp_path: Path
 ) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    # The defaults.
-    overrides = {"kafka": {}, "state_dir": str(state)}
+    # Without the takeover the new worker waits until the dead worker's session ends: longer than
+    # `await_rows` waits.
+    session = {"session_timeout_seconds": round(2 * SETTLE_SECONDS_MAX)}
+    overrides = {"kafka": session, "state_dir": str(state)}
     await stage.publish(mixed(2_000, has_refused=False))
     first = await stage.start_worker(overrides)
     await stage.await_settled()
@@ -116,14 +117,8 @@ async def test_a_worker_that_crashed_takes_its_partitions_back_without_waiting_f
     more = mixed(1_000, seed=2, has_refused=False)
     delivered_before = stage.emulator.ledger.rows_total
     await stage.publish(more)
-    started = time.monotonic()
     await stage.start_worker(overrides)
     await stage.await_rows(delivered_before + 1)
-    seconds = time.monotonic() - started
-    with capsys.disabled():
-        sys.stdout.write(f"\n  back at work {seconds:.1f} s after its process was started\n")
-    # Without the take-over it waits out the dead worker's session first.
-    assert seconds < Kafka.model_fields["session_timeout_seconds"].default
     await stage.await_settled()
 
 
@@ -167,10 +162,9 @@ async def test_a_stop_while_the_api_is_down_ends_in_time_and_loses_nothing(stage
     stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=503))
     worker = await stage.start_worker({"shutdown": {"drain_seconds": 15}})
     await stage.emulator.ledger.wait_for(lambda ledger: ledger.requests_total >= 5, 30.0)
-    started = time.monotonic()
     worker.send(signal.SIGTERM)
     assert await worker.wait(20.0) == 75
-    assert time.monotonic() - started < 15.0
+    assert "stop_deadline_passed" not in worker.log_file.read_text()
     assert stage.emulator.ledger.rows_total == 0
     stage.emulator.plan()
     await stage.start_worker()

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from worker.core.model.event import Event, Received, Revoked
+from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment
+from worker.core.model.row import Row
 from worker.core.wire import commit_metadata
 from worker.daemon.inbox import Inbox
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
@@ -18,6 +20,7 @@ from worker.edges.kafka.membership import SourceOptions
 from worker.edges.kafka.receiver import PollOptions
 from worker.edges.kafka.source import KafkaSource
 from worker.edges.kafka.window_rebuild import TailOptions
+from worker.edges.kafka.writer import TopicWriter
 
 EVENT_SECONDS_MAX = 30.0
 T = TypeVar("T")
@@ -103,3 +106,15 @@ async def reading(reader: Reader) -> AsyncIterator[Reader]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await reader.source.close()
+
+
+@asynccontextmanager
+async def running(writer: TopicWriter[Rejection] | TopicWriter[Row]) -> AsyncIterator[None]:
+    """A writer that runs, and is closed at the end."""
+    task = asyncio.create_task(writer.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await writer.close()

@@ -4,43 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 
 import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.builders import FakeRecord, make_assignment, make_destination, make_row
-from tests.kafka.edges.reading import EVENT_SECONDS_MAX, connection
+from tests.builders import (
+    FakeRecord,
+    make_assignment,
+    make_destination,
+    make_rejection,
+    make_row,
+)
+from tests.kafka.edges.reading import EVENT_SECONDS_MAX, connection, running
 from worker.core.model.event import DeadLettersAcknowledged, Event, ParkingAcknowledged
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.row import Row
 from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX
 from worker.edges.kafka.dead_letters import SHORTENED_VALUE_BYTES, dead_letter_writer
 from worker.edges.kafka.parking import parking_writer
-from worker.edges.kafka.writer import TopicWriter
 from worker.sandbox.topics import create_topics, read_all
 
 Events = asyncio.Queue[Event]
 
 
-@asynccontextmanager
-async def running(writer: TopicWriter[Rejection] | TopicWriter[Row]) -> AsyncIterator[None]:
-    task = asyncio.create_task(writer.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await writer.close()
-
-
-def rejection(offset: int, value: bytes) -> Rejection:
-    record = FakeRecord(offset, value, key=b"key", headers=(("own", b"header"),))
-    return Rejection(
-        make_assignment(0, topic="source"), record, (FieldFault(Reason.NOT_JSON, "", "no"),), 100
-    )
+rejection = partial(make_rejection, topic="source")
 
 
 async def test_a_dead_letter_too_large_for_its_topic_is_shortened_and_its_neighbours_are_whole(
@@ -53,7 +43,11 @@ async def test_a_dead_letter_too_large_for_its_topic_is_shortened_and_its_neighb
     await admin.close()
     # Random bytes: compression would make it small.
     large = os.urandom(50_000)
-    rejections = (rejection(0, b"small"), rejection(1, large), rejection(2, b"also small"))
+    rejections = (
+        rejection(0, b"small"),
+        rejection(1, large),
+        rejection(2, b"also small"),
+    )
     events: Events = asyncio.Queue()
     writer = dead_letter_writer(
         connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait
@@ -136,7 +130,13 @@ async def test_a_record_without_key_and_value_has_its_dead_letter(
         connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait
     )
     async with running(writer):
-        writer.write((rejection(1, b"before"), nothing, rejection(2, b"behind")))
+        writer.write(
+            (
+                rejection(1, b"before"),
+                nothing,
+                rejection(2, b"behind"),
+            )
+        )
         async with asyncio.timeout(EVENT_SECONDS_MAX):
             event = await events.get()
         assert isinstance(event, DeadLettersAcknowledged)

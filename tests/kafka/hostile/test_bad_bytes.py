@@ -25,7 +25,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.builders import FakeRecord, make_assignment, make_rules, make_value, now_at
 from tests.e2e.stage import KEYS, Stage
-from tests.kafka.hostile.values import Hostile, hostile_values, huge_values
+from tests.hostile_values import Hostile, hostile_values, huge_values
 from tests.yardstick import STALL_UNITS_MAX, cpu_seconds, unit_seconds, units
 from worker.core.intake.intake import Intake
 from worker.core.model.fault import Reason

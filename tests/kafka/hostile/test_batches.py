@@ -17,8 +17,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from tests.builders import make_value
-from tests.e2e.stage import KEYS, Stage
-from tests.e2e.test_memory import peak_bytes
+from tests.e2e.stage import KEYS, Stage, peak_bytes
 from tests.kafka.edges.reading import Reader, reading
 from tests.kafka.hostile.batches import GZIP, LZ4, SNAPPY, ZSTD, RawRecord, batch, publish_batch
 from worker.core.model.event import OffsetsSkipped

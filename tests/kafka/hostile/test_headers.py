@@ -6,36 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.builders import TOPIC, FakeRecord, make_assignment, make_record, make_rules, now_at
+from tests.hostile_values import HOSTILE_HEADERS, Headers
 from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader, connection, reading
 from worker.core.intake.intake import Intake
 from worker.core.model.event import DeadLettersAcknowledged, Event, Received, TailRead
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Place, Position
-from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, came_from
+from worker.core.wire.record_headers import ERRORS_PREFIX, REPLAYS, came_from
 from worker.edges.kafka.dead_letters import dead_letter_writer
 from worker.sandbox.topics import create_topics, publish, read_all
-
-Headers = Sequence[tuple[str, bytes | None]]
-
-FORGED = [PARKED_PREFIX + name for name in ("topic", "partition", "offset", "timestamp")]
-FORGED += [
-    ERRORS_PREFIX + name
-    for name in ("reason", "detail", "topic", "partition", "offset", "timestamp", "replays")
-]
-HOSTILE: dict[str, Headers] = {
-    "null": [("own", None), *((name, None) for name in FORGED)],
-    "not UTF-8": [("own", b"\xff\xfe"), *((name, b"\xff\xfe") for name in FORGED)],
-    "nonsense": [("", b""), ("own", b""), *((name, b"-1e9") for name in FORGED)],
-    "a number of many digits": [(name, b"9" * 10_000) for name in FORGED],
-    "the same name many times": [("own", b"%d" % number) for number in range(1000)],
-}
 
 
 def rejection(headers: Headers, value: bytes = b"bad") -> Rejection:
@@ -45,7 +31,7 @@ def rejection(headers: Headers, value: bytes = b"bad") -> Rejection:
     )
 
 
-@pytest.mark.parametrize("headers", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("headers", HOSTILE_HEADERS.values(), ids=HOSTILE_HEADERS)
 def test_no_header_keeps_a_record_from_being_read_and_placed(headers: Headers) -> None:
     record = make_record(7, headers=headers)
     (row,), _ = Intake(make_rules(key_header="own")).read(make_assignment(), [record], now_at())
@@ -63,7 +49,7 @@ async def test_no_header_keeps_a_dead_letter_from_being_written(
     # Room for a record with its headers, but not for 50 KB that don't compress.
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "40000"})])
     await admin.close()
-    rejections = tuple(rejection(headers, os.urandom(size)) for headers in HOSTILE.values())
+    rejections = tuple(rejection(headers, os.urandom(size)) for headers in HOSTILE_HEADERS.values())
     events: asyncio.Queue[Event] = asyncio.Queue()
     writer = dead_letter_writer(
         connection(bootstrap_servers), {"source": topic}, "1", events.put_nowait
@@ -95,7 +81,7 @@ async def test_what_others_write_into_the_dead_letter_topic_does_not_stop_a_star
     await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
     await producer.start()
-    for headers in HOSTILE.values():
+    for headers in HOSTILE_HEADERS.values():
         await producer.send_and_wait(letters, b"x", headers=list(headers))
     await producer.stop()
     naming = {topic: frozenset({letters})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.core.test_pipeline import FIRST, SECOND, World, committed, event, ok, only, posted
+from tests.unit.core.pipeline_world import FIRST, SECOND, World, committed, event, ok, only, posted
 from worker.core.draining import DrainGoal, Draining
 from worker.core.model.batch import Batch
 from worker.core.model.command import Commit, Finish, Release

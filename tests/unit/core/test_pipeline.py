@@ -5,31 +5,32 @@ clock.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeVar
 
-import orjson
 import pytest
 
-from worker.core.batching.batcher import Batcher, BatchLimits
-from worker.core.counters.counters import Counters, TopicAccount
-from worker.core.dedup.key_memory import KeyBudget
-from worker.core.dedup.window import Window
-from worker.core.delivery.dispatcher import Dispatcher
-from worker.core.delivery.flow_control import Backoff
-from worker.core.delivery.limiter import DeliveryRules, LimiterRules
-from worker.core.intake.intake import Intake
-from worker.core.intake.rules import IntakeRules, UnknownFields, WithoutKey
-from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
+from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord
+from tests.unit.core.pipeline_world import (
+    FIRST,
+    HOME,
+    PARKING_TOPIC,
+    SECOND,
+    World,
+    committed,
+    event,
+    offsets,
+    ok,
+    only,
+    posted,
+    status,
+)
+from worker.core.model.answer import Ambiguous, Answer, NotSent, TransportFault
 from worker.core.model.batch import Batch
-from worker.core.model.clock import Now
 from worker.core.model.command import (
     Command,
     Commit,
     Finish,
     Log,
     Pause,
-    Post,
     Release,
     Resume,
     StopIntake,
@@ -37,14 +38,12 @@ from worker.core.model.command import (
     WriteParked,
 )
 from worker.core.model.event import (
-    Answered,
     Assigned,
     CommitFailed,
     Committed,
     DeadLettersAcknowledged,
     DeadLettersFailed,
     Distributed,
-    Event,
     KeyChanged,
     LogTruncated,
     Lost,
@@ -54,152 +53,11 @@ from worker.core.model.event import (
     Revoked,
     StopRequested,
     TailRead,
-    TimePassed,
 )
 from worker.core.model.fault import Reason
 from worker.core.model.record import Assignment, Place, Position, Start
-from worker.core.pipeline import Pipeline
-from worker.core.post_api.resource import EVENTS
-from worker.core.progress.clock_check import ClockCheck
-from worker.core.progress.ledger import Ledger, LedgerLimits
-from worker.core.progress.pressure import ReceptionControl
-from worker.core.route import Components, Route, RouteRole
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import PARKED_PREFIX
-
-UNIX = 1_800_000_000.0
-TOPIC = "offline-events"
-PARKING_TOPIC = "offline-events.parked"
-HOME = Assignment(PARKING_TOPIC, 0, 3)
-FIRST = Assignment(TOPIC, 0, 1)
-T = TypeVar("T")
-SECOND = Assignment(TOPIC, 1, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class FakeRecord:
-    offset: int
-    value: bytes | None
-    key: bytes | None = None
-    timestamp: int = int(UNIX * 1000)
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
-def event(
-    offset: int, application: int = 1, name: str | None = None, **fields: object
-) -> FakeRecord:
-    value = {
-        "application_id": application,
-        "profile_id": f"user-{offset}",
-        "event_name": name or f"event-{offset}",
-        "event_timestamp": int(UNIX) - 60,
-    }
-    return FakeRecord(offset, orjson.dumps(value | fields))
-
-
-def ok() -> Response:
-    return Response(200, None, "", 0.05)
-
-
-def status(code: int, retry_after: str | None = None) -> Response:
-    return Response(code, retry_after, "no", 0.05)
-
-
-@dataclass
-class World:
-    """A pipeline, the time, and what it has asked for so far."""
-
-    rows_max: int = 10
-    in_flight_max: int = 4
-    span_max: int = 1000
-    chunk_max: int = 100
-    memory_bytes_max: int = 10_000_000
-    parks: bool = False
-    without_key: WithoutKey | None = None
-    # 0: the tests that aren't about clocks trust their own.
-    clock_difference_seconds_max: float = 0
-    seconds: float = 100.0
-    pipeline: Pipeline = field(init=False)
-
-    def __post_init__(self) -> None:
-        counters = Counters({TOPIC: TopicAccount(), PARKING_TOPIC: TopicAccount()})
-        ledger = Ledger(counters, LedgerLimits(self.memory_bytes_max, self.span_max, 100, 1.0))
-        delivery = DeliveryRules(
-            LimiterRules(self.in_flight_max, 1000), 300.0, 30.0, 0.5, 20, 600, 14 * 86400, 25.0
-        )
-        rules = IntakeRules(
-            EVENTS,
-            frozenset({1, 2}),
-            UnknownFields.REJECT,
-            "event-id",
-            (),
-            14 * 86400,
-            86400,
-            1_000_000,
-            without_key=self.without_key,
-        )
-
-        def route(prefix: str, role: RouteRole) -> Route:
-            batcher = Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), prefix)
-            return Route(
-                Intake(rules),
-                Window(KeyBudget(1000), rows_max=1000, age_seconds=3600.0),
-                batcher,
-                role,
-            )
-
-        routes = {
-            TOPIC: route("b", RouteRole.SOURCE_WITH_PARKING if self.parks else RouteRole.SOURCE),
-            PARKING_TOPIC: route("p", RouteRole.PARKING),
-        }
-        dispatcher = Dispatcher(delivery, Backoff(0.5, 60.0, lambda: 0.999), ledger.offsets.state)
-        self.ledger = ledger
-        self.components = Components(
-            routes, dispatcher, ledger, ClockCheck(self.clock_difference_seconds_max)
-        )
-        self.pipeline = Pipeline(self.components, ReceptionControl(self.chunk_max))
-
-    @property
-    def now(self) -> Now:
-        return Now(self.seconds, UNIX + self.seconds)
-
-    def tell(self, event: Event) -> list[Command]:
-        """Hand in an event; the account must balance afterwards, whatever it was."""
-        commands = self.pipeline.handle(event, self.now)
-        assert self.ledger.imbalance() == 0
-        return commands
-
-    def wait(self, seconds: float) -> list[Command]:
-        self.seconds += seconds
-        return self.tell(TimePassed())
-
-    def assign(self, *assignments: Assignment, position: int = 0) -> list[Command]:
-        committed = Position(position, commit_metadata.encode(position, position, []))
-        return self.tell(
-            Assigned(tuple(Start(assignment, position, committed) for assignment in assignments))
-        )
-
-    def receive(self, *records: FakeRecord, assignment: Assignment = FIRST) -> list[Command]:
-        return self.tell(Received(assignment, records, records[-1].offset + 1))
-
-    def answer(self, batch: Batch, answer: Answer) -> list[Command]:
-        return self.tell(Answered(batch.id, answer))
-
-
-def only(kind: type[T], commands: list[Command]) -> list[T]:
-    return [command for command in commands if isinstance(command, kind)]
-
-
-def posted(commands: list[Command]) -> list[Batch]:
-    return [command.batch for command in only(Post, commands)]
-
-
-def committed(commands: list[Command]) -> dict[Assignment, int]:
-    return {
-        assignment: position.offset
-        for command in only(Commit, commands)
-        for assignment, position in command.positions.items()
-    }
 
 
 @pytest.fixture
@@ -208,10 +66,6 @@ def world() -> World:
     world.assign(FIRST, SECOND)
     world.wait(1.0)
     return world
-
-
-def offsets(batch: Batch) -> list[int]:
-    return [row.record.offset for row in batch.rows]
 
 
 class TestTheWayOfARecord:
@@ -444,7 +298,7 @@ class TestAnswers:
     def test_an_event_that_grew_too_old_while_it_waited_does_not_go_with_the_others(
         self, world: World
     ) -> None:
-        oldest = int(UNIX + world.seconds) - 14 * 86400
+        oldest = int(UNIX_SECONDS + world.seconds) - 14 * 86400
         world.receive(event(0, event_timestamp=oldest + 100), event(1))
         (batch,) = posted(world.wait(1.0))
         world.answer(batch, status(503, retry_after="120"))

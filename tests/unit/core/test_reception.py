@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.unit.core.test_pipeline import TOPIC, UNIX, FakeRecord, World, event
+from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord
+from tests.unit.core.pipeline_world import World, event
 from worker.core.counters.counters import ContractDrift
 from worker.core.delivery.waiting import AGE_WAIT_SECONDS
 from worker.core.intake.rules import WithoutKey
@@ -49,7 +50,9 @@ class Clocked(World):
 
     def told(self, *, wrong_by: float = 0.0) -> list[Command]:
         """The API is asked for its time, and answers."""
-        return self.tell(ApiTimeRead(Response(404, None, "", 0.1, UNIX + self.seconds + wrong_by)))
+        return self.tell(
+            ApiTimeRead(Response(404, None, "", 0.1, UNIX_SECONDS + self.seconds + wrong_by))
+        )
 
     def come(self, assignment: Assignment, *records: FakeRecord) -> list[Command]:
         return self.tell(Received(assignment, records, records[-1].offset + 1))
@@ -69,7 +72,7 @@ def vouched() -> Clocked:
 
 
 def aged(offset: int, days: float) -> FakeRecord:
-    return event(offset, event_timestamp=int(UNIX - days * DAY))
+    return event(offset, event_timestamp=int(UNIX_SECONDS - days * DAY))
 
 
 def of(kind: type[Command], commands: list[Command]) -> list[Command]:
@@ -200,7 +203,7 @@ def test_an_answer_to_a_batch_vouches_as_well() -> None:
     stage.come(A0, event(0))
     (post,) = of(Post, stage.wait(2))
     assert isinstance(post, Post)
-    stage.tell(Answered(post.batch.id, Response(200, None, "", 0.1, UNIX + stage.seconds)))
+    stage.tell(Answered(post.batch.id, Response(200, None, "", 0.1, UNIX_SECONDS + stage.seconds)))
     assert dead_lettered(stage.come(A0, aged(1, 15))) == [(1, Reason.TOO_OLD)]
 
 
@@ -237,7 +240,7 @@ def test_records_without_a_key_are_logged_once_a_minute_at_most() -> None:
         drift.without_key["missing"] += 2
         lines += [
             (second, line.fields)
-            for line in log.lines(A0, drift, Now(float(second), UNIX + second))
+            for line in log.lines(A0, drift, Now(float(second), UNIX_SECONDS + second))
             if isinstance(line, Log)
         ]
     assert lines == [
@@ -245,7 +248,7 @@ def test_records_without_a_key_are_logged_once_a_minute_at_most() -> None:
         (60, {"topic": TOPIC, "records": 120, "missing_total": 122}),
         (120, {"topic": TOPIC, "records": 120, "missing_total": 242}),
     ]
-    assert log.lines(A0, drift, Now(179.0, UNIX)) == []
+    assert log.lines(A0, drift, Now(179.0, UNIX_SECONDS)) == []
 
 
 def test_records_without_a_key_that_a_route_asks_for_are_logged_and_counted() -> None:

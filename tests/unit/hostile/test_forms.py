@@ -9,14 +9,13 @@ import random
 import pytest
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at
-from tests.kafka.hostile.test_headers import HOSTILE
-from tests.kafka.hostile.values import hostile_values
+from tests.hostile_values import HOSTILE_HEADERS, hostile_values
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form
 from worker.core.post_api.resource import RESOURCES
 from worker.edges.kafka.dead_letters import headers
 
-COUNT = 3000
+COUNT = 1000
 ATTRIBUTES = (
     "ce_specversion",
     "ce_type",
@@ -48,7 +47,7 @@ def record(number: int, value: bytes | None, form: Form, chance: random.Random) 
     return FakeRecord(
         number,
         value,
-        headers=[*own, *chance.choice(list(HOSTILE.values()))[:20]],
+        headers=[*own, *chance.choice(list(HOSTILE_HEADERS.values()))[:20]],
         timestamp=chance.choice((-1, 0, 2**62)),
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.builders import make_batch, now_at
+from tests.builders import make_batch, make_delivery_rules, now_at
 from worker.core.counters.snapshot import DeliveryStatus
 from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.flow_control import Backoff
-from worker.core.delivery.limiter import DeliveryRules, LimiterRules
+from worker.core.delivery.limiter import LimiterRules
 from worker.core.delivery.settlement import AnswerResult, Settlement
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
@@ -45,15 +45,11 @@ class Stage:
     states: dict[Assignment, AssignmentState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rules = DeliveryRules(
+        rules = make_delivery_rules(
             limiter=LimiterRules(self.requests_in_flight_max, self.breaker_failures_max),
-            retry_after_seconds_max=300.0,
-            hold_probe_seconds=30.0,
             systemic_ratio=self.systemic_ratio,
             systemic_rows_min=self.systemic_rows_min,
             bisect_requests_per_minute_max=self.bisect_requests_per_minute_max,
-            event_age_seconds_max=1_209_600,
-            request_seconds=25.0,
         )
         self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.state_of)
 

@@ -10,20 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
-from worker.core.counters.counters import Counters, TopicAccount
+from tests.builders import (
+    TOPIC,
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_ledger,
+    make_row,
+    now_at,
+)
+from worker.core.counters.counters import TopicAccount
 from worker.core.model.event import Received
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Start
 from worker.core.model.row import Row
-from worker.core.progress.ledger import Ledger, LedgerLimits
+from worker.core.progress.ledger import Ledger
 
 FIRST, SECOND = make_assignment(0), make_assignment(1)
 
 
-def make_ledger() -> Ledger:
-    counters = Counters({TOPIC: TopicAccount(), "idle": TopicAccount()})
-    ledger = Ledger(counters, LedgerLimits(10**9, 1000, 100, 1.0))
+def two_partitions() -> Ledger:
+    ledger = make_ledger(TOPIC, "idle")
     ledger.assign([Start(FIRST, 0, None), Start(SECOND, 0, None)])
     return ledger
 
@@ -56,7 +63,7 @@ def positions(ledger: Ledger) -> dict[Assignment, int]:
 
 
 def test_received_records_are_counted_and_held() -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     rows = receive(ledger, 3)
     ledger.receive(Received(FIRST, [FakeRecord(3, None)], 4), now_at())
     assert (topic(ledger).consumed, topic(ledger).consumed_bytes) == (4, 15)
@@ -66,7 +73,7 @@ def test_received_records_are_counted_and_held() -> None:
 
 
 def test_delivered_rows_are_settled_counted_and_let_go() -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     rows = [*receive(ledger, 2), *receive(ledger, 1, assignment=SECOND)]
     ledger.deliver(rows, now_at(10))
     assert topic(ledger).delivered == 3
@@ -82,7 +89,7 @@ def test_delivered_rows_are_settled_counted_and_let_go() -> None:
     "timestamp", [-1, 0, -62_135_596_800_000], ids=["none", "a zero", "a client's year 1"]
 )
 def test_a_record_without_a_time_has_no_latency_and_is_counted(timestamp: int) -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     undated, dated = FakeRecord(0, b"value", timestamp=timestamp), FakeRecord(1, b"value")
     ledger.receive(Received(FIRST, [undated, dated], 2), now_at())
     rows = [make_row(record.offset, record=record) for record in (undated, dated)]
@@ -98,7 +105,7 @@ def test_a_record_without_a_time_has_no_latency_and_is_counted(timestamp: int) -
 
 
 def test_what_is_dated_ahead_makes_no_sum_fall_and_is_counted() -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     ahead = make_row(
         0,
         record=FakeRecord(0, b"value", timestamp=(UNIX_SECONDS + 500) * 1000),
@@ -126,7 +133,7 @@ def test_what_is_dated_ahead_makes_no_sum_fall_and_is_counted() -> None:
 
 
 def test_duplicates_and_dead_letters_are_settled_under_their_own_names() -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     rows = receive(ledger, 3)
     ledger.drop_duplicates(rows[:1])
     ledger.write_dead_letters([rejection(rows[1]), rejection(rows[2], Reason.TOO_OLD)])
@@ -138,7 +145,7 @@ def test_duplicates_and_dead_letters_are_settled_under_their_own_names() -> None
 
 
 def test_rows_given_back_are_let_go_and_stay_unsettled() -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     rows = receive(ledger, 2)
     ledger.give_back(rows[:1])
     assert ledger.memory.held_bytes == rows[1].size_bytes
@@ -153,7 +160,7 @@ def test_rows_given_back_are_let_go_and_stay_unsettled() -> None:
 
 
 def test_what_ends_after_its_partition_is_gone_is_let_go_and_counted_nowhere() -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     rows = receive(ledger, 4)
     ledger.remove([FIRST])
     ledger.assign([Start(make_assignment(0, epoch=2), 0, None)])
@@ -174,7 +181,7 @@ def test_what_ends_after_its_partition_is_gone_is_let_go_and_counted_nowhere() -
 
 
 def test_a_record_that_the_account_cannot_explain_shows() -> None:
-    ledger = make_ledger()
+    ledger = two_partitions()
     (row,) = receive(ledger, 1)
     ledger.offsets.tracker(FIRST).settle(row.record.offset)
     assert ledger.imbalance() == 1
@@ -186,7 +193,7 @@ def test_a_record_that_the_account_cannot_explain_shows() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_the_account_explains_every_record_at_every_step(seed: int, steps: int) -> None:
     chance = Random(seed)
-    ledger = make_ledger()
+    ledger = two_partitions()
     epochs = {0: FIRST, 1: SECOND}
     held: list[Row] = []
 

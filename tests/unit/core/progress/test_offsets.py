@@ -6,8 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.builders import make_assignment, make_record, make_rows, now_at
-from tests.unit.core.progress.test_ledger import make_ledger
+from tests.builders import TOPIC, make_assignment, make_ledger, make_record, make_rows, now_at
 from worker.core.model.event import Received
 from worker.core.model.record import Assignment, AssignmentState, Position, Start
 from worker.core.progress.ledger import Ledger
@@ -254,7 +253,7 @@ FIRST, AGAIN = make_assignment(0), make_assignment(0, epoch=2)
 
 
 def with_three_of_five_settled() -> Ledger:
-    ledger = make_ledger()
+    ledger = make_ledger(TOPIC)
     ledger.assign([Start(FIRST, 10, Position(10))])
     records = [make_record(offset) for offset in range(10, 15)]
     ledger.receive(Received(FIRST, records, 15), now_at())
@@ -272,7 +271,7 @@ def test_what_is_settled_is_left_until_it_is_committed() -> None:
 
 
 def test_what_was_never_committed_counts_from_where_it_began() -> None:
-    ledger = make_ledger()
+    ledger = make_ledger(TOPIC)
     ledger.assign([Start(FIRST, 10, None)])
     assert not any(ledger.left())
     ledger.receive(Received(FIRST, [], 12), now_at())
@@ -297,7 +296,7 @@ def test_what_another_member_has_is_left_no_more() -> None:
 
 
 def test_a_partition_that_leaves_nothing_is_not_remembered() -> None:
-    ledger = make_ledger()
+    ledger = make_ledger(TOPIC)
     ledger.assign([Start(FIRST, 10, Position(10))])
     ledger.remove([FIRST])
     assert not any(ledger.left())

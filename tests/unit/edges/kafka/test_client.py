@@ -13,9 +13,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
+from tests.builders import make_rejection
 from tests.certificates import make_certificates
-from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader
-from tests.kafka.edges.test_writer import rejection, running
+from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader, running
 from worker.core.model.event import DeadLettersFailed, Event
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret, TlsNotUsableError
 from worker.edges.kafka.dead_letters import dead_letter_writer
@@ -96,7 +96,7 @@ async def test_a_writer_whose_files_turn_bad_between_two_producers_says_so_and_l
     turning = TurningBad(NOBODY, "test", 9.0, KafkaSecurity())
     writer = dead_letter_writer(turning, {"source": "dlq"}, "1", events.put_nowait)
     async with running(writer):
-        writer.write((rejection(0, b"value"),))
+        writer.write((make_rejection(topic="source"),))
         async with asyncio.timeout(EVENT_SECONDS_MAX):
             event = await events.get()
     assert isinstance(event, DeadLettersFailed)

@@ -1,19 +1,34 @@
-"""Record values as no producer should send them, from a seed: what 100,000 of them become must be
-accounted for.
+"""Record values and headers that no producer should send, always the same for the same seed.
 
-Each value that may still be valid carries its number in `event_name`, so that what was delivered of
-it can be told.
+Each value that may still be valid carries its number in `event_name`, so that a test can identify
+it among the delivered rows.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX
 
 Value = bytes | None
 SIZES = (100, 10_000, 1_000_000)
+Headers = Sequence[tuple[str, bytes | None]]
+
+FORGED = [PARKED_PREFIX + name for name in ("topic", "partition", "offset", "timestamp")]
+FORGED += [
+    ERRORS_PREFIX + name
+    for name in ("reason", "detail", "topic", "partition", "offset", "timestamp", "replays")
+]
+HOSTILE_HEADERS: dict[str, Headers] = {
+    "null": [("own", None), *((name, None) for name in FORGED)],
+    "not UTF-8": [("own", b"\xff\xfe"), *((name, b"\xff\xfe") for name in FORGED)],
+    "nonsense": [("", b""), ("own", b""), *((name, b"-1e9") for name in FORGED)],
+    "a number of many digits": [(name, b"9" * 10_000) for name in FORGED],
+    "the same name many times": [("own", b"%d" % number) for number in range(1000)],
+}
 
 
 @dataclass(frozen=True, slots=True)
