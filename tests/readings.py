@@ -118,6 +118,7 @@ def make_snapshot() -> Snapshot:
         dedup_window_rows=36,
         dedup_keys_evicted={TOPIC: 37},
         oldest_event_timestamp=1_700_000_000,
+        expiring_rows={3600: 1, 21_600: 2, 86_400: 3},
         imbalance=-2,
         is_stopping=False,
         is_dead_letter_blocked=True,

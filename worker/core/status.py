@@ -60,6 +60,7 @@ def build_status(
         oldest_event_timestamp=min(
             (timestamp for timestamp in oldest if timestamp is not None), default=None
         ),
+        expiring_rows=delivery.expiring_rows,
         imbalance=ledger.imbalance(),
         is_stopping=is_stopping,
         is_dead_letter_blocked=flow.dead_letters.is_blocked,

@@ -5,12 +5,17 @@ Taken when asked for, never kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.core.counters.counters import Counters
+from worker.core.model.batch import Batch
 from worker.core.model.clock import ClockStatus
 from worker.core.model.record import Assignment
+
+# An hour, six hours, a day.
+EXPIRY_WINDOWS_SECONDS = (3600, 21_600, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ class DestinationStatus:
 class DeliveryStatus:
     """All that is between the batchers and the API.
 
-    `oldest_event_timestamp` in Unix seconds; None with no row there.
+    `oldest_event_timestamp` in Unix seconds; None with no row there. `expiring_rows` counts rows
+    whose event is too old within each of `EXPIRY_WINDOWS_SECONDS`.
     """
 
     destination: DestinationStatus
@@ -67,6 +73,7 @@ class DeliveryStatus:
     rows_in_flight: int
     rows_waiting: int
     oldest_event_timestamp: int | None
+    expiring_rows: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +111,27 @@ class Snapshot:
     dedup_window_rows: int
     dedup_keys_evicted: Mapping[str, int]
     oldest_event_timestamp: int | None
+    expiring_rows: Mapping[int, int]
     imbalance: int
     is_stopping: bool
     is_dead_letter_blocked: bool
     is_parking_blocked: bool
     clock: ClockStatus
+
+
+def expiring_rows(
+    batches: Iterable[Batch], unix_seconds: float, event_age_seconds_max: float
+) -> dict[int, int]:
+    """Count the rows whose event is too old within each of `EXPIRY_WINDOWS_SECONDS`.
+
+    Only batches with such a row are walked through: in health none.
+    """
+    counts = dict.fromkeys(EXPIRY_WINDOWS_SECONDS, 0)
+    too_old = unix_seconds - event_age_seconds_max
+    for batch in batches:
+        if batch.oldest_event_timestamp >= too_old + max(EXPIRY_WINDOWS_SECONDS):
+            continue
+        timestamps = sorted(row.event_timestamp for row in batch.rows)
+        for window in EXPIRY_WINDOWS_SECONDS:
+            counts[window] += bisect_left(timestamps, too_old + window)
+    return counts

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from itertools import chain
 
-from worker.core.counters.snapshot import DeliveryStatus
+from worker.core.counters.snapshot import DeliveryStatus, expiring_rows
 from worker.core.delivery.answers import EndedRequest, settle
 from worker.core.delivery.flow_control import Backoff, Rate
 from worker.core.delivery.limiter import DeliveryRules, Limiter
@@ -48,6 +48,7 @@ class Dispatcher:
     def status(self, now: Now) -> DeliveryStatus:
         """The state of the delivery, for operators: walks over every batch."""
         in_flight, waiting = self._limiter.batches(), self.waiting.batches()
+        batches = (*in_flight, *waiting)
         return DeliveryStatus(
             destination=self._limiter.status(),
             holds=tuple(self.waiting.holds.status(now)),
@@ -55,7 +56,10 @@ class Dispatcher:
             rows_in_flight=sum(len(batch.rows) for batch in in_flight),
             rows_waiting=sum(len(batch.rows) for batch in waiting),
             oldest_event_timestamp=min(
-                (batch.oldest_event_timestamp for batch in (*in_flight, *waiting)), default=None
+                (batch.oldest_event_timestamp for batch in batches), default=None
+            ),
+            expiring_rows=expiring_rows(
+                batches, now.unix_seconds, self._rules.event_age_seconds_max
             ),
         )
 

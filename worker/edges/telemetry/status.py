@@ -96,6 +96,13 @@ STATUS: tuple[Key[Reading], ...] = (
         lambda reading: reading.snapshot.oldest_event_timestamp,
     ),
     Key(
+        "events_expiring_within_seconds",
+        "Events that wait in this worker and are too old within 3600, 21600 and 86400 seconds.",
+        lambda reading: {
+            str(window): rows for window, rows in reading.snapshot.expiring_rows.items()
+        },
+    ),
+    Key(
         "forecast",
         "What follows if the rates of the last minutes continue; null: not known.",
         lambda reading: object_of(FORECAST, reading.forecast),

@@ -128,6 +128,9 @@ VALUES: dict[str, float] = {
     "parking_publish_failures_total": 32,
     'writes_blocked{stage="dead_letter"}': 1,
     'writes_blocked{stage="parking"}': 0,
+    'events_expiring_within_seconds{window="3600"}': 1,
+    'events_expiring_within_seconds{window="21600"}': 2,
+    'events_expiring_within_seconds{window="86400"}': 3,
     "settled_records_per_second": 41,
     "produced_records_per_second": 42,
     "lag_drain_seconds": 43,
@@ -296,6 +299,7 @@ def test_a_forecast_that_is_not_known_has_no_sample() -> None:
     names = samples(make_reading(forecast=Forecast(None, None, None, None, None, 1.0)))
     forecasts = {metric.name for metric in metrics_page.SECTIONS["Forecasts"]}
     assert forecasts & set(names) == {"desired_replicas"}
+    assert 'events_expiring_within_seconds{window="3600"}' in names
 
 
 def many_applications_and_partitions() -> Reading:

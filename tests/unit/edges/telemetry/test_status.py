@@ -102,6 +102,7 @@ def test_what_is_held_back_has_its_reason() -> None:
         "requests_in_flight_limit": 8,
         "requests_in_flight": 3,
     }
+    assert status["events_expiring_within_seconds"] == {"3600": 1, "21600": 2, "86400": 3}
     assert status["forecast"] == {
         "settled_per_second": 41.0,
         "produced_per_second": 42.0,

@@ -21,6 +21,16 @@ def _known(read: Callable[[Forecast], float | None]) -> Read[float]:
 
 FORECASTS = (
     GaugeMetric(
+        "events_expiring_within_seconds",
+        ("window",),
+        "Events that wait for delivery in this worker and pass limits.event_age_seconds_max within "
+        "this many seconds: an hour, six hours, a day.",
+        "Above 0: they are lost unless they are delivered in time. See application_held.",
+        lambda reading: {
+            (str(window),): rows for window, rows in reading.snapshot.expiring_rows.items()
+        },
+    ),
+    GaugeMetric(
         "settled_records_per_second",
         (),
         "Records settled per second in the last 5 minutes; absent until it is measured.",
