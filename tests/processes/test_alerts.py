@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from worker.cli.main import cli
 from worker.edges.telemetry.metrics.collector import METRICS
 from worker.edges.telemetry.metrics.definition import PREFIX, HistogramMetric
+from worker.edges.telemetry.status import STATUS
+from worker.edges.telemetry.status_objects import TOPIC as TOPIC_KEYS
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "helm" / "files" / "alerts.yaml"
@@ -149,15 +151,6 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-@pytest.fixture(scope="module")
-def promtool() -> str:
-    """The path of promtool."""
-    path = shutil.which("promtool")
-    if path is None:
-        pytest.fail("promtool is missing: install Debian's package prometheus, or its release")
-    return path
-
-
 def rules() -> list[dict[str, Any]]:
     (group,) = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     assert isinstance(group["rules"], list)
@@ -267,9 +260,42 @@ def test_every_metric_of_an_alert_is_defined() -> None:
     assert used - defined == set()
 
 
+def sections() -> dict[str, str]:
+    """The sections of the runbook by heading."""
+    _, *parts = re.split(r"^## ", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {heading: text for heading, _, text in (part.partition("\n") for part in parts)}
+
+
 def test_every_alert_has_its_section_in_the_runbook() -> None:
-    headings = re.findall(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
-    anchors = {re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in headings}
+    anchors = {re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in sections()}
     linked = [rule["annotations"]["runbook_url"].partition("#")[2] for rule in rules()]
     assert [one for one in linked if one not in anchors] == []
     assert anchors - set(linked) == set()
+
+
+@pytest.mark.parametrize("heading", sections())
+def test_a_section_says_what_it_means_what_to_run_and_how_to_see_that_it_worked(
+    heading: str,
+) -> None:
+    text = sections()[heading]
+    parts = ("**Meaning.**", "**Users feel**", "**Fix.**", "**It worked**")
+    places = [text.find(part) for part in parts]
+    assert min(places) >= 0
+    assert places == sorted(places)
+    commands = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+
+
+def test_the_runbook_uses_commands_and_keys_that_exist() -> None:
+    text = RUNBOOK.read_text(encoding="utf-8")
+    commands = set(re.findall(r"appmetrica-worker ([a-z-]+)", text))
+    assert commands <= set(cli.commands)
+    keys = {key.name for key in STATUS}
+    used = {
+        key
+        for expression in re.findall(r"/status \| jq '([^']+)'", text)
+        for key in re.findall(r"(?:^|[{, |]|\[)\.?([a-z_]+)", expression.split(" | ")[0])
+        if key != "select"
+    }
+    assert used - keys - {key.name for key in TOPIC_KEYS} == set()
+    assert len(used) > 10

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
-import pytest
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, generate_latest
 
 from tests.readings import make_registry
 
 CHECK_SECONDS_MAX = 60
-
-
-@pytest.fixture(scope="session")
-def promtool() -> str:
-    """The path of promtool."""
-    path = shutil.which("promtool")
-    if path is None:
-        pytest.fail("promtool is missing: install Debian's package prometheus, or its release")
-    return path
 
 
 def test_the_metrics_are_as_prometheus_wants_them(promtool: str) -> None:
