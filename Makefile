@@ -33,7 +33,7 @@ run: $(STAMP) ## Run the worker with your settings (ARGS="--config FILE")
 
 quick: lint types contracts unit ## Lint, types, import contracts, tests/unit: no network, no broker (under 1 min)
 
-test: quick pytest ## Everything that must hold: `quick`, then sockets, processes, simulation and real Kafka (15 min)
+test: quick pytest ## Everything that must hold: quick, then sockets, processes, simulation, real Kafka (20 min; busy: 40)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -69,14 +69,14 @@ lock: $(STAMP) ## Pin the dependencies anew: requirements.lock (image) and requi
 	$(BIN)/$(LOCK) --constraint requirements.lock --extra sandbox --extra dev --output-file requirements-dev.lock
 
 # A set's order is part of a history: it must be the same when the history is played again.
-simulate: $(STAMP) ## Play random histories of the whole worker (SEEDS=300, or SEED=17 for one; ARGS=--mutants)
+simulate: $(STAMP) ## Play random histories of the whole worker (300 in 2 min; SEEDS=300, or SEED=17 for one; ARGS=--mutants)
 	PYTHONHASHSEED=0 $(BIN)/python -m verification.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300)) $(ARGS)
 
 fuzz: $(STAMP) ## Throw a million values at the intake (ARGS="--count 5000000 --seed 2", or ARGS=--atheris)
 	$(BIN)/python -m verification.fuzz $(ARGS)
 
-# MUTANT=all switches each of five safeguards off, one by one. What it costs and what it shows: docs/reliability.md.
-chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reckon (MINUTES=60 for a night, OUTAGE=600, MUTANT=all, SEED=17)
+# MUTANT=all switches each of five safeguards off, one by one. How long that takes and what it shows: docs/reliability.md.
+chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reconcile (8 min; MINUTES=60 for a night, OUTAGE=600, MUTANT=all, SEED=17)
 	$(BIN)/python -m verification.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) \
 	  $(if $(MUTANT),$(if $(filter all,$(MUTANT)),--mutants,--mutant $(MUTANT))) $(ARGS)
 

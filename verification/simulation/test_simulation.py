@@ -23,6 +23,7 @@ SEEDS = 300
 # Against a run that hangs; on a machine of a quarter of the usual speed the mutants take twenty
 # minutes.
 SECONDS_MAX = 1800
+pytestmark = pytest.mark.timeout(SECONDS_MAX + 60)
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:

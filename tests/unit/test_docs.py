@@ -1,0 +1,70 @@
+"""What the documents name in the repository is there: paths, and functions and classes in them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+# A path is relative to the repository or, as in the map of the packages, to `worker`.
+PREFIXES = ("", "worker", "worker/core")
+PATH = re.compile(
+    r"`((?:worker|tests|verification|bench|config|core|edges|daemon|cli|settings|tools|sandbox"
+    r"|contract)/[\w./-]*)(?::(\w+(?:\.\w+)*))?`"
+)
+
+
+def references(text: str) -> list[tuple[str, str | None]]:
+    """The paths in backticks, each with the name behind its colon."""
+    return [(path.rstrip("/"), name or None) for path, name in PATH.findall(text)]
+
+
+def found(path: str) -> Path | None:
+    """The file or folder that a document means; a module may be named without its ending."""
+    for prefix in PREFIXES:
+        for ending in ("", ".py"):
+            candidate = ROOT / prefix / f"{path}{ending}"
+            if candidate.exists():
+                return candidate
+    return None
+
+
+def names_in(file: Path) -> set[str]:
+    """The functions, classes, methods (as Class.method, and bare) and constants of a module."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{part.name}" for part in node.body if hasattr(part, "name")}
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_names_is_there(document: Path) -> None:
+    missing = []
+    for path, name in references(document.read_text(encoding="utf-8")):
+        file = found(path)
+        if file is None:
+            missing.append(path)
+        elif name is not None and (file.is_dir() or name not in names_in(file)):
+            missing.append(f"{path}:{name}")
+    assert missing == []
+
+
+def test_a_wrong_path_and_a_wrong_name_would_be_missed() -> None:
+    text = "`worker/errors.py:ExitCode`, `core/pipeline.py`, `worker/no/such.py`"
+    assert references(text) == [
+        ("worker/errors.py", "ExitCode"),
+        ("core/pipeline.py", None),
+        ("worker/no/such.py", None),
+    ]
+    assert found("core/pipeline.py") is not None
+    assert found("worker/no/such.py") is None
+    assert "ExitCode" in names_in(ROOT / "worker" / "errors.py")
