@@ -161,7 +161,7 @@ class TestWithoutAKey:
 
 class TestScopeAndParts:
     def test_a_key_counts_within_resource_and_application(self) -> None:
-        parts = route(form="envelope")
+        parts = route(form="envelope", common={"key_header": "event-id"})
         order = {"application_id": 1, "profile_id": "u", "event_timestamp": UNIX_SECONDS}
         purchase = {"type": "events", "data": order | {"event_name": "buy"}, "key": 7}
         profile = {"type": "profiles", "data": PROFILE, "key": 7}
