@@ -71,8 +71,8 @@ class Pipeline:
             for topic, route in components.routes.items()
             if route.role is RouteRole.SOURCE_WITH_PARKING
         )
-        self._held: frozenset[Assignment] = frozenset()
-        self._resting: frozenset[Assignment] = frozenset()
+        # The partitions for which it is to be checked whether a hold alone pauses them.
+        self._to_check: set[Assignment] = set()
 
     @property
     def is_finished(self) -> bool:
@@ -207,18 +207,20 @@ class Pipeline:
             else None
             for assignment in offsets.take_changed()
         }
-        if (held := self._dispatcher.waiting.holds.assignments()) is not self._held:
-            self._held = held
-            # A parking topic whose records are on hold has nothing to do but to wait for the hold
-            # to heal.
-            self._resting = frozenset(
-                assignment
-                for assignment in held
-                if self._routes[assignment.topic].role is RouteRole.PARKING
-            )
+        held = self._dispatcher.waiting.holds.partitions
+        held_changed = held.take_changed()
+        self._to_check |= held_changed
+        self._to_check |= reaches.keys()
+        # A parking topic whose records are on hold has nothing to do but to wait for the hold to
+        # heal.
+        resting = {
+            assignment: assignment in held
+            for assignment in held_changed
+            if self._routes[assignment.topic].role is RouteRole.PARKING
+        }
         waits_for_clock = self._receiving.is_waiting or self._clock.trust(now) is Trust.DOUBTED
         stop_all = self._ledger.memory.is_high or self._flow.is_blocked or waits_for_clock
-        pause, resume = self._reception.change(reaches, waiting=self._resting, stop_all=stop_all)
+        pause, resume = self._reception.change(reaches, resting=resting, stop_all=stop_all)
         commands: list[Command] = []
         if pause:
             commands.append(Pause(pause))
@@ -228,18 +230,22 @@ class Pipeline:
 
     def _park(self, now: Now) -> list[Command]:
         """Park the rows on hold that alone pause a partition or fill the memory."""
-        memory = self._ledger.memory
-        if self._held and (self._reception.over_span or memory.is_high):
-            safe = {
-                assignment: self._ledger.offsets.tracker(assignment).safe_position
-                for assignment in self._reception.over_span
-                if assignment.topic in self._topics_with_parking
-            }
+        memory, waiting = self._ledger.memory, self._dispatcher.waiting
+        over_span = {
+            assignment: self._ledger.offsets.tracker(assignment).safe_position
+            for assignment in self._to_check
+            if assignment in self._reception.over_span
+            and assignment.topic in self._topics_with_parking
+        }
+        # While chosen rows are still here, their hold makes no new choice: its partitions are
+        # checked again after that.
+        if not waiting.holds.has_chosen:
+            self._to_check.clear()
+        if over_span or memory.is_high:
             bytes_min = memory.low_bytes if memory.is_high else memory.held_bytes + 1
-            self._dispatcher.waiting.holds.choose_for_parking(
-                safe, bytes_min=bytes_min, topics=self._topics_with_parking
+            waiting.holds.choose_for_parking(
+                over_span, bytes_min=bytes_min, topics=self._topics_with_parking
             )
-        waiting = self._dispatcher.waiting
         return self._flow.settle(waiting.park(), now) if waiting.holds.has_chosen else []
 
     def clock_status(self, now: Now) -> ClockStatus:

@@ -13,7 +13,14 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 from tests.builders import TOPIC
-from tests.unit.core.pipeline_world import FIRST, World, event, only, status
+from tests.unit.core.pipeline_world import (
+    FIRST,
+    PARKING_TOPIC,
+    World,
+    event,
+    only,
+    status,
+)
 from worker.core.model.command import Command, Post, WriteParked
 from worker.core.model.event import (
     Answered,
@@ -188,3 +195,25 @@ def test_a_commit_marks_only_partitions_whose_span_it_changes() -> None:
     offsets.take_changed()
     offsets.to_commit()
     assert offsets.take_changed() == set()
+
+
+def cost_beside_held_partitions(partitions: int) -> int:
+    """The instructions of an event, beside partitions on hold that are over their span."""
+    world = World(rows_max=1, in_flight_max=100, span_max=1, parks=True)
+    assignments = [Assignment(PARKING_TOPIC, partition, 1) for partition in range(partitions)]
+    world.assign(FIRST, *assignments)
+    batches = [
+        post.batch
+        for assignment in assignments
+        for post in only(
+            Post, world.receive(event(0, profile_id=str(assignment)), assignment=assignment)
+        )
+    ]
+    for batch in batches:
+        world.answer(batch, status(403))
+    assert all(assignment in world.pipeline._reception.over_span for assignment in assignments)
+    return instructions(lambda: world.pipeline.handle(TimePassed(), world.now))[0]
+
+
+def test_an_event_costs_nothing_for_partitions_on_hold() -> None:
+    assert cost_beside_held_partitions(80) == cost_beside_held_partitions(8)

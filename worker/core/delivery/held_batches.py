@@ -51,32 +51,36 @@ class Choice:
 
 
 class HeldPartitions:
-    """The partitions of all rows under any hold: asked for with each event, and seldom changed."""
+    """The partitions of all rows under any hold, and those whose rows under it have changed.
+
+    Asked for with each event: an answer costs what has changed since, whatever waits.
+    """
 
     def __init__(self) -> None:
-        self._batches: Counter[Assignment] = Counter()
-        self._names: frozenset[Assignment] | None = frozenset()
+        self._batches: dict[Assignment, int] = {}
+        self._changed: set[Assignment] = set()
 
-    def names(self) -> frozenset[Assignment]:
-        """The partitions: the same object for as long as they are the same."""
-        if self._names is None:
-            self._names = frozenset(self._batches)
-        return self._names
+    def __contains__(self, partition: Assignment) -> bool:
+        return partition in self._batches
+
+    def take_changed(self) -> set[Assignment]:
+        """The partitions with batches that came or left since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def add(self, partitions: Iterable[Assignment]) -> None:
         """A batch with rows of these partitions waits."""
+        self._changed.update(partitions)
         for partition in partitions:
-            self._batches[partition] += 1
-            if self._batches[partition] == 1:
-                self._names = None
+            self._batches[partition] = self._batches.get(partition, 0) + 1
 
     def remove(self, partitions: Iterable[Assignment]) -> None:
         """A batch with rows of these partitions waits no longer."""
+        self._changed.update(partitions)
         for partition in partitions:
-            self._batches[partition] -= 1
-            if self._batches[partition] == 0:
-                del self._batches[partition]
-                self._names = None
+            left = self._batches.pop(partition) - 1
+            if left:
+                self._batches[partition] = left
 
 
 class HeldBatches:

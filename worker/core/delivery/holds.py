@@ -45,7 +45,7 @@ class Holds:
     def __init__(self, probe_seconds: float) -> None:
         self._probe_seconds = probe_seconds
         self._holds: dict[int, _Hold] = {}
-        self._partitions = HeldPartitions()
+        self.partitions = HeldPartitions()
 
     def reason(self, application_id: int) -> str | None:
         """Why this application is on hold; None if it isn't."""
@@ -68,7 +68,7 @@ class Holds:
         hold = self._holds.get(application_id)
         if hold is None:
             due = now.monotonic_seconds + self._probe_seconds
-            waiting = HeldBatches(self._partitions)
+            waiting = HeldBatches(self.partitions)
             self._holds[application_id] = _Hold(
                 reason, now.unix_seconds, due, forbidden_at, waiting
             )
@@ -154,10 +154,6 @@ class Holds:
                     return taken
                 hold.chosen = None
         return []
-
-    def assignments(self) -> frozenset[Assignment]:
-        """The partitions that have rows under a hold: the same object while they don't change."""
-        return self._partitions.names()
 
     def due(self, monotonic_seconds: float) -> Batch | None:
         """A probe that is due, taken out of the waiting batches; it is under way from now on.

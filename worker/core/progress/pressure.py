@@ -12,6 +12,7 @@ CHUNKS_BEYOND_MAX of them beyond its span.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from types import MappingProxyType
 from typing import NamedTuple
 
 from worker.core.model.record import Assignment
@@ -56,7 +57,7 @@ class MemoryGauge:
             self._is_high = False
 
 
-NOBODY: frozenset[Assignment] = frozenset()
+NOTHING: Mapping[Assignment, bool] = MappingProxyType({})
 # A row is judged by about ten other rows that are accepted, each in a request of its own; twice as
 # many, because some of these may be bad rows too.
 CHUNKS_BEYOND_MAX = 20
@@ -83,7 +84,7 @@ class ReceptionControl:
         self._changed: set[Assignment] = set()
         self._over_span: set[Assignment] = set()
         self._paused: set[Assignment] = set()
-        self._resting: Set[Assignment] = frozenset()
+        self._resting: set[Assignment] = set()
         self._stops_all = False
 
     @property
@@ -116,7 +117,7 @@ class ReceptionControl:
         self,
         reaches: Mapping[Assignment, Reach | None],
         *,
-        waiting: Set[Assignment] = NOBODY,
+        resting: Mapping[Assignment, bool] = NOTHING,
         stop_all: bool,
     ) -> tuple[frozenset[Assignment], frozenset[Assignment]]:
         """Return what to pause and what to resume now.
@@ -124,17 +125,18 @@ class ReceptionControl:
         Args:
             reaches: the assignments whose reach has changed since the last call; None for an
                 assignment that nothing more may be received of, which is forgotten.
-            waiting: the assignments that have nothing to do but to wait, whatever their span.
+            resting: the assignments that began (true) or ended to have nothing to do but to wait,
+                whatever their span.
             stop_all: nothing at all may be received now (the memory is full, or the dead-letter
                 topic can't be written).
         """
-        changed = self._changed | reaches.keys()
+        changed = self._changed | reaches.keys() | resting.keys()
         self._changed.clear()
-        if waiting is not self._resting:
-            changed |= waiting ^ self._resting
         if stop_all is not self._stops_all:
             changed |= self._reaches.keys()
-        self._resting, self._stops_all = waiting, stop_all
+        self._stops_all = stop_all
+        for assignment, rests in resting.items():
+            (self._resting.add if rests else self._resting.discard)(assignment)
         for assignment, reach in reaches.items():
             self._note(assignment, reach)
         pause: set[Assignment] = set()
@@ -161,7 +163,7 @@ class ReceptionControl:
 
     def _note(self, assignment: Assignment, reach: Reach | None) -> None:
         if reach is None:
-            for assignments in (self._over_span, self._paused, self._admitted):
+            for assignments in (self._over_span, self._paused, self._admitted, self._resting):
                 assignments.discard(assignment)
             self._reaches.pop(assignment, None)
             return

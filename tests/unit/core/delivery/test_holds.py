@@ -286,16 +286,19 @@ class TestParking:
             False,
         )
 
-    def test_the_partitions_of_what_waits_are_named(self) -> None:
+    def test_partitions_with_rows_under_a_hold_are_known_and_named_when_they_change(self) -> None:
+        first, fifth = make_assignment(), make_assignment(5)
         holds = self.held(
-            make_batch(2, batch_id="a"), make_batch(1, batch_id="b", assignment=make_assignment(5))
+            make_batch(2, batch_id="a"), make_batch(1, batch_id="b", assignment=fifth)
         )
-        assert holds.assignments() == {make_assignment(), make_assignment(5)}
-        assert holds.assignments() is holds.assignments(), "asked for with each event"
+        assert holds.partitions.take_changed() == {first, fifth}
+        assert holds.partitions.take_changed() == set()
         assert holds.due(30.0) is not None
-        assert holds.assignments() == {make_assignment()}
+        assert holds.partitions.take_changed() == {fifth}
+        assert (first in holds.partitions, fifth in holds.partitions) == (True, False)
         holds.heal(ONE)
-        assert holds.assignments() == frozenset()
+        assert holds.partitions.take_changed() == {first}
+        assert first not in holds.partitions
 
 
 def test_a_hold_is_tried_again_at_once_when_something_has_changed() -> None:

@@ -110,10 +110,11 @@ def test_what_has_not_changed_is_not_looked_at_again_and_keeps_its_state() -> No
 def test_what_has_nothing_to_do_but_to_wait_is_paused_for_as_long_as_that_is_so() -> None:
     intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 0, SECOND: 0}), stop_all=False)
-    assert intakes.change({}, waiting=JUST_FIRST, stop_all=False) == (JUST_FIRST, NONE)
-    assert intakes.change(reaches({FIRST: 1}), waiting=JUST_FIRST, stop_all=False) == (NONE, NONE)
-    assert intakes.change({}, waiting=JUST_SECOND, stop_all=False) == (JUST_SECOND, JUST_FIRST)
-    assert intakes.change({}, stop_all=False) == (NONE, JUST_SECOND)
+    assert intakes.change({}, resting={FIRST: True}, stop_all=False) == (JUST_FIRST, NONE)
+    assert intakes.change(reaches({FIRST: 1}), stop_all=False) == (NONE, NONE)
+    changed = {FIRST: False, SECOND: True}
+    assert intakes.change({}, resting=changed, stop_all=False) == (JUST_SECOND, JUST_FIRST)
+    assert intakes.change({}, resting={SECOND: False}, stop_all=False) == (NONE, JUST_SECOND)
 
 
 def test_a_wide_partition_is_let_in_for_one_chunk() -> None:
