@@ -1,6 +1,6 @@
 """Deduplication of one route: a key is new, then in flight, then delivered.
 
-The rule that everything here serves: **a key counts as delivered only after a 200.** Marked any
+The rule behind everything here: **a key counts as delivered only after a 200.** Marked any
 earlier, a crash or a refusal would turn the event's next appearance, which is its rescue, into a
 dropped duplicate. For the same reason a replay from a dead-letter topic is never a duplicate of
 what was delivered.
@@ -28,8 +28,9 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What became of a chunk's rows: `fresh` go on, `duplicates` of delivered ones are settled, the
-    rest is linked.
+    """The rows of a chunk: `fresh` continue, `duplicates` of delivered rows are settled.
+
+    The rest is linked.
     """
 
     fresh: list[Row]
@@ -37,13 +38,15 @@ class Admission:
 
 
 class Window:
-    """The keys of one route. Bounded: those in flight by what the pipeline holds, those delivered
-    by count, age and the budget.
+    """The keys of one route.
+
+    Keys in flight are bounded by the records that the pipeline holds, delivered keys by count, age
+    and the budget.
 
     Args:
-        budget: of all windows of the process.
-        rows_max: how many delivered keys this one remembers at most, and how many parked ones.
-        age_seconds: how long it does.
+        budget: the budget of all windows of the process.
+        rows_max: how many delivered keys this window remembers at most, and how many parked keys.
+        age_seconds: how long it remembers them.
     """
 
     def __init__(self, budget: KeyBudget, *, rows_max: int, age_seconds: float) -> None:
@@ -61,12 +64,12 @@ class Window:
 
     @property
     def evicted(self) -> int:
-        """How many keys were forgotten before their time, because there was no room."""
+        """How many keys were forgotten early, for lack of room."""
         return self._delivered.evicted + self._parked.evicted
 
     @property
     def linked(self) -> int:
-        """How many rows wait for the fate of another."""
+        """How many rows share the fate of a row in flight."""
         return sum(len(rows) for rows in self._linked.values())
 
     def admit(self, rows: Iterable[Row], monotonic_seconds: float) -> Admission:
@@ -95,9 +98,9 @@ class Window:
         return Admission(fresh, duplicates)
 
     def restore(self, delivered: Iterable[Row], parked: Iterable[Row], now: Now) -> None:
-        """These were settled by an earlier owner of their partition.
+        """Remember rows that an earlier owner of their partition has settled.
 
-        What is older than the window is not remembered.
+        Rows that are older than the window are not remembered.
         """
         earliest = (now.unix_seconds - self._age_seconds) * 1000
         for row in delivered:
@@ -108,7 +111,7 @@ class Window:
                 self._parked.add(_content(row), now.monotonic_seconds)
 
     def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
-        """These rows were answered 200.
+        """Remember delivered rows.
 
         Returns the rows linked to them: duplicates, settled with them.
         """
@@ -124,8 +127,9 @@ class Window:
         return settled
 
     def park(self, rows: Iterable[Row], monotonic_seconds: float) -> tuple[list[Row], list[Row]]:
-        """These rows lie in the parking topic. Returns linked rows: duplicates, settled with them,
-        and those that go on.
+        """Remember parked rows.
+
+        Returns linked rows: the duplicates, settled with them, and the rows that continue.
 
         Unlike a delivered event a parked one may still be refused, on another worker even, and come
         again corrected under its key. So it is remembered by its content: its repetition is a
@@ -149,7 +153,7 @@ class Window:
         return duplicates, promoted
 
     def take_back(self, rows: Iterable[Row]) -> list[Row]:
-        """These rows were refused or given back.
+        """Forget rows that were refused or given back.
 
         Returns the linked rows that take their places, in flight from now on.
         """
@@ -168,7 +172,7 @@ class Window:
         return promoted
 
     def unlink(self, assignments: Set[Assignment]) -> list[Row]:
-        """Take out the linked rows of partitions that are no longer ours, and return them."""
+        """Remove and return the linked rows of partitions that were released."""
         removed: list[Row] = []
         for key, linked in list(self._linked.items()):
             kept = deque(row for row in linked if row.assignment not in assignments)
@@ -183,8 +187,9 @@ class Window:
 
 
 def _content(row: Row) -> bytes:
-    """What a parked row is remembered by: its key and all that would be sent of it. A line alone
-    doesn't name its columns.
+    """Return what a parked row is remembered by: its key and all that would be sent of it.
+
+    A line alone doesn't name its columns.
     """
     resource, _, identity, filled = row.destination
     columns = f"{resource}\0{identity}\0{filled}\0".encode()
@@ -192,7 +197,5 @@ def _content(row: Row) -> bytes:
 
 
 def _written_milliseconds(row: Row) -> int:
-    """When this row's record was written: by its timestamp, or where it has none, by the time of
-    its event.
-    """
+    """Return when the row's record was written; without a timestamp, the time of its event."""
     return row.record.timestamp if row.record.timestamp > 0 else row.event_timestamp * 1000

@@ -1,34 +1,25 @@
-"""Whether the local clock may judge the age of events. A record dead-lettered as too old can't be
-taken back.
+"""Whether the local clock may judge the age of events: a dead letter can't be taken back.
 
-Witnesses, in this order:
+The witnesses, in this order:
 
-    the API's `Date`      says what time it is where the age limit is held. Between two answers the
-    monotonic clock goes on from
-                          the last: so a clock that jumps is noticed at the next event, before
-                          anything is judged by it
-    the local clock       has to agree with it within `difference_seconds_max`
-    records' timestamps   only before the API has answered: time is at least what the newest record
-    says
+- The API's `Date` is the time where the age limit is applied. Between two answers the monotonic
+  clock continues from the last one, so a clock that jumps is noticed at the next event, before
+  anything is judged by it.
+- The local clock has to agree with it within `difference_seconds_max`.
+- Records' timestamps count only before the API has answered: it is at least as late as the newest
+  record's timestamp.
 
-| known                                                                     | trust     | the worker
-|
-| ------------------------------------------------------------------------- | --------- |
----------------------------------- |
-| the API's time, and the local clock agrees                                | VOUCHED   | judges
-ages                        |
-| the API's time, and the local clock doesn't agree                         | DOUBTED   | receives
-nothing, judges no age    |
-| no time of the API yet, the newest record is ahead of the local clock     | DOUBTED   | the same
-|
-| no time of the API yet                                                    | UNVOUCHED | lets wait
-what an age decides     |
-| so many answers of the API without a date                                 | VOUCHED   | judges
-ages: nobody says otherwise |
+| known                                              | trust     | the worker                      |
+| -------------------------------------------------- | --------- | ------------------------------- |
+| the API's time, and the local clock agrees         | VOUCHED   | judges ages                     |
+| the API's time, and the local clock doesn't agree  | DOUBTED   | receives nothing, judges no age |
+| no time of the API, a record is ahead of the clock | DOUBTED   | receives nothing, judges no age |
+| no time of the API                                 | UNVOUCHED | lets events wait for their age  |
+| no time in DATELESS_ANSWERS_MAX answers of the API | VOUCHED   | judges ages                     |
 
-A date that agrees with the local clock is believed at once. One that doesn't may be a proxy's or a
-cache's: it is believed when a second answer says the same. While the clock isn't vouched for, and
-it matters, the API is asked for its time.
+A date that agrees with the local clock is believed at once. Another date may be a proxy's or a
+cache's: it is believed after a second answer with the same time. While the clock isn't vouched for
+and something depends on it, the API is asked for its time.
 """
 
 from __future__ import annotations
@@ -37,26 +28,25 @@ from worker.core.model.answer import Answer, Response
 from worker.core.model.clock import ClockStatus, Now, Trust
 from worker.core.model.command import AskTime, Log, Severity
 
-# Two answers that say the same: what lies between a date's making and its arrival, and a clock's
-# drift.
+# How far two answers with the same time may differ: by the time from a date's creation to its
+# arrival, and by a clock's drift.
 SAME_SECONDS = 300.0
-# An API that never sends a date can't vouch; a single answer without may be a proxy's.
+# An API that never sends a date can't vouch; a single answer without a date may be a proxy's.
 DATELESS_ANSWERS_MAX = 3
 ASK_SECONDS = 5.0
 
 
 class ClockCheck:
-    """Compares the local clock with what its witnesses say.
+    """Compares the local clock with its witnesses.
 
     Args:
-        difference_seconds_max: how far the local clock may be from the API's. 0: it is trusted
-            whatever anybody says.
+        difference_seconds_max: how far the local clock may be from the API's. 0: it is always
+            trusted.
     """
 
     def __init__(self, difference_seconds_max: float) -> None:
         self._difference_max = difference_seconds_max
-        # Both are Unix times minus the monotonic time at which they were told: what changes them is
-        # a clock that jumps.
+        # Both are Unix times minus the monotonic time of their arrival.
         self._api: float | None = None
         self._rival: float | None = None
         self._newest_record: float | None = None
@@ -67,7 +57,7 @@ class ClockCheck:
         self._ask_at: float | None = None
 
     def trust(self, now: Now) -> Trust:
-        """What the local clock is worth at this moment."""
+        """Return what the local clock is worth at this moment."""
         if self._difference_max == 0:
             return Trust.VOUCHED
         difference = self._difference(now)
@@ -83,9 +73,7 @@ class ClockCheck:
         return Trust.DOUBTED if ahead > self._difference_max else Trust.UNVOUCHED
 
     def best_guess(self, now: Now) -> Now:
-        """This moment by the best witness there is: for what is judged once and needn't
-        be right.
-        """
+        """Return this moment by the best witness, for judgements that needn't be exact."""
         return (
             now
             if self._api is None
@@ -93,44 +81,42 @@ class ClockCheck:
         )
 
     def note_answer(self, answer: Answer, now: Now) -> None:
-        """The API has answered, or something before it."""
+        """Take in an answer of the API, or of a proxy before it."""
         if not isinstance(answer, Response) or self._difference_max == 0:
             return
         if answer.date_unix_seconds is None:
             self._dateless_answers += 1
             return
-        told = answer.date_unix_seconds - now.monotonic_seconds
+        offset = answer.date_unix_seconds - now.monotonic_seconds
         agrees = abs(now.unix_seconds - answer.date_unix_seconds) <= self._difference_max
-        if agrees or (self._rival is not None and abs(told - self._rival) <= SAME_SECONDS):
-            self._api, self._rival = told, None
+        if agrees or (self._rival is not None and abs(offset - self._rival) <= SAME_SECONDS):
+            self._api, self._rival = offset, None
         else:
-            self._rival = told
+            self._rival = offset
 
     def note_api_time(self, answer: Answer, now: Now) -> None:
-        """What `AskTime` has come to."""
+        """Take in the result of `AskTime`."""
         self._is_asking = False
         self.note_answer(answer, now)
 
     def note_record(self, timestamp_milliseconds: int, now: Now) -> None:
-        """A record was received that was written at this time."""
+        """Take in the timestamp of a received record."""
         if self._api is None:
-            told = timestamp_milliseconds / 1000 - now.monotonic_seconds
+            offset = timestamp_milliseconds / 1000 - now.monotonic_seconds
             self._newest_record = (
-                told if self._newest_record is None else max(self._newest_record, told)
+                offset if self._newest_record is None else max(self._newest_record, offset)
             )
 
     def want(self) -> None:
-        """Something waits for the clock to be vouched for: until it is, the API is asked for its
-        time.
-        """
+        """Ask the API for its time until the clock is vouched for: something waits for it."""
         self._is_wanted = True
 
     def look(self, now: Now, *, is_waiting: bool) -> list[Log | AskTime]:
-        """What has changed since the last look, and whether the API is to be asked.
+        """Return log lines for a change of the trust, and `AskTime` if the API is to be asked.
 
         Args:
             now: the moment.
-            is_waiting: something waits for the clock to be vouched for.
+            is_waiting: chunks wait for the clock to be vouched for.
         """
         trust = self.trust(now)
         commands: list[Log | AskTime] = self._changes(trust, now)
@@ -150,19 +136,18 @@ class ClockCheck:
         return commands
 
     def next_deadline(self) -> float | None:
-        """When the API is to be asked again, in monotonic seconds; None while it needn't be, or
-        hasn't answered yet.
+        """Return when the API is to be asked again, in monotonic seconds.
+
+        None while it needn't be asked, or hasn't answered yet.
         """
         return None if self._is_asking else self._ask_at
 
     def status(self, now: Now) -> ClockStatus:
-        """For operators."""
+        """Return the clock's status for operators."""
         return ClockStatus(self.trust(now), self._difference(now))
 
     def _difference(self, now: Now) -> float | None:
-        """How far the local clock is ahead of the API's; None while the API hasn't told
-        its time.
-        """
+        """Return how far the local clock is ahead of the API's; None before its first date."""
         return None if self._api is None else now.unix_seconds - (self._api + now.monotonic_seconds)
 
     def _changes(self, trust: Trust, now: Now) -> list[Log | AskTime]:

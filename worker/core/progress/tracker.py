@@ -46,17 +46,17 @@ class Tracker:
 
     @property
     def in_motion(self) -> int:
-        """How many of those are still being worked on here, not given back."""
+        """How many unsettled records are still being worked on here, not given back."""
         return len(self._unsettled) - self._returned
 
     @property
     def span(self) -> int:
-        """How far what was received reaches beyond the safe position, in offsets."""
+        """How far the received records reach beyond the safe position, in offsets."""
         return self._position - self.safe_position
 
     @property
     def safe_position(self) -> int:
-        """What may be committed: no unsettled record lies below it."""
+        """The position that may be committed: no unsettled record lies below it."""
         in_order = self._in_order
         while in_order and in_order[0] not in self._unsettled:
             in_order.popleft()
@@ -77,10 +77,9 @@ class Tracker:
         return bool(self._foreseen)
 
     def settled_ranges(self) -> list[tuple[int, int]]:
-        """The settled offsets from the safe position on, as ranges from their first to the one
-        after their last, rising.
+        """Return the settled ranges from the safe position on, rising, each with an exclusive end.
 
-        Offsets that don't exist (gaps) lie in them as well: nobody will ever ask for these.
+        Offsets that don't exist (gaps) lie in them as well: nobody will ever ask for them.
         """
         ranges: list[tuple[int, int]] = []
         expected = self.safe_position
@@ -98,7 +97,7 @@ class Tracker:
         return ranges
 
     def track(self, offsets: Iterable[int], next_offset: int) -> None:
-        """These records were received; the next one is expected at `next_offset`."""
+        """Track received records; the next record is expected at `next_offset`."""
         if next_offset < self._position:
             raise ValueError(f"position {next_offset} is below {self._position}")
         tracked = dict.fromkeys(offsets)
@@ -107,7 +106,7 @@ class Tracker:
         self._position = next_offset
 
     def settle(self, offset: int) -> None:
-        """This record is done for: delivered, duplicate or acknowledged by the dead-letter topic.
+        """Settle a record: delivered, duplicate, or acknowledged by another topic.
 
         Raises:
             KeyError: it is not unsettled: it was settled before, or never received.
@@ -115,9 +114,7 @@ class Tracker:
         del self._unsettled[offset]
 
     def give_back(self, count: int) -> None:
-        """So many of the unsettled records won't be worked on any more: they are left to the
-        partition's next owner.
-        """
+        """Leave this many of the unsettled records to the partition's next owner."""
         self._returned += count
         if self._returned > len(self._unsettled):
             raise ValueError(
