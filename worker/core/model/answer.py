@@ -1,4 +1,4 @@
-"""What came of a request: what the sink reports, before anyone judges it."""
+"""The result of a request, as the sink reports it and before it is classified."""
 
 from __future__ import annotations
 

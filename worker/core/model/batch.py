@@ -9,7 +9,7 @@ from worker.core.model.row import Destination, Row
 
 
 class FlushTrigger(StrEnum):
-    """What sealed a batch."""
+    """The reason for which a batch was sealed."""
 
     ROWS = "rows"
     BYTES = "bytes"
@@ -18,7 +18,7 @@ class FlushTrigger(StrEnum):
 
 
 class RequestForm(StrEnum):
-    """How rows travel: as CSV in a request's body, or one row in a request's query string."""
+    """The form of a request: CSV in its body, or one row in its query string."""
 
     BODY = "body"
     PARAMS = "params"

@@ -1,6 +1,4 @@
-"""What happens to the worker: the events that the shell hands to the pipeline. Past participles,
-all of them.
-"""
+"""The events that the shell hands to the pipeline: past participles, all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Partitions became ours. Records of these assignments may follow from now on."""
+    """Partitions were assigned to this worker; their records may follow."""
 
     starts: tuple[Start, ...]
 
@@ -35,8 +33,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class TailRead:
-    """Records that an earlier owner of a partition has received. Those that it settled are to be
-    remembered, not worked on.
+    """Records that an earlier owner of a partition has received.
+
+    Those that it settled are to be remembered, not processed.
 
     `start` is where the partition will start: what is committed there tells which are settled; its
     assignment has no epoch yet. `refused` and `parked` are the places, by origin, of records that
@@ -51,8 +50,9 @@ class TailRead:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """The group takes partitions away; the rebalance waits for `Release`, until `deadline_seconds`
-    (monotonic).
+    """The group takes partitions away.
+
+    The rebalance waits for `Release`, until `deadline_seconds` (monotonic).
     """
 
     assignments: tuple[Assignment, ...]
@@ -71,14 +71,14 @@ class Distributed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Partitions are someone else's already: nothing of them may be committed."""
+    """Partitions have another owner already: nothing may be committed for them."""
 
     assignments: tuple[Assignment, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A post ended, one way or another."""
+    """A request ended, with an answer or without."""
 
     batch_id: str
     answer: Answer
@@ -86,14 +86,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class ApiTimeRead:
-    """The API was asked for its time, and this came of it."""
+    """The request for the API's time ended."""
 
     answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLettersAcknowledged:
-    """The dead-letter topic has these for good."""
+    """The dead-letter topic has acknowledged these records."""
 
     rejections: tuple[Rejection, ...]
 
@@ -108,7 +108,7 @@ class DeadLettersFailed:
 
 @dataclass(frozen=True, slots=True)
 class ParkingAcknowledged:
-    """The parking topic has the records of these rows for good."""
+    """The parking topic has acknowledged the records of these rows."""
 
     rows: tuple[Row, ...]
 
@@ -131,8 +131,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class CommitFailed:
-    """A commit was refused or not answered in time; the positions stay uncommitted and are offered
-    again.
+    """A commit was refused or not answered in time; its positions are committed again.
 
     `too_large` are those of the positions whose metadata the broker finds too large.
     """
@@ -152,8 +151,7 @@ class KeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsSkipped:
-    """The broker no longer had (or never had) the offset we asked for, and reading goes on
-    elsewhere.
+    """The broker didn't have the requested offset, and reading goes on at another offset.
 
     `count` is how many offsets were passed over, 0 where the new position is below the old one.
     """
@@ -164,8 +162,9 @@ class OffsetsSkipped:
 
 @dataclass(frozen=True, slots=True)
 class LogTruncated:
-    """The brokers have lost the end of a partition's log, and with it records that were read;
-    reading goes on at `resumed_at`.
+    """The brokers have lost the end of a partition's log, with records that were read.
+
+    Reading goes on at `resumed_at`.
 
     `position` is what would have been read next. Where `is_exact`, all that was written behind
     `resumed_at` is received; else what was written into the lost range before `resumed_at` is
@@ -180,7 +179,7 @@ class LogTruncated:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """The process is asked to end; everything must be over by `deadline_seconds` (monotonic)."""
+    """The process has to end; everything must be done by `deadline_seconds` (monotonic)."""
 
     deadline_seconds: float
 

@@ -1,4 +1,4 @@
-"""Why a record can't be delivered: the closed set of reasons, and a record's list of faults."""
+"""The reasons for which a record can't be delivered, and the list of a record's faults."""
 
 from __future__ import annotations
 
