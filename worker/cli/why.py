@@ -139,7 +139,7 @@ def _verdict(found: Trace) -> list[tuple[str, str]]:
             "goes to",
             f"{goes.resource} of application {goes.application_id}, by {goes.identity.value}",
         ),
-        ("dedup key", verdict.key.hex() or "none"),
+        ("dedup key", verdict.key.hex()),
     ]
 
 

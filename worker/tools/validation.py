@@ -99,7 +99,8 @@ class RecordResult:
     """What the worker would do with a record.
 
     It has a `key` (hexadecimal) or faults; a duplicate has a key too. `by` is what the key is made
-    of: `key` (the producer's own), `content`, or `none` (there is no key).
+    of: `key` (the producer's own), `content`, or
+    `record` (it is a duplicate of no other).
     """
 
     line: int
@@ -234,7 +235,7 @@ def _accepted(rows: Sequence[Row], fresh: Sequence[Row]) -> Iterable[RecordResul
     return [
         RecordResult(
             row.record.offset,
-            row.key.hex() or None,
+            row.key.hex(),
             id(row) not in first,
             (),
             row.key_source.value,

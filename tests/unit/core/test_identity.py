@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,20 @@ class TestContent:
         assert delivered(parts, profile, profile) == 2
         assert delivered(parts, wrapped, wrapped) == 1
 
+    def test_a_profile_s_record_that_is_received_again_is_its_own_duplicate(self) -> None:
+        parts = route(resource="profiles")
+        (first,) = read(parts, PROFILE)[0]
+        (again,) = read(parts, PROFILE)[0]
+        parts.window.deliver(parts.window.admit([first], 0.0).fresh, 0.0)
+        assert parts.window.admit([again], 0.0).duplicates == [again]
+
+    def test_another_record_at_the_place_of_a_lost_one_is_no_duplicate(self) -> None:
+        chunk = records(PROFILE)
+        later = replace(chunk[0], timestamp=chunk[0].timestamp + 1)
+        parts = route(resource="profiles")
+        rows = parts.intake.read(make_assignment(), [*chunk, later], now_at())[0]
+        assert rows[0].key != rows[1].key
+
 
 class TestTheDefaultHeader:
     @pytest.mark.parametrize("header", ["event-id", "Event-ID", "EVENT-ID"])
@@ -127,7 +142,7 @@ class TestTheDefaultHeader:
 
 class TestWithoutAKey:
     @pytest.mark.parametrize(
-        ("rule", "source"), [("content", KeySource.CONTENT), ("none", KeySource.NONE)]
+        ("rule", "source"), [("content", KeySource.CONTENT), ("none", KeySource.RECORD)]
     )
     def test_it_is_counted_and_treated_as_the_route_says(
         self, rule: str, source: KeySource

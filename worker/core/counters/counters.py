@@ -166,7 +166,7 @@ class TopicAccount:
 
     @property
     def duplicates(self) -> int:
-        """How many records were dropped as duplicates: by a producer's key or by their content."""
+        """How many records were dropped as duplicates, by any kind of key."""
         return self.deduplicated.total()
 
     @property

@@ -9,8 +9,8 @@ So while an event is in flight, an event with the same key is *linked* to it and
 is settled when the first is delivered. If the first is refused or given back instead, the oldest
 linked event takes its place.
 
-A row without a key (state without a time, such as a profile, and no key of its producer) is always
-new: the same value may be right a second time.
+A row of state without a time (a profile) and without a key of its producer has the place of its
+record as its key: the same value may be right a second time, the same record may not.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ class Window:
         duplicates: list[Row] = []
         for row in rows:
             key = row.key
-            if not key:
-                fresh.append(row)
-            elif key in self._in_flight:
+            if key in self._in_flight:
                 self._linked.setdefault(key, deque()).append(row)
             elif not row.is_replay and (
                 key in self._delivered or (self._has_parked and _content(row) in self._parked)
@@ -104,10 +102,10 @@ class Window:
         """
         earliest = (now.unix_seconds - self._age_seconds) * 1000
         for row in delivered:
-            if row.key and _written_milliseconds(row) >= earliest:
+            if _written_milliseconds(row) >= earliest:
                 self._delivered.add(row.key, now.monotonic_seconds)
         for row in parked:
-            if row.key and _written_milliseconds(row) >= earliest:
+            if _written_milliseconds(row) >= earliest:
                 self._parked.add(_content(row), now.monotonic_seconds)
 
     def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
@@ -117,8 +115,6 @@ class Window:
         """
         settled: list[Row] = []
         for row in rows:
-            if not row.key:
-                continue
             del self._in_flight[row.key]
             self._delivered.add(row.key, monotonic_seconds)
             linked = self._linked.pop(row.key, None)
@@ -138,8 +134,6 @@ class Window:
         duplicates: list[Row] = []
         promoted: list[Row] = []
         for row in rows:
-            if not row.key:
-                continue
             content = _content(row)
             self._parked.add(content, monotonic_seconds)
             linked = self._linked.get(row.key, deque())
@@ -159,8 +153,6 @@ class Window:
         """
         promoted: list[Row] = []
         for row in rows:
-            if not row.key:
-                continue
             del self._in_flight[row.key]
             linked = self._linked.get(row.key)
             if linked is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 from hashlib import blake2b
 
-from worker.core.model.record import Record
+from worker.core.model.record import Assignment, Record
 from worker.core.model.row import ALL_COLUMNS, Destination
 from worker.core.post_api.resource import RESOURCES, Identity
 
@@ -40,6 +40,16 @@ def of_producer(destination: Destination, identifier: bytes) -> bytes:
     """
     scope = b"%s\0%d\0" % (destination.resource.encode(), destination.application_id)
     return blake2b(scope + identifier, digest_size=KEY_BYTES).digest()
+
+
+def of_record(assignment: Assignment, record: Record, line: bytes) -> bytes:
+    """The key of state that may have the same value again: the record itself.
+
+    With the record's time and line, because a log that lost its end has other records at the same
+    offsets afterwards.
+    """
+    place = b"%d\0%d\0%d\0" % (assignment.partition, record.offset, record.timestamp)
+    return blake2b(place + line, digest_size=KEY_BYTES).digest()
 
 
 def joined(texts: Sequence[str]) -> str:

@@ -202,7 +202,11 @@ class Intake:
             if isinstance(found, InvalidEvent):
                 return found
             source = found
-            key = dedup_key.of_line(destination, line) if source is KeySource.CONTENT else b""
+            key = (
+                dedup_key.of_line(destination, line)
+                if source is KeySource.CONTENT
+                else dedup_key.of_record(assignment, record, line)
+            )
         replay = bool(record.headers) and is_replay(record)
         return Row(
             assignment,
@@ -238,7 +242,7 @@ class Intake:
                     (FieldFault(Reason(reason.value), self._key_name, message, expected),)
                 )
         if rule is WithoutKey.NONE or destination.resource not in self._content_keyed:
-            return KeySource.NONE
+            return KeySource.RECORD
         return KeySource.CONTENT
 
 

@@ -31,13 +31,13 @@ class Destination(NamedTuple):
 class KeySource(Enum):
     """What a row's deduplication key is made of.
 
-    KEY: the producer's own key. CONTENT: what would be sent. NONE: there is no key, and the row is
-    a duplicate of no other.
+    KEY: the producer's own key. CONTENT: what would be sent. RECORD: the record's place, so that a
+    row is a duplicate only if the same record is received again.
     """
 
     KEY = "key"
     CONTENT = "content"
-    NONE = "none"
+    RECORD = "record"
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -47,9 +47,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     takes 1.0 µs), and untracked by the garbage collector: nothing it refers to refers back to it.
 
     `line` is the row's CSV line with its line feed, or its query string in the form `params`; `key`
-    the 16-byte deduplication key, empty where `key_source` is NONE; `event_timestamp` in Unix
-    seconds, the record's own time where the resource has none. `size_bytes` is what holding the row
-    costs, its record included. `is_replay`: it was sent again from a dead-letter topic.
+    the 16-byte deduplication key; `event_timestamp` in Unix seconds, the record's own time where
+    the resource has none. `size_bytes` is what holding the row costs, its record included.
+    `is_replay`: it was sent again from a dead-letter topic.
     """
 
     assignment: Assignment

@@ -170,7 +170,7 @@ class Ledger:
 
     def drop_duplicates(self, rows: Sequence[Row]) -> None:
         """Settle rows that are duplicates of delivered rows."""
-        for source in (KeySource.KEY, KeySource.CONTENT):
+        for source in KeySource:
             of_source = [row for row in rows if row.key_source is source]
             for assignment, count in self._settle(of_source).items():
                 self.counters.topics[assignment.topic].deduplicated[source.value] += count

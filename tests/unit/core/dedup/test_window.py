@@ -53,18 +53,6 @@ def test_a_delivered_row_settles_those_linked_to_it_in_order() -> None:
     assert (window.linked, window.rows) == (0, 1)
 
 
-def test_a_row_without_a_key_is_always_new_and_never_remembered() -> None:
-    window = make_window()
-    rows = [row(offset, key=b"") for offset in range(3)]
-    window.restore(rows[:1], rows[:1], now_at())
-    assert window.admit(rows, 0.0).fresh == rows
-    assert window.deliver(rows[:1], 0.0) == []
-    assert window.park(rows[1:2], 0.0) == ([], [])
-    assert window.take_back(rows[2:]) == []
-    assert (window.rows, window.linked) == (0, 0)
-    assert window.admit([row(3, key=b"")], 0.0).duplicates == []
-
-
 class TestParking:
     def test_a_correction_whose_line_reads_the_same_under_other_columns_is_no_duplicate(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from worker.core.counters.counters import TopicAccount
 from worker.core.model.fault import Reason
+from worker.core.model.row import KeySource
 from worker.edges.telemetry.metrics.definition import (
     LABEL_CHARACTERS_MAX,
     CounterMetric,
@@ -30,9 +31,9 @@ def _by_reason(read: Callable[[TopicAccount], Counter[Reason]]) -> Read[float]:
 
 def _deduplicated(reading: Reading) -> dict[Labels, float]:
     return {
-        (topic, source): account.deduplicated[source]
+        (topic, source.value): account.deduplicated[source.value]
         for topic, account in reading.snapshot.account.topics.items()
-        for source in ("key", "content")
+        for source in KeySource
     }
 
 
@@ -91,8 +92,8 @@ RECORDS = (
     CounterMetric(
         "records_deduplicated_total",
         ("topic", "by"),
-        "Records dropped as duplicates of delivered events, by the producer's key or by their "
-        "content.",
+        "Records dropped as duplicates of delivered events: by the producer's key, by their "
+        "content, or because the same record was received again.",
         "A jump: a producer sends events repeatedly. By content: check that these are no real "
         "events, and give each event an id.",
         _deduplicated,
