@@ -59,7 +59,7 @@ REACHED: dict[Reason, Callable[[], FieldFault]] = {
     Reason.NOT_AN_OBJECT: lambda: intake(b"[]"),
     Reason.MISSING: lambda: intake(make_value(event_name=...)),
     Reason.WRONG_TYPE: lambda: intake(make_value(mcc="home")),
-    Reason.OUT_OF_RANGE: lambda: intake(make_value(mcc=1000)),
+    Reason.OUT_OF_RANGE: lambda: intake(make_value(mcc=2**64)),
     Reason.UNKNOWN_FIELD: lambda: intake(make_value(evnt_name="x")),
     Reason.BOTH_IDENTITIES: lambda: intake(make_value(appmetrica_device_id=1)),
     Reason.MILLISECONDS: lambda: intake(make_value(event_timestamp=UNIX_SECONDS * 1000)),

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 
 from worker.core.intake.event_time import MILLISECONDS_FROM
 from worker.core.model.fault import Reason
-from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX, Kind
+from worker.core.post_api.column import (
+    DECIMAL_CHARACTERS_MAX,
+    DECIMAL_FRACTION_DIGITS_MAX,
+    DECIMAL_WHOLE_DIGITS_MAX,
+    Kind,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,23 @@ RULES = (
     Rule(
         "whole number",
         frozenset({Reason.WRONG_TYPE}),
-        "It is written with digits only; to JSON Schema 1.0 and 1e3 are integers as well.",
-        frozenset({Kind.INTEGER, Kind.TIMESTAMP}),
+        "A number in place of a string is written with digits only: 10.0 could mean two texts. To "
+        "JSON Schema 10.0 and 1e3 are integers as well.",
+        frozenset({Kind.STRING}),
+    ),
+    Rule(
+        "float id",
+        frozenset({Reason.OUT_OF_RANGE}),
+        "A number above 2^53 is written with digits only: a float such as 1.8e19 has lost digits "
+        "of the id.",
+        frozenset({Kind.DEVICE_ID}),
     ),
     Rule(
         "long decimal",
         frozenset({Reason.OUT_OF_RANGE}),
-        f"With its exponent written out it may have at most {DECIMAL_CHARACTERS_MAX} characters: "
-        "1e200 is too long.",
+        f"With its exponent written out it may have at most {DECIMAL_WHOLE_DIGITS_MAX} digits "
+        f"before the point, and {DECIMAL_CHARACTERS_MAX} characters in all. More than "
+        f"{DECIMAL_FRACTION_DIGITS_MAX} digits after the point are delivered and counted.",
         frozenset({Kind.DECIMAL}),
     ),
     Rule(

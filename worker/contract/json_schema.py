@@ -38,6 +38,7 @@ _ELEMENT_TEXT = rf"^{_ELEMENT}$"
 _ARRAY_TEXT = rf"^\[({_ELEMENT}(,{_ELEMENT})*)?\]$"
 # All that a pattern can check of an object within a string.
 _OBJECT_TEXT = r"^[ \t\n\r]*\{[\s\S]*\}[ \t\n\r]*$"
+_EMPTY_ARRAY_TEXT = r"^\[[ \t\n\r]*\]$"
 # Four characters of exponent at most, its sign included.
 _DECIMAL_TEXT = r"^-?[0-9]+(\.[0-9]+)?([eE]([0-9]{1,4}|[+-][0-9]{1,3}))?$"
 
@@ -101,14 +102,20 @@ def digits_pattern(minimum: int, maximum: int) -> str:
     """A pattern of integers in these bounds as digits, leading zeros allowed.
 
     Raises:
-        ValueError: the minimum is neither 0 nor 1: no column has another minimum.
+        ValueError: the minimum is above 1: no column has such a minimum.
     """
-    if minimum not in (0, 1):
+    if minimum < 0:
+        return f"^(0*({_magnitudes(0, maximum)})|-0*({_magnitudes(0, -minimum)}))$"
+    if minimum > 1:
         raise ValueError(f"there is no pattern for a minimum of {minimum}")
+    return f"^0*({_magnitudes(minimum, maximum)})$"
+
+
+def _magnitudes(minimum: int, maximum: int) -> str:
     text = str(maximum)
     first = "[1-9]" if minimum else "[0-9]"
     if set(text) == {"9"}:
-        return f"^0*{first}[0-9]{{0,{len(text) - 1}}}$"
+        return f"{first}[0-9]{{0,{len(text) - 1}}}"
     ways = [f"{first}[0-9]{{0,{len(text) - 2}}}"] if len(text) > 1 else []
     for place, digit in enumerate(text):
         # The first digit of a number of full length is not zero, unless it is the only digit.
@@ -117,7 +124,7 @@ def digits_pattern(minimum: int, maximum: int) -> str:
             ways.append(
                 f"{text[:place]}[{lowest}-{int(digit) - 1}][0-9]{{{len(text) - place - 1}}}"
             )
-    return f"^0*({'|'.join((*ways, text))})$"
+    return "|".join((*ways, text))
 
 
 def _named_by(identity: Identity) -> Schema:
@@ -144,7 +151,9 @@ def _property(column: Column, *, is_required: bool) -> Schema:
         )
     if column.kind is Kind.STRING:
         return schema | (
-            {"type": "string", "minLength": 1} if is_required else {"type": ["string", "null"]}
+            {"type": ["string", "integer"], "minLength": 1}
+            if is_required
+            else {"type": ["string", "integer", "null"]}
         )
     ways = _WAYS[column.kind](column)
     return schema | {"anyOf": ways if is_required else [*ways, {"enum": list(_ABSENT)}]}
@@ -200,7 +209,13 @@ def _attributes(_: Column) -> list[Schema]:
 
 def _object_or_text(schema: Schema) -> list[Schema]:
     in_text = {"contentMediaType": "application/json", "contentSchema": schema}
-    return [schema, {"type": "string", "pattern": _OBJECT_TEXT, **in_text}]
+    return [
+        schema,
+        {"type": "string", "pattern": _OBJECT_TEXT, **in_text},
+        # PHP writes an empty object so; it is sent as {}.
+        {"type": "array", "maxItems": 0},
+        {"type": "string", "pattern": _EMPTY_ARRAY_TEXT},
+    ]
 
 
 def _array(_: Column) -> list[Schema]:
@@ -221,6 +236,7 @@ def _address(_: Column) -> list[Schema]:
 # How a value of each kind may be written. None of these accepts an empty text.
 _WAYS: dict[Kind, Callable[[Column], list[Schema]]] = {
     Kind.INTEGER: _integer,
+    Kind.DEVICE_ID: _integer,
     Kind.TIMESTAMP: _timestamp,
     Kind.DECIMAL: _decimal,
     Kind.JSON_OBJECT: _object,

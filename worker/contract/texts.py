@@ -14,7 +14,7 @@ import yaml
 from worker.contract.asyncapi import asyncapi_document
 from worker.contract.beyond import RULES
 from worker.contract.json_schema import schema_of
-from worker.core.post_api.column import DEVICE_BLOCK, Column, Kind
+from worker.core.post_api.column import DEVICE_BLOCK, INTEGER_MIN, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Resource
 
 YAML_COLUMNS = 120
@@ -101,7 +101,7 @@ def _line(column: Column) -> str:
 
 
 def _value(column: Column) -> str:
-    if column.kind is not Kind.INTEGER:
+    if column.kind is not Kind.INTEGER or column.minimum == INTEGER_MIN:
         return str(column.kind.value)
     return f"an integer from {column.minimum} to {column.maximum}"
 

@@ -64,8 +64,9 @@ def is_beyond_it(resource: str, value: bytes, fault: FieldFault) -> bool:
     whole = parsed(value)
     found = whole.get(fault.field) if isinstance(whole, dict) else None
     shapes = {
-        "age": isinstance(found, int | str),
+        "age": isinstance(found, int | float | str),
         "whole number": isinstance(found, float) and found.is_integer(),
+        "float id": isinstance(found, float) and abs(found) >= 2**53,
         "long decimal": isinstance(found, int | float | str),
         "object in text": isinstance(found, str)
         and found.strip(" \t\r\n")[:1] == "{"
@@ -160,7 +161,7 @@ def test_both_agree_on_what_the_fuzzer_makes_of_records() -> None:
     assert judged >= MUTATIONS
 
 
-@pytest.mark.parametrize("kind", [Kind.INTEGER, Kind.TIMESTAMP])
+@pytest.mark.parametrize("kind", [Kind.INTEGER, Kind.DEVICE_ID, Kind.TIMESTAMP])
 def test_integers_as_text_have_the_bounds_of_integers(kind: Kind) -> None:
     for resource in RESOURCES.values():
         for column in (*IDENTITY_COLUMNS.values(), *resource.columns):
@@ -169,7 +170,7 @@ def test_integers_as_text_have_the_bounds_of_integers(kind: Kind) -> None:
             base = json.loads(json.dumps(schema_of(resource)["examples"][0]))
             if column.name == "appmetrica_device_id":
                 del base["profile_id"]
-            highest = column.maximum if kind is Kind.INTEGER else 10**11 - 1
+            highest = 10**11 - 1 if kind is Kind.TIMESTAMP else column.maximum
             for number in {
                 0,
                 1,
@@ -185,6 +186,9 @@ def test_integers_as_text_have_the_bounds_of_integers(kind: Kind) -> None:
                 highest + 1,
                 10**20 - 1,
                 10**20,
+                -1,
+                column.minimum,
+                column.minimum - 1,
             }:
                 for spelled in (
                     number,

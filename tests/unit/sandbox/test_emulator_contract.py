@@ -47,13 +47,14 @@ REFUSED = {
     "price in words": ("revenue", "price", "free"),
     "price without digits behind the point": ("revenue", "price", "1."),
     "price in Arabic digits": ("revenue", "price", "١"),
-    "negative quantity": ("revenue", "quantity", "-1"),
+    "quantity of a plus sign": ("revenue", "quantity", "+1"),
     "quantity of more than 64 bits": ("revenue", "quantity", str(2**64)),
     "payload that is an array": ("revenue", "payload", "[1]"),
     "payload that is cut": ("revenue", "payload", '{"a":'),
     "revenue that is infinite": ("adrevenue", "revenue", "Infinity"),
-    "four digits of mcc": ("adrevenue", "mcc", "1000"),
-    "four digits of mnc": ("adrevenue", "mnc", "1000"),
+    "fraction of mcc": ("adrevenue", "mcc", "1.0"),
+    "mnc of more than 64 bits": ("adrevenue", "mnc", str(-(2**63) - 1)),
+    "price of eleven digits": ("revenue", "price", "10000000000"),
     "an IPv4 address": ("adrevenue", "device_ipv6", "192.0.2.7"),
     "a session type of its own": ("ecommerce", "session_type", "sideways"),
     "promo codes as JSON": ("ecommerce", "product_promo_codes", '["a","b"]'),
@@ -71,6 +72,11 @@ REFUSED = {
 }
 
 
+def test_a_device_has_an_id_other_than_zero() -> None:
+    assert fault("events", profile_id="", appmetrica_device_id="1") is None
+    assert "device id" in str(fault("events", profile_id="", appmetrica_device_id="0"))
+
+
 @pytest.mark.parametrize(("resource", "column", "text"), REFUSED.values(), ids=REFUSED)
 def test_what_a_column_cannot_hold_is_refused(resource: str, column: str, text: str) -> None:
     assert str(fault(resource, **{column: text})).startswith(column)
@@ -83,6 +89,10 @@ def test_what_a_column_cannot_hold_is_refused(resource: str, column: str, text: 
         ("ecommerce", "product_promo_codes", "[promo code 1]"),
         ("revenue", "price", "-0.50"),
         ("revenue", "revenue_event_type", "something_new"),
+        ("revenue", "quantity", "-1"),
+        ("revenue", "account_id", "account-1"),
+        ("adrevenue", "mcc", "65535"),
+        ("adrevenue", "mnc", "-1"),
         ("profiles", "attributes", "{}"),
         ("profiles", "attributes", '{"a":1,"a":-1.5,"b":false,"c":""}'),
     ],
@@ -91,6 +101,10 @@ def test_what_a_column_cannot_hold_is_refused(resource: str, column: str, text: 
         "a code with spaces",
         "negative price",
         "unknown type",
+        "quantity that is taken back",
+        "account of a purchase",
+        "mcc of a phone without network",
+        "mnc of a phone without network",
         "no attributes",
         "every type of attribute",
     ],

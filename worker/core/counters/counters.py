@@ -62,13 +62,16 @@ class Histogram:
 DRIFTS_MAX = 100
 OTHER = "(other)"
 UNKNOWN = "unknown"
+# The API cuts a value of this length; a decimal has more digits than the API states.
+CUT, PRECISION = "cut", "precision"
 
 
 class Drift(NamedTuple):
     """One way in which records differ from the contract.
 
-    `change` is `unknown` for a field that the resource doesn't have, else the JSON type found
-    instead of the right one.
+    `change` is `unknown` for a field that the resource doesn't have, `cut` for a payload that the
+    API cuts, `precision` for a decimal with more digits after the point than the API states, else
+    the JSON type found instead of the right one.
     """
 
     event_name: str

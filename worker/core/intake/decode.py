@@ -19,10 +19,11 @@ from worker.core.intake.rules import IntakeRules
 from worker.core.post_api.column import Kind
 
 # `int | str`: JavaScript can't write an integer above 2^53, so its producers send digits in a
-# string.
+# string; and ids that the API calls strings are integers in many producers' databases.
 _TYPES: dict[Kind, object] = {
-    Kind.STRING: str | None,
+    Kind.STRING: int | str | None,
     Kind.INTEGER: int | str | None,
+    Kind.DEVICE_ID: int | str | None,
     Kind.DECIMAL: msgspec.Raw,
     Kind.TIMESTAMP: int | str | None,
     Kind.JSON_OBJECT: msgspec.Raw,
@@ -37,7 +38,7 @@ _TYPES: dict[Kind, object] = {
 # too deeply.
 DECODE_FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-# The kinds that the type checks completely.
+# The kinds that the type checks completely; an integer of a string column is written as its digits.
 CHECKED_BY_TYPE = frozenset({Kind.STRING, Kind.SESSION_TYPE})
 
 Decode = Callable[[bytes | msgspec.Raw], Any]

@@ -14,8 +14,15 @@ import msgspec
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.dedup_key import UnusableKey, joined
-from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, shown_name, unknown_field, wrong_type
-from worker.core.intake.fields import check, is_empty_array
+from worker.core.intake.device_id import inexact_device_id
+from worker.core.intake.faults import (
+    UNKNOWN_SHOWN_MAX,
+    shown_name,
+    unknown_field,
+    wrong_number,
+    wrong_type,
+)
+from worker.core.intake.fields import check, integral, is_empty_array
 from worker.core.intake.json_object import (
     UnknownField,
     elements,
@@ -34,6 +41,9 @@ from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 # What no column accepts as a value, by its first byte.
 _NULL = msgspec.Raw(b"null")
 _CONTAINERS = {b"[": "an array", b"{": "an object"}
+_NUMBER_STARTS = frozenset(b"-0123456789"[index : index + 1] for index in range(11))
+_AS_STRING = "send it as a string"
+_INTEGERS = frozenset({Kind.INTEGER, Kind.DEVICE_ID, Kind.TIMESTAMP})
 _JSON_TYPES = {
     b'"': "string",
     b"{": "object",
@@ -148,7 +158,7 @@ class _Validation:
         fields = object_fields(_object_in(raw) if node.index is not None else raw)
         if not isinstance(fields, FieldFault):
             self._collect_names(fields, node, path, raws)
-        elif node.index is None and not is_empty_array(raw):
+        elif node.index is None and not is_empty_array(bytes(raw).decode(errors="replace")):
             # The fault of a whole that is a column itself is found with the column.
             self._not_a_container(raw, Kind.JSON_OBJECT, path)
 
@@ -263,12 +273,31 @@ def _cell(column: Column, raw: msgspec.Raw | None, window: TimeWindow) -> str | 
             expected,
             container,
         )
+    text = bytes(raw)
+    if text[:1] in _NUMBER_STARTS:
+        return _number_cell(column, text.decode(), window)
     try:
         value = msgspec.json.decode(raw)
     except DECODE_FAILURES as error:
         expected = column.kind.value
         return FieldFault(Reason.WRONG_TYPE, column.name, f"expected {expected}: {error}", expected)
     return "" if value is None or value == "" else check(column, value, window)
+
+
+def _number_cell(column: Column, text: str, window: TimeWindow) -> str | FieldFault:
+    """The cell of a JSON number, from its own text: no float changes it on the way."""
+    is_whole = text.lstrip("-").isdigit()
+    if column.kind is Kind.STRING:
+        # 10.0 may mean the text "10" or "10.0".
+        return (
+            ("0" if text == "-0" else text) if is_whole else wrong_number(column, text, _AS_STRING)
+        )
+    number = integral(text) if column.kind in _INTEGERS else None
+    if number is None:
+        return wrong_number(column, text)
+    if column.kind is Kind.DEVICE_ID and not is_whole:
+        return inexact_device_id(column, number, text) or check(column, number, window)
+    return check(column, number, window)
 
 
 def _object_in(raw: msgspec.Raw) -> msgspec.Raw | bytes:

@@ -65,6 +65,13 @@ def wrong_type(column: Column, value: object) -> FieldFault:
     return fault(Reason.WRONG_TYPE, column, column.kind.value, value)
 
 
+def wrong_number(column: Column, text: str, advice: str = "") -> FieldFault:
+    """The value is a number, as the record writes it, that isn't of the column's kind."""
+    shown, expected = found(text)[1:-1], column.kind.value
+    message = f"expected {expected}, found {shown}{advice and '; '}{advice}"
+    return FieldFault(Reason.WRONG_TYPE, column.name, message, expected, shown)
+
+
 def out_of_range(column: Column, expected: str, value: object) -> FieldFault:
     """The value is of the right kind but isn't accepted."""
     return fault(Reason.OUT_OF_RANGE, column, expected, value)

@@ -11,16 +11,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import msgspec
 
+from worker.core.intake.device_id import advice
 from worker.core.intake.event_time import in_window
 from worker.core.intake.faults import out_of_range, wrong_type
 from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault, Reason
-from worker.core.post_api.column import ARRAY_SEPARATORS, DECIMAL_CHARACTERS_MAX, Column, Kind
+from worker.core.post_api.column import (
+    ARRAY_SEPARATORS,
+    DECIMAL_CHARACTERS_MAX,
+    DECIMAL_WHOLE_DIGITS_MAX,
+    Column,
+    Kind,
+)
 
 Check = Callable[[Column, object, TimeWindow], str | FieldFault]
 
@@ -34,6 +42,7 @@ ADDRESS_CHARACTERS_MAX = 45
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE](?P<exponent>[+-]?[0-9]+))?")
 # Four characters of exponent span far more than a decimal's text may.
 _EXPONENT_CHARACTERS_MAX = 4
+_JSON_SPACE = " \t\n\r"
 _UNUSABLE = (*ARRAY_SEPARATORS, "\n", "\r")
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -52,14 +61,27 @@ def check(column: Column, value: object, window: TimeWindow) -> str | FieldFault
     return CHECKS[column.kind](column, value, window)
 
 
-def is_empty_array(raw: object) -> bool:
+def is_empty_array(text: str) -> bool:
     """True for `[]`: PHP writes an empty object so."""
-    text = bytes(raw)  # type: ignore[call-overload]
-    return text[:1] == b"[" and not text[1:-1].strip()
+    return text.startswith("[") and text.endswith("]") and not text[1:-1].strip(_JSON_SPACE)
+
+
+def integral(text: str) -> int | None:
+    """The integer that a JSON number means, such as 1.0 or 1e3, exactly; None if it isn't one."""
+    match = _DECIMAL.fullmatch(text[:DECIMAL_CHARACTERS_MAX])
+    if match is None or len(match["exponent"] or "") > _EXPONENT_CHARACTERS_MAX:
+        return None
+    number = Decimal(match[0])
+    # The digits of a larger number would fill the memory, and it is out of every range.
+    is_bounded = number.adjusted() <= DECIMAL_CHARACTERS_MAX
+    return int(number) if is_bounded and number == number.to_integral_value() else None
 
 
 def _string(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
-    return value if isinstance(value, str) else wrong_type(column, value)
+    """A text, or an integer as its digits."""
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else wrong_type(column, value)
 
 
 def _integer_text(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
@@ -69,7 +91,8 @@ def _integer_text(column: Column, value: object, _: TimeWindow) -> str | FieldFa
 
 def _integer(column: Column, value: object) -> int | FieldFault:
     if isinstance(value, str):
-        if not (value.isascii() and value.isdigit()):
+        digits = value.removeprefix("-") if column.minimum < 0 else value
+        if not (digits.isascii() and digits.isdigit()):
             return wrong_type(column, value)
         number = int(value) if len(value) <= DIGITS_MAX else column.maximum + 1
     elif type(value) is int:
@@ -79,6 +102,14 @@ def _integer(column: Column, value: object) -> int | FieldFault:
     if column.minimum <= number <= column.maximum:
         return number
     return out_of_range(column, f"an integer from {column.minimum} to {column.maximum}", value)
+
+
+def _device_id(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
+    number = _integer(column, value)
+    if isinstance(number, FieldFault):
+        hint = advice(value)
+        return replace(number, message=f"{number.message}: {hint}") if hint else number
+    return str(number)
 
 
 def _timestamp(column: Column, value: object, window: TimeWindow) -> str | FieldFault:
@@ -122,6 +153,8 @@ def _object_text(column: Column, value: object, _: TimeWindow) -> str | FieldFau
     if text[0] == "{":
         return text
     inner = _in_string("" if text == "null" else text)
+    if is_empty_array(text if inner is None else inner):
+        return "{}"
     if inner is None:
         return wrong_type(column, text)
     if not inner:
@@ -151,7 +184,11 @@ def _attributes(column: Column, value: object, window: TimeWindow) -> str | Fiel
 
 
 def _decimal(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
-    """A number's own text, from a number or a string; an exponent is written out, exactly."""
+    """A number's own text, from a number or a string; an exponent is written out, exactly.
+
+    More digits after the point than the API states are passed on: floats write them, and the API's
+    page doesn't say that it refuses them.
+    """
     text = _text(column, value)
     if isinstance(text, FieldFault):
         return text
@@ -162,17 +199,21 @@ def _decimal(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
     match = _DECIMAL.fullmatch(number)
     if match is None:
         return wrong_type(column, number)
-    exponent = match["exponent"]
-    too_long = len(number) > DECIMAL_CHARACTERS_MAX
-    if exponent is not None and not too_long and len(exponent) <= _EXPONENT_CHARACTERS_MAX:
+    if (
+        len(number) > DECIMAL_CHARACTERS_MAX
+        or len(match["exponent"] or "") > _EXPONENT_CHARACTERS_MAX
+    ):
+        return out_of_range(column, f"at most {DECIMAL_CHARACTERS_MAX} characters", number)
+    if match["exponent"] is not None:
         # Python's JSON writes 0.00001 as 1e-05. A Decimal made of text is exact whatever the
         # context, and so is this format.
         number = format(Decimal(number), "f")
-        too_long = len(number) > DECIMAL_CHARACTERS_MAX
-    elif exponent is not None:
-        too_long = True
-    if too_long:
-        return out_of_range(column, f"at most {DECIMAL_CHARACTERS_MAX} characters", number)
+        if len(number) > DECIMAL_CHARACTERS_MAX:
+            return out_of_range(column, f"at most {DECIMAL_CHARACTERS_MAX} characters", number)
+    whole = number.partition(".")[0].lstrip("-0")
+    if len(whole) > DECIMAL_WHOLE_DIGITS_MAX:
+        expected = f"at most {DECIMAL_WHOLE_DIGITS_MAX} digits before the point"
+        return out_of_range(column, expected, number)
     return number
 
 
@@ -234,6 +275,7 @@ def _in_string(text: str) -> str | None:
 CHECKS: dict[Kind, Check] = {
     Kind.STRING: _string,
     Kind.INTEGER: _integer_text,
+    Kind.DEVICE_ID: _device_id,
     Kind.TIMESTAMP: _timestamp,
     Kind.DECIMAL: _decimal,
     Kind.JSON_OBJECT: _object_text,

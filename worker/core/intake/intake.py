@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worker.core.counters.counters import ContractDrift
+from worker.core.counters.counters import CUT, PRECISION, ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
 from worker.core.intake.dedup_key import UnusableKey
 from worker.core.intake.event_time import MILLISECONDS_FROM
+from worker.core.intake.faults import shown_name
 from worker.core.intake.forms import Unwrapped, open_envelope
 from worker.core.intake.line import Write, writer
 from worker.core.intake.reader import InvalidEvent, Reader, ValidEvent
@@ -17,7 +18,7 @@ from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Record
 from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, KeySource, Row
-from worker.core.post_api.column import Kind
+from worker.core.post_api.column import DECIMAL_FRACTION_DIGITS_MAX, PAYLOAD_BYTES_MAX, Kind
 from worker.core.post_api.resource import RESOURCES, Resource
 from worker.core.wire.record_headers import is_replay
 
@@ -27,10 +28,31 @@ VALUE_EXTRA_BYTES_MAX = 1024 * 1024
 ANY_TIME = TimeWindow(earliest=0, latest=MILLISECONDS_FROM - 1)
 
 
+def _is_cut(cell: str) -> bool:
+    """Whether the API cuts this payload; the number of characters spares encoding short ones."""
+    return len(cell) * 4 > PAYLOAD_BYTES_MAX and len(cell.encode()) > PAYLOAD_BYTES_MAX
+
+
+def _is_too_precise(cell: str) -> bool:
+    """Whether a decimal has more digits after the point than the API states."""
+    fraction = cell.partition(".")[2]
+    return len(fraction) > DECIMAL_FRACTION_DIGITS_MAX and bool(
+        fraction[DECIMAL_FRACTION_DIGITS_MAX:].strip("0")
+    )
+
+
+# Limits of the API that don't make a row invalid: how to recognise a cell beyond them, and the
+# change that is counted.
+_LIMITS = {
+    Kind.JSON_OBJECT: (_is_cut, CUT),
+    Kind.DECIMAL: (_is_too_precise, PRECISION),
+}
+
+
 class _LineFormat:
     """How a resource's lines are written, and which of their cells are looked at."""
 
-    __slots__ = ("known", "timestamp", "write")
+    __slots__ = ("known", "limited", "name", "timestamp", "write")
 
     def __init__(self, resource: Resource, write: Write) -> None:
         self.write = write
@@ -45,6 +67,18 @@ class _LineFormat:
             for index, column in places.items()
             if column.known
         )
+        self.limited = tuple(
+            (index, column.name, *_LIMITS[column.kind])
+            for index, column in places.items()
+            if column.kind is Kind.DECIMAL or column.name.endswith("payload")
+        )
+        self.name = next(
+            (index for index, column in places.items() if column.name == resource.name_column), None
+        )
+
+    def event_name(self, cells: list[str]) -> str:
+        """The kind of the event, as it may be shown."""
+        return shown_name(cells[self.name]) if self.name is not None else ""
 
 
 class Intake:
@@ -188,6 +222,9 @@ class Intake:
         for index, name, usual in line_format.known:
             if cells[index] not in usual:
                 drift.unusual_values[name] += 1
+        for index, name, exceeds, change in line_format.limited:
+            if exceeds(cells[index]):
+                drift.drift(line_format.event_name(cells), name, change)
         destination, line = line_format.write(destination, cells)
         if len(line) > self._rules.row_bytes_max:
             return InvalidEvent((self._too_large("line", line),))

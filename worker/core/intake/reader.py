@@ -129,8 +129,11 @@ class Reader:
         key = self._key(values) if self._key_indexes else None
         cells = values[PAIR : self._end]
         cells.insert(1, profile_id or device_id)
-        if None in cells:
-            cells = [cell or "" for cell in cells]
+        try:
+            # 0.2 µs, less than a look for None: it finds integers of string columns too.
+            "".join(cells)
+        except TypeError:
+            cells = ["" if cell is None else str(cell) for cell in cells]
         if not is_strict:
             self._note_unknown(value, cells, drift)
         return by_profile if profile_id else by_device, cells, key

@@ -19,6 +19,7 @@ class Kind(Enum):
 
     STRING = "a string"
     INTEGER = "an integer"
+    DEVICE_ID = "an unsigned integer of 64 bits"
     DECIMAL = "a decimal number"
     TIMESTAMP = "Unix time in seconds"
     JSON_OBJECT = "a JSON object"
@@ -35,6 +36,17 @@ RAW_KINDS = frozenset({Kind.JSON_OBJECT, Kind.ATTRIBUTES, Kind.DECIMAL, Kind.ARR
 # Of a decimal's text with its exponent written out. Far above any sum of money; without a bound
 # 1e999999999 would fill the memory.
 DECIMAL_CHARACTERS_MAX = 100
+
+# "10 digits before the point and 8 after": the page of the Post API says nothing of what becomes of
+# more. More digits before the point can't be right; more digits after it are what floats write.
+DECIMAL_WHOLE_DIGITS_MAX = 10
+DECIMAL_FRACTION_DIGITS_MAX = 8
+
+# The API cuts longer payloads.
+PAYLOAD_BYTES_MAX = 30 * 1024
+
+# The API states no bounds for most integers: whatever fits into 64 bits, signed or unsigned.
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
 
 # The API's form of an array has no quoting, so an element can't contain what separates elements.
 ARRAY_SEPARATORS = ',[]"'
@@ -54,8 +66,8 @@ class Column:
     description: str
     example: str
     required: bool = False
-    minimum: int = 0
-    maximum: int = 2**64 - 1
+    minimum: int = INTEGER_MIN
+    maximum: int = INTEGER_MAX
     known: tuple[str, ...] = ()
     default: str | None = None
 
@@ -101,7 +113,13 @@ DEVICE_BLOCK = (
         ("device_manufacturer", "Who made the device", '"Samsung"'),
         ("device_model", "The device's model", '"iPhone X"'),
     ),
-    Column("device_type", Kind.STRING, "The kind of device", '"phone"', known=("phone", "tablet")),
+    Column(
+        "device_type",
+        Kind.STRING,
+        "The kind of device",
+        '"phone"',
+        known=("phone", "tablet", "unknown"),
+    ),
     *strings(
         ("device_locale", "The device's language and region", '"ru_RU"'),
         ("app_version_name", "The application's version", '"4.5.0"'),
@@ -115,9 +133,9 @@ DEVICE_BLOCK = (
         known=("wifi", "cell", "unknown"),
     ),
     *strings(("operator_name", "The mobile operator", '"MegaFon"')),
-    # Three digits at most: ITU-T E.212.
-    Column("mcc", Kind.INTEGER, "The mobile country code", "250", maximum=999),
-    Column("mnc", Kind.INTEGER, "The mobile network code", "2", maximum=999),
+    # The API states no bounds, and phones without a network report 65535 and -1.
+    Column("mcc", Kind.INTEGER, "The mobile country code", "250"),
+    Column("mnc", Kind.INTEGER, "The mobile network code", "2"),
     Column(
         "device_ipv6",
         Kind.IPV6,

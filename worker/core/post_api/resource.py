@@ -75,9 +75,10 @@ IDENTITY_COLUMNS = {
     ),
     Identity.DEVICE_ID: Column(
         "appmetrica_device_id",
-        Kind.INTEGER,
-        "The user, by the device's hash in AppMetrica: an unsigned integer of 64 bits",
+        Kind.DEVICE_ID,
+        "The user, by the device's hash in AppMetrica (appmetrica_device_id_hash in the SDK)",
         "18446744073709551615",
+        minimum=1,
     ),
 }
 
@@ -87,6 +88,7 @@ EVENT_TIMESTAMP = Column(
     "When it happened, in Unix seconds; at most 14 days ago",
     "1700000000",
     required=True,
+    minimum=0,
 )
 
 
@@ -187,6 +189,8 @@ REVENUE = Resource(
         *strings(
             ("transaction_id", "The store's id of the transaction", '"1000000123456789"'),
             ("order_id", "The order's id", '"GPA.1234-5678-9012-34567"'),
+            # In the sample request of the API's page, not in its table.
+            ("account_id", "The account's id", '"account-1"'),
         ),
         *DEVICE_BLOCK,
     ),

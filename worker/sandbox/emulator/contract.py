@@ -31,7 +31,7 @@ _TABLES = {
             "application_id* revenue_event_type* event_timestamp* price* currency* product_id* "
             "quantity payload"
         ).split(),
-        *("transaction_id", "order_id", *_DEVICE),
+        *("transaction_id", "order_id", "account_id", *_DEVICE),
     ],
     "adrevenue": [
         *(
@@ -84,13 +84,25 @@ CONTRACTS = {
 
 # ASCII digits only: Python's own int() and \d take those of every script.
 _UNSIGNED = re.compile(r"[0-9]{1,20}")
-_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+# Ten digits before the point; the page says eight after it, and not that more are refused.
+_DECIMAL = re.compile(r"-?0*[0-9]{1,10}(\.[0-9]+)?")
 _ELEMENT = r"[^,\[\]\"\r\n]+"
 _ARRAY = re.compile(rf"\[{_ELEMENT}(?:,{_ELEMENT})*\]")
 
 
 def _is_unsigned_64(text: str) -> bool:
     return _UNSIGNED.fullmatch(text) is not None and int(text) < 2**64
+
+
+def _is_device_id(text: str) -> bool:
+    """A hash of 64 bits; 0 is what an empty variable holds."""
+    return _is_unsigned_64(text) and int(text) > 0
+
+
+def _is_integer(text: str) -> bool:
+    """An integer of 64 bits, signed or unsigned: the pages state no other bound."""
+    return _INTEGER.fullmatch(text) is not None and -(2**63) <= int(text) < 2**64
 
 
 def _is_decimal(text: str) -> bool:
@@ -136,18 +148,12 @@ def _has_attribute_values(text: str) -> bool:
     return all(isinstance(value, str | bool) for value in _JSON.decode(text).values())
 
 
-def _is_network_code(text: str) -> bool:
-    """A mobile country or network code: three digits at most."""
-    return _UNSIGNED.fullmatch(text) is not None and int(text) <= 999
-
-
 _Check = tuple[Callable[[str], bool], str]
 
 _CHECKS: dict[str, _Check] = {
-    **dict.fromkeys(
-        ("application_id", "appmetrica_device_id", "quantity"), (_is_unsigned_64, "an integer")
-    ),
-    **dict.fromkeys(("mcc", "mnc"), (_is_network_code, "an integer of at most three digits")),
+    "application_id": (_is_unsigned_64, "an integer"),
+    "appmetrica_device_id": (_is_device_id, "a device id"),
+    **dict.fromkeys(("quantity", "mcc", "mnc"), (_is_integer, "an integer")),
     **dict.fromkeys(
         (
             *(

@@ -41,11 +41,9 @@ def _string(text: str, *, is_ascii: bool) -> str:
 
 
 @st.composite
-def json_numbers(draw: st.DrawFn) -> str:
-    """A number as JSON writes it, of up to 30 digits before and behind the point, without an
-    exponent.
-    """
-    whole = draw(st.integers(0, 10**30 - 1).map(str))
+def json_numbers(draw: st.DrawFn, whole_digits: int = 30) -> str:
+    """A number as JSON writes it, without an exponent, of up to 30 digits after the point."""
+    whole = draw(st.integers(0, 10**whole_digits - 1).map(str))
     fraction = draw(st.none() | st.text("0123456789", min_size=1, max_size=30))
     return draw(st.sampled_from(["", "-"])) + whole + ("" if fraction is None else f".{fraction}")
 
@@ -118,22 +116,27 @@ def _addresses(draw: st.DrawFn) -> Written:
     return f'"{address}"', str(address) if address.version == 6 else f"::ffff:{address}"
 
 
+# As PHP writes an empty object.
+_EMPTY_ARRAYS = st.sampled_from(["[]", "[ ]", '"[]"']).map(lambda text: (text, "{}"))
+
+
 def _values(column: Column) -> st.SearchStrategy[Written]:
     match column.kind:
         case Kind.STRING:
-            return st.tuples(TEXTS, st.booleans()).map(
+            texts = st.tuples(TEXTS, st.booleans()).map(
                 lambda pair: (_string(pair[0], is_ascii=pair[1]), pair[0])
             )
-        case Kind.INTEGER:
+            return texts | st.integers().map(lambda number: (str(number), str(number)))
+        case Kind.INTEGER | Kind.DEVICE_ID:
             return _integers(column.minimum, column.maximum)
         case Kind.TIMESTAMP:
             return _integers(UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400)
         case Kind.DECIMAL:
-            return _in_string_or_bare(json_numbers())
+            return _in_string_or_bare(json_numbers(10))
         case Kind.JSON_OBJECT:
-            return _in_string_or_bare(json_objects())
+            return _in_string_or_bare(json_objects()) | _EMPTY_ARRAYS
         case Kind.ATTRIBUTES:
-            return _in_string_or_bare(ATTRIBUTES)
+            return _in_string_or_bare(ATTRIBUTES) | _EMPTY_ARRAYS
         case Kind.ARRAY:
             return _arrays()
         case Kind.SESSION_TYPE:

@@ -9,13 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at, parse_csv
+from tests.builders import (
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_event,
+    make_rules,
+    now_at,
+    parse_csv,
+)
 from worker.core.intake.intake import Intake
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX
 from worker.core.post_api.resource import RESOURCES
 
 BASES: dict[str, dict[str, object]] = {
+    "events": make_event(),
+    "adrevenue": {
+        "application_id": 1111,
+        "profile_id": "u",
+        "event_timestamp": UNIX_SECONDS,
+        "revenue": 1,
+        "currency": "RUB",
+        "ad_type": "banner",
+    },
     "revenue": {
         "application_id": 1111,
         "profile_id": "u",
@@ -69,12 +86,74 @@ def code(resource: str, column: str, json_text: str) -> tuple[Reason, str]:
         "299.990",
         "-3",
         "-0",
-        "123456789012345678901234567890.123456789012345678901234567890",
+        "1234567890.123456789012345678901234567890",
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True], ids=["number", "string"])
 def test_a_decimal_keeps_its_text(text: str, quoted: bool) -> None:
     assert judge("revenue", "price", f'"{text}"' if quoted else text) == text
+
+
+@pytest.mark.parametrize(
+    ("resource", "column", "text", "cell"),
+    [
+        ("events", "profile_id", "42", "42"),
+        ("events", "profile_id", "0", "0"),
+        ("events", "profile_id", "-0", "0"),
+        ("events", "profile_id", "1" * 5000, "1" * 5000),
+        ("events", "event_name", "0", "0"),
+        ("events", "os_version", "14", "14"),
+        ("events", "app_version_name", "-5", "-5"),
+        ("revenue", "transaction_id", str(2**64), str(2**64)),
+        ("revenue", "order_id", "1000000123456789", "1000000123456789"),
+        ("adrevenue", "ad_unit_id", "7", "7"),
+        ("adrevenue", "ad_placement_id", "7", "7"),
+        ("events", "application_id", "1111.0", "1111"),
+        ("events", "event_timestamp", "1.7e9", str(UNIX_SECONDS)),
+        ("events", "event_timestamp", "1700000000.000", str(UNIX_SECONDS)),
+        ("events", "mcc", "250.0", "250"),
+        ("events", "mcc", "1e3", "1000"),
+        ("events", "mcc", "65535", "65535"),
+        ("events", "mnc", "-1", "-1"),
+        ("events", "mnc", '"-1"', "-1"),
+        ("events", "mnc", "-0.0", "0"),
+        ("revenue", "quantity", "18446744073709551615.0", "18446744073709551615"),
+        ("events", "event_json", "[]", "{}"),
+        ("events", "event_json", "[ ]", "{}"),
+        ("events", "event_json", '"[]"', "{}"),
+        ("profiles", "attributes", "[]", "{}"),
+        ("events", "device_type", '"unknown"', "unknown"),
+        ("revenue", "account_id", '"account-1"', "account-1"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_value_has_the_type_of_the_api_s_page(
+    resource: str, column: str, text: str, cell: str
+) -> None:
+    assert judge(resource, column, text) == cell
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("mcc", "1.00000000000000000000001"),
+        ("mcc", "1e-1"),
+        ("mcc", "1e999999999"),
+        ("mcc", '"1.0"'),
+        ("event_timestamp", "1700000000.5"),
+        ("profile_id", "42.0"),
+        ("os_version", "10.0"),
+        ("event_name", "true"),
+    ],
+)
+def test_a_number_that_is_no_integer_is_of_the_wrong_type(column: str, text: str) -> None:
+    assert code("events", column, text) == (Reason.WRONG_TYPE, column)
+
+
+def test_a_float_in_a_string_column_is_to_be_sent_as_a_string() -> None:
+    faults = judge("events", "os_version", "10.0")
+    assert isinstance(faults, tuple)
+    assert faults[0].message == "expected a string, found 10.0; send it as a string"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +164,7 @@ def test_a_decimal_keeps_its_text(text: str, quoted: bool) -> None:
         ("1.50e1", "15.0"),
         ("-2.5e+3", "-2500"),
         ('"1e-4"', "0.0001"),
+        ('"0001234567890.5"', "0001234567890.5"),
         ("0e0", "0"),
     ],
 )
@@ -101,7 +181,7 @@ def test_whatever_a_producer_s_float_was_written_as_is_what_arrives(value: float
         assert "e" not in cell.lower()
     else:
         assert cell[0].reason is Reason.OUT_OF_RANGE
-        assert abs(value) < 10.0 ** (20 - DECIMAL_CHARACTERS_MAX)
+        assert abs(value) < 10.0 ** (20 - DECIMAL_CHARACTERS_MAX) or abs(value) >= 10.0**10
 
 
 @pytest.mark.parametrize(
@@ -125,7 +205,11 @@ def test_whatever_a_producer_s_float_was_written_as_is_what_arrives(value: float
         ("1" * (DECIMAL_CHARACTERS_MAX + 1), Reason.OUT_OF_RANGE),
         ("1" * 5000, Reason.OUT_OF_RANGE),
         ("0", None),
-        ("1" * DECIMAL_CHARACTERS_MAX, None),
+        ("9" * 10, None),
+        ("1" * 11, Reason.OUT_OF_RANGE),
+        ("-1e10", Reason.OUT_OF_RANGE),
+        ("9999999999.99", None),
+        ("0." + "1" * (DECIMAL_CHARACTERS_MAX - 2), None),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else None,
 )
@@ -204,7 +288,7 @@ def test_attributes_are_passed_on_byte_for_byte(text: str, quoted: bool) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ['{"a":[1]}', '{"a":{"delta":1}}', '{"a":null}', "[]", "5", '"x"', r'"{\"\\ud800\":1}"'],
+    ['{"a":[1]}', '{"a":{"delta":1}}', '{"a":null}', "[1]", "5", '"x"', r'"{\"\\ud800\":1}"'],
     ids=["array", "object", "null", "no object", "number", "text", "half a character in a string"],
 )
 def test_attributes_of_other_types_are_refused(text: str) -> None:

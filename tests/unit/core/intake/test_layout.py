@@ -22,7 +22,15 @@ from tests.builders import (
 )
 from tests.unit.core.intake.reading import cells_of, codes_of, row_of
 from worker.core.batching.batcher import header
-from worker.core.counters.counters import DRIFTS_MAX, OTHER, UNKNOWN, ContractDrift, Drift
+from worker.core.counters.counters import (
+    CUT,
+    DRIFTS_MAX,
+    OTHER,
+    PRECISION,
+    UNKNOWN,
+    ContractDrift,
+    Drift,
+)
 from worker.core.intake import dedup_key
 from worker.core.intake.explain import explain
 from worker.core.intake.faults import NAME_CHARACTERS_MAX
@@ -30,7 +38,8 @@ from worker.core.intake.intake import Intake
 from worker.core.intake.rules import ColumnChoice, UnknownFields
 from worker.core.model.fault import Reason
 from worker.core.model.row import Row
-from worker.core.post_api.resource import ECOMMERCE, PROFILES
+from worker.core.post_api.column import PAYLOAD_BYTES_MAX
+from worker.core.post_api.resource import ECOMMERCE, PROFILES, REVENUE
 
 NESTED = {
     "fields": {
@@ -103,8 +112,8 @@ class TestFields:
         ("changes", "expected"),
         [
             ({"name": ...}, [(Reason.MISSING, "name")]),
-            ({"name": 5}, [(Reason.WRONG_TYPE, "name")]),
-            ({"user": {"id": 5}}, [(Reason.WRONG_TYPE, "user.id")]),
+            ({"name": 5.5}, [(Reason.WRONG_TYPE, "name")]),
+            ({"user": {"id": 5.5}}, [(Reason.WRONG_TYPE, "user.id")]),
             ({"user": "u"}, [(Reason.WRONG_TYPE, "user"), (Reason.MISSING, "user.id")]),
             ({"user": {"id": "u", "device": [1]}}, [(Reason.WRONG_TYPE, "user.device")]),
             ({"event_name": "x"}, [(Reason.UNKNOWN_FIELD, "event_name")]),
@@ -300,9 +309,9 @@ class TestRemarks:
     def test_a_field_of_another_type_is_counted_by_the_type_it_came_as(self) -> None:
         values = [
             make_value(mcc={}),
-            make_value(os_name=5),
+            make_value(os_name=5.5),
             make_value(os_name=True),
-            make_value(event_json=[]),
+            make_value(event_json=[1]),
         ]
         assert set(self.noted(*values).drifts) == {
             Drift("purchase", "mcc", "object"),
@@ -310,6 +319,37 @@ class TestRemarks:
             Drift("purchase", "os_name", "boolean"),
             Drift("purchase", "event_json", "array"),
         }
+
+    @pytest.mark.parametrize(
+        ("price", "payload", "expected"),
+        [
+            (0.30000000000000004, {}, {("price", PRECISION)}),
+            ("1.0500000000", {}, set()),
+            ("9999999999.12345678", {}, set()),
+            ("0.000000001", {}, {("price", PRECISION)}),
+            (1, {"a": "x" * (PAYLOAD_BYTES_MAX - 9)}, set()),
+            (1, {"a": "x" * (PAYLOAD_BYTES_MAX - 8)}, {("payload", CUT)}),
+            (1, {"a": "ы" * 16_000}, {("payload", CUT)}),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_what_is_beyond_a_limit_of_the_api_is_delivered_and_counted(
+        self, price: object, payload: dict[str, str], expected: set[tuple[str, str]]
+    ) -> None:
+        event = {
+            "application_id": 1111,
+            "profile_id": "u",
+            "revenue_event_type": "refund",
+            "event_timestamp": UNIX_SECONDS,
+            "price": price,
+            "currency": "RUB",
+            "product_id": "p",
+            "payload": payload,
+        }
+        value = json.dumps(event, ensure_ascii=False).encode()
+        row_of(value, resource=REVENUE)
+        drifts = self.noted(value, resource=REVENUE).drifts
+        assert drifts == {Drift("refund", name, change): 1 for name, change in expected}
 
     def test_nested_unknown_fields_are_named_by_their_path(self) -> None:
         value = dumps(foreign(user={"id": "u", "age": 5}, extra={"a": 1}))

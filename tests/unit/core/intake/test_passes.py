@@ -120,7 +120,7 @@ VALID = st.fixed_dictionaries(
 IDENTITIES = st.fixed_dictionaries(
     {"profile_id": st.text(min_size=1, max_size=8)}
 ) | st.fixed_dictionaries(
-    {"appmetrica_device_id": st.integers(0, 2**64 - 1), "profile_id": st.sampled_from(["", None])}
+    {"appmetrica_device_id": st.integers(1, 2**64 - 1), "profile_id": st.sampled_from(["", None])}
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at
 from worker.core.intake.intake import Intake
-from worker.core.post_api.column import Column, Kind
+from worker.core.post_api.column import INTEGER_MAX, INTEGER_MIN, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Identity, Resource
 
 ALL = [
@@ -38,7 +38,8 @@ def test_every_column_is_described_with_an_example(resource: Resource, column: C
         assert value in column.known
     if column.default is not None:
         assert not column.required
-    assert (column.minimum, column.maximum) == (0, 2**64 - 1) or column.kind is Kind.INTEGER
+    bounded = (Kind.INTEGER, Kind.DEVICE_ID, Kind.TIMESTAMP)
+    assert (column.minimum, column.maximum) == (INTEGER_MIN, INTEGER_MAX) or column.kind in bounded
 
 
 @pytest.mark.parametrize("identity", Identity)
