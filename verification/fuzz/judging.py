@@ -41,9 +41,9 @@ from worker.sandbox.emulator.reader import (
 
 APPLICATIONS = frozenset({APPLICATION_ID, 2222, 1234567890})
 BOUNDS = AcceptanceBounds(APPLICATIONS, UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {})
-FOUND_MAX = 40
-# An unknown field's name is shown without its quotes; joined names of two fields are longer.
-FIELD_MAX = 100
+# A found value is cut at 40 characters and a name at 64, before they are escaped: an escape takes
+# up to ten characters.
+FOUND_MAX, FIELD_MAX = 400, 640
 
 
 class DisagreementError(AssertionError):

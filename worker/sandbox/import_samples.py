@@ -111,5 +111,5 @@ _MISTAKES: tuple[tuple[str, Callable[[Details, int], Details]], ...] = (
     ("unknown_field", lambda wrapped, _: _with_data(wrapped, curency="RUB")),
     ("not_an_object", lambda wrapped, _: wrapped | {"data": [wrapped["data"]]}),
     ("missing", lambda wrapped, _: {"type": wrapped["type"]}),
-    ("wrong_type", lambda wrapped, _: _with_data(wrapped, application_id=1111.0)),
+    ("wrong_type", lambda wrapped, _: _with_data(wrapped, application_id=1111.5)),
 )

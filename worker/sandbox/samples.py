@@ -213,7 +213,7 @@ _MISTAKES: tuple[tuple[str, Callable[[dict[str, Any], int], dict[str, Any] | byt
     ("too_old", lambda event, now: event | {"event_timestamp": now - 30 * 86_400}),
     ("in_future", lambda event, now: event | {"event_timestamp": now + 7 * 86_400}),
     ("both_identities", lambda event, _: event | {"profile_id": "one", "appmetrica_device_id": 2}),
-    ("wrong_type", lambda event, _: event | {"application_id": 1111.0}),
+    ("wrong_type", lambda event, _: event | {"application_id": 1111.5}),
     ("unknown_field", lambda event, _: event | {"evnt_name": "typo"}),
     ("out_of_range", lambda event, _: event | {"session_type": "sideways"}),
     ("unknown_application", lambda event, _: event | {"application_id": 999_999}),
