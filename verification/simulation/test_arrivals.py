@@ -5,56 +5,10 @@ on virtual time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
 
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
-
-from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.virtual_loop import run
+from verification.simulation.reading import TOPIC, commit, play, running
 from worker.core.model.event import Assigned, TailRead
-from worker.core.wire import commit_metadata
-
-TOPIC = "events"
-
-
-def play(history: Callable[[ModelKafka], Coroutine[Any, Any, None]], partitions: int) -> None:
-    async def staged() -> None:
-        kafka = ModelKafka()
-        kafka.add_topic(TOPIC, partitions)
-        await history(kafka)
-
-    run(staged(), seconds_max=600)
-
-
-def commit(
-    kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tuple[int, int]] = ()
-) -> None:
-    """The group commits this position, with hints beside it that vouch for all before it, and for
-    these ranges above.
-    """
-    committed = kafka._broker.group(TOPIC).committed
-    committed[TopicPartition(TOPIC, partition)] = OffsetAndMetadata(
-        offset, commit_metadata.encode(offset, 0, settled)
-    )
-
-
-@asynccontextmanager
-async def running(kafka: ModelKafka, **changes: Any):  # type: ignore[no-untyped-def]
-    reader = Reader(kafka.bootstrap_servers, TOPIC, **changes)
-    tasks = [
-        asyncio.create_task(work())
-        for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
-    ]
-    try:
-        yield reader
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        await reader.source.close()
 
 
 def test_partitions_that_went_and_came_back_while_they_were_looked_up_are_looked_up_again() -> None:

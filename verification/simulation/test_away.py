@@ -1,6 +1,4 @@
-"""Partitions without a leader, on virtual time: they wait, the others go on, and no consumer is
-replaced for them.
-"""
+"""Partitions without a leader wait, the others go on, and no consumer is replaced for them."""
 
 from __future__ import annotations
 
@@ -14,21 +12,15 @@ from aiokafka.structs import TopicPartition
 from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_faults import Answer, Fault
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.test_arrivals import TOPIC, play, running
+from verification.simulation.reading import TOPIC, append, play, reading_on, running, seen
 from worker.core.model.event import Lost, OffsetsSkipped
 from worker.edges.kafka.receiver import PollOptions
 
+PARTITIONS = 6
 STALL_SECONDS = 8.0
 POLL = PollOptions(100, skips_corrupt=False, stall_seconds=STALL_SECONDS)
 AWAY = (TopicPartition(TOPIC, 1), TopicPartition(TOPIC, 4))
 THERE = (0, 2, 3, 5)
-
-
-def append(kafka: ModelKafka, count: int) -> None:
-    """So many records to each of six partitions, as brokers write them that have all."""
-    for partition in range(6):
-        for _ in range(count):
-            kafka.append(TOPIC, partition, b"k", b"{}")
 
 
 async def received(reader: Reader, count: int) -> Mapping[int, int]:
@@ -38,7 +30,7 @@ async def received(reader: Reader, count: int) -> Mapping[int, int]:
 
 
 async def let_pass(reader: Reader, seconds: float) -> None:
-    """Take whatever happens in so long."""
+    """Take every event of this time."""
     until = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < until:
         reader.seen.append(await reader.inbox.get(until))
@@ -48,7 +40,7 @@ def test_partitions_that_are_away_at_the_start_hold_up_no_other_and_begin_when_t
     None
 ):
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 10)
+        append(kafka, 10, PARTITIONS)
         for partition in AWAY:
             kafka.lose_leader(partition)
         async with running(kafka, poll=POLL) as reader:
@@ -62,18 +54,16 @@ def test_partitions_that_are_away_at_the_start_hold_up_no_other_and_begin_when_t
             assert reader.source.rebuilds == 0
             assert not reader.source.partition_errors()
 
-    play(history, partitions=6)
+    play(history, PARTITIONS)
 
 
 def test_partitions_that_go_away_hold_up_no_other_and_go_on_when_they_are_back() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 10)
-        async with running(kafka, poll=POLL) as reader:
-            await received(reader, 60)
+        async with reading_on(kafka, 10, PARTITIONS, poll=POLL) as reader:
             for partition in AWAY:
                 kafka.lose_leader(partition)
             for _ in range(10):
-                append(kafka, 1)
+                append(kafka, 1, PARTITIONS)
                 assert await received(reader, 4) == dict.fromkeys(THERE, 1)
                 await let_pass(reader, STALL_SECONDS)
             assert set(reader.source.partition_errors()) == set(AWAY)
@@ -83,20 +73,18 @@ def test_partitions_that_go_away_hold_up_no_other_and_go_on_when_they_are_back()
             await let_pass(reader, 1.0)
             assert not reader.source.partition_errors()
             assert reader.source.rebuilds == 0
-            assert not [event for event in reader.seen if isinstance(event, Lost)]
+            assert not seen(reader, Lost)
 
-    play(history, partitions=6)
+    play(history, PARTITIONS)
 
 
 def test_a_consumer_whose_only_partition_is_away_is_not_to_blame() -> None:
     async def history(kafka: ModelKafka) -> None:
-        kafka.append(TOPIC, 0, b"k", b"{}")
-        async with running(kafka, poll=POLL) as reader:
-            await received(reader, 1)
+        async with reading_on(kafka, 1, poll=POLL) as reader:
             kafka.lose_leader(TopicPartition(TOPIC, 0))
             await let_pass(reader, 30 * STALL_SECONDS)
             kafka.find_leader(TopicPartition(TOPIC, 0))
-            kafka.append(TOPIC, 0, b"k", b"{}")
+            append(kafka, 1)
             await received(reader, 1)
             assert reader.source.rebuilds == 0
 
@@ -105,25 +93,21 @@ def test_a_consumer_whose_only_partition_is_away_is_not_to_blame() -> None:
 
 def test_a_consumer_that_fetches_nothing_more_is_replaced() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 1)
-        async with running(kafka, poll=POLL) as reader:
-            await received(reader, 6)
+        async with reading_on(kafka, 1, PARTITIONS, poll=POLL) as reader:
             assert reader.source._consumption is not None
             reader.source._consumption.consumer._fetcher._fetch_task.cancel()
-            append(kafka, 1)
+            append(kafka, 1, PARTITIONS)
             await reader.until(Lost)
             assert STALL_SECONDS < asyncio.get_running_loop().time() < 3 * STALL_SECONDS
             # Nothing was committed.
             await received(reader, 12)
 
-    play(history, partitions=6)
+    play(history, PARTITIONS)
 
 
 def test_a_consumer_does_not_ask_for_a_leader_as_often_as_brokers_answer() -> None:
     async def history(kafka: ModelKafka) -> None:
-        kafka.append(TOPIC, 0, b"k", b"{}")
-        async with running(kafka, poll=POLL) as reader:
-            await received(reader, 1)
+        async with reading_on(kafka, 1, poll=POLL) as reader:
             kafka.lose_leader(TopicPartition(TOPIC, 0))
             before = kafka.requests["MetadataRequest_v5"]
             await let_pass(reader, 60.0)
@@ -135,15 +119,13 @@ def test_a_consumer_does_not_ask_for_a_leader_as_often_as_brokers_answer() -> No
 
 def test_a_consumer_is_not_replaced_while_nobody_can_resolve_an_offset_out_of_range() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 10)
-        async with running(kafka, poll=POLL) as reader:
-            await received(reader, 60)
-            append(kafka, 10)
+        async with reading_on(kafka, 10, PARTITIONS, poll=POLL) as reader:
+            append(kafka, 10, PARTITIONS)
             kafka.truncate(TOPIC, 1, 14)
             kafka.disturb(OffsetRequest, Fault(answer=Answer.NEVER))
             assert await received(reader, 56) == {1: 6, **dict.fromkeys((0, 2, 3, 4, 5), 10)}
-            (skipped,) = [event for event in reader.seen if isinstance(event, OffsetsSkipped)]
+            (skipped,) = seen(reader, OffsetsSkipped)
             assert skipped.count == 4
             assert reader.source.rebuilds == 0
 
-    play(history, partitions=6)
+    play(history, PARTITIONS)

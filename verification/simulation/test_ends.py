@@ -6,7 +6,7 @@ import asyncio
 
 from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.test_arrivals import TOPIC, play, running
+from verification.simulation.reading import TOPIC, play, running
 from worker.core.model.event import Assigned
 from worker.edges.kafka.end_offsets import LOOK_SECONDS
 

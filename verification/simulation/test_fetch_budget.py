@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.test_arrivals import TOPIC, commit, play, running
+from verification.simulation.reading import TOPIC, commit, play, running
 from worker.core.model.event import Assigned, Received, Revoked, TailRead
 from worker.edges.kafka.receiver import PollOptions
 

@@ -10,7 +10,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.test_arrivals import TOPIC, play, running
+from verification.simulation.reading import TOPIC, play, running
 from worker.core.model.event import Assigned, Revoked
 from worker.edges.telemetry.logs import fields_of
 

@@ -7,7 +7,7 @@ import asyncio
 from aiokafka.structs import TopicPartition
 
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
-from verification.simulation.test_arrivals import TOPIC, commit, play, running
+from verification.simulation.reading import TOPIC, commit, play, running
 from worker.core.model.event import OffsetsSkipped, Received
 from worker.edges.kafka.receiver import PollOptions
 

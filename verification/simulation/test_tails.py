@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_faults import Fault
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.test_arrivals import TOPIC, commit, play, running
+from verification.simulation.reading import TOPIC, commit, play, running
 from worker.core.model.event import Assigned, TailRead
 from worker.core.wire import commit_metadata
 from worker.edges.kafka.window_rebuild import NEWEST_RECORDS, TailOptions

@@ -1,6 +1,4 @@
-"""Logs that lose their end, on virtual time: nothing that was read is read again, and nothing
-written later is passed over.
-"""
+"""Logs that lose their end: nothing is read twice, and nothing written later is skipped."""
 
 from __future__ import annotations
 
@@ -10,36 +8,32 @@ from aiokafka.structs import TopicPartition
 
 from tests.kafka.edges.reading import Reader
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.test_arrivals import TOPIC, commit, play, running
-from worker.core.model.event import Assigned, Event, LogTruncated, Lost, OffsetsSkipped, TailRead
+from verification.simulation.reading import (
+    TOPIC,
+    append,
+    commit,
+    play,
+    reading_on,
+    running,
+    seen,
+)
+from worker.core.model.event import Assigned, LogTruncated, Lost, OffsetsSkipped, TailRead
 
 PARTITION = TopicPartition(TOPIC, 0)
 
 
-def append(kafka: ModelKafka, count: int) -> None:
-    for _ in range(count):
-        kafka.append(TOPIC, 0, b"k", b"{}")
-
-
 async def offsets(reader: Reader, count: int) -> list[int]:
-    """Of the next so many records."""
+    """The offsets of the next records."""
     return [offset for taken in (await reader.records(count)).values() for offset in taken]
-
-
-def seen(reader: Reader, kind: type[Event]) -> list[Event]:
-    return [event for event in reader.seen if isinstance(event, kind)]
 
 
 def test_reading_goes_on_where_the_log_was_cut_off_though_it_ends_before_the_position() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 20)
-        async with running(kafka) as reader:
-            await reader.records(20)
+        async with reading_on(kafka, 20) as reader:
             kafka.elect_uncleanly(PARTITION, 15)
             append(kafka, 3)
             assert await offsets(reader, 3) == [15, 16, 17]
             (truncated,) = seen(reader, LogTruncated)
-            assert isinstance(truncated, LogTruncated)
             assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
 
     play(history, partitions=1)
@@ -47,9 +41,7 @@ def test_reading_goes_on_where_the_log_was_cut_off_though_it_ends_before_the_pos
 
 def test_what_is_written_over_the_lost_range_and_beyond_is_not_passed_over() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 20)
-        async with running(kafka) as reader:
-            await reader.records(20)
+        async with reading_on(kafka, 20) as reader:
             kafka.elect_uncleanly(PARTITION, 15)
             append(kafka, 10)
             assert await offsets(reader, 10) == list(range(15, 25))
@@ -62,9 +54,7 @@ def test_what_is_written_over_the_lost_range_and_beyond_is_not_passed_over() -> 
 
 def test_an_election_that_loses_nothing_costs_one_question_and_no_epoch_of_ours() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 20)
-        async with running(kafka) as reader:
-            await reader.records(20)
+        async with reading_on(kafka, 20) as reader:
             for election in range(3):
                 kafka.elect(PARTITION)
                 kafka.append_control(TOPIC, 0)
@@ -106,7 +96,6 @@ def test_a_log_that_is_cut_off_before_its_first_record_comes_goes_on_at_the_cut(
             append(kafka, 3)
             assert await offsets(reader, 3) == [15, 16, 17]
             (truncated,) = seen(reader, LogTruncated)
-            assert isinstance(truncated, LogTruncated)
             assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
 
     play(history, partitions=1)
@@ -127,9 +116,7 @@ def test_a_partition_cut_off_before_its_first_record_and_written_again_goes_on_a
 
 def test_a_topic_that_was_made_again_is_no_log_that_was_cut_off() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 20)
-        async with running(kafka) as reader:
-            await reader.records(20)
+        async with reading_on(kafka, 20) as reader:
             kafka.recreate_topic(TOPIC)
             append(kafka, 5)
             assert await offsets(reader, 5) == [0, 1, 2, 3, 4]
@@ -141,9 +128,7 @@ def test_a_topic_that_was_made_again_is_no_log_that_was_cut_off() -> None:
 
 def test_a_log_is_not_believed_while_its_leader_can_not_be_asked() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 20)
-        async with running(kafka) as reader:
-            await reader.records(20)
+        async with reading_on(kafka, 20) as reader:
             kafka.elect_uncleanly(PARTITION, 15)
             append(kafka, 10)
             kafka.lose_leader(PARTITION)

@@ -1,0 +1,80 @@
+"""A source on model brokers and virtual time, whose events a test takes one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from tests.kafka.edges.reading import Reader
+from verification.simulation.kafka_model import ModelKafka
+from verification.simulation.virtual_loop import run
+from worker.core.model.event import Event
+from worker.core.wire import commit_metadata
+
+E = TypeVar("E", bound=Event)
+TOPIC = "events"
+
+
+def play(history: Callable[[ModelKafka], Coroutine[Any, Any, None]], partitions: int) -> None:
+    """Play a history on brokers with one topic of this many partitions."""
+
+    async def staged() -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, partitions)
+        await history(kafka)
+
+    run(staged(), seconds_max=600)
+
+
+def commit(
+    kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tuple[int, int]] = ()
+) -> None:
+    """Commit this position for the group, with these settled ranges above it in the metadata."""
+    committed = kafka._broker.group(TOPIC).committed
+    committed[TopicPartition(TOPIC, partition)] = OffsetAndMetadata(
+        offset, commit_metadata.encode(offset, 0, settled)
+    )
+
+
+@asynccontextmanager
+async def running(kafka: ModelKafka, **changes: Any) -> AsyncIterator[Any]:
+    """A `Reader` that runs on these brokers; untyped, because tests look into its parts."""
+    reader = Reader(kafka.bootstrap_servers, TOPIC, **changes)
+    tasks = [
+        asyncio.create_task(work())
+        for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
+    ]
+    try:
+        yield reader
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await reader.source.close()
+
+
+def append(kafka: ModelKafka, count: int, partitions: int = 1) -> None:
+    """Append this many records to each of the first partitions."""
+    for partition in range(partitions):
+        for _ in range(count):
+            kafka.append(TOPIC, partition, b"k", b"{}")
+
+
+@asynccontextmanager
+async def reading_on(
+    kafka: ModelKafka, count: int, partitions: int = 1, **changes: Any
+) -> AsyncIterator[Any]:
+    """A `Reader` that has received this many records of each of the first partitions."""
+    append(kafka, count, partitions)
+    async with running(kafka, **changes) as reader:
+        await reader.records(count * partitions)
+        yield reader
+
+
+def seen(reader: Reader, kind: type[E]) -> list[E]:
+    """The events of this kind so far."""
+    return [event for event in reader.seen if isinstance(event, kind)]
