@@ -13,7 +13,7 @@ from random import Random
 
 from verification.simulation.kafka_model import UNIX_SECONDS
 from verification.simulation.scenario import Scenario
-from verification.simulation.truth import POISON, Truth, ViolationError
+from verification.simulation.truth import POISON, Truth, ViolationError, profile_at
 from verification.simulation.watch import Watch
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
@@ -35,7 +35,9 @@ HEALTHY_SECONDS = 0.3
 
 
 def event_of(row: Row) -> str:
-    """The name of the row's event: the third cell of its line."""
+    """The name of the row's event: the third cell of its line, or the place of a profile."""
+    if row.destination.resource == "profiles":
+        return profile_at(row.assignment.partition, row.record.offset)
     return row.line.split(b",")[2].decode()
 
 

@@ -27,6 +27,8 @@ from verification.simulation.truth import (
     DEAD_LETTER_TOPIC,
     GROUP,
     PARKING_TOPIC,
+    PROFILE_PARTITIONS,
+    PROFILES_TOPIC,
     TOPIC,
     Truth,
     ViolationError,
@@ -45,6 +47,8 @@ HISTORY_LINES_MAX = 40
 # So many events come meanwhile, at once (for several workers and applications), and so often in
 # steps of half a second.
 EVENTS_AT_ONCE = 4
+# One history of so many has a topic of profiles.
+PROFILES_EVERY = 3
 EVENT_EVERY = 4
 # Connections die for so long, one lot after the other.
 SILENT_SECONDS = 3.0
@@ -148,6 +152,7 @@ class _History:
         self._workers: list[WorkerLife | None] = []
         self._looked_at: dict[TopicPartition, int] = {}
         self._lives = 0
+        self._has_profiles = scenario.seed % PROFILES_EVERY == 0
         self._apart: set[str] = set()
         self.has_killed = False
         self._leaks: list[str] = []
@@ -162,6 +167,7 @@ class _History:
         for topic, count in (
             (TOPIC, scenario.partitions),
             (PARKING_TOPIC, 2),
+            *([(PROFILES_TOPIC, PROFILE_PARTITIONS)] if self._has_profiles else []),
             (DEAD_LETTER_TOPIC, 1),
         ):
             self._kafka.add_topic(topic, count)
@@ -176,6 +182,7 @@ class _History:
             scenario.partitions,
             self._chance,
             poison_share=scenario.poison_share,
+            profile_chance=Random(scenario.seed + 6),
         )
         absences = Absences(self._kafka, scenario, self._held)
         self._say(f"away: {absences.drawn}; clocks: {self._jumps}")
@@ -232,6 +239,7 @@ class _History:
                 self._scenario.memory_bytes_max,
                 self._scenario.dedup_rows_max,
                 lambda: ahead(self._jumps, index, self._loop.time()),
+                self._has_profiles,
             ),
         )
 
@@ -242,6 +250,8 @@ class _History:
             burst = min(left, self._chance.randint(1, 40))
             for _ in range(burst):
                 self._producers.publish()
+            if self._has_profiles:
+                self._producers.publish_profiles()
             left -= burst
             await asyncio.sleep(self._chance.uniform(0, 2 * pause))
 
@@ -438,7 +448,8 @@ class _History:
         offset.
         """
         behind = {}
-        for topic in (TOPIC, PARKING_TOPIC):
+        profiles = (PROFILES_TOPIC,) if self._has_profiles else ()
+        for topic in (TOPIC, PARKING_TOPIC, *profiles):
             for partition, last in self._kafka.last_offsets(topic).items():
                 committed = self._committed(partition)
                 if last >= 0 and committed <= last:

@@ -12,7 +12,15 @@ from random import Random
 from aiokafka.structs import TopicPartition
 
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
-from verification.simulation.truth import POISON, TOPIC, Published, Truth
+from verification.simulation.truth import (
+    POISON,
+    PROFILE_PARTITIONS,
+    PROFILES_TOPIC,
+    TOPIC,
+    Published,
+    Truth,
+    profile_at,
+)
 from worker.core.wire.record_headers import REPLAYS
 
 # Longer than any request, and than any worker knows nothing of another one's.
@@ -48,12 +56,14 @@ class Producers:
         chance: Random,
         *,
         poison_share: float = 0.0,
+        profile_chance: Random | None = None,
     ) -> None:
         self._kafka = kafka
         self._truth = truth
         self._partitions = partitions
         self._chance = chance
         self._poison_share = poison_share
+        self._profile_chance = profile_chance or Random(0)
         self._sent: list[_Sent] = []
         self._to_correct: list[_Sent] = []
         self._number = 0
@@ -94,6 +104,23 @@ class Producers:
         """One event that nothing is wrong with, in this partition or in any."""
         self._number += 1
         self._send(self._made("event", partition=partition))
+
+    def publish_profiles(self) -> None:
+        """Mostly nothing, else a few changes of some users: each back to a value that it had."""
+        chance = self._profile_chance
+        for _ in range(chance.choice((0, 0, 1, 3))):
+            partition = chance.randrange(PROFILE_PARTITIONS)
+            profile = {
+                "application_id": chance.choice((1, 2)),
+                "profile_id": f"user-{chance.randrange(3)}",
+                "attributes": {"subscribed": chance.random() < 0.5},
+            }
+            offset = self._kafka.append(
+                PROFILES_TOPIC, partition, b"user", json.dumps(profile).encode()
+            )
+            place = TopicPartition(PROFILES_TOPIC, partition)
+            name = profile_at(partition, offset)
+            self._truth.publish(place, offset, Published(name, is_valid=True, key=name.encode()))
 
     def _made(
         self,

@@ -15,10 +15,18 @@ from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX
 
 TOPIC = "events"
 PARKING_TOPIC = f"{TOPIC}.parked"
+# State without a time and without a key: the same value may come again, and is no repetition.
+PROFILES_TOPIC = "profiles"
+PROFILE_PARTITIONS = 2
 DEAD_LETTER_TOPIC = f"{TOPIC}.dlq"
 GROUP = "workers"
 # The start of the names of events that make the API fail.
 POISON = "poison"
+
+
+def profile_at(partition: int, offset: int) -> str:
+    """The name of a change of a profile: its values may come again, its place doesn't."""
+    return f"profile-{partition}-{offset}"
 
 
 class ViolationError(AssertionError):

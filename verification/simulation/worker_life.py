@@ -18,7 +18,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from verification.simulation.api_model import TIMEOUT_SECONDS, ModelApi, Sender
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from verification.simulation.scenario import DEDUP_ROWS_LARGE, MEMORY_BYTES_LARGE
-from verification.simulation.truth import DEAD_LETTER_TOPIC, GROUP, TOPIC
+from verification.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PROFILES_TOPIC, TOPIC
 from verification.simulation.watch import Watch
 from worker.core.model.answer import Answer, Response
 from worker.core.model.batch import Batch
@@ -45,7 +45,12 @@ FETCHED_BYTES_SMALL, ANSWER_BYTES_SMALL = 1_500, 3_000
 FETCHED_BYTES_MAX = FETCHED_BYTES_SMALL + ANSWER_BYTES_SMALL + 2_000
 
 
-def settings(dedup_rows_max: int) -> Settings:
+PROFILES_ROUTES = (
+    {"topic": PROFILES_TOPIC, "resource": "profiles", "parking": {"enabled": False}},
+)
+
+
+def settings(dedup_rows_max: int, *, has_profiles: bool) -> Settings:
     """Short times in the order that is demanded, small batches, a short span: so that every bound
     is met.
     """
@@ -63,7 +68,7 @@ def settings(dedup_rows_max: int) -> Settings:
                 "poll_records_max": POLL_MAX,
                 "stall_seconds": 8,
             },
-            "routes": [{"topic": TOPIC}],
+            "routes": [{"topic": TOPIC}, *(PROFILES_ROUTES if has_profiles else ())],
             "dead_letter": {"topic": DEAD_LETTER_TOPIC},
             "appmetrica": {
                 "applications": {1: {"post_api_key": f"{KEY}-1"}, 2: {"post_api_key": f"{KEY}-2"}},
@@ -118,6 +123,7 @@ class Born:
     memory_bytes_max: int
     dedup_rows_max: int = DEDUP_ROWS_LARGE
     clock_ahead: Callable[[], float] = lambda: 0.0
+    has_profiles: bool = False
 
 
 class WorkerLife:
@@ -137,7 +143,7 @@ class WorkerLife:
             lambda: UNIX_SECONDS + loop.time() + born.clock_ahead(),
             turn_clock=lambda: next(turns),
         )
-        configuration = settings(born.dedup_rows_max)
+        configuration = settings(born.dedup_rows_max, has_profiles=born.has_profiles)
         self.parts: Parts = assemble(configuration, name, lambda _: None, nature)
         self.parts.pipeline._ledger.memory = MemoryGauge(born.memory_bytes_max)
         if born.memory_bytes_max < MEMORY_BYTES_LARGE:

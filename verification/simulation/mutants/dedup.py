@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import worker.core.dedup.key_memory
 import worker.core.dedup.window
+import worker.core.intake.dedup_key
 import worker.core.wire.commit_metadata
 import worker.daemon.assembly
 import worker.edges.kafka.window_rebuild
 from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.dedup.window import Admission, Window
+from worker.core.intake.intake import Intake
 from worker.core.model.event import TailRead
+from worker.core.model.row import KeySource
 from worker.core.reception import Receiving
 from worker.core.wire.commit_metadata import CommitMetadata
 from worker.edges.kafka.window_rebuild import WindowRebuild
@@ -29,6 +33,19 @@ def mark_as_delivered_before_the_answer(swap: Swap) -> None:
         return admission
 
     swap(Window, "admit", eager)
+
+
+def deduplicate_profiles_by_content(swap: Swap) -> None:
+    swap(Intake, "_without_key", lambda self, why, destination, drift: KeySource.CONTENT)
+
+
+def take_a_record_that_comes_again_for_another(swap: Swap) -> None:
+    numbers = count()
+    swap(
+        worker.core.intake.dedup_key,
+        "of_record",
+        lambda assignment, record, line: next(numbers).to_bytes(16, "big"),
+    )
 
 
 def share_no_budget(swap: Swap) -> None:
@@ -124,5 +141,7 @@ MUTANTS: dict[str, Mutant] = {
         rebuild_no_window,
         forget_undated_records,
         share_no_budget,
+        deduplicate_profiles_by_content,
+        take_a_record_that_comes_again_for_another,
     )
 }
