@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.builders import make_row
+from worker.core.intake.rules import InvalidOptional
 from worker.core.model.row import Row
 from worker.core.pipeline import Pipeline
-from worker.daemon.assembly import assemble
+from worker.daemon.assembly import assemble, intake_rules
 from worker.settings.schema import Settings
 
 TOPICS = ("a", "b", "c")
@@ -40,3 +41,17 @@ def test_all_topics_and_their_parking_topics_remember_as_many_keys_together_as_i
         newest = rows(number * 1000 + 699, number * 1000 + 700)
         assert window.admit(newest, 0.0).duplicates == newest
     assert sum(window.evicted + window.rows for window in windows.values()) == 6 * 700
+
+
+def test_what_a_route_says_of_invalid_values_reaches_its_intake() -> None:
+    settings = Settings.model_validate(
+        {
+            "appmetrica": {"applications": {"1": {"post_api_key": "key-of-application"}}},
+            "routes": [{"topic": "a"}, {"topic": "b", "invalid_optional": "drop"}],
+        }
+    )
+    rules = [intake_rules(settings, route) for route in settings.resolved_routes()[:2]]
+    assert [one.invalid_optional for one in rules] == [
+        InvalidOptional.REJECT,
+        InvalidOptional.DROP,
+    ]

@@ -25,7 +25,7 @@ from worker.core.intake.explain import Cells, explain
 from worker.core.intake.intake import Intake
 from worker.core.intake.layout import Layout
 from worker.core.intake.reader import Reader
-from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields
+from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, InvalidOptional, UnknownFields
 from worker.core.model.batch import RequestForm
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.model.row import Row
@@ -93,6 +93,10 @@ def variants() -> list[Variant]:
                 key_fields=("$.user.device.os",),
             )
             for unknown in UnknownFields
+        ),
+        *(
+            _variant(f"dropping {name}", resource=one, invalid_optional=InvalidOptional.DROP)
+            for name, one in RESOURCES.items()
         ),
         _variant("keyed events", key_fields=("$.user.id",), unknown_fields=UnknownFields.IGNORE),
         *(

@@ -18,7 +18,14 @@ from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.limiter import DeliveryRules, LimiterRules
 from worker.core.intake.intake import Intake
 from worker.core.intake.paths import parse_path
-from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, UnknownFields, WithoutKey
+from worker.core.intake.rules import (
+    ColumnChoice,
+    Form,
+    IntakeRules,
+    InvalidOptional,
+    UnknownFields,
+    WithoutKey,
+)
 from worker.core.model.batch import RequestForm
 from worker.core.model.fault import Rejection
 from worker.core.model.row import Destination, Row
@@ -228,6 +235,7 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
         resource=RESOURCES[route.resource],
         applications=frozenset(settings.appmetrica.applications),
         unknown_fields=UnknownFields(route.unknown_fields),
+        invalid_optional=InvalidOptional(route.invalid_optional),
         key_header=route.key.header,
         key_fields=route.key.fields,
         event_age_seconds_max=settings.limits.event_age_seconds_max,

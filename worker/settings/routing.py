@@ -247,6 +247,13 @@ class RouteSettings(Section):
             "dead-letter it, or ignore the field"
         ),
     )
+    invalid_optional: Literal["reject", "drop"] = Field(
+        default="reject",
+        description=(
+            "What to do with a record that has an invalid value in an optional column: "
+            "dead-letter it, or deliver it without the value and count the value"
+        ),
+    )
     batching: BatchingOverride = Field(
         default=BatchingOverride(), description="Overrides of batching for this route"
     )
@@ -292,6 +299,7 @@ class ResolvedRoute:
     constants: Mapping[str, str | int]
     fields: Mapping[str, str]
     unknown_fields: str
+    invalid_optional: str
     batching: Batching
     dedup: Dedup
     key: EventKey

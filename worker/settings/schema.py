@@ -236,6 +236,7 @@ class Settings(Section):
             constants=route.constants,
             fields=route.fields,
             unknown_fields=route.unknown_fields,
+            invalid_optional=route.invalid_optional,
             batching=self.batching.model_copy(update=_given(route.batching)),
             dedup=self._dedup(route),
             key=self._key(route),

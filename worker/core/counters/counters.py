@@ -64,13 +64,16 @@ OTHER = "(other)"
 UNKNOWN = "unknown"
 # The API cuts a value of this length; a decimal has more digits than the API states.
 CUT, PRECISION = "cut", "precision"
+# The event is delivered without an invalid value of an optional column.
+DROPPED = "dropped"
 
 
 class Drift(NamedTuple):
     """One way in which records differ from the contract.
 
     `change` is `unknown` for a field that the resource doesn't have, `cut` for a payload that the
-    API cuts, `precision` for a decimal with more digits after the point than the API states, else
+    API cuts, `precision` for a decimal with more digits after the point than the API states,
+    `dropped` for an invalid value without which the event is delivered, else
     the JSON type found instead of the right one.
     """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from worker.core.counters.counters import ContractDrift
+from worker.core.counters.counters import DROPPED, ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.dedup_key import UnusableKey, joined
 from worker.core.intake.device_id import inexact_device_id
@@ -33,7 +33,7 @@ from worker.core.intake.json_object import (
 )
 from worker.core.intake.layout import ColumnPlace, Layout, Node
 from worker.core.intake.paths import Path, spelled
-from worker.core.intake.rules import IntakeRules, TimeWindow, UnknownFields
+from worker.core.intake.rules import IntakeRules, InvalidOptional, TimeWindow, UnknownFields
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
@@ -178,7 +178,10 @@ class _Validation:
         if text == "" and column.kind is Kind.TIMESTAMP and timestamp is not None:
             text = check(place.shown, timestamp, self._window)
         if isinstance(text, FieldFault):
-            self._fault(place.shown, text, raw)
+            if self._may_be_dropped(column):
+                self._changed.append((place.shown.name, DROPPED))
+            else:
+                self._fault(place.shown, text, raw)
         elif text:
             self._texts[column.name] = text
         elif column.required:
@@ -186,6 +189,14 @@ class _Validation:
             self._faults.append(
                 FieldFault(Reason.MISSING, place.shown.name, f"required, {expected}", expected)
             )
+
+    def _may_be_dropped(self, column: Column) -> bool:
+        """Whether the event is delivered without an invalid value of this column.
+
+        The identity is never dropped: the event would be of nobody, or of somebody else.
+        """
+        is_optional = not column.required and column not in IDENTITY_COLUMNS.values()
+        return is_optional and self._rules.invalid_optional is InvalidOptional.DROP
 
     def _fault(self, column: Column, fault: FieldFault, raw: msgspec.Raw | None) -> None:
         self._faults.append(fault)

@@ -18,6 +18,13 @@ class UnknownFields(StrEnum):
     IGNORE = "ignore"
 
 
+class InvalidOptional(StrEnum):
+    """What to do with an invalid value of an optional column."""
+
+    REJECT = "reject"
+    DROP = "drop"
+
+
 class Form(StrEnum):
     """How a record wraps its event.
 
@@ -83,6 +90,7 @@ class IntakeRules:
     request: RequestForm = RequestForm.BODY
     without_key: WithoutKey | None = None
     is_content_a_key: bool = True
+    invalid_optional: InvalidOptional = InvalidOptional.REJECT
 
     def window(self, unix_seconds: float) -> TimeWindow:
         """The event times that are accepted at this moment."""

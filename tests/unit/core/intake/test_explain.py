@@ -15,7 +15,7 @@ from tests.builders import (
 from tests.unit.core.intake.reading import codes_of, faults_of, read, row_of
 from worker.core.intake.faults import NAME_CHARACTERS_MAX
 from worker.core.intake.intake import held_bytes
-from worker.core.intake.rules import UnknownFields
+from worker.core.intake.rules import InvalidOptional, UnknownFields
 from worker.core.model.fault import FieldFault, Reason, Rejection
 
 NESTED = b'{"a":' * 5000 + b"1" + b"}" * 5000
@@ -339,6 +339,48 @@ def test_milliseconds_are_recognised_and_the_message_gives_the_seconds(seconds: 
     assert fault.message.endswith(f"send Unix time in seconds: {seconds // 1000}")
 
 
+@pytest.mark.parametrize(
+    ("time", "unit"),
+    [
+        (UNIX_SECONDS * 10**6 + 999_999, "microseconds"),
+        (10**14, "microseconds"),
+        (10**17 - 1, "microseconds"),
+        (UNIX_SECONDS * 10**9 + 999_999_999, "nanoseconds"),
+        (10**17, "nanoseconds"),
+    ],
+)
+def test_finer_units_are_named_and_the_message_gives_the_seconds(time: int, unit: str) -> None:
+    (fault,) = faults_of(make_value(event_timestamp=time))
+    seconds = time // (10**6 if unit == "microseconds" else 10**9)
+    assert fault.reason is Reason.MILLISECONDS
+    assert fault.message == f"{time} looks like {unit}; send Unix time in seconds: {seconds}"
+
+
+DROPPING = {"invalid_optional": InvalidOptional.DROP}
+
+
+def test_an_invalid_value_of_an_optional_column_is_left_out_where_the_route_says_so() -> None:
+    value = make_value(mcc="x", device_ipv6="nowhere", session_type="idle", event_json=[1])
+    assert row_of(value, **DROPPING).line == row_of(make_value()).line
+    assert len(faults_of(value)) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"event_timestamp": "x"}, [(Reason.WRONG_TYPE, "event_timestamp")]),
+        ({"event_name": []}, [(Reason.WRONG_TYPE, "event_name")]),
+        ({"appmetrica_device_id": "x"}, [(Reason.WRONG_TYPE, "appmetrica_device_id")]),
+        ({"mcc": "x", "colour": 1}, [(Reason.UNKNOWN_FIELD, "colour")]),
+    ],
+    ids=str,
+)
+def test_neither_a_required_value_nor_an_identity_is_left_out(
+    changes: dict[str, object], expected: list[tuple[Reason, str]]
+) -> None:
+    assert codes_of(make_value(**changes), **DROPPING) == expected
+
+
 @pytest.mark.parametrize("seconds", [UNIX_SECONDS - 1_209_600, UNIX_SECONDS, UNIX_SECONDS + 86_400])
 def test_both_ends_of_the_time_window_are_taken(seconds: int) -> None:
     assert row_of(make_value(event_timestamp=seconds)).event_timestamp == seconds
@@ -351,8 +393,8 @@ def test_both_ends_of_the_time_window_are_taken(seconds: int) -> None:
         (0, Reason.TOO_OLD),
         (UNIX_SECONDS + 86_401, Reason.IN_FUTURE),
         (10**11 - 1, Reason.IN_FUTURE),
-        (10**14, Reason.IN_FUTURE),
-        (2**64 - 1, Reason.IN_FUTURE),
+        (UNIX_SECONDS + 10**9, Reason.IN_FUTURE),
+        (2**64 - 1, Reason.MILLISECONDS),
     ],
 )
 def test_an_event_beyond_the_time_window_is_refused(seconds: int, reason: Reason) -> None:

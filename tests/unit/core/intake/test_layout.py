@@ -25,6 +25,7 @@ from worker.core.batching.batcher import header
 from worker.core.counters.counters import (
     CUT,
     DRIFTS_MAX,
+    DROPPED,
     OTHER,
     PRECISION,
     UNKNOWN,
@@ -35,7 +36,7 @@ from worker.core.intake import dedup_key
 from worker.core.intake.explain import explain
 from worker.core.intake.faults import NAME_CHARACTERS_MAX
 from worker.core.intake.intake import Intake
-from worker.core.intake.rules import ColumnChoice, UnknownFields
+from worker.core.intake.rules import ColumnChoice, InvalidOptional, UnknownFields
 from worker.core.model.fault import Reason
 from worker.core.model.row import Row
 from worker.core.post_api.column import PAYLOAD_BYTES_MAX
@@ -350,6 +351,15 @@ class TestRemarks:
         row_of(value, resource=REVENUE)
         drifts = self.noted(value, resource=REVENUE).drifts
         assert drifts == {Drift("refund", name, change): 1 for name, change in expected}
+
+    def test_a_value_that_is_left_out_is_counted(self) -> None:
+        drifts = self.noted(
+            make_value(mcc="x", os_name=5.5), invalid_optional=InvalidOptional.DROP
+        ).drifts
+        assert drifts == {
+            Drift("purchase", "mcc", DROPPED): 1,
+            Drift("purchase", "os_name", DROPPED): 1,
+        }
 
     def test_nested_unknown_fields_are_named_by_their_path(self) -> None:
         value = dumps(foreign(user={"id": "u", "age": 5}, extra={"a": 1}))
