@@ -31,9 +31,7 @@ class WorkerError(Exception):
 
 
 class UnavailableError(WorkerError):
-    """Something the command can't do without (a broker, a Java runtime, a port) is not
-    to be had.
-    """
+    """Something the command needs (a broker, a Java runtime, a port) is not available."""
 
     exit_code = ExitCode.UNAVAILABLE
 

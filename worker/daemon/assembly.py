@@ -62,8 +62,9 @@ BATCHES_IN_MEMORY = 4
 
 @dataclass(frozen=True, slots=True)
 class ClockAndRandom:
-    """What a worker can't decide: chance and time. `uniform` draws from [0, 1); `turn_clock` times
-    the handling of events.
+    """What a worker can't decide: chance and time.
+
+    `uniform` draws from [0, 1); `turn_clock` times the handling of events.
     """
 
     uniform: Callable[[], float] = random.random
@@ -197,9 +198,7 @@ def _pipeline(
 
 
 def route_parts(settings: Settings, route: ResolvedRoute) -> Route:
-    """One topic's intake, window and batcher, for tools that tell what the worker would do and send
-    nothing.
-    """
+    """One topic's intake, window and batcher, for tools that send nothing."""
     return _route(settings, route, KeyBudget(settings.dedup.window_rows_max), "not-sent")
 
 
@@ -337,8 +336,9 @@ def _source_options(settings: Settings) -> SourceOptions:
 
 
 def _rows_recalled(settings: Settings, route: ResolvedRoute) -> int:
-    """How many rows of a topic's tails find room whatever the other topics hold, and so are worth
-    to be read again.
+    """The number of a topic's rows that find room whatever the other topics hold.
+
+    Only so many rows of its tails are worth reading again.
     """
     # An equal share; a parking topic has a quarter of its route's, as it holds only what was on
     # hold.

@@ -39,8 +39,9 @@ class Inbox:
         self._arrival.set()
 
     async def get(self, until: float | None) -> Event:
-        """The next event; `TimePassed` if none arrives by `until` (the loop's time, in seconds;
-        None: wait for ever).
+        """The next event, or `TimePassed` if none arrives by `until`.
+
+        `until` is in seconds of the loop's time; None: wait for ever.
 
         Asking for the next event says that the one before it has been handled. However many wait,
         all other tasks have their turn after `TURN_SECONDS_MAX` of events.

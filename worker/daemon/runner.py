@@ -1,5 +1,6 @@
-"""The shell around the pipeline: takes events from the inbox, carries out commands. Decides
-nothing.
+"""The shell around the pipeline: takes events from the inbox, carries out commands.
+
+It decides nothing.
 
 while not finished: event → pipeline → commands → edges, whose results come back as events
 """

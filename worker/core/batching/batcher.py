@@ -93,8 +93,9 @@ class Batcher:
         )
 
     def add(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Sealed]:
-        """Add rows; returns the batches that became full by it. A row that would burst a batch
-        opens the next one.
+        """Add rows; returns the batches that became full.
+
+        A row that would make a batch too large opens the next one.
         """
         sealed: list[Sealed] = []
         limits = self._limits

@@ -1,5 +1,4 @@
-"""The account of every record: what came in, what became of it, and the figures that operators
-watch.
+"""The account of every record: what was received, how it ended, and operators' figures.
 
     consumed = delivered + dead-lettered + duplicates + parked + given back + outstanding
 
@@ -22,8 +21,9 @@ from worker.core.model.row import Row
 
 
 class Histogram:
-    """Counts of observed values by upper bound, and their sum. The last bucket is everything above
-    the bounds.
+    """Counts of observed values by upper bound, and their sum.
+
+    The last bucket is everything above the bounds.
 
     Prometheus takes the sum for a counter: whoever observes must see to it that no value is
     negative.

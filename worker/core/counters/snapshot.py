@@ -20,8 +20,9 @@ EXPIRY_WINDOWS_SECONDS = (3600, 21_600, 86_400)
 
 @dataclass(frozen=True, slots=True)
 class HoldStatus:
-    """An application on hold as operators see it. Times in Unix seconds; `rows` is how many wait
-    here.
+    """An application on hold as operators see it.
+
+    Times in Unix seconds; `rows` is the number of rows that wait here.
 
     `is_parking`: its records go to the parking topic, so that they stop nothing else.
     """
@@ -50,9 +51,7 @@ class ThrottleStatus:
 
 @dataclass(frozen=True, slots=True)
 class DestinationStatus:
-    """How the API is doing: its breaker, how many requests it is thought to bear at once, and how
-    many are in flight.
-    """
+    """The state of the API: its breaker, and requests in flight with their limit."""
 
     breaker: str
     requests_in_flight_limit: int

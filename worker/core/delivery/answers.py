@@ -1,5 +1,6 @@
-"""What becomes of a batch when its request has ended: it is settled, sent again, taken apart, held,
-or given up.
+"""What happens to a batch when its request has ended.
+
+It is settled, sent again, split, held, or given up.
 
 Functions without a state of their own: they move the batch through the waiting places, and put the
 rows that leave into the settlement. Each returns the batches that can't be decided on before others
@@ -124,8 +125,9 @@ def _too_large(
 def _failed(
     ended: EndedRequest, outcome: Retry | Held, waiting: WaitingBatches, settlement: Settlement
 ) -> list[Batch]:
-    """Not accepted, and not because of its rows: is the cause the API, the application, or this
-    very batch?
+    """Decide on a failure whose cause isn't known yet.
+
+    The cause is the API, the application, or this very batch.
     """
     batch, application_id = ended.batch, ended.application_id
     decision, logs = waiting.isolation.fail(batch, outcome, ended.span)

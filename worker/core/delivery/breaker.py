@@ -1,5 +1,6 @@
-"""The circuit breaker of the destination: while it doesn't work at all, one request probes it,
-instead of all of them.
+"""The circuit breaker of the destination.
+
+While the destination doesn't work at all, one request probes it, instead of all of them.
 
     CLOSED ─ failures in a row ─► OPEN ─ its wait is over ─► PROBING ─ success ─► RAMPING ─► CLOSED
                                    ▲                            │ failure            │ failure

@@ -155,8 +155,10 @@ class Dispatcher:
         return in_flight + 1 >= self._limiter.permits
 
     def _has_to_wait(self, batch: Batch, monotonic_seconds: float, settlement: Settlement) -> bool:
-        """True if the batch was set aside: under a hold, for its turn in a bisection, or because
-        its application is throttled.
+        """True if the batch was set aside.
+
+        That is under a hold, for its turn in a bisection, or because its application is
+        throttled.
         """
         application_id = batch.destination.application_id
         if self.waiting.holds.is_probe(batch):

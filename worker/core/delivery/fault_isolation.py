@@ -126,8 +126,9 @@ class FaultIsolation:
         return self._bisections.concerns(batch_id) or self.suspects.is_suspect(batch_id)
 
     def is_general(self, application_id: int) -> bool:
-        """True if a failure isn't one batch's: nothing of the application was ever accepted, or
-        nothing for several failures.
+        """True if a failure isn't one batch's.
+
+        Nothing of the application was ever accepted, or nothing for several failures.
         """
         return self._history.newest_accepted(application_id) == NEVER or self.suspects.is_general(
             application_id

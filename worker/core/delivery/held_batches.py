@@ -115,8 +115,9 @@ class HeldBatches:
         self._enter(one)
 
     def pop_for_probe(self) -> HeldBatch:
-        """Take out the batch that was a probe least often, the smallest of several: one bad batch
-        isn't the probe for ever.
+        """Take out the batch that was a probe least often, the smallest of several.
+
+        So one bad batch isn't the probe for ever.
 
         Raises:
             IndexError: none waits.
@@ -135,8 +136,9 @@ class HeldBatches:
         return bool(self._order) and self._order[0][-1].probes == 0
 
     def pins(self, over_span: Mapping[Assignment, int], topics: Collection[str]) -> bool:
-        """True if the first unsettled offset of one of these partitions, of these topics, is a
-        record that waits here.
+        """True if a record that waits here pins one of these partitions.
+
+        It is then the partition's first unsettled offset; only these topics count.
         """
         return any(pin in self._firsts for pin in over_span.items() if pin[0].topic in topics)
 
@@ -168,8 +170,9 @@ class HeldBatches:
         return self._take([one for held in self._by_topic.values() for one in held.values()])
 
     def replace(self, transform: Callable[[Batch], Batch | None]) -> None:
-        """Pass every batch through `transform`: it stays, is replaced in its place, or
-        (None) goes.
+        """Pass every batch through `transform`.
+
+        A batch stays, is replaced in its place, or (None) goes.
         """
         for topic, held in self._by_topic.items():
             kept: dict[str, HeldBatch] = {}

@@ -1,5 +1,6 @@
-"""Applications on hold: a fault that isn't in the rows (a wrong key, an unknown path) stops that
-application and nothing else.
+"""Applications on hold: a fault that isn't in the rows stops one application alone.
+
+Such a fault is a wrong key or an unknown path.
 
 Nothing is dropped and no operator is needed: once per interval one waiting batch is sent as a
 probe, and when the API accepts it all the others follow.
@@ -109,8 +110,9 @@ class Holds:
         return hold is not None and hold.is_parking
 
     def lacks_probe(self, application_id: int) -> bool:
-        """True if no batch is left here that could end the hold: then a record has to be sent the
-        ordinary way.
+        """True if no batch is left here that could end the hold.
+
+        Then a record has to be sent the ordinary way.
 
         Under a systemic hold also when every waiting batch was refused as a probe: all may be bad
         rows.

@@ -159,8 +159,9 @@ class Quarantine:
                 del self._waiting[application_id]
 
     def _dues(self) -> list[tuple[int, float]]:
-        """When the first wait of each application is over: all waits are equally long, so that is
-        the oldest batch's.
+        """When the first wait of each application is over.
+
+        All waits are equally long, so that is the oldest batch's.
         """
         return [
             (application_id, mine[0].due_seconds) for application_id, mine in self._waiting.items()

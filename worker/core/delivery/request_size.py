@@ -1,5 +1,4 @@
-"""How many rows a request may have, and how long it may take, where the API is too slow for full
-batches.
+"""The number of rows and the time of a request to an API that is too slow.
 
     no answer in time, and none as large accepted meanwhile   rows_max = rows / 2
     … again, and nothing was accepted in between              time allowed x 2, at most x 4

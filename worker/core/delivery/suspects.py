@@ -1,5 +1,6 @@
-"""Batches that fail while others of their application are accepted: a row in them makes the API
-fail.
+"""Batches that fail while others of their application are accepted.
+
+A row in them makes the API fail.
 
     failed twice, and another was accepted in between     halved: the good half goes on
     a piece of it fails, and another was accepted         halved again: one request for each half

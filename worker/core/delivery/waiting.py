@@ -1,5 +1,6 @@
-"""Every batch that isn't in flight: the owner of the places where batches wait, and of what is
-known about their faults.
+"""Every batch that isn't in flight: the owner of the places where batches wait.
+
+And of what is known about their faults.
 
 A batch waits in exactly one place: ready or delayed (`Queue`), in quarantine (a row refused alone
 that waits for others to be accepted), under a hold (`Holds`), or throttled (`Throttles`). None of
@@ -36,8 +37,9 @@ AGE_WAIT_SECONDS = 5.0
 
 
 class WaitingBatches:
-    """Owns `queue`, `quarantine`, `holds`, `throttles` and `isolation`; only the dispatcher and
-    its handling of answers move batches through them.
+    """Owns `queue`, `quarantine`, `holds`, `throttles` and `isolation`.
+
+    Only the dispatcher and its handling of answers move batches through them.
 
     Args:
         rules: the bounds.
@@ -108,8 +110,9 @@ class WaitingBatches:
     def hold_systemically(
         self, application_id: int, others: Collection[Batch], now: Now, settlement: Settlement
     ) -> None:
-        """The API refuses every request of this application: its quarantined rows wait under the
-        hold, and so do `others`.
+        """Hold an application of which the API refuses every request.
+
+        Its quarantined rows wait under the hold, and so do `others`.
 
         Rows whose bisection ends with this are ordinary rows again, in as few batches as possible.
         The others stay unproven.
@@ -123,8 +126,10 @@ class WaitingBatches:
             self.wait_under_hold(batch, settlement)
 
     def hold_overdue(self, now: Now, settlement: Settlement, *, is_healthy: bool) -> None:
-        """Where nothing was accepted for long, quarantined rows may be all that is left of an
-        application: operators have to see that.
+        """Hold an application whose quarantined rows have waited too long.
+
+        These rows may be all that is left of the application: operators have to see
+        that.
 
         Not while the destination itself fails: then everything waits, and that is visible.
         """
@@ -240,8 +245,9 @@ class WaitingBatches:
     def without_expired(
         self, batch: Batch, now: Now, trust: Trust, settlement: Settlement
     ) -> Batch | None:
-        """The batch as it may be sent: one event that became too old while it waited would have all
-        of them refused.
+        """The batch as it may be sent: without events that became too old while it waited.
+
+        One of them would have all the others refused.
 
         By a clock that is contradicted nothing is too old; while nothing vouches for the clock,
         such events wait.

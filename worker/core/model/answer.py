@@ -7,8 +7,9 @@ from enum import StrEnum
 
 
 class TransportFault(StrEnum):
-    """Why a request has no status line, or none that means anything. Never carries a URL: the URL
-    holds the key.
+    """Why a request has no status line, or none that can be used.
+
+    Never carries a URL: the URL holds the key.
 
     `UPLOAD_RESET`: the connection was lost before the body was sent. `EARLY_ANSWER`: a 200 came
     before that, and nobody can have loaded what wasn't sent.
@@ -27,8 +28,9 @@ class TransportFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A status line came back. `retry_after` is that header as sent; `excerpt` the start of the
-    body, cleared of the key.
+    """A status line was received.
+
+    `retry_after` is that header as sent; `excerpt` the start of the body, cleared of the key.
 
     `date_unix_seconds` is the server's time by its `Date`, None where it gave none.
     """

@@ -39,8 +39,9 @@ class Batch:
     body_bytes: int
 
     def body(self) -> bytes:
-        """The CSV body: the header line and the rows' lines, each ended by a newline. In the form
-        `params`, the row's query.
+        """The CSV body: the header line and the rows' lines, each ended by a newline.
+
+        In the form `params`, the row's query.
         """
         return self.header + b"".join([row.line for row in self.rows])
 

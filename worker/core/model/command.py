@@ -1,6 +1,4 @@
-"""What the pipeline wants done: the commands that the shell carries out. Imperatives,
-all of them.
-"""
+"""The commands that the pipeline returns and the shell carries out: imperatives."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Send this batch; its end comes back as `Answered`. `time_factor`: by how much longer than
-    ordinarily it may take.
+    """Send this batch; its end comes back as `Answered`.
+
+    `time_factor`: how many times the ordinary limit the request may take.
     """
 
     batch: Batch
@@ -25,8 +24,9 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class WriteDeadLetters:
-    """Write these to the dead-letter topic, for as long as it takes; the end comes back as
-    `DeadLettersAcknowledged`.
+    """Write these records to the dead-letter topic, for as long as it takes.
+
+    The end comes back as `DeadLettersAcknowledged`.
     """
 
     rejections: tuple[Rejection, ...]
@@ -34,8 +34,9 @@ class WriteDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class WriteParked:
-    """Write the records of these rows to the parking topic, for as long as it takes; the end is
-    `ParkingAcknowledged`.
+    """Write the records of these rows to the parking topic, for as long as it takes.
+
+    The end comes back as `ParkingAcknowledged`.
     """
 
     rows: tuple[Row, ...]
@@ -50,8 +51,9 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class AskTime:
-    """Ask the API for its time, without a key and without an event; the end comes back as
-    `ApiTimeRead`.
+    """Ask the API for its time, without a key and without an event.
+
+    The end comes back as `ApiTimeRead`.
     """
 
 
@@ -94,8 +96,9 @@ class Finish:
 
 
 class Severity(StrEnum):
-    """How loud a log line is, by its consequence: a warning heals alone, an error wants
-    a person.
+    """The level of a log line, by its consequence.
+
+    A warning recovers by itself, an error needs a person.
     """
 
     INFO = "info"

@@ -9,8 +9,9 @@ from worker.core.model.record import Assignment, Record
 
 
 class Reason(StrEnum):
-    """The stable reason codes: in metrics, dead-letter headers, the command line and the
-    documentation alike.
+    """The stable reason codes of faults.
+
+    They are the same in metrics, dead-letter headers, the command line and the documentation.
     """
 
     EMPTY_VALUE = "empty_value"
@@ -34,8 +35,9 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One thing wrong with a record. `field` is the name as the record spells it, empty where the
-    whole record is at fault.
+    """One fault of a record.
+
+    `field` is the name as the record spells it, empty where the whole record is at fault.
 
     `expected` and `found` say the same as the message, apart, where there is such a pair; what was
     found is shortened, on one line, and ASCII.

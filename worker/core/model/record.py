@@ -58,8 +58,9 @@ NO_EPOCH = 0
 
 
 class Record(Protocol):
-    """One record as received. The Kafka client's own object fits, so that nothing is copied per
-    record.
+    """One record as received.
+
+    The Kafka client's own object fits, so that nothing is copied per record.
 
     `timestamp` is in Unix milliseconds. A record without a time has -1, and some producers write 0:
     only a value above 0 is a time. A header's value may be null, like a record's.

@@ -1,6 +1,4 @@
-"""What a secret is and what a file of it may hold: one rule for the start and for each time that
-the file is replaced.
-"""
+"""What a file of a secret may hold: one rule at the start and at each replacement."""
 
 from __future__ import annotations
 
@@ -29,8 +27,9 @@ class Unusable:
 
 
 def secret_in(data: bytes) -> str | Unusable:
-    """The secret that a file with these bytes holds: all but the line breaks at its end, which
-    editors and `echo` write.
+    """The secret in a file with these bytes: all but the line breaks at its end.
+
+    Editors and `echo` write these line breaks.
     """
     if len(data) > SECRET_BYTES_MAX:
         return Unusable(

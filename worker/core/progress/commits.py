@@ -1,5 +1,6 @@
-"""When to commit, and what: at least once per interval while there is something to commit, and
-never two commits at once.
+"""When to commit, and which positions.
+
+At least once per interval while there is something to commit, and never two commits at once.
 """
 
 from __future__ import annotations

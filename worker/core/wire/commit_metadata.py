@@ -1,5 +1,6 @@
-"""Hints: what a commit tells of a partition beside the position, for whoever reads it next, in the
-commit's metadata.
+"""Commit metadata: what a commit says of a partition beside its position.
+
+Whoever reads the partition next learns
 
   - which records above the position are settled already: a restart skips them, instead of
     delivering them a second time;
@@ -69,8 +70,9 @@ class CommitMetadata:
 
 
 def span_named(characters_max: int = METADATA_CHARACTERS_MAX) -> int:
-    """How many offsets, from the position on, metadata of so many characters can name
-    one by one.
+    """The number of offsets that metadata of this length can always name.
+
+    They are counted from the position on, with one flag for each.
     """
     return max(0, _payload_bytes_max(characters_max) - _VARINT_BYTES_MAX) * 8
 
@@ -136,8 +138,9 @@ def _sealed(prefix: str, position: int, payload: bytes) -> str:
 
 
 def of(start: Start) -> CommitMetadata | None:
-    """What the last commit tells of a partition that starts now; None where its metadata can't be
-    used.
+    """The last commit's metadata for a partition that starts now.
+
+    None where it can't be used.
 
     Without a commit, or where reading doesn't go on from it, nothing is known of any record.
     """
@@ -160,8 +163,9 @@ def of(start: Start) -> CommitMetadata | None:
 
 
 def end(start: Start) -> int:
-    """Up to where the last commit names records as settled: the position, or the end of the last
-    range above it.
+    """The end of what the last commit names as settled.
+
+    It is the position, or the end of the last range above it.
     """
     known = of(start)
     return known.settled[-1][1] if known is not None and known.settled else start.position

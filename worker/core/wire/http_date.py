@@ -1,5 +1,6 @@
-"""A date as HTTP headers write it. What a server sends is read field by field, each bounded, so
-nothing of it can raise.
+"""A date as HTTP headers write it.
+
+What a server sends is read field by field, each bounded, so that no value raises.
 
 Source: RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, and the two obsolete forms that a
 recipient must take as well:

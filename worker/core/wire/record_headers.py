@@ -1,5 +1,4 @@
-"""The names of the headers that this worker writes on records, and what they say when a record
-comes back.
+"""The headers that this worker writes on records, and how they are read again.
 
 Fixed: dead letters and parked records outlive the worker that wrote them.
 """
@@ -29,16 +28,15 @@ class Origin:
 
 
 def is_replay(record: Record) -> bool:
-    """True if the record was sent again from a dead-letter topic: it was refused once, so it isn't
-    its own duplicate.
+    """True if the record was sent again from a dead-letter topic.
+
+    It was refused once, so it isn't its own duplicate.
     """
     return any(name == REPLAYS for name, _ in record.headers)
 
 
 def origin(record: Record, topic: str, partition: int) -> Origin:
-    """Where a record received from this partition comes from: what its parking has
-    noted, or here.
-    """
+    """The origin of a record: as its parking has noted it, or where it was received."""
     # A header's value may be null, and anybody may write these names.
     noted = {
         name.removeprefix(PARKED_PREFIX): value
@@ -53,8 +51,9 @@ def origin(record: Record, topic: str, partition: int) -> Origin:
 
 
 def came_from(record: Record, received: TopicPartition) -> Place:
-    """The place that dead letters and parked records name this record by; where its headers say
-    nonsense, where it is now.
+    """The place by which dead letters and parked records name this record.
+
+    Where the headers can't be read, it is where the record is now.
     """
     first = origin(record, received.topic, received.partition)
     try:

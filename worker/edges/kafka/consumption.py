@@ -1,5 +1,6 @@
-"""One consumer of the group, from the moment it has joined until it is unusable: which partitions
-begin, receiving, and logs that are no longer the ones that were read.
+"""One consumer of the group, from the moment it has joined until it is unusable.
+
+Which partitions begin, receiving, and logs that are no longer the ones that were read.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Finds out why brokers can't be used: aiokafka raises "Unable to bootstrap" for a wrong password
-and a wrong port alike.
+"""Finds out why brokers can't be used.
+
+aiokafka raises "Unable to bootstrap" for a wrong password and a wrong port alike.
 
 Each server is tried step by step, over connections of its own: its name, TCP, TLS, the login, and
 the advertised addresses. Alternatives (TLS on a port that was taken for plain, say) aren't guessed

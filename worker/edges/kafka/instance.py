@@ -83,8 +83,9 @@ class Instance:
 
 
 def claim(state_dir: Path | None) -> Instance:
-    """The identity that is kept in `state_dir`, or a fresh one; called once, before the first Kafka
-    client is made.
+    """The identity that is kept in `state_dir`, or a new one.
+
+    Called once, before the first Kafka client is created.
 
     Never raises for the state of the directory: a problem is logged, and the worker goes without a
     predecessor. The directory is not created. A normal return does not promise that the id will be

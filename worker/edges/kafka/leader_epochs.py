@@ -1,5 +1,4 @@
-"""Leader epochs of fetched batches: they show whether a partition's log is the one that was read
-before.
+"""Leader epochs of fetched batches: they show whether a partition's log was replaced.
 
 Each election of a leader begins an epoch, and each record batch carries the epoch in which it was
 written. After an unclean election the log may end before our position, and be written anew from

@@ -1,5 +1,6 @@
-"""Membership of the consumer group: how a consumer is made, joins and leaves, and whether the
-coordinator still answers it.
+"""Membership of the consumer group: how a consumer is created, joins and leaves.
+
+And whether the coordinator still answers it.
 
 A consumer is a member while its coordinator has answered within its session: after that the group
 goes on without it, whatever the consumer believes. A worker without partitions, which fetches

@@ -27,7 +27,6 @@ def parking_writer(
             with as many partitions.
         post: takes `ParkingAcknowledged` and `ParkingFailed`.
     """
-
     # Of several applications on hold, one that has recovered must not wait behind another. By rank:
     # ids of any pattern may collide.
     ranks = {application_id: rank for rank, application_id in enumerate(sorted(applications))}

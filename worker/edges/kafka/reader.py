@@ -1,5 +1,6 @@
-"""Reads topics as an onlooker: without joining a group, and without leaving a trace. For rebuilding
-windows, and for the tools around the worker.
+"""Reads topics as an onlooker: joins no group and leaves no trace.
+
+For rebuilding windows, and for the tools around the worker.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The group's rebalances: holds them up until the pipeline has released its partitions, and keeps
-the list of the partitions that are ours.
+"""The group's rebalances: they wait until the pipeline has released its partitions.
+
+Keeps the list of the partitions that are ours.
 """
 
 from __future__ import annotations

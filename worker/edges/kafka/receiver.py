@@ -1,5 +1,6 @@
-"""Receives chunks of one partition: checks that the records follow what was received before, and
-hands them over in slices.
+"""Receives chunks of one partition and hands them over in slices.
+
+Checks that the records follow what was received before.
 
 What aiokafka does when left alone would lose data here, so:
   - one partition per `getmany` call: over several, an error in one discards the records that were

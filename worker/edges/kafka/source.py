@@ -1,5 +1,6 @@
-"""The group member of this process: joins, receives, commits, and is replaced when aiokafka's
-consumer is unusable.
+"""The group member of this process: joins, receives and commits.
+
+It is replaced when aiokafka's consumer is unusable.
 
 The consumer is disposable. Its tasks may die in silence, and some answers of the broker leave it
 failing for ever (aiokafka #847, #983, #1037, #1154): then its partitions are given up without a

@@ -1,5 +1,7 @@
-"""Rebuilds the deduplication windows of partitions that arrive: reads the records again that an
-earlier owner has settled, so that their events are known when they are written a second time.
+"""Rebuilds the deduplication windows of partitions that arrive.
+
+Reads the records again that an earlier owner has settled, so that their events are known when they
+are written a second time.
 
 What is read: the tail of the partition up to its committed position, and the dead-letter and
 parking topics. Records that these topics name were refused or are parked, and must not count as

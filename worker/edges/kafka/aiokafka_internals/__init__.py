@@ -1,3 +1,4 @@
-"""Every private name of aiokafka that the project touches, and every request that it writes down
-itself because aiokafka has none or an older version.
+"""Every private name of aiokafka that the project touches.
+
+And every request that it defines itself, because aiokafka has none or an older version.
 """

@@ -1,5 +1,6 @@
-"""How far a record batch may expand: aiokafka decompresses whatever comes, in one go and on the
-event loop.
+"""A bound for the decompressed size of a record batch.
+
+aiokafka decompresses a batch of any size, in one go and on the event loop.
 
 A batch of 25 KB can hold 800 MB of one byte. Fetch sizes count compressed bytes, and so does the
 broker's own bound on a batch, so nothing else stands between such a batch and the process's memory.
