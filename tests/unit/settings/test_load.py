@@ -447,10 +447,10 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "found 'home'",
     ),
     "a constant out of range": (
-        "routes: [{topic: a, constants: {mcc: 1000}}]",
+        "routes: [{topic: a, constants: {mcc: 18446744073709551616}}]",
         {},
         "routes.0.constants.mcc",
-        "from 0 to 999",
+        "an integer from -9223372036854775808",
     ),
     "a constant decimal that is a float": (
         "routes: [{topic: a, resource: revenue, constants: {price: 0.1}}]",
@@ -640,8 +640,8 @@ def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(
     tmp_path: Path,
 ) -> None:
     text = (
-        "routes:\n  - topic: a\n    constants:\n      mcc: 1000\n      mnc: x\n    fields:\n  "
-        "    nope: $.a\n      os_name: b\n"
+        "routes:\n  - topic: a\n    constants:\n      mcc: 18446744073709551616\n      mnc: x\n"
+        "    fields:\n      nope: $.a\n      os_name: b\n"
     )
     file = tmp_path / "config.yaml"
     assert [(fault.path, fault.source) for fault in faults(tmp_path, text)] == [
