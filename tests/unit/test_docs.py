@@ -58,6 +58,22 @@ def test_what_a_document_names_is_there(document: Path) -> None:
     assert missing == []
 
 
+# What operators search for in a log or a page of metrics: a code that is nowhere leads nowhere.
+CODE = re.compile(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`")
+# Made of a status (`http_404`), a setting of the environment, metric names.
+COMPOSED = re.compile(r"(http|proxy)_\w+|https_proxy")
+READ_BY_OPERATORS = [ROOT / "docs" / name for name in ("operations.md", "runbook.md", "tools.md")]
+
+
+@pytest.mark.parametrize("document", READ_BY_OPERATORS, ids=lambda path: path.name)
+def test_every_code_that_operators_read_about_is_in_the_worker(document: Path) -> None:
+    sources = (file.read_text(encoding="utf-8") for file in (ROOT / "worker").rglob("*.py"))
+    words = {word for source in sources for word in re.findall(r"[a-z0-9_]+", source)}
+    codes = set(CODE.findall(document.read_text(encoding="utf-8")))
+    known = {code for code in codes if code.removesuffix("_total") in words or code in words}
+    assert [code for code in sorted(codes - known) if not COMPOSED.fullmatch(code)] == []
+
+
 def test_a_wrong_path_and_a_wrong_name_would_be_missed() -> None:
     text = "`worker/errors.py:ExitCode`, `core/pipeline.py`, `worker/no/such.py`"
     assert references(text) == [
