@@ -180,6 +180,9 @@ def _pipeline(
         request_seconds=min(
             settings.appmetrica.read_timeout_seconds, settings.appmetrica.total_timeout_seconds
         ),
+        ordered=frozenset(
+            (route.topic, resource) for route in routes for resource in route.ordered_resources
+        ),
     )
     backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)
     # What makes batch ids unique among all processes that ever send.
@@ -216,7 +219,12 @@ def _route(
     return Route(
         intake,
         window,
-        Batcher(limits, batch_id_prefix, header if is_body else no_header),
+        Batcher(
+            limits,
+            batch_id_prefix,
+            header if is_body else no_header,
+            ordered=route.ordered_resources,
+        ),
         _role(route),
     )
 

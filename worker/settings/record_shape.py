@@ -113,6 +113,15 @@ def _column_paths(columns: Mapping[str, Column], route: Shape) -> list[tuple[Pat
     ]
 
 
+def ordered_resources(resource: str, form: str, *, ordered: bool | None) -> frozenset[str]:
+    """The resources of a route whose rows are sent in order; `ordered` None: those of state."""
+    return frozenset(
+        name
+        for name in _resources(resource, form)
+        if (RESOURCES[name].is_state if ordered is None else ordered)
+    )
+
+
 def _resources(resource: str, form: str) -> tuple[str, ...]:
     return tuple(RESOURCES) if form == "envelope" else (resource,)
 

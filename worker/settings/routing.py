@@ -203,10 +203,27 @@ class DeadLetterOverride(Section):
     topic: Topic
 
 
-class ParkingOverride(Section):
-    """The route's own values of `parking`. Null: the common value."""
+class RouteDelivery(Section):
+    """How the route's batches are sent."""
 
-    enabled: bool | None = Field(default=None, description="Overrides parking.enabled")
+    ordered: bool | None = Field(
+        default=None,
+        description=(
+            "Whether rows are sent in the topic's order, one request at a time per application "
+            "and resource; null: only rows of profiles"
+        ),
+    )
+
+
+class ParkingOverride(Section):
+    """The route's own values of `parking`. Null: the common value; an ordered route doesn't park
+    unless its own value says so.
+    """
+
+    enabled: bool | None = Field(
+        default=None,
+        description="Overrides parking.enabled; null: disabled if the route is ordered",
+    )
     topic: Topic | None = Field(default=None, description="Overrides parking.topic")
 
 
@@ -263,6 +280,9 @@ class RouteSettings(Section):
     dead_letter: DeadLetterOverride | None = Field(
         default=None, description="Overrides of dead_letter for this route"
     )
+    delivery: RouteDelivery = Field(
+        default=RouteDelivery(), description="How the batches of this route are sent"
+    )
     parking: ParkingOverride = Field(
         default=ParkingOverride(), description="Overrides of parking for this route"
     )
@@ -289,7 +309,8 @@ class EventKey:
 class ResolvedRoute:
     """A route with the common settings filled in.
 
-    `parking_topic` None: parking is off. `parked_from` is the source topic of a parking route, None
+    `ordered_resources` are those whose rows are sent in order. `parking_topic` None: parking is
+    off. `parked_from` is the source topic of a parking route, None
     for other routes.
     """
 
@@ -304,5 +325,6 @@ class ResolvedRoute:
     dedup: Dedup
     key: EventKey
     dead_letter: DeadLetter
+    ordered_resources: frozenset[str]
     parking_topic: str | None
     parked_from: str | None

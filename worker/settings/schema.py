@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from worker.settings.delivery import AppMetrica, Delivery
 from worker.settings.kafka import Kafka
-from worker.settings.record_shape import fault_of_key_path, is_dated
+from worker.settings.record_shape import fault_of_key_path, is_dated, ordered_resources
 from worker.settings.routing import (
     KEY_SETTINGS,
     Batching,
@@ -229,6 +229,10 @@ class Settings(Section):
 
     def _resolved(self, route: RouteSettings) -> ResolvedRoute:
         parking = self.parking.model_copy(update=_given(route.parking))
+        ordered = ordered_resources(route.resource, route.form, ordered=route.delivery.ordered)
+        if route.resource in ordered and route.parking.enabled is None:
+            # Records come back from the parking topic later than newer ones.
+            parking = parking.model_copy(update={"enabled": False})
         return ResolvedRoute(
             topic=route.topic,
             resource=route.resource,
@@ -243,6 +247,7 @@ class Settings(Section):
             dead_letter=DeadLetter(topic=route.dead_letter.topic)
             if route.dead_letter is not None
             else self.dead_letter,
+            ordered_resources=ordered,
             parking_topic=(parking.topic or f"{route.topic}.parked") if parking.enabled else None,
             parked_from=None,
         )

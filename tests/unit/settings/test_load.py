@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.settings.loading import KEY, faults, loaded
+from worker.core.post_api.resource import RESOURCES
 from worker.errors import ConfigurationError
 from worker.settings.kafka import Kafka
 from worker.settings.load import MASK, load
@@ -156,6 +157,27 @@ class TestForms:
             films.dedup,
             films.dead_letter,
         )
+
+    @pytest.mark.parametrize(
+        ("route", "ordered", "parks"),
+        [
+            ("resource: profiles", {"profiles"}, False),
+            ("resource: profiles, delivery: {ordered: false}", set(), True),
+            ("resource: profiles, parking: {enabled: true}", {"profiles"}, True),
+            ("resource: events", set(), True),
+            ("resource: events, delivery: {ordered: true}", {"events"}, False),
+            ("form: envelope", {"profiles"}, True),
+            ("form: envelope, delivery: {ordered: true}", set(RESOURCES), False),
+        ],
+    )
+    def test_profiles_are_ordered_and_what_is_ordered_does_not_park_unless_the_route_says_so(
+        self, tmp_path: Path, route: str, ordered: set[str], parks: bool
+    ) -> None:
+        text = f"routes: [{{topic: users, {route}}}]"
+        first, *parking = loaded(tmp_path, text).settings.resolved_routes()
+        assert first.ordered_resources == ordered
+        assert bool(parking) == parks
+        assert all(home.ordered_resources == ordered for home in parking)
 
     def test_a_route_says_what_its_records_look_like_and_its_parking_topic_takes_the_same(
         self, tmp_path: Path

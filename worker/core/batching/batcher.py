@@ -6,7 +6,7 @@ each line. Source: the Post API's documentation, "body" form; RFC 4180.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass, field
 from itertools import count, takewhile
 
@@ -64,6 +64,8 @@ class Batcher:
         limits: when a batch is full or due.
         batch_id_prefix: what makes the ids unique among processes and routes.
         head: what a body of a destination begins with.
+        ordered: the resources whose rows keep their order from batch to batch. They have a single
+            open batch per application and identity kind, even where rows fill different columns.
     """
 
     def __init__(
@@ -71,10 +73,12 @@ class Batcher:
         limits: BatchLimits,
         batch_id_prefix: str,
         head: Callable[[Destination], bytes] = header,
+        ordered: Collection[str] = (),
     ) -> None:
         self._limits = limits
         self._prefix = batch_id_prefix
         self._head = head
+        self._ordered = ordered
         self._numbers = count(1)
         # In the order in which they were opened, so in that in which they are due.
         self._open: dict[Destination, _Open] = {}
@@ -105,6 +109,8 @@ class Batcher:
                 sealed.append(self._seal(row.destination, FlushTrigger.BYTES))
                 batch = None
             if batch is None:
+                if row.destination.resource in self._ordered:
+                    sealed += self._seal_earlier(row.destination)
                 batch = self._begin(row.destination, monotonic_seconds)
             batch.rows.append(row)
             batch.body_bytes += len(row.line)
@@ -153,6 +159,11 @@ class Batcher:
         batch = _Open(line, monotonic_seconds + self._limits.linger_seconds, len(line))
         self._open[destination] = batch
         return batch
+
+    def _seal_earlier(self, destination: Destination) -> list[Sealed]:
+        """Seal the open batch of the same rows with other columns: its rows go first."""
+        earlier = [other for other in self._open if other[:3] == destination[:3]]
+        return [self._seal(other, FlushTrigger.ORDER) for other in earlier]
 
     def _seal(self, destination: Destination, trigger: FlushTrigger) -> Sealed:
         gathered = self._open.pop(destination)

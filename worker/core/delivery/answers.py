@@ -73,7 +73,7 @@ def _delivered(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlem
     if holds.is_probe(batch) or holds.is_disproved(application_id, ended.span.started):
         waiting.heal(application_id, settlement)
     released = waiting.quarantine.release(application_id, waiting.isolation.may_be_sent_again)
-    waiting.queue.put_first(*released)
+    waiting.put_first(*released)
     return []
 
 
@@ -91,12 +91,12 @@ def _refused(
     if kept is not batch:
         # Rows have left with their partition; whether the rest would be refused is not known, so it
         # is sent again.
-        waiting.queue.put_first(*([] if kept is None else [kept]))
+        waiting.put_first(*([] if kept is None else [kept]))
         return []
     refusal = refused_by_api(batch, status, ended.answer)
     match waiting.isolation.refuse(batch, refusal, ended.span):
         case Halved(pieces=pieces):
-            waiting.queue.put_first(*pieces)
+            waiting.put_first(*pieces)
         case ProvenBad(bad_rows=bad_rows):
             settlement.refused.extend(bad_rows)
         case Unproven(bad_rows=bad_rows):
@@ -115,7 +115,7 @@ def _too_large(
         waiting.heal(ended.application_id, settlement)
     kept = waiting.that_may_be_sent(ended.batch, settlement)
     if kept is not None and len(kept.rows) > 1:
-        waiting.queue.put_first(*waiting.isolation.split(kept))
+        waiting.put_first(*waiting.isolation.split(kept))
     elif kept is not None:
         settlement.refused.append(refused_by_api(kept, status, ended.answer))
         settlement.refused.extend(waiting.isolation.end(kept.id))
@@ -160,10 +160,10 @@ def _send_again(
     batch: Batch, outcome: Retry | Held, decision: Decision, waiting: WaitingBatches, now: Now
 ) -> list[Batch]:
     if decision is Decision.HALVE and len(batch.rows) > 1:
-        waiting.queue.put_first(*waiting.isolation.halve(batch))
+        waiting.put_first(*waiting.isolation.halve(batch))
         return []
     if isinstance(outcome, Retry) and outcome.kind is RetryKind.THROTTLED:
-        waiting.throttles.wait_first(batch)
+        waiting.wait_for_turn(batch)
         return []
     wait = waiting.backoff.wait_seconds(
         attempts=waiting.isolation.suspects.failures(batch.id),
@@ -171,6 +171,5 @@ def _send_again(
     )
     is_split = decision is Decision.SPLIT and len(batch.rows) > 1
     parts = waiting.isolation.split(batch) if is_split else (batch,)
-    for part in parts:
-        waiting.queue.delay(part, now.monotonic_seconds + wait)
+    waiting.delay(parts, now.monotonic_seconds + wait)
     return [part for part in parts if waiting.isolation.suspects.is_alone(part.id)]

@@ -16,6 +16,7 @@ from worker.core.delivery.answers import EndedRequest, settle
 from worker.core.delivery.flow_control import Backoff, Rate
 from worker.core.delivery.limiter import DeliveryRules, Limiter
 from worker.core.delivery.outcome import classify
+from worker.core.delivery.request_history import Lane, lane_of
 from worker.core.delivery.settlement import AnswerResult, Settlement
 from worker.core.delivery.waiting import STEP_ROWS_MAX, WaitingBatches
 from worker.core.model.answer import Answer
@@ -44,6 +45,7 @@ class Dispatcher:
         # flood the API.
         self._bisect_rate = Rate(rules.bisect_requests_per_minute_max / 60, burst_seconds=60.0)
         self._was_suspect_last = False
+        self._was_ordered_last = False
 
     def status(self, now: Now) -> DeliveryStatus:
         """The state of the delivery, for operators: walks over every batch."""
@@ -67,7 +69,7 @@ class Dispatcher:
 
     def submit(self, batches: Iterable[Batch]) -> None:
         """Take over sealed batches; `start` sends them."""
-        self.waiting.queue.append(batches)
+        self.waiting.append(batches)
 
     def next_deadline(self) -> float | None:
         """When a batch that waits can be sent or parked, in monotonic seconds.
@@ -77,9 +79,9 @@ class Dispatcher:
         if self.waiting.holds.has_chosen:
             return -math.inf
         free_at = self._limiter.free_at()
-        if free_at is None or self.waiting.queue.has_ready:
-            return free_at
-        due = self.waiting.next_deadline()
+        if free_at is None:
+            return None
+        due = self.waiting.next_deadline(self._busy_lanes())
         return None if due is None else max(free_at, due)
 
     def start(self, now: Now, trust: Trust = Trust.VOUCHED) -> tuple[list[Batch], Settlement]:
@@ -94,6 +96,7 @@ class Dispatcher:
         settlement = Settlement()
         at = now.monotonic_seconds
         self.waiting.hold_overdue(now, settlement, is_healthy=self._limiter.is_healthy)
+        self.waiting.give_holds_their_probes(self._busy_lanes(), settlement)
         rows_left = STEP_ROWS_MAX
         while rows_left > 0 and self._limiter.is_free(at) and (batch := self._next(at)) is not None:
             may_go = not self._has_to_wait(batch, at, settlement)
@@ -113,30 +116,39 @@ class Dispatcher:
         rows_max = self.waiting.isolation.rows_max(batch)
         if len(batch.rows) > rows_max and not self.waiting.holds.is_probe(batch):
             batch, rest = self.waiting.isolation.first_rows_apart(batch, rows_max)
-            self.waiting.queue.put_first(rest)
+            self.waiting.put_first(rest)
         if self.waiting.isolation.concerns(batch.id):
             self._bisect_rate.take(1, monotonic_seconds)
+        self._was_ordered_last = self.waiting.ordered.has_order(batch)
         self._was_suspect_last = self.waiting.isolation.suspects.is_suspect(batch.id)
         self.waiting.isolation.start(batch)
         self._limiter.start(batch, monotonic_seconds)
         self.waiting.throttles.start(batch)
         return batch
 
-    def _next(self, monotonic_seconds: float) -> Batch | None:
+    def _busy_lanes(self) -> frozenset[Lane]:
+        """The ordered lanes that have a request in flight."""
+        has_order = self.waiting.ordered.has_order
+        return frozenset(lane_of(batch) for batch in self._limiter.batches() if has_order(batch))
+
+    def _next(self, at: float) -> Batch | None:
         """The next batch to be sent: a probe, then a throttled or delayed one, then a ready one.
 
         A broken destination is probed with a batch that never failed, if there is any: a batch that
-        fails alone would get no answer.
+        fails alone would get no answer. Ordered lanes and the other batches take turns.
         """
+        waiting, busy = self.waiting, self._busy_lanes()
+        batch = waiting.next_probe(at, busy)
+        if batch is None and self._are_others_first():
+            is_suspect = waiting.isolation.suspects.is_suspect
+            batch = waiting.queue.pop_ready(is_suspect) or waiting.pop_ordered(at, busy, is_suspect)
+        if batch is None and not self._was_ordered_last:
+            batch = waiting.pop_ordered(at, busy)
         return (
-            self.waiting.next_probe(monotonic_seconds)
-            or (
-                self.waiting.queue.pop_ready(self.waiting.isolation.suspects.is_suspect)
-                if self._are_others_first()
-                else None
-            )
-            or self.waiting.throttles.pop(monotonic_seconds)
-            or self.waiting.queue.pop(monotonic_seconds)
+            batch
+            or waiting.throttles.pop(at)
+            or waiting.queue.pop(at)
+            or waiting.pop_ordered(at, busy)
         )
 
     def _are_others_first(self) -> bool:
@@ -168,7 +180,7 @@ class Dispatcher:
             return True
         free_at = self._bisect_rate.free_at
         if monotonic_seconds < free_at and self.waiting.isolation.concerns(batch.id):
-            self.waiting.queue.delay(batch, free_at)
+            self.waiting.delay((batch,), free_at)
             return True
         if not self.waiting.throttles.admits(application_id, monotonic_seconds):
             kept = self.waiting.that_may_wait(batch, settlement)
@@ -205,7 +217,7 @@ class Dispatcher:
         To be asked after each answer: it may have been that of the last such request.
         """
         quarantined = self.waiting.quarantine.of(application_id)
-        others = chain(self._limiter.batches(), self.waiting.queue.ready())
+        others = chain(self._limiter.batches(), self.waiting.ready())
         if quarantined and self.waiting.isolation.is_any_untouched(application_id, others):
             return []
         return quarantined
@@ -220,7 +232,11 @@ class Dispatcher:
         is_alone = self.waiting.isolation.suspects.is_alone
         if not self._limiter.is_healthy and not all(
             is_alone(other.id)
-            for other in chain(self._limiter.batches(), self.waiting.queue.batches())
+            for other in chain(
+                self._limiter.batches(),
+                self.waiting.queue.batches(),
+                self.waiting.ordered.batches(),
+            )
         ):
             return frozenset()
         return frozenset(row.assignment for batch in undecided for row in batch.rows)

@@ -199,8 +199,9 @@ class FaultIsolation:
             return None, batch
         if kept is batch:
             return batch, None
-        self._replace(batch.id, kept)
-        return kept, settlement.piece(batch, out, "aged")
+        apart = settlement.piece(batch, out, "apart")
+        self._replace(batch.id, kept, apart)
+        return kept, apart
 
     def end(self, batch_id: str) -> tuple[RefusedRow, ...]:
         """This batch came to another end (expired, given back).

@@ -107,6 +107,10 @@ class HeldBatches:
         """All of them, topic by topic, in order of arrival."""
         return [one.batch for held in self._by_topic.values() for one in held.values()]
 
+    def of(self, topics: Collection[str]) -> list[Batch]:
+        """The batches of these topics, topic by topic, in order of arrival."""
+        return [held.batch for topic in topics for held in self._by_topic.get(topic, {}).values()]
+
     def add(self, batch: Batch, probes: int = 0) -> None:
         """Add a batch behind the others."""
         one = HeldBatch(batch, probes, self._arrivals)

@@ -122,6 +122,11 @@ class Holds:
             return False
         return not hold.waiting or (hold.reason == SYSTEMIC and not hold.waiting.has_untried)
 
+    def lacks_untried(self, application_id: int) -> bool:
+        """True if the application is on hold and every batch here was a probe before."""
+        hold = self._holds.get(application_id)
+        return hold is not None and hold.probe is None and not hold.waiting.has_untried
+
     def choose_for_parking(
         self, over_span: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]
     ) -> None:
@@ -189,15 +194,17 @@ class Holds:
         hold.probe = None
         hold.probe_due_seconds = monotonic_seconds + max(self._probe_seconds, wait_seconds_min)
 
-    def narrow_probe(self, batch: Batch, part: Batch, rest: Batch) -> None:
+    def narrow_probe(self, batch: Batch, part: Batch, rest: Batch | None) -> None:
         """Only a part of the batch is the probe; the rest waits on, as if it had been a probe too.
 
         If it is refused, that part is a probe again only after all rows of the rest: rows that were
-        no probe yet come first.
+        no probe yet come first. `rest` None: it waits elsewhere.
         """
         hold, probe = self._probe(batch)
-        hold.probe = HeldBatch(part, probe.probes + len(rest.rows))
-        hold.waiting.add(rest, probe.probes)
+        rows_left = len(batch.rows) - len(part.rows)
+        hold.probe = HeldBatch(part, probe.probes + rows_left)
+        if rest is not None:
+            hold.waiting.add(rest, probe.probes)
 
     def replace_probe(
         self, batch: Batch, successor: Batch | None, monotonic_seconds: float
@@ -227,6 +234,14 @@ class Holds:
         """Pass every waiting batch through `transform`: it stays, is replaced, or (None) goes."""
         for hold in self._holds.values():
             hold.waiting.replace(transform)
+
+    def of(self, application_id: int, topics: Collection[str]) -> list[Batch]:
+        """The batches of these topics under the hold of this application, its probe included."""
+        hold = self._holds.get(application_id)
+        if hold is None:
+            return []
+        probe = [hold.probe] if hold.probe is not None and hold.probe.topic in topics else []
+        return [*(held.batch for held in probe), *hold.waiting.of(topics)]
 
     def waiting(self) -> list[Batch]:
         """Every batch that waits under a hold."""

@@ -36,7 +36,8 @@ class LimiterRules:
 class DeliveryRules:
     """The bounds of the whole delivery, as the settings name them.
 
-    `request_seconds`: how long a request may ordinarily take.
+    `request_seconds`: how long a request may ordinarily take. `ordered`: the topics and resources
+    whose rows are sent in order.
     """
 
     limiter: LimiterRules
@@ -47,6 +48,7 @@ class DeliveryRules:
     bisect_requests_per_minute_max: int
     event_age_seconds_max: int
     request_seconds: float
+    ordered: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,14 @@ class Throttles:
         free_at = throttle.free_at()
         return free_at is not None and free_at <= monotonic_seconds
 
+    def free_at(self, application_id: int) -> float | None:
+        """The time from which one more request of this application may start.
+
+        In the past where it isn't throttled; None while an answer has to come first.
+        """
+        throttle = self._throttles.get(application_id)
+        return -math.inf if throttle is None else throttle.free_at()
+
     def paused_until(self, application_id: int) -> float | None:
         """The end of this application's pause, in monotonic seconds; None where there is none."""
         throttle = self._throttles.get(application_id)

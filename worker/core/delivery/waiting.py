@@ -2,23 +2,28 @@
 
 And of what is known about their faults.
 
-A batch waits in exactly one place: ready or delayed (`Queue`), in quarantine (a row refused alone
-that waits for others to be accepted), under a hold (`Holds`), or throttled (`Throttles`). None of
-these places knows another: batches are moved between them here.
+A batch waits in exactly one place: ready or delayed (`Queue`, or `OrderedLanes` if its rows have an
+order), in quarantine (a row refused alone that waits for others to be accepted), under a hold
+(`Holds`), or throttled (`Throttles`). None of these places knows another: batches are moved between
+them here.
 
 On its way into a place a batch loses the rows that may not wait: those of partitions that drain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Set
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from itertools import chain
 
 from worker.core.delivery.fault_isolation import FaultIsolation
 from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.holds import SYSTEMIC, Holds
 from worker.core.delivery.limiter import DeliveryRules
+from worker.core.delivery.ordering import OrderedLanes
 from worker.core.delivery.outcome import Outcome, wait_seconds_min
 from worker.core.delivery.queues import Quarantine, Queue
+from worker.core.delivery.request_history import Lane, lane_of
 from worker.core.delivery.settlement import Settlement, expired, joined
 from worker.core.delivery.throttle import Throttles
 from worker.core.model.batch import Batch
@@ -37,7 +42,7 @@ AGE_WAIT_SECONDS = 5.0
 
 
 class WaitingBatches:
-    """Owns `queue`, `quarantine`, `holds`, `throttles` and `isolation`.
+    """Owns `queue`, `ordered`, `quarantine`, `holds`, `throttles` and `isolation`.
 
     Only the dispatcher and its handling of answers move batches through them.
 
@@ -50,6 +55,7 @@ class WaitingBatches:
 
     def __init__(self, rules: DeliveryRules, backoff: Backoff, state_of: StateOf) -> None:
         self.queue = Queue()
+        self.ordered = OrderedLanes(rules.ordered)
         self.quarantine = Quarantine(rules.hold_probe_seconds)
         self.holds = Holds(rules.hold_probe_seconds)
         self.throttles = Throttles(rules.limiter.requests_in_flight_max, backoff)
@@ -66,20 +72,130 @@ class WaitingBatches:
         """Every batch that waits, in whatever place."""
         return [
             *self.queue.batches(),
+            *self.ordered.batches(),
             *self.quarantine.batches(),
             *self.holds.waiting(),
             *self.throttles.batches(),
         ]
 
-    def next_deadline(self) -> float | None:
-        """When a batch that waits for a time may go on, in monotonic seconds; None for none."""
+    def next_deadline(self, busy: Set[Lane]) -> float | None:
+        """When a batch that waits for a time may go on, in monotonic seconds; None for none.
+
+        In the past while a batch is ready. `busy`: ordered lanes with a request in flight.
+        """
+        if self.queue.has_ready:
+            return -math.inf
         deadlines = (
             self.queue.next_due,
             self.quarantine.next_deadline(),
             self.holds.next_deadline(),
             self.throttles.next_deadline(),
+            *(self._deadline_of(lane) for lane in self.ordered.lanes() if lane not in busy),
         )
         return min((due for due in deadlines if due is not None), default=None)
+
+    def _deadline_of(self, lane: Lane) -> float | None:
+        """When this lane may go on; None while it waits for an answer or for the end of a hold."""
+        _, application_id = lane
+        free_at = self.throttles.free_at(application_id)
+        if self.holds.reason(application_id) is not None or free_at is None:
+            return None
+        due = -math.inf if self.ordered.ready(lane) else self.ordered.next_due(lane)
+        return None if due is None else max(due, free_at)
+
+    # --- ready, and delayed -----------------------------------------------------------------------
+
+    def append(self, batches: Iterable[Batch]) -> None:
+        """Add ready batches behind the others."""
+        for batch in batches:
+            if self.ordered.has_order(batch):
+                self.ordered.append(batch)
+            else:
+                self.queue.append((batch,))
+
+    def put_first(self, *batches: Batch) -> None:
+        """Add ready batches before the others, in this order."""
+        self.queue.put_first(*(batch for batch in batches if not self.ordered.has_order(batch)))
+        self.ordered.put_first([batch for batch in batches if self.ordered.has_order(batch)])
+
+    def delay(self, batches: Sequence[Batch], due_seconds: float) -> None:
+        """Let these parts of a batch wait until that time.
+
+        Their lane waits as well, if it is ordered: but not for a batch that fails while others are
+        accepted, nor for one that has failed again with nothing accepted in between, because only
+        others can show whether that batch is the cause.
+        """
+        first, *rest = batches
+        if not self.ordered.has_order(first):
+            for batch in batches:
+                self.queue.delay(batch, due_seconds)
+            return
+        self.ordered.put_first(rest)
+        suspects = self.isolation.suspects
+        may_be_passed = suspects.is_alone(first.id) or suspects.is_suspect(first.id)
+        self.ordered.delay(first, due_seconds, may_be_passed=may_be_passed)
+
+    def wait_for_turn(self, batch: Batch) -> None:
+        """Let this batch, which was throttled, wait before the others of its application."""
+        if self.ordered.has_order(batch):
+            self.ordered.put_first([batch])
+        else:
+            self.throttles.wait_first(batch)
+
+    def pop_ordered(
+        self,
+        monotonic_seconds: float,
+        busy: Set[Lane],
+        passes_over: Callable[[str], bool] = lambda _: False,
+    ) -> Batch | None:
+        """The next batch of an ordered lane; None if none may be sent."""
+        for lane in self.ordered.lanes():
+            _, application_id = lane
+            if (
+                lane in busy
+                or self.holds.reason(application_id) is not None
+                or not self.throttles.admits(application_id, monotonic_seconds)
+            ):
+                continue
+            batch = self._pop(lane, monotonic_seconds)
+            if batch is not None and passes_over(batch.id):
+                self.ordered.put_first([batch])
+            elif batch is not None:
+                return batch
+        return None
+
+    def ready(self) -> Iterable[Batch]:
+        """Every batch that waits for nothing but its turn."""
+        lanes = self.ordered.lanes()
+        return chain(self.queue.ready(), *(self.ordered.ready(lane) for lane in lanes))
+
+    def _pop(self, lane: Lane, monotonic_seconds: float) -> Batch | None:
+        return self.ordered.pop(
+            lane, monotonic_seconds, self._aside(lane), self.isolation.set_apart
+        )
+
+    def _aside(self, lane: Lane) -> list[Batch]:
+        """The batches of this lane that stepped aside: in quarantine, and under a hold."""
+        _, application_id = lane
+        held = self.holds.of(application_id, self.ordered.topics)
+        candidates = (*self.quarantine.of(application_id), *held)
+        return [
+            batch
+            for batch in candidates
+            if lane_of(batch) == lane and self.ordered.has_order(batch)
+        ]
+
+    def give_holds_their_probes(self, busy: Set[Lane], settlement: Settlement) -> None:
+        """Let the oldest batch of each ordered lane wait under the hold of its application.
+
+        Another one follows whenever all were tried: one bad batch must not be the probe for ever.
+        """
+        for lane in self.ordered.lanes():
+            _, application_id = lane
+            if lane not in busy and self.holds.lacks_untried(application_id):
+                batch = self._pop(lane, math.inf)
+                if batch is not None:
+                    self.wait_under_hold(batch, settlement)
 
     # --- holds and quarantine ---------------------------------------------------------------------
 
@@ -103,7 +219,9 @@ class WaitingBatches:
 
     def heal(self, application_id: int, settlement: Settlement) -> None:
         """End the hold: its batches are ready."""
-        self.queue.append(self.holds.heal(application_id))
+        healed = self.holds.heal(application_id)
+        self.queue.append([batch for batch in healed if not self.ordered.has_order(batch)])
+        self.ordered.let_others_pass(batch for batch in healed if self.ordered.has_order(batch))
         fields: dict[str, str | int | float] = {"application_id": application_id}
         settlement.logs.append(Log(Severity.INFO, "application_healed", fields))
 
@@ -142,7 +260,7 @@ class WaitingBatches:
     def wait_in_quarantine(self, batch: Batch, now: Now, settlement: Settlement) -> None:
         """Let this row wait until others are accepted; if some were, it is sent again at once."""
         if self.isolation.may_be_sent_again(batch):
-            self.queue.put_first(batch)
+            self.put_first(batch)
         elif (kept := self.that_may_wait(batch, settlement)) is not None:
             self.quarantine.add(kept, now.monotonic_seconds)
 
@@ -175,10 +293,15 @@ class WaitingBatches:
         return settlement
 
     def take_back_waiting(self, assignments: Set[Assignment]) -> Settlement:
-        """Give back the rows of these assignments that wait for an attempt or for a probe."""
+        """Give back the rows of these assignments that wait for more than their turn.
+
+        Of ordered lanes every row: were one given back and a later one sent, the next owner would
+        send the earlier one last.
+        """
         settlement = Settlement()
         take = self._taker(assignments, settlement)
         self.queue.replace_delayed(take)
+        self.ordered.replace(take)
         self.quarantine.replace(take)
         self.holds.replace_waiting(take)
         self.throttles.replace_waiting(take)
@@ -210,7 +333,12 @@ class WaitingBatches:
         )
 
     def that_may_be_sent(self, batch: Batch, settlement: Settlement) -> Batch | None:
-        """The batch without the rows of partitions that left: those are given back."""
+        """The batch without the rows of partitions that left: those are given back.
+
+        Of an ordered lane also without those of partitions that drain, as all that waits in it.
+        """
+        if self.ordered.has_order(batch):
+            return self.that_may_wait(batch, settlement)
         state_of = self._state_of
         return self._give_back(
             batch, lambda row: state_of(row.assignment) in NEVER_SENT, settlement
@@ -224,8 +352,10 @@ class WaitingBatches:
         settlement.returned.extend(remainder.out)
         return remainder.kept
 
-    def next_probe(self, monotonic_seconds: float) -> Batch | None:
+    def next_probe(self, monotonic_seconds: float, busy: Set[Lane]) -> Batch | None:
         """A probe of an application on hold; None while none is due.
+
+        `busy`: ordered lanes with a request in flight.
 
         Where the API refuses everything, a single row is the probe, and each time another: one bad
         row would have a whole batch refused for ever, and no hold would ever end. Where the API is
@@ -234,12 +364,20 @@ class WaitingBatches:
         probe = self.holds.due(monotonic_seconds)
         if probe is None:
             return None
+        if self.ordered.has_order(probe) and lane_of(probe) in busy:
+            self.holds.end_probe(probe, probe, monotonic_seconds, wait_seconds_min=0.0)
+            return None
         is_systemic = self.holds.reason(probe.destination.application_id) == SYSTEMIC
         rows = 1 if is_systemic else self.isolation.rows_max(probe)
         if len(probe.rows) <= rows:
             return probe
         first, rest = self.isolation.first_rows_apart(probe, rows)
-        self.holds.narrow_probe(probe, first, rest)
+        if self.ordered.has_order(rest):
+            # In its line it stays behind rows of the same subjects.
+            self.holds.narrow_probe(probe, first, None)
+            self.ordered.put_first([rest])
+        else:
+            self.holds.narrow_probe(probe, first, rest)
         return first
 
     def without_expired(
@@ -261,10 +399,15 @@ class WaitingBatches:
             return batch
         was_probe = self.holds.is_probe(batch)
         if trust is Trust.UNVOUCHED:
-            kept, aged = self.isolation.set_apart(batch, lambda row: row.event_timestamp < earliest)
+            # Rows that have an order wait together.
+            kept, aged = (
+                (None, batch)
+                if self.ordered.has_order(batch)
+                else self.isolation.set_apart(batch, lambda row: row.event_timestamp < earliest)
+            )
             waiting = None if aged is None else self.that_may_wait(aged, settlement)
             if waiting is not None:
-                self.queue.delay(waiting, now.monotonic_seconds + AGE_WAIT_SECONDS)
+                self.delay((waiting,), now.monotonic_seconds + AGE_WAIT_SECONDS)
                 settlement.waits_for_time = True
         else:
             remainder = self.isolation.without(batch, lambda row: row.event_timestamp < earliest)

@@ -15,6 +15,7 @@ class FlushTrigger(StrEnum):
     BYTES = "bytes"
     LINGER = "linger"
     DRAIN = "drain"
+    ORDER = "order"
 
 
 class RequestForm(StrEnum):

@@ -52,6 +52,11 @@ class Resource:
         """
         return any(column.kind is Kind.TIMESTAMP for column in self.columns)
 
+    @property
+    def is_state(self) -> bool:
+        """True if a row overwrites earlier ones, so that the order of rows matters."""
+        return not self.is_dated
+
 
 APPLICATION_ID = Column(
     "application_id",

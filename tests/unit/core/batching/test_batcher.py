@@ -223,3 +223,23 @@ def test_every_row_comes_out_once_in_order_and_reads_back(
         assert parse_csv(batch.body())[1:] == [added[row.record.offset] for row in batch.rows]
         orders[batch.destination] += [row.record.offset for row in batch.rows]
     assert all(order == sorted(order) for order in orders.values())
+
+
+def test_rows_of_an_ordered_resource_keep_their_order_where_they_fill_different_columns() -> None:
+    some = Destination("profiles", 1111, Identity.PROFILE_ID, filled=0b011)
+    others = some._replace(filled=0b111)
+    rows = [make_row(offset, destination=(some, others)[offset % 2]) for offset in range(3)]
+    batcher = Batcher(BatchLimits(100, 10**6, 1.0), "worker", ordered=("profiles",))
+    sealed = batcher.add(rows, 0.0)
+    assert [one.trigger for one in sealed] == [FlushTrigger.ORDER] * 2
+    sealed += batcher.due(1.0)
+    assert [one.batch.rows for one in sealed] == [(row,) for row in rows]
+
+
+def test_rows_of_another_resource_wait_in_one_batch_for_each_set_of_columns() -> None:
+    some = Destination("events", 1111, Identity.PROFILE_ID, filled=0b011)
+    others = some._replace(filled=0b111)
+    rows = [make_row(offset, destination=(some, others)[offset % 2]) for offset in range(3)]
+    batcher = Batcher(BatchLimits(100, 10**6, 1.0), "worker", ordered=("profiles",))
+    assert batcher.add(rows, 0.0) == []
+    assert [len(one.batch.rows) for one in batcher.due(1.0)] == [2, 1]

@@ -41,6 +41,7 @@ class Stage:
     breaker_failures_max: int = 1000
     bisect_requests_per_minute_max: int = 60_000
     uniform: Callable[[], float] = lambda: 0.5
+    ordered: frozenset[tuple[str, str]] = frozenset()
     seconds: float = 0.0
     states: dict[Assignment, AssignmentState] = field(default_factory=dict)
 
@@ -50,6 +51,7 @@ class Stage:
             systemic_ratio=self.systemic_ratio,
             systemic_rows_min=self.systemic_rows_min,
             bisect_requests_per_minute_max=self.bisect_requests_per_minute_max,
+            ordered=self.ordered,
         )
         self.dispatcher = Dispatcher(rules, Backoff(0.5, 60.0, self.uniform), self.state_of)
 

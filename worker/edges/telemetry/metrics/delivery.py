@@ -25,9 +25,9 @@ DELIVERY = (
     CounterMetric(
         "batch_flush_total",
         ("trigger",),
-        "Sealed batches, by trigger: rows, bytes, linger, drain.",
+        "Sealed batches, by trigger: rows, bytes, linger, drain, order.",
         "Mostly linger under load: see batch_rows.",
-        by_count(lambda account: account.flushes, ("rows", "bytes", "linger", "drain")),
+        by_count(lambda account: account.flushes, ("rows", "bytes", "linger", "drain", "order")),
     ),
     HistogramMetric(
         "batch_rows",

@@ -1,0 +1,232 @@
+"""Batches of ordered resources: one request at a time, in the topic's order.
+
+A later row of a profile overwrites an earlier one, so an earlier one that arrives late is wrong for
+ever. So each *lane* (a resource of an application) that is ordered has a line of its own:
+
+    at most one request of a lane is in flight
+    a retry is sent before anything newer, the pieces of a split batch left to right
+
+A row that the API refuses or fails on, and that nothing else can be compared with, would stop its
+lane for ever. Such a row *steps aside*: it waits elsewhere (in quarantine, under a hold, for its
+retry), and rows of other subjects go on. A *subject* is what the order is about: the profile or
+device that a row names. Rows of a subject that is aside stay behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from worker.core.delivery.request_history import Lane, lane_of
+from worker.core.model.batch import Batch
+from worker.core.model.row import Row
+
+# What may be sent of a batch, and what has to stay behind; None for no rows.
+Split = Callable[[Batch, Callable[[Row], bool]], tuple[Batch | None, Batch | None]]
+Subject = tuple[str, bytes]
+
+
+def subject_of(row: Row) -> Subject:
+    """The profile or device of a row, read from its line: a CSV line or a query string."""
+    kind = row.destination.identity.value
+    # The identity follows the application, in both forms of a line.
+    if row.line.startswith(b"application_id="):
+        return kind, row.line.split(b"&", 2)[1]
+    cell = row.line.partition(b",")[2]
+    if not cell.startswith(b'"'):
+        return kind, cell.partition(b",")[0]
+    end = cell.index(b'"', 1)
+    while cell[end + 1 : end + 2] == b'"':
+        end = cell.index(b'"', end + 2)
+    return kind, cell[: end + 1]
+
+
+@dataclass(slots=True)
+class _Line:
+    """The batches of a lane that wait, each row before all later ones of its subject.
+
+    `retry`: the whole lane waits for it until its time. `aside`: retries that rows of other
+    subjects may pass, `subjects_aside` how many of their rows each subject has. `behind`: rows of
+    subjects that are aside, set apart while the batches `behind_of` were aside.
+    """
+
+    ready: deque[Batch] = field(default_factory=deque)
+    retry: tuple[float, Batch] | None = None
+    aside: list[tuple[float, Batch]] = field(default_factory=list)
+    subjects_aside: Counter[Subject] = field(default_factory=Counter)
+    behind: list[Batch] = field(default_factory=list)
+    behind_of: frozenset[str] = frozenset()
+    was_aside_last: bool = False
+
+    def batches(self) -> list[Batch]:
+        retry = [self.retry[1]] if self.retry is not None else []
+        return [*retry, *(batch for _, batch in self.aside), *self.behind, *self.ready]
+
+    def step_aside(self, batch: Batch, due_seconds: float) -> None:
+        """Let others pass this retry."""
+        self.aside.append((due_seconds, batch))
+        self.subjects_aside.update(subject_of(row) for row in batch.rows)
+
+    def replace(self, transform: Callable[[Batch], Batch | None]) -> None:
+        """Pass every batch through `transform`: it stays, is replaced, or leaves."""
+        self.ready = deque(batch for batch in map(transform, self.ready) if batch is not None)
+        self.behind = [batch for batch in map(transform, self.behind) if batch is not None]
+        passed = [(due, transform(batch)) for due, batch in self.aside]
+        self.aside, self.subjects_aside = [], Counter()
+        for due, batch in passed:
+            if batch is not None:
+                self.step_aside(batch, due)
+        if self.retry is not None:
+            due, batch = self.retry[0], transform(self.retry[1])
+            self.retry = (due, batch) if batch is not None else None
+
+    def pop(
+        self, monotonic_seconds: float, elsewhere: Sequence[Batch], split: Split
+    ) -> Batch | None:
+        """Take out the next batch; None if none may be sent."""
+        if self.retry is not None:
+            due, batch = self.retry
+            if due > monotonic_seconds:
+                return None
+            self.retry = None
+            return batch
+        # In turns: a row that gets no answer in time is due again after each of its requests.
+        if self.was_aside_last and (ready := self.pop_ready(elsewhere, split)) is not None:
+            self.was_aside_last = False
+            return ready
+        aside = self.pop_aside(monotonic_seconds)
+        self.was_aside_last = aside is not None
+        return aside or self.pop_ready(elsewhere, split)
+
+    def pop_aside(self, monotonic_seconds: float) -> Batch | None:
+        """Take out a retry that stepped aside and is due."""
+        for place, (due, batch) in enumerate(self.aside):
+            if due <= monotonic_seconds:
+                del self.aside[place]
+                self.subjects_aside -= Counter(subject_of(row) for row in batch.rows)
+                return batch
+        return None
+
+    def pop_ready(self, elsewhere: Sequence[Batch], split: Split) -> Batch | None:
+        """Take out the first rows whose subjects aren't aside; those before them stay behind."""
+        names = frozenset(batch.id for batch in (*elsewhere, *(batch for _, batch in self.aside)))
+        if self.behind_of != names:
+            self.restore()
+        if not names:
+            return self.ready.popleft() if self.ready else None
+        held = {subject_of(row) for batch in elsewhere for row in batch.rows}
+        self.behind_of = names
+        while self.ready:
+            free, blocked = split(
+                self.ready.popleft(),
+                lambda row: (name := subject_of(row)) in held or name in self.subjects_aside,
+            )
+            if blocked is not None:
+                self.behind.append(blocked)
+            if free is not None:
+                return free
+        return None
+
+    def restore(self) -> None:
+        """Put the rows that stayed behind into the line again, before the later ones."""
+        self.ready.extendleft(reversed(self.behind))
+        self.behind, self.behind_of = [], frozenset()
+
+
+class OrderedLanes:
+    """The lines of all ordered lanes.
+
+    `ordered`: the topics and resources whose rows have an order.
+    """
+
+    def __init__(self, ordered: Collection[tuple[str, str]]) -> None:
+        self._ordered = frozenset(ordered)
+        self.topics = frozenset(topic for topic, _ in ordered)
+        self._lines: dict[Lane, _Line] = {}
+
+    def has_order(self, batch: Batch) -> bool:
+        """True if the order of this batch's rows matters."""
+        if not self._ordered:
+            return False
+        return (batch.rows[0].assignment.topic, batch.destination.resource) in self._ordered
+
+    def lanes(self) -> list[Lane]:
+        """The lanes that have batches here; the one that was served last is the last."""
+        return list(self._lines)
+
+    def append(self, batch: Batch) -> None:
+        """Add a batch behind the others of its lane."""
+        self._line(lane_of(batch)).ready.append(batch)
+
+    def put_first(self, batches: Sequence[Batch]) -> None:
+        """Add batches before the others of their lanes, in this order."""
+        for batch in reversed(batches):
+            line = self._line(lane_of(batch))
+            line.restore()
+            line.ready.appendleft(batch)
+
+    def delay(self, batch: Batch, due_seconds: float, *, may_be_passed: bool) -> None:
+        """Add a retry. The lane waits for it, unless rows of other subjects may pass it."""
+        line = self._line(lane_of(batch))
+        if may_be_passed:
+            line.step_aside(batch, due_seconds)
+        elif line.retry is None:
+            line.retry = (due_seconds, batch)
+        else:
+            raise RuntimeError(f"{lane_of(batch)} waits for {line.retry[1].id}, not for {batch.id}")
+
+    def let_others_pass(self, batches: Iterable[Batch]) -> None:
+        """Add batches that were probes in vain: rows of other subjects are sent first."""
+        for batch in batches:
+            line = self._line(lane_of(batch))
+            line.step_aside(batch, -math.inf)
+            line.was_aside_last = True
+
+    def pop(
+        self, lane: Lane, monotonic_seconds: float, elsewhere: Sequence[Batch], split: Split
+    ) -> Batch | None:
+        """The next batch of this lane that may be sent; None if there is none.
+
+        Args:
+            lane: one that has no request in flight.
+            monotonic_seconds: now.
+            elsewhere: its batches that stepped aside and don't wait here.
+            split: takes the rows that have to stay behind out of a batch.
+        """
+        line = self._lines.get(lane)
+        if line is None:
+            return None
+        batch = line.pop(monotonic_seconds, elsewhere, split)
+        if not line.batches():
+            del self._lines[lane]
+        elif batch is not None:
+            self._lines[lane] = self._lines.pop(lane)
+        return batch
+
+    def next_due(self, lane: Lane) -> float | None:
+        """When the next retry of this lane is due, in monotonic seconds; None with no retry."""
+        line = self._lines[lane]
+        if line.retry is not None:
+            return line.retry[0]
+        return min((due for due, _ in line.aside), default=None)
+
+    def ready(self, lane: Lane) -> Collection[Batch]:
+        """The batches of this lane that wait for nothing but their turn."""
+        line = self._lines[lane]
+        return () if line.retry is not None else line.ready
+
+    def batches(self) -> list[Batch]:
+        """Every batch that waits here."""
+        return [batch for line in self._lines.values() for batch in line.batches()]
+
+    def replace(self, transform: Callable[[Batch], Batch | None]) -> None:
+        """Pass every batch through `transform`: it stays, is replaced, or leaves."""
+        for lane, line in list(self._lines.items()):
+            line.replace(transform)
+            if not line.batches():
+                del self._lines[lane]
+
+    def _line(self, lane: Lane) -> _Line:
+        return self._lines.setdefault(lane, _Line())
