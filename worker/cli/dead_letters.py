@@ -13,7 +13,13 @@ from worker.cli.running import unix_milliseconds, with_configuration
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.tools.dead_letters.replay_plan import ReplayPlan
-from worker.tools.dead_letters.scan import Query, StoredKind, redelivered_topics, stored_topics
+from worker.tools.dead_letters.scan import (
+    Query,
+    StoredKind,
+    ordered_topics,
+    redelivered_topics,
+    stored_topics,
+)
 from worker.tools.dead_letters.selection import Selection
 
 
@@ -191,6 +197,12 @@ def _add_replay(group: click.Group, kind: StoredKind) -> None:
         type=click.IntRange(1, 1000),
         help="Do not replay a record that was replayed this many times already.",
     )
+    @click.option(
+        "--allow-reorder",
+        is_flag=True,
+        help="Replay also records of ordered topics (profiles): they arrive after newer "
+        "records, and may overwrite newer values.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.option(
         "--anyway",
@@ -220,6 +232,7 @@ def _add_replay(group: click.Group, kind: StoredKind) -> None:
             _selection(options, max_replays),
             records_max,
             rate,
+            frozenset() if options["allow_reorder"] else ordered_topics(loaded.settings),
         )
         counts = stored_records.replay(loaded.settings, plan, is_dry=options["is_dry"])
         stored_records.show_replay(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
@@ -39,13 +39,20 @@ PADDING = "x" * 500
 class Quarantine:
     """A source topic, its dead-letter topic with records of the test, and commands."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, directory: Path) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        directory: Path,
+        delivery: Mapping[str, bool] | None = None,
+    ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.topic = topic
         self.dead_letter_topic = f"{topic}.dlq"
-        self.commands = Commands(
-            directory, configuration(bootstrap_servers, topic, parking={"enabled": False})
-        )
+        text = configuration(bootstrap_servers, topic, parking={"enabled": False})
+        if delivery is not None:
+            text["routes"][0]["delivery"] = dict(delivery)
+        self.commands = Commands(directory, text)
 
     async def write(
         self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Any]]
@@ -177,6 +184,20 @@ async def test_a_record_of_a_deleted_topic_is_refused_and_stays_replayable(
     assert (await bench.replay())["sent"] == 0
     assert await bench.numbers() == [0, 2]
     assert {record.key for record in await read_all(bench.bootstrap_servers, gone)} == {b"1", b"3"}
+
+
+async def test_records_of_an_ordered_topic_are_replayed_only_where_that_is_allowed(
+    bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
+) -> None:
+    bench = Quarantine(bootstrap_servers, new_topic("ordered"), tmp_path, {"ordered": True})
+    await create_topics(bootstrap_servers, {bench.topic: 1, bench.dead_letter_topic: 1})
+    await bench.write(bench.dead_letter_topic, [bench.dead_letter(1)])
+    found = await bench.replay(code=65)
+    refusal = f"topic {bench.topic} is ordered: use --allow-reorder to replay"
+    assert (found["sent"], found["refused"]) == (0, {refusal: 1})
+    assert await bench.numbers() == []
+    assert (await bench.replay("--allow-reorder"))["sent"] == 1
+    assert await bench.numbers() == [1]
 
 
 async def test_a_replay_that_is_killed_loses_nothing_and_repeats_one_batch_at_most(

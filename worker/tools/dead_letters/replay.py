@@ -84,8 +84,8 @@ class Replay:
         self._report = report
         self._rate = Rate(plan.per_second)
         self._counts = ReplayCounts()
-        # Source topics that can't be written to, each with the cause.
-        self._unwritable: dict[str, str] = {}
+        # Source topics that aren't written to, each with the cause.
+        self._excluded: dict[str, str] = {}
         # What this replay's group has committed.
         self._committed: dict[TopicPartition, Position | None] = {}
 
@@ -97,7 +97,7 @@ class Replay:
                 long to be committed.
             aiokafka.errors.KafkaError: the brokers can't be reached or refuse a request.
         """
-        await self._exclude_unwritable()
+        await self._exclude_topics()
         reading = TopicReader(self._connection, self._plan.group_id, self._note_damage)
         async with reading as reader, BatchProducer(self._connection) as producer:
 
@@ -112,13 +112,13 @@ class Replay:
 
     async def try_out(self) -> ReplayCounts:
         """Count what would be replayed, and what the worker would do with it. Writes nothing."""
-        await self._exclude_unwritable()
+        await self._exclude_topics()
         async with TopicReader(self._connection, on_damage=self._note_damage) as reader:
             await self._scan(reader, self._count_verdicts)
         return self._counts
 
-    async def _exclude_unwritable(self) -> None:
-        """Exclude source topics that can't be written to: their records stay replayable.
+    async def _exclude_topics(self) -> None:
+        """Exclude source topics that can't or mustn't be written to: their records stay replayable.
 
         This is a pass of its own, because the excluded topics are a part of the selection that the
         committed positions refer to.
@@ -138,10 +138,12 @@ class Replay:
                     if stored.origin is not None and is_open:
                         waiting[stored.origin.topic] += plan.selection.matches(stored)
         topics = [topic for topic, count in waiting.items() if count]
-        self._unwritable = await unwritable_topics(self._connection, topics)
-        for topic, cause in self._unwritable.items():
+        self._excluded = await unwritable_topics(self._connection, topics)
+        for topic in plan.ordered_topics.intersection(topics):
+            self._excluded[topic] = f"topic {topic} is ordered: use --allow-reorder to replay"
+        for topic, cause in self._excluded.items():
             self._counts.refused[cause] += waiting[topic]
-        selection = structs.replace(plan.selection, without_origins=tuple(sorted(self._unwritable)))
+        selection = structs.replace(plan.selection, without_origins=tuple(sorted(self._excluded)))
         if len(selection.text()) > METADATA_CHARACTERS_MAX:
             raise ReplayError(
                 "the selection is too long to be committed; select fewer applications, or create "
@@ -192,7 +194,7 @@ class Replay:
             if room is not None and len(chosen) >= room:
                 return chosen, stored.place.offset
             counts.looked_at += 1
-            if stored.origin is not None and stored.origin.topic in self._unwritable:
+            if stored.origin is not None and stored.origin.topic in self._excluded:
                 # Counted in the first pass.
                 continue
             if not plan.selection.matches_content(stored):

@@ -31,7 +31,8 @@ class ReplayPlan:
     """The records to replay.
 
     `worker_group_id`: parked records that this group has settled were redelivered already.
-    `records_max` None: no maximum. `per_second` None: as fast as possible.
+    `records_max` None: no maximum. `per_second` None: as fast as possible. `ordered_topics`: source
+    topics that are not replayed, because an old record would overwrite a newer one.
     """
 
     topics: tuple[str, ...]
@@ -39,6 +40,7 @@ class ReplayPlan:
     selection: Selection
     records_max: int | None = None
     per_second: float | None = None
+    ordered_topics: frozenset[str] = frozenset()
 
     @property
     def group_prefix(self) -> str:

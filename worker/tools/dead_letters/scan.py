@@ -51,6 +51,15 @@ def redelivered_topics(settings: Settings, topics: Sequence[str]) -> tuple[str, 
     return tuple(topic for topic in topics if topic in consumed)
 
 
+def ordered_topics(settings: Settings) -> frozenset[str]:
+    """The source topics with records of which a newer one overwrites an older one."""
+    return frozenset(
+        route.topic
+        for route in settings.resolved_routes()
+        if route.ordered_resources and route.parked_from is None
+    )
+
+
 def named_applications(settings: Settings) -> dict[str, int | Path]:
     """By topic, the application that a route sets, or the path of a field other than the usual."""
     applications: dict[str, int | Path] = {}
