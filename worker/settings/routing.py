@@ -216,8 +216,9 @@ class RouteDelivery(Section):
 
 
 class ParkingOverride(Section):
-    """The route's own values of `parking`. Null: the common value; an ordered route doesn't park
-    unless its own value says so.
+    """The route's own values of `parking`. Null: the common value.
+
+    An ordered route doesn't park unless its own value says so.
     """
 
     enabled: bool | None = Field(
