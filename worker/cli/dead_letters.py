@@ -168,8 +168,8 @@ def _add_replay(group: click.Group, kind: StoredKind) -> None:
         "replay",
         help=f"Write {kind.value} to their source topics.\n\n"
         "The worker then reads them again. Key, value and headers are the original ones.\n\n"
-        "The same command continues after the records that it has replayed, and no other replay "
-        "writes them again. The exit code is 65 if a selected record can't be replayed.\n\n"
+        "A record that was replayed is not written again: run the same command to continue an "
+        "interrupted replay. The exit code is 65 if a selected record can't be replayed.\n\n"
         f"Example: appmetrica-worker {group.name} replay --dry-run",
     )
     @with_selection

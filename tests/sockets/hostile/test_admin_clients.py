@@ -5,18 +5,14 @@ answers all the same.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from tests.readings import make_registry
-from worker.edges.telemetry.admin_server import CONNECTION_SECONDS_MAX, CONNECTIONS_MAX, AdminServer
+from worker.edges.telemetry.admin_server import CONNECTIONS_MAX, AdminServer
 
-# Soon enough that no connection has been closed for its age: liveness does not wait for others to
-# go.
-LIVE_SECONDS_MAX = CONNECTION_SECONDS_MAX / 2
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -39,19 +35,11 @@ async def client(
         writer.transport.abort()
 
 
-async def status_of_liveness(server: AdminServer) -> tuple[bytes, float]:
-    """The status line of a plain probe, and how long it took."""
-    started = time.monotonic()
+async def assert_alive(server: AdminServer) -> None:
+    """A plain probe is answered; one that isn't hangs until the test's time-out."""
     async with client(server) as (reader, writer):
         writer.write(HEAD + b"Connection: close\r\n\r\n")
-        line = await reader.readline()
-    return line, time.monotonic() - started
-
-
-async def assert_alive(server: AdminServer) -> None:
-    line, seconds = await status_of_liveness(server)
-    assert line.startswith(b"HTTP/1.1 200")
-    assert seconds < LIVE_SECONDS_MAX
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
 
 
 async def first_line(server: AdminServer, said: bytes, seconds_max: float = 5.0) -> bytes:
@@ -132,7 +120,8 @@ async def test_a_thousand_idle_connections_leave_liveness_its_place(server: Admi
     idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(1000)]
     try:
         await assert_alive(server)
-        assert server.connections <= CONNECTIONS_MAX
+        # The probe has waited for no other to be closed for its age.
+        assert CONNECTIONS_MAX // 2 < server.connections <= CONNECTIONS_MAX
     finally:
         for _, writer in idle:
             writer.transport.abort()
