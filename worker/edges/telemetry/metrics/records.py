@@ -137,7 +137,8 @@ RECORDS = (
     CounterMetric(
         "contract_drifts_total",
         ("topic", "event_name", "field", "change"),
-        "Fields that differ from the contract: unknown, or of the JSON type in `change`. "
+        "Fields that differ from the contract, by `change`: unknown; the wrong JSON type; "
+        "precision and cut: beyond a limit of the API; dropped: invalid and left out. "
         "At most 100 differences per topic; further ones count as (other).",
         "A producer's release changed its events: compare them with docs/events.md.",
         _contract_drifts,
