@@ -23,7 +23,7 @@ from worker.core.counters.snapshot import (
 from worker.core.model.answer import Response
 from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
-from worker.core.model.record import End, TopicPartition
+from worker.core.model.record import End, SkipReason, TopicPartition
 from worker.edges.telemetry.logs import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.reading import Reading, WorkerInfo
@@ -58,6 +58,7 @@ def make_account() -> Counters:
         consumed_bytes=9000,
         delivered=61,
         deduplicated=Counter(key=9, content=3),
+        skipped=Counter({SkipReason.TOMBSTONE: 25}),
         parked=5,
         given_back=4,
         offsets_skipped=14,

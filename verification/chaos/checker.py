@@ -3,7 +3,7 @@ the worker.
 
 Every record of the source topic ends in exactly one way:
 
-    produced = delivered + repetitions dropped + dead-lettered + lost
+    produced = delivered + repetitions dropped + skipped + dead-lettered + lost
 
 A row accepted a second time, and a second dead letter for the same place, are duplicates; how many
 there may be is reckoned from the faults and from the ledger:
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from verification.chaos.evidence import Buried, Ledger, Produced
 
-VALID, REPEAT = "valid", "repeat"
+VALID, REPEAT, SKIPPED = "valid", "repeat", "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Verdict:
     produced: int
     delivered: int
     repeats: int
+    skipped: int
     dead_lettered: int
     duplicates: int
     bound: int
@@ -121,7 +122,8 @@ class _Account:
         """How one phase ended."""
         records = self._produced[phase.key]
         valid = {record.number for record in records if record.kind == VALID}
-        bad = [record for record in records if record.kind not in (VALID, REPEAT)]
+        bad = [record for record in records if record.kind not in (VALID, REPEAT, SKIPPED)]
+        skipped = [record for record in records if record.kind == SKIPPED]
         delivered = sum(number in self._arrived for number in valid)
         dead_lettered = sum((record.partition, record.offset) in self._reasons for record in bad)
         bound = sum(map(self._allowed, phase.faults)) + self._ambiguous[phase.key]
@@ -130,9 +132,12 @@ class _Account:
         counts = {
             "records lost": lost,
             "duplicates above the bound": max(0, duplicates - bound),
+            "skipped records delivered": sum(record.number in self._arrived for record in skipped),
             "bad records delivered": sum(record.number in self._arrived for record in bad),
             "dead letters of good records": sum(
-                self._is_wronged(record) for record in records if record.kind in (VALID, REPEAT)
+                self._is_wronged(record)
+                for record in records
+                if record.kind in (VALID, REPEAT, SKIPPED)
             ),
             "dead letters with a wrong reason": sum(
                 self._reason(record) not in (None, record.kind) for record in bad
@@ -151,6 +156,7 @@ class _Account:
             produced=len(records),
             delivered=delivered,
             repeats=sum(record.kind == REPEAT for record in records),
+            skipped=len(skipped),
             dead_lettered=dead_lettered,
             duplicates=duplicates,
             bound=bound,
@@ -195,6 +201,7 @@ def _sum(name: str, group: Sequence[Verdict]) -> Verdict:
         produced=sum(one.produced for one in group),
         delivered=sum(one.delivered for one in group),
         repeats=sum(one.repeats for one in group),
+        skipped=sum(one.skipped for one in group),
         dead_lettered=sum(one.dead_lettered for one in group),
         duplicates=sum(one.duplicates for one in group),
         bound=sum(one.bound for one in group),

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """A record of the source topic. `kind`: valid, repeat, or the reason for which it is bad."""
+    """A record of the source topic. `kind`: valid, repeat, skipped, or the reason why it is bad."""
 
     partition: int
     offset: int

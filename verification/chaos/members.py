@@ -66,7 +66,14 @@ class Orders:
                 "commit_timeout_seconds": 3,
                 "heartbeat_interval_seconds": 1,
             },
-            "routes": [{"topic": self.topic, "resource": "events"}],
+            "routes": [
+                {
+                    "topic": self.topic,
+                    "resource": "events",
+                    "select": {"$.application_id": [1111, 2222]},
+                    "tombstones": "skip",
+                }
+            ],
             "appmetrica": {
                 "base_url": base_url,
                 "connect_timeout_seconds": 2,

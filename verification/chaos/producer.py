@@ -1,5 +1,5 @@
-"""A producer with a pace: uniquely numbered records, with repetitions and bad ones planted among
-them.
+"""A producer with a pace: uniquely numbered records, with repetitions, bad ones and ones that the
+worker must skip planted among them.
 
 What a record is stands in its headers, which the worker takes no notice of, so that the checker
 needs nothing but the topics.
@@ -19,15 +19,18 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 REFUSED_NAME = "refused_by_the_api"
-VALID, REPEAT = b"valid", b"repeat"
+VALID, REPEAT, SKIPPED = b"valid", b"repeat", b"skipped"
 TICK_SECONDS = 0.02
 REPEAT_EVERY = 50
 BAD_EVERY = 200
 REFUSED_EVERY = 4001
+SKIPPED_EVERY = 110
+# The workers select the records of the others.
+OTHER_APPLICATION = 3333
 RECENT_MAX = 500
 APPLICATIONS = (1111, 1111, 1111, 2222)
 
-Planted = tuple[bytes, bytes, bytes]
+Planted = tuple[bytes, bytes | None, bytes]
 
 
 class Mill:
@@ -51,6 +54,10 @@ class Mill:
             return key, value, REPEAT
         event = self._event(number)
         key = b"%d" % number
+        if number % SKIPPED_EVERY == 0:
+            is_tombstone = number % (2 * SKIPPED_EVERY) == 0
+            other = json.dumps(event | {"application_id": OTHER_APPLICATION}).encode()
+            return key, None if is_tombstone else other, SKIPPED
         if number % REFUSED_EVERY == 0:
             return key, json.dumps(event | {"event_name": REFUSED_NAME}).encode(), b"refused"
         if number % BAD_EVERY == 0 or number % BAD_EVERY == 77:

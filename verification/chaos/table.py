@@ -20,6 +20,7 @@ def print_table(console: Console, title: str, verdicts: Sequence[Verdict]) -> No
         "produced",
         "delivered",
         "repeats dropped",
+        "skipped",
         "dead-lettered",
         "duplicates / bound",
         "lost",
@@ -40,7 +41,8 @@ def print_table(console: Console, title: str, verdicts: Sequence[Verdict]) -> No
 
 def _add(table: Table, line: Verdict) -> None:
     lag = f"{line.lag_seconds:.1f} s" if line.lag_seconds is not None else "never"
-    counts = (line.count, line.produced, line.delivered, line.repeats, line.dead_lettered)
+    kept = (line.repeats, line.skipped, line.dead_lettered)
+    counts = (line.count, line.produced, line.delivered, *kept)
     cells = (
         line.name,
         *(f"{count:,}" for count in counts),

@@ -34,6 +34,7 @@ RIGHT = Evidence(
         produced(2),
         replace(produced(1, "repeat"), offset=3),
         produced(4, "missing"),
+        produced(5, "skipped"),
     ],
     dead_lettered=[dead_lettered(4)],
     ledger=Ledger([arrival(1), arrival(2)], [], is_complete=True),
@@ -52,9 +53,10 @@ def test_a_balanced_account_has_no_violations() -> None:
         verdict.produced,
         verdict.delivered,
         verdict.repeats,
+        verdict.skipped,
         verdict.dead_lettered,
         verdict.lost,
-    ) == (4, 2, 1, 1, 0)
+    ) == (5, 2, 1, 1, 1, 0)
 
 
 def with_arrivals(*arrivals: Arrival) -> Evidence:
@@ -137,7 +139,12 @@ def test_a_duplicate_belongs_to_the_phase_in_which_it_came() -> None:
 def test_rounds_are_summed_by_phase_and_keep_the_longest_lag() -> None:
     one = verdict_on(RIGHT)
     (both,) = merged([one, replace(one, lag_seconds=5.0, violations=("x",))])
-    assert (both.produced, both.delivered, both.lag_seconds, both.violations) == (8, 4, 5.0, ("x",))
+    assert (both.produced, both.delivered, both.lag_seconds, both.violations) == (
+        10,
+        4,
+        5.0,
+        ("x",),
+    )
 
 
 def test_a_round_whose_lag_stayed_is_not_hidden_by_another() -> None:

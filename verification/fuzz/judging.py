@@ -9,7 +9,7 @@ to print.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.builders import (
     APPLICATION_ID,
@@ -22,10 +22,18 @@ from tests.builders import (
 from worker.core.batching.batcher import header
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake.explain import Cells, explain
+from worker.core.intake.framing import BYTE_ORDER_MARK
 from worker.core.intake.intake import Intake
 from worker.core.intake.layout import Layout
 from worker.core.intake.reader import Reader
-from worker.core.intake.rules import ColumnChoice, Form, IntakeRules, InvalidOptional, UnknownFields
+from worker.core.intake.rules import (
+    ColumnChoice,
+    Form,
+    Framing,
+    IntakeRules,
+    InvalidOptional,
+    UnknownFields,
+)
 from worker.core.model.batch import RequestForm
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.model.row import Row
@@ -44,6 +52,8 @@ BOUNDS = AcceptanceBounds(APPLICATIONS, UNIX_SECONDS - 1_209_600, UNIX_SECONDS +
 # A found value is cut at 40 characters and a name at 64, before they are escaped: an escape takes
 # up to ten characters.
 FOUND_MAX, FIELD_MAX = 400, 640
+# The magic byte and a schema id.
+CONFLUENT = b"\0\0\0\0\7"
 
 
 class DisagreementError(AssertionError):
@@ -52,11 +62,12 @@ class DisagreementError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One route to judge by, and its parts."""
+    """One route to judge by, and its parts; `bare` reads values without the route's framing."""
 
     name: str
     rules: IntakeRules
     intake: Intake
+    bare: Intake
     reader: Reader
     layout: Layout
 
@@ -112,6 +123,11 @@ def variants() -> list[Variant]:
             _variant(f"params {name}", resource=one, request=RequestForm.PARAMS)
             for name, one in RESOURCES.items()
         ),
+        *(
+            _variant(f"confluent {name}", resource=one, framing=Framing.CONFLUENT)
+            for name, one in RESOURCES.items()
+        ),
+        _variant("connect events", framing=Framing.CONNECT),
     ]
 
 
@@ -129,11 +145,14 @@ def judge(
     Raises:
         DisagreementError: something that must hold doesn't hold.
     """
+    if variant.rules.framing is Framing.CONFLUENT and value:
+        _judge_framing(variant, value, headers)
+        value = CONFLUENT + value
     record = FakeRecord(0, value, headers=headers)
     rows, rejections = variant.intake.read(make_assignment(), [record], now_at(), ContractDrift())
     if len(rows) + len(rejections) != 1:
         raise DisagreementError(f"{len(rows)} rows and {len(rejections)} rejections of one record")
-    if variant.rules.form is Form.JSON:
+    if variant.rules.form is Form.JSON and variant.rules.framing is Framing.NONE:
         _judge_passes(variant, value, rows)
     if rows:
         _judge_row(variant, rows[0])
@@ -170,6 +189,25 @@ def _judge_passes(variant: Variant, value: bytes, rows: list[Row]) -> None:
         raise DisagreementError("an event that both passes take is no row")
 
 
+def _judge_framing(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+    """A framed value must be read as the same value without the framing is on a bare route."""
+    expected = _ending(variant.bare, FakeRecord(0, value, headers=headers))
+    framings = [(variant.intake, CONFLUENT)]
+    if not value.startswith(BYTE_ORDER_MARK):
+        framings.append((variant.bare, BYTE_ORDER_MARK))
+    for intake, before in framings:
+        what = before + value
+        framed = _ending(intake, FakeRecord(0, what, headers=headers))
+        if framed != expected:
+            raise DisagreementError(f"{what[:8]!r} before a value changes how it is read: {framed}")
+
+
+def _ending(intake: Intake, record: FakeRecord) -> tuple[bytes | None, tuple[Reason, ...]]:
+    rows, rejections = intake.read(make_assignment(), [record], now_at(), ContractDrift())
+    reasons = tuple(fault.reason for rejection in rejections for fault in rejection.faults)
+    return rows[0].line if rows else None, reasons
+
+
 def _judge_row(variant: Variant, row: Row) -> None:
     contract = CONTRACTS[row.destination.resource]
     if variant.rules.request is RequestForm.PARAMS:
@@ -196,4 +234,5 @@ def _judge_fault(fault: FieldFault) -> None:
 
 def _variant(name: str, **changes: object) -> Variant:
     rules = make_rules(applications=APPLICATIONS, **changes)
-    return Variant(name, rules, Intake(rules), Reader(rules), Layout.of(rules))
+    bare = Intake(replace(rules, framing=Framing.NONE))
+    return Variant(name, rules, Intake(rules), bare, Reader(rules), Layout.of(rules))

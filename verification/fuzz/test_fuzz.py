@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_the_same_seed_draws_the_same_values() -> None:
 
 def test_a_row_that_the_emulator_refuses_is_noticed() -> None:
     variant = next(one for one in variants() if one.name == "mapped, reject")
-    broken = Variant("broken", variant.rules, variant.intake, variant.reader, variant.layout)
+    broken = replace(variant, name="broken")
     broken.rules.constants["mcc"] = "x"  # type: ignore[index]
     value = b'{"application_id":1111,"name":"n","event_timestamp":1700000000,"user":{"id":"u"}}'
     with pytest.raises(DisagreementError):

@@ -1,5 +1,5 @@
 """What producers publish: mostly new events; now and then a repetition, a mistake, a refused event
-or its correction.
+or its correction, a record that isn't for this worker.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ UNDER_WAY_SECONDS = 12.0
 POISONS = ("500", "403", "reset", "hang")
 # The API's own limit: 14 days.
 EVENT_AGE_SECONDS_MAX = 1_209_600
+# Of records that the route doesn't select.
+OTHER_APPLICATION = 3
 # A clock that is wrong; events may be dated a day ahead.
 AHEAD_SECONDS = 3600
 
@@ -37,7 +39,7 @@ AHEAD_SECONDS = 3600
 class _Sent:
     partition: int
     key: bytes
-    value: bytes
+    value: bytes | None
     record: Published
     is_dated: bool = True
 
@@ -79,6 +81,8 @@ class Producers:
             self._send(self._made("corrected", key=refused.key, partition=refused.partition))
         elif roll < 0.08 and self._sent:
             self._replay(self._chance.choice(self._sent))
+        elif roll < 0.09:
+            self._send(self._skipped())
         elif roll < 0.11:
             self._send(self._made("broken", is_valid=False, value=b"not json"))
         elif roll < 0.14:
@@ -143,6 +147,17 @@ class Producers:
         where = self._chance.randrange(self._partitions) if partition is None else partition
         published = Published(name, is_valid, own_key, may_expire=age_seconds > 0)
         return _Sent(where, own_key, value or json.dumps(event).encode(), published)
+
+    def _skipped(self) -> _Sent:
+        """A record that is no event of the route: of another application, or a tombstone."""
+        is_tombstone = self._number % 2 == 0
+        sent = self._made("tombstone" if is_tombstone else "unselected")
+        other = json.loads(sent.value or b"") | {"application_id": OTHER_APPLICATION}
+        return replace(
+            sent,
+            value=None if is_tombstone else json.dumps(other).encode(),
+            record=replace(sent.record, is_skipped=True),
+        )
 
     def _send(self, sent: _Sent, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         offset = self._kafka.append(

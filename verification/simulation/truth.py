@@ -43,13 +43,14 @@ class Published:
 
     `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it.
     `may_expire`: it grows too old within the history. A correction has the key of an event that is
-    refused, and a name of its own.
+    refused, and a name of its own. `is_skipped`: the route doesn't select it, or it is a tombstone.
     """
 
     event: str
     is_valid: bool
     key: bytes
     may_expire: bool = False
+    is_skipped: bool = False
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ class Truth:
         in custody.
         """
         record = self.published[partition].get(offset)
-        if record is None:
+        if record is None or record.is_skipped:
             return True
         named = (partition.topic, partition.partition, offset)
         # Broken records have no key; any other whose key was answered is a duplicate.
@@ -212,10 +213,18 @@ class Truth:
         came twice.
         """
         records = [record for offsets in self.published.values() for record in offsets.values()]
-        events = {
+        published = {
             one.event: one
             for one in (*records, *(one for lost in self.truncated.values() for one in lost))
         }
+        events = {event: record for event, record in published.items() if not record.is_skipped}
+        read = [
+            event
+            for event, record in published.items()
+            if record.is_skipped and (self.accepted[event] or self.dead_lettered[event])
+        ]
+        if read:
+            raise ViolationError("9 skipped", f"{len(read)} skipped records were read: {read[:5]}")
         lost = [
             event
             for event, record in events.items()

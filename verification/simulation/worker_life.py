@@ -68,7 +68,14 @@ def settings(dedup_rows_max: int, *, has_profiles: bool) -> Settings:
                 "poll_records_max": POLL_MAX,
                 "stall_seconds": 8,
             },
-            "routes": [{"topic": TOPIC}, *(PROFILES_ROUTES if has_profiles else ())],
+            "routes": [
+                {
+                    "topic": TOPIC,
+                    "select": {"$.application_id": [1, 2]},
+                    "tombstones": "skip",
+                },
+                *(PROFILES_ROUTES if has_profiles else ()),
+            ],
             "dead_letter": {"topic": DEAD_LETTER_TOPIC},
             "appmetrica": {
                 "applications": {1: {"post_api_key": f"{KEY}-1"}, 2: {"post_api_key": f"{KEY}-2"}},

@@ -104,6 +104,7 @@ def _print(found: Rehearsed) -> None:
         f"{found.records:,} records: {found.rows:,} rows would be sent, {found.duplicates:,} are "
         "duplicates"
         + (f" ({by_content:,} by content alone)" if by_content else "")
+        + (f", {found.skipped:,} would be skipped" if found.skipped else "")
         + f", {found.rejected.total():,} would be dead-lettered, {found.settled_before:,} were "
         "settled before"
     )

@@ -273,6 +273,7 @@ class _Output:
             f"{summary.records:,} records: {summary.delivered:,} would be delivered, "
             f"{summary.duplicates:,} are duplicates"
             + (f" ({by_content:,} by content alone)" if by_content else "")
+            + (f", {summary.skipped:,} would be skipped" if summary.skipped else "")
             + f", {summary.bad:,} are invalid"
         )
         if summary.by_reason:

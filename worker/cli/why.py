@@ -9,7 +9,8 @@ from rich.text import Text
 from worker.cli.output import console, dump, readable, say, shown_time
 from worker.cli.running import run_tool, tool_reader, with_configuration
 from worker.core.model.fault import Rejection
-from worker.core.model.record import Place
+from worker.core.model.record import Place, Skipped
+from worker.core.model.row import Row
 from worker.daemon.app import read_clock
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
@@ -56,14 +57,13 @@ def _document(found: Trace) -> dict[str, object]:
         "presence": found.presence.name.lower(),
         "progress": found.progress.name.lower(),
         "committed": None if found.committed is None else found.committed.offset,
-        "is_valid": None if verdict is None else not faults,
+        "is_valid": None if verdict is None or isinstance(verdict, Skipped) else not faults,
+        "skipped": verdict.reason.value if isinstance(verdict, Skipped) else None,
         "faults": [
             {"reason": one.reason.value, "field": one.field, "message": one.message}
             for one in faults
         ],
-        "dedup_key": None
-        if verdict is None or isinstance(verdict, Rejection)
-        else verdict.key.hex(),
+        "dedup_key": verdict.key.hex() if isinstance(verdict, Row) else None,
         "judged_at": round(found.judged_at, 3),
         "is_replay": found.is_replay,
         "dead_letters": [
@@ -132,6 +132,8 @@ def _verdict(found: Trace) -> list[tuple[str, str]]:
             for one in verdict.faults
         ]
         return [("verdict", f"invalid, {as_of}"), ("", export.explanation(verdict.reason)), *faults]
+    if isinstance(verdict, Skipped):
+        return [("verdict", f"skipped ({verdict.reason.value}), {as_of}")]
     goes = verdict.destination
     return [
         ("verdict", f"valid, {as_of}"),

@@ -134,15 +134,16 @@ class Receiving:
         if trust is Trust.UNVOUCHED:
             # The chunk is read twice, but only until the API's first answer: most records need no
             # clock to be judged.
-            _, rejections = self._routes[event.assignment.topic].intake.read(
-                event.assignment, event.records, now
-            )
+            intake = self._routes[event.assignment.topic].intake
+            selected, _ = intake.select(event.records)
+            _, rejections = intake.read(event.assignment, selected, now)
             return not any(_is_for_age(rejection) for rejection in rejections)
         return trust is Trust.VOUCHED
 
     def _receive(self, event: Received, now: Now) -> list[Command]:
         route = self._routes[event.assignment.topic]
-        records = self._ledger.receive(event, now)
+        records, skipped = route.intake.select(self._ledger.receive(event, now))
+        self._ledger.skip_records(event.assignment, skipped)
         drift = self._ledger.contract_drift(event.assignment.topic)
         rows, rejections = route.intake.read(event.assignment, records, now, drift)
         self._ledger.reserve(rows)

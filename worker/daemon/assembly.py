@@ -17,12 +17,16 @@ from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.limiter import DeliveryRules, LimiterRules
 from worker.core.intake.intake import Intake
-from worker.core.intake.paths import parse_path
+from worker.core.intake.paths import PATH_START, parse_path
 from worker.core.intake.rules import (
     ColumnChoice,
+    Condition,
+    EnvelopeNames,
     Form,
+    Framing,
     IntakeRules,
     InvalidOptional,
+    Tombstones,
     UnknownFields,
     WithoutKey,
 )
@@ -255,6 +259,13 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
         request=request,
         without_key=WithoutKey(route.key.without_key) if route.key.without_key else None,
         is_content_a_key=route.dedup.content is not False,
+        framing=Framing(route.framing),
+        envelope=EnvelopeNames(route.envelope.type_field, route.envelope.data_field),
+        select=tuple(
+            Condition(parse_path(place) if place.startswith(PATH_START) else place, values)
+            for place, values in route.select.items()
+        ),
+        tombstones=Tombstones(route.tombstones),
     )
     if request is RequestForm.PARAMS:
         return rules

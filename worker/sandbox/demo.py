@@ -22,6 +22,7 @@ from worker.errors import ExitCode, UnavailableError
 from worker.sandbox.demo_output import Display, show_account
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
+from worker.sandbox.import_samples import SELECTED_TYPES
 from worker.sandbox.kafka import KafkaCluster, free_ports
 from worker.sandbox.processes import WorkerOptions, WorkerProcess
 from worker.sandbox.reconciliation import reconcile
@@ -109,7 +110,11 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
                     "delivery": {"backoff_max_seconds": 5},
                     "routes": [
                         {"topic": topic, "resource": "events"},
-                        {"topic": imports, "form": "envelope"},
+                        {
+                            "topic": imports,
+                            "form": "envelope",
+                            "select": {"$.type": list(SELECTED_TYPES)},
+                        },
                     ],
                 },
             )
@@ -163,7 +168,10 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
             return ExitCode.INTERNAL
     dead_letters = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
     duplicates = sum(int(status["topics"][topic]["duplicates"]) for topic in read)
-    reconciliation = reconcile(produced, stage.emulator.ledger.rows, dead_letters, duplicates)
+    skipped = sum(sum(status["topics"][topic]["skipped"].values()) for topic in read)
+    reconciliation = reconcile(
+        produced, stage.emulator.ledger.rows, dead_letters, duplicates, skipped
+    )
     rate = (
         f"{reconciliation.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of "
         f"{OUTAGE_SECONDS:g} s included"

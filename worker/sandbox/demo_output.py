@@ -74,6 +74,7 @@ def show_account(
     table.add_row("delivered", f"{reconciliation.delivered:,}")
     table.add_row("delivered twice", f"{reconciliation.delivered_twice:,}")
     table.add_row("duplicates dropped", f"{reconciliation.duplicates_dropped:,}")
+    table.add_row("skipped", f"{reconciliation.skipped:,}")
     for reason, count in sorted(reconciliation.dead_lettered.items()):
         table.add_row(f"dead-lettered: {reason}", f"{count:,}")
     console.print(table)

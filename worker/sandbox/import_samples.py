@@ -34,6 +34,15 @@ def envelope(chance: random.Random, common: Details, number: int) -> Details:
     return {"type": resource, "data": event}
 
 
+# The types that the demo selects. "purchases" is a producer's mistake, and must not be skipped.
+SELECTED_TYPES = ("revenue", "adrevenue", "ecommerce", "profiles", "purchases")
+
+
+def unselected(common: Details) -> Details:
+    """A record of a type that isn't for AppMetrica."""
+    return {"type": "stock_changed", "data": common}
+
+
 def wrong_sample(chance: random.Random, wrapped: Details, now: int) -> tuple[Details, str]:
     """The record with a mistake, and the reason of its dead letter."""
     reason, spoil = chance.choice(_MISTAKES)

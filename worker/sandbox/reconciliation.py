@@ -1,6 +1,6 @@
 """Reconciles what was produced with the emulator's ledger and the dead-letter topic.
 
-produced = delivered + duplicates dropped + dead-lettered
+produced = delivered + duplicates dropped + skipped + dead-lettered
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ class Reconciliation:
     delivered: int
     delivered_twice: int
     duplicates_dropped: int
+    skipped: int
     dead_lettered: Counter[str]
     faults: tuple[str, ...]
 
     @property
     def equation(self) -> str:
         """The equation of the counts."""
-        settled = self.delivered + self.duplicates_dropped + self.dead_lettered.total()
+        dropped = self.duplicates_dropped + self.skipped
+        settled = self.delivered + dropped + self.dead_lettered.total()
         sign = "=" if settled == self.produced else "≠"
         return (
             f"produced {self.produced:,} {sign} delivered {self.delivered:,} + duplicates "
-            f"dropped {self.duplicates_dropped:,}"
+            f"dropped {self.duplicates_dropped:,} + skipped {self.skipped:,}"
             f" + dead-lettered {self.dead_lettered.total():,}"
         )
 
@@ -47,6 +49,7 @@ def reconcile(
     rows: Iterable[KeptRow],
     dead_letters: Iterable[ConsumerRecord[bytes, bytes]],
     duplicates_dropped: int,
+    skipped: int = 0,
 ) -> Reconciliation:
     """Compare what was produced with what arrived.
 
@@ -54,10 +57,15 @@ def reconcile(
         produced: the samples, in order.
         rows: the emulator's accepted rows.
         dead_letters: the dead-letter topic's records.
-        duplicates_dropped: the worker's own count, the only number that the worker states.
+        duplicates_dropped: the worker's own count.
+        skipped: the worker's own count; the samples show how many there are.
     """
     arrivals = Counter(event_number(row) for row in rows)
-    expected = {sample.identifier for sample in produced if not sample.dead_lettered_as}
+    expected = {
+        sample.identifier
+        for sample in produced
+        if not (sample.dead_lettered_as or sample.is_skipped)
+    }
     reasons = {
         sample.key: sample.dead_lettered_as for sample in produced if sample.dead_lettered_as
     }
@@ -75,6 +83,7 @@ def reconcile(
         delivered=len(arrivals),
         delivered_twice=arrivals.total() - len(arrivals),
         duplicates_dropped=duplicates_dropped,
+        skipped=skipped,
         dead_lettered=dead_lettered,
         faults=_named(
             {
@@ -83,10 +92,14 @@ def reconcile(
                 "rows delivered twice": arrivals.total() - len(arrivals),
                 "invalid records without a dead letter": len(reasons.keys() - keys.keys()),
                 "dead letters with another reason than expected": wrong_reasons,
+                "records skipped that should not be, or the reverse": abs(
+                    skipped - sum(sample.is_skipped for sample in produced)
+                ),
                 "records dead-lettered twice": keys.total() - len(keys),
                 "records that are not accounted for": len(produced)
                 - len(arrivals)
                 - duplicates_dropped
+                - skipped
                 - dead_lettered.total(),
             }
         ),

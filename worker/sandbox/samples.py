@@ -12,12 +12,14 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.import_samples import envelope, wrong_sample
+from worker.sandbox.import_samples import envelope, unselected, wrong_sample
 
 # An event that is valid for the worker, and that the API refuses.
 REFUSED_EVENT_NAME = "refused_by_the_api"
 
 DUPLICATE_SHARE = 0.01
+# Of the numbers; the topic of imports holds records that are not for AppMetrica too.
+SKIPPED_EVERY = 10
 INVALID_SHARE = 0.005
 SECOND_APPLICATION_SHARE = 0.1
 DEVICE_ID_SHARE = 0.3
@@ -46,7 +48,7 @@ class Sample:
 
     `identifier` is the number of the event; a duplicate has the number of its original. The event
     holds it as `event_number` in the column for details. `is_import`: an envelope with another
-    resource than events.
+    resource than events. `is_skipped`: the route of its topic doesn't select it.
     """
 
     key: bytes
@@ -55,6 +57,7 @@ class Sample:
     is_duplicate: bool
     dead_lettered_as: str
     is_import: bool = False
+    is_skipped: bool = False
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
@@ -97,7 +100,7 @@ def samples(options: SampleOptions) -> Iterator[Sample]:
             continue
         if options.imports_share and chance.random() < options.imports_share:
             sample = _import(chance, options, number)
-            if not sample.dead_lettered_as:
+            if not (sample.dead_lettered_as or sample.is_skipped):
                 _remember(recent, sample, number)
             yield sample
             continue
@@ -127,6 +130,8 @@ def _import(chance: random.Random, options: SampleOptions, number: int) -> Sampl
         for name, value in _event(chance, options, number).items()
         if name not in ("event_name", "event_json")
     }
+    if number % SKIPPED_EVERY == 0:
+        return replace(_sample(unselected(common), number, ""), is_import=True, is_skipped=True)
     wrapped, reason = envelope(chance, common, number), ""
     if chance.random() < INVALID_SHARE:
         wrapped, reason = wrong_sample(chance, wrapped, options.now)

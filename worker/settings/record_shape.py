@@ -10,7 +10,7 @@ import msgspec
 
 from worker.core.intake.fields import check
 from worker.core.intake.layout import key_path
-from worker.core.intake.paths import Path, clash, parse_path, spelled
+from worker.core.intake.paths import PATH_START, Path, clash, parse_path, spelled
 from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault
 from worker.core.post_api.column import RAW_KINDS, Column, Kind
@@ -124,6 +124,20 @@ def ordered_resources(resource: str, form: str, *, ordered: bool | None) -> froz
 
 def _resources(resource: str, form: str) -> tuple[str, ...]:
     return tuple(RESOURCES) if form == "envelope" else (resource,)
+
+
+def faults_of_selection(select: Mapping[str, Sequence[object]]) -> list[str]:
+    """All faults of a route's selection, each with its path within the route."""
+    faults: list[str] = []
+    for place in select:
+        try:
+            if place.startswith(PATH_START):
+                parse_path(place)
+            elif not place:
+                raise ValueError("must be a path, as in $.type, or the name of a header")
+        except ValueError as error:
+            faults.append(at(f"select.{place}", str(error)))
+    return faults
 
 
 def constant_texts(constants: Mapping[str, str | int]) -> dict[str, str]:

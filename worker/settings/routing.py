@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from worker.settings.record_shape import faults_of_shape
-from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agreed
+from worker.settings.record_shape import faults_of_selection, faults_of_shape
+from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agreed, at
 
 KeyField = Annotated[str, Field(min_length=1)]
 WindowSeconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
 ColumnNames = Literal["all", "exact"]
+SelectedValues = Annotated[tuple[StrictStr | StrictInt | StrictBool, ...], Field(min_length=1)]
 # 13 GB of keys: a larger number is a typing error.
 WINDOW_ROWS_LIMIT = 100_000_000
 
@@ -228,6 +229,24 @@ class ParkingOverride(Section):
     topic: Topic | None = Field(default=None, description="Overrides parking.topic")
 
 
+class Envelope(Section):
+    """The names of an envelope's fields."""
+
+    type_field: str = Field(
+        default="type", min_length=1, description="Field that names the resource of the event"
+    )
+    data_field: str = Field(
+        default="data",
+        min_length=1,
+        description="Field that holds the event: an object, or text that holds an object",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Envelope:
+        is_one = self.type_field == self.data_field
+        return agreed(self, ["type_field and data_field must differ"] if is_one else [])
+
+
 class RouteSettings(Section):
     """A topic and how its records are read."""
 
@@ -272,6 +291,26 @@ class RouteSettings(Section):
             "dead-letter it, or deliver it without the value and count the value"
         ),
     )
+    framing: Literal["none", "confluent", "connect"] = Field(
+        default="none",
+        description=(
+            "Bytes around the JSON of a value: none, the magic byte and schema id of Confluent's "
+            'JSON Schema producers, or Kafka Connect\'s {"schema": …, "payload": …}'
+        ),
+    )
+    envelope: Envelope = Field(
+        default=Envelope(), description="Names of an envelope's fields, with the form envelope"
+    )
+    select: Mapping[str, SelectedValues] = Field(
+        default={},
+        description=(
+            "Conditions of the records that are events, all of which must hold: by path of the "
+            "value ($.type) or name of a header, the accepted values; other records are skipped"
+        ),
+    )
+    tombstones: Literal["dead_letter", "skip"] = Field(
+        default="dead_letter", description="What to do with a record without a value"
+    )
     batching: BatchingOverride = Field(
         default=BatchingOverride(), description="Overrides of batching for this route"
     )
@@ -290,7 +329,10 @@ class RouteSettings(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> RouteSettings:
-        return agreed(self, faults_of_shape(self.resource, self.form, self.constants, self.fields))
+        faults = faults_of_shape(self.resource, self.form, self.constants, self.fields)
+        if self.form != "envelope" and self.envelope != Envelope():
+            faults.append(at("envelope", "has an effect only with form: envelope"))
+        return agreed(self, [*faults, *faults_of_selection(self.select)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +364,10 @@ class ResolvedRoute:
     fields: Mapping[str, str]
     unknown_fields: str
     invalid_optional: str
+    framing: str
+    envelope: Envelope
+    select: Mapping[str, tuple[str | int | bool, ...]]
+    tombstones: str
     batching: Batching
     dedup: Dedup
     key: EventKey

@@ -62,6 +62,7 @@ class Rehearsed:
 
     records: int = 0
     settled_before: int = 0
+    skipped: int = 0
     duplicates: int = 0
     duplicates_by_content: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -83,6 +84,7 @@ class Rehearsed:
             "duplicates": self.duplicates,
             "duplicates_by_content": self.duplicates_by_content,
             "settled_before": self.settled_before,
+            "skipped": self.skipped,
             "rejected": dict(self.rejected.most_common()),
             "flushes": dict(self.flushes.most_common()),
             "custom_events_per_day_max": CUSTOM_EVENTS_PER_DAY,
@@ -132,7 +134,9 @@ class Rehearsal:
         fresh = [record for record in records if not self._is_settled(partition, record.offset)]
         found.records += len(records)
         found.settled_before += len(records) - len(fresh)
-        rows, rejections = parts.intake.read(assignment, fresh, now)
+        selected, skipped = parts.intake.select(fresh)
+        found.skipped += len(skipped)
+        rows, rejections = parts.intake.read(assignment, selected, now)
         found.rejected.update(rejection.reason.value for rejection in rejections)
         admission = parts.window.admit(rows, now.monotonic_seconds)
         found.duplicates += len(rows) - len(admission.fresh)

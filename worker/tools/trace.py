@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from worker.core.model.clock import Now
 from worker.core.model.fault import Rejection
-from worker.core.model.record import Place, Position, Record, TopicPartition
+from worker.core.model.record import Place, Position, Record, Skipped, TopicPartition
 from worker.core.model.row import Row
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import is_replay
@@ -65,7 +65,7 @@ class Trace:
     place: Place
     presence: Presence
     record: Record | None
-    verdict: Row | Rejection | None
+    verdict: Row | Rejection | Skipped | None
     judged_at: float
     progress: CommitState
     committed: Position | None
@@ -105,6 +105,8 @@ class Trace:
                 "It was settled, and would be dead-lettered today. No dead letter names it, "
                 "or the dead letter was deleted."
             )
+        if isinstance(self.verdict, Skipped):
+            return "It was settled, and would be skipped today: it is no event of its route."
         return "It was delivered, or dropped as a duplicate of a delivered event."
 
 

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 from worker.core.model.clock import Now
 from worker.core.model.fault import Reason, Rejection
-from worker.core.model.record import NO_EPOCH, Assignment, Record
+from worker.core.model.record import NO_EPOCH, Assignment, Record, Skipped, SkipReason
 from worker.core.model.row import Destination, KeySource, Row
 from worker.core.route import Route
 from worker.daemon.assembly import route_parts
@@ -54,9 +54,14 @@ class DryRun:
         """The intake, window and batcher of a topic that has a route."""
         return self._parts[topic]
 
-    def check(self, topic: str, partition: int, record: Record, now: Now) -> Row | Rejection:
-        """The record's row, or its rejection. `topic` must have a route."""
-        rows, rejections = self.read(Assignment(topic, partition, NO_EPOCH), (record,), now)
+    def check(
+        self, topic: str, partition: int, record: Record, now: Now
+    ) -> Row | Rejection | Skipped:
+        """The record's row, its rejection, or why it is skipped. `topic` must have a route."""
+        selected, skipped = self._parts[topic].intake.select((record,))
+        if skipped:
+            return skipped[0]
+        rows, rejections = self.read(Assignment(topic, partition, NO_EPOCH), selected, now)
         return rows[0] if rows else rejections[0]
 
     def read(
@@ -98,9 +103,9 @@ def by_content(rows: Iterable[Row]) -> int:
 class RecordResult:
     """What the worker would do with a record.
 
-    It has a `key` (hexadecimal) or faults; a duplicate has a key too. `by` is what the key is made
-    of: `key` (the producer's own), `content`, or
-    `record` (it is a duplicate of no other).
+    It has a `key` (hexadecimal), faults, or a reason why it is skipped; a duplicate has a key too.
+    `by` is what the key is made of: `key` (the producer's own), `content`, or `record` (it is a
+    duplicate of no other).
     """
 
     line: int
@@ -108,12 +113,17 @@ class RecordResult:
     is_duplicate: bool
     faults: tuple[RecordFault, ...]
     by: str | None = None
+    skipped: SkipReason | None = None
 
     def document(self) -> dict[str, object]:
         """The result as a JSON document."""
-        ending = (
-            "dead-lettered" if self.faults else "duplicate" if self.is_duplicate else "delivered"
-        )
+        ending = "delivered"
+        if self.skipped is not None:
+            ending = f"skipped, {self.skipped.value}"
+        elif self.faults:
+            ending = "dead-lettered"
+        elif self.is_duplicate:
+            ending = "duplicate"
         faults = [
             {"reason": one.reason, "field": one.field, "message": one.message}
             for one in self.faults
@@ -138,6 +148,7 @@ class Summary:
     delivered: int = 0
     duplicates: int = 0
     duplicates_by_content: int = 0
+    skipped: int = 0
     bad: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
 
@@ -148,6 +159,7 @@ class Summary:
             "delivered": self.delivered,
             "duplicates": self.duplicates,
             "duplicates_by_content": self.duplicates_by_content,
+            "skipped": self.skipped,
             "bad": self.bad,
             "by_reason": dict(self.by_reason.most_common()),
         }
@@ -189,7 +201,9 @@ class Validation:
         results: list[RecordResult] = []
         for topic, records in self._by_topic(chunk, results).items():
             parts = self._dry_run.parts(topic)
-            rows, rejections = self._dry_run.read(Assignment(topic, 0, NO_EPOCH), records, now)
+            selected, skipped = parts.intake.select(records)
+            rows, rejections = self._dry_run.read(Assignment(topic, 0, NO_EPOCH), selected, now)
+            self.summary.skipped += len(skipped)
             fresh = parts.window.admit(rows, now.monotonic_seconds).fresh
             # Each row counts as delivered at once, so a later row with its key is a duplicate.
             parts.window.deliver(fresh, now.monotonic_seconds)
@@ -200,6 +214,10 @@ class Validation:
             results += map(_rejected, rejections)
             if self._is_each:
                 results += _accepted(rows, fresh)
+                results += [
+                    RecordResult(one.record.offset, None, False, (), skipped=one.reason)
+                    for one in skipped
+                ]
         for result in sorted(results, key=lambda one: one.line):
             if result.faults:
                 self.summary.bad += 1

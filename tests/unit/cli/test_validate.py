@@ -56,6 +56,7 @@ def test_machines_get_a_line_per_bad_record_and_one_with_the_sums() -> None:
             "delivered": 1,
             "duplicates": 0,
             "duplicates_by_content": 0,
+            "skipped": 0,
             "bad": 2,
             "by_reason": {"not_an_object": 2},
         },

@@ -22,7 +22,7 @@ from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.limiter import LimiterRules
 from worker.core.intake.intake import Intake
-from worker.core.intake.rules import WithoutKey
+from worker.core.intake.rules import Condition, Tombstones, WithoutKey
 from worker.core.model.answer import Answer, Response
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
@@ -76,6 +76,8 @@ class World:
     memory_bytes_max: int = 10_000_000
     parks: bool = False
     without_key: WithoutKey | None = None
+    select: tuple[Condition, ...] = ()
+    tombstones: Tombstones = Tombstones.DEAD_LETTER
     # 0: the tests that aren't about clocks trust their own.
     clock_difference_seconds_max: float = 0
     seconds: float = 100.0
@@ -87,7 +89,11 @@ class World:
         )
         delivery = make_delivery_rules(limiter=LimiterRules(self.in_flight_max, 1000))
         rules = make_rules(
-            applications=frozenset({1, 2}), key_header="event-id", without_key=self.without_key
+            applications=frozenset({1, 2}),
+            key_header="event-id",
+            without_key=self.without_key,
+            select=self.select,
+            tombstones=self.tombstones,
         )
 
         def route(prefix: str, role: RouteRole) -> Route:

@@ -23,6 +23,7 @@ from tests.unit.core.pipeline_world import (
     posted,
     status,
 )
+from worker.core.intake.rules import Condition, Tombstones
 from worker.core.model.answer import Ambiguous, Answer, NotSent, TransportFault
 from worker.core.model.batch import Batch
 from worker.core.model.command import (
@@ -55,7 +56,7 @@ from worker.core.model.event import (
     TailRead,
 )
 from worker.core.model.fault import Reason
-from worker.core.model.record import Assignment, Place, Position, Start
+from worker.core.model.record import Assignment, Place, Position, SkipReason, Start
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import PARKED_PREFIX
 
@@ -208,6 +209,36 @@ class TestTheWayOfARecord:
         batches = posted(commands)
         assert len(batches) == 4
         assert len(posted(world.answer(batches[0], ok()))) == 1
+
+
+class TestSkippedRecords:
+    def world(self) -> World:
+        world = World(
+            select=(Condition(("event_name",), ("event-1", "event-3")),),
+            tombstones=Tombstones.SKIP,
+        )
+        world.assign(FIRST)
+        return world
+
+    def test_what_the_route_does_not_select_is_settled_at_once_and_counted(self) -> None:
+        world = self.world()
+        assert posted(world.receive(event(0), FakeRecord(2, None))) == []
+        topic = world.ledger.counters.topics[TOPIC]
+        assert topic.skipped == {SkipReason.NOT_SELECTED: 1, SkipReason.TOMBSTONE: 1}
+        assert (topic.consumed, topic.delivered, topic.dead_lettered.total()) == (2, 0, 0)
+        assert committed(world.wait(1.1)) == {FIRST: 3}
+        assert world.ledger.memory.held_bytes == 0
+
+    def test_a_selected_record_among_them_holds_the_position(self) -> None:
+        world = self.world()
+        world.receive(event(0), event(1), event(2))
+        commands = world.wait(1.1)
+        assert committed(commands) == {FIRST: 1}
+        (batch,) = posted(commands)
+        assert [row.record.offset for row in batch.rows] == [1]
+        world.tell(Committed({FIRST: Position(1)}, 0.1))
+        world.answer(batch, ok())
+        assert committed(world.wait(1.1)) == {FIRST: 3}
 
 
 class TestAnswers:

@@ -13,9 +13,10 @@ from aiokafka.structs import ConsumerRecord
 
 from tests.builders import FakeRecord, make_assignment, make_rules, now_at
 from worker.core.intake.intake import Intake
-from worker.core.intake.rules import Form
+from worker.core.intake.rules import Condition, Form
 from worker.core.post_api.resource import RESOURCES
 from worker.sandbox.emulator.ledger import KeptRow
+from worker.sandbox.import_samples import SELECTED_TYPES
 from worker.sandbox.reconciliation import REASON_HEADER, reconcile
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
 
@@ -46,7 +47,11 @@ def test_they_hold_duplicates_mistakes_and_a_second_application() -> None:
 
 
 def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_say() -> None:
-    rules = make_rules(form=Form.ENVELOPE, applications=frozenset({1111, 2222}))
+    rules = make_rules(
+        form=Form.ENVELOPE,
+        applications=frozenset({1111, 2222}),
+        select=(Condition(("type",), SELECTED_TYPES),),
+    )
     imports = [
         one
         for one in samples(SampleOptions(COUNT, NOW, (1111, 2222), imports_share=0.5))
@@ -54,7 +59,13 @@ def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_
     ]
     assert 0.4 < len(imports) / COUNT < 0.6
     records = [FakeRecord(offset, one.value) for offset, one in enumerate(imports)]
-    rows, rejections = Intake(rules).read(make_assignment(), records, now_at(unix_start=NOW))
+    intake = Intake(rules)
+    selected, skipped = intake.select(records)
+    assert [one.record.offset for one in skipped] == [
+        offset for offset, one in enumerate(imports) if one.is_skipped
+    ]
+    assert skipped
+    rows, rejections = intake.read(make_assignment(), selected, now_at(unix_start=NOW))
     assert {row.destination.resource for row in rows} == set(RESOURCES) - {"events"}
     reasons = {rejection.record.offset: rejection.reason.value for rejection in rejections}
     assert reasons == {
@@ -76,6 +87,7 @@ class Outcome:
         self.rows = [self.row(sample.identifier) for sample in valid]
         self.dead_letters = [self.dead_letter(one) for one in self.produced if one.dead_lettered_as]
         self.duplicates = sum(sample.is_duplicate for sample in self.produced)
+        self.skipped = 0
 
     def row(self, number: int) -> KeptRow:
         return KeptRow(0, 0, "", "events", ("event_json",), (f'{{"event_number":{number}}}',))
@@ -85,7 +97,9 @@ class Outcome:
         return ConsumerRecord("dlq", 0, 0, 0, 0, sample.key, sample.value, None, 0, 0, headers)
 
     def faults(self) -> tuple[str, ...]:
-        return reconcile(self.produced, self.rows, self.dead_letters, self.duplicates).faults
+        return reconcile(
+            self.produced, self.rows, self.dead_letters, self.duplicates, self.skipped
+        ).faults
 
 
 def lose_one(outcome: Outcome) -> None:
@@ -117,6 +131,11 @@ def miscount_the_duplicates(outcome: Outcome) -> None:
     outcome.duplicates += 1
 
 
+def skip_one(outcome: Outcome) -> None:
+    outcome.rows.pop()
+    outcome.skipped += 1
+
+
 def test_an_account_without_fault_balances() -> None:
     outcome = Outcome()
     assert outcome.faults() == ()
@@ -139,6 +158,7 @@ def test_an_account_without_fault_balances() -> None:
         (bury_none_of_one, "1 invalid records without a dead letter"),
         (bury_for_another_reason, "1 dead letters with another reason than expected"),
         (miscount_the_duplicates, "-1 records that are not accounted for"),
+        (skip_one, "1 records skipped that should not be, or the reverse"),
     ],
 )
 def test_the_account_sees(spoil: Callable[[Outcome], None], fault: str) -> None:

@@ -407,6 +407,36 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes.0.dedup.content",
         "profiles of a have no time of their own",
     ),
+    "selection by a wildcard": (
+        "routes: [{topic: a, select: {'$.*': [b]}}]",
+        {},
+        "routes.0.select.$.*",
+        "a wildcard leads to many values",
+    ),
+    "selection of nothing": (
+        "routes: [{topic: a, select: {$.type: []}}]",
+        {},
+        "routes.0.select.$.type",
+        "at least 1",
+    ),
+    "selection of a number with a fraction": (
+        "routes: [{topic: a, select: {$.type: [1.5]}}]",
+        {},
+        "routes.0.select.$.type.0",
+        "",
+    ),
+    "names of an envelope without an envelope": (
+        "routes: [{topic: a, envelope: {data_field: payload}}]",
+        {},
+        "routes.0.envelope",
+        "has an effect only with form: envelope",
+    ),
+    "one name for both fields of an envelope": (
+        "routes: [{topic: a, form: envelope, envelope: {type_field: data}}]",
+        {},
+        "routes.0.envelope",
+        "type_field and data_field must differ",
+    ),
     "topic with two routes": (
         "routes: [{topic: a}, {topic: a}]",
         {},

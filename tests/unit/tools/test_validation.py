@@ -14,11 +14,13 @@ ROUTES = "[{topic: films}, {topic: games, unknown_fields: ignore}]"
 class Outcome:
     """Everything that a validation hands out."""
 
-    def __init__(self, *, is_routed: bool = True, is_each: bool = False) -> None:
+    def __init__(
+        self, *, is_routed: bool = True, is_each: bool = False, routes: str = ROUTES
+    ) -> None:
         self.results: list[RecordResult] = []
         self.rows: list[Row] = []
         self._validation = Validation(
-            DryRun(settings(routes=ROUTES)),
+            DryRun(settings(routes=routes)),
             "films",
             is_routed=is_routed,
             is_each=is_each,
@@ -77,3 +79,21 @@ def test_what_would_be_sent_is_the_body_of_a_request() -> None:
     assert csv_name(row.destination, 1) == "events-1111-profile_id.csv"
     assert csv_name(row.destination, 2) == "events-1111-profile_id-2.csv"
     assert row.line.startswith(b"1111,user-1,one,1700000000,")
+
+
+def test_what_the_route_does_not_select_is_skipped_and_no_fault() -> None:
+    routes = "[{topic: films, select: {$.event_name: [purchase]}, tombstones: skip}]"
+    outcome = Outcome(is_each=True, routes=routes)
+    summary = outcome.judge(
+        FileRecord(1, make_value()),
+        FileRecord(2, make_value(event_name="other")),
+        FileRecord(3, None),
+        FileRecord(4, b"no JSON"),
+    )
+    assert (summary.records, summary.delivered, summary.skipped, summary.bad) == (4, 1, 2, 1)
+    assert [one.document()["ending"] for one in outcome.results] == [
+        "delivered",
+        "skipped, not_selected",
+        "skipped, tombstone",
+        "dead-lettered",
+    ]

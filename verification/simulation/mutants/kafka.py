@@ -1,4 +1,4 @@
-"""How records are received, and how tails are read again."""
+"""How records are received, skipped or selected, and how tails are read again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import worker.edges.kafka.start_offsets
 import worker.edges.kafka.window_rebuild
 import worker.edges.kafka.writer
 from verification.simulation.mutants.swap import Mutant, Swap
+from worker.core.intake.selection import Selection
+from worker.core.progress.ledger import Ledger
 from worker.edges.kafka.fetch_budget import FetchBudget
 from worker.edges.kafka.leader_epochs import FetchedEpochs
 from worker.edges.kafka.offset_lookup import Unavailable, look_up
@@ -134,6 +136,23 @@ def go_on_at_the_end_of_a_log_that_was_cut_off(swap: Swap) -> None:
     swap(FetchedEpochs, "taken", lambda self, partition: None)
 
 
+def leave_skipped_records_unsettled(swap: Swap) -> None:
+    swap(Ledger, "skip_records", lambda self, assignment, skipped: None)
+
+
+def read_what_is_not_selected(swap: Swap) -> None:
+    swap(Selection, "split", lambda self, records: (records, []))
+
+
+def skip_what_cannot_be_read(swap: Swap) -> None:
+    has_values = Selection._has_values
+
+    def hasty(self: Selection, value: bytes) -> bool:
+        return value.startswith(b"{") and has_values(self, value)
+
+    swap(Selection, "_has_values", hasty)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -149,5 +168,8 @@ MUTANTS: dict[str, Mutant] = {
         hold_on_to_a_producer_that_gets_nowhere,
         believe_offsets_whatever_the_epoch,
         go_on_at_the_end_of_a_log_that_was_cut_off,
+        leave_skipped_records_unsettled,
+        read_what_is_not_selected,
+        skip_what_cannot_be_read,
     )
 }

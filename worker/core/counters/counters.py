@@ -1,6 +1,6 @@
 """The account of every record: what was received, how it ended, and operators' figures.
 
-    consumed = delivered + dead-lettered + duplicates + parked + given back + outstanding
+    consumed = delivered + dead-lettered + duplicates + skipped + parked + given back + outstanding
 
 holds after every step. `outstanding` is counted elsewhere (by the trackers), so the equation can
 fail, and a metric shows it. Counted per chunk and per batch, never per record: a labelled metric
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from worker.core.model.answer import Answer, Response
 from worker.core.model.fault import Reason
+from worker.core.model.record import SkipReason
 from worker.core.model.row import Row
 
 
@@ -159,6 +160,7 @@ class TopicAccount:
     deduplicated: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[Reason] = field(default_factory=Counter)
     rejected: Counter[Reason] = field(default_factory=Counter)
+    skipped: Counter[SkipReason] = field(default_factory=Counter)
     parked: int = 0
     given_back: int = 0
     offsets_skipped: int = 0
@@ -178,7 +180,8 @@ class TopicAccount:
     @property
     def settled(self) -> int:
         """The records that are done with here."""
-        return self.delivered + self.dead_lettered.total() + self.duplicates + self.parked
+        dropped = self.duplicates + self.skipped.total()
+        return self.delivered + self.dead_lettered.total() + dropped + self.parked
 
     def balance(self, outstanding: int) -> int:
         """0, or how many records are unaccounted for."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,6 @@ from worker.core.intake.faults import found
 from worker.core.intake.forms import Unwrapped, header_texts, text_of
 from worker.core.intake.json_object import read_object
 from worker.core.model.fault import FieldFault, Reason
-from worker.core.model.record import Record
 
 PREFIX = "ce_"
 STRUCTURED = "application/cloudevents"
@@ -47,12 +46,14 @@ class _Attributes:
     prefix: str
 
 
-def open_cloud_event(record: Record) -> Unwrapped:
+def open_cloud_event(
+    record_headers: Sequence[tuple[str, bytes | None]], value: bytes | msgspec.Raw | None
+) -> Unwrapped:
     """The event in a CloudEvent.
 
     A record without any attribute in its headers is read in the structured mode.
     """
-    headers = header_texts(record.headers)
+    headers = header_texts(record_headers)
     content_type = headers.get("content-type", b"").decode("latin-1").strip().lower()
     if content_type.startswith(BATCHED):
         message = "expected one CloudEvent per record; batches of CloudEvents are not accepted"
@@ -60,11 +61,13 @@ def open_cloud_event(record: Record) -> Unwrapped:
             None, (FieldFault(Reason.NOT_AN_OBJECT, "content-type", message, "one CloudEvent"),)
         )
     if content_type.startswith(STRUCTURED) or not any(name.startswith(PREFIX) for name in headers):
-        return _structured(record.value)
-    return _binary(record.value, headers, content_type)
+        return _structured(value)
+    return _binary(value, headers, content_type)
 
 
-def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str) -> Unwrapped:
+def _binary(
+    value: bytes | msgspec.Raw | None, headers: Mapping[str, bytes], content_type: str
+) -> Unwrapped:
     faults: list[FieldFault] = []
     texts: dict[str, str | None] = {}
     for name in (*_REQUIRED, "time"):
@@ -85,7 +88,7 @@ def _binary(value: bytes | None, headers: Mapping[str, bytes], content_type: str
     return _unwrapped(value or b"", _Attributes(texts, PREFIX), faults)
 
 
-def _structured(value: bytes | None) -> Unwrapped:
+def _structured(value: bytes | msgspec.Raw | None) -> Unwrapped:
     fields = read_object(value, (*_REQUIRED, "time", "datacontenttype", "data", "data_base64"))
     if isinstance(fields, FieldFault):
         return Unwrapped(None, (fields,))

@@ -6,15 +6,17 @@ those of the event, so that a producer sees all of them at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import msgspec
 
 from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, found, unknown_field
+from worker.core.intake.framing import text_inside
 from worker.core.intake.json_object import read_object
-from worker.core.intake.rules import UnknownFields
+from worker.core.intake.rules import EnvelopeNames, UnknownFields
 from worker.core.model.fault import FieldFault, Reason
 
 
@@ -37,64 +39,68 @@ class Unwrapped:
     timestamp: int | None = None
 
 
-class Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """`{"type": "revenue", "data": {…}}`, for the fast pass."""
+class EnvelopeOpener:
+    """Opens the envelopes of one route: `{"type": "revenue", "data": {…}}`, under names of its own.
 
-    type: str
-    data: msgspec.Raw
-
-
-_decode = msgspec.json.Decoder(Envelope).decode
-_ENVELOPE = ("type", "data")
-
-
-def open_envelope(
-    value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields
-) -> Unwrapped:
-    """The event in an envelope.
+    The data may be JSON text, as a database's column has it.
 
     Args:
-        value: the record's value.
-        resources: the resources that `type` may name.
+        names: the names of the two fields.
+        resources: the resources that the type may name.
         unknown_fields: what to do with other fields than the two.
     """
-    try:
-        envelope = _decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _explain_envelope(value, resources, unknown_fields)
-    if envelope.type in resources:
-        return Unwrapped(envelope.data, resource=envelope.type)
-    return _explain_envelope(value, resources, unknown_fields)
 
-
-def _explain_envelope(
-    value: bytes | None, resources: Mapping[str, object], unknown_fields: UnknownFields
-) -> Unwrapped:
-    fields = read_object(value, _ENVELOPE)
-    if isinstance(fields, FieldFault):
-        return Unwrapped(None, (fields,))
-    faults: list[FieldFault] = []
-    resource = text_of(fields.get("type"), "type", faults)
-    expected = f"one of {', '.join(resources)}"
-    if resource is not None and resource not in resources:
-        shown = found(resource)
-        message = f"no resource has the name {shown}; expected {expected}"
-        faults.append(FieldFault(Reason.UNKNOWN_ROUTE, "type", message, expected, shown))
-    data = fields.get("data")
-    if data is None:
-        faults.append(
-            FieldFault(
-                Reason.MISSING, "data", "required, the event as a JSON object", "a JSON object"
-            )
+    def __init__(
+        self, names: EnvelopeNames, resources: Mapping[str, object], unknown_fields: UnknownFields
+    ) -> None:
+        self._names = names
+        self._known = (names.type_field, names.data_field)
+        self._resources = resources
+        self._unknown_fields = unknown_fields
+        envelope = msgspec.defstruct(
+            "Envelope",
+            [("type", str), ("data", msgspec.Raw)],
+            rename={"type": names.type_field, "data": names.data_field},
+            forbid_unknown_fields=True,
+            gc=False,
         )
-    if unknown_fields is UnknownFields.REJECT:
-        unknown = (name for name in fields if name not in _ENVELOPE)
-        faults += [
-            unknown_field(name, _ENVELOPE, "the envelope")
-            for name in islice(unknown, UNKNOWN_SHOWN_MAX)
-        ]
-    is_known = resource in resources
-    return Unwrapped(data if is_known else None, tuple(faults), resource if is_known else None)
+        self._decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(envelope).decode
+
+    def open(self, value: bytes | msgspec.Raw | None) -> Unwrapped:
+        """The event in an envelope."""
+        try:
+            envelope = self._decode(value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._explain(value)
+        if envelope.type in self._resources:
+            return Unwrapped(text_inside(envelope.data), resource=envelope.type)
+        return self._explain(value)
+
+    def _explain(self, value: bytes | msgspec.Raw | None) -> Unwrapped:
+        type_field, data_field = self._known
+        fields = read_object(value, self._known)
+        if isinstance(fields, FieldFault):
+            return Unwrapped(None, (fields,))
+        faults: list[FieldFault] = []
+        resource = text_of(fields.get(type_field), type_field, faults)
+        expected = f"one of {', '.join(self._resources)}"
+        if resource is not None and resource not in self._resources:
+            shown = found(resource)
+            message = f"no resource has the name {shown}; expected {expected}"
+            faults.append(FieldFault(Reason.UNKNOWN_ROUTE, type_field, message, expected, shown))
+        data = fields.get(data_field)
+        if data is None:
+            message = "required, the event as a JSON object"
+            faults.append(FieldFault(Reason.MISSING, data_field, message, "a JSON object"))
+        if self._unknown_fields is UnknownFields.REJECT:
+            unknown = (name for name in fields if name not in self._known)
+            faults += [
+                unknown_field(name, self._known, "the envelope")
+                for name in islice(unknown, UNKNOWN_SHOWN_MAX)
+            ]
+        if resource not in self._resources:
+            return Unwrapped(None, tuple(faults))
+        return Unwrapped(None if data is None else text_inside(data), tuple(faults), resource)
 
 
 def text_of(raw: msgspec.Raw | None, name: str, faults: list[FieldFault]) -> str | None:

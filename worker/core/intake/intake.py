@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from worker.core.counters.counters import CUT, PRECISION, ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
 from worker.core.intake.dedup_key import UnusableKey
 from worker.core.intake.event_time import MILLISECONDS_FROM
 from worker.core.intake.faults import shown_name
-from worker.core.intake.forms import Unwrapped, open_envelope
+from worker.core.intake.forms import EnvelopeOpener, Unwrapped
+from worker.core.intake.framing import unframe
 from worker.core.intake.line import Write, writer
 from worker.core.intake.reader import InvalidEvent, Reader, ValidEvent
-from worker.core.intake.rules import Form, IntakeRules, TimeWindow, WithoutKey
+from worker.core.intake.rules import Form, Framing, IntakeRules, TimeWindow, WithoutKey
+from worker.core.intake.selection import Selection
 from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection
-from worker.core.model.record import Assignment, Record
+from worker.core.model.record import Assignment, Record, Skipped
 from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, KeySource, Row
 from worker.core.post_api.column import DECIMAL_FRACTION_DIGITS_MAX, PAYLOAD_BYTES_MAX, Kind
 from worker.core.post_api.resource import RESOURCES, Resource
@@ -102,8 +106,21 @@ class Intake:
         self._content_keyed = frozenset(
             name for name in RESOURCES if rules.is_content_a_key and RESOURCES[name].is_dated
         )
-        # With the form json, the value itself is the event.
-        self._fast = self._readers[rules.resource.name].fast if rules.form is Form.JSON else None
+        # With the form json and no framing, the value itself is the event.
+        is_bare = rules.form is Form.JSON and rules.framing is Framing.NONE
+        self._fast = self._readers[rules.resource.name].fast if is_bare else None
+        self._envelopes = EnvelopeOpener(rules.envelope, self._readers, rules.unknown_fields)
+        self._value_bytes_max = rules.row_bytes_max + VALUE_EXTRA_BYTES_MAX
+        self._selection = Selection(
+            rules.select, rules.tombstones, rules.framing, self._value_bytes_max
+        )
+
+    def select(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[Skipped]]:
+        """The records that are events of the route, and those that are skipped.
+
+        Called before `read`, which expects selected records.
+        """
+        return self._selection.split(records)
 
     def read(
         self,
@@ -126,11 +143,12 @@ class Intake:
         )
 
     def read_again(self, assignment: Assignment, records: Sequence[Record], now: Now) -> list[Row]:
-        """The rows of records that an earlier owner has settled.
+        """The rows of records that an earlier owner has settled, as far as they are selected.
 
         Their age was checked when they were settled, and isn't checked again.
         """
-        rows, _ = self._read(assignment, records, now, ANY_TIME, ContractDrift())
+        selected, _ = self.select(records)
+        rows, _ = self._read(assignment, selected, now, ANY_TIME, ContractDrift())
         return rows
 
     def _read(
@@ -144,7 +162,7 @@ class Intake:
         rows: list[Row] = []
         rejections: list[Rejection] = []
         fast = self._fast
-        value_bytes_max = self._rules.row_bytes_max + VALUE_EXTRA_BYTES_MAX
+        value_bytes_max = self._value_bytes_max
         for record in records:
             value, identifier = record.value, None
             if value is not None and len(value) > value_bytes_max:
@@ -180,27 +198,32 @@ class Intake:
         Returns:
             The event or all its faults, and the identifier that its wrapping gives.
         """
-        if self._rules.form is Form.JSON:
-            return self._readers[self._rules.resource.name].thorough(
-                record.value, window, drift
-            ), None
-        unwrapped = self._unwrap(record)
+        value = unframe(record.value, self._rules.framing) if record.value else record.value
+        if isinstance(value, FieldFault):
+            return InvalidEvent((value,)), None
+        unwrapped = self._unwrap(record, value)
         if unwrapped.data is None:
             return InvalidEvent(unwrapped.faults), None
         reader = self._readers[unwrapped.resource or self._rules.resource.name]
-        event = reader.fast(unwrapped.data, window, drift, unwrapped.timestamp) or reader.thorough(
-            unwrapped.data, window, drift, unwrapped.timestamp
-        )
+        event: ValidEvent | InvalidEvent | None = None
+        if unwrapped.data is not record.value:
+            event = reader.fast(unwrapped.data, window, drift, unwrapped.timestamp)
+        event = event or reader.thorough(unwrapped.data, window, drift, unwrapped.timestamp)
         if unwrapped.faults:
             return InvalidEvent(
                 unwrapped.faults + (event.faults if isinstance(event, InvalidEvent) else ())
             ), None
         return event, unwrapped.identifier
 
-    def _unwrap(self, record: Record) -> Unwrapped:
-        if self._rules.form is Form.ENVELOPE:
-            return open_envelope(record.value, self._readers, self._rules.unknown_fields)
-        return open_cloud_event(record)
+    def _unwrap(self, record: Record, value: bytes | msgspec.Raw | None) -> Unwrapped:
+        match self._rules.form:
+            case Form.JSON:
+                # Empty, and not None: the missing value is reported as a fault of the event.
+                return Unwrapped(value or b"")
+            case Form.ENVELOPE:
+                return self._envelopes.open(value)
+            case Form.CLOUDEVENTS:
+                return open_cloud_event(record.headers, value)
 
     def _row(
         self,

@@ -10,6 +10,7 @@ import msgspec
 from worker.core.counters.counters import OTHER, UNKNOWN, ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.faults import UNKNOWN_SHOWN_MAX, shown_name
+from worker.core.intake.framing import found_instead
 from worker.core.intake.layout import Node
 from worker.core.intake.paths import Path, spelled
 from worker.core.model.fault import FieldFault, Reason
@@ -50,7 +51,27 @@ def object_fields(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw] |
     except RecursionError:
         return FieldFault(Reason.NOT_JSON, "", "the value is nested too deeply", _OBJECT)
     except msgspec.DecodeError as error:
-        return FieldFault(Reason.NOT_JSON, "", f"expected {_OBJECT}: {error}", _OBJECT)
+        found = found_instead(bytes(value), str(error))
+        return FieldFault(Reason.NOT_JSON, "", f"expected {_OBJECT}: {found}", _OBJECT)
+
+
+def value_at(value: bytes | msgspec.Raw, path: Path) -> msgspec.Raw | None:
+    """The text of one part of a value; None where there is no such part.
+
+    Raises:
+        msgspec.ValidationError: the path leads through something that isn't an object or an array.
+        DECODE_FAILURES: the value isn't JSON.
+    """
+    raw: bytes | msgspec.Raw = value
+    for step in path:
+        if isinstance(step, str):
+            (part,) = msgspec.structs.astuple(_known_fields((step,)).decode(raw))
+        else:
+            part = msgspec.structs.astuple(_first_elements(step + 1).decode(raw))[step]
+        if not memoryview(part).nbytes:
+            return None
+        raw = part
+    return raw if isinstance(raw, msgspec.Raw) else None
 
 
 def elements(raw: msgspec.Raw, count: int) -> list[msgspec.Raw] | None:

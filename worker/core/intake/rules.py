@@ -44,6 +44,49 @@ class WithoutKey(StrEnum):
     REJECT = "reject"
 
 
+class Framing(StrEnum):
+    """What surrounds a value's JSON.
+
+    Nothing, Confluent's magic byte and schema id, or the wrapper of Kafka Connect's JSON converter.
+    """
+
+    NONE = "none"
+    CONFLUENT = "confluent"
+    CONNECT = "connect"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeNames:
+    """The names of an envelope's fields: the resource's name, and the event."""
+
+    type_field: str = "type"
+    data_field: str = "data"
+
+
+class Tombstones(StrEnum):
+    """What to do with a record without a value."""
+
+    SKIP = "skip"
+    DEAD_LETTER = "dead_letter"
+
+
+# A value that a selected record has.
+Selected = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a selected record has: one of the values, in a header or at a path of its value.
+
+    Attributes:
+        place: the header's name, or the path.
+        values: the values.
+    """
+
+    place: str | Path
+    values: tuple[Selected, ...]
+
+
 class ColumnChoice(StrEnum):
     """Which columns a body has: all of the resource, or exactly those that its rows fill."""
 
@@ -73,6 +116,8 @@ class IntakeRules:
 
     `constants` are the texts of columns that have the same value in every row and that no record
     gives. `fields` are the paths of columns whose value isn't under the column's own name.
+
+    All conditions of `select` must hold; a record for which one doesn't is skipped.
     """
 
     resource: Resource
@@ -91,6 +136,10 @@ class IntakeRules:
     without_key: WithoutKey | None = None
     is_content_a_key: bool = True
     invalid_optional: InvalidOptional = InvalidOptional.REJECT
+    framing: Framing = Framing.NONE
+    envelope: EnvelopeNames = EnvelopeNames()
+    select: tuple[Condition, ...] = ()
+    tombstones: Tombstones = Tombstones.DEAD_LETTER
 
     def window(self, unix_seconds: float) -> TimeWindow:
         """The event times that are accepted at this moment."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import NamedTuple, Protocol
 
 
@@ -76,6 +76,20 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+class SkipReason(StrEnum):
+    """Why a record is no event of its route: in metrics, `/status` and the documentation alike."""
+
+    NOT_SELECTED = "not_selected"
+    TOMBSTONE = "tombstone"
+
+
+class Skipped(NamedTuple):
+    """A record that its route doesn't read: it is settled and counted, and nothing else."""
+
+    record: Record
+    reason: SkipReason
 
 
 class Position(NamedTuple):

@@ -17,7 +17,7 @@ from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.clock import Now
 from worker.core.model.event import CommitFailed, Committed, Received
 from worker.core.model.fault import Rejection
-from worker.core.model.record import Assignment, Record, Start
+from worker.core.model.record import Assignment, Record, Skipped, Start
 from worker.core.model.row import KeySource, Row
 from worker.core.progress.commits import Commits
 from worker.core.progress.offsets import Abandoned, Left, Offsets
@@ -174,6 +174,17 @@ class Ledger:
             of_source = [row for row in rows if row.key_source is source]
             for assignment, count in self._settle(of_source).items():
                 self.counters.topics[assignment.topic].deduplicated[source.value] += count
+
+    def skip_records(self, assignment: Assignment, skipped: Sequence[Skipped]) -> None:
+        """Settle records that their route doesn't read. Nothing was reserved for them."""
+        if not skipped:
+            return
+        tracker = self.offsets.tracker(assignment)
+        for one in skipped:
+            tracker.settle(one.record.offset)
+        self.offsets.note_change((assignment,))
+        self.commits.note_progress()
+        self.counters.topics[assignment.topic].skipped.update([one.reason for one in skipped])
 
     def park(self, rows: Sequence[Row]) -> None:
         """Settle rows that the parking topic has acknowledged."""

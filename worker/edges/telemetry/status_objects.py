@@ -170,6 +170,11 @@ TOPIC: tuple[Key[TopicAccount], ...] = (
         "Dead letters by reason; `dlq peek` shows them.",
         lambda account: {reason.value: count for reason, count in account.dead_lettered.items()},
     ),
+    Key(
+        "skipped",
+        "Records that are no events of their route, by reason: not_selected, tombstone.",
+        lambda account: {reason.value: count for reason, count in account.skipped.items()},
+    ),
     key_of("parked", "Records written to the parking topic."),
     key_of("given_back", "Records left to the next owner of their partition."),
     key_of(

@@ -20,8 +20,8 @@ from msgspec import structs
 
 from worker.core.delivery.flow_control import Rate
 from worker.core.model.clock import Now
-from worker.core.model.fault import Rejection
 from worker.core.model.record import Place, Position, Record, TopicPartition
+from worker.core.model.row import Row
 from worker.core.wire.record_headers import REPLAYS, own
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.producer import BatchProducer, Outgoing
@@ -256,7 +256,7 @@ class Replay:
             verdict = NOT_READ
             if origin.topic in self._dry_run.routes:
                 result = self._dry_run.check(origin.topic, origin.partition, record, self._now())
-                verdict = result.reason.value if isinstance(result, Rejection) else VALID
+                verdict = VALID if isinstance(result, Row) else result.reason.value
             self._counts.verdicts[verdict] += 1
             self._counts.sent += 1
 

@@ -22,7 +22,7 @@ from tests.builders import (
 from tests.unit.core.intake.test_fields import BASES
 from worker.core.intake import dedup_key
 from worker.core.intake.intake import Intake
-from worker.core.intake.rules import Form, UnknownFields
+from worker.core.intake.rules import EnvelopeNames, Form, UnknownFields
 from worker.core.model.fault import Reason, Rejection
 from worker.core.model.row import Row
 from worker.core.post_api.resource import RESOURCES
@@ -293,3 +293,28 @@ class TestCloudEvents:
             row(make_event(), (*binary(), ("ce_traceparent", b"x")), form=Form.CLOUDEVENTS).line
             == row(make_event()).line
         )
+
+
+class TestEnvelopeNames:
+    NAMES = EnvelopeNames("eventType", "payload")
+
+    def test_the_fields_of_an_envelope_have_the_routes_names(self) -> None:
+        value = {"eventType": "adrevenue", "payload": ADREVENUE}
+        found = row(value, form=Form.ENVELOPE, envelope=self.NAMES)
+        assert found.destination.resource == "adrevenue"
+        assert codes({"type": "adrevenue"}, form=Form.ENVELOPE, envelope=self.NAMES) == [
+            (Reason.MISSING, "eventType"),
+            (Reason.MISSING, "payload"),
+            (Reason.UNKNOWN_FIELD, "type"),
+        ]
+
+    def test_the_data_may_be_json_text(self) -> None:
+        text = json.dumps(ADREVENUE)
+        line = row({"type": "adrevenue", "data": ADREVENUE}, form=Form.ENVELOPE).line
+        assert row({"type": "adrevenue", "data": text}, form=Form.ENVELOPE).line == line
+        extra = {"type": "adrevenue", "data": text, "extra": 1}
+        rules: dict[str, Any] = {"form": Form.ENVELOPE, "unknown_fields": UnknownFields.IGNORE}
+        assert row(extra, **rules).line == line
+        assert codes({"type": "adrevenue", "data": "text"}, form=Form.ENVELOPE) == [
+            (Reason.NOT_JSON, "")
+        ]

@@ -31,7 +31,7 @@ from worker.edges.telemetry.reading import Reading
 COUNTERS = """
 records_consumed_total{topic} records_consumed_bytes_total{topic}
 records_rejected_total{topic,reason} records_deduplicated_total{topic,by}
-records_without_key_total{topic,why}
+records_without_key_total{topic,why} records_skipped_total{topic,reason}
 records_delivered_total{topic} batches_total{result} batch_flush_total{trigger}
 http_requests_total{code} http_retries_total{reason} commits_total{result}
 consumer_rebalances_total{event} consumer_rebuilds_total dlq_records_total{topic,reason}
@@ -57,6 +57,8 @@ VALUES: dict[str, float] = {
     f'records_deduplicated_total{{by="key",topic="{TOPIC}"}}': 9,
     f'records_deduplicated_total{{by="content",topic="{TOPIC}"}}': 3,
     f'records_without_key_total{{topic="{TOPIC}",why="missing"}}': 23,
+    f'records_skipped_total{{reason="tombstone",topic="{TOPIC}"}}': 25,
+    f'records_skipped_total{{reason="not_selected",topic="{TOPIC}"}}': 0,
     f'records_rejected_total{{reason="missing",topic="{TOPIC}"}}': 8,
     f'records_rejected_total{{reason="too_old",topic="{TOPIC}"}}': 0,
     f'dlq_records_total{{reason="missing",topic="{TOPIC}"}}': 7,

@@ -123,6 +123,7 @@ def test_topics_have_the_account_of_their_records() -> None:
             "duplicates_by_content": 3,
             "without_key": {"missing": 23},
             "dead_lettered": {"missing": 7},
+            "skipped": {"tombstone": 25},
             "parked": 5,
             "given_back": 4,
             "offsets_skipped": 14,

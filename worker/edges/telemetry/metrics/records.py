@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from worker.core.counters.counters import TopicAccount
 from worker.core.model.fault import Reason
+from worker.core.model.record import SkipReason
 from worker.core.model.row import KeySource
 from worker.edges.telemetry.metrics.definition import (
     LABEL_CHARACTERS_MAX,
@@ -42,6 +43,14 @@ def _without_key(reading: Reading) -> dict[Labels, float]:
         (topic, why): account.remarks.without_key[why]
         for topic, account in reading.snapshot.account.topics.items()
         for why in ("missing", "wrong_type")
+    }
+
+
+def _by_skip_reason(reading: Reading) -> dict[Labels, float]:
+    return {
+        (topic, reason.value): account.skipped[reason]
+        for topic, account in reading.snapshot.account.topics.items()
+        for reason in SkipReason
     }
 
 
@@ -105,6 +114,13 @@ RECORDS = (
         "a wrong type.",
         "Rises: a producer doesn't write the key. See dedup.without_key.",
         _without_key,
+    ),
+    CounterMetric(
+        "records_skipped_total",
+        ("topic", "reason"),
+        "Records that are no events of their route: not selected, or tombstones to be skipped.",
+        "All records of a topic: a condition of the route's `select` is wrong.",
+        _by_skip_reason,
     ),
     CounterMetric(
         "records_rejected_total",
