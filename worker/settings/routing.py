@@ -267,7 +267,7 @@ class RouteSettings(Section):
     constants: Mapping[str, StrictStr | StrictInt] = Field(
         default={},
         description=(
-            "Columns with the same value in every row, by name; records must not contain them"
+            "Columns with the same value in every row, by name; records may repeat that value"
         ),
     )
     fields: Mapping[str, str] = Field(

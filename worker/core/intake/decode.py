@@ -56,16 +56,20 @@ def value_decoder(rules: IntakeRules, layout: Layout, unknown: Unknown) -> tuple
     """A decoder of one route's values, and a function that makes its result a tuple of values.
 
     The values are those of the columns, in `column_order`, and behind them `key_field` where that
-    isn't a column. An absent field is an empty string, a JSON null is None; a column of `RAW_KINDS`
-    stays raw. A constant is its text. The flatten function fits the decoders of either `unknown`.
+    isn't a column, then the repetitions of constants. An absent field is an empty string, a JSON
+    null is None; a column of `RAW_KINDS` stays raw. A constant is its text. The flatten function
+    fits the decoders of either `unknown`.
 
     Returns:
         Two callables that raise one of `DECODE_FAILURES`; the second takes the first one's result.
     """
     columns, paths, root = layout.places, layout.paths, layout.root
-    types = [_TYPES[place.column.kind] for place in columns] + [int | str | None] * (
-        len(paths) - len(columns)
-    )
+    key_count = len(paths) - len(columns) - len(layout.constants)
+    types = [
+        *(_TYPES[place.column.kind] for place in columns),
+        *[int | str | None] * key_count,
+        *(_TYPES[column.kind] for column in layout.constants),
+    ]
     decode = msgspec.json.Decoder(_struct(root, types, unknown)).decode
     # The struct has the order of the columns: no Python is needed to sort the values.
     if [node.index for node in root.parts.values() if not node.parts] == list(range(len(paths))):

@@ -17,6 +17,7 @@ from worker.core.intake.dedup_key import UnusableKey, joined
 from worker.core.intake.device_id import inexact_device_id
 from worker.core.intake.faults import (
     UNKNOWN_SHOWN_MAX,
+    found,
     shown_name,
     unknown_field,
     wrong_number,
@@ -171,7 +172,7 @@ class _Validation:
     ) -> None:
         column = place.column
         if place.path is None:
-            self._texts[column.name] = self._rules.constants[column.name]
+            self._constant(column, raws)
             return
         raw = raws.get(place.path)
         text = _cell(place.shown, raw, self._window)
@@ -197,6 +198,17 @@ class _Validation:
         """
         is_optional = not column.required and column not in IDENTITY_COLUMNS.values()
         return is_optional and self._rules.invalid_optional is InvalidOptional.DROP
+
+    def _constant(self, column: Column, raws: Mapping[Path, msgspec.Raw]) -> None:
+        """A constant, which a record may repeat with the same value."""
+        text = self._texts[column.name] = self._rules.constants[column.name]
+        raw = raws.get((column.name,)) if column in self._layout.constants else None
+        repeated = _cell(column, raw, self._window)
+        if repeated == "" or _is_same(column, repeated, text):
+            return
+        shown = found(bytes(raw or b"").decode(errors="replace"))
+        message = f"expected {text}, the constant of the route, or no such field, found {shown}"
+        self._faults.append(FieldFault(Reason.OUT_OF_RANGE, column.name, message, text, shown))
 
     def _fault(self, column: Column, fault: FieldFault, raw: msgspec.Raw | None) -> None:
         self._faults.append(fault)
@@ -309,6 +321,15 @@ def _number_cell(column: Column, text: str, window: TimeWindow) -> str | FieldFa
     if column.kind is Kind.DEVICE_ID and not is_whole:
         return inexact_device_id(column, number, text) or check(column, number, window)
     return check(column, number, window)
+
+
+def _is_same(column: Column, repeated: str | FieldFault, text: str) -> bool:
+    if isinstance(repeated, FieldFault) or column.kind not in RAW_KINDS:
+        return repeated == text
+    try:
+        return bool(msgspec.json.decode(repeated) == msgspec.json.decode(text))
+    except DECODE_FAILURES:
+        return False
 
 
 def _object_in(raw: msgspec.Raw) -> msgspec.Raw | bytes:

@@ -1,5 +1,6 @@
-"""What surrounds the JSON of a record's value: a byte order mark, Confluent's framing, the wrapper
-of Kafka Connect's JSON converter. And what a value is that is no JSON at all.
+"""Framing: bytes that surround the JSON of a record's value, and values that are no JSON at all.
+
+A byte order mark, Confluent's framing, and the wrapper of Kafka Connect's JSON converter are known.
 
 Sources: Confluent's wire format (a magic byte 0, then the schema's id in four bytes, then, for JSON
 Schema, the JSON); Kafka Connect's JsonConverter, which writes `{"schema": …, "payload": …}` with

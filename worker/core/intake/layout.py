@@ -52,11 +52,12 @@ class ColumnPlace:
 class Layout:
     """The places of all values of a route: made once, used for each record.
 
-    `root` leads to the paths of all places, and to `keys`; these are the last of `paths` where they
-    are the paths of no column.
+    `root` leads to the paths of all places; to `keys`, which follow them in `paths` where they are
+    the paths of no column; and, last, to the names of `constants`, which a record may repeat.
     """
 
     places: tuple[ColumnPlace, ...]
+    constants: tuple[Column, ...]
     keys: tuple[Path, ...]
     paths: tuple[Path | None, ...]
     root: Node
@@ -68,7 +69,12 @@ class Layout:
         keys = tuple(map(key_path, rules.key_fields))
         paths = [place.path for place in places]
         paths += [key for key in dict.fromkeys(keys) if key not in paths]
-        return cls(places, keys, tuple(paths), _tree(paths))
+        read = _tree(paths).parts
+        constants = tuple(
+            place.column for place in places if place.path is None and place.column.name not in read
+        )
+        paths += [(column.name,) for column in constants]
+        return cls(places, constants, keys, tuple(paths), _tree(paths))
 
 
 def column_order(rules: IntakeRules) -> tuple[Column, ...]:

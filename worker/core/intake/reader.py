@@ -15,13 +15,13 @@ from worker.core.intake.decode import CHECKED_BY_TYPE, DECODE_FAILURES, Unknown,
 from worker.core.intake.dedup_key import UnusableKey, joined
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.faults import shown_name
-from worker.core.intake.fields import CHECKS
+from worker.core.intake.fields import CHECKS, Check
 from worker.core.intake.json_object import note_unknown, object_fields, unknown_names
 from worker.core.intake.layout import Layout
 from worker.core.intake.rules import IntakeRules, TimeWindow, UnknownFields
-from worker.core.model.fault import FieldFault
+from worker.core.model.fault import FieldFault, Reason
 from worker.core.model.row import Destination
-from worker.core.post_api.column import Kind
+from worker.core.post_api.column import Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 
 PAIR = len(IDENTITY_COLUMNS)
@@ -78,6 +78,12 @@ class Reader:
             if place.column.kind not in CHECKED_BY_TYPE
             and place.path is not None
             and index != self._application
+        ]
+        # A record may repeat a constant with the same value.
+        start = len(layout.paths) - len(layout.constants)
+        self._checked += [
+            (index, column, _check_of_constant(column, rules.constants[column.name]))
+            for index, column in enumerate(layout.constants, start)
         ]
         # A line has one identity cell, the second: every column but the first is one place further
         # than in the table.
@@ -184,3 +190,14 @@ class Reader:
         fields = object_fields(value)
         if not isinstance(fields, FieldFault):
             note_unknown(list(unknown_names(fields, self._layout.root)), event_name, drift)
+
+
+def _check_of_constant(column: Column, text: str) -> Check:
+    """A check that accepts the spellings of a constant that the fast pass knows."""
+    same = frozenset({text, int(text)} if column.kind is Kind.INTEGER else {text})
+    other = FieldFault(Reason.OUT_OF_RANGE, column.name, f"expected {text}", text)
+
+    def check(_column: Column, value: object, _window: TimeWindow) -> str | FieldFault:
+        return text if type(value) is not msgspec.Raw and value in same else other
+
+    return check

@@ -20,7 +20,7 @@ from tests.builders import (
     now_at,
     parse_csv,
 )
-from tests.unit.core.intake.reading import cells_of, codes_of, row_of
+from tests.unit.core.intake.reading import cells_of, codes_of, faults_of, row_of
 from worker.core.batching.batcher import header
 from worker.core.counters.counters import (
     CUT,
@@ -83,14 +83,50 @@ class TestConstants:
             == '{"from":"tv"}'
         )
 
-    def test_a_record_may_not_give_what_is_constant(self) -> None:
-        assert codes_of(make_value(), constants={"application_id": "1111"}) == [
-            (Reason.UNKNOWN_FIELD, "application_id")
-        ]
-        ignoring = {"constants": {"application_id": "1111"}, "unknown_fields": UnknownFields.IGNORE}
-        assert (
-            row_of(make_value(application_id=2222), **ignoring).destination.application_id == 1111
+    @pytest.mark.parametrize("unknown_fields", list(UnknownFields))
+    @pytest.mark.parametrize("repeated", [1111, "1111", "01111", None, ""])
+    def test_a_record_may_repeat_a_constant(
+        self, repeated: object, unknown_fields: UnknownFields
+    ) -> None:
+        rules: dict[str, Any] = {
+            "constants": {"application_id": "1111"},
+            "unknown_fields": unknown_fields,
+        }
+        line = row_of(make_value(application_id=...), **rules).line
+        assert row_of(make_value(application_id=repeated), **rules).line == line
+
+    @pytest.mark.parametrize("unknown_fields", list(UnknownFields))
+    @pytest.mark.parametrize(
+        ("repeated", "shown"), [(2222, "'2222'"), ("x", "'\"x\"'"), ([1111], "'[1111]'")]
+    )
+    def test_a_record_that_says_otherwise_than_a_constant_is_refused(
+        self, repeated: object, shown: str, unknown_fields: UnknownFields
+    ) -> None:
+        (fault,) = faults_of(
+            make_value(application_id=repeated),
+            constants={"application_id": "1111"},
+            unknown_fields=unknown_fields,
         )
+        assert (fault.reason, fault.field) == (Reason.OUT_OF_RANGE, "application_id")
+        assert fault.message == (
+            f"expected 1111, the constant of the route, or no such field, found {shown}"
+        )
+
+    def test_a_constant_object_may_be_repeated_in_any_form(self) -> None:
+        rules: dict[str, Any] = {"constants": {"event_json": '{"from":"tv","n":1}'}}
+        line = row_of(make_value(), **rules).line
+        assert row_of(make_value(event_json={"n": 1, "from": "tv"}), **rules).line == line
+        assert codes_of(make_value(event_json={"from": "tv"}), **rules) == [
+            (Reason.OUT_OF_RANGE, "event_json")
+        ]
+
+    def test_a_path_through_the_name_of_a_constant_leads_on(self) -> None:
+        rules: dict[str, Any] = {
+            "constants": {"application_id": "1111"},
+            "fields": {"event_name": ("application_id", "name")},
+        }
+        value = make_value(application_id={"name": "n"}, event_name=...)
+        assert cells_of(row_of(value, **rules))["event_name"] == "n"
 
     def test_a_constant_for_an_application_without_key_is_told_of(self) -> None:
         assert codes_of(make_value(application_id=...), constants={"application_id": "5"}) == [
