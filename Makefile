@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 ALL_CORES := -n auto --dist worksteal
-.PHONY: help setup demo run quick test lint types contracts unit pytest format schema lock simulate fuzz chaos bench clean
+.PHONY: help setup demo run quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,12 @@ fuzz: $(STAMP) ## Throw a million values at the intake (ARGS="--count 5000000 --
 chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reconcile (8 min; MINUTES=60 for a night, OUTAGE=600, MUTANT=all, SEED=17)
 	$(BIN)/python -m verification.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) \
 	  $(if $(MUTANT),$(if $(filter all,$(MUTANT)),--mutants,--mutant $(MUTANT))) $(ARGS)
+
+# The tool has a version of its own, because its dependencies change what other tests' tools accept.
+sbom: $(STAMP) ## List what is in the image, as CycloneDX: dist/appmetrica-worker.cdx.json
+	@mkdir -p dist
+	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+	  --output-file dist/appmetrica-worker.cdx.json requirements.lock
 
 bench: $(STAMP) ## Measure speed on real Kafka and write bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from tests.install.chart import merged, objects
+from tests.install.install_page import PAGE, blocks, page_text
 from tests.install.values import (
     PROPERTIES,
     VALUES,
@@ -22,6 +24,18 @@ from tests.install.values import (
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in generated()])
 def test_file_is_as_make_schema_writes_it(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == generated()[path], "run `make schema`"
+
+
+def test_sizes_on_the_page_are_those_of_bench_and_chart() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page_text(), "run `make schema`"
+
+
+@pytest.mark.parametrize("number", range(len(blocks())))
+def test_values_on_the_page_install(number: int) -> None:
+    first, *others = blocks()
+    added = [others[number - 1]] if number else []
+    found = {candidate["kind"] for candidate in objects(merged(first, *added))}
+    assert {"Deployment", "ConfigMap"} <= found
 
 
 def test_schema_is_a_schema() -> None:
