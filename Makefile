@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 ALL_CORES := -n auto --dist worksteal
-.PHONY: help setup demo run quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos bench clean
+.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,10 +63,11 @@ schema: $(STAMP) ## Write docs/schema, the generated parts of docs/events.md and
 	$(BIN)/python -m tests.install
 
 # pip reads the universal lock; uv writes it. Hash-pinned, and no index line: where packages come from is the machine's business.
-LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
-lock: $(STAMP) ## Pin the dependencies anew: requirements.lock (image) and requirements-dev.lock (everything)
-	$(BIN)/$(LOCK) --upgrade --output-file requirements.lock
-	$(BIN)/$(LOCK) --constraint requirements.lock --extra sandbox --extra dev --output-file requirements-dev.lock
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+lock: $(STAMP) ## Pin the dependencies anew: requirements.lock and requirements-build.lock (image), requirements-dev.lock (everything)
+	$(BIN)/$(LOCK) pyproject.toml --upgrade --output-file requirements.lock
+	$(BIN)/$(LOCK) --group build --upgrade --output-file requirements-build.lock
+	$(BIN)/$(LOCK) pyproject.toml --constraint requirements.lock --extra sandbox --extra dev --output-file requirements-dev.lock
 
 # A set's order is part of a history: it must be the same when the history is played again.
 simulate: $(STAMP) ## Play random histories of the whole worker (300 in 2 min; SEEDS=300, or SEED=17 for one; ARGS=--mutants)
@@ -79,6 +80,10 @@ fuzz: $(STAMP) ## Throw a million values at the intake (ARGS="--count 5000000 --
 chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reconcile (8 min; MINUTES=60 for a night, OUTAGE=600, MUTANT=all, SEED=17)
 	$(BIN)/python -m verification.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) \
 	  $(if $(MUTANT),$(if $(filter all,$(MUTANT)),--mutants,--mutant $(MUTANT))) $(ARGS)
+
+# On a base made by debootstrap, without Docker. As root of a Debian it installs what is missing by apt.
+image: $(STAMP) ## Build the image, and run it on real Kafka as Kubernetes would (root of a Debian; 5 minutes)
+	$(BIN)/pytest -m image tests/install $(ARGS)
 
 # The tool has a version of its own, because its dependencies change what other tests' tools accept.
 sbom: $(STAMP) ## List what is in the image, as CycloneDX: dist/appmetrica-worker.cdx.json
