@@ -337,3 +337,17 @@ def test_notes_name_the_topics_that_must_exist_and_what_is_doubtful() -> None:
     assert "must exist" not in rendered(merged(MINIMAL, STRIMZI))[NOTES]
     assert "resources.requests.memory (384Mi)" in rendered(OF_VERSION_0_1_0)[NOTES]
     assert "keys.secretName" in rendered(VALUE_SETS["keys in the values"])[NOTES]
+
+
+def test_alerts_and_dashboards_are_those_of_the_files() -> None:
+    values = VALUE_SETS["alerts and dashboards"]
+    alerts = CHART / "files" / "alerts.yaml"
+    assert one(values, "PrometheusRule")["spec"] == yaml.safe_load(alerts.read_text())
+    shown = {
+        name: json.loads(text)
+        for found in objects(values)
+        if found["metadata"]["labels"].get("grafana_dashboard") == "1"
+        for name, text in found["data"].items()
+    }
+    files = (CHART / "files" / "dashboards").glob("*.json")
+    assert shown == {file.name: json.loads(file.read_text()) for file in files}
