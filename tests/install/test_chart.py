@@ -294,6 +294,15 @@ def test_scaled_object_asks_for_the_lag_of_each_topic() -> None:
     assert triggers[0]["authenticationRef"] == {"name": "kafka"}
 
 
+def test_scaled_object_asks_for_the_sum_of_what_the_workers_want() -> None:
+    values = VALUE_SETS["autoscaling by the worker's metric"]
+    (trigger,) = one(values, "ScaledObject")["spec"]["triggers"]
+    selector = 'namespace="events",pod=~"amw-appmetrica-worker-.*"'
+    query = f"sum(appmetrica_worker_desired_replicas{{{selector}}})"
+    assert trigger["metadata"]["query"] == query
+    assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "1")
+
+
 @pytest.mark.parametrize("name", [name for name in VALUE_SETS if name.startswith("autoscaling")])
 def test_autoscaling_owns_the_number_of_replicas(name: str) -> None:
     assert "replicas" not in one(VALUE_SETS[name], "Deployment")["spec"]
