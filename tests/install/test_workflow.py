@@ -15,8 +15,8 @@ WORKFLOWS = PROJECT / ".github" / "workflows"
 
 def test_zizmor_has_no_complaint() -> None:
     zizmor = Path(sys.executable).with_name("zizmor")
-    command = [zizmor, "--offline", "--quiet", "--persona=pedantic", "--no-progress", WORKFLOWS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    command = [str(zizmor), "--offline", "--quiet", "--persona=pedantic", "--no-progress"]
+    done = subprocess.run([*command, str(WORKFLOWS)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
