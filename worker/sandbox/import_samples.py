@@ -21,6 +21,7 @@ DETAILS = {
 }
 
 Details = dict[str, Any]
+PROFILES = 20
 
 
 def envelope(chance: random.Random, common: Details, number: int) -> Details:
@@ -88,17 +89,15 @@ def _ecommerce(chance: random.Random, common: Details, number: int) -> Details:
 
 
 def _profile(chance: random.Random, common: Details, number: int) -> Details:
-    identity = {
-        name: common[name]
-        for name in ("application_id", "profile_id", "appmetrica_device_id")
-        if name in common
-    }
-    return identity | {
+    # Few profiles with many updates: their order shows.
+    return {
+        "application_id": common["application_id"],
+        "profile_id": f"viewer-{number % PROFILES}",
         "attributes": {
             "loyalty": chance.choice(("gold", "silver")),
             "subscribed": True,
             "visits": 1,
-        }
+        },
     }
 
 

@@ -60,6 +60,7 @@ def reconcile(
         duplicates_dropped: the worker's own count.
         skipped: the worker's own count; the samples show how many there are.
     """
+    rows = list(rows)
     arrivals = Counter(event_number(row) for row in rows)
     expected = {
         sample.identifier
@@ -90,6 +91,7 @@ def reconcile(
                 "events lost": len(expected - arrivals.keys()),
                 "events delivered that should not be": len(arrivals.keys() - expected),
                 "rows delivered twice": arrivals.total() - len(arrivals),
+                "profile updates delivered after a newer one": _overtaken(rows),
                 "invalid records without a dead letter": len(reasons.keys() - keys.keys()),
                 "dead letters with another reason than expected": wrong_reasons,
                 "records skipped that should not be, or the reverse": abs(
@@ -110,6 +112,22 @@ def event_number(row: KeptRow) -> int:
     """The number of the sample that was delivered as this row."""
     cell = row.cells[row.columns.index(DETAILS[row.resource])]
     return int(json.loads(cell)["event_number"])
+
+
+def _overtaken(rows: Iterable[KeptRow]) -> int:
+    """The number of profile updates that were accepted after a newer update of their profile."""
+    newest: dict[tuple[str, ...], int] = {}
+    overtaken = 0
+    for row in rows:
+        if row.resource != "profiles":
+            continue
+        profile = tuple(
+            cell for name, cell in zip(row.columns, row.cells, strict=True) if name != "attributes"
+        )
+        number = event_number(row)
+        overtaken += number < newest.get(profile, number)
+        newest[profile] = max(number, newest.get(profile, number))
+    return overtaken
 
 
 def _named(counts: dict[str, int]) -> tuple[str, ...]:

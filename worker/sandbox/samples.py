@@ -135,7 +135,11 @@ def _import(chance: random.Random, options: SampleOptions, number: int) -> Sampl
     wrapped, reason = envelope(chance, common, number), ""
     if chance.random() < INVALID_SHARE:
         wrapped, reason = wrong_sample(chance, wrapped, options.now)
-    return replace(_sample(wrapped, number, reason), is_import=True)
+    sample = replace(_sample(wrapped, number, reason), is_import=True)
+    if wrapped.get("type") != "profiles" or reason:
+        return sample
+    # The updates of a profile have an order, so one partition has to hold them.
+    return replace(sample, key=wrapped["data"]["profile_id"].encode())
 
 
 def _sample(event: dict[str, Any], number: int, dead_lettered_as: str) -> Sample:

@@ -178,3 +178,43 @@ def test_a_repeated_import_has_the_id_of_its_original_alone() -> None:
         assert headers.setdefault(sample.identifier, sample.headers) == sample.headers
     assert repeated > 0
     assert len({value for ((_, value),) in headers.values()}) == len(headers)
+
+
+def test_the_account_sees_a_profile_update_that_was_overtaken() -> None:
+    options = SampleOptions(COUNT, NOW, (1111, 2222), imports_share=1.0, has_refused=False)
+    wrapped = [
+        orjson.loads(sample.value)
+        for sample in samples(options)
+        if sample.is_import and not (sample.dead_lettered_as or sample.is_duplicate)
+    ]
+    updates = [record["data"] for record in wrapped if record["type"] == "profiles"]
+    rows = [
+        KeptRow(
+            0,
+            0,
+            "",
+            "profiles",
+            ("application_id", "profile_id", "attributes"),
+            (
+                str(update["application_id"]),
+                update["profile_id"],
+                orjson.dumps(update["attributes"]).decode(),
+            ),
+        )
+        for update in updates
+    ]
+    fault = "1 profile updates delivered after a newer one"
+    assert fault not in reconcile([], rows, [], 0).faults
+    first = next(n for n, row in enumerate(rows) if row.cells[:2] == rows[-1].cells[:2])
+    assert fault in reconcile([], [*rows, rows[first]], [], 0).faults
+
+
+def test_the_updates_of_a_profile_have_one_key() -> None:
+    options = SampleOptions(COUNT, NOW, (1111, 2222), imports_share=1.0, has_refused=False)
+    keys: dict[str, set[bytes]] = {}
+    for sample in samples(options):
+        record = orjson.loads(sample.value) if not sample.dead_lettered_as else {}
+        if record.get("type") == "profiles":
+            keys.setdefault(record["data"]["profile_id"], set()).add(sample.key)
+    assert keys == {profile: {profile.encode()} for profile in keys}
+    assert len(keys) > 1
