@@ -7,13 +7,15 @@ And rows that make it fail, and an API to which each row takes its time.
 from __future__ import annotations
 
 import asyncio
+import csv
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
 from verification.simulation.kafka_model import UNIX_SECONDS
 from verification.simulation.scenario import Scenario
-from verification.simulation.truth import POISON, Truth, ViolationError, profile_at
+from verification.simulation.truth import POISON, USERS_TOPIC, Truth, ViolationError, profile_at
 from verification.simulation.watch import Watch
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
@@ -35,7 +37,10 @@ HEALTHY_SECONDS = 0.3
 
 
 def event_of(row: Row) -> str:
-    """The name of the row's event: the third cell of its line, or the place of a profile."""
+    """The name of the row's event: the third cell of its line, or what names it for profiles."""
+    if row.assignment.topic == USERS_TOPIC:
+        (cells,) = csv.reader([row.line.decode()])
+        return str(json.loads(cells[2])["event"])
     if row.destination.resource == "profiles":
         return profile_at(row.assignment.partition, row.record.offset)
     return row.line.split(b",")[2].decode()
@@ -97,6 +102,9 @@ class ModelApi:
         await asyncio.sleep(self._latency())
         if loads and sender.is_alive():
             self.truth.receive(events)
+            if batch.rows[0].assignment.topic == USERS_TOPIC:
+                for row, event in zip(batch.rows, events, strict=True):
+                    self.truth.receive_profile(event, (sender.name, row.assignment))
         patience = TIMEOUT_SECONDS * sender.time_factor
         work = len(batch.rows) * self._scenario.seconds_per_row
         if isinstance(answer, Response) and work > patience:

@@ -20,7 +20,7 @@ from verification.simulation.api_model import ModelApi
 from verification.simulation.clocks import ahead, draw_jumps
 from verification.simulation.kafka_faults import Chances
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.producers import Producers
+from verification.simulation.producers import USER_PARTITIONS, Producers, UserProducer
 from verification.simulation.scenario import DEDUP_ROWS_LARGE, Moment, Mood, Scenario, draw
 from verification.simulation.truncations import truncate
 from verification.simulation.truth import (
@@ -30,6 +30,7 @@ from verification.simulation.truth import (
     PROFILE_PARTITIONS,
     PROFILES_TOPIC,
     TOPIC,
+    USERS_TOPIC,
     Truth,
     ViolationError,
 )
@@ -169,6 +170,7 @@ class _History:
             (PARKING_TOPIC, 2),
             *([(PROFILES_TOPIC, PROFILE_PARTITIONS)] if self._has_profiles else []),
             (DEAD_LETTER_TOPIC, 1),
+            *(((USERS_TOPIC, USER_PARTITIONS),) if scenario.users else ()),
         ):
             self._kafka.add_topic(topic, count)
         self._kafka.limit_commit_metadata(
@@ -184,11 +186,18 @@ class _History:
             poison_share=scenario.poison_share,
             profile_chance=Random(scenario.seed + 6),
         )
+        self._users = UserProducer(
+            self._kafka,
+            self._truth,
+            Random(scenario.seed + 7),
+            poison_share=scenario.poison_share,
+        )
         absences = Absences(self._kafka, scenario, self._held)
         self._say(f"away: {absences.drawn}; clocks: {self._jumps}")
         self._workers = [self._start(index) for index in range(scenario.workers)]
         await asyncio.gather(
             self._publish(),
+            self._publish_users(),
             absences.play(),
             self._move(),
             *(self._at(moment) for moment in scenario.moments),
@@ -203,7 +212,10 @@ class _History:
         # A worker whose clock is ahead takes the tails of its partitions for too old until the API
         # has told the time.
         has_forgotten = any(jump.seconds > 0 for jump in self._jumps)
-        self._truth.check_end(may_repeat=scenario.mood is not Mood.CALM or has_forgotten)
+        may_repeat = scenario.mood is not Mood.CALM or has_forgotten
+        self._truth.check_end(may_repeat=may_repeat)
+        if not may_repeat:
+            self._truth.check_last_values()
         absences.check_rebuilds(
             sum(worker.parts.source.rebuilds for worker in self._workers if worker is not None)
         )
@@ -238,6 +250,7 @@ class _History:
                 self._scenario.seed * 100 + self._lives,
                 self._scenario.memory_bytes_max,
                 self._scenario.dedup_rows_max,
+                bool(self._scenario.users),
                 lambda: ahead(self._jumps, index, self._loop.time()),
                 self._has_profiles,
             ),
@@ -254,6 +267,18 @@ class _History:
                 self._producers.publish_profiles()
             left -= burst
             await asyncio.sleep(self._chance.uniform(0, 2 * pause))
+
+    async def _publish_users(self) -> None:
+        chance = Random(self._scenario.seed + 8)
+        left = self._scenario.users
+        while left > 0:
+            burst = min(left, chance.randint(1, 20))
+            for _ in range(burst):
+                self._users.publish()
+            left -= burst
+            await asyncio.sleep(
+                chance.uniform(0, 20 * self._scenario.seconds / self._scenario.users)
+            )
 
     def _held(self) -> set[TopicPartition]:
         """What workers receive of at this moment."""
@@ -435,6 +460,8 @@ class _History:
         """An API that takes seconds for a row gets one at a time, where one is waited for: a
         partition that is behind.
         """
+        if self._scenario.users:
+            self._users.publish_newcomers()
         if self._scenario.seconds_per_row <= 1.0:
             for _ in range(EVENTS_AT_ONCE):
                 self._producers.publish_valid()
@@ -449,7 +476,8 @@ class _History:
         """
         behind = {}
         profiles = (PROFILES_TOPIC,) if self._has_profiles else ()
-        for topic in (TOPIC, PARKING_TOPIC, *profiles):
+        users = (USERS_TOPIC,) if self._scenario.users else ()
+        for topic in (TOPIC, PARKING_TOPIC, *profiles, *users):
             for partition, last in self._kafka.last_offsets(topic).items():
                 committed = self._committed(partition)
                 if last >= 0 and committed <= last:

@@ -17,6 +17,7 @@ from verification.simulation.truth import (
     PROFILE_PARTITIONS,
     PROFILES_TOPIC,
     TOPIC,
+    USERS_TOPIC,
     Published,
     Truth,
     profile_at,
@@ -183,3 +184,54 @@ class Producers:
         ):
             self._truth.want_again(sent.record.event)
             self._send(sent, ((REPLAYS, b"1"),))
+
+
+# Few, so that the records of one follow each other closely.
+USERS = 12
+USER_PARTITIONS = 2
+
+
+class UserProducer:
+    """Publishes records of profiles, keyed by profile: one partition holds all of one."""
+
+    def __init__(
+        self, kafka: ModelKafka, truth: Truth, chance: Random, *, poison_share: float
+    ) -> None:
+        self._kafka = kafka
+        self._truth = truth
+        self._chance = chance
+        self._poison_share = poison_share
+        self._number = 0
+
+    def publish(self) -> None:
+        """One record; now and then one that is refused, or that makes the API fail."""
+        roll = self._chance.random()
+        kind = "value"
+        if roll < 0.03:
+            kind = "refused-value"
+        elif roll < 0.03 + self._poison_share:
+            kind = f"{POISON}-{self._chance.choice(POISONS)}-value"
+        self._publish(kind, self._chance.randrange(USERS))
+
+    def publish_newcomers(self) -> None:
+        """A record of a new profile for each lane: a row can't be told from an API that is too
+        slow for its resource while nothing else of that is sent.
+        """
+        for application in range(2):
+            self._publish("value", USERS + 2 * self._number + application)
+
+    def _publish(self, kind: str, profile: int) -> None:
+        self._number += 1
+        event = f"{kind}-{self._number}"
+        value = {
+            "application_id": 1 + profile % 2,
+            "profile_id": f"profile-{profile}",
+            "attributes": {"event": event},
+        }
+        key, partition = b"user-%d" % self._number, profile % USER_PARTITIONS
+        self._truth.places[event] = (f"profile-{profile}", self._number)
+        offset = self._kafka.append(
+            USERS_TOPIC, partition, b"%d" % profile, json.dumps(value).encode(), (("id", key),)
+        )
+        record = Published(event, kind == "value", key)
+        self._truth.publish(TopicPartition(USERS_TOPIC, partition), offset, record)

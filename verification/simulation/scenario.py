@@ -49,7 +49,7 @@ class Scenario:
     event.
 
     `seconds_per_row` and poison, events that make the API fail, outlast all other faults. The
-    brokers move at `move_seconds`, if at all.
+    brokers move at `move_seconds`, if at all. `users`: records of ordered profiles.
     """
 
     seed: int
@@ -70,6 +70,7 @@ class Scenario:
     commit_metadata_bytes_max: int
     move_seconds: float | None
     dedup_rows_max: int
+    users: int
 
 
 # What may happen in each mood.
@@ -93,6 +94,8 @@ MOMENTS = {
 # The small one is met in an outage; the settings don't allow so little, so it is put in their
 # place.
 MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
+# The share of histories that have profiles, an ordered resource, and the most records of them.
+USERS_SHARE, USERS_MAX = 0.5, 600
 # The share of wild histories in which the brokers move to other addresses.
 MOVES_SHARE = 0.2
 DEDUP_ROWS_SMALL, DEDUP_ROWS_LARGE = 160, 1_000_000
@@ -146,7 +149,14 @@ def draw(seed: int) -> Scenario:
         dedup_rows_max=DEDUP_ROWS_LARGE
         if is_calm
         else chance.choices((DEDUP_ROWS_LARGE, DEDUP_ROWS_SMALL), (5, 1))[0],
+        users=0 if seconds_per_row else _users(seed),
     )
+
+
+def _users(seed: int) -> int:
+    # Of a chance of its own, as below.
+    chance = Random(seed + 6)
+    return chance.randint(100, USERS_MAX) if chance.random() < USERS_SHARE else 0
 
 
 def _move(seed: int, seconds: float) -> float | None:

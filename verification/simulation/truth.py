@@ -18,6 +18,8 @@ PARKING_TOPIC = f"{TOPIC}.parked"
 # State without a time and without a key: the same value may come again, and is no repetition.
 PROFILES_TOPIC = "profiles"
 PROFILE_PARTITIONS = 2
+# Profiles that are written again and again, each by its key: a newer value overwrites an older one.
+USERS_TOPIC = "users"
 DEAD_LETTER_TOPIC = f"{TOPIC}.dlq"
 GROUP = "workers"
 # The start of the names of events that make the API fail.
@@ -81,6 +83,10 @@ class Truth:
     reasons: dict[str, set[str]] = field(default_factory=dict)
 
     truncated: dict[TopicPartition, list[Published]] = field(default_factory=dict)
+    # Of each record of a profile, the profile and its place among that profile's records.
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
+    # By sender and profile, the places that the API has loaded, in order.
+    loaded: dict[tuple[object, str], list[int]] = field(default_factory=dict)
 
     def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
         """A record lies in the topic."""
@@ -109,6 +115,33 @@ class Truth:
     def receive(self, events: list[str]) -> None:
         """The API has taken these rows in."""
         self.accepted.update(events)
+
+    def receive_profile(self, event: str, sender: object) -> None:
+        """Invariant 9: a sender's row of a profile never comes after a newer one of that profile,
+        but as a repetition.
+
+        A sender is an assignment of a worker: its successor begins anew from what was committed.
+        """
+        profile, place = self.places[event]
+        loaded = self.loaded.setdefault((sender, profile), [])
+        if loaded and place < max(loaded) and place not in loaded:
+            raise ViolationError(
+                "9 order", f"{sender}: {event} of {profile} comes after its newer {loaded[-3:]}"
+            )
+        loaded.append(place)
+
+    def check_last_values(self) -> None:
+        """Each profile ends with its newest value that the API accepts, where nothing was sent
+        twice: the senders of a partition follow each other.
+        """
+        newest: dict[str, int] = {}
+        for event, (profile, place) in self.places.items():
+            if self.accepted[event]:
+                newest[profile] = max(newest.get(profile, 0), place)
+        last = {profile: loaded[-1] for (_, profile), loaded in self.loaded.items()}
+        wrong = [profile for profile, place in newest.items() if last[profile] != place]
+        if wrong:
+            raise ViolationError("9 order", f"{wrong[0]} ends with an old value")
 
     def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
         """The sender has been told of it."""

@@ -18,7 +18,13 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from verification.simulation.api_model import TIMEOUT_SECONDS, ModelApi, Sender
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from verification.simulation.scenario import DEDUP_ROWS_LARGE, MEMORY_BYTES_LARGE
-from verification.simulation.truth import DEAD_LETTER_TOPIC, GROUP, PROFILES_TOPIC, TOPIC
+from verification.simulation.truth import (
+    DEAD_LETTER_TOPIC,
+    GROUP,
+    PROFILES_TOPIC,
+    TOPIC,
+    USERS_TOPIC,
+)
 from verification.simulation.watch import Watch
 from worker.core.model.answer import Answer, Response
 from worker.core.model.batch import Batch
@@ -50,7 +56,7 @@ PROFILES_ROUTES = (
 )
 
 
-def settings(dedup_rows_max: int, *, has_profiles: bool) -> Settings:
+def settings(dedup_rows_max: int, *, has_profiles: bool, has_users: bool = False) -> Settings:
     """Short times in the order that is demanded, small batches, a short span: so that every bound
     is met.
     """
@@ -75,6 +81,7 @@ def settings(dedup_rows_max: int, *, has_profiles: bool) -> Settings:
                     "tombstones": "skip",
                 },
                 *(PROFILES_ROUTES if has_profiles else ()),
+                *([{"topic": USERS_TOPIC, "resource": "profiles"}] if has_users else []),
             ],
             "dead_letter": {"topic": DEAD_LETTER_TOPIC},
             "appmetrica": {
@@ -129,6 +136,7 @@ class Born:
     seed: int
     memory_bytes_max: int
     dedup_rows_max: int = DEDUP_ROWS_LARGE
+    has_users: bool = False
     clock_ahead: Callable[[], float] = lambda: 0.0
     has_profiles: bool = False
 
@@ -150,7 +158,9 @@ class WorkerLife:
             lambda: UNIX_SECONDS + loop.time() + born.clock_ahead(),
             turn_clock=lambda: next(turns),
         )
-        configuration = settings(born.dedup_rows_max, has_profiles=born.has_profiles)
+        configuration = settings(
+            born.dedup_rows_max, has_profiles=born.has_profiles, has_users=born.has_users
+        )
         self.parts: Parts = assemble(configuration, name, lambda _: None, nature)
         self.parts.pipeline._ledger.memory = MemoryGauge(born.memory_bytes_max)
         if born.memory_bytes_max < MEMORY_BYTES_LARGE:

@@ -7,10 +7,12 @@ from typing import Any
 
 import verification.simulation.worker_life
 import worker.core.delivery.dispatcher
+import worker.core.delivery.ordering
 from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.delivery.bisection import Bisections, Finding, Halved, ProvenBad, Unproven
 from worker.core.delivery.dispatcher import Dispatcher
 from worker.core.delivery.limiter import Limiter
+from worker.core.delivery.ordering import OrderedLanes
 from worker.core.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
 from worker.core.delivery.queues import Quarantine, Queue
 from worker.core.delivery.request_history import RequestHistory, RequestSpan
@@ -155,6 +157,33 @@ def remember_a_429_for_its_batch_alone(swap: Swap) -> None:
     swap(Throttles, "admits", lambda self, application_id, at: True)
 
 
+def send_profiles_in_any_order(swap: Swap) -> None:
+    swap(OrderedLanes, "has_order", lambda self, batch: False)
+
+
+def send_several_batches_of_a_lane_at_once(swap: Swap) -> None:
+    swap(Dispatcher, "_busy_lanes", lambda self: frozenset())
+
+
+def let_newer_profiles_pass_a_retry(swap: Swap) -> None:
+    delay = OrderedLanes.delay
+
+    def passed(self: OrderedLanes, batch: Batch, due: float, *, may_be_passed: bool) -> None:
+        delay(self, batch, due, may_be_passed=True)
+
+    swap(OrderedLanes, "delay", passed)
+    swap(worker.core.delivery.ordering, "subject_of", lambda row: (row.assignment.topic, row.line))
+
+
+def send_the_right_half_first(swap: Swap) -> None:
+    put_first = OrderedLanes.put_first
+    swap(OrderedLanes, "put_first", lambda self, batches: put_first(self, batches[::-1]))
+
+
+def let_rows_of_a_profile_pass_one_that_stepped_aside(swap: Swap) -> None:
+    swap(worker.core.delivery.ordering, "subject_of", lambda row: (row.assignment.topic, row.line))
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -172,6 +201,11 @@ MUTANTS: dict[str, Mutant] = {
         open_the_breaker_for_refusals,
         remember_a_429_for_its_batch_alone,
         leave_the_key_in_what_the_api_says,
+        send_profiles_in_any_order,
+        send_several_batches_of_a_lane_at_once,
+        let_newer_profiles_pass_a_retry,
+        send_the_right_half_first,
+        let_rows_of_a_profile_pass_one_that_stepped_aside,
     )
 } | {
     "follow_a_redirect": _taken_for_success(302),
