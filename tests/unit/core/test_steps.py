@@ -165,7 +165,8 @@ def test_an_event_costs_the_same_with_many_batches_under_a_hold_as_with_few() ->
             world.tell(TimePassed())
         return instructions(lambda: world.pipeline.handle(TimePassed(), world.now))[0]
 
-    assert cost(5_000) == cost(50)
+    # A walk over them would cost two fifths more. What is left depends on how the dictionaries lie.
+    assert cost(5_000) < cost(50) * 1.1
 
 
 def bytes_of_a_change(partitions: int) -> int:
