@@ -92,7 +92,12 @@ class Buildah:
         root = self._directory / "base"
         shutil.rmtree(root, ignore_errors=True)
         packages = "--include=python3,python3-venv,ca-certificates"
-        _run(["debootstrap", "--variant=minbase", packages, SUITE, str(root), _mirror()])
+        try:
+            _run(["debootstrap", "--variant=minbase", packages, SUITE, str(root), _mirror()])
+        finally:
+            # An interrupted debootstrap leaves it mounted, and a clean-up would walk into it.
+            if (root / "proc").is_mount():
+                _run(["umount", str(root / "proc")])
         # Each layer is a copy of everything below it.
         unused = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale")
         for name in unused:
