@@ -175,7 +175,11 @@ class Suspects:
         if case.tally is None:
             case.tally = history.tally(application_id)
         is_lone = since is not None and history.newest_accepted(application_id) > since
-        case.is_alone = since is not None and history.last_acceptance(application_id) <= since
+        case.is_alone = since is not None and (
+            history.last_acceptance(application_id) <= since
+            # A row that gets no answer in time is compared with rows of its own resource alone.
+            or (failure is Failure.TIMED_OUT and not history.has_accepted_as_many(batch, since))
+        )
         case.lone_failures += is_lone
         if not case.is_suspect:
             self._failed_in_a_row[application_id] = self._failed_in_a_row.get(application_id, 0) + 1

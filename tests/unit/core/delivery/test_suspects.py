@@ -36,7 +36,13 @@ class Requests:
             self.history.fail(batch.destination.application_id)
         return assessment.decision
 
-    def take(self, count: int = 1, rows: int = 1, application_id: int = 1111) -> None:
+    def take(
+        self,
+        count: int = 1,
+        rows: int = 1,
+        application_id: int = 1111,
+        resource: str = "events",
+    ) -> None:
         """Others are taken."""
         for _ in range(count):
             self.numbers += 1
@@ -44,7 +50,7 @@ class Requests:
                 rows,
                 batch_id=f"other-{self.numbers}",
                 start=self.numbers,
-                destination=make_destination(application_id),
+                destination=make_destination(application_id)._replace(resource=resource),
             )
             self.history.start(batch)
             self.history.accept(batch, self.history.end(batch.id))
@@ -164,6 +170,17 @@ def test_a_row_that_times_out_alone_while_others_are_accepted_slows_no_lane_down
     assert requests.fail(batch, Failure.TIMED_OUT) is Decision.RETRY_SMALLER
     requests.take()
     assert requests.fail(batch, Failure.TIMED_OUT) is Decision.RETRY
+
+
+def test_a_row_that_times_out_is_alone_while_only_other_resources_are_accepted() -> None:
+    requests, row = Requests(), make_batch(1)
+    requests.fail(row, Failure.TIMED_OUT)
+    requests.take(resource="revenue")
+    requests.fail(row, Failure.TIMED_OUT)
+    assert requests.suspects.is_alone(row.id)
+    requests.take()
+    requests.fail(row, Failure.TIMED_OUT)
+    assert not requests.suspects.is_alone(row.id)
 
 
 def test_a_fault_of_an_application_is_general_after_several_failures_until_an_acceptance() -> None:
