@@ -15,7 +15,7 @@ from random import Random
 
 from aiokafka.structs import TopicPartition
 
-from verification.simulation.absences import Absences
+from verification.simulation.absences import Absences, draw_absence
 from verification.simulation.api_model import ModelApi
 from verification.simulation.clocks import ahead, draw_jumps
 from verification.simulation.kafka_faults import Chances
@@ -154,6 +154,10 @@ class _History:
         self._looked_at: dict[TopicPartition, int] = {}
         self._lives = 0
         self._has_profiles = scenario.seed % PROFILES_EVERY == 0
+        # How soon others are held beside partitions without a leader is checked without this topic:
+        # one more partition to take over may need the time.
+        is_absence_checked = scenario.mood is Mood.CALM and draw_absence(scenario) is not None
+        self._has_users = bool(scenario.users) and not is_absence_checked
         self._apart: set[str] = set()
         self.has_killed = False
         self._leaks: list[str] = []
@@ -170,7 +174,7 @@ class _History:
             (PARKING_TOPIC, 2),
             *([(PROFILES_TOPIC, PROFILE_PARTITIONS)] if self._has_profiles else []),
             (DEAD_LETTER_TOPIC, 1),
-            *(((USERS_TOPIC, USER_PARTITIONS),) if scenario.users else ()),
+            *(((USERS_TOPIC, USER_PARTITIONS),) if self._has_users else ()),
         ):
             self._kafka.add_topic(topic, count)
         self._kafka.limit_commit_metadata(
@@ -250,7 +254,7 @@ class _History:
                 self._scenario.seed * 100 + self._lives,
                 self._scenario.memory_bytes_max,
                 self._scenario.dedup_rows_max,
-                bool(self._scenario.users),
+                self._has_users,
                 lambda: ahead(self._jumps, index, self._loop.time()),
                 self._has_profiles,
             ),
@@ -270,7 +274,7 @@ class _History:
 
     async def _publish_users(self) -> None:
         chance = Random(self._scenario.seed + 8)
-        left = self._scenario.users
+        left = self._scenario.users if self._has_users else 0
         while left > 0:
             burst = min(left, chance.randint(1, 20))
             for _ in range(burst):
@@ -460,7 +464,7 @@ class _History:
         """An API that takes seconds for a row gets one at a time, where one is waited for: a
         partition that is behind.
         """
-        if self._scenario.users:
+        if self._has_users:
             self._users.publish_newcomers()
         if self._scenario.seconds_per_row <= 1.0:
             for _ in range(EVENTS_AT_ONCE):
@@ -476,7 +480,7 @@ class _History:
         """
         behind = {}
         profiles = (PROFILES_TOPIC,) if self._has_profiles else ()
-        users = (USERS_TOPIC,) if self._scenario.users else ()
+        users = (USERS_TOPIC,) if self._has_users else ()
         for topic in (TOPIC, PARKING_TOPIC, *profiles, *users):
             for partition, last in self._kafka.last_offsets(topic).items():
                 committed = self._committed(partition)

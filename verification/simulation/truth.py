@@ -117,8 +117,8 @@ class Truth:
         self.accepted.update(events)
 
     def receive_profile(self, event: str, sender: object) -> None:
-        """Invariant 9: a sender's row of a profile never comes after a newer one of that profile,
-        but as a repetition.
+        """The order of profiles: a sender's row never comes after a newer one of its profile, but
+        as a repetition.
 
         A sender is an assignment of a worker: its successor begins anew from what was committed.
         """
@@ -126,7 +126,7 @@ class Truth:
         loaded = self.loaded.setdefault((sender, profile), [])
         if loaded and place < max(loaded) and place not in loaded:
             raise ViolationError(
-                "9 order", f"{sender}: {event} of {profile} comes after its newer {loaded[-3:]}"
+                "order", f"{sender}: {event} of {profile} comes after its newer {loaded[-3:]}"
             )
         loaded.append(place)
 
@@ -141,7 +141,7 @@ class Truth:
         last = {profile: loaded[-1] for (_, profile), loaded in self.loaded.items()}
         wrong = [profile for profile, place in newest.items() if last[profile] != place]
         if wrong:
-            raise ViolationError("9 order", f"{wrong[0]} ends with an old value")
+            raise ViolationError("order", f"{wrong[0]} ends with an old value")
 
     def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
         """The sender has been told of it."""
