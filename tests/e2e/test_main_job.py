@@ -9,11 +9,12 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tests.e2e.stage import KEYS, SETTLE_SECONDS_MAX, Stage, mixed, on_stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
@@ -305,3 +306,59 @@ async def test_a_held_application_is_parked_its_neighbour_flows_and_all_come_hom
     assert reconciliation.faults == (), parked
     worker.send(signal.SIGTERM)
     assert await worker.wait(45.0) == 0
+
+
+async def test_what_is_not_selected_is_skipped_and_counted_and_values_are_framed(
+    stage: Stage,
+) -> None:
+    def framed(number: int, kind: str) -> bytes:
+        event = {
+            "application_id": 1111,
+            "profile_id": f"user-{number}",
+            "event_name": "film_watched",
+            "event_timestamp": int(time.time()) - 60,
+            "event_json": {"event_number": number},
+        }
+        envelope = {"kind": kind, "payload": orjson.dumps(event).decode()}
+        # Confluent's magic byte and schema id.
+        return b"\0\0\0\0\7" + orjson.dumps(envelope)
+
+    kinds = ["events" if number % 3 else "stock_changed" for number in range(3000)]
+    values: list[bytes | None] = [framed(number, kind) for number, kind in enumerate(kinds)]
+    values += [None] * 50 + [b"no envelope"] * 7
+    await publish_values(stage.bootstrap_servers, stage.topic, values)
+    route = {
+        "topic": stage.topic,
+        "framing": "confluent",
+        "form": "envelope",
+        "envelope": {"type_field": "kind", "data_field": "payload"},
+        "select": {"$.kind": ["events"]},
+        "tombstones": "skip",
+    }
+    worker = await stage.start_worker({"routes": [route]})
+    await stage.await_settled()
+    account = (await worker.status())["topics"][stage.topic]
+    assert account["skipped"] == {"not_selected": 1000, "tombstone": 50}
+    assert (account["delivered"], account["dead_lettered"]) == (2000, {"not_json": 7})
+    assert {event_number(row) for row in stage.emulator.ledger.rows} == {
+        number for number, kind in enumerate(kinds) if kind == "events"
+    }
+    assert re.search(
+        rf'records_skipped_total{{reason="not_selected",topic="{stage.topic}"}} 1000',
+        await worker.metrics(),
+    )
+
+
+async def publish_values(
+    bootstrap_servers: str, topic: str, values: Iterable[bytes | None]
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=10)
+    await producer.start()
+    try:
+        sent = [
+            await producer.send(topic, key=b"%d" % number, value=value)
+            for number, value in enumerate(values)
+        ]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()

@@ -81,7 +81,8 @@ async def test_it_prints_an_account_that_balances(bootstrap_servers: str) -> Non
     demo = await start("--count", "3000", "--bootstrap-servers", bootstrap_servers)
     assert await demo.end() == 0, demo.output
     (equation,) = re.findall(
-        r"^produced 3,000 = delivered [\d,]+ \+ duplicates dropped \d+ \+ dead-lettered \d+$",
+        r"^produced 3,000 = delivered [\d,]+ \+ duplicates dropped \d+ \+ skipped \d+"
+        r" \+ dead-lettered \d+$",
         demo.output,
         re.M,
     )
@@ -100,7 +101,7 @@ async def test_it_prints_an_account_that_balances(bootstrap_servers: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "moment", ["Starting Apache Kafka", "Publishing", "Everything is left running"]
+    "moment", ["Starting Apache Kafka", "Publishing", "Everything is still running"]
 )
 async def test_ctrl_c_leaves_no_process_behind(own_kafka: Demo, moment: str) -> None:
     await own_kafka.says(moment)
@@ -111,7 +112,7 @@ async def test_ctrl_c_leaves_no_process_behind(own_kafka: Demo, moment: str) -> 
 
 
 async def test_not_even_a_kill_leaves_a_process_behind(own_kafka: Demo) -> None:
-    await own_kafka.says("Everything is left running")
+    await own_kafka.says("Everything is still running")
     assert len(own_kafka.remaining()) == 3
     own_kafka.process.kill()
     await own_kafka.end()
