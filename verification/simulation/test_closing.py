@@ -9,10 +9,13 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.protocol.metadata import MetadataRequest
 
+from verification.simulation.kafka_faults import Answer, Fault
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.virtual_loop import run
 from worker.edges.kafka.aiokafka_internals.closing import close_consumer, close_producer
+from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 
 TOPIC = "events"
 
@@ -128,3 +131,24 @@ def test_a_client_that_is_closed_before_it_has_started_leaves_nothing() -> None:
         assert remains() == []
 
     run(history(), seconds_max=600)
+
+
+@pytest.mark.parametrize("after_seconds", [0.001, 0.01, 0.03, 1.0])
+def test_nothing_remains_of_a_client_that_is_cancelled_while_it_bootstraps(
+    after_seconds: float,
+) -> None:
+    async def history() -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 2)
+        kafka.disturb(MetadataRequest, Fault(answer=Answer.NEVER))
+        client = KafkaConnection((kafka.bootstrap_servers,), "test", 9.0, KafkaSecurity()).client()
+        starting = asyncio.create_task(client.bootstrap())
+        await asyncio.sleep(after_seconds)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await client.close()
+        # The other end learns of it by a message.
+        await asyncio.sleep(1)
+        assert remains() == []
+
+    run(history(), seconds_max=60)

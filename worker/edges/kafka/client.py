@@ -12,7 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from worker.edges.kafka.aiokafka_internals.closing import close_producer
+from worker.edges.kafka.aiokafka_internals.closing import (
+    close_cancelled_bootstraps,
+    close_producer,
+)
 from worker.tls_files import TlsFiles, TlsFilesError, tls_context
 
 # Beyond the time for a request: an error of the client's own comes first and says more.
@@ -87,6 +90,7 @@ class KafkaConnection:
         Raises:
             TlsNotUsableError: a file of TLS can't be used now.
         """
+        close_cancelled_bootstraps()
         return {
             "bootstrap_servers": list(self.bootstrap_servers),
             "client_id": self.client_id,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import aiokafka
+import aiokafka.client
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator, NoGroupCoordinator
@@ -66,6 +67,7 @@ def _expected() -> tuple[ExpectedName, ...]:
         *(ExpectedName(owner, name, True) for owner, names in instances.items() for name in names),
         *(ExpectedName(owner, name) for owner, names in classes.items() for name in names),
         *(ExpectedName(module, name) for module, name in REPLACED_FUNCTIONS),
+        ExpectedName(aiokafka.client, "create_conn"),
     )
 
 
