@@ -171,5 +171,6 @@ def _send_again(
     )
     is_split = decision is Decision.SPLIT and len(batch.rows) > 1
     parts = waiting.isolation.split(batch) if is_split else (batch,)
+    undecided = [part for part in parts if waiting.isolation.suspects.is_alone(part.id)]
     waiting.delay(parts, now.monotonic_seconds + wait)
-    return [part for part in parts if waiting.isolation.suspects.is_alone(part.id)]
+    return undecided

@@ -123,16 +123,21 @@ class WaitingBatches:
 
         Their lane waits as well, if it is ordered: but not for a batch that fails while others are
         accepted, nor for one that has failed again with nothing accepted in between, because only
-        others can show whether that batch is the cause.
+        others can show whether that batch is the cause. Such a batch is halved at each failure: it
+        may have rows of all subjects, and rows of a subject don't pass each other.
         """
         first, *rest = batches
         if not self.ordered.has_order(first):
             for batch in batches:
                 self.queue.delay(batch, due_seconds)
             return
-        self.ordered.put_first(rest)
         suspects = self.isolation.suspects
-        may_be_passed = suspects.is_alone(first.id) or suspects.is_suspect(first.id)
+        is_alone = suspects.is_alone(first.id)
+        may_be_passed = is_alone or suspects.is_suspect(first.id)
+        if is_alone and len(first.rows) > 1:
+            first, second = self.isolation.first_rows_apart(first, len(first.rows) // 2)
+            rest = [second, *rest]
+        self.ordered.put_first(rest)
         self.ordered.delay(first, due_seconds, may_be_passed=may_be_passed)
 
     def wait_for_turn(self, batch: Batch) -> None:

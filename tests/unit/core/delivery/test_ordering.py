@@ -181,6 +181,23 @@ def test_a_row_that_makes_the_api_fail_does_not_stop_its_lane() -> None:
     assert sorted(loaded) == list(range(1, len(loaded) + 1))
 
 
+def test_a_batch_that_fails_with_rows_of_all_subjects_and_nothing_else_is_halved() -> None:
+    lane = stage()
+    batch = batch_of(0, "ann", "bob", "cid", "dan")
+    lane.dispatcher.submit([batch, batch_of(4, "ann", "bob", "cid", "dan")])
+    delivered: list[int] = []
+    for _ in range(200):
+        posts, _ = lane.dispatcher.start(now_at(lane.seconds))
+        lane.seconds += 1
+        for post in posts:
+            answer = LOST if 2 in offsets(post.rows) else status(200)
+            delivered += offsets(lane.answer(post, answer).delivered)
+        deadline = lane.dispatcher.next_deadline()
+        lane.seconds = max(lane.seconds, deadline if deadline is not None else 0.0)
+    # All but the row that makes the API fail, and the row that waits behind it.
+    assert sorted(delivered) == [0, 1, 3, 4, 5, 7]
+
+
 def test_under_a_hold_profiles_are_the_probe_in_turn_each_with_its_oldest_row() -> None:
     one = stage()
     one.submit(batch_of(0, "a"), batch_of(1, "a", "b"), batch_of(3, "a"))
