@@ -93,6 +93,9 @@ class ModelApi:
             raise ViolationError(
                 "throttling", f"{sender.name} sends {batch.id} although its application was to wait"
             )
+        if batch.rows[0].assignment.topic == USERS_TOPIC:
+            for row, event in zip(batch.rows, events, strict=True):
+                self.truth.post_profile(event, sender.name, row.assignment)
         answer, loads = self._judge(batch)
         if isinstance(answer, Response):
             answer = replace(answer, date_unix_seconds=self._unix_seconds())
@@ -104,7 +107,7 @@ class ModelApi:
             self.truth.receive(events)
             if batch.rows[0].assignment.topic == USERS_TOPIC:
                 for row, event in zip(batch.rows, events, strict=True):
-                    self.truth.receive_profile(event, (sender.name, row.assignment))
+                    self.truth.receive_profile(event, sender.name, row.assignment)
         patience = TIMEOUT_SECONDS * sender.time_factor
         work = len(batch.rows) * self._scenario.seconds_per_row
         if isinstance(answer, Response) and work > patience:
