@@ -19,6 +19,7 @@ from verification.simulation.truth import POISON, USERS_TOPIC, Truth, ViolationE
 from verification.simulation.watch import Watch
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
+from worker.core.model.record import Assignment
 from worker.core.model.row import Row
 
 TIMEOUT_SECONDS = 5.0
@@ -93,9 +94,7 @@ class ModelApi:
             raise ViolationError(
                 "throttling", f"{sender.name} sends {batch.id} although its application was to wait"
             )
-        if batch.rows[0].assignment.topic == USERS_TOPIC:
-            for row, event in zip(batch.rows, events, strict=True):
-                self.truth.post_profile(event, sender.name, row.assignment)
+        _note_profiles(batch, sender.name, self.truth.post_profile)
         answer, loads = self._judge(batch)
         if isinstance(answer, Response):
             answer = replace(answer, date_unix_seconds=self._unix_seconds())
@@ -105,9 +104,7 @@ class ModelApi:
         await asyncio.sleep(self._latency())
         if loads and sender.is_alive():
             self.truth.receive(events)
-            if batch.rows[0].assignment.topic == USERS_TOPIC:
-                for row, event in zip(batch.rows, events, strict=True):
-                    self.truth.receive_profile(event, sender.name, row.assignment)
+            _note_profiles(batch, sender.name, self.truth.receive_profile)
         patience = TIMEOUT_SECONDS * sender.time_factor
         work = len(batch.rows) * self._scenario.seconds_per_row
         if isinstance(answer, Response) and work > patience:
@@ -193,3 +190,10 @@ class ModelApi:
                 return Response(429, "2", "", 0.1), False
             case _:
                 return Response(int(kind), None, "", 0.1), False
+
+
+def _note_profiles(batch: Batch, worker: str, note: Callable[[str, str, Assignment], None]) -> None:
+    """Note each row of a batch whose rows have an order."""
+    if batch.rows[0].assignment.topic == USERS_TOPIC:
+        for row in batch.rows:
+            note(event_of(row), worker, row.assignment)
