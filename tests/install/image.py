@@ -151,7 +151,7 @@ def _mirror() -> str:
                 return words[1]
             if line.startswith("deb ") and "/debian" in line:
                 return next(word for word in words if "://" in word)
-    return "http://deb.debian.org/debian"
+    raise RuntimeError("no file of apt's sources names a mirror of Debian: the base comes from one")
 
 
 @dataclass(frozen=True, slots=True)
