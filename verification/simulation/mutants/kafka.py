@@ -13,7 +13,6 @@ import worker.edges.kafka.writer
 from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.intake.selection import Selection
 from worker.core.progress.ledger import Ledger
-from worker.edges.kafka.fetch_budget import FetchBudget
 from worker.edges.kafka.leader_epochs import FetchedEpochs
 from worker.edges.kafka.offset_lookup import Unavailable, look_up
 from worker.edges.kafka.poller import Poller
@@ -74,15 +73,6 @@ def trust_the_position_of_the_client(swap: Swap) -> None:
         return await receive(self, assignment)
 
     swap(ChunkReceiver, "receive", trusting)
-
-
-def fetch_ahead_without_a_bound(swap: Swap) -> None:
-    init = FetchBudget.__init__
-
-    def boundless(self: FetchBudget, consumer: Any, fetched: Any, bytes_max: int) -> None:
-        init(self, consumer, fetched, 2**40)
-
-    swap(FetchBudget, "__init__", boundless)
 
 
 def give_up_a_tail_at_the_first_trouble(swap: Swap) -> None:
@@ -159,7 +149,6 @@ MUTANTS: dict[str, Mutant] = {
         receive_of_paused_partitions,
         poll_all_partitions_at_once,
         trust_the_position_of_the_client,
-        fetch_ahead_without_a_bound,
         give_up_a_tail_at_the_first_trouble,
         wait_for_a_dead_connection_as_long_as_there_is_time,
         leave_a_half_joined_member_behind,

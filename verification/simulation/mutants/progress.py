@@ -138,10 +138,6 @@ def commit_without_hints(swap: Swap) -> None:
     )
 
 
-def name_nothing_that_finds_no_room_in_runs(swap: Swap) -> None:
-    swap(worker.core.wire.commit_metadata, "_flags", lambda position, settled, room: b"")
-
-
 def commit_what_is_too_large_again_and_again(swap: Swap) -> None:
     swap(Offsets, "limit_metadata", lambda self, refused: None)
 
@@ -186,7 +182,6 @@ MUTANTS: dict[str, Mutant] = {
         believe_hints_without_their_checksum,
         ignore_the_hints,
         commit_without_hints,
-        name_nothing_that_finds_no_room_in_runs,
         commit_what_is_too_large_again_and_again,
         hold_whatever_comes,
         commit_seldom,
