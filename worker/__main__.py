@@ -25,9 +25,15 @@ def main() -> None:
 
         cli(obj=signals)
     except WorkerError as error:
-        if not _log("run_failed", {"exit_code": error.exit_code, "detail": str(error)}):
-            _print_line(str(error))
-        sys.exit(error.exit_code)
+        _fail(error)
+    except ImportError as error:
+        # Costs nothing where all is well, and imports nothing of aiokafka itself.
+        from worker.edges.kafka.aiokafka_internals import explain_import
+
+        explained = explain_import(error)
+        if explained is None:
+            _crash(error)
+        _fail(explained)
     except (SystemExit, KeyboardInterrupt):
         raise
     except OSError as error:
@@ -42,6 +48,12 @@ def main() -> None:
         sys.exit(ExitCode.UNAVAILABLE)
     except BaseException as error:  # noqa: BLE001  # the only place: a bug is logged without secrets, and the process ends
         _crash(error)
+
+
+def _fail(error: WorkerError) -> NoReturn:
+    if not _log("run_failed", {"exit_code": error.exit_code, "detail": str(error)}):
+        _print_line(str(error))
+    sys.exit(error.exit_code)
 
 
 def _crash(error: BaseException) -> NoReturn:

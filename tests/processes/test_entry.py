@@ -1,12 +1,11 @@
-"""How the process ends when it can't go on: in the log's format, without secrets, with its exit
-code.
-"""
+"""How the process ends when it can't go on: in the log's format, without secrets."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -80,3 +79,42 @@ def test_what_the_worker_can_explain_is_one_line_of_json(tmp_path: Path) -> None
     fault = json.loads(line)
     assert (process.returncode, fault["event"], fault["exit_code"]) == (69, "run_failed", 69)
     assert fault["detail"] == "cannot listen: set admin.port"
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (
+            "import aiokafka.consumer.fetcher as fetcher; del fetcher.FetchResult",
+            "aiokafka.consumer.fetcher.FetchResult",
+        ),
+        ("sys.modules['aiokafka.producer.sender'] = None", "aiokafka.producer.sender"),
+    ],
+    ids=["class", "module"],
+)
+@pytest.mark.parametrize("command", ["run", "check-config"])
+def test_a_class_that_aiokafka_lacks_is_one_line(command: str, change: str, missing: str) -> None:
+    script = (
+        f"import sys; import aiokafka; {change}; sys.argv = ['appmetrica-worker', '{command}']\n"
+        "from worker.__main__ import main; main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert process.stderr.splitlines() == [
+        f"aiokafka {version('aiokafka')} lacks {missing}, which the worker uses: "
+        "install the release of aiokafka that the worker's lock file names"
+    ]
+    assert process.returncode == 69
+
+
+def test_another_failed_import_is_a_crash_with_its_stack() -> None:
+    script = (
+        "import sys; sys.modules['msgspec'] = None; sys.argv = ['appmetrica-worker', 'run']\n"
+        "from worker.__main__ import main; main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert process.returncode == 70
+    assert process.stderr.startswith("Traceback")

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-import aiokafka
 import aiokafka.client
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator, NoGroupCoordinator
 from aiokafka.producer.sender import Sender
 
+from worker.edges.kafka.aiokafka_internals import wrong_release
 from worker.edges.kafka.aiokafka_internals.decompression import REPLACED_FUNCTIONS
-from worker.errors import UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,4 @@ def check() -> None:
     """
     missing = [str(name) for name in EXPECTED_NAMES if not name.is_there()]
     if missing:
-        raise UnavailableError(
-            f"aiokafka {aiokafka.__version__} lacks {', '.join(missing)}, which the worker uses: "
-            "install the release of aiokafka that the worker's lock file names"
-        )
+        raise wrong_release(missing)
