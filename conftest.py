@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.record_batches import restored_decompression
 from tests.secured import Secured, secured_kafka
 from worker.sandbox.kafka import KafkaCluster
 
@@ -55,6 +56,16 @@ def interruptible() -> Iterator[None]:
     yield
     for one in ignored:
         signal.signal(one, signal.SIG_IGN)
+
+
+@pytest.fixture(autouse=True)
+def decompression() -> Iterator[None]:
+    """Restore aiokafka's decompression, whose bound holds for the whole process.
+
+    A small bound of an earlier test would end what a later test reads with its own consumer.
+    """
+    with restored_decompression():
+        yield
 
 
 @pytest.fixture(scope="session")

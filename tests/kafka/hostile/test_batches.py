@@ -1,32 +1,24 @@
-"""Record batches that can't be read, with a right checksum, on real Kafka: they stop their
-partition alone, or are skipped.
-"""
+"""Record batches with a right checksum that can't be read stop their partition alone."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cramjam
 import pytest
-from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatch
 
 from tests.builders import make_value
 from tests.e2e.stage import KEYS, Stage, peak_bytes
 from tests.kafka.edges.reading import Reader, reading
-from tests.kafka.hostile.batches import GZIP, LZ4, SNAPPY, ZSTD, RawRecord, batch, publish_batch
+from tests.record_batches import CODECS, ZSTD, RawRecord, batch, publish_batch
 from worker.core.model.event import OffsetsSkipped
-from worker.edges.kafka.aiokafka_internals.decompression import bound_decompression
 from worker.edges.kafka.receiver import PollOptions
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.topics import create_topics, publish
 
-CODECS = {"gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
 MEGABYTE = 1024 * 1024
 BOUND = 4 * MEGABYTE
 
@@ -37,58 +29,6 @@ UNREADABLE: dict[str, bytes] = {
         for name, codec in CODECS.items()
     },
 }
-
-
-def read_values(raw: bytes) -> list[bytes | None]:
-    read = DefaultRecordBatch(raw)
-    assert read.validate_crc()
-    return [record.value for record in read]
-
-
-class TestDecompression:
-    @pytest.mark.parametrize("codec", [0, *CODECS.values()], ids=["none", *CODECS])
-    @pytest.mark.parametrize("size", [0, 1, 1000, MEGABYTE, BOUND - 100])
-    def test_what_stays_within_the_bound_is_read_as_it_is(self, codec: int, size: int) -> None:
-        bound_decompression(BOUND)
-        for value in (bytes(size), os.urandom(size // 2), b"some text, " * (size // 11)):
-            assert read_values(batch([RawRecord(value), RawRecord(b"2")], codec)) == [value, b"2"]
-
-    @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
-    @pytest.mark.parametrize("size", [BOUND, 40 * MEGABYTE])
-    def test_what_expands_beyond_the_bound_is_damaged(self, codec: int, size: int) -> None:
-        bound_decompression(BOUND)
-        with pytest.raises(
-            CorruptRecordException,
-            match=r"can't be decompressed into 4194304 bytes \(kafka.batch_bytes_max\)",
-        ):
-            read_values(batch([RawRecord(bytes(size))], codec))
-
-    @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
-    @pytest.mark.parametrize(
-        "payload", [b"", b"garbage that no codec takes for its own", b"\x82SNAPPY\0" + b"\xff" * 30]
-    )
-    def test_what_is_no_compressed_data_is_damaged(self, codec: int, payload: bytes) -> None:
-        bound_decompression(BOUND)
-        whole = bytearray(batch([RawRecord(payload)]))
-        whole[21:23] = codec.to_bytes(2, "big")
-        with pytest.raises(CorruptRecordException):
-            list(DefaultRecordBatch(bytes(whole)))
-
-    def test_a_size_that_lies_makes_no_room(self) -> None:
-        bound_decompression(BOUND)
-        whole = bytearray(batch([RawRecord(b"v")], SNAPPY))
-        # Snappy's size comes first: 4 GB of two bytes.
-        whole[61:63] = b"\xff\xff\xff\xff\x0f"
-        with pytest.raises(CorruptRecordException, match="its content is larger"):
-            list(DefaultRecordBatch(bytes(whole)))
-
-    def test_a_gzip_stream_of_several_members_is_read_and_bounded_as_one(self) -> None:
-        bound_decompression(BOUND)
-        module = sys.modules[DefaultRecordBatch.__module__]
-        member = bytes(cramjam.gzip.compress(bytes(MEGABYTE)))
-        assert module.gzip_decode(member * 4) == bytes(4 * MEGABYTE)
-        with pytest.raises(CorruptRecordException):
-            module.gzip_decode(member * 5)
 
 
 @pytest.mark.parametrize("raw", UNREADABLE.values(), ids=UNREADABLE)

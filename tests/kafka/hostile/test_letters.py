@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from tests.builders import FakeRecord, make_assignment, make_value
 from tests.kafka.cli.commands import Commands, configuration, lines
-from tests.kafka.hostile.batches import GZIP, RawRecord, batch, publish_batch
+from tests.record_batches import GZIP, RawRecord, batch, publish_batch
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.wire.record_headers import ERRORS_PREFIX
 from worker.edges.kafka import dead_letters

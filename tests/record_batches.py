@@ -1,8 +1,13 @@
-"""Record batches as no well-behaved producer writes them, and the way to get them into a topic."""
+"""Record batches as no well-behaved producer writes them.
+
+With the way to get them into a topic, and to undo the bound on their decompression.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cramjam
@@ -10,7 +15,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.codec import lz4_encode
 from aiokafka.record.util import calc_crc32c, encode_varint
 
+from worker.edges.kafka.aiokafka_internals.decompression import REPLACED_FUNCTIONS
+
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+CODECS = {"gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,17 @@ def batch(records: list[RawRecord], codec: int = 0) -> bytes:
     ) + _compressed(payload, codec)
     checked = struct.pack(">ibI", 0, 2, calc_crc32c(body)) + body
     return struct.pack(">qi", 0, len(checked)) + checked
+
+
+@contextmanager
+def restored_decompression() -> Iterator[None]:
+    """Undo at the end what `bound_decompression` has done meanwhile: it holds for the process."""
+    functions = [(module, name, getattr(module, name)) for module, name in REPLACED_FUNCTIONS]
+    try:
+        yield
+    finally:
+        for module, name, function in functions:
+            setattr(module, name, function)
 
 
 async def publish_batch(bootstrap_servers: str, topic: str, raw: bytes, partition: int = 0) -> None:
