@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO, NoReturn
 
 import click
 
@@ -15,12 +15,14 @@ from worker.settings.load import Loaded
 from worker.tools.dead_letters.replay_plan import ReplayPlan
 from worker.tools.dead_letters.scan import (
     Query,
+    RecordSelection,
     StoredKind,
     ordered_topics,
     redelivered_topics,
     stored_topics,
 )
-from worker.tools.dead_letters.selection import Selection
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @click.group("dlq")
@@ -79,13 +81,22 @@ def with_selection(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Written before this time (same forms as --since).",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options)(command)
 
 
-def _selection(options: dict[str, Any], replays_max: int | None = None) -> Selection:
-    return Selection(
+def _with(options: Iterable[_Decorator]) -> _Decorator:
+    """Add these options to a command, in their order."""
+
+    def added(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(tuple(options)):
+            command = option(command)
+        return command
+
+    return added
+
+
+def _selection(options: dict[str, Any], replays_max: int | None = None) -> RecordSelection:
+    return RecordSelection(
         options["reasons"], options["applications"], options["since"], options["until"], replays_max
     )
 
@@ -97,13 +108,18 @@ def _query(loaded: Loaded, kind: StoredKind, options: dict[str, Any]) -> Query:
 
 def add_commands(group: click.Group, kind: StoredKind) -> None:
     """Add the commands that `dlq` and `parked` share."""
-    name = group.name
+    _add_stats(group, kind)
+    _add_peek(group, kind)
+    _add_export(group, kind)
+    _add_replay(group, kind)
 
+
+def _add_stats(group: click.Group, kind: StoredKind) -> None:
     @group.command(
         "stats",
         help=(
             f"Count by reason, application and day.\n\nExample: "
-            f"appmetrica-worker {name} stats --since 7d"
+            f"appmetrica-worker {group.name} stats --since 7d"
         ),
     )
     @with_selection
@@ -113,11 +129,13 @@ def add_commands(group: click.Group, kind: StoredKind) -> None:
         query = _query(loaded, kind, options)
         stored_records.show_statistics(loaded.settings, kind, query, as_json=as_json)
 
+
+def _add_peek(group: click.Group, kind: StoredKind) -> None:
     @group.command(
         "peek",
         help=f"Show the newest {kind.value}.\n\n"
         "With each record: its reason, what to do about it, and its content.\n\n"
-        f"Example: appmetrica-worker {name} peek --max 3",
+        f"Example: appmetrica-worker {group.name} peek --max 3",
     )
     @with_selection
     @click.option(
@@ -134,10 +152,12 @@ def add_commands(group: click.Group, kind: StoredKind) -> None:
         query = _query(loaded, kind, options)
         stored_records.show_newest(loaded.settings, kind, query, count, as_json=as_json)
 
+
+def _add_export(group: click.Group, kind: StoredKind) -> None:
     @group.command(
         "export",
         help=f"Write the {kind.value} as lines of JSON.\n\n"
-        f"Example: appmetrica-worker {name} export --output records.jsonl",
+        f"Example: appmetrica-worker {group.name} export --output records.jsonl",
     )
     @with_selection
     @click.option(
@@ -160,8 +180,6 @@ def add_commands(group: click.Group, kind: StoredKind) -> None:
         query = _query(loaded, kind, options)
         stored_records.write_file(loaded.settings, kind, query, file_format, output)
 
-    _add_replay(group, kind)
-
 
 def _add_replay(group: click.Group, kind: StoredKind) -> None:
     @group.command(
@@ -173,72 +191,78 @@ def _add_replay(group: click.Group, kind: StoredKind) -> None:
         f"Example: appmetrica-worker {group.name} replay --dry-run",
     )
     @with_selection
-    @click.option(
-        "--dry-run",
-        "is_dry",
-        is_flag=True,
-        help="Write nothing; show what the worker would do with the records.",
-    )
-    @click.option(
-        "--max",
-        "records_max",
-        type=click.IntRange(min=1),
-        help="Maximum number of records to replay.",
-    )
-    @click.option(
-        "--rate",
-        type=click.FloatRange(min=0, min_open=True),
-        help="Maximum average records per second.",
-    )
-    @click.option(
-        "--max-replays",
-        default=3,
-        show_default=True,
-        type=click.IntRange(1, 1000),
-        help="Do not replay a record that was replayed this many times already.",
-    )
-    @click.option(
-        "--allow-reorder",
-        is_flag=True,
-        help="Replay also records of ordered topics (profiles): they arrive after newer "
-        "records, and may overwrite newer values.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @click.option(
-        "--anyway",
-        is_flag=True,
-        hidden=kind is StoredKind.DEAD_LETTERS,
-        help="Replay even if a worker reads the topic.",
-    )
+    @_with_replay_options(kind)
     @with_configuration
-    def replay(
-        loaded: Loaded,
-        records_max: int | None,
-        rate: float | None,
-        max_replays: int,
-        **options: Any,
-    ) -> None:
-        topics = stored_topics(loaded.settings, kind, options["topics"])
-        consumed = redelivered_topics(loaded.settings, topics)
-        if consumed and not options["anyway"] and not options["is_dry"]:
-            raise click.UsageError(
-                f"a worker with this configuration reads {', '.join(consumed)} and redelivers the "
-                "parked records when the hold ends; a replay would deliver them twice. Disable "
-                "parking (parking.enabled: false), or use --anyway"
-            )
-        plan = ReplayPlan(
-            topics,
-            loaded.settings.kafka.group_id,
-            _selection(options, max_replays),
-            records_max,
-            rate,
-            frozenset() if options["allow_reorder"] else ordered_topics(loaded.settings),
+    def replay(loaded: Loaded, **options: Any) -> None:
+        _replay(loaded, kind, options)
+
+
+def _with_replay_options(kind: StoredKind) -> _Decorator:
+    """Add the options of a replay to a command."""
+    options = (
+        click.option(
+            "--dry-run",
+            "is_dry",
+            is_flag=True,
+            help="Write nothing; show what the worker would do with the records.",
+        ),
+        click.option(
+            "--max",
+            "records_max",
+            type=click.IntRange(min=1),
+            help="Maximum number of records to replay.",
+        ),
+        click.option(
+            "--rate",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Maximum average records per second.",
+        ),
+        click.option(
+            "--max-replays",
+            default=3,
+            show_default=True,
+            type=click.IntRange(1, 1000),
+            help="Do not replay a record that was replayed this many times already.",
+        ),
+        click.option(
+            "--allow-reorder",
+            is_flag=True,
+            help="Replay also records of ordered topics (profiles): they arrive after newer "
+            "records, and may overwrite newer values.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option(
+            "--anyway",
+            is_flag=True,
+            hidden=kind is StoredKind.DEAD_LETTERS,
+            help="Replay even if a worker reads the topic.",
+        ),
+    )
+    return _with(options)
+
+
+def _replay(loaded: Loaded, kind: StoredKind, options: dict[str, Any]) -> NoReturn:
+    topics = stored_topics(loaded.settings, kind, options["topics"])
+    consumed = redelivered_topics(loaded.settings, topics)
+    if consumed and not options["anyway"] and not options["is_dry"]:
+        raise click.UsageError(
+            f"a worker with this configuration reads {', '.join(consumed)} and redelivers the "
+            "parked records when the hold ends; a replay would deliver them twice. Disable "
+            "parking (parking.enabled: false), or use --anyway"
         )
-        counts = stored_records.replay(loaded.settings, plan, is_dry=options["is_dry"])
-        stored_records.show_replay(
-            plan, counts, kind, is_dry=options["is_dry"], as_json=options["as_json"]
-        )
-        sys.exit(ExitCode.BAD_DATA if counts.refused else ExitCode.OK)
+    plan = ReplayPlan(
+        topics,
+        loaded.settings.kafka.group_id,
+        _selection(options, options["max_replays"]),
+        options["records_max"],
+        options["rate"],
+        frozenset() if options["allow_reorder"] else ordered_topics(loaded.settings),
+    )
+    counts = stored_records.replay(loaded.settings, plan, is_dry=options["is_dry"])
+    stored_records.show_replay(
+        plan, counts, kind, is_dry=options["is_dry"], as_json=options["as_json"]
+    )
+    sys.exit(ExitCode.BAD_DATA if counts.refused else ExitCode.OK)
 
 
 add_commands(dlq, StoredKind.DEAD_LETTERS)

@@ -42,11 +42,10 @@ from worker.core.route import Components, Route, RouteRole
 from worker.core.wire import commit_metadata
 from worker.daemon.inbox import Inbox
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
-from worker.edges.kafka.dead_letters import dead_letter_writer
 from worker.edges.kafka.membership import SourceOptions
-from worker.edges.kafka.parking import parking_writer
 from worker.edges.kafka.receiver import PollOptions
 from worker.edges.kafka.source import KafkaSource
+from worker.edges.kafka.stored_records import dead_letter_writer, parking_writer
 from worker.edges.kafka.window_rebuild import TailOptions
 from worker.edges.kafka.writer import TopicWriter
 from worker.edges.post_api.api_keys import Keys

@@ -26,7 +26,7 @@ from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.row import Destination, Row
 from worker.core.post_api.resource import Identity
 from worker.core.wire.record_headers import REPLAYS
-from worker.edges.kafka import dead_letters, parking
+from worker.edges.kafka.stored_records import dead_letter_headers, parking_headers
 from worker.sandbox.topics import create_topics, read_all
 from worker.tools.dead_letters.replay import BATCH_RECORDS
 
@@ -81,7 +81,7 @@ class Quarantine:
         rejection = Rejection(
             make_assignment(0, topic=self.topic), record, (FieldFault(reason, "", "a fault"),), 1
         )
-        return record.key, value, dead_letters.headers(rejection, "1")
+        return record.key, value, dead_letter_headers(rejection, "1")
 
     async def replay(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Replay and return the printed document."""
@@ -311,7 +311,7 @@ async def test_parked_records_are_replayed_except_redelivered_records(bench: Qua
         for number in range(4)
     ]
     await bench.write(
-        topic, [(row.record.key, row.record.value, parking.headers(row)) for row in rows]
+        topic, [(row.record.key, row.record.value, parking_headers(row)) for row in rows]
     )
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bench.bootstrap_servers, group_id=bench.topic, enable_auto_commit=False

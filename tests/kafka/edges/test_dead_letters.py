@@ -14,7 +14,7 @@ from worker.core.model.event import DeadLettersAcknowledged, DeadLettersFailed, 
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.wire.record_headers import ERRORS_PREFIX
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
-from worker.edges.kafka.dead_letters import dead_letter_writer
+from worker.edges.kafka.stored_records import dead_letter_writer
 from worker.sandbox.topics import create_topics, read_all
 
 

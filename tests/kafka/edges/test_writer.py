@@ -23,8 +23,11 @@ from worker.core.model.event import DeadLettersAcknowledged, Event, ParkingAckno
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.row import Row
 from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX
-from worker.edges.kafka.dead_letters import SHORTENED_VALUE_BYTES, dead_letter_writer
-from worker.edges.kafka.parking import parking_writer
+from worker.edges.kafka.stored_records import (
+    SHORTENED_VALUE_BYTES,
+    dead_letter_writer,
+    parking_writer,
+)
 from worker.sandbox.topics import create_topics, read_all
 
 Events = asyncio.Queue[Event]

@@ -20,7 +20,7 @@ from worker.core.model.event import DeadLettersAcknowledged, Event, Received, Ta
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Place, Position
 from worker.core.wire.record_headers import ERRORS_PREFIX, REPLAYS, came_from
-from worker.edges.kafka.dead_letters import dead_letter_writer
+from worker.edges.kafka.stored_records import dead_letter_writer
 from worker.sandbox.topics import create_topics, publish, read_all
 
 

@@ -15,7 +15,7 @@ from tests.kafka.cli.commands import Commands, configuration, lines
 from tests.record_batches import GZIP, RawRecord, batch, publish_batch
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.wire.record_headers import ERRORS_PREFIX
-from worker.edges.kafka import dead_letters
+from worker.edges.kafka.stored_records import dead_letter_headers
 from worker.sandbox.topics import create_topics
 
 NOT_UTF_8 = b'{"application_id": "\xff\xfe"}'
@@ -61,7 +61,7 @@ async def write_letter(
         1,
     )
     headers = [
-        *dead_letters.headers(rejection, "1"),
+        *dead_letter_headers(rejection, "1"),
         ("trace", b"\xff"),
         (f"{ERRORS_PREFIX}http_status", b"9" * 5000),
     ]

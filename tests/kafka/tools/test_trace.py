@@ -18,8 +18,8 @@ from worker.core.model.record import Place
 from worker.core.model.row import Destination, Row
 from worker.core.post_api.resource import Identity
 from worker.core.wire.commit_metadata import encode
-from worker.edges.kafka import dead_letters, parking
 from worker.edges.kafka.reader import TopicReader
+from worker.edges.kafka.stored_records import dead_letter_headers, parking_headers
 from worker.sandbox.topics import create_topics
 from worker.tools.trace import CommitState, Presence, Trace, origin_of, trace
 from worker.tools.validation import DryRun
@@ -124,7 +124,7 @@ async def test_a_dead_letter_is_found_by_the_origin_that_it_names(scene: Scene) 
             (FieldFault(Reason.MISSING, "event_name", ""),),
             1,
         )
-        stored.append((BAD, dead_letters.headers(rejection, "1")))
+        stored.append((BAD, dead_letter_headers(rejection, "1")))
     await scene.write(f"{scene.topic}.dlq", stored)
     traced = await scene.trace(1)
     assert [one.place.offset for one in traced.dead_letters] == [1]
@@ -143,7 +143,7 @@ async def test_a_parked_record_is_redelivered_or_still_parked(scene: Scene) -> N
         Row(make_assignment(0, topic=scene.topic), FakeRecord(n, GOOD), destination, b"", b"", 0, 0)
         for n in (2, 4)
     ]
-    await scene.write(f"{scene.topic}.parked", [(GOOD, parking.headers(row)) for row in rows])
+    await scene.write(f"{scene.topic}.parked", [(GOOD, parking_headers(row)) for row in rows])
     await scene.commit(f"{scene.topic}.parked", 1)
     redelivered, waiting = await scene.trace(2), await scene.trace(4)
     assert (

@@ -27,7 +27,7 @@ from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form
 from worker.core.model.fault import Rejection
 from worker.core.post_api.resource import RESOURCES
-from worker.edges.kafka.dead_letters import headers
+from worker.edges.kafka.stored_records import dead_letter_headers
 from worker.settings.schema import Settings
 
 DOCUMENT = asyncapi_document()
@@ -112,7 +112,7 @@ def test_the_headers_of_dead_letters_are_those_that_are_written() -> None:
     assert (
         list(told["properties"])
         == told["required"]
-        == [name for name, _ in headers(rejection, "1")]
+        == [name for name, _ in dead_letter_headers(rejection, "1")]
     )
 
 

@@ -13,7 +13,7 @@ from tests.hostile_values import HOSTILE_HEADERS, hostile_values
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form
 from worker.core.post_api.resource import RESOURCES
-from worker.edges.kafka.dead_letters import headers
+from worker.edges.kafka.stored_records import dead_letter_headers
 
 COUNT = 1000
 ATTRIBUTES = (
@@ -65,5 +65,6 @@ def test_every_bad_record_is_a_row_or_a_rejection_that_can_be_written(
     assert len(rows) + len(rejections) == COUNT
     for rejection in rejections:
         assert all(
-            value is None or isinstance(value, bytes) for _, value in headers(rejection, "1")
+            value is None or isinstance(value, bytes)
+            for _, value in dead_letter_headers(rejection, "1")
         )

@@ -10,7 +10,7 @@ from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_value
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import TopicPartition
 from worker.core.wire.record_headers import REPLAYS
-from worker.edges.kafka import dead_letters
+from worker.edges.kafka.stored_records import dead_letter_headers
 from worker.settings.load import load
 from worker.settings.schema import Settings
 from worker.tools.dead_letters.record import StoredRecord, read
@@ -53,7 +53,7 @@ def make_stored(
 ) -> StoredRecord:
     """The dead letter of a rejection, at this offset of its topic, written at this Unix time."""
     refused = rejection or make_rejection()
-    headers = [*dead_letters.headers(refused, "1.2.3"), *more]
+    headers = [*dead_letter_headers(refused, "1.2.3"), *more]
     return read(
         DLQ, FakeRecord(offset, refused.record.value, refused.record.key, headers, at * 1000)
     )

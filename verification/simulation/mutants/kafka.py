@@ -13,13 +13,13 @@ import worker.edges.kafka.writer
 from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.intake.selection import Selection
 from worker.core.progress.ledger import Ledger
+from worker.edges.kafka.consumer_health import Watchdog
 from worker.edges.kafka.leader_epochs import FetchedEpochs
 from worker.edges.kafka.offset_lookup import Unavailable, look_up
 from worker.edges.kafka.poller import Poller
 from worker.edges.kafka.reader import TopicReader
 from worker.edges.kafka.receiver import ChunkReceiver, client_partition
 from worker.edges.kafka.source import KafkaSource
-from worker.edges.kafka.watchdog import Watchdog
 from worker.edges.kafka.window_rebuild import WindowRebuild
 
 

@@ -8,7 +8,7 @@ process at each restart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -16,10 +16,17 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from worker.core.model.record import Record
+from worker.core.model.record import Place, Record
 
 # A thousand records of 60 KB, which a batch of 1 MB can hold, take most of a second to decode.
 SLICE_BYTES = 1024 * 1024
+# The errors of aiokafka for a record that can't be read.
+DAMAGE = (CorruptRecordException, UnicodeDecodeError)
+DAMAGED_IN_A_ROW_MAX = 1000
+# For the next record before damage: it lies in a batch that has just been fetched.
+RECORD_SECONDS_MAX = 5.0
+
+OnDamage = Callable[[Place, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,57 @@ async def take_up_to_the_damage(
                 raise
             break
     return Chunk(records, is_whole=False)
+
+
+class DamageSkips:
+    """Reads what is whole around damaged records, and skips these one by one.
+
+    Args:
+        on_damage: called for each record that is skipped.
+    """
+
+    def __init__(self, on_damage: OnDamage) -> None:
+        self._on_damage = on_damage
+        # The offset behind the last record that was skipped, and how many were skipped up to there.
+        self._behind: tuple[ClientPartition, int] | None = None
+        self._in_a_row = 0
+
+    async def take(
+        self,
+        consumer: AIOKafkaConsumer,
+        partition: ClientPartition,
+        position: int,
+        records_max: int,
+    ) -> Sequence[Record]:
+        """The whole records before the damage; without any, the damaged record is skipped.
+
+        Args:
+            consumer: with this partition assigned. It has just raised one of `DAMAGE`, and has
+                dropped the records that it had fetched with the damaged record.
+            partition: where the damage is.
+            position: where to read on.
+            records_max: the most records to take.
+
+        Raises:
+            CorruptRecordException: too many damaged records in a row: more is wrong than these.
+        """
+        consumer.seek(partition, position)
+        if self._behind != (partition, position):
+            self._in_a_row = 0
+        try:
+            chunk = await take_up_to_the_damage(
+                consumer, partition, records_max, RECORD_SECONDS_MAX
+            )
+        except CorruptRecordException as error:
+            self._in_a_row += 1
+            if self._in_a_row > DAMAGED_IN_A_ROW_MAX:
+                raise
+            # One offset at a time: nothing shows how far the damage reaches.
+            self._on_damage(Place(*partition, position), f"{type(error).__name__}: {error}")
+            self._behind = (partition, position + 1)
+            consumer.seek(partition, position + 1)
+            return ()
+        return chunk.records
 
 
 def slices(records: Sequence[Record], position: int) -> Iterator[tuple[Sequence[Record], int]]:

@@ -17,16 +17,15 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from worker.core.model.event import Assigned, Event, LogTruncated, Lost, OffsetsSkipped
 from worker.core.model.record import Assignment, End, Start, TopicPartition
 from worker.edges.kafka.client import KafkaConnection
+from worker.edges.kafka.consumer_health import PartitionHealth, Watchdog
 from worker.edges.kafka.end_offsets import fetched_end
 from worker.edges.kafka.leader_epochs import LogState, Resumption, resume
 from worker.edges.kafka.membership import SourceOptions
 from worker.edges.kafka.offset_lookup import LogBounds, Unavailable, look_up
-from worker.edges.kafka.partition_health import PartitionHealth
 from worker.edges.kafka.poller import WATCH_SECONDS, Poller
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.edges.kafka.receiver import ChunkReceiver, Taken, client_partition
 from worker.edges.kafka.start_offsets import Arrivals, StartOffset, StartOffsets
-from worker.edges.kafka.watchdog import Watchdog
 
 # One request of a look-up.
 LOOK_UP_SECONDS_MAX = 5.0

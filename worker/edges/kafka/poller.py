@@ -3,7 +3,7 @@
 A paused partition is simply not polled: aiokafka's own pause throws fetched records away, and its
 flags vanish at rebalances. A partition that can't be read waits on its own, and the others go on.
 aiokafka's fetch task may die in silence (aiokafka #983, #1037), and then `getmany` returns nothing
-for ever: the age of the last fetch shows that, see `worker.edges.kafka.watchdog`.
+for ever: the age of the last fetch shows that, see `worker.edges.kafka.consumer_health`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.record import Assignment
 from worker.edges.kafka.aiokafka_internals.consumer import Fetched
+from worker.edges.kafka.consumer_health import PartitionHealth
 from worker.edges.kafka.fetch_budget import FetchBudget
-from worker.edges.kafka.partition_health import PartitionHealth
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.edges.kafka.receiver import ChunkReceiver, client_partition
 

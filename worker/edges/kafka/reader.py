@@ -6,37 +6,30 @@ For rebuilding windows, and for the tools around the worker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CorruptRecordException, for_code
+from aiokafka.errors import for_code
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.record import Place, Position, Record, TopicPartition
 from worker.edges.kafka.aiokafka_internals.closing import close_consumer
-from worker.edges.kafka.chunks import take_up_to_the_damage
+from worker.edges.kafka.chunks import DAMAGE, DamageSkips, OnDamage
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.coordinator import ask_coordinator, committed_positions
 
 POLL_MILLISECONDS = 200
 CHUNK_RECORDS = 1000
 PARTITION_FETCH_BYTES_MAX = 1_048_576
-# The errors of aiokafka for a record that can't be read.
-DAMAGE = (CorruptRecordException, UnicodeDecodeError)
-DAMAGED_IN_A_ROW_MAX = 1000
-# For the next record before damage: it lies in a batch that has just been fetched.
-RECORD_SECONDS_MAX = 5.0
 # aiokafka would try for ever against a dead coordinator.
 COMMIT_SECONDS_MAX = 15.0
 STOP_SECONDS_MAX = 1.0
 # Behind the end of a partition the client waits for more records, and only then fetches the next
 # partition.
 FETCH_WAIT_MILLISECONDS = 10
-
-OnDamage = Callable[[Place, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +67,7 @@ class TopicReader:
     ) -> None:
         self._connection = connection
         self._group_id = group_id
-        self._on_damage = on_damage
-        self._damaged_in_a_row = 0
+        self._damage = DamageSkips(on_damage) if on_damage is not None else None
         self._consumer: AIOKafkaConsumer
         self._admin: AIOKafkaAdminClient
 
@@ -190,38 +182,13 @@ class TopicReader:
                 )
                 found = fetched.get(client, ())
             except DAMAGE:
-                if self._on_damage is None:
+                if self._damage is None:
                     raise
-                # The records that were fetched with it are dropped.
-                self._consumer.seek(client, position)
-                found = await self._up_to_the_damage(client, position, records_max, self._on_damage)
+                found = await self._damage.take(self._consumer, client, position, records_max)
             records = [record for record in found if record.offset < end]
             if records:
-                self._damaged_in_a_row = 0
                 return records
         return ()
-
-    async def _up_to_the_damage(
-        self, client: ClientPartition, position: int, records_max: int, on_damage: OnDamage
-    ) -> Sequence[Record]:
-        """The whole records before the damage; without any, the damaged record is skipped.
-
-        Raises:
-            CorruptRecordException: too many damaged records in a row: more is wrong than these.
-        """
-        try:
-            chunk = await take_up_to_the_damage(
-                self._consumer, client, records_max, RECORD_SECONDS_MAX
-            )
-        except CorruptRecordException as error:
-            self._damaged_in_a_row += 1
-            if self._damaged_in_a_row > DAMAGED_IN_A_ROW_MAX:
-                raise
-            # One offset at a time: nothing shows how far the damage reaches.
-            on_damage(Place(*client, position), f"{type(error).__name__}: {error}")
-            self._consumer.seek(client, position + 1)
-            return ()
-        return chunk.records
 
     async def mixed(
         self, spans: Sequence[Span], records_max: int = CHUNK_RECORDS
@@ -242,7 +209,7 @@ class TopicReader:
                     *unread, timeout_ms=POLL_MILLISECONDS, max_records=records_max
                 )
             except DAMAGE:
-                if self._on_damage is None:
+                if self._damage is None:
                     raise
                 # The records of other partitions that were fetched with it are dropped: read one
                 # partition after the other, from its last position.

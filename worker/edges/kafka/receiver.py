@@ -26,8 +26,8 @@ from worker.core.model.event import Event, OffsetsSkipped, Received
 from worker.core.model.record import Assignment, Record
 from worker.edges.kafka.aiokafka_internals.consumer import show_batches
 from worker.edges.kafka.chunks import slices, take, take_up_to_the_damage
+from worker.edges.kafka.consumer_health import PartitionHealth
 from worker.edges.kafka.leader_epochs import FetchedEpochs
-from worker.edges.kafka.partition_health import PartitionHealth
 from worker.edges.kafka.rebalance_listener import Rebalances
 
 logger = logging.getLogger("worker.kafka")

@@ -19,7 +19,7 @@ from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.reader import TopicReader
 from worker.edges.kafka.topics import Operation, Permissions
 from worker.tools.dead_letters.record import FOREIGN, StoredRecord
-from worker.tools.dead_letters.selection import Selection, parse
+from worker.tools.dead_letters.scan import RecordSelection, parse_selection
 
 # Source: org.apache.kafka.common.internals.Topic.
 TOPIC_NAME = re.compile("[a-zA-Z0-9._-]{1,249}")
@@ -37,7 +37,7 @@ class ReplayPlan:
 
     topics: tuple[str, ...]
     worker_group_id: str
-    selection: Selection
+    selection: RecordSelection
     records_max: int | None = None
     per_second: float | None = None
     ordered_topics: frozenset[str] = frozenset()
@@ -95,7 +95,7 @@ class ReplayedSelection:
     """An earlier replay of a partition: of what `selection` matches below `position`."""
 
     position: int
-    selection: Selection
+    selection: RecordSelection
 
     def includes(self, stored: StoredRecord) -> bool:
         """True if that replay has replayed this record."""
@@ -151,7 +151,7 @@ async def finished_records(
     }
     for replay_group in await reader.groups(replays_prefix):
         for partition, at in (await reader.committed(replay_group, partitions)).items():
-            selection = parse(at.metadata) if at is not None else None
+            selection = parse_selection(at.metadata) if at is not None else None
             if at is not None and selection is not None:
                 replayed[partition].append(ReplayedSelection(at.offset, selection))
     settled = {

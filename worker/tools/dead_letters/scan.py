@@ -1,4 +1,4 @@
-"""Finds and counts the stored records of a configuration: dead letters and parked records."""
+"""Selects, finds and counts stored records: dead letters and parked records."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from hashlib import blake2b
 from heapq import heappush, heappushpop
 from typing import NamedTuple
+
+import msgspec
 
 from worker.core.intake.paths import Path, parse_path
 from worker.core.model.record import Record
 from worker.edges.kafka.reader import TopicReader
 from worker.settings.schema import Settings
 from worker.tools.dead_letters.record import StoredRecord, read
-from worker.tools.dead_letters.selection import Selection
 
+# Length of the digest in the name of a consumer group.
+DIGEST_BYTES = 5
 # Takes the number of offsets done, and of all offsets.
 ReportProgress = Callable[[int, int], None]
 
@@ -71,11 +75,73 @@ def named_applications(settings: Settings) -> dict[str, int | Path]:
     return applications
 
 
+class RecordSelection(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Conditions on stored records; an empty condition accepts every record.
+
+    Times are Unix milliseconds of when the stored record was written: `since` is inclusive, `until`
+    is not. `replays_max` excludes records that were replayed this often. `without_origins` excludes
+    records of these source topics: a replay that can't write to them replays only the others, and
+    its position covers only the others.
+    """
+
+    reasons: tuple[str, ...] = ()
+    applications: tuple[int, ...] = ()
+    since: int | None = None
+    until: int | None = None
+    replays_max: int | None = None
+    without_origins: tuple[str, ...] = ()
+
+    def matches(self, stored: StoredRecord) -> bool:
+        """True if this record meets every condition."""
+        return self.matches_content(stored) and not self.has_too_many_replays(stored)
+
+    def matches_content(self, stored: StoredRecord) -> bool:
+        """True if this record meets every condition, `replays_max` aside."""
+        if self.reasons and stored.reason not in self.reasons:
+            return False
+        if self.applications and stored.application_id not in self.applications:
+            return False
+        if stored.origin is not None and stored.origin.topic in self.without_origins:
+            return False
+        timestamp = stored.record.timestamp
+        return (self.since is None or timestamp >= self.since) and (
+            self.until is None or timestamp < self.until
+        )
+
+    def has_too_many_replays(self, stored: StoredRecord) -> bool:
+        """True if this record was replayed `replays_max` times already."""
+        return self.replays_max is not None and stored.replays >= self.replays_max
+
+    def text(self) -> str:
+        """The canonical text of this selection, kept as the metadata of a replay's commit."""
+        ordered = msgspec.structs.replace(
+            self,
+            reasons=tuple(sorted(set(self.reasons))),
+            applications=tuple(sorted(set(self.applications))),
+        )
+        return msgspec.json.encode(ordered).decode()
+
+    def digest(self) -> str:
+        """A short name that is the same for equal selections."""
+        return blake2b(self.text().encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+_decoder = msgspec.json.Decoder(RecordSelection)
+
+
+def parse_selection(text: str) -> RecordSelection | None:
+    """The selection that this text describes; None for any other text."""
+    try:
+        return _decoder.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
 class Query(NamedTuple):
     """The topics to scan, and the records to look for."""
 
     topics: Sequence[str]
-    selection: Selection
+    selection: RecordSelection
 
 
 async def scan(

@@ -10,7 +10,16 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from tests.builders import FakeRecord
-from worker.edges.kafka.chunks import SLICE_BYTES, Chunk, slices, take, take_up_to_the_damage
+from worker.core.model.record import Place
+from worker.edges.kafka.chunks import (
+    DAMAGED_IN_A_ROW_MAX,
+    SLICE_BYTES,
+    Chunk,
+    DamageSkips,
+    slices,
+    take,
+    take_up_to_the_damage,
+)
 
 PARTITION = ClientPartition("t", 0)
 UNDECODABLE = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
@@ -39,6 +48,10 @@ class Consumer:
         if isinstance(one, Exception):
             raise one
         return one
+
+    def seek(self, partition: ClientPartition, offset: int) -> None:
+        """Note where the next fetch begins; what is fetched is given by the test."""
+        self.sought = offset
 
 
 def consumer(*fetched: FakeRecord | Exception) -> Any:
@@ -76,6 +89,28 @@ async def test_without_damage_all_that_is_fetched_is_whole() -> None:
         records(4), is_whole=False
     )
     assert not (await take_up_to_the_damage(consumer(), PARTITION, 10)).is_whole
+
+
+async def test_a_damaged_record_is_skipped_and_reported_and_whole_records_are_kept() -> None:
+    reported: list[Place] = []
+    skips = DamageSkips(lambda place, detail: reported.append(place))
+    damaged = consumer(*records(2), CorruptRecordException("checksum"))
+    assert await skips.take(damaged, PARTITION, 0, 10) == records(2)
+    assert (reported, damaged.sought) == ([], 0)
+    assert await skips.take(consumer(UNDECODABLE), PARTITION, 2, 10) == ()
+    assert reported == [Place("t", 0, 2)]
+
+
+async def test_damage_without_end_is_raised_and_whole_records_begin_the_count_again() -> None:
+    skips = DamageSkips(lambda place, detail: None)
+    damage = CorruptRecordException("checksum")
+    for offset in range(DAMAGED_IN_A_ROW_MAX):
+        await skips.take(consumer(damage), PARTITION, offset, 10)
+    # Whole records lie between this damage and the last.
+    for offset in range(DAMAGED_IN_A_ROW_MAX + 5, 2 * DAMAGED_IN_A_ROW_MAX + 5):
+        await skips.take(consumer(damage), PARTITION, offset, 10)
+    with pytest.raises(CorruptRecordException):
+        await skips.take(consumer(damage), PARTITION, 2 * DAMAGED_IN_A_ROW_MAX + 5, 10)
 
 
 def test_slices_are_bounded_and_each_has_the_position_behind_it() -> None:

@@ -18,7 +18,7 @@ from tests.certificates import make_certificates
 from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader, running
 from worker.core.model.event import DeadLettersFailed, Event
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret, TlsNotUsableError
-from worker.edges.kafka.dead_letters import dead_letter_writer
+from worker.edges.kafka.stored_records import dead_letter_writer
 
 NOBODY = ("127.0.0.1:1",)
 

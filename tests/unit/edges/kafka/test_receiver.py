@@ -14,8 +14,8 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 from tests.builders import FakeRecord, make_assignment
 from worker.core.model.event import Event, OffsetsSkipped, Received
+from worker.edges.kafka.consumer_health import PartitionHealth
 from worker.edges.kafka.leader_epochs import HEADER
-from worker.edges.kafka.partition_health import PartitionHealth
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.edges.kafka.receiver import ChunkReceiver, PollOptions, Taken, client_partition
 

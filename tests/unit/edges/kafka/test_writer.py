@@ -19,7 +19,7 @@ from worker.edges.kafka.client import (
     KafkaConnection,
     KafkaSecurity,
 )
-from worker.edges.kafka.dead_letters import dead_letter_writer
+from worker.edges.kafka.stored_records import dead_letter_writer
 from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX
 
 REQUEST_SECONDS = 40.0

@@ -1,17 +1,28 @@
-"""The form of a dead letter: the record as it came, and headers that say why it is rejected."""
+"""The form of the records that the worker writes: dead letters and parked records.
+
+Both are the record as it was received. The headers of a dead letter say why it is rejected, and
+those of a parked record where it was first received.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 
 import orjson
 
-from worker.core.model.event import DeadLettersAcknowledged, DeadLettersFailed, Event
+from worker.core.model.event import (
+    DeadLettersAcknowledged,
+    DeadLettersFailed,
+    Event,
+    ParkingAcknowledged,
+    ParkingFailed,
+)
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Record
-from worker.core.wire.record_headers import ERRORS_PREFIX, REPLAYS, origin, own
+from worker.core.model.row import Row
+from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, origin, own
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.producer import Outgoing
 from worker.edges.kafka.writer import TopicWriter, WriterSpec
@@ -45,7 +56,7 @@ def dead_letter_writer(
             topics[rejection.assignment.topic],
             record.key,
             record.value,
-            headers(rejection, worker_version),
+            dead_letter_headers(rejection, worker_version),
             spread=None,
         )
 
@@ -59,7 +70,7 @@ def dead_letter_writer(
         value = record.value or b""
         kept = [
             (name, (data or b"")[:SHORTENED_DETAIL_BYTES])
-            for name, data in headers(rejection, worker_version)
+            for name, data in dead_letter_headers(rejection, worker_version)
         ]
         note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
         ours = [entry for entry in kept if entry[0].startswith(ERRORS_PREFIX)]
@@ -77,7 +88,9 @@ def dead_letter_writer(
     )
 
 
-def headers(rejection: Rejection, worker_version: str) -> list[tuple[str, bytes | None]]:
+def dead_letter_headers(
+    rejection: Rejection, worker_version: str
+) -> list[tuple[str, bytes | None]]:
     """The record's own headers, and ours behind them in place of those of an earlier rejection.
 
     A record that was parked is named by the place where it was first received.
@@ -107,3 +120,51 @@ def replays(record: Record) -> bytes:
     return next(
         (value for name, value in record.headers if name == REPLAYS and value is not None), b"0"
     )
+
+
+def parking_writer(
+    connection: KafkaConnection,
+    topics: Mapping[str, str],
+    applications: Collection[int],
+    post: Callable[[Event], None],
+) -> TopicWriter[Row]:
+    """Make the writer for the parking topics.
+
+    Args:
+        connection: the brokers.
+        topics: the parking topic of each topic that has one.
+        applications: all whose records may be parked. Each has a partition of its own in a topic
+            with as many partitions.
+        post: takes `ParkingAcknowledged` and `ParkingFailed`.
+    """
+    # Of several applications on hold, one that has recovered must not wait behind another. By rank:
+    # ids of any pattern may collide.
+    ranks = {application_id: rank for rank, application_id in enumerate(sorted(applications))}
+
+    def outgoing(row: Row) -> Outgoing:
+        rank = ranks[row.destination.application_id]
+        return Outgoing(
+            topics[row.assignment.topic],
+            row.record.key,
+            row.record.value,
+            parking_headers(row),
+            spread=rank,
+        )
+
+    return TopicWriter(
+        connection, WriterSpec(outgoing, None, ParkingAcknowledged, ParkingFailed), post
+    )
+
+
+def parking_headers(row: Row) -> list[tuple[str, bytes | None]]:
+    """The record's own headers, and ours behind them."""
+    record, assignment = row.record, row.assignment
+    first = origin(record, assignment.topic, assignment.partition)
+    kept = [(name, value) for name, value in record.headers if not name.startswith(PARKED_PREFIX)]
+    ours = {
+        "topic": first.topic,
+        "partition": first.partition,
+        "offset": first.offset,
+        "timestamp": first.timestamp,
+    }
+    return [*kept, *((PARKED_PREFIX + name, value) for name, value in ours.items())]
