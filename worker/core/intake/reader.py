@@ -129,7 +129,8 @@ class Reader:
                 return None
         profile_id, device_id, application_id = values[0], values[1], values[self._application]
         spelled = self._applications.get(application_id)
-        if spelled is None or bool(profile_id) == bool(device_id):
+        # A profile may be called 0, which is as false as none: the thorough pass tells them apart.
+        if spelled is None or bool(profile_id) == bool(device_id) or profile_id == 0:
             return None
         values[self._application], by_profile, by_device = spelled
         key = self._key(values) if self._key_indexes else None

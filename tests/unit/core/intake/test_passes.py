@@ -133,3 +133,17 @@ def test_valid_events_give_the_same_row_by_either_pass(
     value = json.dumps(event | identity).encode()
     assert isinstance(read(FakeRecord(0, value), **routes), Row)
     assert_passes_agree(event | identity, routes)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {"profile_id": 0},
+        {"profile_id": 0, "appmetrica_device_id": ""},
+        {"profile_id": 0, "appmetrica_device_id": 1},
+    ],
+    ids=str,
+)
+def test_a_profile_called_zero_is_an_identity_to_both_passes(identity: dict[str, object]) -> None:
+    event = {name: value for name, value in make_event().items() if name != "profile_id"}
+    assert_passes_agree(event | identity, {})
