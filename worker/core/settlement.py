@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from worker.core.batching.batcher import Sealed
 from worker.core.counters.counters import RequestEnd
@@ -212,6 +214,6 @@ def _request_end(outcome: Outcome) -> RequestEnd:
 
 def _by_topic(rows: Sequence[Row]) -> dict[str, list[Row]]:
     grouped: dict[str, list[Row]] = {}
-    for row in rows:
-        grouped.setdefault(row.assignment.topic, []).append(row)
+    for assignment, run in groupby(rows, attrgetter("assignment")):
+        grouped.setdefault(assignment.topic, []).extend(run)
     return grouped

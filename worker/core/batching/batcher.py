@@ -6,9 +6,11 @@ each line. Source: the Post API's documentation, "body" form; RFC 4180.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Set
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import count, takewhile
+from itertools import accumulate, count, groupby, takewhile
+from operator import attrgetter
 
 from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.record import Assignment
@@ -101,22 +103,13 @@ class Batcher:
 
         A row that would make a batch too large opens the next one.
         """
-        sealed: list[Sealed] = []
-        limits = self._limits
-        for row in rows:
-            batch = self._open.get(row.destination)
-            if batch is not None and batch.body_bytes + len(row.line) > limits.body_bytes_max:
-                sealed.append(self._seal(row.destination, FlushTrigger.BYTES))
-                batch = None
-            if batch is None:
-                if row.destination.resource in self._ordered:
-                    sealed += self._seal_earlier(row.destination)
-                batch = self._begin(row.destination, monotonic_seconds)
-            batch.rows.append(row)
-            batch.body_bytes += len(row.line)
-            if len(batch.rows) >= limits.rows_max:
-                sealed.append(self._seal(row.destination, FlushTrigger.ROWS))
-        return sealed
+        # In an ordered route rows of other columns must not pass each other.
+        groups = _runs(rows) if self._ordered else _groups(rows)
+        return [
+            sealed
+            for destination, group in groups
+            for sealed in self._add_group(destination, group, monotonic_seconds)
+        ]
 
     def due(self, monotonic_seconds: float) -> list[Sealed]:
         """The batches whose linger is over."""
@@ -154,6 +147,38 @@ class Batcher:
             batch.body_bytes = len(batch.header) + sum(len(row.line) for row in kept)
         return taken_back
 
+    def _add_group(
+        self, destination: Destination, rows: Sequence[Row], monotonic_seconds: float
+    ) -> Iterator[Sealed]:
+        sizes = [len(row.line) for row in rows]
+        start = 0
+        while start < len(rows):
+            batch = self._open.get(destination)
+            if batch is None:
+                if destination.resource in self._ordered:
+                    yield from self._seal_earlier(destination)
+                batch = self._begin(destination, monotonic_seconds)
+            end = self._end_of_fitting(batch, sizes, start)
+            batch.rows += rows[start:end]
+            batch.body_bytes += sum(sizes[start:end])
+            if len(batch.rows) >= self._limits.rows_max:
+                yield self._seal(destination, FlushTrigger.ROWS)
+            elif end < len(rows):
+                yield self._seal(destination, FlushTrigger.BYTES)
+            start = end
+
+    def _end_of_fitting(self, batch: _Open, sizes: Sequence[int], start: int) -> int:
+        """Return the end of the rows from `start` on for which the batch has room.
+
+        An empty batch has room for a row of any size.
+        """
+        end = min(len(sizes), start + self._limits.rows_max - len(batch.rows))
+        room = self._limits.body_bytes_max - batch.body_bytes
+        if sum(sizes[start:end]) <= room:
+            return end
+        fitting = bisect_right(list(accumulate(sizes[start:end])), room)
+        return start + max(fitting, 0 if batch.rows else 1)
+
     def _begin(self, destination: Destination, monotonic_seconds: float) -> _Open:
         line = self._head(destination)
         batch = _Open(line, monotonic_seconds + self._limits.linger_seconds, len(line))
@@ -172,3 +197,17 @@ class Batcher:
         return Sealed(
             Batch(batch_id, destination, gathered.header, rows, gathered.body_bytes), trigger
         )
+
+
+def _groups(rows: Iterable[Row]) -> Iterable[tuple[Destination, list[Row]]]:
+    """Return the rows of each destination, in order."""
+    groups: dict[Destination, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.destination, []).append(row)
+    return groups.items()
+
+
+def _runs(rows: Iterable[Row]) -> Iterator[tuple[Destination, list[Row]]]:
+    """Return rows of one destination that follow each other."""
+    for destination, run in groupby(rows, attrgetter("destination")):
+        yield destination, list(run)

@@ -13,6 +13,7 @@ that asks for room while it holds most pays for it itself.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -137,16 +138,22 @@ class Generations:
         """How many keys it holds, with those that the newest generation has room for."""
         return sum(generation.rows_max for generation in self._generations)
 
+    def known(self, keys: set[bytes]) -> set[bytes]:
+        """Return those of the keys that are remembered."""
+        return set().union(*[keys & generation.keys for generation in self._generations])
+
     def add(self, key: bytes, monotonic_seconds: float) -> None:
         """Remember this key from now on."""
-        newest = self._generations[0] if self._generations else None
-        if (
-            newest is None
-            or len(newest.keys) >= newest.rows_max
-            or monotonic_seconds - newest.born_seconds >= self._generation_seconds
-        ):
-            newest = self._begin(monotonic_seconds)
-        newest.keys.add(key)
+        self._newest(monotonic_seconds).keys.add(key)
+
+    def add_all(self, keys: Sequence[bytes], monotonic_seconds: float) -> None:
+        """Remember these keys from now on."""
+        start = 0
+        while start < len(keys):
+            newest = self._newest(monotonic_seconds)
+            end = start + newest.rows_max - len(newest.keys)
+            newest.keys.update(keys[start:end])
+            start = end
 
     def forget(self, monotonic_seconds: float) -> None:
         """Drop the generations whose first key is older than the bound."""
@@ -159,6 +166,17 @@ class Generations:
     def give_up_oldest(self) -> None:
         """Forget the oldest generation early, for lack of room; `evicted` counts its keys."""
         self.evicted += len(self._generations.pop().keys)
+
+    def _newest(self, monotonic_seconds: float) -> _Generation:
+        """Return the newest generation, with room for a key at least."""
+        newest = self._generations[0] if self._generations else None
+        if (
+            newest is None
+            or len(newest.keys) >= newest.rows_max
+            or monotonic_seconds - newest.born_seconds >= self._generation_seconds
+        ):
+            return self._begin(monotonic_seconds)
+        return newest
 
     def _begin(self, monotonic_seconds: float) -> _Generation:
         """Begin a generation and make room for all of it."""

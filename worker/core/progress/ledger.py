@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 
 from worker.core.counters.counters import ContractDrift, Counters, RequestEnd
 from worker.core.model.answer import Answer
@@ -22,6 +24,8 @@ from worker.core.model.row import KeySource, Row
 from worker.core.progress.commits import Commits
 from worker.core.progress.offsets import Abandoned, Left, Offsets
 from worker.core.progress.pressure import MemoryGauge
+
+_assignment = attrgetter("assignment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,7 @@ class Ledger:
 
     def drop_duplicates(self, rows: Sequence[Row]) -> None:
         """Settle rows that are duplicates of delivered rows."""
-        for source in KeySource:
+        for source in KeySource if rows else ():
             of_source = [row for row in rows if row.key_source is source]
             for assignment, count in self._settle(of_source).items():
                 self.counters.topics[assignment.topic].deduplicated[source.value] += count
@@ -180,8 +184,7 @@ class Ledger:
         if not skipped:
             return
         tracker = self.offsets.tracker(assignment)
-        for one in skipped:
-            tracker.settle(one.record.offset)
+        tracker.settle([one.record.offset for one in skipped])
         self.offsets.note_change((assignment,))
         self.commits.note_progress()
         self.counters.topics[assignment.topic].skipped.update([one.reason for one in skipped])
@@ -210,13 +213,13 @@ class Ledger:
         Returns how many were settled, by assignment.
         """
         counts: dict[Assignment, int] = {}
-        offsets = self.offsets
-        for entry in entries:
-            assignment = entry.assignment
-            if assignment in offsets:
-                offsets.tracker(assignment).settle(entry.record.offset)
-                counts[assignment] = counts.get(assignment, 0) + 1
-        offsets.note_change(counts)
+        # By runs: the rows of a chunk follow each other, also in a batch.
+        for assignment, run in groupby(entries, _assignment):
+            if assignment in self.offsets:
+                settled = [entry.record.offset for entry in run]
+                self.offsets.tracker(assignment).settle(settled)
+                counts[assignment] = counts.get(assignment, 0) + len(settled)
+        self.offsets.note_change(counts)
         self.commits.note_progress()
         self.release(entries)
         return counts

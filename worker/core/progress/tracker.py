@@ -105,13 +105,15 @@ class Tracker:
         self._in_order.extend(tracked)
         self._position = next_offset
 
-    def settle(self, offset: int) -> None:
-        """Settle a record: delivered, duplicate, or acknowledged by another topic.
+    def settle(self, offsets: Iterable[int]) -> None:
+        """Settle records: delivered, duplicate, or acknowledged by another topic.
 
         Raises:
-            KeyError: it is not unsettled: it was settled before, or never received.
+            KeyError: a record is not unsettled: it was settled before, or never received.
         """
-        del self._unsettled[offset]
+        unsettled = self._unsettled
+        for offset in offsets:
+            del unsettled[offset]
 
     def give_back(self, count: int) -> None:
         """Leave this many of the unsettled records to the partition's next owner."""

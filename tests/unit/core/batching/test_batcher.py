@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_destination, make_row, make_rows, parse_csv
-from worker.core.batching.batcher import Batcher, BatchLimits, header
+from worker.core.batching.batcher import Batcher, BatchLimits, Sealed, header
 from worker.core.intake.line import csv_line
 from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.row import Destination, Row
@@ -18,6 +19,8 @@ from worker.core.post_api.resource import EVENTS, Identity
 
 FIRST, SECOND = make_assignment(0), make_assignment(1)
 HERE, THERE = make_destination(1111), make_destination(2222)
+# The same rows with other columns.
+FEW, OTHERS = HERE._replace(filled=0b1111), HERE._replace(filled=0b11111)
 HEADER_BYTES = len(header(HERE))
 LINE_BYTES = 100
 
@@ -78,6 +81,35 @@ def test_a_row_as_large_as_a_body_may_be_goes_alone() -> None:
     sealed = batcher.add([row(0), row(1, line_bytes=500), row(2)], 0.0)
     assert [[entry.record.offset for entry in one.batch.rows] for one in sealed] == [[0], [1]]
     assert all(one.batch.body_bytes <= HEADER_BYTES + 500 for one in sealed)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([HERE, THERE, FEW, OTHERS]), st.integers(10, 400)), max_size=40
+    ),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_rows_added_together_make_the_batches_of_rows_added_alone(
+    arrivals: list[tuple[Destination, int]], rows_max: int, is_ordered: bool
+) -> None:
+    rows = [row(number, size, destination=one) for number, (one, size) in enumerate(arrivals)]
+    limits = BatchLimits(rows_max, HEADER_BYTES + 1000, 1.0)
+    together, alone = (
+        Batcher(limits, "worker", ordered=("events",) if is_ordered else ()) for _ in range(2)
+    )
+
+    def contents(sealed: Iterable[Sealed]) -> list[tuple[FlushTrigger, list[int]]]:
+        ends = [(one.trigger, [held.record.offset for held in one.batch.rows]) for one in sealed]
+        # Only where rows have an order do batches of different destinations have one.
+        return ends if is_ordered else sorted(ends, key=lambda end: end[1])
+
+    batches = [*together.add(rows, 0.0), *together.due(5.0)]
+    one_by_one = [sealed for one in rows for sealed in alone.add([one], 0.0)]
+    assert contents(batches) == contents([*one_by_one, *alone.due(5.0)])
+    for one in batches:
+        assert_whole(one.batch)
 
 
 def test_linger_counts_from_the_first_row_of_each_destination() -> None:

@@ -216,6 +216,28 @@ def test_no_history_breaks_the_bound_or_forgets_the_newest_key(
         assert sum(one.evicted for one in sharing) + sum(map(len, sharing)) <= key
 
 
+@settings(max_examples=100)
+@given(st.integers(8, 100), st.lists(st.tuples(st.integers(0, 60), st.floats(0, 5)), max_size=20))
+def test_keys_added_together_are_remembered_as_if_added_alone(
+    rows_max: int, steps: list[tuple[int, float]]
+) -> None:
+    together, alone = (
+        Generations(KeyBudget(rows_max), rows_max=rows_max, age_seconds=40.0) for _ in range(2)
+    )
+    now, count = 0.0, 0
+    for step, wait in steps:
+        now += wait
+        keys = [key(number) for number in range(count, count + step)]
+        count += step
+        together.add_all(keys, now)
+        for one in keys:
+            alone.add(one, now)
+        all_keys = {key(number) for number in range(count)}
+        assert together.known(all_keys) == {one for one in all_keys if one in alone}
+        assert together.known(all_keys) == alone.known(all_keys)
+        assert together.evicted == alone.evicted
+
+
 def test_the_same_history_ends_the_same() -> None:
     def play() -> list[tuple[int, int]]:
         sharing = memories(KeyBudget(500), 3)

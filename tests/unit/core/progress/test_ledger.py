@@ -183,7 +183,7 @@ def test_what_ends_after_its_partition_is_gone_is_let_go_and_counted_nowhere() -
 def test_a_record_that_the_account_cannot_explain_shows() -> None:
     ledger = two_partitions()
     (row,) = receive(ledger, 1)
-    ledger.offsets.tracker(FIRST).settle(row.record.offset)
+    ledger.offsets.tracker(FIRST).settle([row.record.offset])
     assert ledger.imbalance() == 1
     ledger.counters.topics["idle"].delivered += 2
     assert ledger.imbalance() == 3, "the faults of two topics don't cancel out"

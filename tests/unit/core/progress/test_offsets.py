@@ -73,9 +73,9 @@ def test_only_positions_that_the_broker_does_not_have_are_to_be_committed() -> N
     )
     offsets.tracker(FIRST).track([10, 11], 12)
     assert to_commit(offsets) == {SECOND: 0}
-    offsets.tracker(FIRST).settle(11)
+    offsets.tracker(FIRST).settle([11])
     assert offsets.to_commit()[FIRST].offset == 10
-    offsets.tracker(FIRST).settle(10)
+    offsets.tracker(FIRST).settle([10])
     assert to_commit(offsets) == {FIRST: 12, SECOND: 0}
     offsets.commit(offsets.to_commit())
     assert offsets.to_commit() == {}
@@ -89,9 +89,9 @@ def test_only_positions_that_the_broker_does_not_have_are_to_be_committed() -> N
 def test_what_is_settled_while_a_commit_is_under_way_is_committed_by_the_next() -> None:
     offsets = make_offsets()
     offsets.tracker(FIRST).track([10, 11], 12)
-    offsets.tracker(FIRST).settle(10)
+    offsets.tracker(FIRST).settle([10])
     positions = offsets.to_commit()
-    offsets.tracker(FIRST).settle(11)
+    offsets.tracker(FIRST).settle([11])
     offsets.commit(positions)
     assert to_commit(offsets) == {FIRST: 12}
 
@@ -118,7 +118,7 @@ class TestHints:
         offsets = make_offsets()
         offsets.tracker(FIRST).track(range(10, 20), 20)
         for offset in (12, 13, 17):
-            offsets.tracker(FIRST).settle(offset)
+            offsets.tracker(FIRST).settle([offset])
         position = offsets.to_commit()[FIRST]
         assert position.offset == 10
         offsets.remove([FIRST])
@@ -130,7 +130,7 @@ class TestHints:
         offsets = make_offsets()
         offsets.tracker(FIRST).track(range(10, 20), 20)
         offsets.commit(offsets.to_commit())
-        offsets.tracker(FIRST).settle(15)
+        offsets.tracker(FIRST).settle([15])
         assert offsets.to_commit()[FIRST] == Position(
             10, commit_metadata.encode(10, 10, [(15, 16)])
         )
@@ -183,7 +183,7 @@ class TestHints:
             )
         settled = chance.sample(range(0, tracker.position, 2), tracker.unsettled // 2)
         for offset in settled:
-            tracker.settle(offset)
+            tracker.settle([offset])
             if chance.random() < 0.005:
                 assert self.named(offsets) == tuple(tracker.settled_ranges())
         position = offsets.to_commit()[FIRST]
@@ -233,7 +233,7 @@ class TestHints:
         tracker = offsets.tracker(FIRST)
         tracker.track(range(20_000), 20_000)
         for offset in range(1, 20_000, 2):
-            tracker.settle(offset)
+            tracker.settle([offset])
         spans = []
         for _ in range(5):
             assert (
@@ -243,7 +243,7 @@ class TestHints:
         named = commit_metadata.span_named() - 2 * CHUNK
         assert spans == [100_000, 50_000, 25_000, named, named]
         for offset in range(0, 20_000, 2):
-            tracker.settle(offset)
+            tracker.settle([offset])
         for _ in range(6):
             offsets.to_commit()
         assert offsets.reach(FIRST).span_max == 200_000

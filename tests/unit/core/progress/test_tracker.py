@@ -32,19 +32,19 @@ def test_a_tracker_without_records_is_safe_where_it_starts() -> None:
 def test_the_first_unsettled_record_is_the_safe_position_whatever_is_settled_above_it() -> None:
     tracker = tracker_with(0, 1, 2, 3)
     for offset in (3, 1, 2):
-        tracker.settle(offset)
+        tracker.settle([offset])
         assert tracker.safe_position == 0
     assert tracker.span == 4
-    tracker.settle(0)
+    tracker.settle([0])
     assert (tracker.safe_position, tracker.span) == (4, 0)
 
 
 def test_with_all_settled_the_position_after_markers_is_safe() -> None:
     tracker = tracker_with(5, 9, position=5, next_offset=12)
     assert tracker.safe_position == 5
-    tracker.settle(5)
+    tracker.settle([5])
     assert tracker.safe_position == 9, "a gap is nobody's unsettled record"
-    tracker.settle(9)
+    tracker.settle([9])
     assert tracker.safe_position == 12
 
 
@@ -63,16 +63,16 @@ def test_a_position_that_goes_back_is_refused() -> None:
 @pytest.mark.parametrize("offset", [0, 7], ids=["settled before", "never received"])
 def test_what_is_not_unsettled_cannot_be_settled(offset: int) -> None:
     tracker = tracker_with(0, 1)
-    tracker.settle(0)
+    tracker.settle([0])
     with pytest.raises(KeyError):
-        tracker.settle(offset)
+        tracker.settle([offset])
 
 
 def test_records_given_back_are_unsettled_but_no_longer_in_motion() -> None:
     tracker = tracker_with(0, 1, 2)
     tracker.give_back(2)
     assert (tracker.unsettled, tracker.in_motion, tracker.safe_position) == (3, 1, 0)
-    tracker.settle(1)
+    tracker.settle([1])
     assert (tracker.unsettled, tracker.in_motion) == (2, 0)
 
 
@@ -102,7 +102,7 @@ def test_the_tracker_agrees_with_a_plain_set(steps: list[object]) -> None:
             unsettled |= set(offsets)
         elif unsettled:
             offset = step.choice(sorted(unsettled))  # type: ignore[attr-defined]
-            tracker.settle(offset)
+            tracker.settle([offset])
             unsettled.remove(offset)
         assert tracker.safe_position == min(unsettled, default=position)
         assert (tracker.position, tracker.unsettled, tracker.in_motion) == (
@@ -126,9 +126,9 @@ class TestEarlierLives:
         tracker.track(received, 13)
         assert received == [10, 11]
         assert tracker.settled_ranges() == [(12, 14), (20, 21)]
-        tracker.settle(11)
+        tracker.settle([11])
         assert tracker.settled_ranges() == [(11, 14), (20, 21)]
-        tracker.settle(10)
+        tracker.settle([10])
         # All that was received is settled, and the next one was before.
         assert (tracker.safe_position, tracker.settled_ranges()) == (13, [(13, 14), (20, 21)])
 
@@ -143,7 +143,7 @@ class TestEarlierLives:
         tracker.track(offsets, count)
         unsettled = set(offsets)
         for offset in chance.sample(offsets, min(settled, len(offsets))):
-            tracker.settle(offset)
+            tracker.settle([offset])
             unsettled.remove(offset)
         named = {offset for start, end in tracker.settled_ranges() for offset in range(start, end)}
         assert named == {
@@ -172,7 +172,7 @@ class TestEarlierLives:
         fresh = [offset for offset in range(position) if not tracker.is_settled(offset)]
         tracker.track(fresh, position)
         for offset in chance.sample(fresh, chance.randint(0, len(fresh))):
-            tracker.settle(offset)
+            tracker.settle([offset])
             settled.add(offset)
         named = {offset for start, end in tracker.settled_ranges() for offset in range(start, end)}
         assert named == {offset for offset in settled if offset >= tracker.safe_position}
