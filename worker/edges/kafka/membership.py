@@ -21,6 +21,7 @@ from aiokafka.errors import InconsistentGroupProtocolError, KafkaError
 from worker.core.model.record import TopicPartition
 from worker.edges.kafka.aiokafka_internals.closing import close_consumer
 from worker.edges.kafka.aiokafka_internals.consumer import (
+    hand_on_records,
     note_coordinator_answers,
     pace_look_ups_of_leaders,
 )
@@ -269,6 +270,7 @@ async def start(consumer: AIOKafkaConsumer, answered: Callable[[], None]) -> Non
     note_coordinator_answers(consumer, answered)
     await consumer.start()
     pace_look_ups_of_leaders(consumer)
+    hand_on_records(consumer)
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:

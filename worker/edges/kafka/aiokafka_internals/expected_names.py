@@ -60,6 +60,7 @@ def _expected() -> tuple[ExpectedName, ...]:
     }
     classes: dict[type, tuple[str, ...]] = {
         Fetcher: ("_create_fetch_waiter", "_get_actions_per_node"),
+        PartitionRecords: ("_consumer_record",),
         Sender: ("sender_task",),
     }
     return (
