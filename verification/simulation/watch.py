@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Sequence
 from aiokafka.structs import TopicPartition
 
 from verification.simulation.truth import Truth, ViolationError
-from worker.core.delivery.breaker import BreakerState
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
@@ -145,7 +144,7 @@ class Watch:
     def _watched(self, event: Event, now: Now) -> list[Command]:
         self._before(event, now)
         self.seen[type(event).__name__] += 1
-        was_closed = self._pipeline._dispatcher._limiter.status().breaker == BreakerState.CLOSED
+        was_closed = self._pipeline._dispatcher._limiter.is_healthy
         started = time.thread_time()
         commands = self._handle(event, now)
         if (seconds := time.thread_time() - started) > STEP_CPU_SECONDS_MAX:
@@ -219,16 +218,17 @@ class Watch:
                     )
 
     def _check_breaker(self, *, was_closed: bool) -> None:
-        destination = self._pipeline._dispatcher._limiter.status()
+        limiter = self._pipeline._dispatcher._limiter
+        in_flight = len(limiter.batches())
         faults_min = self._settings.delivery.breaker_failures_max if was_closed else 1
-        is_newly_open = destination.breaker == BreakerState.OPEN and was_closed
+        is_newly_open = limiter.is_broken and was_closed
         if is_newly_open and self._faults_in_a_row < faults_min:
             raise ViolationError(
                 "breaker",
                 f"it opens after {self._faults_in_a_row} faults of the destination in a row",
             )
-        if destination.requests_in_flight > self._settings.delivery.requests_in_flight_max:
-            raise ViolationError("5 in flight", f"{destination.requests_in_flight} requests")
+        if in_flight > self._settings.delivery.requests_in_flight_max:
+            raise ViolationError("5 in flight", f"{in_flight} requests")
 
     def _check_books(self, event: Event) -> None:
         ledger, kafka = self._pipeline._ledger, self._settings.kafka

@@ -51,11 +51,19 @@ class ThrottleStatus:
 
 @dataclass(frozen=True, slots=True)
 class DestinationStatus:
-    """The state of the API: its breaker, and requests in flight with their limit."""
+    """The state of the API: its breaker, and requests in flight with their limit.
+
+    While the breaker is not closed, `failing_because` is the reason of the latest failure, and
+    `failing_since_unix_seconds` the time at which it opened. `next_probe_unix_seconds` is known
+    while it is open.
+    """
 
     breaker: str
     requests_in_flight_limit: int
     requests_in_flight: int
+    failing_because: str | None = None
+    failing_since_unix_seconds: float | None = None
+    next_probe_unix_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ class Breaker:
         self._successes = 0
         self.state = BreakerState.CLOSED
         self.due_seconds = 0.0
+        # When it opened first since it was closed.
+        self.opened_seconds = 0.0
 
     @property
     def permits(self) -> int:
@@ -100,6 +102,8 @@ class Breaker:
                 self.due_seconds = max(self.due_seconds, monotonic_seconds + wait_seconds_min)
 
     def _open(self, monotonic_seconds: float, wait_seconds_min: float) -> None:
+        if self._openings == 0:
+            self.opened_seconds = monotonic_seconds
         self._openings += 1
         self.state = BreakerState.OPEN
         wait = self._backoff.wait_seconds(

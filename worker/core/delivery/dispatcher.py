@@ -52,7 +52,7 @@ class Dispatcher:
         in_flight, waiting = self._limiter.batches(), self.waiting.batches()
         batches = (*in_flight, *waiting)
         return DeliveryStatus(
-            destination=self._limiter.status(),
+            destination=self._limiter.status(now),
             holds=tuple(self.waiting.holds.status(now)),
             throttles=tuple(self.waiting.throttles.status(now)),
             rows_in_flight=sum(len(batch.rows) for batch in in_flight),

@@ -14,6 +14,7 @@ from worker.core.delivery.breaker import Breaker, BreakerState
 from worker.core.delivery.flow_control import AdaptiveConcurrency, Backoff, Rate
 from worker.core.delivery.outcome import AMBIGUOUS, Delivered, Outcome, Retry, RetryKind
 from worker.core.model.batch import Batch
+from worker.core.model.clock import Now
 from worker.core.model.command import Log, Severity
 
 OVERLOADS = frozenset({RetryKind.THROTTLED, RetryKind.FAILED}) | AMBIGUOUS
@@ -73,14 +74,28 @@ class Limiter:
         self._request_rate = Rate(rules.requests_per_second_max)
         self._row_rate = Rate(rules.rows_per_second_max)
         self._requests: dict[str, _Request] = {}
+        self._failure_reason: str | None = None
 
     def batches(self) -> list[Batch]:
         """The batches in flight."""
         return [request.batch for request in self._requests.values()]
 
-    def status(self) -> DestinationStatus:
+    def status(self, now: Now) -> DestinationStatus:
         """The state of the destination, for operators."""
-        return DestinationStatus(self._breaker.state, self._concurrency.limit, len(self._requests))
+        breaker = self._breaker
+        is_open = breaker.state is BreakerState.OPEN
+        wait_seconds = max(0.0, breaker.due_seconds - now.monotonic_seconds)
+        failed_seconds = now.monotonic_seconds - breaker.opened_seconds
+        return DestinationStatus(
+            breaker=breaker.state,
+            requests_in_flight_limit=self._concurrency.limit,
+            requests_in_flight=len(self._requests),
+            failing_because=None if self.is_healthy else self._failure_reason,
+            failing_since_unix_seconds=None
+            if self.is_healthy
+            else now.unix_seconds - failed_seconds,
+            next_probe_unix_seconds=now.unix_seconds + wait_seconds if is_open else None,
+        )
 
     @property
     def permits(self) -> int:
@@ -146,6 +161,7 @@ class Limiter:
             self._concurrency.shrink(request.round_of_start)
         if isinstance(outcome, Retry) and outcome.kind in DESTINATION_FAULTS:
             wait = outcome.wait_seconds_min
+            self._failure_reason = outcome.reason
             self._breaker.fail(monotonic_seconds, wait_seconds_min=wait, is_probe=request.is_probe)
         else:
             self._breaker.succeed()

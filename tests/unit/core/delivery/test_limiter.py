@@ -20,6 +20,7 @@ from worker.core.delivery.outcome import (
     TooLarge,
 )
 from worker.core.model.batch import Batch
+from worker.core.model.clock import Now
 
 FAILED = Retry("http_503", 0.0, RetryKind.FAILED)
 FAILURES_MAX = 3
@@ -92,7 +93,7 @@ def test_each_outcome_moves_the_limit_and_the_breaker(
 ) -> None:
     limiter = made()
     end_all(limiter, start_all(limiter)[:1], outcome)
-    assert limiter.status().requests_in_flight_limit == limit
+    assert limiter.status(Now(0.0, 0.0)).requests_in_flight_limit == limit
     limiter = made()
     end_all(limiter, start_all(limiter)[:3], outcome)
     assert limiter.is_broken == opens
@@ -113,7 +114,7 @@ def test_a_refused_row_shows_that_the_destination_is_back() -> None:
     limiter = made()
     end_all(limiter, start_all(limiter), FAILED, 10.0)
     end_all(limiter, start_all(limiter, 10.5), Refused(400), 11.0)
-    assert limiter.status().breaker == BreakerState.RAMPING
+    assert limiter.status(Now(0.0, 0.0)).breaker == BreakerState.RAMPING
 
 
 def test_the_operators_rates_hold() -> None:
@@ -126,13 +127,31 @@ def test_the_operators_rates_hold() -> None:
     assert limiter.free_at() == 4.0
 
 
+def test_a_failing_destination_has_its_reason_its_start_and_its_next_probe() -> None:
+    limiter = made()
+    end_all(limiter, start_all(limiter), FAILED, 10.0)
+    end_all(limiter, start_all(limiter, 10.5), FAILED, 11.0)
+    status = limiter.status(Now(12.0, 1012.0))
+    assert (status.failing_because, status.failing_since_unix_seconds) == (FAILED.reason, 1010.0)
+    assert status.next_probe_unix_seconds == max(1012.0, 1000.0 + (limiter.free_at() or 0.0))
+    end_all(limiter, start_all(limiter, 20.0), Delivered(), 20.0)
+    while not limiter.is_healthy:
+        end_all(limiter, start_all(limiter, 21.0), Delivered(), 21.0)
+    status = limiter.status(Now(22.0, 1022.0))
+    assert (
+        status.failing_because,
+        status.failing_since_unix_seconds,
+        status.next_probe_unix_seconds,
+    ) == (None, None, None)
+
+
 # --- batches that fail while others are accepted --------------------------------------------------
 
 
 def end(limiter: Limiter, outcome: Outcome, *, of_suspect: bool = False) -> BreakerState:
     batch = start(limiter)
     (limiter.end_suspect if of_suspect else limiter.end)(batch.id, outcome, 0.0)
-    return BreakerState(limiter.status().breaker)
+    return BreakerState(limiter.status(Now(0.0, 0.0)).breaker)
 
 
 @pytest.mark.parametrize(
