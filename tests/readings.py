@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 from tests.builders import make_assignment
 from worker.core.counters.counters import UNKNOWN, Counters, Histogram, RequestEnd, TopicAccount
 from worker.core.counters.forecast import Forecast
+from worker.core.counters.history import History, HistoryPoint, Totals
+from worker.core.counters.situation import Urgency
 from worker.core.counters.snapshot import (
     DestinationStatus,
     HoldStatus,
@@ -24,13 +26,29 @@ from worker.core.model.answer import Response
 from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
 from worker.core.model.record import End, SkipReason, TopicPartition
+from worker.edges.telemetry.admin_server import Answers
 from worker.edges.telemetry.logs import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.reading import Reading, WorkerInfo
 from worker.edges.telemetry.redaction import Redactor
+from worker.edges.telemetry.status import status_of
+from worker.edges.telemetry.status_page import page_document
 
 TOPIC, PARKED = "offline-events", "offline-events.parked"
 ASSIGNMENT = make_assignment(3)
+INFO = WorkerInfo(
+    version="1.2.3",
+    config_hash="abc",
+    topics=(TOPIC, PARKED),
+    parking_topics={TOPIC: PARKED},
+    buffer_bytes_max=5000,
+    container_bytes_max=6000,
+    host="pod-1",
+    group_id="group-1",
+    started_unix_seconds=4.5,
+    applications=(1111, 2222, 3333),
+    span_records_max=800,
+)
 PARKED_ASSIGNMENT = make_assignment(0, topic=PARKED)
 
 
@@ -114,7 +132,7 @@ def make_snapshot() -> Snapshot:
             "dead_letter": 0,
             "parking": 1,
         },
-        destination=DestinationStatus("open", 8, 3),
+        destination=DestinationStatus("open", 8, 3, "http_503", 2.5, 9.5),
         held_bytes=1234,
         dedup_window_rows=36,
         dedup_keys_evicted={TOPIC: 37},
@@ -128,6 +146,15 @@ def make_snapshot() -> Snapshot:
     )
 
 
+def make_history() -> History:
+    """A history of two points, 20 and 10 s before the reading."""
+    history = History(75.0)
+    for seconds, received in ((85.0, 20), (95.0, 60)):
+        totals = Totals(received=received, delivered=received // 2, requests=10, requests_failed=2)
+        history.observe(HistoryPoint(seconds, totals, 7, 1000, Urgency.OK))
+    return history
+
+
 def make_reading(**changes: object) -> Reading:
     """The reading, with some of its values or of its snapshot's replaced."""
     lines = WrittenLines()
@@ -138,8 +165,21 @@ def make_reading(**changes: object) -> Reading:
     loop_lag = Histogram((0.1,))
     loop_lag.observe(0.05)
     reading = Reading(
-        info=WorkerInfo("1.2.3", "abc", (TOPIC, PARKED), {TOPIC: PARKED}, 5000, 6000),
+        info=WorkerInfo(
+            "1.2.3",
+            "abc",
+            (TOPIC, PARKED),
+            {TOPIC: PARKED},
+            5000,
+            6000,
+            "pod-1",
+            "group-1",
+            4.5,
+            (1111, 2222, 3333),
+            800,
+        ),
         unix_seconds=5.0,
+        monotonic_seconds=105.0,
         snapshot=make_snapshot(),
         ends={
             ASSIGNMENT: End(stable=15, written=22, unix_seconds=3.0),
@@ -152,6 +192,8 @@ def make_reading(**changes: object) -> Reading:
         forecast=Forecast(41.0, 42.0, 43.0, 44.0, math.inf, 0.5),
         logs=logs,
         loop_lag_seconds=loop_lag,
+        history=make_history(),
+        stop_deadline_unix_seconds=None,
     )
     of_snapshot = {name: changes[name] for name in changes if hasattr(reading.snapshot, name)}
     others = {name: changes[name] for name in changes if name not in of_snapshot}
@@ -164,6 +206,19 @@ def make_registry(read: Callable[[], Reading] = make_reading) -> CollectorRegist
     registry = CollectorRegistry()
     registry.register(WorkerCollector(read))
     return registry
+
+
+def make_answers(
+    read: Callable[[], Reading] = make_reading, unready: str | None = None, remark: str = ""
+) -> Answers:
+    """What an admin port answers about this reading."""
+    return Answers(
+        registry=make_registry(read),
+        status=lambda: status_of(read()),
+        page=lambda: page_document(read()),
+        unready=lambda: unready,
+        remark=lambda: remark,
+    )
 
 
 def line_of(event: str, value: object) -> logging.LogRecord:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+from worker.edges.telemetry.status_page import DIRECTORY
+
+ROOT = Path(__file__).parents[2]
 
 SECRET = "a-key-that-nobody-sees"
 # Where the worker is put together, something goes wrong as deep as a real fault may be.
@@ -118,3 +123,18 @@ def test_another_failed_import_is_a_crash_with_its_stack() -> None:
     )
     assert process.returncode == 70
     assert process.stderr.startswith("Traceback")
+
+
+def test_the_wheel_has_the_files_of_the_page(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    files = {path.relative_to(ROOT).as_posix() for path in DIRECTORY.iterdir()}
+    assert len(files) > 4
+    assert files <= packed

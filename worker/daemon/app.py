@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from worker import __version__
 from worker.core.counters.forecast import OBSERVE_SECONDS, Forecaster, observation_of
+from worker.core.counters.history import History
 from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
@@ -24,12 +26,13 @@ from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
-from worker.edges.telemetry.admin_server import AdminServer
+from worker.edges.telemetry.admin_server import AdminServer, Answers
 from worker.edges.telemetry.event_loop import LoopLag
 from worker.edges.telemetry.logs import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.reading import Reading, WorkerInfo
 from worker.edges.telemetry.status import status_of
+from worker.edges.telemetry.status_page import page_document
 from worker.errors import ExitCode, WorkerError
 from worker.settings.schema import Settings
 from worker.supervision import supervise
@@ -98,7 +101,9 @@ class _Daemon:
         self._signals = process.signals
         self._loop_lag = LoopLag()
         self._forecaster = Forecaster(process.settings.limits.event_age_seconds_max)
-        self._is_stopping = False
+        self._history = History(read_clock().monotonic_seconds)
+        # The end of the drain, in Unix seconds.
+        self._stop_deadline: float | None = None
         registry = CollectorRegistry()
         for collector in (
             PROCESS_COLLECTOR,
@@ -111,10 +116,14 @@ class _Daemon:
         self._admin = AdminServer(
             admin.host,
             admin.port,
-            registry,
-            lambda: status_of(self._read()),
-            self._unready,
-            self._remark,
+            Answers(
+                registry,
+                lambda: status_of(self._read()),
+                lambda: page_document(self._read()),
+                self._unready,
+                self._remark,
+            ),
+            admin.allowed_hosts,
         )
 
     async def run(self) -> ExitCode:
@@ -182,8 +191,8 @@ class _Daemon:
 
         A second signal and the deadline are handled in `signals`, without the event loop.
         """
-        self._is_stopping = True
         drain_seconds = self._settings.shutdown.drain_seconds
+        self._stop_deadline = read_clock().unix_seconds + drain_seconds
         reserve = min(CLOSING_SECONDS_MAX, drain_seconds / 4)
         logger.info("stopping", extra={"signal": number.name, "drain_seconds": drain_seconds})
         self._parts.inbox.post(
@@ -215,7 +224,7 @@ class _Daemon:
         """
         return (
             "it is stopping"
-            if self._is_stopping
+            if self._stop_deadline is not None
             else self._parts.source.membership.unready_reason()
         )
 
@@ -236,15 +245,12 @@ class _Daemon:
         return f"the local clock is doubted: {where}; nothing is received until they agree\n"
 
     async def _observe(self) -> None:
-        """Give the forecaster an observation from time to time, until cancelled."""
+        """Observe the worker for forecasts and for the history, until cancelled."""
         while True:
             await asyncio.sleep(OBSERVE_SECONDS)
-            now = read_clock()
-            observation = observation_of(
-                self._parts.pipeline.snapshot(now),
-                self._parts.source.ends(),
-                now.monotonic_seconds,
-            )
+            reading = self._read()
+            self._history.observe(reading.history_point())
+            observation = observation_of(reading.snapshot, reading.ends, reading.monotonic_seconds)
             if observation is not None:
                 self._forecaster.observe(observation)
 
@@ -256,6 +262,7 @@ class _Daemon:
         return Reading(
             info=self._info,
             unix_seconds=now.unix_seconds,
+            monotonic_seconds=now.monotonic_seconds,
             snapshot=snapshot,
             ends=source.ends(),
             partition_errors=source.partition_errors(),
@@ -267,6 +274,8 @@ class _Daemon:
             ),
             logs=self._logs,
             loop_lag_seconds=self._loop_lag.histogram,
+            history=self._history,
+            stop_deadline_unix_seconds=self._stop_deadline,
         )
 
 
@@ -281,6 +290,11 @@ def _info(process: Process) -> WorkerInfo:
         },
         buffer_bytes_max=process.settings.limits.memory_bytes_max,
         container_bytes_max=memory_limit_bytes(),
+        host=socket.gethostname(),
+        group_id=process.settings.kafka.group_id,
+        started_unix_seconds=round(read_clock().unix_seconds, 3),
+        applications=tuple(process.settings.appmetrica.applications),
+        span_records_max=process.settings.limits.span_records_max,
     )
 
 

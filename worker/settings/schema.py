@@ -89,6 +89,13 @@ class Admin(Section):
     port: int = Field(
         default=9090, ge=0, le=65_535, description="Port to listen on; 0 picks a free port"
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Host names under which the page and /status are answered, beside IP addresses, names "
+            "without a dot and names under .local, .internal, .localhost and .svc; `*`: all names"
+        ),
+    )
 
 
 class Log(Section):

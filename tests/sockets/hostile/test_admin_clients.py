@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.readings import make_registry
+from tests.readings import make_answers
 from worker.edges.telemetry.admin_server import CONNECTIONS_MAX, AdminServer
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
@@ -18,7 +18,7 @@ HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, make_registry(), dict, lambda: None)
+    server = AdminServer("127.0.0.1", 0, make_answers())
     await server.start()
     yield server
     await server.stop()

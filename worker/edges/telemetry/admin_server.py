@@ -1,4 +1,4 @@
-"""The admin port: `/metrics`, `/livez`, `/readyz`, `/status`.
+"""The admin port: `/metrics`, `/livez`, `/readyz`, `/status`, and the page for people at `/`.
 
 Liveness says that the event loop turns, and nothing about the broker, the API or the lag:
 restarting a healthy worker because the API is down would only add duplicates.
@@ -16,7 +16,8 @@ import errno
 import re
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import orjson
 from aiohttp import web
@@ -24,7 +25,9 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from worker.edges.telemetry.admin_access import SECURITY_HEADERS, UNCHECKED_PATHS, HostCheck
 from worker.edges.telemetry.redaction import plain
+from worker.edges.telemetry.status_page import StatusPage
 from worker.errors import UnavailableError
 
 # A scrape or a probe sends one small request.
@@ -61,40 +64,53 @@ def listen_everywhere(
     return create(("0.0.0.0", port), family=socket.AF_INET)
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the admin port answers.
+
+    Attributes:
+        registry: the metrics of `/metrics`.
+        status: the answer of `/status`.
+        page: the document of the page at `/`.
+        unready: why `/readyz` answers 503; None while the worker is ready.
+        remark: lines for people that `/readyz` adds to "ready".
+    """
+
+    registry: CollectorRegistry
+    status: Callable[[], Mapping[str, object]]
+    page: Callable[[], Mapping[str, object]]
+    unready: Callable[[], str | None]
+    remark: Callable[[], str] = str
+
+
 class AdminServer:
     """Serves the admin port.
 
     Args:
         host: where to listen; `::` means every address, of IPv4 as well.
         port: 0 takes a free port; the attribute `port` has its number.
-        registry: the metrics of `/metrics`.
-        status: the answer of `/status`.
-        unready: why `/readyz` answers 503; None while the worker is ready.
-        remark: lines for people that `/readyz` adds to "ready".
+        answers: what is served.
+        allowed_hosts: names under which the page and `/status` are answered, see `HostCheck`.
     """
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        registry: CollectorRegistry,
-        status: Callable[[], Mapping[str, object]],
-        unready: Callable[[], str | None],
-        remark: Callable[[], str] = str,
+        self, host: str, port: int, answers: Answers, allowed_hosts: Iterable[str] = ()
     ) -> None:
         self._host = host
         self._port = port
-        self._registry = registry
-        self._status = status
-        self._unready = unready
-        self._remark = remark
-        application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[_one_request])
+        self._answers = answers
+        self._host_check = HostCheck(allowed_hosts)
+        application = web.Application(
+            client_max_size=REQUEST_BYTES_MAX, middlewares=[_one_request, self._check_host]
+        )
+        application.on_response_prepare.append(_add_security_headers)
         application.add_routes(
             [
                 web.get("/metrics", self._serve_metrics),
                 web.get("/livez", self._serve_livez),
                 web.get("/readyz", self._serve_readyz),
                 web.get("/status", self._serve_status),
+                *StatusPage(answers.page).routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None)
@@ -153,6 +169,17 @@ class AdminServer:
             _abort(self._latest.popleft())
         return handler
 
+    @web.middleware
+    async def _check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse names that a stranger may own, see `admin_access`."""
+        host = request.headers.get("Host")
+        if request.path in UNCHECKED_PATHS or self._host_check.is_allowed(host):
+            return await handler(request)
+        raise web.HTTPMisdirectedRequest(
+            text="This worker does not answer under this name. Use its address, or add the name "
+            "to admin.allowed_hosts.\n"
+        )
+
     async def _serve_metrics(self, request: web.Request) -> web.Response:
         """Answer in OpenMetrics where the client accepts it, else in Prometheus's text format."""
         accepted = _weights(request.headers.get("Accept", ""))
@@ -160,7 +187,7 @@ class AdminServer:
         # Only the name: the library fails at a version that is not a number.
         encode, content_type = choose_encoder(OPENMETRICS if is_open else "")
         response = web.Response(
-            body=encode(self._registry),
+            body=encode(self._answers.registry),
             headers={"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"},
             zlib_executor_size=COMPRESSED_AT_ONCE_BYTES_MAX,
         )
@@ -172,16 +199,20 @@ class AdminServer:
         return web.Response(text="alive\n")
 
     async def _serve_readyz(self, _: web.Request) -> web.Response:
-        reason = self._unready()
+        reason = self._answers.unready()
         if reason is None:
-            return web.Response(text=f"ready\n{self._remark()}")
+            return web.Response(text=f"ready\n{self._answers.remark()}")
         return web.Response(status=503, text=f"not ready: {reason}\n")
 
     async def _serve_status(self, _: web.Request) -> web.Response:
         body = orjson.dumps(
-            plain(self._status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+            plain(self._answers.status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
         )
         return web.Response(body=body, content_type="application/json")
+
+
+async def _add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(SECURITY_HEADERS)
 
 
 def _weights(header: str) -> dict[str, float]:

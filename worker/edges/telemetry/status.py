@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from worker.edges.telemetry.reading import Reading
 from worker.edges.telemetry.status_objects import (
+    APPLICATION,
     CLOCK,
     DESTINATION,
+    FLOW,
     FORECAST,
     HOLD,
     PARTITION,
+    SITUATION,
     THROTTLE,
     TOPIC,
     Key,
@@ -20,10 +23,33 @@ from worker.edges.telemetry.status_objects import (
     object_of,
 )
 
+# Applications are configured by the hundred in some places: those in trouble come first.
+APPLICATIONS_MAX = 100
+
 STATUS: tuple[Key[Reading], ...] = (
     Key("version", "Version of the worker.", lambda reading: reading.info.version),
+    Key("host", "Name of the machine or of the pod.", lambda reading: reading.info.host),
+    Key("group_id", "The consumer group.", lambda reading: reading.info.group_id),
+    Key(
+        "started_unix_seconds",
+        "Start of the process.",
+        lambda reading: reading.info.started_unix_seconds,
+    ),
     Key("time_unix_seconds", "When this was read.", lambda reading: reading.unix_seconds),
+    Key(
+        "situations",
+        "What is the case, in words, the most urgent situation first.",
+        lambda reading: [object_of(SITUATION, one) for one in reading.situations],
+        SITUATION,
+    ),
+    Key(
+        "flow",
+        "Rates of the last seconds over all topics; null in the first moment.",
+        lambda reading: None if reading.flow is None else object_of(FLOW, reading.flow),
+        FLOW,
+    ),
     Key("is_stopping", "True after a stop signal.", lambda reading: reading.snapshot.is_stopping),
+    key_of("stop_deadline_unix_seconds", "The end of the drain; null before a stop signal."),
     key_of("not_ready_because", "Why /readyz answers 503; null while the worker is ready."),
     Key(
         "dead_letter_topic_is_blocked",
@@ -44,12 +70,36 @@ STATUS: tuple[Key[Reading], ...] = (
         PARTITION,
     ),
     Key(
+        "partition_count",
+        "Number of partitions assigned to this worker.",
+        lambda reading: len(reading.snapshot.partitions),
+    ),
+    key_of("lag_records", "Lag of these partitions; null while an end is not known."),
+    Key(
+        "span_records_max",
+        "limits.span_records_max.",
+        lambda reading: reading.info.span_records_max,
+    ),
+    Key(
         "partitions_in_trouble",
         "Partitions that can't be read, each with `topic`, `partition` and `detail`.",
         lambda reading: [
             {"topic": one.topic, "partition": one.partition, "detail": detail}
             for one, detail in reading.partition_errors.items()
         ],
+    ),
+    Key(
+        "applications",
+        f"The configured applications, those in trouble first, at most {APPLICATIONS_MAX}.",
+        lambda reading: [
+            object_of(APPLICATION, one) for one in reading.applications[:APPLICATIONS_MAX]
+        ],
+        APPLICATION,
+    ),
+    Key(
+        "application_count",
+        "Number of configured applications.",
+        lambda reading: len(reading.info.applications),
     ),
     Key(
         "holds",
@@ -72,6 +122,11 @@ STATUS: tuple[Key[Reading], ...] = (
         "held_bytes",
         "Bytes of records in memory, at most limits.memory_bytes_max plus one chunk.",
         lambda reading: reading.snapshot.held_bytes,
+    ),
+    Key(
+        "held_bytes_max",
+        "limits.memory_bytes_max: reception pauses there, and resumes at half of it.",
+        lambda reading: reading.info.buffer_bytes_max,
     ),
     Key(
         "destination",

@@ -9,13 +9,15 @@ from typing import Any, Generic, TypeVar
 
 from worker.core.counters.counters import Drift, TopicAccount
 from worker.core.counters.forecast import Forecast
+from worker.core.counters.history import Flow
+from worker.core.counters.situation import Situation
 from worker.core.counters.snapshot import (
     DestinationStatus,
     HoldStatus,
     ThrottleStatus,
 )
 from worker.core.model.clock import ClockStatus
-from worker.edges.telemetry.reading import PartitionReading
+from worker.edges.telemetry.reading import ApplicationReading, PartitionReading
 
 Source = TypeVar("Source")
 
@@ -66,6 +68,12 @@ PARTITION: tuple[Key[PartitionReading], ...] = (
         "Committed offset; null before the first commit.",
         lambda one: one.status.committed,
     ),
+    Key(
+        "span_records",
+        "Offsets between the safe position and the position; at `span_records_max` reception "
+        "pauses.",
+        lambda one: one.status.position - one.status.safe_position,
+    ),
     Key("unsettled_records", "Records received, not settled.", lambda one: one.status.unsettled),
     key_of(
         "lag_records",
@@ -89,6 +97,49 @@ PARTITION: tuple[Key[PartitionReading], ...] = (
         "True after a revocation, until the last answers have come.",
         lambda one: one.status.is_draining,
     ),
+)
+
+SITUATION: tuple[Key[Situation], ...] = (
+    key_of(
+        "state",
+        "Its code: draining, imbalance, topic_blocked, clock_doubted, joining, kafka_down, "
+        "api_down, api_recovering, loss_near, held, partition_unreadable, key_file_unusable, "
+        "falling_behind, throttled, standby, catching_up, idle or delivering.",
+    ),
+    key_of("urgency", "How soon a person should look: critical, warning, notice or ok."),
+    key_of("title", "What is the case."),
+    key_of("consequence", "What follows if nothing is done."),
+    key_of("action", "What to do; empty where nothing is to be done."),
+    key_of("since_unix_seconds", "Its beginning; null where that is not known."),
+)
+
+APPLICATION: tuple[Key[ApplicationReading], ...] = (
+    key_of("application_id", "The application."),
+    key_of("state", "delivering, held or throttled."),
+    key_of(
+        "key",
+        "usable, refused (by the API), or file_unusable (the previous key stays in use).",
+    ),
+    key_of("reason", "Of the hold or the throttling; null without."),
+    key_of("since_unix_seconds", "Start of the hold or the throttling; null without."),
+    key_of(
+        "next_request_unix_seconds",
+        "When it is tried again: the probe of a hold, or the end of a pause; null without.",
+    ),
+    key_of("rows", "Rows that wait in this worker because of it."),
+    key_of("is_parking", "True while its records are written to the parking topic."),
+)
+
+FLOW: tuple[Key[Flow], ...] = (
+    key_of("measured_seconds", "The time over which the rates are measured, 10 to 20 s."),
+    key_of("received", "Records received per second."),
+    key_of("delivered", "Records answered with 200 per second."),
+    key_of("duplicates", "Duplicates dropped per second."),
+    key_of("dead_lettered", "Dead letters per second."),
+    key_of("skipped", "Records skipped per second."),
+    key_of("parked", "Records parked per second."),
+    key_of("requests", "Requests per second."),
+    key_of("requests_failed", "Requests per second with an answer other than 200, or none."),
 )
 
 HOLD: tuple[Key[HoldStatus], ...] = (
@@ -122,6 +173,15 @@ DESTINATION: tuple[Key[DestinationStatus], ...] = (
         "Requests that the API is expected to bear at once; falls when it is slow or fails.",
     ),
     key_of("requests_in_flight", "Requests without an answer at this moment."),
+    key_of("failing_because", "Reason of the latest failure; null while the breaker is closed."),
+    key_of(
+        "failing_since_unix_seconds",
+        "When the breaker opened; null while it is closed.",
+    ),
+    key_of(
+        "next_probe_unix_seconds",
+        "When one request asks whether the API works again; null unless the breaker is open.",
+    ),
 )
 
 CLOCK: tuple[Key[ClockStatus], ...] = (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gzip
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -15,20 +18,20 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.readings import TOPIC, make_reading, make_registry
+from tests.readings import TOPIC, make_answers, make_reading
 from worker.core.counters.counters import UNKNOWN
 from worker.edges.telemetry.admin_server import AdminServer, listen_everywhere
 from worker.edges.telemetry.metrics.definition import PREFIX
+from worker.edges.telemetry.reading import Reading
 from worker.edges.telemetry.status import status_of
+from worker.edges.telemetry.status_page import DOCUMENT_SECONDS
 from worker.errors import UnavailableError
 from worker.settings.schema import Settings
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer(
-        "127.0.0.1", 0, make_registry(), lambda: status_of(make_reading()), lambda: None
-    )
+    server = AdminServer("127.0.0.1", 0, make_answers())
     await server.start()
     yield server
     await server.stop()
@@ -121,13 +124,11 @@ async def test_whatever_producers_call_their_fields_metrics_and_status_are_serve
     strange = make_reading()
     strange.snapshot.account.topics[TOPIC].remarks.drift(odd, odd, UNKNOWN)
     details = [{"detail": odd, "offset": 2**70, "share": float("nan"), odd: [odd]}]
-    server = AdminServer(
-        "127.0.0.1",
-        0,
-        make_registry(lambda: strange),
-        lambda: {**status_of(strange), "partitions_in_trouble": details},
-        lambda: None,
+    answers = make_answers(lambda: strange)
+    answers = replace(
+        answers, status=lambda: {**status_of(strange), "partitions_in_trouble": details}
     )
+    server = AdminServer("127.0.0.1", 0, answers)
     await server.start()
     try:
         status, text = await get(server, "/status")
@@ -145,16 +146,14 @@ async def test_liveness_and_readiness_answer(server: AdminServer) -> None:
 
 
 async def test_a_worker_that_is_ready_may_have_something_to_say_besides() -> None:
-    server = AdminServer(
-        "127.0.0.1", 0, make_registry(), dict, lambda: None, lambda: "the local clock is doubted\n"
-    )
+    server = AdminServer("127.0.0.1", 0, make_answers(remark="the local clock is doubted\n"))
     await server.start()
     assert await get(server, "/readyz") == (200, "ready\nthe local clock is doubted\n")
     await server.stop()
 
 
 async def test_a_worker_that_is_not_ready_says_so() -> None:
-    server = AdminServer("127.0.0.1", 0, make_registry(), dict, lambda: "it is stopping")
+    server = AdminServer("127.0.0.1", 0, make_answers(unready="it is stopping"))
     await server.start()
     assert (await get(server, "/readyz"))[0] == 503
     assert (await get(server, "/livez"))[0] == 200
@@ -170,8 +169,138 @@ async def test_other_paths_and_methods_are_refused(server: AdminServer) -> None:
         assert response.status == 405
 
 
+# --- the page -------------------------------------------------------------------------------------
+
+
+async def fetch(
+    server: AdminServer, path: str, method: str = "GET", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.request(
+            method, f"http://127.0.0.1:{server.port}{path}", headers=headers
+        ) as response,
+    ):
+        return response.status, dict(response.headers), await response.read()
+
+
+async def test_the_page_and_every_file_that_it_names_are_served(server: AdminServer) -> None:
+    status, headers, body = await fetch(server, "/")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    named = re.findall(r'(?:src|href)="(page/[^"]+)"', body.decode())
+    scripts = [path for path in named if path.endswith(".js")]
+    for path in scripts:
+        _, _, script = await fetch(server, f"/{path}")
+        named += [f"page/{name}" for name in re.findall(r'from "\./([a-z]+\.js)"', script.decode())]
+    assert len(named) > len(scripts) + 2
+    for path in named:
+        status, headers, body = await fetch(server, f"/{path}")
+        assert (status, headers["Content-Type"].split(";")[0] in TYPES, body != b"") == (
+            200,
+            True,
+            True,
+        ), path
+
+
+TYPES = {"text/css", "text/javascript", "image/svg+xml"}
+
+
+async def test_a_file_that_the_browser_has_is_not_sent_again(server: AdminServer) -> None:
+    _, headers, _ = await fetch(server, "/page/page.css")
+    status, _, body = await fetch(server, "/page/page.css", **{"If-None-Match": headers["Etag"]})
+    assert (status, body) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/", "/page/none.js", "/page/..%2fstatus.py", "/page/__init__.py", "/page/a/b.js"]
+)
+async def test_nothing_but_the_page_s_files_is_served(server: AdminServer, path: str) -> None:
+    assert (await fetch(server, path))[0] == 404
+
+
+async def test_a_hundred_pages_cost_as_much_as_one() -> None:
+    built = 0
+
+    def read() -> Reading:
+        nonlocal built
+        built += 1
+        return make_reading()
+
+    server = AdminServer("127.0.0.1", 0, make_answers(read))
+    await server.start()
+    try:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        bodies = [(await fetch(server, "/page/status"))[2] for _ in range(20)]
+        # Once, and once more for each second that this took.
+        assert built <= 1 + (loop.time() - began) / DOCUMENT_SECONDS
+        assert json.loads(bodies[0])["host"] == "pod-1"
+    finally:
+        await server.stop()
+
+
+async def test_nothing_is_computed_for_a_page_that_nobody_opens() -> None:
+    def read() -> Reading:
+        raise AssertionError("the worker was read")
+
+    server = AdminServer("127.0.0.1", 0, make_answers(read))
+    await server.start()
+    try:
+        for path in ("/", "/page/main.js", "/livez", "/readyz"):
+            assert (await fetch(server, path))[0] == 200
+    finally:
+        await server.stop()
+
+
+PATHS = ["/", "/page/main.js", "/page/status", "/status", "/metrics", "/livez", "/nonsense"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_answer_forbids_frames_foreign_scripts_and_guessing_of_types(
+    server: AdminServer, path: str
+) -> None:
+    _, headers, _ = await fetch(server, path)
+    policy = headers["Content-Security-Policy"]
+    for directive in ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"):
+        assert directive in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/", "/page/status", "/page/main.js", "/status"])
+async def test_the_page_is_only_read(server: AdminServer, path: str, method: str) -> None:
+    assert (await fetch(server, path, method))[0] == 405
+    assert (await fetch(server, path, "HEAD"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/page/status", "/page/main.js", "/status"])
+async def test_a_name_that_a_stranger_may_own_is_refused_with_what_to_do(
+    server: AdminServer, path: str
+) -> None:
+    status, _, body = await fetch(server, path, Host="stranger.example:9090")
+    assert (status, b"admin.allowed_hosts" in body) == (421, True)
+    assert b"pod-1" not in body
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz"])
+async def test_scrapes_and_probes_come_under_any_name(server: AdminServer, path: str) -> None:
+    assert (await fetch(server, path, Host="worker.example:9090"))[0] == 200
+
+
+async def test_a_name_of_the_settings_is_answered() -> None:
+    server = AdminServer("127.0.0.1", 0, make_answers(), ("Worker.Example",))
+    await server.start()
+    try:
+        assert (await fetch(server, "/", Host="worker.example:9090"))[0] == 200
+        assert (await fetch(server, "/", Host="other.example"))[0] == 421
+    finally:
+        await server.stop()
+
+
 async def test_a_taken_port_is_told_with_what_to_do(server: AdminServer) -> None:
-    second = AdminServer("127.0.0.1", server.port, make_registry(), dict, lambda: None)
+    second = AdminServer("127.0.0.1", server.port, make_answers())
     with pytest.raises(
         UnavailableError,
         match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port",
@@ -195,7 +324,7 @@ async def test_the_default_host_serves_both_families(address: str) -> None:
     host = Settings.model_validate(
         {"appmetrica": {"applications": {1111: {"post_api_key": "a-key-of-somebody"}}}}
     ).admin.host
-    server = AdminServer(host, 0, make_registry(), dict, lambda: None)
+    server = AdminServer(host, 0, make_answers())
     await server.start()
     try:
         async with (
@@ -219,6 +348,6 @@ def test_a_machine_without_ipv6_serves_ipv4(number: int) -> None:
 
 
 async def test_a_taken_port_is_told_for_every_address(server: AdminServer) -> None:
-    second = AdminServer("::", server.port, make_registry(), dict, lambda: None)
+    second = AdminServer("::", server.port, make_answers())
     with pytest.raises(UnavailableError, match=rf"cannot listen on \[::\]:{server.port} "):
         await second.start()
