@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 ALL_CORES := -n auto --dist worksteal
-.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos bench clean
+.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos bench bench-stages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ sbom: $(STAMP) ## List what is in the image, as CycloneDX: dist/appmetrica-worke
 
 bench: $(STAMP) ## Measure speed on real Kafka and write bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)
+
+bench-stages: $(STAMP) ## Measure each stage without a broker, in µs and in instructions (ARGS="--stage intake --shape rich")
+	$(BIN)/python -m bench.stages $(ARGS)
 
 clean: ## Remove everything that make has made here
 	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
