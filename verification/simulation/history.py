@@ -461,8 +461,11 @@ class _History:
         )
 
     def _let_events_come(self) -> None:
-        """An API that takes seconds for a row gets one at a time, where one is waited for: a
+        """An API that takes seconds for a row gets one of each application at a time, in a
         partition that is behind.
+
+        A refused row waits for an accepted one of its application: too few are drawn in the time
+        to leave the application to chance.
         """
         if self._has_users:
             self._users.publish_newcomers()
@@ -472,7 +475,7 @@ class _History:
             return
         names = [name.rpartition("-") for name in sorted(self._behind())]
         partitions = [int(number) for topic, _, number in names if topic == TOPIC]
-        self._producers.publish_valid(self._chance.choice(partitions) if partitions else None)
+        self._producers.publish_for_each(self._chance.choice(partitions) if partitions else None)
 
     def _behind(self) -> dict[str, tuple[int, int]]:
         """The partitions that aren't committed to their end: committed, and the last record's

@@ -30,6 +30,7 @@ UNDER_WAY_SECONDS = 12.0
 POISONS = ("500", "403", "reset", "hang")
 # The API's own limit: 14 days.
 EVENT_AGE_SECONDS_MAX = 1_209_600
+APPLICATIONS = (1, 2)
 # Of records that the route doesn't select.
 OTHER_APPLICATION = 3
 # A clock that is wrong; events may be dated a day ahead.
@@ -110,6 +111,13 @@ class Producers:
         self._number += 1
         self._send(self._made("event", partition=partition))
 
+    def publish_for_each(self, partition: int | None = None) -> None:
+        """An event of each application that nothing is wrong with, in one partition."""
+        where = self._chance.randrange(self._partitions) if partition is None else partition
+        for application_id in APPLICATIONS:
+            self._number += 1
+            self._send(self._made("event", partition=where, application_id=application_id))
+
     def publish_profiles(self) -> None:
         """Mostly nothing, else a few changes of some users: each back to a value that it had."""
         chance = self._profile_chance
@@ -136,10 +144,11 @@ class Producers:
         partition: int | None = None,
         value: bytes | None = None,
         age_seconds: int = 0,
+        application_id: int | None = None,
     ) -> _Sent:
         name = f"{kind}-{self._number}"
         event = {
-            "application_id": 1 if self._chance.random() < 0.7 else 2,
+            "application_id": application_id or (1 if self._chance.random() < 0.7 else 2),
             "profile_id": f"user-{self._number}",
             "event_name": name,
             "event_timestamp": UNIX_SECONDS + int(asyncio.get_running_loop().time()) - age_seconds,
