@@ -138,7 +138,12 @@ class Pipeline:
     def _answered(self, batch_id: str, answer: Answer, now: Now) -> list[Command]:
         self._clock.note_answer(answer, now)
         result = self._dispatcher.answer(batch_id, answer, now)
-        self._reception.admit(result.needs_records)
+        if result.needs_records:
+            # What is left of a full memory is for partitions within their span: those over theirs
+            # could fill it with rows that wait as well.
+            if not self._ledger.memory.is_high:
+                self._reception.admit(result.needs_records)
+            self._ledger.memory.resume()
         return self._flow.end_request(result, answer, now)
 
     def _commit_ended(self, event: Committed | CommitFailed, now: Now) -> list[Command]:

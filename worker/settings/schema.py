@@ -34,7 +34,10 @@ class Limits(Section):
         default=268_435_456,
         ge=16_777_216,
         le=2**40,
-        description="Maximum bytes of records held in memory",
+        description=(
+            "Maximum bytes of records held in memory. Reception pauses at seven eighths; the rest "
+            "is for records without which nothing can be delivered"
+        ),
     )
     span_records_max: int = Field(
         default=20_000,

@@ -718,6 +718,21 @@ class TestParking:
         commands = world.tell(ParkingAcknowledged(park.rows))
         assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
 
+    def test_memory_filled_by_a_batch_that_fails_alone_has_room_for_other_partitions(self) -> None:
+        records = [event(offset) for offset in range(20)]
+        roomy = World(rows_max=20)
+        roomy.assign(FIRST)
+        roomy.receive(*records)
+        memory_bytes_max = roomy.ledger.memory.held_bytes + 1
+        world = World(memory_bytes_max=memory_bytes_max, rows_max=20, span_max=20)
+        world.assign(FIRST, SECOND)
+        commands = world.receive(*records)
+        assert only(Pause, commands) == [Pause(frozenset({FIRST, SECOND}))]
+        (batch,) = posted(commands)
+        assert only(Resume, world.answer(batch, status(500))) == []
+        (again,) = posted(world.wait(60.0))
+        assert only(Resume, world.answer(again, status(500))) == [Resume(frozenset({SECOND}))]
+
 
 class TestWhatIsLeftAtAStop:
     def stop(self, world: World) -> list[Finish]:

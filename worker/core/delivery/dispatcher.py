@@ -232,11 +232,7 @@ class Dispatcher:
         is_alone = self.waiting.isolation.suspects.is_alone
         if not self._limiter.is_healthy and not all(
             is_alone(other.id)
-            for other in chain(
-                self._limiter.batches(),
-                self.waiting.queue.batches(),
-                self.waiting.ordered.batches(),
-            )
+            for other in chain(self._limiter.batches(), self.waiting.candidates())
         ):
             return frozenset()
         return frozenset(row.assignment for batch in undecided for row in batch.rows)

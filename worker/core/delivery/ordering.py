@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from worker.core.delivery.request_history import Lane, lane_of
@@ -63,6 +63,18 @@ class _Line:
     def batches(self) -> list[Batch]:
         retry = [self.retry[1]] if self.retry is not None else []
         return [*retry, *(batch for _, batch in self.aside), *self.behind, *self.ready]
+
+    def candidates(self, elsewhere: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches here of which some row may be sent before any other row is settled."""
+        if self.retry is not None:
+            yield self.retry[1]
+            return
+        aside = [batch for _, batch in self.aside]
+        yield from aside
+        held = {subject_of(row) for batch in (*elsewhere, *aside) for row in batch.rows}
+        for batch in (*self.behind, *self.ready):
+            if any(subject_of(row) not in held for row in batch.rows):
+                yield batch
 
     def step_aside(self, batch: Batch, due_seconds: float) -> None:
         """Let others pass this retry."""
@@ -216,6 +228,15 @@ class OrderedLanes:
         """The batches of this lane that wait for nothing but their turn."""
         line = self._lines[lane]
         return () if line.retry is not None else line.ready
+
+    def candidates(self, lane: Lane, elsewhere: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of this lane that don't wait for a row of their own subjects.
+
+        Args:
+            lane: one that has batches here.
+            elsewhere: its batches that stepped aside and don't wait here.
+        """
+        return self._lines[lane].candidates(elsewhere)
 
     def batches(self) -> list[Batch]:
         """Every batch that waits here."""

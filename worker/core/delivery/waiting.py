@@ -13,7 +13,7 @@ On its way into a place a batch loses the rows that may not wait: those of parti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from itertools import chain
 
 from worker.core.delivery.fault_isolation import FaultIsolation
@@ -173,6 +173,16 @@ class WaitingBatches:
         """Every batch that waits for nothing but its turn."""
         lanes = self.ordered.lanes()
         return chain(self.queue.ready(), *(self.ordered.ready(lane) for lane in lanes))
+
+    def candidates(self) -> Iterator[Batch]:
+        """Every batch whose turn comes while nothing is accepted, under no hold or throttle.
+
+        Without the rows of an ordered lane that wait for a row of their own subject: while that row
+        fails they are not sent.
+        """
+        yield from self.queue.batches()
+        for lane in self.ordered.lanes():
+            yield from self.ordered.candidates(lane, self._aside(lane))
 
     def _pop(self, lane: Lane, monotonic_seconds: float) -> Batch | None:
         return self.ordered.pop(

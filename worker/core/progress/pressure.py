@@ -19,10 +19,18 @@ from worker.core.model.record import Assignment
 
 
 class MemoryGauge:
-    """The bytes held by everything that holds records, and whether they are too many."""
+    """The bytes held by everything that holds records, and whether they are too many.
+
+    The last eighth is for records without which nothing that is held can leave: rows of an ordered
+    lane that wait behind a failing row could fill all the rest.
+
+    Args:
+        bytes_max: the most that is held, but for what is being received when reception pauses.
+    """
 
     def __init__(self, bytes_max: int) -> None:
-        self._high = bytes_max
+        self._bytes_max = bytes_max
+        self._high = bytes_max - bytes_max // 8
         self._low = bytes_max // 2
         self._held = 0
         self._is_high = False
@@ -41,6 +49,10 @@ class MemoryGauge:
     def low_bytes(self) -> int:
         """The low mark: reception resumes there."""
         return self._low
+
+    def resume(self) -> None:
+        """Let reception resume above the low mark, once: nothing leaves without new records."""
+        self._is_high = self._held >= self._bytes_max
 
     def reserve(self, size_bytes: int) -> None:
         """Hold this many bytes more."""

@@ -198,6 +198,25 @@ def test_a_batch_that_fails_with_rows_of_all_subjects_and_nothing_else_is_halved
     assert sorted(delivered) == [0, 1, 3, 4, 5, 7]
 
 
+@pytest.mark.parametrize(
+    ("behind", "is_in_need"),
+    [
+        pytest.param("a", True, id="nothing else may be sent"),
+        pytest.param("b", False, id="another profile may be accepted yet"),
+    ],
+)
+def test_rows_behind_a_failing_row_of_their_profile_can_not_close_the_breaker(
+    behind: str, is_in_need: bool
+) -> None:
+    lane = Stage(ordered=ORDERED, requests_in_flight_max=8, breaker_failures_max=2)
+    failing, waiting = batch_of(0, "a"), batch_of(1, "a", behind)
+    lane.submit(failing, waiting)
+    assert lane.result(failing, status(500)).needs_records == set()
+    assert sent(lane.start_at(60.0)) == [[0]]
+    needs_records = lane.result(failing, status(500)).needs_records
+    assert needs_records == ({failing.rows[0].assignment} if is_in_need else set())
+
+
 def test_under_a_hold_profiles_are_the_probe_in_turn_each_with_its_oldest_row() -> None:
     one = stage()
     one.submit(batch_of(0, "a"), batch_of(1, "a", "b"), batch_of(3, "a"))

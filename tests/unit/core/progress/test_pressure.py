@@ -24,20 +24,39 @@ def reaches(spans: dict[Assignment, int], span_max: int = 10) -> dict[Assignment
 def test_memory_is_high_from_the_high_mark_down_to_half_of_it() -> None:
     gauge = MemoryGauge(100)
     for change, held, is_high in [
-        (+99, 99, False),
-        (+1, 100, True),
-        (+50, 150, True),
+        (+87, 87, False),
+        (+1, 88, True),
+        (+62, 150, True),
         (-99, 51, True),
         (-1, 50, False),
-        (+49, 99, False),
-        (+1, 100, True),
-        (-100, 0, False),
+        (+37, 87, False),
+        (+1, 88, True),
+        (-88, 0, False),
     ]:
         if change > 0:
             gauge.reserve(change)
         else:
             gauge.release(-change)
         assert (gauge.held_bytes, gauge.is_high) == (held, is_high)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_high"),
+    [
+        pytest.param(99, (), False, id="room is left"),
+        pytest.param(100, (), True, id="no room is left"),
+        pytest.param(98, (1,), True, id="one resumption admits one chunk"),
+    ],
+)
+def test_where_nothing_leaves_without_new_records_memory_is_used_to_its_end(
+    before: int, after: tuple[int, ...], is_high: bool
+) -> None:
+    gauge = MemoryGauge(100)
+    gauge.reserve(before)
+    gauge.resume()
+    for size in after:
+        gauge.reserve(size)
+    assert gauge.is_high is is_high
 
 
 def test_what_is_not_held_cannot_be_released() -> None:

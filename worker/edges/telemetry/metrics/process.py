@@ -51,7 +51,7 @@ PROCESS = (
         "buffer_bytes",
         (),
         "Bytes of records in memory, at most limits.memory_bytes_max plus one chunk.",
-        "At the limit for long: see records_outstanding and application_held.",
+        "At seven eighths of the limit for long: see records_outstanding and application_held.",
         single(lambda reading: reading.snapshot.held_bytes),
     ),
     GaugeMetric(
