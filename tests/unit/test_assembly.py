@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.builders import make_row
-from worker.core.intake.rules import InvalidOptional
+from worker.core.intake.rules import InvalidOptional, RecordTime, TimeDefault, TimeUnit
 from worker.core.model.row import Row
 from worker.core.pipeline import Pipeline
 from worker.daemon.assembly import assemble, intake_rules
@@ -55,3 +55,25 @@ def test_what_a_route_says_of_invalid_values_reaches_its_intake() -> None:
         InvalidOptional.REJECT,
         InvalidOptional.DROP,
     ]
+
+
+def test_what_a_route_says_of_its_time_reaches_its_intake() -> None:
+    settings = Settings.model_validate(
+        {
+            "appmetrica": {"applications": {"1": {"post_api_key": "key-of-application"}}},
+            "routes": [
+                {"topic": "a"},
+                {
+                    "topic": "b",
+                    "time": {"field": "$.at[0]['a.b']", "unit": "auto", "default": "record"},
+                },
+            ],
+        }
+    )
+    first, second, _, parking = (
+        intake_rules(settings, route) for route in settings.resolved_routes()
+    )
+    assert (first.time, first.fields) == (None, {})
+    for rules in (second, parking):
+        assert rules.time == RecordTime(TimeUnit.AUTO, TimeDefault.RECORD)
+        assert rules.fields == {"event_timestamp": ("at", 0, "a.b")}

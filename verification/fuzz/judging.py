@@ -32,6 +32,9 @@ from worker.core.intake.rules import (
     Framing,
     IntakeRules,
     InvalidOptional,
+    RecordTime,
+    TimeDefault,
+    TimeUnit,
     UnknownFields,
 )
 from worker.core.model.batch import RequestForm
@@ -108,6 +111,22 @@ def variants() -> list[Variant]:
         *(
             _variant(f"dropping {name}", resource=one, invalid_optional=InvalidOptional.DROP)
             for name, one in RESOURCES.items()
+        ),
+        *(
+            _variant(
+                f"timed in {unit}, {default}",
+                time=RecordTime(unit, default),
+                fields={
+                    "event_name": ("name",),
+                    "profile_id": ("user", "id"),
+                    "os_name": ("user", "device", "os"),
+                    "event_timestamp": ("at", 1),
+                },
+                key_fields=("$.at[1]", "$.name"),
+                unknown_fields=UnknownFields.IGNORE,
+            )
+            for unit in TimeUnit
+            for default in TimeDefault
         ),
         _variant("keyed events", key_fields=("$.user.id",), unknown_fields=UnknownFields.IGNORE),
         *(

@@ -49,6 +49,12 @@ TOKENS = [
     b"%d" % UNIX_SECONDS,
     b'"0%d"' % UNIX_SECONDS,
     b"%d" % (UNIX_SECONDS * 1000),
+    b"%d999999999" % UNIX_SECONDS,
+    b'"%d.5"' % UNIX_SECONDS,
+    b"%d.999e0" % UNIX_SECONDS,
+    b'"2023-11-14T22:13:20.5Z"',
+    b'"2023-11-15 01:13:20+0300"',
+    b'"2023-11-14T22:13:20"',
     b'"' + "Ирония, \U0001f642 \u2028\x85".encode() + b'"',
     b'"a\\"b,c\\r\\nd"',
     b'"\xff\xfe"',
@@ -80,6 +86,14 @@ BYTES = [
 ]
 
 
+# The time of an event in each unit, and an event without a time.
+_TIMES = [
+    *(b'"at":[0,%d%s]' % (UNIX_SECONDS, digits) for digits in (b"", b"000", b"000999", b"9" * 9)),
+    *(b'"at":["",%s]' % text for text in (b'"2023-11-14T22:13:20.5Z"', b'"%d.5"' % UNIX_SECONDS)),
+    b'"at":[]',
+]
+
+
 class Mutator:
     """Draws values.
 
@@ -103,8 +117,9 @@ class Mutator:
             {name for value in (*self._plain, elements) for name in json.loads(value)}
             | {"x", "", "type", "data", "id"}
         )
-        self._plain += [mapped, elements]
         kinds = [one.resource for one in fixtures() for _ in one.values]
+        timed = [mapped.replace(b'"event_timestamp":%d' % UNIX_SECONDS, at) for at in _TIMES]
+        self._plain += [mapped, elements, *timed]
         enveloped = [
             b'{"type":"%s","data":%s}' % (kind.encode(), value)
             for kind, value in zip(kinds, self._plain, strict=False)
@@ -119,7 +134,7 @@ class Mutator:
             for value in self._plain[:3]
         ]
         self._kinds = (
-            [*kinds, "mapped", "mapped"] * 3
+            [*kinds, "mapped", "mapped", *["timed"] * len(timed)] * 3
             + ["envelope"] * len(enveloped)
             + ["cloudevents"] * len(clouded)
         )

@@ -11,6 +11,7 @@ from worker.cli.running import run_tool, tool_reader, with_configuration
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Place, Skipped
 from worker.core.model.row import Row
+from worker.core.post_api.resource import RESOURCES
 from worker.daemon.app import read_clock
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
@@ -63,6 +64,7 @@ def _document(found: Trace) -> dict[str, object]:
             {"reason": one.reason.value, "field": one.field, "message": one.message}
             for one in faults
         ],
+        "event_timestamp": _event_timestamp(verdict),
         "dedup_key": verdict.key.hex() if isinstance(verdict, Row) else None,
         "judged_at": round(found.judged_at, 3),
         "is_replay": found.is_replay,
@@ -134,15 +136,23 @@ def _verdict(found: Trace) -> list[tuple[str, str]]:
         return [("verdict", f"invalid, {as_of}"), ("", export.explanation(verdict.reason)), *faults]
     if isinstance(verdict, Skipped):
         return [("verdict", f"skipped ({verdict.reason.value}), {as_of}")]
-    goes = verdict.destination
+    goes, seconds = verdict.destination, _event_timestamp(verdict)
     return [
         ("verdict", f"valid, {as_of}"),
+        *([] if seconds is None else [("event time", f"{shown_time(seconds)} ({seconds})")]),
         (
             "goes to",
             f"{goes.resource} of application {goes.application_id}, by {goes.identity.value}",
         ),
         ("dedup key", verdict.key.hex()),
     ]
+
+
+def _event_timestamp(verdict: Row | Rejection | Skipped | None) -> int | None:
+    """The time that the row is sent with; None without a row, or where rows have no time."""
+    if not isinstance(verdict, Row) or not RESOURCES[verdict.destination.resource].is_dated:
+        return None
+    return verdict.event_timestamp
 
 
 def _shown(place: Place) -> str:

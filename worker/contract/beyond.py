@@ -39,7 +39,8 @@ RULES = (
         frozenset({Reason.TOO_OLD, Reason.IN_FUTURE}),
         "It must lie between 14 days ago and a day ahead (limits.event_age_seconds_max, "
         "limits.event_ahead_seconds_max); "
-        f"the schema only refuses {MILLISECONDS_FROM} and more, which are milliseconds.",
+        f"the schema only refuses {MILLISECONDS_FROM} and more, which are milliseconds. A route "
+        "may read it in another field and unit (time).",
         frozenset({Kind.TIMESTAMP}),
     ),
     Rule(

@@ -26,6 +26,9 @@ from worker.core.intake.rules import (
     Framing,
     IntakeRules,
     InvalidOptional,
+    RecordTime,
+    TimeDefault,
+    TimeUnit,
     Tombstones,
     UnknownFields,
     WithoutKey,
@@ -265,6 +268,9 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
             for place, values in route.select.items()
         ),
         tombstones=Tombstones(route.tombstones),
+        time=RecordTime(TimeUnit(route.time.unit), TimeDefault(route.time.default))
+        if route.time is not None
+        else None,
     )
     if request is RequestForm.PARAMS:
         return rules

@@ -22,7 +22,7 @@ from worker.errors import ExitCode, UnavailableError
 from worker.sandbox.demo_output import Display, show_account
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
-from worker.sandbox.import_samples import SELECTED_TYPES
+from worker.sandbox.import_samples import IMPORT_TIME, SELECTED_TYPES
 from worker.sandbox.kafka import KafkaCluster, free_ports
 from worker.sandbox.processes import WorkerOptions, WorkerProcess
 from worker.sandbox.reconciliation import reconcile
@@ -114,6 +114,7 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
                             "topic": imports,
                             "form": "envelope",
                             "select": {"$.type": list(SELECTED_TYPES)},
+                            "time": {"field": f"$.{IMPORT_TIME}", "unit": "milliseconds"},
                         },
                     ],
                 },
@@ -152,6 +153,10 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
         f"{stage.imports_topic} …"
     )
     await _publish(stage, produced[:first])
+    say(
+        f"  {stage.imports_topic}: envelopes, of which the route selects by $.type; its time is "
+        f"$.{IMPORT_TIME} in milliseconds, sent as event_timestamp in seconds"
+    )
     say("Starting the worker: appmetrica-worker run --config …")
     stage.worker.start()
     await stage.worker.await_ready()

@@ -20,6 +20,9 @@ DETAILS = {
     "profiles": "attributes",
 }
 
+# The field of an import that holds its time, in milliseconds.
+IMPORT_TIME = "at"
+
 Details = dict[str, Any]
 PROFILES = 20
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
 
+from worker.core.post_api.resource import EVENT_TIMESTAMP
 from worker.sandbox.emulator.ledger import KeptRow
 from worker.sandbox.import_samples import DETAILS
 from worker.sandbox.samples import Sample
@@ -62,23 +63,8 @@ def reconcile(
     """
     rows = list(rows)
     arrivals = Counter(event_number(row) for row in rows)
-    expected = {
-        sample.identifier
-        for sample in produced
-        if not (sample.dead_lettered_as or sample.is_skipped)
-    }
-    reasons = {
-        sample.key: sample.dead_lettered_as for sample in produced if sample.dead_lettered_as
-    }
-    keys: Counter[bytes] = Counter()
-    dead_lettered: Counter[str] = Counter()
-    wrong_reasons = 0
-    for record in dead_letters:
-        reason = dict(record.headers)[REASON_HEADER].decode()
-        key = record.key or b""
-        keys[key] += 1
-        dead_lettered[reason] += 1
-        wrong_reasons += reasons.get(key) != reason
+    letters = _DeadLetters.of(produced, dead_letters)
+    dead_lettered = letters.reasons
     return Reconciliation(
         produced=len(produced),
         delivered=len(arrivals),
@@ -88,16 +74,11 @@ def reconcile(
         dead_lettered=dead_lettered,
         faults=_named(
             {
-                "events lost": len(expected - arrivals.keys()),
-                "events delivered that should not be": len(arrivals.keys() - expected),
-                "rows delivered twice": arrivals.total() - len(arrivals),
-                "profile updates delivered after a newer one": _overtaken(rows),
-                "invalid records without a dead letter": len(reasons.keys() - keys.keys()),
-                "dead letters with another reason than expected": wrong_reasons,
+                **_faults_of_rows(produced, rows, arrivals),
+                **letters.faults,
                 "records skipped that should not be, or the reverse": abs(
                     skipped - sum(sample.is_skipped for sample in produced)
                 ),
-                "records dead-lettered twice": keys.total() - len(keys),
                 "records that are not accounted for": len(produced)
                 - len(arrivals)
                 - duplicates_dropped
@@ -106,6 +87,63 @@ def reconcile(
             }
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _DeadLetters:
+    """The dead letters by reason, and the counts of their faults."""
+
+    reasons: Counter[str]
+    faults: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, produced: Sequence[Sample], dead_letters: Iterable[ConsumerRecord[bytes, bytes]]
+    ) -> _DeadLetters:
+        expected = {
+            sample.key: sample.dead_lettered_as for sample in produced if sample.dead_lettered_as
+        }
+        keys: Counter[bytes] = Counter()
+        reasons: Counter[str] = Counter()
+        wrong_reasons = 0
+        for record in dead_letters:
+            reason = dict(record.headers)[REASON_HEADER].decode()
+            key = record.key or b""
+            keys[key] += 1
+            reasons[reason] += 1
+            wrong_reasons += expected.get(key) != reason
+        faults = {
+            "invalid records without a dead letter": len(expected.keys() - keys.keys()),
+            "dead letters with another reason than expected": wrong_reasons,
+            "records dead-lettered twice": keys.total() - len(keys),
+        }
+        return cls(reasons, faults)
+
+
+def _faults_of_rows(
+    produced: Sequence[Sample], rows: Sequence[KeptRow], arrivals: Counter[int]
+) -> dict[str, int]:
+    expected = {
+        sample.identifier: sample.unix_seconds
+        for sample in produced
+        if not (sample.dead_lettered_as or sample.is_skipped)
+    }
+    return {
+        "events lost": len(expected.keys() - arrivals.keys()),
+        "events delivered that should not be": len(arrivals.keys() - expected.keys()),
+        "rows delivered twice": arrivals.total() - len(arrivals),
+        "events delivered with another time": sum(
+            _event_timestamp(row) not in (None, expected.get(event_number(row))) for row in rows
+        ),
+        "profile updates delivered after a newer one": _overtaken(rows),
+    }
+
+
+def _event_timestamp(row: KeptRow) -> int | None:
+    """The time of a row; None for a profile."""
+    if EVENT_TIMESTAMP.name not in row.columns:
+        return None
+    return int(row.cells[row.columns.index(EVENT_TIMESTAMP.name)])
 
 
 def event_number(row: KeptRow) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.import_samples import envelope, unselected, wrong_sample
+from worker.sandbox.import_samples import IMPORT_TIME, envelope, unselected, wrong_sample
 
 # An event that is valid for the worker, and that the API refuses.
 REFUSED_EVENT_NAME = "refused_by_the_api"
@@ -48,7 +48,8 @@ class Sample:
 
     `identifier` is the number of the event; a duplicate has the number of its original. The event
     holds it as `event_number` in the column for details. `is_import`: an envelope with another
-    resource than events. `is_skipped`: the route of its topic doesn't select it.
+    resource than events. `is_skipped`: the route of its topic doesn't select it. `unix_seconds`:
+    the event's time.
     """
 
     key: bytes
@@ -58,6 +59,7 @@ class Sample:
     dead_lettered_as: str
     is_import: bool = False
     is_skipped: bool = False
+    unix_seconds: int = 0
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
@@ -125,17 +127,21 @@ def _remember(recent: list[Sample], sample: Sample, number: int) -> None:
 
 
 def _import(chance: random.Random, options: SampleOptions, number: int) -> Sample:
+    event = _event(chance, options, number)
+    unix_seconds = event["event_timestamp"]
     common = {
         name: value
-        for name, value in _event(chance, options, number).items()
-        if name not in ("event_name", "event_json")
+        for name, value in event.items()
+        if name not in ("event_name", "event_json", "event_timestamp")
     }
+    # As many producers have it: under another name, and in milliseconds.
+    common[IMPORT_TIME] = unix_seconds * 1000 + number % 1000
     if number % SKIPPED_EVERY == 0:
         return replace(_sample(unselected(common), number, ""), is_import=True, is_skipped=True)
     wrapped, reason = envelope(chance, common, number), ""
     if chance.random() < INVALID_SHARE:
         wrapped, reason = wrong_sample(chance, wrapped, options.now)
-    sample = replace(_sample(wrapped, number, reason), is_import=True)
+    sample = replace(_sample(wrapped, number, reason), is_import=True, unix_seconds=unix_seconds)
     if wrapped.get("type") != "profiles" or reason:
         return sample
     # The updates of a profile have an order, so one partition has to hold them.
@@ -149,6 +155,7 @@ def _sample(event: dict[str, Any], number: int, dead_lettered_as: str) -> Sample
         number,
         is_duplicate=False,
         dead_lettered_as=dead_lettered_as,
+        unix_seconds=event.get("event_timestamp", 0),
     )
 
 

@@ -14,16 +14,26 @@ from worker.core.intake.paths import PATH_START, Path, clash, parse_path, spelle
 from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault
 from worker.core.post_api.column import RAW_KINDS, Column, Kind
-from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Identity
+from worker.core.post_api.resource import EVENT_TIMESTAMP, IDENTITY_COLUMNS, RESOURCES, Identity
 from worker.settings.section import at
 
 _NO_TIME = TimeWindow(0, 0)
 
 
+def fields_with_time(fields: Mapping[str, str], time_field: str | None) -> Mapping[str, str]:
+    """A route's `fields`, with the path of the time where `time.field` gives it."""
+    return fields if time_field is None else {**fields, EVENT_TIMESTAMP.name: time_field}
+
+
 def faults_of_shape(
-    resource: str, form: str, constants: Mapping[str, str | int], fields: Mapping[str, str]
+    resource: str,
+    form: str,
+    constants: Mapping[str, str | int],
+    mapped: Mapping[str, str],
+    time_field: str | None = None,
 ) -> list[str]:
-    """All faults of a route's constants and fields, each with its path within the route."""
+    """All faults of a route's constants, fields and time, each with its path within the route."""
+    fields = fields_with_time(mapped, time_field)
     resources = _resources(resource, form)
     columns = {key: column for name in resources for key, column in _columns(name).items()}
     who = (
@@ -31,15 +41,18 @@ def faults_of_shape(
     )
     faults = [
         at(f"{section}.{name}", f"{who}{_hint(name, columns)}")
-        for section, names in (("constants", constants), ("fields", fields))
+        for section, names in (("constants", constants), ("fields", mapped))
         for name in names
         if name not in columns
     ]
     faults += [
-        at(f"fields.{name}", "is set in constants too: remove one of the two")
+        at(_setting(name, time_field), "is set in constants too: remove one of the two")
         for name in fields
         if name in constants
     ]
+    if time_field is not None and EVENT_TIMESTAMP.name in mapped:
+        message = f"is set in fields.{EVENT_TIMESTAMP.name} too: remove one of the two"
+        faults.append(at("time.field", message))
     for name, value in constants.items():
         fault = _fault_of_constant(columns[name], value) if name in columns else ""
         faults += [at(f"constants.{name}", fault)] if fault else []
@@ -53,7 +66,7 @@ def faults_of_shape(
     for name in resources:
         faults += [
             fault
-            for fault in _faults_of_paths(_columns(name), constants, fields)
+            for fault in _faults_of_paths(_columns(name), constants, fields, time_field)
             if fault not in faults
         ]
     return faults
@@ -172,8 +185,17 @@ def _cell(column: Column, value: str | int) -> str | FieldFault:
     return check(column, value, _NO_TIME) if value != "" else ""
 
 
+def _setting(name: str, time_field: str | None) -> str:
+    """The setting that gives the path of a column."""
+    is_time = time_field is not None and name == EVENT_TIMESTAMP.name
+    return "time.field" if is_time else f"fields.{name}"
+
+
 def _faults_of_paths(
-    columns: Mapping[str, Column], constants: Mapping[str, str | int], fields: Mapping[str, str]
+    columns: Mapping[str, Column],
+    constants: Mapping[str, str | int],
+    fields: Mapping[str, str],
+    time_field: str | None,
 ) -> list[str]:
     faults: list[str] = []
     paths: list[tuple[Path, bool]] = [
@@ -187,7 +209,7 @@ def _faults_of_paths(
         try:
             path = parse_path(text)
         except ValueError as error:
-            faults.append(at(f"fields.{name}", str(error)))
+            faults.append(at(_setting(name, time_field), str(error)))
             continue
         place = (path, _may_be_led_into(columns[name]))
         both = clash([*paths, place])
@@ -197,7 +219,7 @@ def _faults_of_paths(
             message = (
                 f"{text} and {spelled(both[0])} can't both be read: one path contains the other"
             )
-            faults.append(at(f"fields.{name}", message))
+            faults.append(at(_setting(name, time_field), message))
     return faults
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from worker.settings.record_shape import faults_of_selection, faults_of_shape
+from worker.settings.record_shape import faults_of_selection, faults_of_shape, is_dated
 from worker.settings.section import YEAR_SECONDS, Seconds, Section, Topic, agreed, at
 
 KeyField = Annotated[str, Field(min_length=1)]
@@ -247,6 +247,32 @@ class Envelope(Section):
         return agreed(self, ["type_field and data_field must differ"] if is_one else [])
 
 
+class Time(Section):
+    """How the records of a route write the time of an event."""
+
+    field: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Path of the time, as in fields; null: the field event_timestamp",
+    )
+    unit: Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "iso8601", "auto"] = (
+        Field(
+            default="seconds",
+            description=(
+                "Unit of the time, rounded down to seconds; iso8601: text as "
+                "2023-11-14T22:13:20.5+03:00; auto: recognised by its size or form"
+            ),
+        )
+    )
+    default: Literal["reject", "record"] = Field(
+        default="reject",
+        description=(
+            "What to do with a record without a time: dead-letter it, or take the time at which "
+            "the record was written to Kafka"
+        ),
+    )
+
+
 class RouteSettings(Section):
     """A topic and how its records are read."""
 
@@ -275,6 +301,13 @@ class RouteSettings(Section):
         description=(
             "Paths of columns that have another name in the records, as in $.user.id, "
             "$.events[0].params or $['a.b']"
+        ),
+    )
+    time: Time | None = Field(
+        default=None,
+        description=(
+            "How records write the time of an event; null: in event_timestamp, as Unix seconds "
+            "without a fraction"
         ),
     )
     unknown_fields: Literal["reject", "ignore"] = Field(
@@ -329,10 +362,19 @@ class RouteSettings(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> RouteSettings:
-        faults = faults_of_shape(self.resource, self.form, self.constants, self.fields)
+        faults = faults_of_shape(
+            self.resource, self.form, self.constants, self.fields, self.time_field
+        )
+        if self.time is not None and not is_dated(self.resource, self.form):
+            faults.append(at("time", f"{self.resource} have no time: remove it"))
         if self.form != "envelope" and self.envelope != Envelope():
             faults.append(at("envelope", "has an effect only with form: envelope"))
         return agreed(self, [*faults, *faults_of_selection(self.select)])
+
+    @property
+    def time_field(self) -> str | None:
+        """The path of the time; None where `fields` or the column's name gives it."""
+        return self.time.field if self.time is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +394,9 @@ class EventKey:
 class ResolvedRoute:
     """A route with the common settings filled in.
 
-    `ordered_resources` are those whose rows are sent in order. `parking_topic` None: parking is
-    off. `parked_from` is the source topic of a parking route, None
-    for other routes.
+    `fields` has the path of the time too, if `time` gives it. `ordered_resources` are those whose
+    rows are sent in order. `parking_topic` None: parking is off. `parked_from` is the source topic
+    of a parking route, None for other routes.
     """
 
     topic: str
@@ -362,6 +404,7 @@ class ResolvedRoute:
     form: str
     constants: Mapping[str, str | int]
     fields: Mapping[str, str]
+    time: Time | None
     unknown_fields: str
     invalid_optional: str
     framing: str

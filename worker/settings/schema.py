@@ -13,7 +13,12 @@ from pydantic import Field, model_validator
 
 from worker.settings.delivery import AppMetrica, Delivery
 from worker.settings.kafka import Kafka
-from worker.settings.record_shape import fault_of_key_path, is_dated, ordered_resources
+from worker.settings.record_shape import (
+    fault_of_key_path,
+    fields_with_time,
+    is_dated,
+    ordered_resources,
+)
 from worker.settings.routing import (
     KEY_SETTINGS,
     Batching,
@@ -248,7 +253,8 @@ class Settings(Section):
             resource=route.resource,
             form=route.form,
             constants=route.constants,
-            fields=route.fields,
+            fields=fields_with_time(route.fields, route.time_field),
+            time=route.time,
             unknown_fields=route.unknown_fields,
             invalid_optional=route.invalid_optional,
             framing=route.framing,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
+import msgspec
+
 from worker.core.model.clock import Now
 from worker.core.model.fault import Reason, Rejection
 from worker.core.model.record import NO_EPOCH, Assignment, Record, Skipped, SkipReason
@@ -200,8 +202,12 @@ class Validation:
         self.summary.records += len(chunk)
         results: list[RecordResult] = []
         for topic, records in self._by_topic(chunk, results).items():
+            time = self._dry_run.routes[topic].time
+            is_dated_by_record = time is not None and time.default == "record"
             parts = self._dry_run.parts(topic)
-            selected, skipped = parts.intake.select(records)
+            selected, skipped = parts.intake.select(
+                _written_now(records, now) if is_dated_by_record else records
+            )
             rows, rejections = self._dry_run.read(Assignment(topic, 0, NO_EPOCH), selected, now)
             self.summary.skipped += len(skipped)
             fresh = parts.window.admit(rows, now.monotonic_seconds).fresh
@@ -239,6 +245,15 @@ class Validation:
             )
             found.setdefault(topic or self._topic, []).append(record)
         return found
+
+
+def _written_now(records: Sequence[FileRecord], now: Now) -> list[FileRecord]:
+    """The records; those to which the file gives no time are written to Kafka now."""
+    milliseconds = int(now.unix_seconds * 1000)
+    return [
+        record if record.timestamp > 0 else msgspec.structs.replace(record, timestamp=milliseconds)
+        for record in records
+    ]
 
 
 def _rejected(rejection: Rejection) -> RecordResult:

@@ -97,6 +97,7 @@ async def test_it_prints_an_account_that_balances(bootstrap_servers: str) -> Non
         "profiles",
     }
     assert re.search(r"'503': \d+", demo.output)
+    assert "its time is $.at in milliseconds, sent as event_timestamp in seconds" in demo.output
     assert demo.remaining() == []
 
 

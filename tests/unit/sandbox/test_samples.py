@@ -13,10 +13,10 @@ from aiokafka.structs import ConsumerRecord
 
 from tests.builders import FakeRecord, make_assignment, make_rules, now_at
 from worker.core.intake.intake import Intake
-from worker.core.intake.rules import Condition, Form
+from worker.core.intake.rules import Condition, Form, RecordTime, TimeUnit
 from worker.core.post_api.resource import RESOURCES
 from worker.sandbox.emulator.ledger import KeptRow
-from worker.sandbox.import_samples import SELECTED_TYPES
+from worker.sandbox.import_samples import IMPORT_TIME, SELECTED_TYPES
 from worker.sandbox.reconciliation import REASON_HEADER, reconcile
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
 
@@ -51,6 +51,8 @@ def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_
         form=Form.ENVELOPE,
         applications=frozenset({1111, 2222}),
         select=(Condition(("type",), SELECTED_TYPES),),
+        time=RecordTime(TimeUnit.MILLISECONDS),
+        fields={"event_timestamp": (IMPORT_TIME,)},
     )
     imports = [
         one
@@ -67,6 +69,11 @@ def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_
     assert skipped
     rows, rejections = intake.read(make_assignment(), selected, now_at(unix_start=NOW))
     assert {row.destination.resource for row in rows} == set(RESOURCES) - {"events"}
+    assert all(
+        row.event_timestamp == imports[row.record.offset].unix_seconds
+        for row in rows
+        if row.destination.resource != "profiles"
+    )
     reasons = {rejection.record.offset: rejection.reason.value for rejection in rejections}
     assert reasons == {
         offset: one.dead_lettered_as for offset, one in enumerate(imports) if one.dead_lettered_as
@@ -84,13 +91,14 @@ class Outcome:
             for sample in self.produced
             if not sample.dead_lettered_as and not sample.is_duplicate
         ]
-        self.rows = [self.row(sample.identifier) for sample in valid]
+        self.rows = [self.row(sample.identifier, sample.unix_seconds) for sample in valid]
         self.dead_letters = [self.dead_letter(one) for one in self.produced if one.dead_lettered_as]
         self.duplicates = sum(sample.is_duplicate for sample in self.produced)
         self.skipped = 0
 
-    def row(self, number: int) -> KeptRow:
-        return KeptRow(0, 0, "", "events", ("event_json",), (f'{{"event_number":{number}}}',))
+    def row(self, number: int, unix_seconds: int) -> KeptRow:
+        cells = (str(unix_seconds), f'{{"event_number":{number}}}')
+        return KeptRow(0, 0, "", "events", ("event_timestamp", "event_json"), cells)
 
     def dead_letter(self, sample: Sample, reason: str = "") -> ConsumerRecord[bytes, bytes]:
         headers = ((REASON_HEADER, (reason or sample.dead_lettered_as).encode()),)
@@ -111,7 +119,12 @@ def deliver_one_twice(outcome: Outcome) -> None:
 
 
 def deliver_a_refused_one(outcome: Outcome) -> None:
-    outcome.rows.append(outcome.row(COUNT // 2))
+    outcome.rows.append(outcome.row(COUNT // 2, 0))
+
+
+def deliver_one_with_another_time(outcome: Outcome) -> None:
+    first = next(sample for sample in outcome.produced if not sample.dead_lettered_as)
+    outcome.rows[0] = outcome.row(first.identifier, first.unix_seconds + 1)
 
 
 def bury_one_twice(outcome: Outcome) -> None:
@@ -153,6 +166,7 @@ def test_an_account_without_fault_balances() -> None:
     [
         (lose_one, "1 events lost"),
         (deliver_one_twice, "1 rows delivered twice"),
+        (deliver_one_with_another_time, "1 events delivered with another time"),
         (deliver_a_refused_one, "1 events delivered that should not be"),
         (bury_one_twice, "1 records dead-lettered twice"),
         (bury_none_of_one, "1 invalid records without a dead letter"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -424,6 +425,36 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         {},
         "routes.0.select.$.type.0",
         "",
+    ),
+    "a time of profiles": (
+        "routes: [{topic: a, resource: profiles, time: {unit: auto}}]",
+        {},
+        "routes.0.time",
+        "profiles have no time: remove it",
+    ),
+    "a unit of time that doesn't exist": (
+        "routes: [{topic: a, time: {unit: minutes}}]",
+        {},
+        "routes.0.time.unit",
+        "seconds",
+    ),
+    "a time at no path": (
+        "routes: [{topic: a, time: {field: '$.events[*].at'}}]",
+        {},
+        "routes.0.time.field",
+        "a wildcard leads to many values",
+    ),
+    "two places of the time": (
+        "routes: [{topic: a, fields: {event_timestamp: $.at}, time: {field: $.ts}}]",
+        {},
+        "routes.0.time.field",
+        "is set in fields.event_timestamp too",
+    ),
+    "a time at the path of another column": (
+        "routes: [{topic: a, fields: {event_name: $.x}, time: {field: $.x.at}}]",
+        {},
+        "routes.0.time.field",
+        "$.x.at and x can't both be read",
     ),
     "names of an envelope without an envelope": (
         "routes: [{topic: a, envelope: {data_field: payload}}]",
@@ -937,7 +968,8 @@ class TestTheExample:
         document = Settings.model_json_schema()
         known = schema_leaves(document, document["$defs"], "")
         given = leaves(yaml.safe_load(EXAMPLE.read_text()), "")
-        # The route's own dead-letter topic is null in the example: its one leaf stands for itself.
-        assert {leaf.replace(".dead_letter.topic", ".dead_letter") for leaf in known} == {
-            leaf.replace(".dead_letter.topic", ".dead_letter") for leaf in given
+        # The route's own dead-letter topic and its time are null in the example: one leaf each.
+        null = re.compile(r"(\.routes\.time|\.dead_letter)\..*")
+        assert {null.sub(r"\1", leaf) for leaf in known} == {
+            null.sub(r"\1", leaf) for leaf in given
         }

@@ -97,3 +97,13 @@ def test_what_the_route_does_not_select_is_skipped_and_no_fault() -> None:
         "skipped, tombstone",
         "dead-lettered",
     ]
+
+
+def test_a_record_of_a_file_without_times_is_written_now() -> None:
+    outcome = Outcome(routes="[{topic: films, time: {default: record}}]")
+    value = make_value(event_timestamp=...)
+    outcome.judge(
+        FileRecord(1, value), FileRecord(2, value, timestamp=1_699_999_999_000), FileRecord(3, b"{")
+    )
+    assert [row.event_timestamp for row in outcome.rows] == [1_700_000_000, 1_699_999_999]
+    assert [one.line for one in outcome.results] == [3]

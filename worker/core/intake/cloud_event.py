@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from worker.core.intake.event_time import rfc_3339_seconds
 from worker.core.intake.faults import found
 from worker.core.intake.forms import Unwrapped, header_texts, text_of
 from worker.core.intake.json_object import read_object
@@ -27,11 +26,6 @@ STRUCTURED = "application/cloudevents"
 BATCHED = "application/cloudevents-batch"
 VERSION = "1.0"
 _REQUIRED = ("specversion", "id", "source", "type")
-_RFC_3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt "
-    r"][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON = "a content type of JSON"
 
 
@@ -129,22 +123,11 @@ def _unwrapped(
         faults.append(_fault(Reason.OUT_OF_RANGE, f"{prefix}specversion", VERSION, version))
     timestamp = None
     if time is not None:
-        timestamp = _unix_seconds(time)
+        timestamp = rfc_3339_seconds(time)
         if timestamp is None:
             faults.append(_fault(Reason.WRONG_TYPE, f"{prefix}time", "a time as in RFC 3339", time))
     identifier = f"{texts.get('source')}\0{texts.get('id')}".encode(errors="surrogatepass")
     return Unwrapped(data, tuple(faults), identifier=identifier, timestamp=timestamp)
-
-
-def _unix_seconds(text: str) -> int | None:
-    """An RFC 3339 time in Unix seconds, rounded down; None if it isn't such a time."""
-    # fromisoformat accepts more than RFC 3339: dates alone, weeks, times without an offset.
-    if _RFC_3339.fullmatch(text) is None:
-        return None
-    try:
-        return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(seconds=1)
-    except ValueError:
-        return None
 
 
 def _content_type(content_type: str, name: str) -> list[FieldFault]:

@@ -41,6 +41,9 @@ DECODE_FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # The kinds that the type checks completely; an integer of a string column is written as its digits.
 CHECKED_BY_TYPE = frozenset({Kind.STRING, Kind.SESSION_TYPE})
 
+# The value of a field of the producer's own event id.
+decode_key = msgspec.json.Decoder(int | str | None).decode
+
 Decode = Callable[[bytes | msgspec.Raw], Any]
 Flatten = Callable[[Any], tuple[Any, ...]]
 
@@ -57,8 +60,8 @@ def value_decoder(rules: IntakeRules, layout: Layout, unknown: Unknown) -> tuple
 
     The values are those of the columns, in `column_order`, and behind them `key_field` where that
     isn't a column, then the repetitions of constants. An absent field is an empty string, a JSON
-    null is None; a column of `RAW_KINDS` stays raw. A constant is its text. The flatten function
-    fits the decoders of either `unknown`.
+    null is None; a column whose rule takes JSON stays raw. A constant is its text. The flatten
+    function fits the decoders of either `unknown`.
 
     Returns:
         Two callables that raise one of `DECODE_FAILURES`; the second takes the first one's result.
@@ -66,7 +69,7 @@ def value_decoder(rules: IntakeRules, layout: Layout, unknown: Unknown) -> tuple
     columns, paths, root = layout.places, layout.paths, layout.root
     key_count = len(paths) - len(columns) - len(layout.constants)
     types = [
-        *(_TYPES[place.column.kind] for place in columns),
+        *(msgspec.Raw if place.is_raw else _TYPES[place.column.kind] for place in columns),
         *[int | str | None] * key_count,
         *(_TYPES[column.kind] for column in layout.constants),
     ]

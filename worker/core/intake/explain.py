@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from worker.core.counters.counters import DROPPED, ContractDrift
-from worker.core.intake.decode import DECODE_FAILURES
+from worker.core.intake.decode import DECODE_FAILURES, decode_key
 from worker.core.intake.dedup_key import UnusableKey, joined
 from worker.core.intake.device_id import inexact_device_id
 from worker.core.intake.faults import (
@@ -172,10 +172,10 @@ class _Validation:
     ) -> None:
         column = place.column
         if place.path is None:
-            self._constant(column, raws)
+            self._constant(place, raws)
             return
         raw = raws.get(place.path)
-        text = _cell(place.shown, raw, self._window)
+        text = _cell(place, raw, self._window)
         if text == "" and column.kind is Kind.TIMESTAMP and timestamp is not None:
             text = check(place.shown, timestamp, self._window)
         if isinstance(text, FieldFault):
@@ -186,7 +186,7 @@ class _Validation:
         elif text:
             self._texts[column.name] = text
         elif column.required:
-            expected = column.kind.value
+            expected = place.expected
             self._faults.append(
                 FieldFault(Reason.MISSING, place.shown.name, f"required, {expected}", expected)
             )
@@ -199,11 +199,12 @@ class _Validation:
         is_optional = not column.required and column not in IDENTITY_COLUMNS.values()
         return is_optional and self._rules.invalid_optional is InvalidOptional.DROP
 
-    def _constant(self, column: Column, raws: Mapping[Path, msgspec.Raw]) -> None:
+    def _constant(self, place: ColumnPlace, raws: Mapping[Path, msgspec.Raw]) -> None:
         """A constant, which a record may repeat with the same value."""
+        column = place.column
         text = self._texts[column.name] = self._rules.constants[column.name]
         raw = raws.get((column.name,)) if column in self._layout.constants else None
-        repeated = _cell(column, raw, self._window)
+        repeated = _cell(place, raw, self._window)
         if repeated == "" or _is_same(column, repeated, text):
             return
         shown = found(bytes(raw or b"").decode(errors="replace"))
@@ -272,19 +273,20 @@ class _Validation:
         texts: list[str] = []
         for key in self._layout.keys:
             try:
-                value = msgspec.json.decode(raws.get(key, _NULL), type=int | str | None)
+                value = decode_key(raws.get(key, _NULL))
             except DECODE_FAILURES:
                 return UnusableKey.WRONG_TYPE
             texts.append("" if value is None else str(value))
         return joined(texts) or UnusableKey.MISSING
 
 
-def _cell(column: Column, raw: msgspec.Raw | None, window: TimeWindow) -> str | FieldFault:
-    """The cell of one field; empty where the field is absent, null or an empty string."""
+def _cell(place: ColumnPlace, raw: msgspec.Raw | None, window: TimeWindow) -> str | FieldFault:
+    """The cell of a field; empty where the field is absent, null or an empty string."""
     if raw is None:
         return ""
-    if column.kind in RAW_KINDS:
-        return check(column, raw, window)
+    column = place.shown
+    if place.is_raw:
+        return place.check(column, raw, window)
     container = _CONTAINERS.get(memoryview(raw)[:1].tobytes())
     if container is not None:
         # Not decoded: 2 million empty arrays in 9 MB take most of a second.

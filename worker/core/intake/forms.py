@@ -30,6 +30,7 @@ class Unwrapped:
         resource: the resource's name, where the wrapping gives it.
         identifier: the producer's id of the event, where the wrapping gives it.
         timestamp: the event's time in Unix seconds, where the wrapping gives it.
+        is_dated_by_record: the time is the record's, which another record of the same event hasn't.
     """
 
     data: bytes | msgspec.Raw | None
@@ -37,6 +38,7 @@ class Unwrapped:
     resource: str | None = None
     identifier: bytes | None = None
     timestamp: int | None = None
+    is_dated_by_record: bool = False
 
 
 class EnvelopeOpener:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -24,7 +25,7 @@ from worker.core.model.record import Assignment, Record, Skipped
 from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, KeySource, Row
 from worker.core.post_api.column import DECIMAL_FRACTION_DIGITS_MAX, PAYLOAD_BYTES_MAX, Kind
 from worker.core.post_api.resource import RESOURCES, Resource
-from worker.core.wire.record_headers import is_replay
+from worker.core.wire.record_headers import is_replay, written_milliseconds
 
 # How much larger than its line a value may be: names, quotes, white space, escapes.
 VALUE_EXTRA_BYTES_MAX = 1024 * 1024
@@ -164,7 +165,7 @@ class Intake:
         fast = self._fast
         value_bytes_max = self._value_bytes_max
         for record in records:
-            value, identifier = record.value, None
+            value, unwrapped = record.value, None
             if value is not None and len(value) > value_bytes_max:
                 # Without reading it: parsing 60 MB blocks the event loop for 300 ms, and takes a
                 # multiple in memory.
@@ -178,9 +179,9 @@ class Intake:
                 fast(value, window, drift) if fast is not None and value else None
             )
             if event is None:
-                event, identifier = self._unusual(record, window, drift)
+                event, unwrapped = self._unusual(record, window, drift)
             row = (
-                self._row(assignment, record, event, identifier, now, drift)
+                self._row(assignment, record, event, unwrapped, now, drift)
                 if type(event) is tuple
                 else event
             )
@@ -192,28 +193,31 @@ class Intake:
 
     def _unusual(
         self, record: Record, window: TimeWindow, drift: ContractDrift
-    ) -> tuple[ValidEvent | InvalidEvent, bytes | None]:
+    ) -> tuple[ValidEvent | InvalidEvent, Unwrapped | None]:
         """A record that the fast pass didn't accept, or that is wrapped.
 
         Returns:
-            The event or all its faults, and the identifier that its wrapping gives.
+            The event or all its faults, and what its wrapping gives; None for an invalid event.
         """
         value = unframe(record.value, self._rules.framing) if record.value else record.value
         if isinstance(value, FieldFault):
             return InvalidEvent((value,)), None
         unwrapped = self._unwrap(record, value)
-        if unwrapped.data is None:
+        data = unwrapped.data
+        if data is None:
             return InvalidEvent(unwrapped.faults), None
         reader = self._readers[unwrapped.resource or self._rules.resource.name]
+        if self._rules.is_dated_by_record and not reader.has_time(data):
+            unwrapped = _dated(unwrapped, record)
         event: ValidEvent | InvalidEvent | None = None
-        if unwrapped.data is not record.value:
-            event = reader.fast(unwrapped.data, window, drift, unwrapped.timestamp)
-        event = event or reader.thorough(unwrapped.data, window, drift, unwrapped.timestamp)
+        if data is not record.value or unwrapped.is_dated_by_record:
+            event = reader.fast(data, window, drift, unwrapped.timestamp)
+        event = event or reader.thorough(data, window, drift, unwrapped.timestamp)
         if unwrapped.faults:
             return InvalidEvent(
                 unwrapped.faults + (event.faults if isinstance(event, InvalidEvent) else ())
             ), None
-        return event, unwrapped.identifier
+        return event, unwrapped
 
     def _unwrap(self, record: Record, value: bytes | msgspec.Raw | None) -> Unwrapped:
         match self._rules.form:
@@ -230,12 +234,13 @@ class Intake:
         assignment: Assignment,
         record: Record,
         event: ValidEvent,
-        identifier: bytes | None,
+        unwrapped: Unwrapped | None,
         now: Now,
         drift: ContractDrift,
     ) -> Row | InvalidEvent:
         """The row of a valid event: the second half of the hot path."""
         destination, cells, producer_key = event
+        identifier = unwrapped.identifier if unwrapped is not None else None
         line_format = self._lines[destination.resource]
         event_timestamp = (
             int(cells[line_format.timestamp])
@@ -262,6 +267,9 @@ class Intake:
             if isinstance(found, InvalidEvent):
                 return found
             source = found
+            if unwrapped is not None and unwrapped.is_dated_by_record:
+                # Without a time of its own its content may be right twice.
+                source = KeySource.RECORD
             key = (
                 dedup_key.of_line(destination, line)
                 if source is KeySource.CONTENT
@@ -304,6 +312,14 @@ class Intake:
         if rule is WithoutKey.NONE or destination.resource not in self._content_keyed:
             return KeySource.RECORD
         return KeySource.CONTENT
+
+
+def _dated(unwrapped: Unwrapped, record: Record) -> Unwrapped:
+    """With the time of the record, if neither wrapping nor event has a time."""
+    written = written_milliseconds(record)
+    if written <= 0 or unwrapped.timestamp is not None:
+        return unwrapped
+    return replace(unwrapped, timestamp=written // 1000, is_dated_by_record=True)
 
 
 def _own_time(record: Record, now: Now) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from worker.core.intake.event_time import expected_time, time_check
+from worker.core.intake.fields import CHECKS, Check
 from worker.core.intake.paths import PATH_START, Path, parse_path, spelled
 from worker.core.intake.rules import IntakeRules
-from worker.core.post_api.column import Column
+from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS
 
 
@@ -38,14 +40,23 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ColumnPlace:
-    """A column and the path of its value; None for a constant.
+    """A column, the path of its value (None for a constant), and the rule of its value.
 
-    `shown` is the column under the name that the record uses: faults name it.
+    Attributes:
+        column: the column.
+        path: the path of its value.
+        shown: the column under the name that the record uses: faults name it.
+        check: the rule.
+        is_raw: the rule takes the value's JSON as `msgspec.Raw`.
+        expected: the text after "expected" in the fault of an absent value.
     """
 
     column: Column
     path: Path | None
     shown: Column
+    check: Check
+    is_raw: bool
+    expected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +104,17 @@ def key_path(key_field: str) -> Path:
 
 
 def _place(column: Column, rules: IntakeRules) -> ColumnPlace:
-    if column.name in rules.constants:
-        return ColumnPlace(column, None, column)
-    path: Path = rules.fields.get(column.name, (column.name,))
-    is_renamed = path != (column.name,)
-    return ColumnPlace(column, path, replace(column, name=spelled(path)) if is_renamed else column)
+    path = None
+    if column.name not in rules.constants:
+        path = rules.fields.get(column.name, (column.name,))
+    is_renamed = path is not None and path != (column.name,)
+    shown = replace(column, name=spelled(path or ())) if is_renamed else column
+    if column.kind is Kind.TIMESTAMP and rules.time is not None:
+        return ColumnPlace(
+            column, path, shown, time_check(rules.time), True, expected_time(rules.time)
+        )
+    check, is_raw = CHECKS[column.kind], column.kind in RAW_KINDS
+    return ColumnPlace(column, path, shown, check, is_raw, column.kind.value)
 
 
 def _tree(paths: Iterable[Path | None]) -> Node:

@@ -11,12 +11,18 @@ from typing import Any
 import msgspec
 
 from worker.core.counters.counters import ContractDrift
-from worker.core.intake.decode import CHECKED_BY_TYPE, DECODE_FAILURES, Unknown, value_decoder
+from worker.core.intake.decode import (
+    CHECKED_BY_TYPE,
+    DECODE_FAILURES,
+    Unknown,
+    decode_key,
+    value_decoder,
+)
 from worker.core.intake.dedup_key import UnusableKey, joined
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.faults import shown_name
-from worker.core.intake.fields import CHECKS, Check
-from worker.core.intake.json_object import note_unknown, object_fields, unknown_names
+from worker.core.intake.fields import Check
+from worker.core.intake.json_object import note_unknown, object_fields, unknown_names, value_at
 from worker.core.intake.layout import Layout
 from worker.core.intake.rules import IntakeRules, TimeWindow, UnknownFields
 from worker.core.model.fault import FieldFault, Reason
@@ -73,7 +79,7 @@ class Reader:
         self._key_indexes = [layout.paths.index(key) for key in layout.keys]
         # Neither the struct's types nor a constant's text need a check of their own.
         self._checked = [
-            (index, place.shown, CHECKS[place.column.kind])
+            (index, place.shown, place.check)
             for index, place in enumerate(layout.places)
             if place.column.kind not in CHECKED_BY_TYPE
             and place.path is not None
@@ -115,6 +121,8 @@ class Reader:
             values, is_strict = self._decode_leniently(value), False
             if not values:
                 return None
+        # Of the values as the record has them, before the checks make cells of them.
+        key = self._key(values) if self._key_indexes else None
         if timestamp is not None:
             self._date(values, timestamp)
         for index, column, check in self._checked:
@@ -133,7 +141,6 @@ class Reader:
         if spelled is None or bool(profile_id) == bool(device_id) or profile_id == 0:
             return None
         values[self._application], by_profile, by_device = spelled
-        key = self._key(values) if self._key_indexes else None
         cells = values[PAIR : self._end]
         cells.insert(1, profile_id or device_id)
         try:
@@ -164,8 +171,28 @@ class Reader:
         destination = by_profile if result.identity is Identity.PROFILE_ID else by_device
         return destination, [texts.get(name, "") for name in names], result.producer_key
 
+    def has_time(self, value: bytes | msgspec.Raw) -> bool:
+        """Whether the event has a time of its own, valid or not."""
+        if self._timestamp is None:
+            return False
+        path = self._layout.places[self._timestamp].path
+        try:
+            raw = value_at(value, path) if path is not None else None
+        except DECODE_FAILURES:
+            return False
+        return raw is not None and bytes(raw) not in (b"null", b'""')
+
     def _key(self, values: list[Any]) -> str | UnusableKey:
-        texts = ["" if values[index] is None else str(values[index]) for index in self._key_indexes]
+        texts: list[str] = []
+        for index in self._key_indexes:
+            value = values[index]
+            if type(value) is msgspec.Raw:
+                # The field of the event's time, where the route has a unit for it.
+                try:
+                    value = decode_key(value)
+                except DECODE_FAILURES:
+                    return UnusableKey.WRONG_TYPE
+            texts.append("" if value is None else str(value))
         return joined(texts) or UnusableKey.MISSING
 
     def _date(self, values: list[Any], timestamp: int) -> None:

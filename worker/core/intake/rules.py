@@ -87,6 +87,32 @@ class Condition:
     values: tuple[Selected, ...]
 
 
+class TimeUnit(StrEnum):
+    """How records write the time of an event; AUTO: recognised from the value."""
+
+    SECONDS = "seconds"
+    MILLISECONDS = "milliseconds"
+    MICROSECONDS = "microseconds"
+    NANOSECONDS = "nanoseconds"
+    ISO8601 = "iso8601"
+    AUTO = "auto"
+
+
+class TimeDefault(StrEnum):
+    """What to do with a record without a time: dead-letter it, or take the record's own time."""
+
+    REJECT = "reject"
+    RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTime:
+    """How the records of a route write the time of an event."""
+
+    unit: TimeUnit = TimeUnit.SECONDS
+    default: TimeDefault = TimeDefault.REJECT
+
+
 class ColumnChoice(StrEnum):
     """Which columns a body has: all of the resource, or exactly those that its rows fill."""
 
@@ -118,6 +144,8 @@ class IntakeRules:
     gives. `fields` are the paths of columns whose value isn't under the column's own name.
 
     All conditions of `select` must hold; a record for which one doesn't is skipped.
+
+    `time` is None where records have Unix seconds, in integers.
     """
 
     resource: Resource
@@ -140,6 +168,12 @@ class IntakeRules:
     envelope: EnvelopeNames = EnvelopeNames()
     select: tuple[Condition, ...] = ()
     tombstones: Tombstones = Tombstones.DEAD_LETTER
+    time: RecordTime | None = None
+
+    @property
+    def is_dated_by_record(self) -> bool:
+        """True if an event without a time of its own gets the record's."""
+        return self.time is not None and self.time.default is TimeDefault.RECORD
 
     def window(self, unix_seconds: float) -> TimeWindow:
         """The event times that are accepted at this moment."""

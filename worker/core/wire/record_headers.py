@@ -11,7 +11,11 @@ from worker.core.model.record import Place, Record, TopicPartition
 
 ERRORS_PREFIX = "__appmetrica.errors."
 REPLAYS = f"{ERRORS_PREFIX}replays"
+# Of a dead letter, and of its replay: when the source record was written.
+WRITTEN = f"{ERRORS_PREFIX}timestamp"
 PARKED_PREFIX = "__appmetrica.parked."
+# Unix milliseconds have 13 digits; anybody may write a header.
+_TIMESTAMP_DIGITS_MAX = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,22 @@ def origin(record: Record, topic: str, partition: int) -> Origin:
     }
     if {"topic", "partition", "offset", "timestamp"} <= noted.keys():
         return Origin(noted["topic"], noted["partition"], noted["offset"], noted["timestamp"])
-    return Origin(
-        topic.encode(), b"%d" % partition, b"%d" % record.offset, b"%d" % record.timestamp
-    )
+    written = b"%d" % written_milliseconds(record)
+    return Origin(topic.encode(), b"%d" % partition, b"%d" % record.offset, written)
+
+
+def written_milliseconds(record: Record) -> int:
+    """When a producer wrote the record, in Unix milliseconds; not above 0 without a time.
+
+    The copy of a record in a parking topic, and its replay, have a time of their own.
+    """
+    if record.headers:
+        noted = dict(record.headers)
+        for name in (f"{PARKED_PREFIX}timestamp", WRITTEN):
+            text = noted.get(name) or b""
+            if text.isdigit() and len(text) <= _TIMESTAMP_DIGITS_MAX:
+                return int(text)
+    return record.timestamp
 
 
 def came_from(record: Record, received: TopicPartition) -> Place:

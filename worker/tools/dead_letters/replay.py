@@ -22,7 +22,7 @@ from worker.core.delivery.flow_control import Rate
 from worker.core.model.clock import Now
 from worker.core.model.record import Place, Position, Record, TopicPartition
 from worker.core.model.row import Row
-from worker.core.wire.record_headers import REPLAYS, own
+from worker.core.wire.record_headers import REPLAYS, WRITTEN, own, written_milliseconds
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.producer import BatchProducer, Outgoing
 from worker.edges.kafka.reader import Span, TopicReader
@@ -235,7 +235,11 @@ class Replay:
                 origin.topic,
                 record.key,
                 record.value,
-                [*own(record), (REPLAYS, b"%d" % (stored.replays + 1))],
+                [
+                    *own(record),
+                    (REPLAYS, b"%d" % (stored.replays + 1)),
+                    (WRITTEN, b"%d" % written_milliseconds(stored.record)),
+                ],
             )
             for stored, origin, record in await self._whole(batch)
         ]
