@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -31,13 +32,13 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 @cache
-def _chart() -> helm_python.Chart:
-    return helm_python.Chart.load(CHART)
+def _chart(path: Path) -> helm_python.Chart:
+    return helm_python.Chart.load(path)
 
 
-def rendered(values: Values, release: str = RELEASE) -> dict[str, str]:
-    """The text of each template, by its path within the chart."""
-    texts = _chart().render(dict(values), name=release, namespace=NAMESPACE, is_install=True)
+def rendered(values: Values, release: str = RELEASE, path: Path = CHART) -> dict[str, str]:
+    """The text of each template of the chart at this path, by its path within the chart."""
+    texts = _chart(path).render(dict(values), name=release, namespace=NAMESPACE, is_install=True)
     return {path.partition("/")[2]: text for path, text in texts.items()}
 
 

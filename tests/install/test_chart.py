@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -360,3 +361,50 @@ def test_alerts_and_dashboards_are_those_of_the_files() -> None:
     }
     files = (CHART / "files" / "dashboards").glob("*.json")
     assert shown == {file.name: json.loads(file.read_text()) for file in files}
+
+
+DASHBOARD = {"title": "A worker", "panels": [{"legendFormat": "{{topic}}: {{ .partition }}"}]}
+
+
+@pytest.fixture
+def chart_with_dashboard(tmp_path: Path) -> Path:
+    """A copy of the chart with one dashboard, whatever dashboards the chart has."""
+    copy = tmp_path / "helm"
+    shutil.copytree(CHART, copy)
+    shutil.rmtree(copy / "files" / "dashboards", ignore_errors=True)
+    (copy / "files" / "dashboards").mkdir()
+    (copy / "files" / "dashboards" / "one_worker.json").write_text(json.dumps(DASHBOARD))
+    return copy
+
+
+def test_each_dashboard_is_a_configmap_for_the_sidecar(chart_with_dashboard: Path) -> None:
+    dashboards = {
+        "enabled": True,
+        "labels": {"grafana_dashboard": "yes"},
+        "annotations": {"grafana_folder": "Events"},
+    }
+    values = merged(MINIMAL, {"monitoring": {"dashboards": dashboards}})
+    texts = rendered(values, path=chart_with_dashboard)
+    found = yaml.safe_load(texts["templates/dashboards.yaml"])
+    assert found["metadata"]["name"] == "amw-appmetrica-worker-one-worker"
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "yes"
+    assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == "amw"
+    assert found["metadata"]["annotations"] == {"grafana_folder": "Events"}
+    # Grafana's own braces stay.
+    assert json.loads(found["data"]["one_worker.json"]) == DASHBOARD
+    _check(found)
+
+
+def test_dashboards_are_off_until_wanted(chart_with_dashboard: Path) -> None:
+    texts = rendered(MINIMAL, path=chart_with_dashboard)
+    assert texts["templates/dashboards.yaml"].strip() == ""
+
+
+def test_notes_name_alerts_and_dashboards_to_look_at(chart_with_dashboard: Path) -> None:
+    notes = rendered(VALUE_SETS["alerts and dashboards"], path=chart_with_dashboard)[NOTES]
+    assert "PrometheusRule amw-appmetrica-worker" in notes
+    assert "\n  AppMetricaWorkerNotDelivering\n" in notes
+    assert "\n  A worker\n" in notes
+    without = rendered(MINIMAL, path=chart_with_dashboard)[NOTES]
+    assert "monitoring.prometheusRule.enabled" in without
+    assert "monitoring.dashboards.enabled" in without
