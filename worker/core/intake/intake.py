@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import msgspec
 
-from worker.core.counters.counters import CUT, PRECISION, ContractDrift
+from worker.core.counters.counters import ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
 from worker.core.intake.dedup_key import UnusableKey
 from worker.core.intake.event_time import MILLISECONDS_FROM
-from worker.core.intake.faults import shown_name
 from worker.core.intake.forms import EnvelopeOpener, Unwrapped
 from worker.core.intake.framing import unframe
-from worker.core.intake.line import Write, writer
+from worker.core.intake.line import LineFormat
 from worker.core.intake.reader import InvalidEvent, Reader, ValidEvent
 from worker.core.intake.rules import Form, Framing, IntakeRules, TimeWindow, WithoutKey
 from worker.core.intake.selection import Selection
@@ -23,67 +22,13 @@ from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Record, Skipped
 from worker.core.model.row import RECORD_OVERHEAD_BYTES, Destination, KeySource, Row
-from worker.core.post_api.column import DECIMAL_FRACTION_DIGITS_MAX, PAYLOAD_BYTES_MAX, Kind
-from worker.core.post_api.resource import RESOURCES, Resource
+from worker.core.post_api.resource import RESOURCES
 from worker.core.wire.record_headers import is_replay, written_milliseconds
 
 # How much larger than its line a value may be: names, quotes, white space, escapes.
 VALUE_EXTRA_BYTES_MAX = 1024 * 1024
 # Milliseconds are never the time of an event.
 ANY_TIME = TimeWindow(earliest=0, latest=MILLISECONDS_FROM - 1)
-
-
-def _is_cut(cell: str) -> bool:
-    """Whether the API cuts this payload; the number of characters spares encoding short ones."""
-    return len(cell) * 4 > PAYLOAD_BYTES_MAX and len(cell.encode()) > PAYLOAD_BYTES_MAX
-
-
-def _is_too_precise(cell: str) -> bool:
-    """Whether a decimal has more digits after the point than the API states."""
-    fraction = cell.partition(".")[2]
-    return len(fraction) > DECIMAL_FRACTION_DIGITS_MAX and bool(
-        fraction[DECIMAL_FRACTION_DIGITS_MAX:].strip("0")
-    )
-
-
-# Limits of the API that don't make a row invalid: how to recognise a cell beyond them, and the
-# change that is counted.
-_LIMITS = {
-    Kind.JSON_OBJECT: (_is_cut, CUT),
-    Kind.DECIMAL: (_is_too_precise, PRECISION),
-}
-
-
-class _LineFormat:
-    """How a resource's lines are written, and which of their cells are looked at."""
-
-    __slots__ = ("known", "limited", "name", "timestamp", "write")
-
-    def __init__(self, resource: Resource, write: Write) -> None:
-        self.write = write
-        # A line has one identity cell, the second: every column but the first is one place further
-        # than in the table.
-        places = {index + (index > 0): column for index, column in enumerate(resource.columns)}
-        self.timestamp = next(
-            (index for index, column in places.items() if column.kind is Kind.TIMESTAMP), None
-        )
-        self.known = tuple(
-            (index, column.name, frozenset((*column.known, "")))
-            for index, column in places.items()
-            if column.known
-        )
-        self.limited = tuple(
-            (index, column.name, *_LIMITS[column.kind])
-            for index, column in places.items()
-            if column.kind is Kind.DECIMAL or column.name.endswith("payload")
-        )
-        self.name = next(
-            (index for index, column in places.items() if column.name == resource.name_column), None
-        )
-
-    def event_name(self, cells: list[str]) -> str:
-        """The kind of the event, as it may be shown."""
-        return shown_name(cells[self.name]) if self.name is not None else ""
 
 
 class Intake:
@@ -96,10 +41,7 @@ class Intake:
         self._rules = rules
         of_resources = {resource.name: rules.of(resource) for resource in rules.resources()}
         self._readers = {name: Reader(its_rules) for name, its_rules in of_resources.items()}
-        self._lines = {
-            name: _LineFormat(its_rules.resource, writer(its_rules))
-            for name, its_rules in of_resources.items()
-        }
+        self._lines = {name: LineFormat(its_rules) for name, its_rules in of_resources.items()}
         header = rules.key_header
         self._key_header = header.lower() if header is not None else None
         self._key_name = header or ", ".join(rules.key_fields)

@@ -9,16 +9,65 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from urllib.parse import quote as percent_encoded
 
+from worker.core.counters.counters import CUT, PRECISION
+from worker.core.intake.faults import shown_name
 from worker.core.intake.rules import ColumnChoice, IntakeRules
 from worker.core.model.batch import RequestForm
 from worker.core.model.row import Destination
-from worker.core.post_api.column import RAW_KINDS, Kind
+from worker.core.post_api.column import (
+    DECIMAL_FRACTION_DIGITS_MAX,
+    PAYLOAD_BYTES_MAX,
+    RAW_KINDS,
+    Kind,
+)
 
 # The cells may be changed: the caller doesn't use them afterwards.
 Write = Callable[[Destination, list[str]], tuple[Destination, bytes]]
 
 # A decimal and an array are raw text too, but never contain a quote.
 _QUOTED = RAW_KINDS - {Kind.DECIMAL, Kind.ARRAY}
+
+
+class LineFormat:
+    """How the lines of a resource are written, and which of their cells are counted.
+
+    Attributes:
+        write: makes the line of a row.
+        timestamp: the index of the cell with the event's time; None without one.
+        known: cells of open lists: index, column, documented values.
+        limited: cells with a limit of the API: index, column, the test for a cell beyond it, and
+            the change that is counted.
+        name: the index of the cell with the event's name; None without one.
+    """
+
+    __slots__ = ("known", "limited", "name", "timestamp", "write")
+
+    def __init__(self, rules: IntakeRules) -> None:
+        resource = rules.resource
+        self.write: Write = writer(rules)
+        # A line has one identity cell, the second: every column but the first is one place further
+        # than in the table.
+        places = {index + (index > 0): column for index, column in enumerate(resource.columns)}
+        self.timestamp = next(
+            (index for index, column in places.items() if column.kind is Kind.TIMESTAMP), None
+        )
+        self.known = tuple(
+            (index, column.name, frozenset((*column.known, "")))
+            for index, column in places.items()
+            if column.known
+        )
+        self.limited = tuple(
+            (index, column.name, *_LIMITS[column.kind])
+            for index, column in places.items()
+            if column.kind is Kind.DECIMAL or column.name.endswith("payload")
+        )
+        self.name = next(
+            (index for index, column in places.items() if column.name == resource.name_column), None
+        )
+
+    def event_name(self, cells: list[str]) -> str:
+        """The kind of the event, as it may be shown."""
+        return shown_name(cells[self.name]) if self.name is not None else ""
 
 
 def writer(rules: IntakeRules) -> Write:
@@ -106,3 +155,24 @@ def _parameters(rules: IntakeRules) -> Write:
         return destination, query_line(rules.resource.header(destination.identity), cells)
 
     return write
+
+
+def _is_cut(cell: str) -> bool:
+    """Whether the API cuts this payload; the number of characters spares encoding short ones."""
+    return len(cell) * 4 > PAYLOAD_BYTES_MAX and len(cell.encode()) > PAYLOAD_BYTES_MAX
+
+
+def _is_too_precise(cell: str) -> bool:
+    """Whether a decimal has more digits after the point than the API states."""
+    fraction = cell.partition(".")[2]
+    return len(fraction) > DECIMAL_FRACTION_DIGITS_MAX and bool(
+        fraction[DECIMAL_FRACTION_DIGITS_MAX:].strip("0")
+    )
+
+
+# Limits of the API that don't make a row invalid: the test for a cell beyond the limit, and the
+# change that is counted.
+_LIMITS = {
+    Kind.JSON_OBJECT: (_is_cut, CUT),
+    Kind.DECIMAL: (_is_too_precise, PRECISION),
+}
