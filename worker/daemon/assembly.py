@@ -262,7 +262,9 @@ def intake_rules(settings: Settings, route: ResolvedRoute) -> IntakeRules:
         without_key=WithoutKey(route.key.without_key) if route.key.without_key else None,
         is_content_a_key=route.dedup.content is not False,
         framing=Framing(route.framing),
-        envelope=EnvelopeNames(route.envelope.type_field, route.envelope.data_field),
+        envelope=EnvelopeNames(
+            route.envelope.type_field, route.envelope.data_field, route.envelope.types
+        ),
         select=tuple(
             Condition(parse_path(place) if place.startswith(PATH_START) else place, values)
             for place, values in route.select.items()

@@ -19,6 +19,7 @@ SelectedValues = Annotated[tuple[StrictStr | StrictInt | StrictBool, ...], Field
 WINDOW_ROWS_LIMIT = 100_000_000
 
 
+ResourceName = Literal["events", "revenue", "adrevenue", "ecommerce", "profiles"]
 WithoutKey = Literal["content", "none", "reject"]
 # The settings that name the place of an event's id: at most one of them is set.
 KEY_SETTINGS = ("key_header", "key_field", "key_fields")
@@ -230,7 +231,7 @@ class ParkingOverride(Section):
 
 
 class Envelope(Section):
-    """The names of an envelope's fields."""
+    """The names in an envelope."""
 
     type_field: str = Field(
         default="type", min_length=1, description="Field that names the resource of the event"
@@ -239,6 +240,13 @@ class Envelope(Section):
         default="data",
         min_length=1,
         description="Field that holds the event: an object, or text that holds an object",
+    )
+    types: Mapping[Annotated[str, Field(min_length=1)], ResourceName] = Field(
+        default={},
+        description=(
+            "Resources by the types of the records, as in {purchase: revenue}; the resources' own "
+            "names are types too"
+        ),
     )
 
     @model_validator(mode="after")
@@ -277,7 +285,7 @@ class RouteSettings(Section):
     """A topic and how its records are read."""
 
     topic: Topic
-    resource: Literal["events", "revenue", "adrevenue", "ecommerce", "profiles"] = Field(
+    resource: ResourceName = Field(
         default="events",
         description=(
             "Resource of the records; with the form envelope each record names its resource"
@@ -332,7 +340,7 @@ class RouteSettings(Section):
         ),
     )
     envelope: Envelope = Field(
-        default=Envelope(), description="Names of an envelope's fields, with the form envelope"
+        default=Envelope(), description="Names in an envelope, with the form envelope"
     )
     select: Mapping[str, SelectedValues] = Field(
         default={},

@@ -462,6 +462,12 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "routes.0.envelope",
         "has an effect only with form: envelope",
     ),
+    "a type of a resource that doesn't exist": (
+        "routes: [{topic: a, form: envelope, envelope: {types: {bought: purchases}}}]",
+        {},
+        "routes.0.envelope.types.bought",
+        "revenue",
+    ),
     "one name for both fields of an envelope": (
         "routes: [{topic: a, form: envelope, envelope: {type_field: data}}]",
         {},

@@ -6,7 +6,7 @@ fault: the fast pass accepts fewer ways to write a value. Then the values found 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -151,7 +151,7 @@ class _Validation:
             count = max(step for step in node.parts if isinstance(step, int)) + 1
             found = elements(raw, count)
             if found is None:
-                self._not_a_container(raw, Kind.ARRAY, path)
+                self._not_a_container(raw, node, path)
             for index, element in enumerate(found or ()):
                 if index in node.parts:
                     self._collect(element, node.parts[index], (*path, index), raws)
@@ -161,11 +161,25 @@ class _Validation:
             self._collect_names(fields, node, path, raws)
         elif node.index is None and not is_empty_array(bytes(raw).decode(errors="replace")):
             # The fault of a whole that is a column itself is found with the column.
-            self._not_a_container(raw, Kind.JSON_OBJECT, path)
+            self._not_a_container(raw, node, path)
 
-    def _not_a_container(self, raw: msgspec.Raw, kind: Kind, path: Path) -> None:
+    def _not_a_container(self, raw: msgspec.Raw, node: Node, path: Path) -> None:
+        """Note a value that is no object or array, although columns are read from within it."""
+        columns = list(self._columns_below(node))
+        if columns and all(map(self._may_be_dropped, columns)):
+            self._changed.append((spelled(path), DROPPED))
+            return
+        kind = Kind.ARRAY if node.is_array else Kind.JSON_OBJECT
         column = Column(spelled(path), kind, "", "")
         self._fault(column, wrong_type(column, bytes(raw).decode(errors="replace")), raw)
+
+    def _columns_below(self, node: Node) -> Iterator[Column]:
+        """The columns that are read from within a value."""
+        for part in node.parts.values():
+            # Behind the columns are the fields of the event's key.
+            if part.index is not None and part.index < len(self._layout.places):
+                yield self._layout.places[part.index].column
+            yield from self._columns_below(part)
 
     def _column(
         self, place: ColumnPlace, raws: Mapping[Path, msgspec.Raw], timestamp: int | None

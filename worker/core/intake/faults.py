@@ -10,6 +10,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 
+from worker.core.counters.counters import OTHER
 from worker.core.intake.paths import Path, spelled
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import Column
@@ -48,8 +49,12 @@ def found(value: object) -> str:
 def shown_name(name: str) -> str:
     """A producer's name in a message or a label: cut, escaped, and different for each name.
 
-    A name that is cut ends with a digest of the whole name.
+    A name that is cut ends with a digest of the whole name. The name that stands for all others is
+    escaped.
     """
+    if name == OTHER:
+        # An escape that no other name has: a backslash of a name is written twice.
+        return f"\\x{ord(OTHER[0]):x}{OTHER[1:]}"
     if len(name) <= NAME_CHARACTERS_MAX:
         return _escaped(name)
     digest = blake2b(name.encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()

@@ -6,7 +6,7 @@ those of the event, so that a producer sees all of them at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -47,17 +47,16 @@ class EnvelopeOpener:
     The data may be JSON text, as a database's column has it.
 
     Args:
-        names: the names of the two fields.
-        resources: the resources that the type may name.
+        names: the names of the two fields, and of types.
+        resources: the names of the resources, which are types too.
         unknown_fields: what to do with other fields than the two.
     """
 
     def __init__(
-        self, names: EnvelopeNames, resources: Mapping[str, object], unknown_fields: UnknownFields
+        self, names: EnvelopeNames, resources: Iterable[str], unknown_fields: UnknownFields
     ) -> None:
-        self._names = names
         self._known = (names.type_field, names.data_field)
-        self._resources = resources
+        self._resources = {name: name for name in resources} | dict(names.types)
         self._unknown_fields = unknown_fields
         envelope = msgspec.defstruct(
             "Envelope",
@@ -74,9 +73,10 @@ class EnvelopeOpener:
             envelope = self._decode(value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._explain(value)
-        if envelope.type in self._resources:
-            return Unwrapped(text_inside(envelope.data), resource=envelope.type)
-        return self._explain(value)
+        resource = self._resources.get(envelope.type)
+        if resource is None:
+            return self._explain(value)
+        return Unwrapped(text_inside(envelope.data), resource=resource)
 
     def _explain(self, value: bytes | msgspec.Raw | None) -> Unwrapped:
         type_field, data_field = self._known
@@ -84,11 +84,14 @@ class EnvelopeOpener:
         if isinstance(fields, FieldFault):
             return Unwrapped(None, (fields,))
         faults: list[FieldFault] = []
-        resource = text_of(fields.get(type_field), type_field, faults)
-        expected = f"one of {', '.join(self._resources)}"
-        if resource is not None and resource not in self._resources:
-            shown = found(resource)
-            message = f"no resource has the name {shown}; expected {expected}"
+        name = text_of(fields.get(type_field), type_field, faults)
+        resource = self._resources.get(name) if name is not None else None
+        if name is not None and resource is None:
+            shown, expected = found(name), f"one of {', '.join(self._resources)}"
+            message = (
+                f"no resource has the name {shown}; expected {expected}. In the route, name its "
+                "resource in envelope.types, or skip such records with select"
+            )
             faults.append(FieldFault(Reason.UNKNOWN_ROUTE, type_field, message, expected, shown))
         data = fields.get(data_field)
         if data is None:
@@ -100,7 +103,7 @@ class EnvelopeOpener:
                 unknown_field(name, self._known, "the envelope")
                 for name in islice(unknown, UNKNOWN_SHOWN_MAX)
             ]
-        if resource not in self._resources:
+        if resource is None:
             return Unwrapped(None, tuple(faults))
         return Unwrapped(None if data is None else text_inside(data), tuple(faults), resource)
 

@@ -57,10 +57,14 @@ class Framing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeNames:
-    """The names of an envelope's fields: the resource's name, and the event."""
+    """The names in an envelope: of the field with the type, of the field with the event, of types.
+
+    `types` are the resources by the names that records use for them, beside the resources' own.
+    """
 
     type_field: str = "type"
     data_field: str = "data"
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tombstones(StrEnum):
@@ -165,7 +169,7 @@ class IntakeRules:
     is_content_a_key: bool = True
     invalid_optional: InvalidOptional = InvalidOptional.REJECT
     framing: Framing = Framing.NONE
-    envelope: EnvelopeNames = EnvelopeNames()
+    envelope: EnvelopeNames = field(default_factory=EnvelopeNames)
     select: tuple[Condition, ...] = ()
     tombstones: Tombstones = Tombstones.DEAD_LETTER
     time: RecordTime | None = None

@@ -10,7 +10,7 @@ import pytest
 from tests.builders import make_rules, make_value
 from tests.unit.core.intake.reading import faults_of
 from tests.yardstick import STALL_UNITS_MAX, units
-from worker.core.counters.counters import ContractDrift
+from worker.core.counters.counters import OTHER, ContractDrift
 from worker.core.intake.explain import explain
 from worker.core.intake.faults import (
     FOUND_CHARACTERS_MAX,
@@ -119,12 +119,14 @@ NAMES = [
     "\U0001f600" * 60,
     "\ud83d",
     "",
+    OTHER,
+    "\\x28other)",
 ]
 
 
 def test_two_names_are_two_labels() -> None:
     shown = [shown_name(name) for name in NAMES]
-    assert len(set(shown)) == len(NAMES)
+    assert len({OTHER, *shown}) == len(NAMES) + 1, "a name is taken for the label of the rest"
     assert all(text.isascii() and text.isprintable() for text in shown)
     assert all(len(text) <= 10 * NAME_CHARACTERS_MAX for text in shown)
 

@@ -122,6 +122,29 @@ class TestEnvelope:
         assert isinstance(result, Rejection)
         assert result.faults[0].expected == "one of events, revenue, adrevenue, ecommerce, profiles"
         assert result.faults[0].found == "'purchases'"
+        assert result.faults[0].message.endswith(
+            "In the route, name its resource in envelope.types, or skip such records with select"
+        )
+
+    def test_a_route_may_name_the_resource_of_a_type(self) -> None:
+        names = EnvelopeNames(types={"AdShown": "adrevenue", "profiles": "events"})
+        rules: dict[str, Any] = {"form": Form.ENVELOPE, "envelope": names}
+        plain = row(ADREVENUE, resource=RESOURCES["adrevenue"])
+        for value in (
+            {"type": "AdShown", "data": ADREVENUE},
+            {"data": json.dumps(ADREVENUE), "type": "AdShown"},
+            # A resource's own name is a type too, unless the route gives it another meaning.
+            {"type": "adrevenue", "data": ADREVENUE},
+        ):
+            assert row(value, **rules).line == plain.line
+        assert (
+            row({"type": "profiles", "data": make_event()}, **rules).line == row(make_event()).line
+        )
+        assert codes({"type": "purchases", "data": {}}, **rules) == [(Reason.UNKNOWN_ROUTE, "type")]
+        assert codes({"type": "AdShown", "data": {}, "x": 1}, **rules)[0] == (
+            Reason.UNKNOWN_FIELD,
+            "x",
+        )
 
 
 def binary(**changes: bytes | None) -> tuple[tuple[str, bytes], ...]:

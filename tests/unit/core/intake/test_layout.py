@@ -167,6 +167,29 @@ class TestFields:
     ) -> None:
         assert codes_of(dumps(foreign(**changes)), **NESTED) == expected
 
+    @pytest.mark.parametrize("device", ["x", 5, [1], True])
+    def test_what_only_optional_columns_are_read_from_is_dropped_where_the_route_says_so(
+        self, device: object
+    ) -> None:
+        value = dumps(foreign(user={"id": "u", "device": device}))
+        rules = NESTED | {"invalid_optional": InvalidOptional.DROP}
+        drift = ContractDrift()
+        intake = Intake(make_rules(**rules))
+        (row,), rejections = intake.read(make_assignment(), [FakeRecord(0, value)], now_at(), drift)
+        assert row.line == row_of(dumps(foreign(user={"id": "u"})), **NESTED).line
+        assert rejections == []
+        assert drift.drifts == {Drift("purchase", "user.device", DROPPED): 1}
+        assert codes_of(value, **NESTED) == [(Reason.WRONG_TYPE, "user.device")]
+
+    def test_what_a_required_column_or_only_a_key_is_read_from_is_not_dropped(self) -> None:
+        rules = NESTED | {"invalid_optional": InvalidOptional.DROP}
+        assert codes_of(dumps(foreign(user="u")), **rules) == [
+            (Reason.WRONG_TYPE, "user"),
+            (Reason.MISSING, "user.id"),
+        ]
+        keyed = rules | {"key_fields": ("$.order.id",)}
+        assert codes_of(dumps(foreign(order=5)), **keyed) == [(Reason.WRONG_TYPE, "order")]
+
     def test_the_nearest_name_is_one_of_the_same_place(self) -> None:
         result = explain(
             dumps(foreign(user={"id": "u", "devcie": {}})),
