@@ -1,6 +1,4 @@
-"""Records, rows, batches and assignments for tests: valid by default, each detail open
-to change.
-"""
+"""Records, rows, batches and assignments for tests: valid by default, every detail changeable."""
 
 from __future__ import annotations
 

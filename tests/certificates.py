@@ -11,9 +11,7 @@ PASSWORD = "the right password"
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Files: a certificate with its key, plain and encrypted by `PASSWORD`, and the key of another
-    one.
-    """
+    """Files: a certificate, its key (plain, and encrypted by `PASSWORD`), and another key."""
 
     certificate: Path
     key: Path

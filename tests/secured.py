@@ -1,6 +1,4 @@
-"""Kafka behind logins and TLS, for tests: one node with a port of each kind, and certificates of
-its own.
-"""
+"""Kafka behind logins and TLS: one node with a port of each kind, and its own certificates."""
 
 from __future__ import annotations
 

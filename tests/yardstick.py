@@ -27,10 +27,10 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 
 
 def units(action: Callable[[], object]) -> float:
-    """The CPU time of `action` in units: the least of several calls, each beside a measurement of
-    the unit itself.
+    """The CPU time of `action` in units: the least of several calls.
 
-    The least: a garbage collection or a cold cache lengthens a call, nothing shortens it.
+    Each call is measured beside the unit itself. The least counts: a garbage collection or a cold
+    cache lengthens a call, nothing shortens it.
     """
     pairs = [(cpu_seconds(action), cpu_seconds(_unit)) for _ in range(REPEATS)]
     return min(seconds for seconds, _ in pairs) / min(unit for _, unit in pairs)

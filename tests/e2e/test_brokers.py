@@ -1,6 +1,4 @@
-"""A broker that dies and comes back under a running worker: leaders, and mostly the coordinator,
-really move.
-"""
+"""A broker dies and returns under a running worker: leaders and the coordinator really move."""
 
 from __future__ import annotations
 

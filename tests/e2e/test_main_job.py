@@ -1,6 +1,4 @@
-"""The main job end to end: real Kafka, real sockets, workers as processes, an account
-from outside.
-"""
+"""The main job end to end: real Kafka, sockets and worker processes, an independent account."""
 
 from __future__ import annotations
 

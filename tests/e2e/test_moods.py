@@ -1,6 +1,4 @@
-"""Rows that make the API fail, and an API that is too slow for full batches, end to end: real
-Kafka, a real worker.
-"""
+"""Rows that make the API fail, and an API too slow for full batches, end to end on real Kafka."""
 
 from __future__ import annotations
 
@@ -65,8 +63,9 @@ def names(rows: list[KeptRow]) -> Counter[str]:
 
 @asynccontextmanager
 async def streaming(stage: Stage) -> AsyncIterator[None]:
-    """One more event every now and then, as in life: with nothing else to be taken no row can be
-    judged.
+    """Publish another event now and then, as in life.
+
+    Without other accepted events no row can be blamed.
     """
 
     async def stream() -> None:

@@ -1,6 +1,4 @@
-"""Many topics on one worker, each with records of its own shape, in both forms of request, on real
-Kafka.
-"""
+"""Many topics on one worker, each with its own record shape, in both forms of request."""
 
 from __future__ import annotations
 

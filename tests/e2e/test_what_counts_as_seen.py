@@ -1,6 +1,4 @@
-"""Four ways to lose an event by taking it for its own duplicate, end to end: none of
-them loses it.
-"""
+"""Four ways to lose an event by taking it for its own duplicate, end to end: none loses it."""
 
 from __future__ import annotations
 

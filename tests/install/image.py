@@ -1,5 +1,6 @@
-"""Builds the image without a Docker daemon, and runs it as Kubernetes would: buildah on a base made
-by debootstrap, and runc.
+"""Builds the image without a Docker daemon, and runs it as Kubernetes would.
+
+By buildah, on a base made by debootstrap, and by runc.
 """
 
 from __future__ import annotations
@@ -164,7 +165,9 @@ class RunOptions:
 
 
 class Container:
-    """A process in the image: read-only root, no capabilities, process 1 of its own namespace, the
+    """A process in the image, as restricted as a pod allows.
+
+    Its root is read-only, it has no capabilities and is process 1 of its own namespace. It uses the
     network of this machine.
     """
 

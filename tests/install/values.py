@@ -1,5 +1,6 @@
-"""What the chart's values may be: the schema around the worker's own, and the comments of
-values.yaml as descriptions.
+"""The schema of the chart's values.
+
+Around the worker's own schema, with the comments of values.yaml as descriptions.
 """
 
 from __future__ import annotations

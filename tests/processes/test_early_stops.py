@@ -54,8 +54,9 @@ async def test_a_stop_while_no_broker_can_be_reached_is_clean(tmp_path: Path, mo
 
 
 async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_path: Path) -> None:
-    """`timeout` sends two: to the process, and to the group that it is in. The second one may meet
-    the very end.
+    """Send two signals, as `timeout` does: to the process, and to its process group.
+
+    The second signal may arrive at the very end.
     """
     worker = worker_without_brokers(tmp_path)
     worker.start()

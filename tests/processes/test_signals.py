@@ -73,8 +73,9 @@ def test_a_tool_ends_by_a_signal_as_programs_do() -> None:
 def worker_that_waits_for_its_configuration(
     directory: Path, *wrapper: str
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The worker, and the pipe that it reads its configuration from: whoever has opened that knows
-    where the worker stands.
+    """The worker, and the pipe from which it reads its configuration.
+
+    When the worker has opened the pipe, the test knows how far it is.
     """
     pipe = directory / "config.yaml"
     os.mkfifo(pipe)

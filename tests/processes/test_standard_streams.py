@@ -1,6 +1,4 @@
-"""Standard error that nobody reads, that is full or closed: the worker lives, and stops, as if it
-were read.
-"""
+"""Standard error that nobody reads, or that is full or closed: the worker lives and stops."""
 
 from __future__ import annotations
 

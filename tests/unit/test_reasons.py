@@ -1,6 +1,4 @@
-"""The closed list of reasons: each is documented, and each is reached by something that can happen
-to a record.
-"""
+"""The closed list of reasons: each is documented, and each is reached by a record."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""Chaos on real Kafka: three brokers, real workers, real signals, bad network, and an account of
-its own.
+"""Chaos on real Kafka: three brokers, real workers, signals, a bad network, an independent account.
 
-`--minutes 60` goes on in rounds for so long. `--outage 600`: the API is down for so long at full
-load. `--mutant NAME` switches a safeguard off in the shortest scenario that shows it, `--scenario
-NAME` plays the same with all of them on, `--mutants` both for each.
+`--minutes 60` goes on in rounds for that time. `--outage 600`: the API is down for that time at
+full load. `--mutant NAME` switches a safeguard off in the shortest scenario that shows it,
+`--scenario NAME` plays the same with all safeguards on, `--mutants` both for each.
 
-Exit code 1 if anything was lost, came too often, or didn't come to rest; with `--mutants`, if one
-of them was not noticed.
+Exit code 1 if anything was lost, was duplicated too often, or didn't come to rest; with
+`--mutants`, if a mutant was not noticed.
 """
 
 from __future__ import annotations
@@ -107,9 +106,7 @@ def held(verdicts: Sequence[Verdict]) -> bool:
 
 
 async def hunt_all(seed: int, rate: float, console: Console) -> bool:
-    """Each mutant, and its scenario with all safeguards on; True if just the mutants
-    were noticed.
-    """
+    """Play each mutant, and its scenario without; True if just the mutants were noticed."""
     table = Table(title="safeguards switched off", title_justify="left")
     for column in ("safeguard", "switched on", "switched off"):
         table.add_column(column)

@@ -1,12 +1,11 @@
-"""The account: what was produced, what became of it, and whether that was right. Written apart from
-the worker.
+"""The account: what was produced, what became of it, and whether that was right.
 
-Every record of the source topic ends in exactly one way:
+It is written apart from the worker. Every record of the source topic ends in exactly one way:
 
     produced = delivered + repetitions dropped + skipped + dead-lettered + lost
 
 A row accepted a second time, and a second dead letter for the same place, are duplicates; how many
-there may be is reckoned from the faults and from the ledger:
+are allowed is computed from the faults and from the ledger:
 
     after kill -9         what one worker delivered in the last commit interval + requests in flight
     * rows per batch
@@ -28,10 +27,10 @@ VALID, REPEAT, SKIPPED = "valid", "repeat", "skipped"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that may cause duplicates: what one worker delivered in the `window_seconds` before
-    it, and `rows` more.
+    """A fault that may cause duplicates.
 
-    Which worker it hit, the ledger doesn't tell: it was the one that had delivered the most.
+    At most what one worker delivered in the `window_seconds` before it, and `rows` more. The ledger
+    doesn't show which worker was hit: the one that had delivered the most is assumed.
     """
 
     unix_seconds: float
@@ -41,11 +40,10 @@ class Fault:
 
 @dataclass(slots=True)
 class Phase:
-    """A span of a run with one kind of faults. It begins and ends without lag, so what happens in
-    it belongs to it.
+    """A span of a run with one kind of faults.
 
-    `count` is how many faults it held, `lag_seconds` how long after the last one the lag was 0
-    (None: never).
+    It begins and ends without lag, so its events belong to it. `count` is the number of faults,
+    `lag_seconds` the time from the last fault until the lag was 0 (None: never).
     """
 
     key: str

@@ -56,8 +56,9 @@ async def labelled_kills(stage: Stage, count: int) -> None:
 
 
 async def kill_with_dead_letters_withheld(stage: Stage) -> None:
-    """No dead letter gets through while commits do; then all are killed: what was committed must
-    not have relied on them.
+    """Kill all workers after a time in which commits succeed and dead letters do not.
+
+    What was committed must not have relied on the dead letters.
     """
     for proxy in stage.brokers.proxies:
         proxy.withheld_kinds.add(PRODUCE)

@@ -1,6 +1,4 @@
-"""Workers as processes: the installed command, each with a state directory and an API proxy of its
-own.
-"""
+"""Workers as processes: the installed command, each with a state directory and an API proxy."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Safeguards, each switched off in a worker process: `python -m verification.chaos.mutants NAME run
---config …`.
+"""Safeguards, each switched off in a worker process.
 
-Test code only: nothing in the worker knows of it. What is swapped is told by the simulation's
-mutants.
+`python -m verification.chaos.mutants NAME run --config …`. Test code only: nothing in the worker
+knows of it. The simulation's mutants name what is swapped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The API is down for long, at full load: memory stays flat, liveness green, and then everything
-drains.
-"""
+"""A long outage of the API at full load: memory stays flat, liveness green, and then all drains."""
 
 from __future__ import annotations
 

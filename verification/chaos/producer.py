@@ -1,8 +1,7 @@
-"""A producer with a pace: uniquely numbered records, with repetitions, bad ones and ones that the
-worker must skip planted among them.
+"""A producer with a pace: numbered records, with repeated, bad and skipped records among them.
 
-What a record is stands in its headers, which the worker takes no notice of, so that the checker
-needs nothing but the topics.
+The kind of a record is in its headers, which the worker ignores, so that the checker needs nothing
+but the topics.
 """
 
 from __future__ import annotations
@@ -34,9 +33,7 @@ Planted = tuple[bytes, bytes | None, bytes]
 
 
 class Mill:
-    """Makes records: key, value, and what it is. A bad one is called after the reason that its dead
-    letter must name.
-    """
+    """Makes records: key, value, and kind. A bad record's kind is the reason in its dead letter."""
 
     def __init__(self, seed: int, noise_characters: int) -> None:
         self._chance = random.Random(seed)

@@ -1,6 +1,4 @@
-"""What the proxies know of the two protocols: where a request begins, whose it is, and which answer
-belongs to it.
-"""
+"""The proxies' knowledge of the two protocols: requests, their senders, and their answers."""
 
 from __future__ import annotations
 

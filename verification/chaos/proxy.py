@@ -1,7 +1,6 @@
-"""A TCP proxy that makes bad weather: latency, resets, black holes, half-open connections,
-truncated answers.
+"""A TCP proxy that disturbs: latency, resets, black holes, half-open connections, cut answers.
 
-It knows as much of a protocol as it takes to see requests and answers pass; a subclass per protocol
+It knows as much of a protocol as it needs to see requests and answers pass; a subclass per protocol
 tells it.
 """
 
@@ -45,9 +44,7 @@ class Connection:
 
 
 class Proxy:
-    """Listens on a port of its own, which stays the same, and forwards to `upstream_port` once that
-    is set.
-    """
+    """Listens on a fixed port of its own, and forwards to `upstream_port` once that is set."""
 
     def __init__(self) -> None:
         self._server: asyncio.Server | None = None

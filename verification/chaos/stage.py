@@ -1,6 +1,4 @@
-"""The stage of a run: brokers, API, workers and producer, each a process or a task, and the book of
-phases.
-"""
+"""The stage of a run: brokers, API, workers and producer as processes or tasks, and the phases."""
 
 from __future__ import annotations
 
@@ -116,8 +114,9 @@ class Stage:
                 phase.complaints.append(f"{member.name} can't explain {imbalance:g} records itself")
 
     def note_kill(self, commit_seconds: float = COMMIT_SECONDS) -> None:
-        """One more kill -9: what was accepted since the last commit may come again, and what was in
-        flight.
+        """Note one more kill -9.
+
+        What was accepted since the last commit may be sent again, and what was in flight.
         """
         limits = self.script.limits
         window = limits.commit_interval_seconds + commit_seconds

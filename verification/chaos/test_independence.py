@@ -1,6 +1,4 @@
-"""The account is apart from the worker: what it believes of itself must not reach the checker by
-any import.
-"""
+"""The account is apart from the worker: the checker imports none of the worker's own books."""
 
 from __future__ import annotations
 

@@ -28,9 +28,7 @@ def kafka_request(kind: int, client_id: bytes, correlation: int = 7) -> bytes:
 
 @asynccontextmanager
 async def echoing(proxy: Proxy, answer: bytes) -> AsyncIterator[Streams]:
-    """A server that answers everything it hears with this, and a client that is connected to it
-    through the proxy.
-    """
+    """A server with this answer to everything, and a client that reaches it through the proxy."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65536):

@@ -1,6 +1,4 @@
-"""Points of a conversation at which something is to happen: decided from outside, by what passes on
-the wire.
-"""
+"""Points of a conversation at which something happens, decided from the bytes on the wire."""
 
 from __future__ import annotations
 

@@ -12,11 +12,10 @@ OUTAGE_SECONDS = 5.0
 
 
 async def api_says_503(stage: Stage) -> None:
-    """And the group changes meanwhile: what was read and not sent goes to another worker, comes
-    back, and goes once more.
+    """Change the group during an outage: unsent records pass from worker to worker and back.
 
-    That is where it is when the API works again: whoever had it before must not send it any more.
-    Not one duplicate.
+    They are with another worker when the API works again: an earlier owner must not send them any
+    more. No duplicate is allowed.
     """
     async with stage.during("API says 503; joins, leaves") as phase:
         guest = await stage.new_member()
@@ -53,9 +52,7 @@ async def api_refuses_connections(stage: Stage) -> None:
 
 
 async def api_swallows_everything(stage: Stage) -> None:
-    """No answer to anything, longer than a request is waited for; then what was swallowed arrives,
-    late.
-    """
+    """Give no answer for longer than a request waits; then what was swallowed arrives, late."""
     async with stage.during("API swallows everything") as phase:
         await stage.pause(1, 2)
         proxies = [member.proxy for member in stage.members]
@@ -87,9 +84,7 @@ async def lost_answers(stage: Stage) -> None:
 
 
 async def bad_network(stage: Stage) -> None:
-    """Latency, resets, black holes, half-open connections and truncated answers, before the API and
-    before the brokers.
-    """
+    """Latency, resets, black holes, half-open connections, cut answers, before API and brokers."""
     async with stage.during("bad network before API and brokers") as phase:
         before = stage.answers_withheld()
         kinds: list[Callable[[Proxy], Awaitable[None]]] = [

@@ -1,8 +1,8 @@
-"""Play histories: `--seeds 300`, or `--seed 17` for one, told at length; `--mutants` with each
-safeguard off.
+"""Play histories: `--seeds 300`, or `--seed 17` for one with its log, or `--mutants`.
 
-Exit code 1 if an invariant was violated, or a mutant was not. The order of a set is part of a
-history: run it with PYTHONHASHSEED=0, as `make simulate` does.
+`--mutants` plays each with a safeguard off. Exit code 1 if an invariant was violated, or a mutant
+was not noticed. The order of a set is part of a history: run it with PYTHONHASHSEED=0, as `make
+simulate` does.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ def begin_job(parent: int) -> None:
 
 
 def quiet() -> None:
-    """Nothing is written: libraries tell of every fault that a history is made of. The worker's
-    lines are heard by it.
-    """
+    """Write no log: libraries log every fault of a history, which reads the worker's lines."""
     logging.getLogger().setLevel(logging.CRITICAL + 1)
     worker = logging.getLogger("worker")
     worker.setLevel(logging.INFO)

@@ -1,6 +1,4 @@
-"""Partitions without a leader in a history: drawn from its seed, and what must hold while they are
-away.
-"""
+"""Partitions without a leader: drawn from a history's seed, and the checks while they are away."""
 
 from __future__ import annotations
 
@@ -34,8 +32,9 @@ class Absence:
 
 
 def draw_absence(scenario: Scenario) -> Absence | None:
-    """The absence in this history; None for none. Of chance of its own: what else happens isn't
-    changed by it.
+    """The absence in this history; None for none.
+
+    It has chance of its own: other events of the history don't change by it.
     """
     chance = Random(scenario.seed + 4)
     if chance.random() < 0.5:

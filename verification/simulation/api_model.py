@@ -1,5 +1,4 @@
-"""The Post API as a history has it: every row of the answer table, latency, time-outs with rows
-loaded or not.
+"""The Post API of a history: every row of the answer table, latency, and time-outs of both kinds.
 
 And rows that make it fail, and an API to which each row takes its time.
 """
@@ -49,11 +48,10 @@ def event_of(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends. `watch` looks at each request at its start, `is_alive` is asked when its bytes
-    arrive.
+    """A sender. `watch` sees each request at its start; `is_alive` is asked when its bytes arrive.
 
-    It waits for the answer `time_factor` times as long as ordinarily. While its clock is wrong it
-    may send what is too old.
+    It waits for the answer `time_factor` times as long as usual. While its clock is wrong it may
+    send rows that are too old.
     """
 
     name: str

@@ -1,6 +1,4 @@
-"""Clocks of workers that jump: far ahead or back, from the start or in the middle, and come right
-before the faults end.
-"""
+"""Clocks of workers that jump far ahead or back, and are right before the faults end."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ JUMPS_SECONDS = (15 * DAY_SECONDS, -2 * DAY_SECONDS, 2 * DAY_SECONDS)
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """One worker's clock is so many seconds ahead (or, below 0, behind) from one time
-    to another.
-    """
+    """A worker's clock is ahead by this many seconds (below 0: behind) from one time to another."""
 
     worker: int
     begin: float

@@ -1,6 +1,4 @@
-"""Two clusters for one suite: the model, and real Kafka. What a test of the suite needs
-of either.
-"""
+"""Two clusters for one suite, the model and real Kafka, with what a test needs of either."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""One history from its seed: publish, let things go wrong, put everything right, and see that all
-ends well.
-"""
+"""One history from its seed: publish, disturb, put everything right, and check the end."""
 
 from __future__ import annotations
 
@@ -110,8 +108,9 @@ def play(seed: int) -> Outcome:
 
 @contextmanager
 def log_heard(hear: Callable[[str], None]) -> Iterator[None]:
-    """Let every line of the worker's log be heard as it would be written, but for the last net:
-    nothing is redacted.
+    """Format every line of the worker's log as it would be written, without redaction.
+
+    So a secret that only redaction would hide is found.
     """
 
     class Ear(logging.Handler):
@@ -231,9 +230,7 @@ class _History:
         self._check_that_nothing_remains()
 
     def _check_that_nothing_remains(self) -> None:
-        """Who has ended by itself has closed its connections, whose other ends are tasks here, and
-        nothing of it goes on.
-        """
+        """Check that a worker that ended by itself has left no connection and no task."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         if tasks and not self.has_killed:
             raise ViolationError(
@@ -329,9 +326,7 @@ class _History:
                 raise AssertionError(f"no such moment: {moment.what}")
 
     async def _move(self) -> None:
-        """The brokers come to other addresses, and what clients know of the cluster
-        leads nowhere.
-        """
+        """Move the brokers to other addresses: what clients know of the cluster leads nowhere."""
         if self._scenario.move_seconds is not None:
             await asyncio.sleep(self._scenario.move_seconds)
             self._say("the brokers move")
@@ -360,9 +355,7 @@ class _History:
                     self._kafka.silence_connections()
 
     async def _cut_off(self, worker: WorkerLife) -> None:
-        """For a while nothing of it reaches the brokers; it may have been killed meanwhile, or be
-        cut off already.
-        """
+        """Cut this worker off from the brokers for a while, even if it is dead already."""
         if worker.client_id in self._apart:
             return
         self._apart.add(worker.client_id)
@@ -434,11 +427,10 @@ class _History:
                 self._looked_at[partition] = last
 
     async def _settle(self) -> None:
-        """Wait until everything is committed. What has ended by giving up is started again, as a
-        supervisor would.
+        """Wait until everything is committed; restart workers that gave up, as a supervisor would.
 
-        Life goes on meanwhile: where only bad rows are left, nobody can tell them from an API that
-        refuses everything.
+        Publish events meanwhile: where only bad rows are left, nobody can distinguish them from an
+        API that refuses everything.
         """
         # An API that takes seconds for a row has to come to the end of what it is sent.
         event_every = EVENT_EVERY + round(8 * self._scenario.seconds_per_row)
@@ -461,11 +453,11 @@ class _History:
         )
 
     def _let_events_come(self) -> None:
-        """An API that takes seconds for a row gets one of each application at a time, in a
-        partition that is behind.
+        """Publish events for a partition that is behind.
 
-        A refused row waits for an accepted one of its application: too few are drawn in the time
-        to leave the application to chance.
+        Where the API takes seconds for a row, each application gets one event at a time. A refused
+        row waits for an accepted row of its application: too few are drawn in the time to leave the
+        application to chance.
         """
         if self._has_users:
             self._users.publish_newcomers()
@@ -478,9 +470,7 @@ class _History:
         self._producers.publish_for_each(self._chance.choice(partitions) if partitions else None)
 
     def _behind(self) -> dict[str, tuple[int, int]]:
-        """The partitions that aren't committed to their end: committed, and the last record's
-        offset.
-        """
+        """The partitions not committed to their end: the position, and the last record's offset."""
         behind = {}
         profiles = (PROFILES_TOPIC,) if self._has_profiles else ()
         users = (USERS_TOPIC,) if self._has_users else ()

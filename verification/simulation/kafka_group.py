@@ -171,10 +171,10 @@ class Group:
     def commit(
         self, member_id: str, generation: int, offsets: dict[TopicPartition, OffsetAndMetadata]
     ) -> ErrorType:
-        """Accepted from members of this generation until the next one is complete; nobody asks
-        whose partition it is.
+        """Commit for members of this generation until the next is complete.
 
-        Without a generation, as of one who isn't a member, it is accepted while the group is empty.
+        Nobody checks whose partition it is. Without a generation, as from a client that is no
+        member, a commit is accepted while the group is empty.
         """
         if generation >= 0 or self.state is not State.EMPTY:
             error = self._fault(member_id, generation)
@@ -242,9 +242,7 @@ class Group:
         self._complete_if_all_joined()
 
     def _answers_at_once(self, member_id: str) -> bool:
-        """True for a member that has missed its answer; what the leader sends again starts a
-        rebalance.
-        """
+        """True for a member that missed its answer; the leader's new join starts a rebalance."""
         if self.state is State.COMPLETING:
             return True
         return self.state is State.STABLE and member_id != self.leader_id

@@ -93,15 +93,11 @@ class PartitionLog:
 
     @property
     def stable_end(self) -> int:
-        """Where a consumer of committed transactions has to stop: before the first record of one
-        that is still open.
-        """
+        """The end for consumers of committed transactions: the first record of an open one."""
         return self.end if self._transaction_start is None else self._transaction_start
 
     def open_transaction(self) -> None:
-        """What is appended from now on can't be read by consumers of committed transactions, until
-        the transaction ends.
-        """
+        """Open a transaction: what is appended until its end is hidden from committed readers."""
         self._transaction_start = self.end
 
     def end_transaction(self) -> None:
@@ -122,9 +118,7 @@ class PartitionLog:
         self.start = max(self.start, min(before_offset, self.end))
 
     def elect_uncleanly(self, end: int) -> None:
-        """A replica that lacks what stands from this offset on becomes the leader: it is lost, and
-        a new epoch begins.
-        """
+        """Elect a replica without the records from this offset on, which begins a new epoch."""
         self._entries = [entry for entry in self._entries if entry.offset < end]
         self.epoch += 1
         self.epoch_starts = [
@@ -137,10 +131,9 @@ class PartitionLog:
         self.elect_uncleanly(self.end)
 
     def epoch_end(self, epoch: int) -> tuple[int, int]:
-        """As a leader answers: the latest epoch that isn't later, and the offset at which it ended;
-        -1 and -1 if there is none.
+        """The latest epoch that isn't later, and the offset at which it ended; -1 and -1 for none.
 
-        Source: Kafka's `LeaderEpochFileCache.endOffsetFor`.
+        As a leader answers. Source: Kafka's `LeaderEpochFileCache.endOffsetFor`.
         """
         if epoch == self.epoch:
             return epoch, self.end
@@ -151,9 +144,7 @@ class PartitionLog:
         return (max(earlier) if earlier else epoch), min(later)
 
     def first_offset_of(self, batch: tuple[int, int, int]) -> int | None:
-        """Where the idempotent producer's batch (producer id, epoch, sequence) was written before,
-        if it was.
-        """
+        """The offset of an idempotent batch (producer id, epoch, sequence), if it was written."""
         return self._produced.get(batch)
 
     def remember(self, batch: tuple[int, int, int], first_offset: int) -> None:
@@ -170,9 +161,7 @@ class PartitionLog:
         return next(((one.offset, one.timestamp_ms) for one in found), (-1, -1))
 
     def read(self, offset: int, bytes_max: int) -> list[bytes]:
-        """The batches from this offset on: at least one record if there is any, else as much as
-        fits.
-        """
+        """The batches from this offset on: at least one record, if any, else as much as fits."""
         taken: list[Entry] = []
         size = 0
         for entry in self._from(offset):

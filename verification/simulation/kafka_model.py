@@ -105,9 +105,7 @@ class ModelKafka:
         headers: Sequence[Header] = (),
         timestamp_ms: int | None = None,
     ) -> int:
-        """Write a record without a producer; returns its offset. Without a time it gets the virtual
-        one.
-        """
+        """Write a record without a producer, by default at the virtual time; returns its offset."""
         at = self.unix_milliseconds() if timestamp_ms is None else timestamp_ms
         offset = self._log(topic, partition).append(at, key, value, headers)
         self._broker.wake_fetches()
@@ -197,9 +195,7 @@ class ModelKafka:
         self._faults.chances = chances
 
     def limit_commit_metadata(self, bytes_max: int, on_refusal: Callable[[str, int], None]) -> None:
-        """The broker's `offset.metadata.max.bytes`, and who is told whose commit had
-        how much more.
-        """
+        """Set `offset.metadata.max.bytes`, and report larger commits: client id and excess."""
         self._broker.commit_metadata_bytes_max = bytes_max
         self._broker.on_refusal_for_size = on_refusal
 
@@ -224,9 +220,7 @@ class ModelKafka:
         self.disturb(ProduceRequest, Fault(error))
 
     def corrupt_fetch(self, partition: TopicPartition) -> None:
-        """The last batch of the next answer with records of this partition arrives corrupted;
-        fetched again, it is whole.
-        """
+        """Corrupt the last batch of the next answer for this partition; the next is whole."""
         self._faults.corrupt(partition)
 
     def damage(self, partition: TopicPartition, offset: int) -> None:
@@ -234,9 +228,7 @@ class ModelKafka:
         self._log(*partition).damage(offset)
 
     def lose_leader(self, partition: TopicPartition) -> None:
-        """All replicas of this partition are away: nobody leads it, and nothing can be asked of it
-        or written to it.
-        """
+        """Take all replicas of this partition away: no leader, no look-up, no write."""
         self._faults.leaderless.add(partition)
 
     def find_leader(self, partition: TopicPartition) -> None:
@@ -244,9 +236,7 @@ class ModelKafka:
         self._faults.leaderless.discard(partition)
 
     def elect_uncleanly(self, partition: TopicPartition, end: int) -> None:
-        """A replica becomes the leader that has nothing from this offset on: it is lost, as after
-        the loss of all others.
-        """
+        """Elect a replica without the records from this offset on: the others are lost."""
         self._log(*partition).elect_uncleanly(end)
         self._broker.wake_fetches()
 
@@ -275,9 +265,7 @@ class ModelKafka:
         self._flows.set()
 
     def move(self) -> None:
-        """The broker moves to another address: the name of the cluster leads there, the address
-        that clients know doesn't.
-        """
+        """Move the broker: the cluster's name leads to the new address, the known one nowhere."""
         self._loop.close_listener(self._broker.host, PORT)
         self._broker.host = f"moved-{next(self._numbers)}.{BROKER_HOST}"
         self._loop.listen(self._broker.host, PORT, self._accept)
@@ -298,17 +286,16 @@ class ModelKafka:
         await self._broker.onlooked.wait()
 
     def silence_connections(self, *, but_memberships: bool = True) -> None:
-        """All connections die, and nobody is told; new ones work. Those of members to their
-        coordinator may be left out.
+        """Break all connections without a sign; new ones work.
+
+        Those of members to their coordinator may be left out.
         """
         for connection in list(self._connections):
             if not (but_memberships and connection.is_membership) and connection.server is not None:
                 connection.server.cancel()
 
     def cut_off(self, client_id: str) -> None:
-        """Nothing of what this client sends arrives any more, with its connections open; the
-        cluster goes on without it.
-        """
+        """Drop all that this client sends, with its connections open; the cluster goes on."""
         self._cut_off[client_id] = asyncio.Event()
 
     def reconnect(self, client_id: str) -> None:
@@ -333,9 +320,7 @@ class ModelKafka:
             group.rebalance()
 
     def damage_metadata(self, group_id: str) -> None:
-        """One bit is turned in each text that the group has committed beside a position, somewhere
-        in its middle.
-        """
+        """Turn a bit in the middle of each text that the group has committed beside a position."""
         group = self._broker.group(group_id)
         committed = group.committed
         for partition, (offset, metadata) in list(committed.items()):
@@ -375,9 +360,7 @@ class ModelKafka:
             self._loop.raise_later(error)
 
     async def _serve(self, connection: Connection) -> None:
-        """One request after the other, as a broker does: what comes behind a long poll on the same
-        connection waits for it.
-        """
+        """Answer one request after the other, as a broker does: they wait behind a long poll."""
         while True:
             (api_key, version, correlation_id, client_id), body = await connection.receive()
             connection.is_membership |= api_key in MEMBERSHIP_API_KEYS

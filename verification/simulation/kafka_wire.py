@@ -1,6 +1,4 @@
-"""The connection between a client and the model, inside one process: Kafka's frames go in, Kafka's
-frames come out.
-"""
+"""The connection between a client and the model in one process: Kafka's frames in and out."""
 
 from __future__ import annotations
 

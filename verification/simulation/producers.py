@@ -1,5 +1,6 @@
-"""What producers publish: mostly new events; now and then a repetition, a mistake, a refused event
-or its correction, a record that isn't for this worker.
+"""What producers publish: mostly new events, and now and then a repetition or a mistake.
+
+Also a refused event or its correction, and a record that isn't for this worker.
 """
 
 from __future__ import annotations
@@ -223,8 +224,10 @@ class UserProducer:
         self._publish(kind, self._chance.randrange(USERS))
 
     def publish_newcomers(self) -> None:
-        """A record of a new profile for each lane: a row can't be told from an API that is too
-        slow for its resource while nothing else of that is sent.
+        """A record of a new profile for each lane.
+
+        Without others of its resource, a row can't be distinguished from an API that is too slow
+        for it.
         """
         for application in range(2):
             self._publish("value", USERS + 2 * self._number + application)

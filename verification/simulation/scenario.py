@@ -33,8 +33,9 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The API misbehaves from one time to another: with a status, or `timeout`, `refused`, for one
-    application or for all.
+    """A failure of the API from one time to another, for one application or for all.
+
+    With a status, or with `timeout` or `refused`.
     """
 
     begin: float
@@ -45,8 +46,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One history. Times in virtual seconds; `share` chances are per request, that of poison per
-    event.
+    """One history. Times in virtual seconds; `share` chances per request, that of poison per event.
 
     `seconds_per_row` and poison, events that make the API fail, outlast all other faults. The
     brokers move at `move_seconds`, if at all. `users`: records of ordered profiles.
@@ -166,8 +166,9 @@ def _move(seed: int, seconds: float) -> float | None:
 
 
 def _windows(chance: Random, seconds: float) -> tuple[Window, ...]:
-    """Some, but only one that refuses everything: with two a valid row might be refused alone
-    twice, others taken between.
+    """Some of these, but only one that refuses everything.
+
+    With two, a valid row might be refused alone twice, with others accepted in between.
     """
     windows = [_window(chance, seconds) for _ in range(chance.randint(0, 3))]
     refusing = [window for window in windows if window.answer == "400"]

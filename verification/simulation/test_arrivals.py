@@ -1,6 +1,4 @@
-"""What may happen between the moment when partitions arrive and the one when they are received of,
-on virtual time.
-"""
+"""Faults between the arrival of partitions and their first records, on virtual time."""
 
 from __future__ import annotations
 

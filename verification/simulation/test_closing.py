@@ -1,6 +1,4 @@
-"""A consumer that is closed leaves nothing behind, whatever aiokafka is doing at that moment; on
-virtual time.
-"""
+"""A closed consumer leaves nothing behind, whatever aiokafka is doing; on virtual time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What the client fetches ahead stays within its bound, and what rests stops nobody, on virtual
-time.
-"""
+"""What the client fetches ahead stays within its bound and delays nobody, on virtual time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A stop in every state: it ends in time, and what it leaves unsettled the next worker delivers,
-each event once.
-"""
+"""A stop in every state: it ends in time, and the next worker delivers what is left, once."""
 
 from __future__ import annotations
 
@@ -194,9 +192,7 @@ class History:
         self.check_what_is_left(life, self.committed() - committed_before)
 
     def check_what_is_left(self, life: WorkerLife, committed: int) -> None:
-        """The worker's last word is true: what it received and the group hasn't committed is left,
-        and there is no other.
-        """
+        """Check the worker's last report: exactly what the group hasn't committed is left."""
         account = life.parts.pipeline._ledger.counters.topics[TOPIC]
         is_left = account.consumed + account.skipped_settled > committed
         assert life.finish is not None
@@ -205,8 +201,9 @@ class History:
         assert is_told == is_left or (is_told and self.state.may_repeat)
 
     async def run_until_settled(self) -> None:
-        """Valid events go on coming meanwhile: where only refused rows are left, nobody can tell
-        them from a broken API.
+        """Run until everything is settled, and publish valid events meanwhile.
+
+        Where only refused rows are left, nobody can distinguish them from a broken API.
         """
         life = self.start()
         for turn in range(400):

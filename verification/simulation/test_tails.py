@@ -1,6 +1,4 @@
-"""What a worker reads again of a partition that arrives, on virtual time: all of it, as far as the
-brokers let it.
-"""
+"""The tail of an arriving partition is read again as far as the brokers allow, on virtual time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Logs that lose their end in a history, once it has settled: drawn from its seed, and written anew
-from there.
-"""
+"""Logs that lose their settled end: drawn from a history's seed, and written anew from there."""
 
 from __future__ import annotations
 
@@ -22,8 +20,9 @@ LOST_MAX, WRITTEN_MAX = 30, 200
 async def truncate(
     kafka: ModelKafka, scenario: Scenario, truth: Truth, producers: Producers
 ) -> bool:
-    """Let some partitions lose their last records, which are all settled, and write others in their
-    place. True if any did.
+    """Let some partitions lose their last, settled records, and write others in their place.
+
+    Returns True if any did.
     """
     chance = Random(scenario.seed + 5)
     if chance.random() < 0.6:

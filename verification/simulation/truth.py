@@ -1,6 +1,4 @@
-"""What really became of every record, reckoned apart from the worker, and the invariants that are
-held against it.
-"""
+"""What really became of every record, computed apart from the worker, and the invariants."""
 
 from __future__ import annotations
 
@@ -96,9 +94,7 @@ class Truth:
         self.keys[record.event] = record.key
 
     def forget(self, partition: TopicPartition, end: int) -> None:
-        """The brokers have lost what stood from this offset on, all of it settled; other records
-        will stand there.
-        """
+        """Forget the settled records from this offset on: they are lost, and are written anew."""
         published = self.published.get(partition, {})
         for offset in [one for one in published if one >= end]:
             self.truncated.setdefault(partition, []).append(published.pop(offset))
@@ -109,9 +105,7 @@ class Truth:
         self.committed[partition] = min(self.committed.get(partition, 0), end)
 
     def want_again(self, event: str) -> None:
-        """This event, which has been delivered, is sent again on purpose: it has to arrive once
-        more than it has by now.
-        """
+        """Note that this delivered event is sent again on purpose: it has to arrive once more."""
         self.wanted[event] = self.accepted[event] + 1
 
     def receive(self, events: list[str]) -> None:
@@ -123,11 +117,10 @@ class Truth:
         self.posted.setdefault((worker, event), set()).add(assignment)
 
     def receive_profile(self, event: str, worker: str, assignment: Assignment) -> None:
-        """The order of profiles: a sender's row never comes after a newer one of its profile, but
-        as a repetition.
+        """Check the order of profiles: no row follows a newer one, except as a repetition.
 
-        A sender is an assignment of a worker: its successor begins anew from what was committed.
-        A row that the worker has posted under an earlier assignment is no sender's alone: it was
+        A sender is an assignment of a worker: its successor begins anew from what was committed. A
+        row that the worker has posted under an earlier assignment is no sender's alone: it was
         linked to that request while rows after it were received. docs/reliability.md names it.
         """
         sender = (worker, assignment)
@@ -141,8 +134,9 @@ class Truth:
         loaded.append(place)
 
     def check_last_values(self) -> None:
-        """Each profile ends with its newest value that the API accepts, where nothing was sent
-        twice: the senders of a partition follow each other.
+        """Check that each profile ends with its newest accepted value, if nothing was repeated.
+
+        The senders of a partition follow each other.
         """
         newest: dict[str, int] = {}
         for event, (profile, place) in self.places.items():
@@ -178,9 +172,7 @@ class Truth:
             self.parked.add(event)
 
     def is_settled(self, partition: TopicPartition, offset: int) -> bool:
-        """True if nobody needs this record any more: delivered and known to be, dead-lettered, or
-        in custody.
-        """
+        """True if this record is settled: known to be delivered, dead-lettered, or parked."""
         record = self.published[partition].get(offset)
         if record is None or record.is_skipped:
             return True
@@ -218,8 +210,9 @@ class Truth:
         self.commits.setdefault(partition, []).append(position)
 
     def check_start(self, start: Start) -> None:
-        """A worker starts from the group's last commit; where commits come late or from outside,
-        from one of its commits.
+        """Check that a worker starts from the group's last commit.
+
+        Where commits arrive late or come from outside, from one of its commits.
         """
         partition = TopicPartition(start.assignment.topic, start.assignment.partition)
         commits = self.commits.get(partition, [])
@@ -233,11 +226,10 @@ class Truth:
             raise ViolationError("8 start", f"{start} is not what was committed: {commits[-1:]}")
 
     def check_sender(self, sender: str, events: list[str]) -> None:
-        """Invariant 8: who has been told that an event is loaded doesn't send it again, whatever
-        becomes of its partition.
+        """Check invariant 8: a sender that knows that an event is loaded doesn't send it again.
 
-        A sender is a worker and a topic: what was parked by one and delivered by the next comes
-        home all the same.
+        Whatever becomes of its partition. A sender is a worker and a topic: what was parked by one
+        and delivered by the next is redelivered all the same.
         """
         known = self.answered_to.get(sender, set())
         again = [event for event in events if event in known and event not in self.wanted]
@@ -252,9 +244,7 @@ class Truth:
             raise ViolationError("4 body", f"batch {batch_id} was sent with another body")
 
     def check_end(self, *, may_repeat: bool) -> None:
-        """At the end nothing is lost, nothing valid was dead-lettered, and without cause nothing
-        came twice.
-        """
+        """Check the end: nothing lost, nothing valid dead-lettered, no duplicate without cause."""
         records = [record for offsets in self.published.values() for record in offsets.values()]
         published = {
             one.event: one

@@ -126,8 +126,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return super().call_later(max(delay, TIMER_SECONDS_MIN), callback, *args, context=context)
 
     def listen(self, host: str, port: int, accept: Listener) -> None:
-        """Put a server at this address: `accept` gets the client's protocol, and returns the
-        transport or raises OSError.
+        """Put a server at this address.
+
+        `accept` gets the client's protocol, and returns the transport or raises OSError.
         """
         self._listeners[host, port] = accept
 
@@ -136,15 +137,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         del self._listeners[host, port]
 
     def raise_later(self, failure: BaseException) -> None:
-        """Let the loop raise this before its next turn: for bugs of the simulation itself, which no
-        task awaits.
+        """Let the loop raise this before its next turn: for bugs of the simulation itself.
+
+        No task awaits what raises them.
         """
         self._failure = failure
 
     def forgive(self, seconds: float) -> None:
-        """Forget what went wrong and go on for so long at most: for the end, when everything is
-        cancelled.
-        """
+        """Forget past errors and run for this time at most: for the end, with all cancelled."""
         self._failure, self._turns, self._seconds_max = None, 0, self._now + seconds
 
     def wait(self, timeout: float | None) -> None:

@@ -1,8 +1,7 @@
-"""What is held against one worker at every step, from what goes into its pipeline, what comes out,
-and what it sends.
+"""The checks of one worker at every step, from the events, commands and requests of its pipeline.
 
-The bounds (5), the account (2), what is ours and what isn't (3), that nothing known to be settled
-is sent again (8), that no step takes long (7): all of it is reckoned here, apart from the worker's
+The bounds (5), the account (2), which partitions are assigned (3), that nothing known to be settled
+is sent again (8), that no step takes long (7): all of it is computed here, apart from the worker's
 own books, where that can be done at all.
 """
 
@@ -103,11 +102,10 @@ class Watch:
     def check_committed(
         self, committed: Callable[[TopicPartition], tuple[int, str] | None], now_seconds: float
     ) -> None:
-        """Invariant 8, where the brokers work: after a kill only the last moments' deliveries can
-        come a second time.
+        """Check invariant 8 where the brokers work: a kill repeats only the last deliveries.
 
-        That is, what was answered longer ago than a commit takes is covered by what is committed,
-        or by the hints beside it.
+        That is, what was answered longer ago than a commit takes is covered by the committed
+        position, or by the metadata beside it.
         """
         since = now_seconds - self._settings.kafka.commit_interval_seconds - COMMIT_SECONDS
         for assignment in self._starts:
@@ -127,9 +125,7 @@ class Watch:
                     raise ViolationError("8 after a kill", text)
 
     def _check_that_it_was_not_settled(self, row: Row, start: Start) -> None:
-        """Invariant 8: what a commit has named as settled isn't worked on by whoever starts from
-        that commit.
-        """
+        """Check invariant 8: what a commit names as settled isn't sent again from there."""
         offset = row.record.offset
         if offset < start.position or any(
             first <= offset < end for first, end in self._settled[row.assignment]
@@ -296,9 +292,7 @@ class Watch:
             raise ViolationError("5 bytes at the end", f"{held} bytes are still held")
 
     def _bytes_under_way(self) -> int:
-        """Requests, dead letters and parked records whose answers came too late are let go of only
-        by these answers.
-        """
+        """The bytes that only late answers of requests and writes will release."""
         rows = self._pipeline.snapshot(Now(0.0, 0.0)).rows
         return sum(rows.values()) * 2 * ROW_BYTES_MAX
 

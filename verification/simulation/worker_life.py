@@ -1,6 +1,4 @@
-"""One worker in a history: assembled as in production, on a virtual loop, with the model's API in
-place of HTTP.
-"""
+"""One worker in a history: assembled as in production, on a virtual loop and a model API."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ PROFILES_ROUTES = (
 
 
 def settings(dedup_rows_max: int, *, has_profiles: bool, has_users: bool = False) -> Settings:
-    """Short times in the order that is demanded, small batches, a short span: so that every bound
-    is met.
-    """
+    """Short times in the demanded order, small batches, a short span: all bounds are met."""
     return Settings.model_validate(
         {
             "kafka": {
@@ -110,9 +106,7 @@ def settings(dedup_rows_max: int, *, has_profiles: bool, has_users: bool = False
 
 @contextmanager
 def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iterator[None]:
-    """Show each commit at the moment when it is handed to the client: its client id, and the
-    partitions it is for.
-    """
+    """Show each commit when it is handed to the client: its client id, and its partitions."""
     commit = vars(AIOKafkaConsumer)["commit"]
 
     async def seen(self: Any, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:

@@ -1,6 +1,4 @@
-"""`dlq replay` on real Kafka: what is replayed, what is remembered, and what a kill in the
-middle costs.
-"""
+"""`dlq replay` on real Kafka: what is replayed and remembered, and what a kill costs."""
 
 from __future__ import annotations
 

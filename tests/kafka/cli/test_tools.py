@@ -1,6 +1,4 @@
-"""The tools that look, on real Kafka: what a real worker has left behind, seen through the
-installed command.
-"""
+"""The tools that only read, on real Kafka: traces of a real worker, by the installed command."""
 
 from __future__ import annotations
 

@@ -26,8 +26,9 @@ TOPIC = "offline-events"
 
 @pytest.fixture
 async def topic(bootstrap_servers: str) -> str:
-    """The topic that the producer writes to; a broker that is given from outside may have it
-    already.
+    """The topic that the producer writes to.
+
+    A broker that is given from outside may have it already.
     """
     try:
         await create_topics(bootstrap_servers, {TOPIC: 4})

@@ -1,6 +1,4 @@
-"""A dead predecessor's partitions, taken over from a real broker; and everything that must stay as
-it is.
-"""
+"""The partitions of a dead predecessor are taken over from a real broker, and nothing else is."""
 
 from __future__ import annotations
 
@@ -107,8 +105,9 @@ async def member(bootstrap_servers: str, topic: str, client_id: str) -> AsyncIte
 async def crash_members(
     bootstrap_servers: str, topic: str, client_id: str, *, count: int, partitions: int
 ) -> None:
-    """Let so many processes join the topic's group, have so many partitions each, and die without
-    leaving.
+    """Let this many processes join the topic's group and die without leaving.
+
+    Each has this many partitions.
     """
     command = [sys.executable, "-c", MEMBER, bootstrap_servers, topic, client_id]
     processes = [

@@ -1,6 +1,4 @@
-"""What can't be read, on real Kafka: a damaged batch, a topic that isn't there yet, a consumer that
-is beyond help.
-"""
+"""Failures to read, on real Kafka: a damaged batch, a missing topic, an unrecoverable consumer."""
 
 from __future__ import annotations
 

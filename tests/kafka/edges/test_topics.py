@@ -1,5 +1,6 @@
-"""What brokers with an authorizer say that we may do: nothing is tried out, and nothing made by
-asking.
+"""Authorized operations, as brokers with an authorizer report them.
+
+Nothing is tried out, and the question creates nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Headers as anybody may write them, under our own names too: with null values, with nonsense, and
-very large.
-"""
+"""Headers as anybody may write them, under our names too: null, nonsensical, and very large."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Topics that hold what no well-behaved program writes: every tool reads on behind it, and none
-ends with a traceback.
+"""Topics with contents that no well-behaved program writes: every tool reads on behind them.
+
+None ends with a traceback.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ RECORDS, READABLE = 6, 4
 async def commands(
     bootstrap_servers: str, new_topic: Callable[[str], str], tmp_path: Path
 ) -> Commands:
-    """A topic and a dead-letter topic, each with letters, a bomb, and a header's name that isn't
-    UTF-8.
-    """
+    """A topic and its dead-letter topic, with records, a bomb, and a header that isn't UTF-8."""
     topic = new_topic("hostile-letters")
     await create_topics(bootstrap_servers, {topic: 1, f"{topic}.dlq": 2, f"{topic}.parked": 1})
     for name in (topic, f"{topic}.dlq", f"{topic}.parked"):

@@ -1,6 +1,4 @@
-"""Apache Kafka from packages: it starts, keeps its data through a crash, and goes
-without a trace.
-"""
+"""Apache Kafka from packages: it starts, keeps its data through a crash, and leaves no trace."""
 
 from __future__ import annotations
 

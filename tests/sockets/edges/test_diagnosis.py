@@ -1,6 +1,4 @@
-"""Each reason for which brokers can't be used has its name: on real listeners of Kafka, and on
-sockets that aren't Kafka.
-"""
+"""Each reason for unusable brokers has a name: on listeners of Kafka, and on other sockets."""
 
 from __future__ import annotations
 

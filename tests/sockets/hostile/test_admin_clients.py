@@ -1,6 +1,4 @@
-"""Clients of the admin port as nobody wants them: slow, idle, many, and saying nonsense. Liveness
-answers all the same.
-"""
+"""Hostile clients of the admin port, slow, idle, many or malformed: liveness still answers."""
 
 from __future__ import annotations
 

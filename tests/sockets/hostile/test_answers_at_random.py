@@ -1,6 +1,4 @@
-"""Answers drawn at random, over real sockets: none raises, and each means what its status line
-says.
-"""
+"""Random answers over real sockets: none raises, and each means what its status line says."""
 
 from __future__ import annotations
 

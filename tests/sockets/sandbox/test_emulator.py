@@ -1,6 +1,4 @@
-"""The emulator over real sockets: as strict as the documentation, and every planned fault as a
-client sees it.
-"""
+"""The emulator over real sockets: as strict as the documentation, with every planned fault."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The generated files under docs, and what must be in them: `make schema` writes them, a test holds
-them in step.
-"""
+"""The generated files under docs: `make schema` writes them, and a test compares them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a schema refuses the worker refuses too; what it takes the worker takes, or a listed rule is
-beyond it.
-"""
+"""What a schema refuses the worker refuses; what it takes the worker takes, or a rule says why."""
 
 from __future__ import annotations
 
@@ -29,8 +27,9 @@ SPACES = [character for character in map(chr, range(sys.maxunicode + 1)) if char
 
 
 def beyond(resource: str, fault: FieldFault) -> list[str]:
-    """The rules that allow a schema not to see this fault: of its reason, and of its column's kind
-    or of the whole record.
+    """The rules that allow a schema to miss this fault.
+
+    By its reason, and by its column's kind or for the whole record.
     """
     columns = {
         column.name: column.kind
@@ -58,9 +57,7 @@ def holds_half_a_character(value: object) -> bool:
 
 
 def is_beyond_it(resource: str, value: bytes, fault: FieldFault) -> bool:
-    """True if a rule says that no schema could have seen this fault, and the value is what that
-    rule speaks of.
-    """
+    """True if a rule says that no schema could see this fault, and the value fits the rule."""
     whole = parsed(value)
     found = whole.get(fault.field) if isinstance(whole, dict) else None
     shapes = {

@@ -1,6 +1,4 @@
-"""Every example of docs/schema: the schema and the worker's real intake say the same of it, or the
-schema can't tell.
-"""
+"""Every example of docs/schema: schema and intake agree, or the schema can't express the rule."""
 
 from __future__ import annotations
 

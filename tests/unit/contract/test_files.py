@@ -1,6 +1,4 @@
-"""What is generated stands in the files as it would be generated now, and the page names what there
-is.
-"""
+"""The generated files are up to date, and the page names what there is."""
 
 from __future__ import annotations
 

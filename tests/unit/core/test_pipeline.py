@@ -1,6 +1,4 @@
-"""Stories of the pipeline: given these events, exactly these commands. No socket, no sleep, no
-clock.
-"""
+"""Stories of the pipeline: given these events, exactly these commands. No socket or clock."""
 
 from __future__ import annotations
 
@@ -575,9 +573,7 @@ class TestParking:
     """An application on hold must not stop its neighbours."""
 
     def held(self) -> tuple[World, list[Command]]:
-        """Application 1 is on hold, and its records have just made the partition reach as far as it
-        may.
-        """
+        """Application 1 is on hold, and its records have just filled the span of the partition."""
         world = World(parks=True, span_max=20, in_flight_max=8)
         world.assign(FIRST, HOME)
         world.receive(*(event(offset, application=1 + offset % 2) for offset in range(10)))

@@ -1,6 +1,4 @@
-"""A clock that nobody vouches for: what is received then waits, whole and in order, until somebody
-does.
-"""
+"""A doubted clock: records received then wait, whole and in order, until the clock is trusted."""
 
 from __future__ import annotations
 

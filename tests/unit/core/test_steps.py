@@ -1,6 +1,4 @@
-"""What one step of the pipeline costs, in operations: no step may grow with the product of two
-things that are held.
-"""
+"""The cost of a step of the pipeline, in operations: never the product of two numbers of things."""
 
 from __future__ import annotations
 
@@ -103,9 +101,7 @@ def instructions(step: Callable[[], list[Command]]) -> tuple[int, list[Command]]
 
 
 def parking_costs(batches: int) -> list[int]:
-    """A partition full of batches of one row, of which the API refuses all for their key: the
-    instructions of each step.
-    """
+    """A full partition of one-row batches, refused for their key: the instructions of each step."""
     world = World(rows_max=1, in_flight_max=8, span_max=batches, parks=True)
     world.assign(FIRST)
     events: deque[Event] = deque()

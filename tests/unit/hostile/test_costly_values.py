@@ -1,9 +1,8 @@
-"""Values made to cost as much as they can: what one record takes of the event loop is bounded, and
-so is what is said of it.
+"""Values that cost as much as they can: one record's share of the loop and of messages is bounded.
 
 Measured in units of `tests.yardstick`: CPU time against that of a fixed piece of work; a slower
-machine changes nothing. The bound is the one of invariant 7; the values are as large as intake ever
-looks at: whatever is larger is refused by its size alone.
+machine changes nothing. The bound is that of invariant 7; the values are as large as intake
+accepts: whatever is larger is refused by its size alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Bad values in every form and for every resource: each becomes a row or a rejection, and nothing
-raises.
-"""
+"""Bad values in every form and for every resource: each becomes a row or a rejection."""
 
 from __future__ import annotations
 

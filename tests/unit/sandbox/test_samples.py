@@ -1,6 +1,4 @@
-"""The sample events: what they hold, and that the account sees every way in which a record can go
-astray.
-"""
+"""The sample events: their content, and an account that notices every way to lose a record."""
 
 from __future__ import annotations
 

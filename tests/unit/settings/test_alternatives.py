@@ -1,6 +1,4 @@
-"""Settings of which one is given instead of the other: the stronger source decides, whichever it
-gives.
-"""
+"""Alternative settings: the one from the stronger source counts."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ KEY_FILE = "appmetrica.applications.1111.post_api_key_file"
 
 
 class TestAlternatives:
-    """What may be given instead of something else replaces it where it comes from a stronger
-    source.
-    """
+    """A setting from a stronger source replaces its alternative from a weaker one."""
 
     def shown(
         self, tmp_path: Path, text: str, **given: Mapping[str, str]

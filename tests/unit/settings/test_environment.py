@@ -1,6 +1,4 @@
-"""Variables that Kubernetes sets for Services are no settings; what only resembles them stays a
-fault.
-"""
+"""Variables that Kubernetes sets for Services are no settings; similar names stay a fault."""
 
 from __future__ import annotations
 

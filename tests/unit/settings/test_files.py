@@ -56,9 +56,7 @@ def test_a_secret_file_with_a_byte_order_mark_is_a_fault(tmp_path: Path) -> None
 
 
 class TestTlsFiles:
-    """The files of TLS are read before anything starts; the setting that names a bad one is the
-    fault's path.
-    """
+    """The files of TLS are read before anything starts; a fault's path is its setting."""
 
     SECURITY = (
         "security_protocol: SSL, ssl_ca_file: {0}/ca, ssl_certificate_file: {0}/own.pem, "

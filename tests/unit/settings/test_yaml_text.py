@@ -1,6 +1,4 @@
-"""YAML of the configuration: version 1.2's types, text for keys, and what two versions of YAML read
-differently.
-"""
+"""YAML of the configuration: types of version 1.2, text for keys, differences of versions."""
 
 from __future__ import annotations
 

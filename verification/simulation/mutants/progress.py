@@ -1,6 +1,4 @@
-"""Offsets, the fence, the account, hints and memory: what stands between a record and
-its commit.
-"""
+"""Offsets, the fence, the account, commit metadata and memory: from a record to its commit."""
 
 from __future__ import annotations
 

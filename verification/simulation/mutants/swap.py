@@ -1,6 +1,4 @@
-"""A mutant is a function that swaps attributes on the worker's classes and modules for the time of
-one history.
-"""
+"""A mutant is a function that swaps attributes of the worker during one history."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Answers that come before the body has been sent, over real sockets: what was said is read even
-when the upload breaks off.
-"""
+"""Answers before the end of the body, over real sockets: read even when the upload breaks off."""
 
 from __future__ import annotations
 

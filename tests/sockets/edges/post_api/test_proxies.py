@@ -1,6 +1,4 @@
-"""Proxies that make no tunnel, over real sockets: whatever they answer to CONNECT, nothing was sent
-to the API.
-"""
+"""Proxies that refuse a tunnel, over real sockets: for any answer, nothing reached the API."""
 
 from __future__ import annotations
 

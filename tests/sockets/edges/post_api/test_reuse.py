@@ -1,6 +1,4 @@
-"""Connections are used again, whenever the body of an answer comes: a new one costs a handshake,
-with TLS two.
-"""
+"""Connections are reused, whenever the body of an answer ends: a handshake is expensive."""
 
 from __future__ import annotations
 
@@ -26,8 +24,9 @@ TURNS_BETWEEN = 50
 async def server(
     body: bytes, files: tuple[Path, Path] | None
 ) -> AsyncIterator[tuple[str, list[int]]]:
-    """A server whose bodies come after its headers; the list has one number for each connection:
-    its requests.
+    """A server whose bodies follow its headers.
+
+    The list has a number for each connection: its requests.
     """
     connections: list[int] = []
 

@@ -1,6 +1,4 @@
-"""The sink against real sockets: every way a request can end becomes an answer, and no answer shows
-the key.
-"""
+"""The sink against real sockets: every end of a request becomes an answer without the key."""
 
 from __future__ import annotations
 

@@ -250,9 +250,7 @@ def test_the_same_history_ends_the_same() -> None:
 
 @pytest.mark.parametrize("topics", range(1, 25))
 def test_a_key_takes_no_more_than_is_planned_for(topics: int) -> None:
-    """What the sets of a full budget take, and their keys: whatever the size of generations that
-    the sharing leads to.
-    """
+    """The bytes of the sets of a full budget, and of their keys, for any size of generations."""
     sharing = memories(KeyBudget(100_000), topics)
     for number in range(150_000):
         sharing[number % topics].add(number.to_bytes(16, "big"), 0.0)

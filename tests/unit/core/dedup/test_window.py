@@ -201,9 +201,7 @@ def test_a_row_that_is_not_in_flight_cannot_be_settled() -> None:
 
 
 class WindowAgainstAModel(RuleBasedStateMachine):
-    """The window beside a list of states: every row is fresh, linked or gone, as the plainest
-    bookkeeping says.
-    """
+    """The window beside a list of states: each row is fresh, linked or gone, by plain books."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,9 +22,7 @@ REQUESTS_MAX = 3000
 
 
 class Api:
-    """Answers each batch by `judge`, at once, and counts what it was sent; a stream of other
-    batches comes meanwhile.
-    """
+    """Answers each batch by `judge` and counts its requests; other batches arrive meanwhile."""
 
     def __init__(self, stage: Stage, judge: Callable[[Batch], Answer], *, stream: int = 2) -> None:
         self.stage = stage
@@ -178,9 +176,7 @@ def test_a_single_batch_that_is_forbidden_soon_holds_its_application() -> None:
 
 
 def test_what_was_asked_after_a_forbidden_batch_and_is_taken_ends_the_hold() -> None:
-    """At the start nothing has been taken yet, and the first batch may be the one that a firewall
-    dislikes.
-    """
+    """At the start nothing has been accepted, and a firewall may dislike the very first batch."""
     stage = Stage()
     first, second = make_batch(1, batch_id="first"), make_batch(1, batch_id="second", start=1)
     stage.submit(first, second)
@@ -195,8 +191,9 @@ def test_what_was_asked_after_a_forbidden_batch_and_is_taken_ends_the_hold() -> 
 
 
 class SlowApi(Api):
-    """So many seconds for each row; a request that would take longer than it is allowed is loaded,
-    and gets no answer.
+    """An API that takes this many seconds for each row.
+
+    A request that takes longer than its time-out is loaded, and gets no answer.
     """
 
     def __init__(self, seconds_per_row: float, *, in_flight: int = 4) -> None:

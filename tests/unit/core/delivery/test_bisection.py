@@ -1,6 +1,4 @@
-"""Bisection: the guilty rows are found, nothing is buried early, and a batch that is wholly bad is
-not the rows' fault.
-"""
+"""Bisection finds the bad rows; no row is dead-lettered early, nor for a wholly refused batch."""
 
 from __future__ import annotations
 
@@ -88,11 +86,10 @@ class Requests:
 
 
 class Api:
-    """Refuses every batch that holds a bad row, and counts. `run` plays one batch to its end, or
-    to the hold.
+    """Refuses every batch with a bad row, and counts. `run` plays a batch to its end or the hold.
 
-    Unproven rows are sent again as soon as they may be; those of which nothing has been accepted
-    since stay `quarantined`.
+    Quarantined rows are sent again as soon as they may be; rows since which nothing has been
+    accepted stay `quarantined`.
     """
 
     def __init__(self, requests: Requests, bad_rows: set[int]) -> None:
@@ -114,9 +111,7 @@ class Api:
         raise AssertionError("the bisection does not end")
 
     def run_with_company(self, batch: Batch) -> None:
-        """The same, and others of its application are accepted in the end, so that all the
-        unproven can be decided on.
-        """
+        """As `run`; then other rows are accepted, which decides all quarantined rows."""
         self.run(batch)
         self.sender.accepted(make_batch(1, batch_id="company", start=10**6))
         self.release()
@@ -255,9 +250,7 @@ def test_a_row_that_is_accepted_the_second_time_is_not_bad() -> None:
 
 
 def test_the_refusal_of_a_piece_whose_other_rows_were_accepted_counts_as_the_first_one() -> None:
-    """So that the one bad row of a batch needs no other batch: its own neighbours show that the API
-    works.
-    """
+    """The one bad row of a batch needs no other batch: its neighbours show that the API works."""
     requests = Requests()
     first, second = pieces_of(requests.refused(make_batch(2)))
     requests.send(first, second)
@@ -294,8 +287,9 @@ def test_the_refusal_of_a_piece_with_two_bad_rows_counts_for_neither() -> None:
 def test_an_api_that_refuses_everything_for_a_while_has_no_valid_row_given_up(
     data: st.DataObject,
 ) -> None:
-    """Three batches with two bad rows among them, their pieces asked in any order, one while of
-    which everything is refused.
+    """Three batches with two bad rows among them, their pieces asked in any order.
+
+    While one piece is asked, everything is refused.
     """
     requests, bad = Requests(), {3, 11}
     left = [make_batch(4, batch_id=f"batch-{number}", start=4 * number) for number in range(4)]
@@ -359,8 +353,9 @@ def test_a_small_batch_says_nothing_about_the_system() -> None:
 
 
 def in_a_row(api: Api, sizes: list[int], **changes: Any) -> list[int]:
-    """Play small batches one after the other, rows numbered on; how many rows were dead-lettered
-    after each, until the hold.
+    """Play small batches one after the other until the hold, with consecutive row numbers.
+
+    Returns the number of dead-lettered rows after each batch.
     """
     dead_lettered, start = [], 0
     for number, size in enumerate(sizes):

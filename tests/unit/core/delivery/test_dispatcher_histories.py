@@ -1,6 +1,4 @@
-"""Random histories of the dispatcher: whatever the API answers, no row is lost, doubled or sent
-under a reused id.
-"""
+"""Random histories of the dispatcher: no row is lost, doubled or sent under a reused id."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Holds: one probe at a time per application, rotation among its batches, and healing in the order
-of arrival.
-"""
+"""Holds: one probe at a time per application, rotation among its batches, and order of arrival."""
 
 from __future__ import annotations
 

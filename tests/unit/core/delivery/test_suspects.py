@@ -1,5 +1,6 @@
-"""Suspects: a batch that fails while others are accepted is halved, and in the end given up; one
-that fails with all others is not.
+"""Suspects: a batch that fails while others are accepted is halved, and in the end given up.
+
+A batch that fails with all others is not.
 """
 
 from __future__ import annotations

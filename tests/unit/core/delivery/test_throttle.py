@@ -1,6 +1,4 @@
-"""Throttled applications: one answer binds all their batches, one request asks, and a
-ramp ends it.
-"""
+"""Throttled applications: an answer binds all their batches, one asks, and a ramp ends it."""
 
 from __future__ import annotations
 
@@ -34,8 +32,9 @@ def batches(count: int, application_id: int = ONE, name: str = "batch") -> list[
 def throttled(
     stage: Stage, count: int = 100, retry_after: str | None = "20", others: Answer = OK
 ) -> None:
-    """The API throttles the first request of so many batches of one row, and answers this to the
-    others in flight.
+    """The API throttles the first request of several batches of one row.
+
+    It gives this answer to the other requests in flight.
     """
     first, *in_flight = stage.submit(*batches(count))
     (log,) = stage.answer(first, status(429, retry_after)).logs

@@ -182,9 +182,7 @@ def test_a_probe_that_waits_for_the_time_gives_way_and_waits_under_the_hold_agai
 
 
 def systemic_stage() -> Stage:
-    """Every row of a batch of four was refused, one after the other, until it was clear that it
-    isn't the rows.
-    """
+    """Each row of a batch of four is refused, until it is clear that the rows are not the cause."""
     stage = Stage(systemic_rows_min=4, requests_in_flight_max=1)
     (batch,) = stage.submit(make_batch(4))
     for _ in range(20):
@@ -226,8 +224,9 @@ def test_a_systemic_hold_heals_like_any_other() -> None:
 
 
 def test_a_bad_row_does_not_keep_a_systemic_hold_from_healing() -> None:
-    """One row asks at a time, and each time another: with a bad row in every batch no whole batch
-    would ever be taken.
+    """One row asks at a time, and each time another row.
+
+    Otherwise, with a bad row in every batch, no whole batch would ever be accepted.
     """
     stage = systemic_stage()
     stage.dispatcher.submit([make_batch(3, batch_id="new", start=10)])

@@ -38,8 +38,6 @@ def codes_of(value: bytes | None, **rules: Any) -> list[tuple[Reason, str]]:
 
 
 def cells_of(row: Row) -> dict[str, str]:
-    """The cells of a row's line by column name, read back by a strict CSV reader;
-    exactly one line.
-    """
+    """The cells of a row's one line by column name, read back by a strict CSV reader."""
     (cells,) = parse_csv(row.line)
     return dict(zip(EVENTS.header(row.destination.identity), cells, strict=True))

@@ -14,9 +14,7 @@ from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity, Resource
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One event: its JSON text, which identity it has, and its cells by column, absent ones left
-    out.
-    """
+    """One event: its JSON text, its identity, and its cells by column without the absent ones."""
 
     json_text: bytes
     identity: Identity
@@ -50,9 +48,7 @@ def json_numbers(draw: st.DrawFn, whole_digits: int = 30) -> str:
 
 @st.composite
 def json_objects(draw: st.DrawFn) -> str:
-    """The text of an object: nested, with white space anywhere, and with names that may stand
-    twice.
-    """
+    """The text of an object: nested, with white space anywhere, and with repeated names."""
     leaves = st.one_of(
         st.sampled_from(["null", "true", "false", "1e400", "-0", "1.50"]),
         json_numbers(),

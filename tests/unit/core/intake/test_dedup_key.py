@@ -1,6 +1,4 @@
-"""Deduplication keys: named by the producer in a header or field, else the digest of what would be
-sent.
-"""
+"""Deduplication keys: from a header or a field, else the digest of the content."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The records in tests/fixtures become the requests beside them, byte for byte, and the emulator
-takes these.
-"""
+"""The records in tests/fixtures become the requests beside them, and the emulator takes these."""
 
 from __future__ import annotations
 

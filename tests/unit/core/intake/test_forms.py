@@ -1,6 +1,4 @@
-"""The three forms of a record: the event itself, an envelope that names its resource, CloudEvents
-in both modes.
-"""
+"""The three forms of a record: a bare event, an envelope, and CloudEvents in both modes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The two passes agree: what the fast one takes, the thorough one takes as well, and both write the
-same line.
-"""
+"""The two passes agree: what the fast one takes, the thorough one takes too, with the same line."""
 
 from __future__ import annotations
 
@@ -62,8 +60,9 @@ ROUTES = st.fixed_dictionaries(
 
 
 def thorough(value: bytes) -> bytes:
-    """The same event, written so that the fast pass gives up on it: a name twice, the first time
-    with a wrong type.
+    """The same event, written so that the fast pass gives up on it.
+
+    A name stands twice, the first time with a wrong type.
     """
     return b'{"event_name":[],' + value.lstrip()[1:]
 

@@ -1,6 +1,4 @@
-"""Exactness: a generated row → JSON → the worker → a request → the standard reader gives the same
-cells, for each resource.
-"""
+"""Round trips: row → JSON → worker → request → standard reader gives the same cells."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a file of a secret may hold; what may stand in it by accident is named and shows nothing of
-it.
-"""
+"""The content of a secret's file: stray text is named, and nothing of it is shown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The tables themselves: what validator, emulator, schemas and documents are made from must be
-whole.
-"""
+"""The API's tables are whole: validator, emulator, schemas and documents are made from them."""
 
 from __future__ import annotations
 

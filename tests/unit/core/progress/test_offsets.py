@@ -167,9 +167,7 @@ class TestHints:
     @pytest.mark.parametrize("limit", [4096, 1024, 512])
     @pytest.mark.parametrize("seed", range(3))
     def test_all_that_is_settled_finds_room_whatever_the_order(self, limit: int, seed: int) -> None:
-        """A partition that is received of until it is paused, in chunks with a marker behind each
-        record.
-        """
+        """Receive records of a partition until it is paused, each before a marker."""
         chance = Random(seed)
         offsets = Offsets(20_000, CHUNK)
         if limit < commit_metadata.METADATA_CHARACTERS_MAX:

@@ -1,6 +1,4 @@
-"""Pressure: two marks for the memory and for each partition's span, and commands only where
-something changes.
-"""
+"""Pressure: two marks for memory and for each span, and commands only where something changes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Hints in the commit's metadata: what was written comes back, and nothing else is ever
-believed.
-"""
+"""Ranges in the commit's metadata: what was written is read back, and nothing else is believed."""
 
 from __future__ import annotations
 

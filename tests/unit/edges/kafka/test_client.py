@@ -1,6 +1,4 @@
-"""Clients whose TLS files are of no use: named, logged, tried again; never the end of
-the process.
-"""
+"""Clients with unusable TLS files: named, logged, tried again; never the end of the process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Commits: within a time-out, for nothing that isn't ours any more, and one partition's fault is
-not the others'.
-"""
+"""Commits: within a time-out, for own partitions only, and a partition's fault is its own."""
 
 from __future__ import annotations
 

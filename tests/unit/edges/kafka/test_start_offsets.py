@@ -1,6 +1,4 @@
-"""Where a partition starts, when the coordinator gives half an answer: on a model whose answers can
-be bent.
-"""
+"""Where a partition starts when the coordinator gives half an answer, on a model."""
 
 from __future__ import annotations
 

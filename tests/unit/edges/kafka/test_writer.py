@@ -1,6 +1,4 @@
-"""The writer and its producers, on virtual time: pieces, one record after the other, and producers
-that get nowhere.
-"""
+"""The writer and its producers, on virtual time: pieces, single records, and stuck producers."""
 
 from __future__ import annotations
 
@@ -29,10 +27,10 @@ ROUND_TRIP_SECONDS = 0.01
 
 
 class Producer:
-    """As aiokafka's, as far as the writer can see. `is_unavailable`: it never reaches a broker, and
-    never says so.
+    """A producer like aiokafka's, as far as the writer can see.
 
-    `has_no_start`: the same, and that already while it starts.
+    `is_unavailable`: it never reaches a broker, and never says so. `has_no_start`: nor does its
+    start.
     """
 
     def __init__(

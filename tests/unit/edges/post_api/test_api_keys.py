@@ -1,5 +1,6 @@
-"""Keys from files: a rotated secret is used, told of, and kept out of the log; what isn't a key
-changes nothing.
+"""Keys from files: a rotated secret is used, reported, and kept out of the log.
+
+A file without a key changes nothing.
 """
 
 from __future__ import annotations
@@ -110,9 +111,7 @@ async def test_what_is_no_key_changes_nothing_and_is_told_once(
 async def test_what_could_not_be_used_is_read_again_though_the_file_looks_the_same(
     watched: Watched,
 ) -> None:
-    """As with a file that is there and not ours to read yet: rights leave no trace in time, size or
-    inode.
-    """
+    """As with a file that isn't readable yet: permissions change no time, size or inode."""
     watched.replace(b"not yet")
     await watched.keys.check()
     before = watched.path.stat()
