@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from tests.kafka.edges.reading import Reader
+from tests.source_reader import SourceReader
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.virtual_loop import run
 from worker.core.model.event import Event
@@ -42,8 +42,8 @@ def commit(
 
 @asynccontextmanager
 async def running(kafka: ModelKafka, **changes: Any) -> AsyncIterator[Any]:
-    """A `Reader` that runs on these brokers; untyped, because tests look into its parts."""
-    reader = Reader(kafka.bootstrap_servers, TOPIC, **changes)
+    """A `SourceReader` that runs on these brokers; untyped, because tests look into its parts."""
+    reader = SourceReader(kafka.bootstrap_servers, TOPIC, **changes)
     tasks = [
         asyncio.create_task(work())
         for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
@@ -68,13 +68,13 @@ def append(kafka: ModelKafka, count: int, partitions: int = 1) -> None:
 async def reading_on(
     kafka: ModelKafka, count: int, partitions: int = 1, **changes: Any
 ) -> AsyncIterator[Any]:
-    """A `Reader` that has received this many records of each of the first partitions."""
+    """A `SourceReader` that has received this many records of each of the first partitions."""
     append(kafka, count, partitions)
     async with running(kafka, **changes) as reader:
         await reader.records(count * partitions)
         yield reader
 
 
-def seen(reader: Reader, kind: type[E]) -> list[E]:
+def seen(reader: SourceReader, kind: type[E]) -> list[E]:
     """The events of this kind so far."""
     return [event for event in reader.seen if isinstance(event, kind)]

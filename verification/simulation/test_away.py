@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
-from tests.kafka.edges.reading import Reader
+from tests.source_reader import SourceReader
 from verification.simulation.kafka_faults import Answer, Fault
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.reading import TOPIC, append, play, reading_on, running, seen
@@ -23,13 +23,13 @@ AWAY = (TopicPartition(TOPIC, 1), TopicPartition(TOPIC, 4))
 THERE = (0, 2, 3, 5)
 
 
-async def received(reader: Reader, count: int) -> Mapping[int, int]:
+async def received(reader: SourceReader, count: int) -> Mapping[int, int]:
     """How many of the next records come from which partition."""
     offsets = await reader.records(count)
     return Counter({one.partition: len(taken) for one, taken in offsets.items()})
 
 
-async def let_pass(reader: Reader, seconds: float) -> None:
+async def let_pass(reader: SourceReader, seconds: float) -> None:
     """Take every event of this time."""
     until = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < until:

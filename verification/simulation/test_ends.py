@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.kafka.edges.reading import Reader
+from tests.source_reader import SourceReader
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.reading import TOPIC, play, running
 from worker.core.model.event import Assigned
 from worker.edges.kafka.end_offsets import LOOK_SECONDS
 
 
-def stable(reader: Reader) -> dict[int, int]:
+def stable(reader: SourceReader) -> dict[int, int]:
     return {assignment.partition: end.stable for assignment, end in reader.source.ends().items()}
 
 
-def behind(reader: Reader) -> dict[int, int]:
+def behind(reader: SourceReader) -> dict[int, int]:
     return {
         assignment.partition: end.behind_transaction
         for assignment, end in reader.source.ends().items()

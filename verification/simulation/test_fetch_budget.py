@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka.structs import TopicPartition
 
-from tests.kafka.edges.reading import Reader
+from tests.source_reader import SourceReader
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.reading import TOPIC, commit, play, running
 from worker.core.model.event import Assigned, Received, Revoked, TailRead
@@ -33,12 +33,12 @@ def fill(kafka: ModelKafka) -> None:
             kafka.append(TOPIC, partition, b"k", b"v" * RECORD_BYTES)
 
 
-def held_bytes(reader: Reader) -> int:
+def held_bytes(reader: SourceReader) -> int:
     assert reader.source._consumption is not None
     return sum(reader.source._consumption._poller._fetched.sizes().values())
 
 
-async def peak_of(reader: Reader, seconds: int) -> int:
+async def peak_of(reader: SourceReader, seconds: int) -> int:
     peak = 0
     for _ in range(seconds * 10):
         await asyncio.sleep(0.1)

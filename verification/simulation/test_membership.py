@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from tests.kafka.edges.reading import Reader
+from tests.source_reader import SourceReader
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.reading import TOPIC, play, running
 from worker.core.model.event import Assigned, Revoked
@@ -18,7 +18,7 @@ OTHER = "invoices"
 SESSION_SECONDS = 10.0
 
 
-def problem(reader: Reader) -> str | None:
+def problem(reader: SourceReader) -> str | None:
     return reader.source.membership.unready_reason()
 
 
@@ -55,7 +55,7 @@ def test_a_member_without_partitions_knows_that_its_brokers_are_gone() -> None:
     play(history, partitions=1)
 
 
-async def has_partitions(reader: Reader) -> bool:
+async def has_partitions(reader: SourceReader) -> bool:
     consumption = reader.source._consumption
     return consumption is not None and bool(consumption.consumer.assignment())
 
@@ -111,7 +111,7 @@ def test_a_worker_that_joins_while_the_brokers_move_finds_them_again() -> None:
     play(history, partitions=2)
 
 
-async def handled(reader: Reader) -> None:
+async def handled(reader: SourceReader) -> None:
     """Take events as they come, as the runner does."""
     while True:
         event = await reader.inbox.get(None)

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
-from tests.kafka.edges.reading import Reader
+from tests.source_reader import SourceReader
 from verification.simulation.kafka_faults import Fault
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.reading import TOPIC, commit, play, running
@@ -47,7 +47,7 @@ def fill(kafka: ModelKafka, records: int) -> None:
         kafka.append(LETTERS, 0, b"k", b"{}")
 
 
-async def tails_until_assigned(reader: Reader) -> list[TailRead]:
+async def tails_until_assigned(reader: SourceReader) -> list[TailRead]:
     """All that is read again before anything is received."""
     assigned = await reader.until(Assigned)
     assert len(assigned.starts) == PARTITIONS

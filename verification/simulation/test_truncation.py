@@ -6,7 +6,7 @@ import asyncio
 
 from aiokafka.structs import TopicPartition
 
-from tests.kafka.edges.reading import Reader
+from tests.source_reader import SourceReader
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.reading import (
     TOPIC,
@@ -22,7 +22,7 @@ from worker.core.model.event import Assigned, LogTruncated, Lost, OffsetsSkipped
 PARTITION = TopicPartition(TOPIC, 0)
 
 
-async def offsets(reader: Reader, count: int) -> list[int]:
+async def offsets(reader: SourceReader, count: int) -> list[int]:
     """The offsets of the next records."""
     return [offset for taken in (await reader.records(count)).values() for offset in taken]
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.builders import FakeRecord, make_assignment
-from tests.kafka.edges.reading import EVENT_SECONDS_MAX, connection
+from tests.source_reader import EVENT_SECONDS_MAX, connection
 from worker.core.model.event import DeadLettersAcknowledged, DeadLettersFailed, Event
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.wire.record_headers import ERRORS_PREFIX

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from tests.kafka.edges.reading import Reader, reading
+from tests.source_reader import SourceReader, reading
 from worker.core.model.event import Assigned, Lost, OffsetsSkipped, Received
 from worker.core.model.record import Position
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
@@ -82,7 +82,7 @@ async def add_partitions(bootstrap_servers: str, topic: str, count: int) -> None
 
 async def test_a_damaged_batch_stops_its_partition_alone(node: KafkaNode) -> None:
     await damaged(node, "stops")
-    async with reading(Reader(node.address, "stops")) as reader:
+    async with reading(SourceReader(node.address, "stops")) as reader:
         offsets = await reader.records(2 * BATCH)
         assert sorted(map(len, offsets.values())) == [BATCH, BATCH]
         for _ in range(100):
@@ -101,7 +101,7 @@ async def test_a_damaged_batch_can_be_skipped_and_what_is_skipped_is_counted(
 ) -> None:
     await damaged(node, "skips")
     options = PollOptions(100, skips_corrupt=True, stall_seconds=60)
-    async with reading(Reader(node.address, "skips", poll=options)) as reader:
+    async with reading(SourceReader(node.address, "skips", poll=options)) as reader:
         offsets = await reader.records(3 * BATCH)
         skipped = [event for event in reader.seen if isinstance(event, OffsetsSkipped)]
     assert sum(event.count for event in skipped) == BATCH
@@ -115,7 +115,9 @@ async def test_a_topic_that_is_missing_is_read_once_it_is_there(
     present, missing = new_topic("present"), new_topic("missing")
     await create_topics(bootstrap_servers, {present: 1})
     await publish(bootstrap_servers, present, [(b"k", b"v")] * 3)
-    async with reading(Reader(bootstrap_servers, present, topics=(present, missing))) as reader:
+    async with reading(
+        SourceReader(bootstrap_servers, present, topics=(present, missing))
+    ) as reader:
         await reader.records(3)
         await create_topics(bootstrap_servers, {missing: 1})
         await publish(bootstrap_servers, missing, [(b"k", b"v")] * 2)
@@ -134,7 +136,7 @@ async def test_a_topic_that_was_deleted_and_made_again_is_read_from_its_start(
     topic = new_topic("again")
     await create_topics(bootstrap_servers, {topic: 1})
     await publish(bootstrap_servers, topic, [(b"k", b"old")] * 20)
-    async with reading(Reader(bootstrap_servers, topic, metadata_seconds=1.0)) as reader:
+    async with reading(SourceReader(bootstrap_servers, topic, metadata_seconds=1.0)) as reader:
         await reader.records(20)
         await delete_topic(bootstrap_servers, topic)
         await create_topics(bootstrap_servers, {topic: 1})
@@ -153,7 +155,7 @@ async def test_a_partition_that_is_added_is_read_from_its_start(
     topic = new_topic("grows")
     await create_topics(bootstrap_servers, {topic: 1})
     async with reading(
-        Reader(bootstrap_servers, topic, starts_at_latest=True, metadata_seconds=1.0)
+        SourceReader(bootstrap_servers, topic, starts_at_latest=True, metadata_seconds=1.0)
     ) as reader:
         (start,) = (await reader.until(Assigned)).starts
         await reader.source.commit({start.assignment: Position(start.position)})
@@ -171,7 +173,7 @@ async def test_a_consumer_that_fetches_nothing_is_replaced_and_nothing_is_lost(
     await create_topics(node.address, {"stalls": 1})
     await publish(node.address, "stalls", [(b"k", b"v")] * 5)
     options = PollOptions(100, skips_corrupt=False, stall_seconds=2)
-    async with reading(Reader(node.address, "stalls", poll=options)) as reader:
+    async with reading(SourceReader(node.address, "stalls", poll=options)) as reader:
         await reader.records(5)
         # The broker is there and says nothing: connections stay, fetches hang.
         node.pause()
@@ -232,10 +234,8 @@ async def test_with_one_consumer_after_the_other_beyond_help_the_source_gives_up
 ) -> None:
     topic = new_topic("hopeless")
     await create_topics(bootstrap_servers, {topic: 1})
-    reader = Reader(bootstrap_servers, topic)
-    reader.source.membership._connection = HopelessConnection(
-        (bootstrap_servers,), "test", 9.0, KafkaSecurity()
-    )
+    hopeless = HopelessConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    reader = SourceReader(hopeless, topic)
     running = asyncio.create_task(reader.source.run())
     async with asyncio.timeout(60.0):
         while not running.done():
@@ -251,9 +251,9 @@ async def test_a_member_without_partitions_gets_them_when_another_leaves(
     topic = new_topic("idle-member")
     await create_topics(bootstrap_servers, {topic: 1})
     await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
-    async with reading(Reader(bootstrap_servers, topic)) as second:
+    async with reading(SourceReader(bootstrap_servers, topic)) as second:
         await second.until(Assigned)
-        async with reading(Reader(bootstrap_servers, topic)) as first:
+        async with reading(SourceReader(bootstrap_servers, topic)) as first:
             # Whichever has the partition now, the other one has none.
             for reader in (first, second):
                 await reader.inbox.get(asyncio.get_running_loop().time() + 1.0)
@@ -267,10 +267,8 @@ async def test_a_consumer_that_cancels_what_it_is_asked_for_is_replaced(
     topic = new_topic("cancels")
     await create_topics(bootstrap_servers, {topic: 1})
     await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
-    reader = Reader(bootstrap_servers, topic)
-    reader.source.membership._connection = CancellingConnection(
-        (bootstrap_servers,), "test", 9.0, KafkaSecurity()
-    )
+    cancelling = CancellingConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
+    reader = SourceReader(cancelling, topic)
     async with reading(reader):
         assert sum(map(len, (await reader.records(5)).values())) == 5
     assert reader.source.rebuilds == 1

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.kafka.edges.reading import connection
+from tests.source_reader import connection
 from worker.core.model.record import Place, Position, TopicPartition
 from worker.edges.kafka.reader import STOP_SECONDS_MAX, Span, TopicReader
 from worker.sandbox.topics import create_topics

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from tests.builders import make_assignment
-from tests.kafka.edges.reading import Reader, reading
+from tests.source_reader import SourceReader, reading
 from worker.core.model.event import (
     Assigned,
     CommitFailed,
@@ -41,7 +41,7 @@ class TestReceiving:
         self, bootstrap_servers: str, topic: str
     ) -> None:
         await publish(bootstrap_servers, topic, [(b"%d" % number, b"v") for number in range(500)])
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             assert {(start.position, start.committed) for start in assigned.starts} == {(0, None)}
             offsets = await reader.records(500)
@@ -51,7 +51,7 @@ class TestReceiving:
     async def test_nothing_is_received_while_paused(
         self, bootstrap_servers: str, topic: str
     ) -> None:
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             paused = frozenset(start.assignment for start in assigned.starts)
             reader.source.pause(paused)
@@ -66,7 +66,7 @@ class TestReceiving:
         self, bootstrap_servers: str, topic: str
     ) -> None:
         await publish(bootstrap_servers, topic, records(1000))
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             await reader.until(Received)
             # Not asked for the next event yet: this one is still being handled, and a pause would
             # come in time.
@@ -84,7 +84,7 @@ class TestReceiving:
         async with producer.transaction():
             await producer.send_and_wait(topic, b"kept", partition=0)
         await producer.stop()
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             values, position = [], 0
             while position < 4:
                 event = await reader.until(Received)
@@ -99,13 +99,13 @@ class TestStartPositions:
         self, bootstrap_servers: str, topic: str
     ) -> None:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             await reader.records(20)
             (assignment,) = {
                 event.assignment for event in reader.seen if isinstance(event, Received)
             }
             assert isinstance(await reader.source.commit({assignment: Position(7)}), Committed)
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             positions = {
                 start.assignment.partition: (start.position, start.committed)
@@ -117,7 +117,7 @@ class TestStartPositions:
         self, bootstrap_servers: str, topic: str
     ) -> None:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
-        async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
             assigned = await reader.until(Assigned)
         assert sum(start.position for start in assigned.starts) == 20
 
@@ -125,13 +125,13 @@ class TestStartPositions:
         self, bootstrap_servers: str, topic: str
     ) -> None:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             committed = next(
                 start.assignment for start in assigned.starts if start.assignment.partition == 0
             )
             await reader.source.commit({committed: Position(0)})
-        async with reading(Reader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic, starts_at_latest=True)) as reader:
             assigned = await reader.until(Assigned)
         assert {start.position for start in assigned.starts} == {0}
 
@@ -139,7 +139,7 @@ class TestStartPositions:
         self, bootstrap_servers: str, topic: str
     ) -> None:
         await publish(bootstrap_servers, topic, [(b"a", b"v")] * 20)
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             await reader.records(20)
             (assignment,) = {
                 event.assignment for event in reader.seen if isinstance(event, Received)
@@ -150,7 +150,7 @@ class TestStartPositions:
         partition = ClientPartition(topic, assignment.partition)
         await admin.delete_records({partition: RecordsToDelete(before_offset=12)})
         await admin.close()
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             lost = await reader.until(Lost)
             skipped = await reader.until(OffsetsSkipped)
             again = await reader.until(Assigned)
@@ -165,7 +165,7 @@ class TestCommitting:
     async def test_a_commit_is_there_for_the_group(
         self, bootstrap_servers: str, topic: str
     ) -> None:
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             assigned = await reader.until(Assigned)
             positions = {start.assignment: Position(0) for start in assigned.starts}
             assert isinstance(await reader.source.commit(positions), Committed)
@@ -181,7 +181,7 @@ class TestCommitting:
     async def test_nothing_is_committed_for_what_is_not_ours(
         self, bootstrap_servers: str, topic: str
     ) -> None:
-        async with reading(Reader(bootstrap_servers, topic)) as reader:
+        async with reading(SourceReader(bootstrap_servers, topic)) as reader:
             await reader.until(Assigned)
             stranger = make_assignment(0, topic=topic, epoch=999)
             assert isinstance(await reader.source.commit({stranger: Position(5)}), CommitFailed)
@@ -189,9 +189,9 @@ class TestCommitting:
     async def test_nothing_is_committed_after_the_release(
         self, bootstrap_servers: str, topic: str
     ) -> None:
-        async with reading(Reader(bootstrap_servers, topic)) as first:
+        async with reading(SourceReader(bootstrap_servers, topic)) as first:
             assigned = await first.until(Assigned)
-            async with reading(Reader(bootstrap_servers, topic)) as second:
+            async with reading(SourceReader(bootstrap_servers, topic)) as second:
                 revoked = await first.until(Revoked)
                 assert isinstance(
                     await first.source.commit({revoked.assignments[0]: Position(0)}), Committed

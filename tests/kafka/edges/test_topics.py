@@ -12,7 +12,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from tests.kafka.edges.reading import connection
+from tests.source_reader import connection
 from worker.edges.kafka.topics import Operation, Permissions
 from worker.sandbox.kafka import ClusterOptions, KafkaCluster
 from worker.sandbox.topics import create_topics

@@ -18,7 +18,7 @@ from tests.builders import (
     make_rejection,
     make_row,
 )
-from tests.kafka.edges.reading import EVENT_SECONDS_MAX, connection, running
+from tests.source_reader import EVENT_SECONDS_MAX, connection, running
 from worker.core.model.event import DeadLettersAcknowledged, Event, ParkingAcknowledged
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.row import Row

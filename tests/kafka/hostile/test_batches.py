@@ -12,8 +12,8 @@ import pytest
 
 from tests.builders import make_value
 from tests.e2e.stage import KEYS, Stage, peak_bytes
-from tests.kafka.edges.reading import Reader, reading
 from tests.record_batches import CODECS, ZSTD, RawRecord, batch, publish_batch
+from tests.source_reader import SourceReader, reading
 from worker.core.model.event import OffsetsSkipped
 from worker.edges.kafka.receiver import PollOptions
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
@@ -40,7 +40,7 @@ async def test_an_unreadable_batch_stops_its_partition_alone(
     await publish(bootstrap_servers, topic, [(b"a", b"v")] * 10)
     await publish(bootstrap_servers, topic, [(b"d", b"v")] * 10)
     await publish_batch(bootstrap_servers, topic, raw)
-    async with reading(Reader(bootstrap_servers, topic, batch_bytes_max=BOUND)) as reader:
+    async with reading(SourceReader(bootstrap_servers, topic, batch_bytes_max=BOUND)) as reader:
         await reader.records(20)
         for _ in range(200):
             if reader.source.partition_errors():
@@ -64,7 +64,7 @@ async def test_an_unreadable_batch_can_be_skipped_and_is_counted(
     await publish(bootstrap_servers, topic, [(b"a", b"v")] * 10)
     options = PollOptions(100, skips_corrupt=True, stall_seconds=60)
     async with reading(
-        Reader(bootstrap_servers, topic, poll=options, batch_bytes_max=BOUND)
+        SourceReader(bootstrap_servers, topic, poll=options, batch_bytes_max=BOUND)
     ) as reader:
         offsets = await reader.records(10)
         skipped = [event.count for event in reader.seen if isinstance(event, OffsetsSkipped)]

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.builders import TOPIC, FakeRecord, make_assignment, make_record, make_rules, now_at
 from tests.hostile_values import HOSTILE_HEADERS, Headers
-from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader, connection, reading
+from tests.source_reader import EVENT_SECONDS_MAX, SourceReader, connection, reading
 from worker.core.intake.intake import Intake
 from worker.core.model.event import DeadLettersAcknowledged, Event, Received, TailRead
 from worker.core.model.fault import FieldFault, Reason, Rejection
@@ -83,11 +83,11 @@ async def test_what_others_write_into_the_dead_letter_topic_does_not_stop_a_star
         await producer.send_and_wait(letters, b"x", headers=list(headers))
     await producer.stop()
     naming = {topic: frozenset({letters})}
-    async with reading(Reader(bootstrap_servers, topic, naming=naming)) as reader:
+    async with reading(SourceReader(bootstrap_servers, topic, naming=naming)) as reader:
         await reader.records(5)
         (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}
         await reader.source.commit({assignment: Position(5)})
-    async with reading(Reader(bootstrap_servers, topic, naming=naming)) as reader:
+    async with reading(SourceReader(bootstrap_servers, topic, naming=naming)) as reader:
         tail = await reader.until(TailRead)
     assert len(tail.records) == 5
     assert all(place.topic == "-1e9" or place.offset >= 0 for place in tail.refused | tail.parked)

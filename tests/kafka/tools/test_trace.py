@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata
 from aiokafka import TopicPartition as ClientPartition
 
 from tests.builders import FakeRecord, make_assignment, make_value
-from tests.kafka.edges.reading import connection
+from tests.source_reader import connection
 from tests.unit.tools.stored import settings
 from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection

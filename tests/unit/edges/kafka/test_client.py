@@ -13,7 +13,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from tests.builders import make_rejection
 from tests.certificates import make_certificates
-from tests.kafka.edges.reading import EVENT_SECONDS_MAX, Reader, running
+from tests.source_reader import EVENT_SECONDS_MAX, SourceReader, running
 from worker.core.model.event import DeadLettersFailed, Event
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret, TlsNotUsableError
 from worker.edges.kafka.stored_records import dead_letter_writer
@@ -54,8 +54,7 @@ async def test_a_source_waits_while_a_file_is_being_replaced_and_goes_on_with_th
 ) -> None:
     ca = tmp_path / "ca"
     ca.write_text("being written")
-    reader = Reader(NOBODY[0], "topic")
-    reader.source.membership._connection = connection(KafkaSecurity("SSL", ca_file=ca))
+    reader = SourceReader(connection(KafkaSecurity("SSL", ca_file=ca)), "topic")
     lines = Lines("kafka_not_reached")
     logger = logging.getLogger("worker.kafka")
     logger.addHandler(lines)

@@ -30,10 +30,10 @@ def connection(bootstrap_servers: str) -> KafkaConnection:
     return KafkaConnection(tuple(bootstrap_servers.split(",")), "test", 9.0, KafkaSecurity())
 
 
-class Reader:
+class SourceReader:
     """A source whose events a test takes one by one, as the runner would."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, **changes: Any) -> None:
+    def __init__(self, brokers: str | KafkaConnection, topic: str, **changes: Any) -> None:
         self.inbox = Inbox(time.perf_counter)
         options = SourceOptions(
             topics=(topic,),
@@ -53,9 +53,8 @@ class Reader:
             look_seconds=0.5,
         )
         options = replace(options, **changes)
-        self.source = KafkaSource(
-            connection(bootstrap_servers), options, self.inbox.post, self.inbox.drained
-        )
+        connected = connection(brokers) if isinstance(brokers, str) else brokers
+        self.source = KafkaSource(connected, options, self.inbox.post, self.inbox.drained)
         self.seen: list[Event] = []
 
     async def next(self) -> Event:
@@ -94,7 +93,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(reader: Reader) -> AsyncIterator[Reader]:
+async def reading(reader: SourceReader) -> AsyncIterator[SourceReader]:
     tasks = [
         asyncio.create_task(work())
         for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
