@@ -18,7 +18,7 @@ from bench.process_figures import peak_bytes
 
 
 async def consume(bootstrap_servers: str, topic: str, count: int) -> dict[str, float]:
-    """Read so many records; seconds of wall and CPU from the first poll on."""
+    """Read this many records; seconds of wall and CPU from the first poll on."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         enable_auto_commit=False,

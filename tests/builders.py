@@ -152,14 +152,14 @@ def make_rejection(offset: int = 0, value: bytes = b"no JSON", *, topic: str = T
 
 
 def make_rows(count: int, *, start: int = 0, **changes: Any) -> list[Row]:
-    """So many rows with offsets from `start` on."""
+    """This many rows with offsets from `start` on."""
     return [make_row(offset, **changes) for offset in range(start, start + count)]
 
 
 def make_batch(
     rows: int | Sequence[Row] = 1, *, batch_id: str = "batch-1", **changes: Any
 ) -> Batch:
-    """A sealed batch of these rows, or of so many; its destination is that of the first row."""
+    """A sealed batch of these rows, or of this many; its destination is that of the first row."""
     held = tuple(make_rows(rows, **changes)) if isinstance(rows, int) else tuple(rows)
     line = header(held[0].destination)
     return Batch(

@@ -40,7 +40,7 @@ class Hostile:
 
 
 def hostile_values(count: int, seed: int, unix_seconds: int) -> Iterator[Hostile]:
-    """So many values, always the same for the same arguments.
+    """This many values, always the same for the same arguments.
 
     A twentieth is plainly valid; large ones are rare.
     """

@@ -112,7 +112,7 @@ async def server(serve: Serve) -> AsyncIterator[str]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def saying(*parts: bytes, then_closes: bool = False) -> Serve:
+def replying(*parts: bytes, then_closes: bool = False) -> Serve:
     """Read the request, say these, and close or wait for ever."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -82,7 +82,7 @@ class SourceReader:
         raise AssertionError(f"no {kind.__name__}: {self.seen[-5:]}")
 
     async def records(self, count: int) -> dict[Assignment, list[int]]:
-        """The offsets of the next so many records."""
+        """The offsets of the next records, this many."""
         offsets: dict[Assignment, list[int]] = {}
         while sum(map(len, offsets.values())) < count:
             event = await self.until(Received)

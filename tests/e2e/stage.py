@@ -81,7 +81,7 @@ class Stage:
         return worker
 
     async def await_rows(self, count: int) -> None:
-        """Wait until the emulator has accepted so many rows."""
+        """Wait until the emulator has accepted this many rows."""
         await self.emulator.ledger.wait_for(
             lambda ledger: ledger.rows_total >= count, SETTLE_SECONDS_MAX
         )

@@ -76,5 +76,5 @@ async def test_a_key_through_a_column_and_records_without_it_that_are_rejected(
     dedup = {"key_field": "$.event_json.event_number", "without_key": "reject"}
     account = await delivered(stage, *records, rows=1, dedup=dedup)
     assert account["without_key"] == {"missing": 1}
-    (letter,) = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
-    assert dict(letter.headers)["__appmetrica.errors.reason"] == b"missing"
+    (dead_letter,) = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
+    assert dict(dead_letter.headers)["__appmetrica.errors.reason"] == b"missing"

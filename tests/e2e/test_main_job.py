@@ -234,13 +234,13 @@ async def test_the_key_shows_nowhere(stage: Stage) -> None:
     worker.send(signal.SIGTERM)
     assert await worker.wait(45.0) == 0
     log = worker.log_file.read_text()
-    letters = [
+    dead_letters = [
         str(record) for record in await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
     ]
-    assert len(letters) > 0
+    assert len(dead_letters) > 0
     assert "application_held" in log
     for key in KEYS.values():
-        for text in (log, *pages, *letters):
+        for text in (log, *pages, *dead_letters):
             assert key not in text
 
 

@@ -184,15 +184,15 @@ async def test_every_route_delivers_its_records_in_every_form(
 
 
 async def assert_dead_letters(stage: Stage) -> None:
-    told = {}
+    origins = {}
     for topic in (stage.dead_letter_topic, f"{stage.topic}-films.dlq"):
         for record in await read_all(stage.bootstrap_servers, topic):
             headers = dict(record.headers)
             faults = json.loads(headers["__appmetrica.errors.detail"])
-            told[headers["__appmetrica.errors.topic"].decode()] = [
+            origins[headers["__appmetrica.errors.topic"].decode()] = [
                 (fault["reason"], fault["field"]) for fault in faults
             ]
-    assert told == {
+    assert origins == {
         stage.topic: [("unknown_route", "type")],
         f"{stage.topic}-films": [
             ("wrong_type", "viewer"),

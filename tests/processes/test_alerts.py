@@ -179,7 +179,9 @@ def run(promtool: str, folder: Path, tests: list[dict[str, Any]]) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def story(name: str, faulty: dict[str, str | None], checks: list[dict[str, Any]]) -> dict[str, Any]:
+def alert_case(
+    name: str, faulty: dict[str, str | None], checks: list[dict[str, Any]]
+) -> dict[str, Any]:
     values = {**HEALTH, **faulty}
     return {
         "name": name,
@@ -218,7 +220,7 @@ def test_every_alert_has_its_fault() -> None:
 
 def test_no_alert_is_even_pending_in_a_healthy_run(promtool: str, tmp_path: Path) -> None:
     minutes = range(0, END + 1, CHECK_MINUTES)
-    run(promtool, tmp_path, [story("health", {}, [check(one, ANY, 0) for one in minutes])])
+    run(promtool, tmp_path, [alert_case("health", {}, [check(one, ANY, 0) for one in minutes])])
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -233,7 +235,7 @@ def test_an_alert_fires_on_its_fault_as_long_as_it_lasts_and_ends_with_it(
     ]
     assert len(fires) > 3
     checks = [check(one, alert, 1) for one in fires] + [check(one, alert, 0) for one in silent]
-    run(promtool, tmp_path, [story(name, fault.series, checks)])
+    run(promtool, tmp_path, [alert_case(name, fault.series, checks)])
 
 
 def test_an_alert_about_time_has_the_time_in_its_text(promtool: str, tmp_path: Path) -> None:
@@ -244,12 +246,12 @@ def test_an_alert_about_time_has_the_time_in_its_text(promtool: str, tmp_path: P
         for key, text in rule["annotations"].items()
     }
     expected = {"exp_labels": rule["labels"], "exp_annotations": texts}
-    told = story("text", {LEFT: during(str(13 * DAY), "40000")}, [])
-    told["alert_rule_test"] = [
+    texts = alert_case("text", {LEFT: during(str(13 * DAY), "40000")}, [])
+    texts["alert_rule_test"] = [
         {"eval_time": "90m", "alertname": rule["alert"], "exp_alerts": [expected]}
     ]
     assert left in texts["summary"]
-    run(promtool, tmp_path, [told])
+    run(promtool, tmp_path, [texts])
 
 
 def test_every_metric_of_an_alert_is_defined() -> None:

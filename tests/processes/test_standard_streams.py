@@ -63,7 +63,7 @@ async def asked(admin: int, path: str, until: str) -> str:
             except aiohttp.ClientConnectionError:
                 pass
             await asyncio.sleep(0.05)
-    raise AssertionError(f"{path} never said {until}")
+    raise AssertionError(f"{path} never held {until}")
 
 
 async def test_a_log_that_nobody_reads_holds_up_neither_probes_nor_the_stop(

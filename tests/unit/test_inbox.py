@@ -9,7 +9,7 @@ from worker.daemon.inbox import TURN_SECONDS_MAX, Inbox
 
 
 class Clock:
-    """Goes on only when told to."""
+    """Shows the time that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 100.0

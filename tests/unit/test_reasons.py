@@ -90,5 +90,5 @@ def test_the_document_s_example_is_what_a_dead_letter_says() -> None:
     fault = intake(make_value(mcc="home"))
     text = DOCUMENT.read_text(encoding="utf-8")
     (example,) = json.loads(text[text.index("[{") : text.index("}]") + 2])
-    told = {"reason": fault.reason.value, "field": fault.field, "message": fault.message}
-    assert example == told | {"expected": fault.expected, "found": fault.found}
+    documented = {"reason": fault.reason.value, "field": fault.field, "message": fault.message}
+    assert example == documented | {"expected": fault.expected, "found": fault.found}

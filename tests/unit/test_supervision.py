@@ -48,7 +48,7 @@ async def test_a_task_that_we_cancel_just_ends() -> None:
         await task
 
 
-async def test_its_own_error_is_told_as_it_is() -> None:
+async def test_its_own_error_is_raised_as_it_is() -> None:
     with pytest.raises(ValueError, match="broken"):
         await supervise("the work", breaks)
 

@@ -125,7 +125,7 @@ def test_a_file_of_no_use_is_named_with_its_setting_and_what_is_wrong(
         tls_context(files(directory, **given))
 
 
-def test_what_is_wrong_with_the_ca_and_with_the_key_is_told_at_once(directory: Path) -> None:
+def test_what_is_wrong_with_the_ca_and_with_the_key_is_reported_at_once(directory: Path) -> None:
     found = faults_of(files(directory, ca="empty", own="own.pem", key="other.key"))
     assert [one.setting for one in found] == ["ssl_ca_file", "ssl_key_file"]
 

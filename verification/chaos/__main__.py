@@ -58,13 +58,13 @@ async def perform(run: Run, console: Console) -> list[Verdict]:
             console.print(
                 f"{stage.producer.failed} records were refused by the brokers", highlight=False
             )
-        verdicts = await stage.judge()
+        verdicts = await stage.check()
     print_table(console, f"{run.title}: {time.monotonic() - started:.0f} s", verdicts)
     return verdicts
 
 
 def rounds(seed: int, rate: float, minutes: float) -> Run:
-    """Every kind of fault: once, or in rounds for so many minutes."""
+    """Every kind of fault: once, or in rounds for this many minutes."""
 
     async def play(stage: Stage) -> None:
         until = time.monotonic() + minutes * 60
@@ -133,7 +133,7 @@ def main() -> int:
     kinds.add_argument("--scenario", choices=sorted(HUNTS))
     kinds.add_argument("--mutants", action="store_true")
     arguments = parser.parse_args()
-    # The producer's client tells of every broker that is killed.
+    # The producer's client logs every broker that is killed.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console()
     if console.width < WIDTH_MIN:

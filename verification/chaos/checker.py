@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from verification.chaos.evidence import Buried, Ledger, Produced
+from verification.chaos.evidence import DeadLettered, Ledger, Produced
 
 VALID, REPEAT, SKIPPED = "valid", "repeat", "skipped"
 
@@ -78,7 +78,7 @@ class Evidence:
     """Everything that was found."""
 
     produced: Sequence[Produced]
-    dead_lettered: Sequence[Buried]
+    dead_lettered: Sequence[DeadLettered]
     ledger: Ledger
 
 
@@ -99,7 +99,7 @@ class _Account:
         self._sent: defaultdict[str, list[float]] = defaultdict(list)
         for arrival in evidence.ledger.arrivals:
             self._sent[arrival.sender].append(arrival.unix_seconds)
-        self._buried = sorted(letter.unix_seconds for letter in evidence.dead_lettered)
+        self._buried = sorted(dead_letter.unix_seconds for dead_letter in evidence.dead_lettered)
         self._duplicates: Counter[str] = Counter()
         self._arrived: Counter[int] = Counter()
         for arrival in evidence.ledger.arrivals:
@@ -107,11 +107,11 @@ class _Account:
             if self._arrived[arrival.number] > 1:
                 self._duplicates[self._phase_at(arrival.unix_seconds)] += 1
         self._reasons: dict[tuple[int, int], str] = {}
-        for letter in evidence.dead_lettered:
-            place = (letter.partition, letter.offset)
+        for dead_letter in evidence.dead_lettered:
+            place = (dead_letter.partition, dead_letter.offset)
             if place in self._reasons:
-                self._duplicates[self._phase_at(letter.unix_seconds)] += 1
-            self._reasons[place] = letter.reason
+                self._duplicates[self._phase_at(dead_letter.unix_seconds)] += 1
+            self._reasons[place] = dead_letter.reason
         self._ambiguous: Counter[str] = Counter()
         for dropped in evidence.ledger.dropped:
             self._ambiguous[self._phase_at(dropped.unix_seconds)] += dropped.rows

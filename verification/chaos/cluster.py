@@ -107,7 +107,7 @@ class Brokers:
             TimeoutError: it hasn't, in time.
         """
         async with asyncio.timeout(IN_SYNC_SECONDS_MAX):
-            # Kafka tells nobody: it has to be asked.
+            # Kafka notifies nobody: it has to be asked.
             while not await self._are_in_sync(topics):  # noqa: ASYNC110
                 await asyncio.sleep(POLL_SECONDS)
 

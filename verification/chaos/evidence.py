@@ -38,7 +38,7 @@ class Produced:
 
 
 @dataclass(frozen=True, slots=True)
-class Buried:
+class DeadLettered:
     """A dead letter, and the place it names."""
 
     partition: int
@@ -92,12 +92,12 @@ async def read_produced(servers: str, topic: str) -> list[Produced]:
     return await _read(servers, topic, of)
 
 
-async def read_buried(servers: str, topic: str) -> list[Buried]:
+async def read_dead_lettered(servers: str, topic: str) -> list[DeadLettered]:
     """Every dead letter."""
 
-    def of(record: Any) -> Buried:
+    def of(record: Any) -> DeadLettered:
         headers = dict(record.headers)
-        return Buried(
+        return DeadLettered(
             partition=int(headers[ERRORS + "partition"]),
             offset=int(headers[ERRORS + "offset"]),
             reason=headers[ERRORS + "reason"].decode(),

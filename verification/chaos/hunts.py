@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from verification.chaos import kills, outage, weather
+from verification.chaos import disturbances, kills, outage
 from verification.chaos.stage import Script, Stage
 
 OUTAGE_SECONDS = 40.0
@@ -28,7 +28,7 @@ async def _kills(stage: Stage) -> None:
 
 
 async def _outage_with_joins(stage: Stage) -> None:
-    await weather.api_says_503(stage)
+    await disturbances.api_says_503(stage)
 
 
 async def _dead_letters_withheld(stage: Stage) -> None:

@@ -29,7 +29,7 @@ INSTANCE_ID_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The settings that bounds are reckoned from."""
+    """The settings that bounds are computed from."""
 
     commit_interval_seconds: float = 1.0
     requests_in_flight: int = 4
@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What every worker of a run is told. `mutant` switches a safeguard off."""
+    """The orders for every worker of a run. `mutant` switches a safeguard off."""
 
     servers: str
     topic: str

@@ -50,7 +50,7 @@ async def long_outage(stage: Stage, seconds: float) -> None:
             green, looks = green + sum(answers), looks + len(answers)
             await asyncio.sleep(SAMPLE_SECONDS)
         for index, member in enumerate(stage.members):
-            grown = _told(stage, member.name, [sample[index] for sample in samples])
+            grown = _complaints(stage, member.name, [sample[index] for sample in samples])
             phase.complaints.extend(grown)
         stage.console.print(f"  /livez: green {green} times of {looks}", highlight=False)
         if green != looks:
@@ -58,7 +58,7 @@ async def long_outage(stage: Stage, seconds: float) -> None:
         await stage.plan()
 
 
-def _told(stage: Stage, name: str, resident: Sequence[int]) -> list[str]:
+def _complaints(stage: Stage, name: str, resident: Sequence[int]) -> list[str]:
     full = resident[round(len(resident) * FILLING_SHARE) :]
     mib = [
         round(figure / 2**20) for figure in (resident[0], full[0], full[-1], min(full), max(full))

@@ -8,11 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from verification.chaos.checker import Fault
-from verification.chaos.kills import labelled_kills, random_kills
-from verification.chaos.members import Member
-from verification.chaos.stage import STOP_SECONDS_MAX, Stage
-from verification.chaos.traps import Point
-from verification.chaos.weather import (
+from verification.chaos.disturbances import (
     api_refuses_connections,
     api_says_503,
     api_swallows_everything,
@@ -20,6 +16,10 @@ from verification.chaos.weather import (
     lost_answers,
     truncate,
 )
+from verification.chaos.kills import labelled_kills, random_kills
+from verification.chaos.members import Member
+from verification.chaos.stage import STOP_SECONDS_MAX, Stage
+from verification.chaos.traps import Point
 from worker.sandbox.kafka_node import KafkaNode
 
 ZOMBIE_SECONDS = (20.0, 50.0)

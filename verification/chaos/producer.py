@@ -124,7 +124,7 @@ class Producer:
             await asyncio.sleep(TICK_SECONDS)
 
     async def publish(self, count: int = 1) -> None:
-        """So many records, now.
+        """Publish this many records, now.
 
         What can't be written is counted: only what is in the topic was produced.
         """

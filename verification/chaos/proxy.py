@@ -38,7 +38,7 @@ class Connection:
             _reset(writer)
 
     def half_close(self) -> None:
-        """End it towards the server, and let the client believe that it stands."""
+        """End it towards the server, and let the client believe that it is open."""
         self.is_silent = True
         _reset(self.upstream[1])
 
@@ -76,7 +76,7 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # --- weather ----------------------------------------------------------------------------------
+    # --- disturbances ---------------------------------------------------------------------------
 
     def reset_all(self) -> None:
         """Reset every connection."""
@@ -84,12 +84,12 @@ class Proxy:
             connection.reset()
 
     def half_close_all(self) -> None:
-        """Every connection is dead, and the clients aren't told."""
+        """Break every connection without a sign to the clients."""
         for connection in list(self._connections):
             connection.half_close()
 
     def swallow(self) -> None:
-        """Nothing passes any more, in either direction, and nobody is told. Lasts until `flow`."""
+        """Drop everything in both directions, without a sign, until `flow`."""
         self._is_flowing.clear()
 
     def flow(self) -> None:
@@ -111,7 +111,7 @@ class Proxy:
         raise NotImplementedError
 
     async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        """Pass on, through the weather."""
+        """Pass on, through the disturbances."""
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
         await self._is_flowing.wait()

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from verification.chaos.checker import Evidence, Fault, Phase, Verdict, check
 from verification.chaos.cluster import Brokers, Topics
-from verification.chaos.evidence import await_no_lag, read_buried, read_ledger, read_produced
+from verification.chaos.evidence import await_no_lag, read_dead_lettered, read_ledger, read_produced
 from verification.chaos.members import KEYS, Limits, Member, Orders
 from verification.chaos.producer import REFUSED_NAME, Mill, Producer
 from verification.chaos.protocols import ApiProxy
@@ -89,7 +89,7 @@ class Stage:
         return self.members[: self.script.members]
 
     async def pause(self, low: float, high: float) -> None:
-        """Let so many seconds go by, or something between."""
+        """Let a random time between these seconds go by."""
         await asyncio.sleep(self.chance.uniform(low, high))
 
     # --- phases -----------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Stage:
         )
 
     def note_ambiguous(self, answers: int) -> None:
-        """So many answers never came: a batch each may come again."""
+        """Note this many lost answers: a batch each may be sent again."""
         self.phase.faults.append(
             Fault(time.time(), rows=answers * self.script.limits.rows_per_batch)
         )
@@ -134,11 +134,11 @@ class Stage:
         """Requests that went through to the API and whose answer didn't come back, so far."""
         return sum(member.proxy.answers_withheld for member in self.members)
 
-    async def judge(self) -> list[Verdict]:
+    async def check(self) -> list[Verdict]:
         """What became of everything."""
         servers = self.brokers.direct_servers
         produced = await read_produced(servers, self.topics.events)
-        dead_lettered = await read_buried(servers, self.topics.dead_letters)
+        dead_lettered = await read_dead_lettered(servers, self.topics.dead_letters)
         return check(
             self.phases, Evidence(produced, dead_lettered, await read_ledger(self.api_url))
         )

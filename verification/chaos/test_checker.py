@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from verification.chaos.checker import Evidence, Fault, Phase, Verdict, check, merged
-from verification.chaos.evidence import Arrival, Buried, Dropped, Ledger, Produced
+from verification.chaos.evidence import Arrival, DeadLettered, Dropped, Ledger, Produced
 
 
 def produced(number: int, kind: str = "valid", phase: str = "0") -> Produced:
@@ -18,8 +18,8 @@ def arrival(number: int, at: float = 10.0, sender: str = "one") -> Arrival:
     return Arrival(number, at, sender)
 
 
-def dead_lettered(offset: int, reason: str = "missing", at: float = 10.0) -> Buried:
-    return Buried(partition=0, offset=offset, reason=reason, unix_seconds=at)
+def dead_lettered(offset: int, reason: str = "missing", at: float = 10.0) -> DeadLettered:
+    return DeadLettered(partition=0, offset=offset, reason=reason, unix_seconds=at)
 
 
 def phase(*faults: Fault, key: str = "0", start: float = 0.0) -> Phase:

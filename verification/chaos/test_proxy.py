@@ -1,4 +1,4 @@
-"""The weather that the proxies make, and what they see pass: with real sockets."""
+"""The disturbances of the proxies, and what they see pass: with real sockets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def ask(client: Streams, request: bytes) -> bytes:
         return await client[0].read(65536)
 
 
-async def test_in_fair_weather_everything_passes() -> None:
+async def test_without_disturbance_everything_passes() -> None:
     proxy = ApiProxy(Traps(), "one")
     async with echoing(proxy, ANSWER) as client:
         assert await ask(client, REQUEST) == ANSWER
@@ -69,7 +69,7 @@ async def test_a_reset_is_felt_as_one() -> None:
             await ask(client, REQUEST)
 
 
-async def test_a_half_open_connection_stays_silent_and_stands() -> None:
+async def test_a_half_open_connection_stays_silent_and_open() -> None:
     proxy = ApiProxy(Traps(), "one")
     async with echoing(proxy, ANSWER) as client:
         await ask(client, REQUEST)

@@ -52,7 +52,7 @@ def test_a_row_that_the_emulator_refuses_is_noticed() -> None:
         judge(broken, value)
 
 
-def test_faults_are_told_for_what_is_no_row() -> None:
+def test_faults_are_reported_for_what_is_no_row() -> None:
     end = judge(variants()[0], b"{}")
     assert isinstance(end, tuple)
     assert all(isinstance(fault, FieldFault) for fault in end)

@@ -39,7 +39,7 @@ def quiet() -> None:
     gc.freeze()
 
 
-def tell(outcome: Outcome) -> str:
+def describe(outcome: Outcome) -> str:
     """A failure: the invariant, the seed, the last of what happened."""
     lines = "\n".join(f"    {line}" for line in outcome.lines)
     head = f"seed {outcome.seed} violates {outcome.violation}\n  {outcome.text}"
@@ -57,24 +57,24 @@ def hunt(name: str) -> tuple[str, Outcome | None]:
 
 
 def play_one(seed: int, mutant: str | None) -> int:
-    """One history, told."""
+    """Play one history, and print it."""
     with mutated(mutant):
         outcome = play(seed)
     held = (
         f"seed {seed} holds: {outcome.delivered} events, {outcome.repeated} of them more than once"
     )
-    print(tell(outcome) if outcome.violation else held)
+    print(describe(outcome) if outcome.violation else held)
     return int(bool(outcome.violation))
 
 
 def play_all(first: int, count: int, jobs: int) -> int:
-    """Many histories; the first violations are told."""
+    """Play many histories, and print the first violations."""
     started = time.monotonic()
     with ProcessPoolExecutor(jobs, initializer=begin_job, initargs=(os.getpid(),)) as pool:
         outcomes = list(pool.map(play, range(first, first + count), chunksize=4))
     failed = [outcome for outcome in outcomes if outcome.violation]
     for outcome in failed[:5]:
-        print(tell(outcome))
+        print(describe(outcome))
     delivered, repeated = (
         sum(one.delivered for one in outcomes),
         sum(one.repeated for one in outcomes),

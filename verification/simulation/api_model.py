@@ -93,7 +93,7 @@ class ModelApi:
                 "throttling", f"{sender.name} sends {batch.id} although its application was to wait"
             )
         _note_profiles(batch, sender.name, self.truth.post_profile)
-        answer, loads = self._judge(batch)
+        answer, loads = self._answer_for(batch)
         if isinstance(answer, Response):
             answer = replace(answer, date_unix_seconds=self._unix_seconds())
         if isinstance(answer, NotSent):
@@ -142,7 +142,7 @@ class ModelApi:
             / 2
         )
 
-    def _judge(self, batch: Batch) -> tuple[Answer, bool]:
+    def _answer_for(self, batch: Batch) -> tuple[Answer, bool]:
         """The answer, and whether the rows are loaded."""
         if not self._is_healthy:
             problem = self._problem(batch)

@@ -104,10 +104,10 @@ class RealKafka:
 
 
 class Rebalances(ConsumerRebalanceListener):
-    """What a listener has heard, in order, and a gate that holds up a revocation."""
+    """What a listener has rebalances, in order, and a gate that holds up a revocation."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, frozenset[int]]] = []
+        self.calls: list[tuple[str, frozenset[int]]] = []
         self.may_revoke = asyncio.Event()
         self.may_revoke.set()
         self._news = asyncio.Event()
@@ -120,13 +120,13 @@ class Rebalances(ConsumerRebalanceListener):
         self._hear("assigned", assigned)
 
     async def until(self, count: int) -> None:
-        """Wait until so much has been heard."""
-        while len(self.heard) < count:
+        """Wait until so much has been rebalances."""
+        while len(self.calls) < count:
             self._news.clear()
             await self._news.wait()
 
     def _hear(self, what: str, partitions: Collection[TopicPartition]) -> None:
-        self.heard.append((what, frozenset(partition.partition for partition in partitions)))
+        self.calls.append((what, frozenset(partition.partition for partition in partitions)))
         self._news.set()
 
 

@@ -43,10 +43,10 @@ from worker.errors import UnavailableError
 # A row that gets no answer takes a time-out for each try, and there may be several of them.
 LIVENESS_SECONDS = 300.0
 HISTORY_LINES_MAX = 40
-# So many events come meanwhile, at once (for several workers and applications), and so often in
+# Events published meanwhile, at once (for several workers and applications), and how often in
 # steps of half a second.
 EVENTS_AT_ONCE = 4
-# One history of so many has a topic of profiles.
+# One history of this many has a topic of profiles.
 PROFILES_EVERY = 3
 EVENT_EVERY = 4
 # Connections die for so long, one lot after the other.
@@ -83,7 +83,7 @@ def play(seed: int) -> Outcome:
     complaints: list[str] = []
     history = _History(scenario, truth, lines)
     try:
-        with commits_seen(history.sends_commit), log_heard(history.hear_log):
+        with commits_seen(history.sends_commit), log_shown(history.hear_log):
             run(
                 history.play(),
                 seconds_max=scenario.seconds + 2 * LIVENESS_SECONDS + 120,
@@ -98,7 +98,7 @@ def play(seed: int) -> Outcome:
     if not violation:
         may_be_unclosed = history.has_killed
         del history
-        # Python tells of what died unobserved when it comes by.
+        # Python reports what died unobserved when it is collected.
         gc.collect()
         if left := unexpected(complaints, may_be_unclosed=may_be_unclosed):
             violation, text = "7 unobserved", left[0]
@@ -107,24 +107,24 @@ def play(seed: int) -> Outcome:
 
 
 @contextmanager
-def log_heard(hear: Callable[[str], None]) -> Iterator[None]:
+def log_shown(show: Callable[[str], None]) -> Iterator[None]:
     """Format every line of the worker's log as it would be written, without redaction.
 
     So a secret that only redaction would hide is found.
     """
 
-    class Ear(logging.Handler):
+    class ShowingHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            hear(self.format(record))
+            show(self.format(record))
 
-    ear = Ear()
-    ear.setFormatter(JsonFormatter(Redactor(())))
+    handler = ShowingHandler()
+    handler.setFormatter(JsonFormatter(Redactor(())))
     logger = logging.getLogger("worker")
-    logger.addHandler(ear)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(ear)
+        logger.removeHandler(handler)
 
 
 def unexpected(complaints: Sequence[str], *, may_be_unclosed: bool) -> list[str]:
@@ -386,8 +386,10 @@ class _History:
         for partition, (offset, metadata) in positions.items():
             self._truth.note_commit(partition, Position(offset, metadata))
             self._hear(metadata)
-            told = commit_metadata.decode(offset, metadata)
-            self._truth.check_commit(partition, offset, told.settled if told is not None else ())
+            decoded = commit_metadata.decode(offset, metadata)
+            self._truth.check_commit(
+                partition, offset, decoded.settled if decoded is not None else ()
+            )
 
     def _on_refusal_for_size(self, client_id: str, size: int) -> None:
         """Who was refused comes with less, but for an answer that is lost, or two."""
@@ -410,7 +412,7 @@ class _History:
             self._leaks.append(line)
 
     def _hear(self, *texts: str) -> None:
-        """Invariant 6: the key stands nowhere."""
+        """Check invariant 6: the key is nowhere."""
         leak = next((text for text in (*self._leaks, *texts) if KEY in text), None)
         if leak is not None:
             raise ViolationError("6 key", leak[:300])

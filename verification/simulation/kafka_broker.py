@@ -72,7 +72,7 @@ NODE_ID = 0
 READ_COMMITTED = 1
 NO_LEADER = -1
 HOST, PORT = "kafka.model", 9092
-# What clients are told to ask once they have found the cluster by the other name.
+# The broker that clients ask once they have found the cluster by the other name.
 BROKER_HOST = "broker.model"
 # The broker's default, offset.metadata.max.bytes.
 COMMIT_METADATA_BYTES_MAX = 4096
@@ -464,7 +464,7 @@ class Broker:
             for one, why in refused.items()
             if why is OffsetMetadataTooLargeError
         ]
-        # Where the whole commit is refused for something else the member isn't told of sizes.
+        # Where the whole commit is refused for something else the member learns nothing of sizes.
         if error is NoError and sizes and self.on_refusal_for_size is not None:
             self.on_refusal_for_size(asking.client_id, min(sizes))
         if error is NoError and accepted and self.on_commit is not None:

@@ -31,7 +31,7 @@ ErrorType = type[BrokerResponseError]
 
 
 class State(Enum):
-    """Where the group stands between two rebalances. The values are what DescribeGroups says."""
+    """The state of the group between two rebalances. The values are those of DescribeGroups."""
 
     EMPTY = "Empty"
     PREPARING = "PreparingRebalance"

@@ -40,7 +40,7 @@ class Entry:
     epoch: int = 0
 
     @property
-    def stands_alone(self) -> bool:
+    def is_alone(self) -> bool:
         """True of what has a batch of its own."""
         return self.is_control or self.is_damaged
 
@@ -105,7 +105,7 @@ class PartitionLog:
         self._transaction_start = None
 
     def damage(self, offset: int) -> None:
-        """From now on this record stands in a batch of its own whose checksum doesn't hold."""
+        """Put this record into a batch of its own with a wrong checksum."""
         index = bisect_left(self._entries, offset, key=lambda entry: entry.offset)
         self._entries[index] = replace(self._entries[index], is_damaged=True)
 
@@ -114,7 +114,7 @@ class PartitionLog:
         self.end += count
 
     def truncate(self, before_offset: int) -> None:
-        """Retention: what stands before this offset is gone for consumers."""
+        """Delete the records before this offset, as retention does."""
         self.start = max(self.start, min(before_offset, self.end))
 
     def elect_uncleanly(self, end: int) -> None:
@@ -148,7 +148,7 @@ class PartitionLog:
         return self._produced.get(batch)
 
     def remember(self, batch: tuple[int, int, int], first_offset: int) -> None:
-        """This batch stands there: sent again, it isn't written again."""
+        """Remember this batch: sent again, it isn't written again."""
         self._produced[batch] = first_offset
 
     def offset_at(self, timestamp_ms: int) -> tuple[int, int]:
@@ -216,8 +216,8 @@ def _batches(entries: Sequence[Entry]) -> list[list[Entry]]:
         last = batches[-1] if batches else None
         if (
             last is None
-            or entry.stands_alone
-            or last[-1].stands_alone
+            or entry.is_alone
+            or last[-1].is_alone
             or len(last) == BATCH_RECORDS_MAX
             or entry.epoch != last[-1].epoch
         ):

@@ -127,11 +127,11 @@ class ModelKafka:
         self._broker.wake_fetches()
 
     def skip(self, topic: str, partition: int, count: int) -> None:
-        """Leave a gap of so many offsets before the next record, as compaction does."""
+        """Leave a gap of this many offsets before the next record, as compaction does."""
         self._log(topic, partition).skip(count)
 
     def truncate(self, topic: str, partition: int, before_offset: int) -> None:
-        """Retention removes what stands before this offset."""
+        """Remove the records before this offset, as retention does."""
         self._log(topic, partition).truncate(before_offset)
         self._broker.wake_fetches()
 

@@ -14,7 +14,7 @@ class Mood(Enum):
 
     CALM: only joins and stops, a healthy API, and connections that die where nothing is committed,
     so nothing may come twice. STEADY: the brokers work, but workers are killed and the API has its
-    troubles, so what may come twice can be counted. WILD: everything.
+    faults, so the allowed duplicates can be counted. WILD: everything.
     """
 
     CALM = auto()

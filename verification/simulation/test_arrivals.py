@@ -15,7 +15,7 @@ def test_partitions_that_went_and_came_back_while_they_were_looked_up_are_looked
             kafka.append(TOPIC, 0, b"k", b"{}")
         commit(kafka, 0, 3)
         async with running(kafka) as reader:
-            # The tail stands still here, as long as nobody asks for the next event.
+            # The tail isn't read on here, as long as nobody asks for the next event.
             tail = await reader.until(TailRead)
             assert tail.start.position == 3
             kafka.force_rebalance(TOPIC)

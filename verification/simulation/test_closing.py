@@ -58,7 +58,7 @@ def test_nothing_remains_of_a_consumer_that_is_closed(
         run(history(number * 0.02), seconds_max=600)
 
 
-def test_a_stop_that_fails_is_told() -> None:
+def test_a_stop_that_fails_is_reported() -> None:
     async def history() -> None:
         kafka = ModelKafka()
         kafka.add_topic(TOPIC, 1)

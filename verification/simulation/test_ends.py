@@ -59,7 +59,7 @@ def test_an_end_is_asked_for_over_new_connections_where_the_old_ones_have_died_s
     play(history, partitions=2)
 
 
-def test_the_end_that_a_fetch_tells_is_not_replaced_by_one_that_was_asked_for_earlier() -> None:
+def test_the_end_that_a_fetch_shows_is_not_replaced_by_one_that_was_asked_for_earlier() -> None:
     async def history(kafka: ModelKafka) -> None:
         async with running(kafka) as reader:
             await reader.until(Assigned)

@@ -134,7 +134,7 @@ def play(request: pytest.FixtureRequest, new_topic: Callable[[str], str]) -> Ite
 async def take(
     consumer: AIOKafkaConsumer, partition: TopicPartition, count: int
 ) -> list[ConsumerRecord[Any, Any]]:
-    """Poll until so many records have come."""
+    """Poll until this many records are received."""
     records: list[ConsumerRecord[Any, Any]] = []
     while len(records) < count:
         records += (await consumer.getmany(partition, timeout_ms=1000)).get(partition, [])
@@ -150,11 +150,11 @@ def numbers(consumer: AIOKafkaConsumer) -> frozenset[int]:
 
 def test_a_lone_member_gets_every_partition(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        heard = Rebalances()
-        member = await stage.member(heard)
+        rebalances = Rebalances()
+        member = await stage.member(rebalances)
         assert numbers(member) == ALL
-        await heard.until(2)
-        assert heard.heard == [("revoked", frozenset()), ("assigned", ALL)]
+        await rebalances.until(2)
+        assert rebalances.calls == [("revoked", frozenset()), ("assigned", ALL)]
         assert member.partitions_for_topic(stage.topic) == ALL
 
     play(history)
@@ -176,13 +176,13 @@ def test_a_member_that_shares_no_assignor_with_the_others_is_refused(play: Play)
 
 def test_a_second_member_gets_half_once_the_first_has_let_go(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        first_heard, second_heard = Rebalances(), Rebalances()
-        first = await stage.member(first_heard)
-        second = await stage.member(second_heard)
-        await first_heard.until(4)
-        assert first_heard.heard[2] == ("revoked", ALL)
-        assert first_heard.heard[3] == ("assigned", numbers(first))
-        assert second_heard.heard == [("revoked", frozenset()), ("assigned", numbers(second))]
+        first_rebalances, second_rebalances = Rebalances(), Rebalances()
+        first = await stage.member(first_rebalances)
+        second = await stage.member(second_rebalances)
+        await first_rebalances.until(4)
+        assert first_rebalances.calls[2] == ("revoked", ALL)
+        assert first_rebalances.calls[3] == ("assigned", numbers(first))
+        assert second_rebalances.calls == [("revoked", frozenset()), ("assigned", numbers(second))]
         assert len(numbers(first)) == len(numbers(second)) == 2
         assert numbers(first) | numbers(second) == ALL
 
@@ -191,38 +191,38 @@ def test_a_second_member_gets_half_once_the_first_has_let_go(play: Play) -> None
 
 def test_a_member_that_stops_hands_over_at_once_and_hears_nothing_of_it(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        first_heard, second_heard = Rebalances(), Rebalances()
-        first = await stage.member(first_heard)
-        second = await stage.member(second_heard)
-        await first_heard.until(4)
+        first_rebalances, second_rebalances = Rebalances(), Rebalances()
+        first = await stage.member(first_rebalances)
+        second = await stage.member(second_rebalances)
+        await first_rebalances.until(4)
         clock = asyncio.get_running_loop().time
         stopped = clock()
         await first.stop()
-        await second_heard.until(4)
+        await second_rebalances.until(4)
         assert clock() - stopped < SESSION_MILLISECONDS / 1000
-        assert second_heard.heard[3] == ("assigned", ALL)
+        assert second_rebalances.calls[3] == ("assigned", ALL)
         assert numbers(second) == ALL
-        assert len(first_heard.heard) == 4
+        assert len(first_rebalances.calls) == 4
 
     play(history)
 
 
 def test_a_member_that_was_thrown_out_hears_of_a_revocation_and_joins_again(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        heard = Rebalances()
-        member = await stage.member(heard)
+        rebalances = Rebalances()
+        member = await stage.member(rebalances)
         await stage.throw_out(member)
-        await heard.until(4)
-        assert heard.heard[2:] == [("revoked", ALL), ("assigned", ALL)]
+        await rebalances.until(4)
+        assert rebalances.calls[2:] == [("revoked", ALL), ("assigned", ALL)]
 
     play(history)
 
 
 def test_a_member_that_holds_up_a_rebalance_for_too_long_is_left_behind(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        first_heard = Rebalances()
-        first = await stage.member(first_heard, rebalance_timeout_ms=1500)
-        first_heard.may_revoke.clear()
+        first_rebalances = Rebalances()
+        first = await stage.member(first_rebalances, rebalance_timeout_ms=1500)
+        first_rebalances.may_revoke.clear()
         clock = asyncio.get_running_loop().time
         joined = clock()
         second = await stage.member(rebalance_timeout_ms=1500)
@@ -231,8 +231,8 @@ def test_a_member_that_holds_up_a_rebalance_for_too_long_is_left_behind(play: Pl
         with pytest.raises(CommitFailedError):
             await first.commit({stage.partition(0): OffsetAndMetadata(1, "late")})
         assert await second.committed(stage.partition(0)) is None
-        first_heard.may_revoke.set()
-        await first_heard.until(4)
+        first_rebalances.may_revoke.set()
+        await first_rebalances.until(4)
         assert len(numbers(first)) == 2
 
     play(history)
@@ -240,16 +240,16 @@ def test_a_member_that_holds_up_a_rebalance_for_too_long_is_left_behind(play: Pl
 
 def test_polling_waits_for_the_end_of_a_rebalance_whatever_its_timeout(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        heard = Rebalances()
-        first = await stage.member(heard, auto_offset_reset="earliest")
-        heard.may_revoke.clear()
+        rebalances = Rebalances()
+        first = await stage.member(rebalances, auto_offset_reset="earliest")
+        rebalances.may_revoke.clear()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(stage.member())
-            await heard.until(3)
+            await rebalances.until(3)
             polling = tasks.create_task(first.getmany(timeout_ms=0))
             done, _ = await asyncio.wait([polling], timeout=1)
             assert not done
-            heard.may_revoke.set()
+            rebalances.may_revoke.set()
             assert await polling == {}
 
     play(history)
@@ -295,10 +295,10 @@ def test_a_group_that_nobody_knows_has_committed_nothing(play: Play) -> None:
 
 def test_partitions_that_are_not_assigned_can_not_be_committed_or_sought(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        heard = Rebalances()
-        first = await stage.member(heard)
+        rebalances = Rebalances()
+        first = await stage.member(rebalances)
         second = await stage.member()
-        await heard.until(4)
+        await rebalances.until(4)
         foreign = next(iter(second.assignment()))
         with pytest.raises(IllegalStateError):
             await first.commit({foreign: OffsetAndMetadata(1, "")})
@@ -312,14 +312,14 @@ def test_partitions_that_are_not_assigned_can_not_be_committed_or_sought(play: P
 
 def test_a_commit_is_accepted_while_the_member_is_asked_to_let_go(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        heard = Rebalances()
-        first = await stage.member(heard)
-        heard.may_revoke.clear()
+        rebalances = Rebalances()
+        first = await stage.member(rebalances)
+        rebalances.may_revoke.clear()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(stage.member())
-            await heard.until(3)
+            await rebalances.until(3)
             await first.commit({stage.partition(3): OffsetAndMetadata(5, "last")})
-            heard.may_revoke.set()
+            rebalances.may_revoke.set()
         assert await first.committed(stage.partition(3)) == 5
 
     play(history)
@@ -327,16 +327,16 @@ def test_a_commit_is_accepted_while_the_member_is_asked_to_let_go(play: Play) ->
 
 def test_a_member_that_was_thrown_out_can_not_commit_while_others_are_there(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        heard = Rebalances()
-        first = await stage.member(heard)
+        rebalances = Rebalances()
+        first = await stage.member(rebalances)
         second = await stage.member()
-        await heard.until(4)
-        heard.may_revoke.clear()
+        await rebalances.until(4)
+        rebalances.may_revoke.clear()
         await stage.throw_out(first)
         mine = min(first.assignment())
         with pytest.raises(CommitFailedError):
             await first.commit({mine: OffsetAndMetadata(1, "")})
-        heard.may_revoke.set()
+        rebalances.may_revoke.set()
         assert await second.committed(mine) is None
 
     play(history)
@@ -344,15 +344,15 @@ def test_a_member_that_was_thrown_out_can_not_commit_while_others_are_there(play
 
 def test_a_member_that_was_thrown_out_can_commit_while_its_group_is_empty(play: Play) -> None:
     async def history(stage: Stage) -> None:
-        heard = Rebalances()
-        member = await stage.member(heard)
-        heard.may_revoke.clear()
+        rebalances = Rebalances()
+        member = await stage.member(rebalances)
+        rebalances.may_revoke.clear()
         await stage.throw_out(member)
-        await heard.until(3)
+        await rebalances.until(3)
         # aiokafka has forgotten its generation by now, and the broker takes that for a commit from
         # outside of the group.
         await member.commit({stage.partition(0): OffsetAndMetadata(1, "")})
-        heard.may_revoke.set()
+        rebalances.may_revoke.set()
         assert await member.committed(stage.partition(0)) == 1
 
     play(history)
@@ -589,7 +589,7 @@ def test_topics_are_described(play: Play) -> None:
     play(history)
 
 
-def test_a_cluster_that_is_not_there_is_told_at_the_start(play: Play) -> None:
+def test_a_cluster_that_is_not_there_is_reported_at_the_start(play: Play) -> None:
     async def history(_stage: Stage) -> None:
         @asynccontextmanager
         async def lost() -> Any:

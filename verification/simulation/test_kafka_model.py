@@ -101,14 +101,14 @@ def test_a_commit_whose_answer_is_lost_has_its_effect_and_is_sent_again(answer: 
 )
 def test_a_refused_commit_has_no_effect_and_makes_the_member_join_again(error: Any) -> None:
     async def history(kafka: ModelKafka) -> None:
-        heard = Rebalances()
-        consumer = await joined(kafka, heard)
+        rebalances = Rebalances()
+        consumer = await joined(kafka, rebalances)
         kafka.refuse_commit(error)
         with pytest.raises(CommitFailedError):
             await consumer.commit({ZERO: OffsetAndMetadata(3, "")})
         assert kafka.committed(GROUP, ZERO) is None
-        await heard.until(4)
-        assert [what for what, _ in heard.heard] == ["revoked", "assigned"] * 2
+        await rebalances.until(4)
+        assert [what for what, _ in rebalances.calls] == ["revoked", "assigned"] * 2
         await consumer.stop()
 
     play(history)
@@ -158,13 +158,16 @@ def test_a_corrupt_partition_costs_what_was_taken_from_another_in_the_same_call(
 
 def test_a_session_that_ends_is_noticed_with_the_next_heartbeat() -> None:
     async def history(kafka: ModelKafka) -> None:
-        heard = Rebalances()
-        consumer = await joined(kafka, heard, heartbeat_interval_ms=3000)
+        rebalances = Rebalances()
+        consumer = await joined(kafka, rebalances, heartbeat_interval_ms=3000)
         kafka.expire_session(GROUP, "one")
         assert kafka.members(GROUP) == []
-        await heard.until(4)
+        await rebalances.until(4)
         assert 1 < clock() < 4
-        assert heard.heard[2:] == [("revoked", frozenset({0, 1})), ("assigned", frozenset({0, 1}))]
+        assert rebalances.calls[2:] == [
+            ("revoked", frozenset({0, 1})),
+            ("assigned", frozenset({0, 1})),
+        ]
         await consumer.stop()
 
     play(history)
@@ -191,11 +194,11 @@ def test_a_silent_member_is_removed_after_its_session_and_can_not_commit_when_it
 
 def test_a_forced_rebalance_takes_partitions_away_and_gives_them_back() -> None:
     async def history(kafka: ModelKafka) -> None:
-        heard = Rebalances()
-        consumer = await joined(kafka, heard)
+        rebalances = Rebalances()
+        consumer = await joined(kafka, rebalances)
         kafka.force_rebalance(GROUP)
-        await heard.until(4)
-        assert heard.heard[3] == ("assigned", frozenset({0, 1}))
+        await rebalances.until(4)
+        assert rebalances.calls[3] == ("assigned", frozenset({0, 1}))
         await consumer.stop()
 
     play(history)
@@ -203,8 +206,8 @@ def test_a_forced_rebalance_takes_partitions_away_and_gives_them_back() -> None:
 
 def test_a_cluster_that_is_down_refuses_and_comes_back_with_everything() -> None:
     async def history(kafka: ModelKafka) -> None:
-        heard = Rebalances()
-        consumer = await joined(kafka, heard)
+        rebalances = Rebalances()
+        consumer = await joined(kafka, rebalances)
         kafka.take_down()
         newcomer = kafka.consumer(group_id="others")
         with pytest.raises(KafkaConnectionError):
@@ -218,7 +221,7 @@ def test_a_cluster_that_is_down_refuses_and_comes_back_with_everything() -> None
         kafka.bring_up()
         assert len((await consumer.getmany(timeout_ms=10_000))[ZERO]) == 1
         await consumer.commit({ZERO: OffsetAndMetadata(1, "")})
-        assert len(heard.heard) == 2
+        assert len(rebalances.calls) == 2
         await consumer.stop()
 
     play(history)
@@ -239,7 +242,7 @@ def test_a_cluster_that_hangs_lets_requests_wait() -> None:
     play(history)
 
 
-def test_a_refused_record_is_sent_again_and_stands_there_once() -> None:
+def test_a_refused_record_is_sent_again_and_is_there_once() -> None:
     async def history(kafka: ModelKafka) -> None:
         producer = kafka.producer(acks="all", enable_idempotence=True)
         await producer.start()
@@ -253,11 +256,11 @@ def test_a_refused_record_is_sent_again_and_stands_there_once() -> None:
 
 def test_new_partitions_are_found_with_the_metadata() -> None:
     async def history(kafka: ModelKafka) -> None:
-        heard = Rebalances()
-        consumer = await joined(kafka, heard, metadata_max_age_ms=10_000)
+        rebalances = Rebalances()
+        consumer = await joined(kafka, rebalances, metadata_max_age_ms=10_000)
         kafka.add_topic(TOPIC, 3)
-        await heard.until(4)
-        assert heard.heard[3] == ("assigned", frozenset({0, 1, 2}))
+        await rebalances.until(4)
+        assert rebalances.calls[3] == ("assigned", frozenset({0, 1, 2}))
         await consumer.stop()
 
     play(history)

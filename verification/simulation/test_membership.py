@@ -81,9 +81,9 @@ def test_a_worker_names_the_program_that_holds_its_group_and_joins_when_it_has_g
         other = await foreigner(kafka)
         async with running(kafka) as reader:
             await asyncio.sleep(5)
-            told = problem(reader) or ""
-            assert f"another program holds the group {TOPIC}" in told
-            assert "billing at model (protocol consumer, assignor range)" in told
+            text = problem(reader) or ""
+            assert f"another program holds the group {TOPIC}" in text
+            assert "billing at model (protocol consumer, assignor range)" in text
             await other.stop()
             await reader.until(Assigned)
             assert problem(reader) is None

@@ -15,7 +15,7 @@ FIRST = TopicPartition(TOPIC, 0)
 SKIPPING = PollOptions(100, skips_corrupt=True, stall_seconds=60)
 
 
-def test_the_position_behind_what_is_skipped_at_the_end_of_a_partition_is_told() -> None:
+def test_the_position_behind_what_is_skipped_at_the_end_of_a_partition_is_reported() -> None:
     async def history(kafka: ModelKafka) -> None:
         for _ in range(5):
             kafka.append(TOPIC, 0, b"k", b"{}")

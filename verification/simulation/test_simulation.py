@@ -70,7 +70,7 @@ def test_a_run_that_is_killed_leaves_no_process_behind() -> None:
 
 
 def await_some(look: Callable[[], list[int]], count: int) -> list[int]:
-    """What `look` finds once there are so many of it."""
+    """What `look` finds once there is this much of it."""
     for _ in range(600):
         if len(found := look()) >= count:
             return found
@@ -101,7 +101,7 @@ def test_a_history_that_is_played_again_is_the_same() -> None:
     assert first.stdout == again.stdout
 
 
-def test_a_violation_tells_the_seed_the_invariant_and_what_happened_and_can_be_played_again() -> (
+def test_a_violation_names_the_seed_the_invariant_and_what_happened_and_can_be_played_again() -> (
     None
 ):
     result = simulate("--seed", "1", "--mutant", "commit_the_highest_offset_seen")

@@ -74,7 +74,7 @@ def brokers_go_down_when_all_is_answered(life: WorkerLife, kafka: ModelKafka) ->
 
 
 def brokers_went_down(life: WorkerLife, kafka: ModelKafka) -> bool:
-    """The consumer is beyond help, its partitions are lost, and another one finds no broker."""
+    """The consumer is unrecoverable, its partitions are lost, and another one finds no broker."""
     brokers_go_down(life, kafka)
     return life.watch.seen["Lost"] > 0
 
@@ -246,8 +246,10 @@ class History:
             self.truth.write(DEAD_LETTER_TOPIC, dict(record.headers))
         for partition, (offset, metadata) in positions.items():
             self.truth.note_commit(partition, Position(offset, metadata))
-            told = commit_metadata.decode(offset, metadata)
-            self.truth.check_commit(partition, offset, told.settled if told is not None else ())
+            decoded = commit_metadata.decode(offset, metadata)
+            self.truth.check_commit(
+                partition, offset, decoded.settled if decoded is not None else ()
+            )
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)

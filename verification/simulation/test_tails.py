@@ -37,7 +37,7 @@ OPTIONS = TailOptions(
 
 
 def fill(kafka: ModelKafka, records: int) -> None:
-    """So many settled records in each partition, and some dead letters."""
+    """Write this many settled records in each partition, and some dead letters."""
     kafka.add_topic(LETTERS, 1)
     for partition in range(PARTITIONS):
         for _ in range(records):
@@ -154,9 +154,9 @@ def test_no_more_is_read_than_the_window_remembers() -> None:
 def test_what_waits_to_be_received_is_no_part_of_the_tail() -> None:
     async def history(kafka: ModelKafka) -> None:
         fill(kafka, 30_000)
-        told = [(400, 402), (410, 420)]
+        settled = [(400, 402), (410, 420)]
         for partition in range(PARTITIONS):
-            commit(kafka, partition, 350, told)
+            commit(kafka, partition, 350, settled)
         async with running(kafka, naming=NAMING, tail=OPTIONS) as reader:
             # Up to the last record that the commit names as settled, though most of the topic lies
             # behind it.

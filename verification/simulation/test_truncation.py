@@ -80,7 +80,7 @@ def test_a_position_committed_beyond_the_end_goes_on_at_the_end() -> None:
             assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, False)
             append(kafka, 4)
             assert await offsets(reader, 4) == [15, 16, 17, 18]
-            # What stands there now was never settled.
+            # What is there now was never settled.
             assert not seen(reader, TailRead)
 
     play(history, partitions=1)

@@ -148,7 +148,7 @@ class Truth:
             raise ViolationError("order", f"{wrong[0]} ends with an old value")
 
     def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
-        """The sender has been told of it."""
+        """Note that the sender knows of it."""
         self.answered.update(events)
         self.answered_to.setdefault(sender, set()).update(events)
         self.answered_at.update(dict.fromkeys(events, at_seconds))
@@ -239,7 +239,7 @@ class Truth:
             )
 
     def check_body(self, batch_id: str, body: bytes) -> None:
-        """Invariant 4: a batch id never stands for two bodies."""
+        """Check invariant 4: a batch id never has two bodies."""
         if self.bodies.setdefault(batch_id, body) != body:
             raise ViolationError("4 body", f"batch {batch_id} was sent with another body")
 
@@ -263,7 +263,7 @@ class Truth:
             for event, record in events.items()
             if record.is_valid
             and not self.accepted[event]
-            and not self._may_be_buried(event, record)
+            and not self._may_be_dead_lettered(event, record)
         ]
         if lost:
             raise ViolationError("lost", f"{len(lost)} events: {lost[:5]}")
@@ -278,7 +278,7 @@ class Truth:
         if unburied:
             raise ViolationError("2 dead letter missing", f"{len(unburied)} events: {unburied[:5]}")
         valid = [event for event in self.dead_lettered if events[event].is_valid]
-        wrongly = [event for event in valid if not self._may_be_buried(event, events[event])]
+        wrongly = [event for event in valid if not self._may_be_dead_lettered(event, events[event])]
         if wrongly:
             raise ViolationError(
                 "2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}"
@@ -295,7 +295,7 @@ class Truth:
         missed = [
             event
             for event, count in self.wanted.items()
-            if self.accepted[event] < count and not self._may_be_buried(event, events[event])
+            if self.accepted[event] < count and not self._may_be_dead_lettered(event, events[event])
         ]
         if missed:
             raise ViolationError("lost replay", f"{len(missed)} events: {missed[:5]}")
@@ -307,6 +307,6 @@ class Truth:
                 "8 duplicates", f"{len(twice)} events came more than once: {twice[:5]}"
             )
 
-    def _may_be_buried(self, event: str, record: Published) -> bool:
+    def _may_be_dead_lettered(self, event: str, record: Published) -> bool:
         has_expired = record.may_expire and self.reasons.get(event) == {Reason.TOO_OLD}
         return bool(self.dead_lettered[event]) and has_expired

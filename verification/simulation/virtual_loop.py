@@ -52,7 +52,7 @@ class TimeExceededError(VirtualTimeError):
 
 
 class SpinError(VirtualTimeError):
-    """The loop turns and turns while time stands still."""
+    """The loop turns without end while time does not move."""
 
 
 def run(
@@ -159,7 +159,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._turns += 1
             if self._turns > TURNS_WITHOUT_TIME_MAX:
                 raise SpinError(
-                    f"at {self._now:g} s time stands still after {self._turns} turns; tasks: "
+                    f"at {self._now:g} s time does not move after {self._turns} turns; tasks: "
                     f"{self._waiting()}"
                 )
             return
@@ -178,7 +178,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Note what died unobserved, without a traceback.
 
-        asyncio tells of it when the garbage collector comes by, which may be while pytest parses
+        asyncio reports it when the garbage collector runs, which may be while pytest parses
         source for a report. Python 3.11 crashes there if a traceback is made, since that parses
         source too.
         """
@@ -239,7 +239,7 @@ def _describe(task: asyncio.Task[Any]) -> str:
 
 
 class _VirtualSelector(selectors.BaseSelector):
-    """Never blocks and never finds anything: it tells the loop how long it would have waited."""
+    """Never blocks and never finds anything: the loop learns how long it would have waited."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop

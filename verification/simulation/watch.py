@@ -110,8 +110,8 @@ class Watch:
         since = now_seconds - self._settings.kafka.commit_interval_seconds - COMMIT_SECONDS
         for assignment in self._starts:
             found = committed(TopicPartition(assignment.topic, assignment.partition)) or (0, "")
-            told = commit_metadata.decode(*found)
-            settled = told.settled if told is not None else ()
+            decoded = commit_metadata.decode(*found)
+            settled = decoded.settled if decoded is not None else ()
             for offset, at in self._delivered.get(assignment, {}).items():
                 if (
                     at < since
@@ -210,7 +210,7 @@ class Watch:
                 if self._refused_in_a_row[application_id] >= delivery.systemic_rows_min + apart:
                     raise ViolationError(
                         "systemic",
-                        f"application {application_id} is buried though the API takes none of it",
+                        f"application {application_id} is dead-lettered, but the API takes none",
                     )
 
     def _check_breaker(self, *, was_closed: bool) -> None:
@@ -234,8 +234,8 @@ class Watch:
                 f"{ledger.imbalance()} records unexplained after {type(event).__name__}",
             )
         for assignment in ledger.offsets:
-            # A chunk is so many records; the offsets of markers and gaps come on top, and the
-            # chunks that lonely rows need.
+            # A chunk is this many records; the offsets of markers and gaps come on top, and the
+            # chunks that rows without others need.
             span_max = (
                 self._settings.limits.span_records_max
                 + (2 + CHUNKS_BEYOND_MAX) * kafka.poll_records_max

@@ -143,11 +143,11 @@ class WorkerLife:
         self._kafka = kafka
         self._api = api
         loop = asyncio.get_running_loop()
-        # As if each event took a third of a turn: the time of the loop stands still while events
+        # As if each event took a third of a turn: the time of the loop does not move while events
         # are handled.
         turns = count(0.0, TURN_SECONDS_MAX / 3)
         self._clock_ahead = born.clock_ahead
-        nature = ClockAndRandom(
+        clock_and_random = ClockAndRandom(
             Random(born.seed).random,
             lambda: UNIX_SECONDS + loop.time() + born.clock_ahead(),
             turn_clock=lambda: next(turns),
@@ -155,7 +155,7 @@ class WorkerLife:
         configuration = settings(
             born.dedup_rows_max, has_profiles=born.has_profiles, has_users=born.has_users
         )
-        self.parts: Parts = assemble(configuration, name, lambda _: None, nature)
+        self.parts: Parts = assemble(configuration, name, lambda _: None, clock_and_random)
         self.parts.pipeline._ledger.memory = MemoryGauge(born.memory_bytes_max)
         if born.memory_bytes_max < MEMORY_BYTES_LARGE:
             options = self.parts.source._options

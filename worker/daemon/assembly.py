@@ -99,7 +99,7 @@ def assemble(
     settings: Settings,
     instance_id: str,
     learn_secret: Callable[[str], None],
-    nature: ClockAndRandom = REAL,
+    clock_and_random: ClockAndRandom = REAL,
 ) -> Parts:
     """Make every part. Nothing is opened or started yet.
 
@@ -107,9 +107,9 @@ def assemble(
         settings: the whole configuration.
         instance_id: what no other living worker is called.
         learn_secret: takes a key that comes while the worker runs, to keep it out of the log.
-        nature: chance and time.
+        clock_and_random: chance and time.
     """
-    inbox = Inbox(nature.turn_clock)
+    inbox = Inbox(clock_and_random.turn_clock)
     connection = kafka_connection(settings, f"{CLIENT_ID}-{instance_id}")
     routes = settings.resolved_routes()
     applications = settings.appmetrica.applications
@@ -124,7 +124,7 @@ def assemble(
         inbox.post,
     )
     return Parts(
-        pipeline=_pipeline(settings, routes, nature.uniform),
+        pipeline=_pipeline(settings, routes, clock_and_random.uniform),
         connection=connection,
         inbox=inbox,
         source=KafkaSource(
@@ -132,7 +132,7 @@ def assemble(
             _source_options(settings),
             inbox.post,
             inbox.drained,
-            nature.unix_time,
+            clock_and_random.unix_time,
         ),
         keys=keys,
         sink=HttpSink(_sink_options(settings), keys.key),

@@ -21,7 +21,7 @@ COMMAND = str(Path(sys.executable).with_name("appmetrica-worker"))
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it said."""
+    """How a command ended, and its output."""
 
     code: int
     stdout: str

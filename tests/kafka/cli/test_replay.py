@@ -254,7 +254,7 @@ async def test_a_position_is_committed_only_when_all_below_it_is_acknowledged(
     await _take_at_most(bench, bytes_max=10_000)
     result = await bench.commands.run("dlq", "replay")
     assert (result.code, "MessageSizeTooLarge" in result.stderr) == (69, True)
-    # The first batch is remembered, the second isn't: mended, the same command goes on with it.
+    # The first batch is remembered, the second isn't: the same command continues with it.
     await _take_at_most(bench, bytes_max=100_000)
     assert (await bench.replay())["sent"] == 6
     assert set(await bench.numbers()) == {*range(BATCH_RECORDS + 5), 999}

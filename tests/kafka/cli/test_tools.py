@@ -77,19 +77,24 @@ async def test_colours_are_for_those_who_want_them(stage: Stage) -> None:
 
 async def test_peek_shows_the_explanation_and_the_original(stage: Stage) -> None:
     refused = next(sample for sample in SAMPLES if sample.dead_lettered_as == "refused")
-    (letter,) = (await stage.commands.ok("dlq", "peek", "--reason", "refused", "--json")).document
-    assert letter["value"].encode() == refused.value and letter["key"].encode() == refused.key
-    assert (letter["http_status"], letter["origin"]["topic"]) == (400, stage.topic)
-    assert letter["faults"][0]["message"].startswith("the API answered 400")
-    assert "The API refused the row" in letter["explanation"]
+    (dead_letter,) = (
+        await stage.commands.ok("dlq", "peek", "--reason", "refused", "--json")
+    ).document
+    assert (
+        dead_letter["value"].encode() == refused.value
+        and dead_letter["key"].encode() == refused.key
+    )
+    assert (dead_letter["http_status"], dead_letter["origin"]["topic"]) == (400, stage.topic)
+    assert dead_letter["faults"][0]["message"].startswith("the API answered 400")
+    assert "The API refused the row" in dead_letter["explanation"]
     text = (await stage.commands.ok("dlq", "peek", "--reason", "refused")).stdout
     assert "The API refused the row" in text and "refused_by_the_api" in text
 
 
 async def test_peek_takes_the_newest_ones(stage: Stage) -> None:
-    letters = (await stage.commands.ok("dlq", "peek", "--max", "2", "--json")).document
+    dead_letters = (await stage.commands.ok("dlq", "peek", "--max", "2", "--json")).document
     total = sum(BAD.values())
-    assert [letter["offset"] for letter in letters] == [total - 1, total - 2]
+    assert [dead_letter["offset"] for dead_letter in dead_letters] == [total - 1, total - 2]
 
 
 async def test_what_is_exported_as_kcat_prints_it_can_be_validated(
@@ -111,15 +116,16 @@ async def test_what_is_exported_as_kcat_prints_it_can_be_validated(
 async def test_jsonl_goes_to_a_file_with_all_that_is_known(stage: Stage, tmp_path: Path) -> None:
     file = tmp_path / "letters.jsonl"
     await stage.commands.ok("dlq", "export", "--output", str(file), "--reason", "missing")
-    letters = lines(file.read_text(encoding="utf-8"))
-    assert len(letters) == BAD["missing"]
+    dead_letters = lines(file.read_text(encoding="utf-8"))
+    assert len(dead_letters) == BAD["missing"]
     assert all(
-        letter["faults"][0]["field"] == "event_name" and letter["origin"]["topic"] == stage.topic
-        for letter in letters
+        dead_letter["faults"][0]["field"] == "event_name"
+        and dead_letter["origin"]["topic"] == stage.topic
+        for dead_letter in dead_letters
     )
 
 
-async def test_a_dry_run_tells_what_would_happen_now_and_sends_nothing(stage: Stage) -> None:
+async def test_a_dry_run_shows_what_would_happen_now_and_sends_nothing(stage: Stage) -> None:
     before = await committed_lag(stage.bootstrap_servers, stage.topic, stage.topic)
     result = await stage.commands.ok("dlq", "replay", "--dry-run", "--json")
     verdicts = {("valid" if name == "refused" else name): count for name, count in BAD.items()}
@@ -128,7 +134,7 @@ async def test_a_dry_run_tells_what_would_happen_now_and_sends_nothing(stage: St
     assert await committed_lag(stage.bootstrap_servers, stage.topic, stage.topic) == before == 0
 
 
-async def test_lag_is_told_per_partition_and_with_its_trend(stage: Stage) -> None:
+async def test_lag_is_shown_per_partition_and_with_its_trend(stage: Stage) -> None:
     first, second = lines(
         (
             await stage.commands.ok("lag", "--json", "--watch", "--count", "2", "--interval", "0.2")
@@ -160,17 +166,19 @@ async def test_a_watch_is_ended_by_ctrl_c(stage: Stage) -> None:
 async def test_the_trace_of_a_dead_lettered_record_names_its_dead_letter_from_either_end(
     stage: Stage,
 ) -> None:
-    (letter,) = (await stage.commands.ok("dlq", "peek", "--reason", "refused", "--json")).document
-    origin = letter["origin"]
-    told = await stage.commands.ok(
+    (dead_letter,) = (
+        await stage.commands.ok("dlq", "peek", "--reason", "refused", "--json")
+    ).document
+    origin = dead_letter["origin"]
+    result = await stage.commands.ok(
         "why", origin["topic"], str(origin["partition"]), str(origin["offset"]), "--json"
     )
-    traced = told.document
+    traced = result.document
     assert traced["dead_letters"] == [
         {
             "topic": stage.dead_letter_topic,
             "partition": 0,
-            "offset": letter["offset"],
+            "offset": dead_letter["offset"],
             "reason": "refused",
         }
     ]
@@ -180,33 +188,33 @@ async def test_the_trace_of_a_dead_lettered_record_names_its_dead_letter_from_ei
         32,
     )
     other = await stage.commands.ok(
-        "why", stage.dead_letter_topic, "0", str(letter["offset"]), "--json"
+        "why", stage.dead_letter_topic, "0", str(dead_letter["offset"]), "--json"
     )
     assert "judged_at" in traced and other.document == traced
     assert f"showing the source record: {origin['topic']}" in other.stderr
 
 
 async def test_the_trace_of_an_invalid_record_names_every_fault(stage: Stage) -> None:
-    # Not one whose message tells the time.
+    # No message that contains the time.
     reason = next(reason for reason in BAD if reason not in ("refused", "too_old", "in_future"))
-    (letter,) = (
+    (dead_letter,) = (
         await stage.commands.ok("dlq", "peek", "--reason", reason, "--max", "1", "--json")
     ).document
-    origin = letter["origin"]
-    told = await stage.commands.ok(
+    origin = dead_letter["origin"]
+    result = await stage.commands.ok(
         "why", origin["topic"], str(origin["partition"]), str(origin["offset"])
     )
-    assert f"It was dead-lettered as {reason}" in told.stdout
+    assert f"It was dead-lettered as {reason}" in result.stdout
     assert all(
-        fault["message"] in told.stdout and f"[{fault['reason']}]" in told.stdout
-        for fault in letter["faults"]
+        fault["message"] in result.stdout and f"[{fault['reason']}]" in result.stdout
+        for fault in dead_letter["faults"]
     )
 
 
 async def test_the_trace_of_a_delivered_record_and_of_no_record(stage: Stage) -> None:
     dead = {
-        (letter["origin"]["partition"], letter["origin"]["offset"])
-        for letter in lines((await stage.commands.ok("dlq", "export")).stdout)
+        (dead_letter["origin"]["partition"], dead_letter["origin"]["offset"])
+        for dead_letter in lines((await stage.commands.ok("dlq", "export")).stdout)
     }
     offset = next(offset for offset in range(100) if (0, offset) not in dead)
     traced = (await stage.commands.ok("why", stage.topic, "0", str(offset), "--json")).document
@@ -267,7 +275,7 @@ async def test_check_config_connects_and_says_what_it_finds(stage: Stage) -> Non
 @pytest.mark.parametrize(
     "arguments", [("lag",), ("dlq", "stats"), ("why", "t", "0", "0"), ("rehearse",)]
 )
-async def test_brokers_that_are_away_are_said_in_a_line(
+async def test_brokers_that_are_away_are_reported_in_a_line(
     arguments: tuple[str, ...], stage: Stage
 ) -> None:
     result = await stage.commands.run(*arguments, "--set", "kafka.bootstrap_servers=127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""Whoever can't reach the brokers is told why, by whatever asks them."""
+"""Every command that can't reach the brokers names the reason."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ async def test_what_the_python_producer_sends_is_in_order(
 ) -> None:
     before = {(one.partition, one.offset) for one in await read_all(bootstrap_servers, topic)}
     for _ in range(2):
-        said = await asyncio.to_thread(send, bootstrap_servers)
-        assert said.startswith("written to partition ")
+        output = await asyncio.to_thread(send, bootstrap_servers)
+        assert output.startswith("written to partition ")
     records = [
         one
         for one in await read_all(bootstrap_servers, topic)

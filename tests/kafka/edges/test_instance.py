@@ -71,7 +71,7 @@ class Assignments(ConsumerRebalanceListener):
         self._counts.put_nowait(len(assigned))
 
     async def until(self, count: int, seconds_max: float = WAIT_SECONDS_MAX) -> None:
-        """Wait until the member has exactly so many."""
+        """Wait until the member has exactly this many."""
         async with asyncio.timeout(seconds_max):
             while await self._counts.get() != count:
                 pass
@@ -330,7 +330,7 @@ async def test_one_silent_broker_among_the_living_does_not_prevent_it(
         partly = KafkaConnection(
             (address, *bootstrap_servers.split(",")), "test", 60.0, KafkaSecurity()
         )
-        # aiokafka tries the brokers in random order: of so many, some begin with the silent one.
+        # aiokafka tries the brokers in random order: of this many, some begin with the silent one.
         counts = await asyncio.gather(*(take_over(partly, topic, client_id, 5.0) for _ in range(8)))
     assert sum(counts) == 1
     # Several may have found the member before it left.

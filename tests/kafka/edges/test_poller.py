@@ -183,7 +183,7 @@ async def test_a_consumer_that_fetches_nothing_is_replaced_and_nothing_is_lost(
         finally:
             node.resume()
         await publish(node.address, "stalls", [(b"k", b"v")] * 3)
-        # Nothing was committed: the next consumer begins where the group stands.
+        # Nothing was committed: the next consumer begins at the group's position.
         assert await reader.records(8)
         assert reader.source.rebuilds >= 1
 
@@ -212,7 +212,7 @@ class CancellingConnection(KafkaConnection):
 
 
 class AlwaysCancelled(AIOKafkaConsumer):
-    """Beyond help, whatever is done."""
+    """Unrecoverable."""
 
     async def getmany(
         self, *partitions: ClientPartition, timeout_ms: int = 0, max_records: int | None = None
@@ -229,7 +229,7 @@ class HopelessConnection(KafkaConnection):
         return AlwaysCancelled(**self.arguments(), **options)  # type: ignore[no-untyped-call]
 
 
-async def test_with_one_consumer_after_the_other_beyond_help_the_source_gives_up(
+async def test_with_one_unrecoverable_consumer_after_the_other_the_source_gives_up(
     bootstrap_servers: str, new_topic: Callable[[str], str]
 ) -> None:
     topic = new_topic("hopeless")

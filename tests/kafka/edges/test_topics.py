@@ -44,7 +44,7 @@ async def _rule(
     assert [one[0] for one in answer.creation_responses] == [0], answer
 
 
-async def test_brokers_tell_what_is_allowed_and_what_is_not_there(guarded: str) -> None:
+async def test_brokers_report_what_is_allowed_and_what_is_not_there(guarded: str) -> None:
     await create_topics(guarded, {"open": 3, "read-only": 1, "closed": 1})
     await _rule(guarded, TOPIC, "read-only", Operation.READ, ALLOW)
     await _rule(guarded, TOPIC, "closed", Operation.DESCRIBE, DENY)

@@ -116,12 +116,12 @@ async def test_every_bad_value_ends_as_delivered_or_dead_lettered(
         finally:
             worker.kill()
         rows = emulator.ledger.rows
-    letters = [
-        (int(letter.key or b""), dict(letter.headers))
-        for letter in await read_all(bootstrap_servers, f"{topic}.dlq")
+    dead_letters = [
+        (int(dead_letter.key or b""), dict(dead_letter.headers))
+        for dead_letter in await read_all(bootstrap_servers, f"{topic}.dlq")
     ]
-    dead_lettered = Counter(number for number, _ in letters)
-    reasons = Counter(headers[f"{ERRORS_PREFIX}reason"].decode() for _, headers in letters)
+    dead_lettered = Counter(number for number, _ in dead_letters)
+    reasons = Counter(headers[f"{ERRORS_PREFIX}reason"].decode() for _, headers in dead_letters)
     with capsys.disabled():
         lags = {seconds: lags_above(metrics, seconds) for seconds in (0.1, 0.25, 1.0)}
         sys.stdout.write(

@@ -74,15 +74,15 @@ async def test_no_header_keeps_a_dead_letter_from_being_written(
 async def test_what_others_write_into_the_dead_letter_topic_does_not_stop_a_start(
     bootstrap_servers: str, new_topic: Callable[[str], str]
 ) -> None:
-    topic, letters = new_topic("hostile-tail"), new_topic("hostile-letters")
-    await create_topics(bootstrap_servers, {topic: 1, letters: 1})
+    topic, dead_letters = new_topic("hostile-tail"), new_topic("hostile-letters")
+    await create_topics(bootstrap_servers, {topic: 1, dead_letters: 1})
     await publish(bootstrap_servers, topic, [(b"k", b"v")] * 5)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
     await producer.start()
     for headers in HOSTILE_HEADERS.values():
-        await producer.send_and_wait(letters, b"x", headers=list(headers))
+        await producer.send_and_wait(dead_letters, b"x", headers=list(headers))
     await producer.stop()
-    naming = {topic: frozenset({letters})}
+    naming = {topic: frozenset({dead_letters})}
     async with reading(SourceReader(bootstrap_servers, topic, naming=naming)) as reader:
         await reader.records(5)
         (assignment,) = {event.assignment for event in reader.seen if isinstance(event, Received)}

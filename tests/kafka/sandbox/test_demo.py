@@ -28,7 +28,7 @@ class Demo:
         self.output = ""
 
     async def says(self, text: str) -> None:
-        """Wait until it has said this."""
+        """Wait until it has printed this."""
         assert self.process.stdout is not None
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while text not in self.output:
@@ -124,7 +124,7 @@ async def test_not_even_a_kill_leaves_a_process_behind(own_kafka: Demo) -> None:
     assert own_kafka.remaining() == []
 
 
-async def test_brokers_that_cannot_be_reached_are_told_in_a_line() -> None:
+async def test_brokers_that_cannot_be_reached_are_reported_in_a_line() -> None:
     demo = await start("--bootstrap-servers", "127.0.0.1:1")
     assert await demo.end() == 69
     assert "127.0.0.1:1" in demo.output.splitlines()[-1]

@@ -34,7 +34,7 @@ async def test_a_cluster_keeps_what_was_acknowledged_through_the_crash_of_a_node
     ) == sorted(key for key, _ in RECORDS)
 
 
-async def test_a_topic_that_the_broker_refuses_is_told_with_its_reason(
+async def test_a_topic_that_the_broker_refuses_is_reported_with_its_reason(
     cluster: KafkaCluster,
 ) -> None:
     with pytest.raises(UnavailableError, match=r"refuses to create the topic no good: .*invalid"):

@@ -90,7 +90,7 @@ async def scene(bootstrap_servers: str, new_topic: Callable[[str], str]) -> Scen
     return scene
 
 
-async def test_a_record_is_committed_hinted_outstanding_or_was_never_seen(scene: Scene) -> None:
+async def test_a_record_is_committed_named_outstanding_or_was_never_seen(scene: Scene) -> None:
     assert (await scene.trace(0)).progress is CommitState.NOTHING_COMMITTED
     # The group began at 1, has settled all below 3, and 4 above it.
     await scene.commit(scene.topic, 3, encode(3, 1, [(4, 5)]))

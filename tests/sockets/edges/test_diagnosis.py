@@ -29,7 +29,7 @@ def causes(found: list[BrokerFault]) -> list[Cause]:
     return [fault.cause for fault in found]
 
 
-async def test_of_what_is_well_nothing_is_said(secured: Secured) -> None:
+async def test_a_healthy_connection_is_no_fault(secured: Secured) -> None:
     trusting = replace(TLS, ca_file=secured.ca_file)
     login = replace(LOGIN, protocol="SASL_SSL", ca_file=secured.ca_file)
     assert await faults(PLAINTEXT, f"{NAME}:{secured.plain}") == []

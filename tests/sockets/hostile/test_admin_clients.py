@@ -40,10 +40,10 @@ async def assert_alive(server: AdminServer) -> None:
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
 
 
-async def first_line(server: AdminServer, said: bytes, seconds_max: float = 5.0) -> bytes:
+async def first_line(server: AdminServer, request: bytes, seconds_max: float = 5.0) -> bytes:
     """What it answers first; empty where it closes without a word."""
     async with client(server) as (reader, writer):
-        writer.write(said)
+        writer.write(request)
         async with asyncio.timeout(seconds_max):
             try:
                 return await reader.readline()
@@ -98,11 +98,11 @@ BAD: dict[str, tuple[bytes, tuple[bytes, ...]]] = {
 }
 
 
-@pytest.mark.parametrize(("said", "statuses"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("request", "statuses"), BAD.values(), ids=BAD)
 async def test_nonsense_is_refused_and_harms_nobody(
-    server: AdminServer, said: bytes, statuses: tuple[bytes, ...]
+    server: AdminServer, request: bytes, statuses: tuple[bytes, ...]
 ) -> None:
-    line = await first_line(server, said)
+    line = await first_line(server, request)
     assert (line.split(b" ")[1] if line else b"") in statuses
     await assert_alive(server)
 
@@ -140,7 +140,7 @@ async def test_of_piped_requests_the_first_is_answered_and_ends_the_connection(
         writer.write((HEAD + b"\r\n") * 200 + b"garbage\r\n\r\n" + (HEAD + b"\r\n") * 200)
         answers = b""
         async with asyncio.timeout(5.0):
-            # The end may be a reset: most of what was said is never read.
+            # The end may be a reset: most of the request is never read.
             with suppress(ConnectionError):
                 while part := await reader.read(65_536):
                     answers += part

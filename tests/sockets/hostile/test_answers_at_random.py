@@ -8,11 +8,11 @@ import re
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.sinks import impatient_sink_to, recent, saying, server, shows_key
+from tests.sinks import impatient_sink_to, recent, replying, server, shows_key
 from worker.core.delivery.outcome import Delivered, Retry, classify
 from worker.core.model.answer import Ambiguous, Answer, Response
 
-SAID_STATUS = re.compile(rb"HTTP/1\.[01] ([2-9][0-9]{2})( [^\n]*)?\r?\n", re.DOTALL)
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-9][0-9]{2})( [^\n]*)?\r?\n", re.DOTALL)
 
 names = st.sampled_from(
     [
@@ -52,8 +52,8 @@ status_lines = (
 answers = st.builds(b"%b%b\r\n%b".__mod__, st.tuples(status_lines, headers, st.binary(max_size=40)))
 
 
-async def answer_of(said: bytes) -> Answer:
-    async with server(saying(said, then_closes=True)) as url, impatient_sink_to(url) as sink:
+async def answer_of(reply: bytes) -> Answer:
+    async with server(replying(reply, then_closes=True)) as url, impatient_sink_to(url) as sink:
         return await sink.post(recent())
 
 
@@ -62,10 +62,10 @@ async def answer_of(said: bytes) -> Answer:
 @example(b"HTTP/1.1 503 Later\r\nRetry-After: Thu, 01 Jan 99999999999 00:00:00 GMT\r\n\r\n", 200)
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n", 200)
 def test_no_answer_raises_and_only_a_200_is_success(whole: bytes, length: int) -> None:
-    said = whole[:length]
-    answer = asyncio.run(answer_of(said))
+    reply = whole[:length]
+    answer = asyncio.run(answer_of(reply))
     outcome = classify(answer, unix_seconds=1_700_000_000.0, retry_after_seconds_max=300.0)
-    match = SAID_STATUS.match(said.lstrip(b"\r\n"))
+    match = STATUS_LINE.match(reply.lstrip(b"\r\n"))
     if match is not None:
         assert isinstance(answer, Response), answer
         assert answer.status == int(match[1])

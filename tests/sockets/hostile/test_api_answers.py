@@ -25,7 +25,7 @@ from tests.sinks import (
     impatient_sink_to,
     recent,
     recent_of_size,
-    saying,
+    replying,
     server,
     shows_key,
     take_request,
@@ -57,51 +57,54 @@ CASES: dict[str, tuple[Serve, int | set[TransportFault]]] = {
         {TIMEOUT, BROKEN},
     ),
     "one interim answer": (
-        saying(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"Content-Length: 0\r\n\r\n"),
+        replying(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"Content-Length: 0\r\n\r\n"),
         200,
     ),
     "a 200 whose body drips": (dripping(OK + b"Content-Length: 1000000\r\n\r\n", b"x"), 200),
     "a 200 whose body has no end": (dripping(OK + b"\r\n", b"x" * 65_536, 0.0), 200),
     "a 200 whose body is cut": (
-        saying(OK + b"Content-Length: 100\r\n\r\nhalf", then_closes=True),
+        replying(OK + b"Content-Length: 100\r\n\r\nhalf", then_closes=True),
         200,
     ),
     "a 200 whose body is longer": (
-        saying(OK + b"Content-Length: 2\r\n\r\n" + b"long" * 100, then_closes=True),
+        replying(OK + b"Content-Length: 2\r\n\r\n" + b"long" * 100, then_closes=True),
         200,
     ),
     "a 200 whose chunks are broken": (
-        saying(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        replying(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
         200,
     ),
     "a 200 whose chunks break later": (
-        saying(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"", b"zz\r\n"),
+        replying(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"", b"zz\r\n"),
         200,
     ),
     "a 200 that says gzip and isn't": (
-        saying(OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"),
+        replying(OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"),
         200,
     ),
     "a 400 whose body drips": (dripping(BAD + b"Content-Length: 1000000\r\n\r\n", b"x"), 400),
     "a 400 whose body has no end": (dripping(BAD + b"\r\n", b"x" * 65_536, 0.0), 400),
     "a 400 whose body is cut": (
-        saying(BAD + b"Content-Length: 100\r\n\r\nhalf", then_closes=True),
+        replying(BAD + b"Content-Length: 100\r\n\r\nhalf", then_closes=True),
         400,
     ),
-    "a length that is none": (saying(OK + b"Content-Length: ten\r\n\r\n"), 200),
-    "a negative length": (saying(OK + b"Content-Length: -1\r\n\r\n"), 200),
-    "two lengths": (saying(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 200),
-    "a status of four digits": (saying(b"HTTP/1.1 2000 OK\r\n\r\n"), {BROKEN}),
-    "a status of letters": (saying(b"HTTP/1.1 OK 200\r\n\r\n"), {BROKEN}),
-    "another protocol": (saying(b"SSH-2.0-OpenSSH_9.6\r\n"), {BROKEN}),
-    "noise": (saying(bytes(range(256)) * 4), {BROKEN}),
-    "noise of TLS": (saying(b"\x15\x03\x01\x00\x02\x02\x16"), {BROKEN, TIMEOUT}),
-    "nothing, and a close": (saying(b"", then_closes=True), {LOST}),
-    "nothing at all": (saying(b""), {TIMEOUT}),
-    "half a header, and a close": (saying(OK + b"Content-Le", then_closes=True), 200),
-    "a NUL in a header": (saying(OK + b"X: a\0b\r\nContent-Length: 0\r\n\r\n"), 200),
+    "a length that is none": (replying(OK + b"Content-Length: ten\r\n\r\n"), 200),
+    "a negative length": (replying(OK + b"Content-Length: -1\r\n\r\n"), 200),
+    "two lengths": (replying(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 200),
+    "a status of four digits": (replying(b"HTTP/1.1 2000 OK\r\n\r\n"), {BROKEN}),
+    "a status of letters": (replying(b"HTTP/1.1 OK 200\r\n\r\n"), {BROKEN}),
+    "another protocol": (replying(b"SSH-2.0-OpenSSH_9.6\r\n"), {BROKEN}),
+    "noise": (replying(bytes(range(256)) * 4), {BROKEN}),
+    "noise of TLS": (replying(b"\x15\x03\x01\x00\x02\x02\x16"), {BROKEN, TIMEOUT}),
+    "nothing, and a close": (replying(b"", then_closes=True), {LOST}),
+    "nothing at all": (replying(b""), {TIMEOUT}),
+    "half a header, and a close": (replying(OK + b"Content-Le", then_closes=True), 200),
+    "a NUL in a header": (replying(OK + b"X: a\0b\r\nContent-Length: 0\r\n\r\n"), 200),
     # RFC 9112, 2.2: a recipient may take a line feed alone.
-    "lines that end in a line feed alone": (saying(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"), 200),
+    "lines that end in a line feed alone": (
+        replying(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"),
+        200,
+    ),
 }
 
 
@@ -144,14 +147,14 @@ async def test_a_server_that_doesnt_read_is_given_up_in_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "fault"),
+    ("reply", "fault"),
     [(b"no TLS at all\r\n", TransportFault.TLS_FAILED), (b"", TransportFault.CONNECT_TIMEOUT)],
     ids=["noise", "silence"],
 )
-async def test_what_doesnt_speak_tls_was_not_sent_to(said: bytes, fault: TransportFault) -> None:
+async def test_what_doesnt_speak_tls_was_not_sent_to(reply: bytes, fault: TransportFault) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        writer.write(said)
+        writer.write(reply)
         await writer.drain()
         await asyncio.Event().wait()
 
@@ -254,7 +257,7 @@ async def test_a_hostile_answer_to_one_holds_up_no_other() -> None:
 )
 async def test_a_key_that_the_answer_repeats_is_not_in_the_excerpt(form: str, padding: int) -> None:
     body = ("." * padding + f"{form} is wrong").encode()
-    answering = saying(BAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    answering = replying(BAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     async with server(answering) as url, impatient_sink_to(url) as sink:
         answer = await sink.post(recent())
     assert isinstance(answer, Response)
@@ -278,7 +281,7 @@ async def test_a_key_that_the_answer_repeats_is_not_in_the_excerpt(form: str, pa
     ],
 )
 async def test_no_retry_after_is_obeyed_beyond_its_bound(value: bytes) -> None:
-    later = saying(
+    later = replying(
         b"HTTP/1.1 503 Later\r\nRetry-After: " + value + b"\r\nContent-Length: 0\r\n\r\n"
     )
     async with server(later) as url, impatient_sink_to(url) as sink:

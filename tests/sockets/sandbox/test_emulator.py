@@ -138,7 +138,7 @@ async def test_a_query_string_is_taken_literally(
     assert emulator.ledger.rows_total == 0
 
 
-async def test_a_key_that_stands_twice_is_no_key(client: aiohttp.ClientSession) -> None:
+async def test_a_repeated_key_is_no_key(client: aiohttp.ClientSession) -> None:
     async with client.post(
         with_query("events.csv", f"post_api_key={KEY}&post_api_key={KEY}")
     ) as response:
@@ -155,7 +155,7 @@ async def test_applications_may_share_a_key_but_not_a_request() -> None:
         assert (status, text) == (403, "row 2: application 2222 in a request of 1111\n")
 
 
-async def test_a_name_that_stands_twice_in_event_json_passes_unchanged(
+async def test_a_repeated_name_in_event_json_passes_unchanged(
     emulator: Emulator, client: aiohttp.ClientSession
 ) -> None:
     text = '{"param1":"param2","param1":{"param2":"param3"}}'
@@ -312,7 +312,7 @@ def test_every_resource_requires_an_application(resource: str) -> None:
 
 
 class TestTheLedger:
-    async def test_it_tells_which_request_brought_which_row(
+    async def test_it_shows_which_request_brought_which_row(
         self, emulator: Emulator, client: aiohttp.ClientSession
     ) -> None:
         for number in range(3):
@@ -512,7 +512,7 @@ class TestFaults:
             "no key",
         ],
     )
-    async def test_what_cannot_be_set_is_told_so(
+    async def test_what_cannot_be_set_is_reported(
         self, client: aiohttp.ClientSession, path: str, value: object, message: str
     ) -> None:
         async with client.put(f"/_emulator/{path}", json=value) as response:
@@ -533,7 +533,7 @@ class TestFaults:
             ([{"kind": "status", "count": True}], "count can't be True"),
         ],
     )
-    def test_a_plan_that_cannot_be_understood_is_told_so(self, plan: object, message: str) -> None:
+    def test_a_plan_that_cannot_be_understood_is_reported(self, plan: object, message: str) -> None:
         with pytest.raises(PlanError, match=message):
             parse(plan)
 

@@ -81,7 +81,7 @@ def test_schema_event_prints_the_schema_that_is_in_the_docs(resource: str) -> No
     )
 
 
-def test_schema_event_is_of_events_unless_told_otherwise() -> None:
+def test_schema_event_is_of_events_by_default() -> None:
     assert json.loads(run("schema", "event").stdout)["title"] == "A record of events"
     assert run("schema", "event", "--resource", "clicks").exit_code == 2
 

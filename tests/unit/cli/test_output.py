@@ -67,7 +67,7 @@ def test_no_command_makes_another_console() -> None:
     ],
     ids=["a time", "none", "a zero", "beyond the calendar", "before it"],
 )
-def test_whatever_stands_as_a_record_s_time_is_shown(unix_seconds: float, shown: str) -> None:
+def test_whatever_a_record_s_time_is_it_is_shown(unix_seconds: float, shown: str) -> None:
     assert shown_time(unix_seconds) == shown
 
 

@@ -31,6 +31,6 @@ def test_a_time_may_be_an_age(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5", "-1h", "1w", "1700000000000"])
-def test_what_is_no_moment_is_said(text: str) -> None:
+def test_what_is_no_moment_is_a_fault(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a time"):
         unix_milliseconds(text)

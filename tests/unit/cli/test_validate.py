@@ -84,7 +84,7 @@ def test_what_would_be_sent_can_be_written_and_is_valid_again(tmp_path: Path) ->
     assert (tmp_path / "again" / names[0]).read_bytes() == first
 
 
-def test_each_record_is_told_of_where_that_is_wanted() -> None:
+def test_each_record_is_reported_where_that_is_wanted() -> None:
     result = run("-", "--each", stdin=good() * 2)
     assert (
         "line 1: delivered, key " in result.output
@@ -93,19 +93,19 @@ def test_each_record_is_told_of_where_that_is_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--topic", "nowhere"), "has no route"),
         (("--resource", "nothing"), "is not one of"),
         (("--format", "csv"), "the file is empty"),
     ],
 )
-def test_what_can_not_be_judged_is_wrong_usage(arguments: tuple[str, ...], said: str) -> None:
+def test_what_can_not_be_validated_is_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
     result = run("-", *arguments)
-    assert result.exit_code == 2 and said in result.output
+    assert result.exit_code == 2 and message in result.output
 
 
-def test_a_resource_without_a_route_is_judged_by_the_defaults() -> None:
+def test_a_resource_without_a_route_is_validated_by_the_defaults() -> None:
     assert (
         run("-", "--resource", "events", "--set", "routes=[{topic: films}]", stdin=good()).exit_code
         == 0

@@ -40,7 +40,7 @@ def _refuse(name: str) -> Any:
 def _pattern(
     _: Any, pattern: str, instance: object, __: Any
 ) -> Iterator[jsonschema.ValidationError]:
-    # As JSON Schema means it, in ECMA-262: Python's own $ stands before a last newline as well.
+    # As JSON Schema means it, in ECMA-262: Python's own $ matches before a last newline as well.
     if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 

@@ -77,13 +77,13 @@ def is_beyond_it(resource: str, value: bytes, fault: FieldFault) -> bool:
     return any(shapes[rule] for rule in beyond(resource, fault))
 
 
-def judge(resource: str, value: bytes) -> None:
+def compare(resource: str, value: bytes) -> None:
     """Hold the law against one value."""
     faults = worker_faults(resource, value)
     try:
         is_taken = schema_takes(resource, value)
     except NotJsonError:
-        # No value to look at. Of a field that stands twice the worker drops the first unseen, even
+        # No value to look at. Of a repeated field the worker drops the first unseen, even
         # one that isn't UTF-8.
         return
     if not is_taken:
@@ -118,7 +118,7 @@ def test_both_agree_on_whatever_becomes_of_it(resource: Resource, data: st.DataO
         members.pop(name, None)
         if token is not None:
             members[name] = token
-    judge(
+    compare(
         resource.name,
         (
             "{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in members.items()) + "}"
@@ -149,13 +149,13 @@ def _members(value: bytes) -> dict[str, str]:
 
 def test_both_agree_on_what_the_fuzzer_makes_of_records() -> None:
     mutator = Mutator(6)
-    judged = 0
+    compared = 0
     for _ in range(MUTATIONS):
         kind, value, _ = mutator.draw()
         for resource in [kind] if kind in RESOURCES else list(RESOURCES):
-            judge(resource, value)
-            judged += 1
-    assert judged >= MUTATIONS
+            compare(resource, value)
+            compared += 1
+    assert compared >= MUTATIONS
 
 
 @pytest.mark.parametrize("kind", [Kind.INTEGER, Kind.DEVICE_ID, Kind.TIMESTAMP])
@@ -195,7 +195,7 @@ def test_integers_as_text_have_the_bounds_of_integers(kind: Kind) -> None:
                     f"{number}\n",
                     f" {number}",
                 ):
-                    judge(resource.name, json.dumps(base | {column.name: spelled}).encode())
+                    compare(resource.name, json.dumps(base | {column.name: spelled}).encode())
 
 
 @pytest.mark.parametrize("mark", [*SPACES, "\ufeff", "\u200b", ",", "[", "]", '"', "x"], ids=ascii)
@@ -203,7 +203,7 @@ def test_both_agree_on_the_edges_of_an_element(mark: str) -> None:
     base = schema_of(RESOURCES["ecommerce"])["examples"][0]
     for element in (f"{mark}a", f"a{mark}", f"a{mark}b", mark):
         for codes in ([element], ["a", element], f"[{element}]", f"[a,{element}]"):
-            judge("ecommerce", json.dumps(base | {"product_promo_codes": codes}).encode())
+            compare("ecommerce", json.dumps(base | {"product_promo_codes": codes}).encode())
 
 
 def test_a_row_that_no_request_could_hold_is_beyond_a_schema() -> None:

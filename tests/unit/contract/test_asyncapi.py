@@ -108,10 +108,10 @@ def test_every_resource_has_a_channel_a_message_and_a_schema() -> None:
 def test_the_headers_of_dead_letters_are_those_that_are_written() -> None:
     _, (rejection,) = Intake(make_rules()).read(make_assignment(), [FakeRecord(0, b"{}")], now_at())
     assert isinstance(rejection, Rejection)
-    told = DOCUMENT["components"]["messages"]["deadLetter"]["headers"]
+    headers_schema = DOCUMENT["components"]["messages"]["deadLetter"]["headers"]
     assert (
-        list(told["properties"])
-        == told["required"]
+        list(headers_schema["properties"])
+        == headers_schema["required"]
         == [name for name, _ in dead_letter_headers(rejection, "1")]
     )
 

@@ -36,7 +36,7 @@ def test_no_schema_is_left_of_a_resource_that_is_gone() -> None:
     }
 
 
-def test_every_producer_stands_on_the_page() -> None:
+def test_every_producer_is_on_the_page() -> None:
     programs = [
         path
         for path in sorted(PRODUCERS.rglob("*"))
@@ -70,10 +70,10 @@ def test_a_schema_says_of_every_field_what_it_is_and_shows_one_that_is_taken(nam
     columns = (*IDENTITY_COLUMNS.values(), *RESOURCES[name].columns)
     assert schema["properties"].keys() == {column.name for column in columns}
     for column in columns:
-        said = schema["properties"][column.name]
-        assert column.description in said["description"]
-        for example in said["examples"]:
-            jsonschema.Draft202012Validator(said).validate(example)
+        documented = schema["properties"][column.name]
+        assert column.description in documented["description"]
+        for example in documented["examples"]:
+            jsonschema.Draft202012Validator(documented).validate(example)
 
 
 def test_every_rule_beyond_the_schemas_is_on_the_page() -> None:

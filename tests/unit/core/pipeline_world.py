@@ -120,7 +120,7 @@ class World:
     def now(self) -> Now:
         return now_at(self.seconds)
 
-    def tell(self, event: Event) -> list[Command]:
+    def handle(self, event: Event) -> list[Command]:
         """Hand in an event; the account must balance afterwards, whatever it was."""
         commands = self.pipeline.handle(event, self.now)
         assert self.ledger.imbalance() == 0
@@ -128,19 +128,19 @@ class World:
 
     def wait(self, seconds: float) -> list[Command]:
         self.seconds += seconds
-        return self.tell(TimePassed())
+        return self.handle(TimePassed())
 
     def assign(self, *assignments: Assignment, position: int = 0) -> list[Command]:
         committed = Position(position, commit_metadata.encode(position, position, []))
-        return self.tell(
+        return self.handle(
             Assigned(tuple(Start(assignment, position, committed) for assignment in assignments))
         )
 
     def receive(self, *records: FakeRecord, assignment: Assignment = FIRST) -> list[Command]:
-        return self.tell(Received(assignment, records, records[-1].offset + 1))
+        return self.handle(Received(assignment, records, records[-1].offset + 1))
 
     def answer(self, batch: Batch, answer: Answer) -> list[Command]:
-        return self.tell(Answered(batch.id, answer))
+        return self.handle(Answered(batch.id, answer))
 
 
 def only(kind: type[T], commands: list[Command]) -> list[T]:

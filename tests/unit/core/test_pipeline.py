@@ -93,18 +93,18 @@ class TestTheWayOfARecord:
         # The position stays; hints beside it tell what is delivered above it.
         (commit,) = only(Commit, [*world.answer(second, ok()), *world.wait(5.0)])
         assert commit.positions == {FIRST: Position(0, commit_metadata.encode(0, 0, [(1, 3)]))}
-        world.tell(Committed(commit.positions, 0.01))
+        world.handle(Committed(commit.positions, 0.01))
         assert committed([*world.answer(first, ok()), *world.wait(1.0)]) == {FIRST: 3}
 
     def test_a_truncated_log_is_counted_and_logged_and_a_lower_position_is_committed(
         self, world: World
     ) -> None:
-        world.tell(Lost((FIRST,)))
+        world.handle(Lost((FIRST,)))
         again = Assignment(TOPIC, 0, 9)
-        assigned = world.tell(
+        assigned = world.handle(
             Assigned((Start(again, 15, Position(20, commit_metadata.encode(20, 0, [])), end=15),))
         )
-        commands = world.tell(LogTruncated(again, 20, 15, is_exact=False))
+        commands = world.handle(LogTruncated(again, 20, 15, is_exact=False))
         (line,) = only(Log, commands)
         assert (line.event, line.fields["resumed_at"], line.fields["may_pass_over_records"]) == (
             "log_truncated",
@@ -116,10 +116,10 @@ class TestTheWayOfARecord:
         assert committed([*assigned, *commands, *world.wait(2.0)]) == {again: 15}
 
     def test_a_partition_in_its_next_life_skips_what_the_hints_name(self, world: World) -> None:
-        world.tell(Lost((FIRST,)))
+        world.handle(Lost((FIRST,)))
         again = Assignment(TOPIC, 0, 9)
         start = Start(again, 0, Position(0, commit_metadata.encode(0, 0, [(1, 3)])), end=4)
-        world.tell(Assigned((start,)))
+        world.handle(Assigned((start,)))
         world.receive(event(0), event(1), event(2), event(3), assignment=again)
         (batch,) = posted(world.wait(1.0))
         assert [row.record.offset for row in batch.rows] == [0, 3]
@@ -129,7 +129,7 @@ class TestTheWayOfARecord:
     def test_what_an_earlier_owner_delivered_is_a_duplicate_and_nothing_else_is(
         self, world: World
     ) -> None:
-        world.tell(Lost((FIRST,)))
+        world.handle(Lost((FIRST,)))
         again = Assignment(TOPIC, 0, 9)
         # From offset 2 up to 8 all is settled, and 9 above it.
         start = Start(
@@ -141,8 +141,10 @@ class TestTheWayOfARecord:
             invalid,
             *(event(offset) for offset in range(5, 10)),
         )
-        world.tell(TailRead(start, tail, refused={Place(TOPIC, 0, 5)}, parked={Place(TOPIC, 0, 6)}))
-        world.tell(Assigned((Start(again, 8, start.committed, end=10),)))
+        world.handle(
+            TailRead(start, tail, refused={Place(TOPIC, 0, 5)}, parked={Place(TOPIC, 0, 6)})
+        )
+        world.handle(Assigned((Start(again, 8, start.committed, end=10),)))
         repeated = [
             FakeRecord(offset + 100, event(offset).value) for offset in range(10) if offset != 4
         ]
@@ -163,7 +165,7 @@ class TestTheWayOfARecord:
         start = Start(
             Assignment(PARKING_TOPIC, 0, 0), 4, Position(4, commit_metadata.encode(4, 0, [])), end=5
         )
-        world.tell(TailRead(start, (refused,), refused={Place(TOPIC, 0, 5)}, parked=set()))
+        world.handle(TailRead(start, (refused,), refused={Place(TOPIC, 0, 5)}, parked=set()))
         world.assign(HOME, position=4)
         world.receive(FakeRecord(4, event(4).value, headers=(("event-id", b"7"),)), assignment=HOME)
         (batch,) = posted(world.wait(1.0))
@@ -172,24 +174,24 @@ class TestTheWayOfARecord:
     def test_the_position_behind_transaction_markers_is_committed_with_nothing_outstanding(
         self, world: World
     ) -> None:
-        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+        assert committed(world.handle(Received(FIRST, (), 7))) == {FIRST: 7}
 
     def test_one_commit_at_a_time_and_a_failed_one_is_offered_again(self, world: World) -> None:
-        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
-        world.tell(Received(FIRST, (), 9))
+        assert committed(world.handle(Received(FIRST, (), 7))) == {FIRST: 7}
+        world.handle(Received(FIRST, (), 9))
         assert committed(world.wait(5.0)) == {}
-        assert committed(world.tell(CommitFailed({FIRST: Position(7)}, "no answer", 5.0))) == {
+        assert committed(world.handle(CommitFailed({FIRST: Position(7)}, "no answer", 5.0))) == {
             FIRST: 9
         }
-        world.tell(Committed({FIRST: Position(9)}, 0.01))
+        world.handle(Committed({FIRST: Position(9)}, 0.01))
         assert committed(world.wait(5.0)) == {}
 
     def test_a_commit_whose_metadata_is_too_large_is_made_again_at_once_with_less(
         self, world: World
     ) -> None:
-        assert committed(world.tell(Received(FIRST, (), 7))) == {FIRST: 7}
+        assert committed(world.handle(Received(FIRST, (), 7))) == {FIRST: 7}
         refused = Position(7, "x" * 100)
-        again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
+        again = world.handle(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
         assert committed(again) == {FIRST: 7}, (
             "less is possible now, and the interval is not waited for"
         )
@@ -198,7 +200,7 @@ class TestTheWayOfARecord:
             "commit_metadata_limited",
         ]
         assert (
-            committed(world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,))))
+            committed(world.handle(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,))))
             == {}
         ), "nothing new"
 
@@ -234,7 +236,7 @@ class TestSkippedRecords:
         assert committed(commands) == {FIRST: 1}
         (batch,) = posted(commands)
         assert [row.record.offset for row in batch.rows] == [1]
-        world.tell(Committed({FIRST: Position(1)}, 0.1))
+        world.handle(Committed({FIRST: Position(1)}, 0.1))
         world.answer(batch, ok())
         assert committed(world.wait(1.1)) == {FIRST: 3}
 
@@ -296,8 +298,8 @@ class TestAnswers:
             400,
         )
         assert committed(world.wait(1.0)) == {FIRST: 7}
-        world.tell(Committed({FIRST: Position(7)}, 0.0))
-        world.tell(DeadLettersAcknowledged((rejection,)))
+        world.handle(Committed({FIRST: Position(7)}, 0.0))
+        world.handle(DeadLettersAcknowledged((rejection,)))
         assert committed(world.wait(1.0)) == {FIRST: 10}
 
     def test_a_held_application_stops_nobody_else_and_heals_by_a_probe(self, world: World) -> None:
@@ -397,14 +399,14 @@ class TestDeadLetters:
         commands = world.receive(FakeRecord(0, b"not json"))
         ((rejection,),) = [command.rejections for command in only(WriteDeadLetters, commands)]
         assert committed(world.wait(5.0)) == {}
-        assert committed(world.tell(DeadLettersAcknowledged((rejection,)))) == {FIRST: 1}
+        assert committed(world.handle(DeadLettersAcknowledged((rejection,)))) == {FIRST: 1}
 
     def test_the_line_stops_while_dead_letters_cannot_be_written(self, world: World) -> None:
         commands = world.receive(FakeRecord(0, b"not json"))
         ((rejection,),) = [command.rejections for command in only(WriteDeadLetters, commands)]
-        commands = world.tell(DeadLettersFailed(1, "no such topic"))
+        commands = world.handle(DeadLettersFailed(1, "no such topic"))
         assert only(Pause, commands) == [Pause(frozenset({FIRST, SECOND}))]
-        commands = world.tell(DeadLettersAcknowledged((rejection,)))
+        commands = world.handle(DeadLettersAcknowledged((rejection,)))
         assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
 
 
@@ -434,20 +436,20 @@ class TestRebalances:
         self, world: World
     ) -> None:
         world.receive(event(0), event(1))
-        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        commands = world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         (batch,) = posted(commands)
         assert only(Release, commands) == []
         commands = world.answer(batch, ok())
         assert committed(commands) == {FIRST: 2}
         assert only(Release, commands) == []
-        commands = world.tell(Committed({FIRST: Position(2)}, 0.01))
+        commands = world.handle(Committed({FIRST: Position(2)}, 0.01))
         assert only(Release, commands) == [Release((FIRST, SECOND))]
 
     def test_what_waits_for_its_next_attempt_is_given_back(self, world: World) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
         world.answer(batch, status(503))
-        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        commands = world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         assert only(Release, commands) == [Release((FIRST, SECOND))]
         assert posted(world.wait(60.0)) == []
         assert world.ledger.counters.topics[TOPIC].given_back == 1
@@ -456,14 +458,14 @@ class TestRebalances:
     def test_a_retry_answer_during_the_drain_gives_the_rows_back(self, world: World) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
-        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         commands = world.answer(batch, status(503))
         assert only(Release, commands) == [Release((FIRST, SECOND))]
 
     def test_after_the_deadline_a_late_200_commits_nothing(self, world: World) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
-        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         commands = world.wait(10.0)
         assert only(Release, commands) == [Release((FIRST, SECOND))]
         assert committed(world.answer(batch, ok())) == {}
@@ -475,7 +477,7 @@ class TestRebalances:
     ) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
-        world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         world.wait(10.0)
         again = Assignment(TOPIC, 0, 3)
         world.assign(again)
@@ -487,12 +489,12 @@ class TestRebalances:
     def test_lost_partitions_are_not_committed(self, world: World) -> None:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
-        world.tell(Lost((FIRST, SECOND)))
+        world.handle(Lost((FIRST, SECOND)))
         assert committed(world.answer(batch, ok())) == {}
         assert committed(world.wait(5.0)) == {}
 
     def test_records_of_a_partition_that_is_gone_are_not_taken(self, world: World) -> None:
-        world.tell(Lost((FIRST,)))
+        world.handle(Lost((FIRST,)))
         world.receive(event(0))
         assert posted(world.wait(5.0)) == []
         assert world.ledger.counters.topics[TOPIC].consumed == 0
@@ -500,7 +502,7 @@ class TestRebalances:
 
 class TestStop:
     def stop(self, world: World, seconds: float = 30.0) -> list[Command]:
-        return world.tell(StopRequested(world.seconds + seconds))
+        return world.handle(StopRequested(world.seconds + seconds))
 
     def test_a_stop_with_nothing_to_do_is_over_at_once(self, world: World) -> None:
         commands = self.stop(world)
@@ -512,7 +514,7 @@ class TestStop:
         (batch,) = posted(self.stop(world))
         commands = world.answer(batch, ok())
         assert committed(commands) == {FIRST: 2}
-        assert only(Finish, world.tell(Committed({FIRST: Position(2)}, 0.01))) == [Finish(0, 0)]
+        assert only(Finish, world.handle(Committed({FIRST: Position(2)}, 0.01))) == [Finish(0, 0)]
         assert world.pipeline.is_finished
 
     def test_a_stop_during_an_outage_does_not_wait_for_it(self, world: World) -> None:
@@ -527,34 +529,36 @@ class TestStop:
         assert only(Finish, world.wait(30.0)) == [Finish(1, 0)]
 
     def test_a_failed_last_commit_still_ends_the_stop(self, world: World) -> None:
-        commands = world.tell(Received(FIRST, (), 5))
+        commands = world.handle(Received(FIRST, (), 5))
         assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
-        world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
-        assert only(Finish, world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))) == [
-            Finish(0, 5)
-        ]
+        world.handle(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
+        assert only(
+            Finish, world.handle(CommitFailed({FIRST: Position(5)}, "no answer", 10.0))
+        ) == [Finish(0, 5)]
 
     def test_a_last_commit_whose_metadata_is_too_large_is_made_again(self, world: World) -> None:
-        commands = world.tell(Received(FIRST, (), 5))
+        commands = world.handle(Received(FIRST, (), 5))
         assert committed([*commands, *self.stop(world)]) == {FIRST: 5}
-        world.tell(CommitFailed({FIRST: Position(5)}, "no answer", 0.01))
+        world.handle(CommitFailed({FIRST: Position(5)}, "no answer", 0.01))
         refused = Position(5, "x" * 100)
-        again = world.tell(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
+        again = world.handle(CommitFailed({FIRST: refused}, "too large", 0.01, (refused,)))
         assert (committed(again), only(Finish, again)) == ({FIRST: 5}, [])
-        assert only(Finish, world.tell(Committed({FIRST: Position(5)}, 0.01))) == [Finish(0, 0)]
+        assert only(Finish, world.handle(Committed({FIRST: Position(5)}, 0.01))) == [Finish(0, 0)]
 
 
-def test_a_story_replayed_gives_the_same_commands() -> None:
+def test_a_history_replayed_gives_the_same_commands() -> None:
     def story(world: World) -> list[tuple[Callable[[], object], ...] | object]:
-        said: list[object] = [world.assign(FIRST)]
+        commands_of_turns: list[object] = [world.assign(FIRST)]
         commands = world.receive(
             *(event(offset, application=1 + offset % 2) for offset in range(40))
         )
-        said.append([(batch.id, batch.body()) for batch in posted(commands)])
+        commands_of_turns.append([(batch.id, batch.body()) for batch in posted(commands)])
         for number, batch in enumerate(posted(commands)):
-            said.append(only(Log, world.answer(batch, status((200, 503, 403, 400)[number % 4]))))
-        said.append([(batch.id, batch.body()) for batch in posted(world.wait(60.0))])
-        return said
+            commands_of_turns.append(
+                only(Log, world.answer(batch, status((200, 503, 403, 400)[number % 4])))
+            )
+        commands_of_turns.append([(batch.id, batch.body()) for batch in posted(world.wait(60.0))])
+        return commands_of_turns
 
     assert story(World()) == story(World())
 
@@ -564,8 +568,8 @@ def test_a_new_key_is_tried_at_once(world: World) -> None:
     (batch,) = posted(world.wait(1.0))
     world.answer(batch, status(403))
     assert posted(world.wait(1.0)) == []
-    assert posted(world.tell(KeyChanged(2))) == []
-    (probe,) = posted(world.tell(KeyChanged(1)))
+    assert posted(world.handle(KeyChanged(2))) == []
+    (probe,) = posted(world.handle(KeyChanged(1)))
     assert [log.event for log in only(Log, world.answer(probe, ok()))] == ["application_healed"]
 
 
@@ -596,8 +600,8 @@ class TestParking:
         (park,) = only(WriteParked, commands)
         assert self.parked(commands) == [0, 2, 4, 6, 8]
         assert committed(world.wait(5.0)) == {FIRST: 0}
-        world.tell(Committed({FIRST: Position(0)}, 0.1))
-        commands = world.tell(ParkingAcknowledged(park.rows))
+        world.handle(Committed({FIRST: Position(0)}, 0.1))
+        commands = world.handle(ParkingAcknowledged(park.rows))
         assert only(Resume, commands) == [Resume(frozenset({FIRST}))]
         assert committed([*commands, *world.wait(1.0)]) == {FIRST: 10}
         assert world.ledger.counters.topics[TOPIC].parked == 5
@@ -605,7 +609,7 @@ class TestParking:
     def test_what_comes_later_is_parked_at_once_but_for_one_record_to_ask_with(self) -> None:
         world, commands = self.held()
         (park,) = only(WriteParked, commands)
-        world.tell(ParkingAcknowledged(park.rows))
+        world.handle(ParkingAcknowledged(park.rows))
         # What was in the batcher when the hold began to park waits under it, and is what the next
         # probe is made of.
         world.wait(1.0)
@@ -620,7 +624,7 @@ class TestParking:
         (batch,) = posted(world.receive(*(event(offset) for offset in range(10))))
         (park,) = only(WriteParked, world.answer(batch, status(403)))
         assert park.rows == batch.rows
-        world.tell(ParkingAcknowledged(park.rows))
+        world.handle(ParkingAcknowledged(park.rows))
         assert self.parked(world.receive(*(event(offset) for offset in range(10, 15)))) == [
             11,
             12,
@@ -636,14 +640,14 @@ class TestParking:
     def test_the_neighbour_flows_on_all_the_while(self) -> None:
         world, commands = self.held()
         (park,) = only(WriteParked, commands)
-        world.tell(ParkingAcknowledged(park.rows))
+        world.handle(ParkingAcknowledged(park.rows))
         for start in range(20, 200, 10):
             commands = world.receive(
                 *(event(offset, application=1 + offset % 2) for offset in range(start, start + 10))
             )
             commands += world.wait(1.0)
             for parking in only(WriteParked, commands):
-                world.tell(ParkingAcknowledged(parking.rows))
+                world.handle(ParkingAcknowledged(parking.rows))
             for batch in posted(commands):
                 world.answer(batch, ok() if batch.destination.application_id == 2 else status(403))
         assert world.ledger.offsets.tracker(FIRST).span < 20
@@ -668,7 +672,7 @@ class TestParking:
     def test_parked_records_are_not_duplicates_of_themselves(self) -> None:
         world, commands = self.held()
         (park,) = only(WriteParked, commands)
-        world.tell(ParkingAcknowledged(park.rows))
+        world.handle(ParkingAcknowledged(park.rows))
         world.wait(1.0)
         (probe,) = posted(world.wait(60.0))
         world.answer(probe, ok())
@@ -681,7 +685,7 @@ class TestParking:
     def test_a_parked_event_that_is_published_again_is_a_duplicate(self) -> None:
         world, commands = self.held()
         (park,) = only(WriteParked, commands)
-        world.tell(ParkingAcknowledged(park.rows))
+        world.handle(ParkingAcknowledged(park.rows))
         again = FakeRecord(20, event(0, application=1).value)
         world.receive(again)
         assert world.ledger.counters.topics[TOPIC].duplicates == 1
@@ -689,10 +693,10 @@ class TestParking:
     def test_the_line_stops_while_records_cannot_be_parked(self) -> None:
         world, commands = self.held()
         (park,) = only(WriteParked, commands)
-        commands = world.tell(ParkingFailed(5, "no such topic"))
+        commands = world.handle(ParkingFailed(5, "no such topic"))
         assert only(Pause, commands) == [Pause(frozenset({HOME}))]
         assert [log.event for log in only(Log, commands)] == ["parking_failed"]
-        commands = world.tell(ParkingAcknowledged(park.rows))
+        commands = world.handle(ParkingAcknowledged(park.rows))
         assert {one for command in only(Resume, commands) for one in command.assignments} == {
             FIRST,
             HOME,
@@ -711,7 +715,7 @@ class TestParking:
         batches = posted(world.receive(*(event(offset) for offset in range(20))))
         commands = [command for batch in batches for command in world.answer(batch, status(403))]
         (park,) = only(WriteParked, commands)
-        commands = world.tell(ParkingAcknowledged(park.rows))
+        commands = world.handle(ParkingAcknowledged(park.rows))
         assert only(Resume, commands) == [Resume(frozenset({FIRST, SECOND}))]
 
     def test_memory_filled_by_a_batch_that_fails_alone_has_room_for_other_partitions(self) -> None:
@@ -732,19 +736,19 @@ class TestParking:
 
 class TestWhatIsLeftAtAStop:
     def stop(self, world: World) -> list[Finish]:
-        return only(Finish, world.tell(StopRequested(world.seconds + 30.0)))
+        return only(Finish, world.handle(StopRequested(world.seconds + 30.0)))
 
     def test_dead_letters_of_partitions_that_were_lost_are_left_to_nobody(
         self, world: World
     ) -> None:
         world.receive(FakeRecord(0, b"not json"))
-        world.tell(Lost((FIRST, SECOND)))
+        world.handle(Lost((FIRST, SECOND)))
         assert self.stop(world) == [Finish(1, 0)]
 
     def test_what_another_member_has_been_given_is_not_left(self, world: World) -> None:
         world.receive(FakeRecord(0, b"not json"))
-        world.tell(Lost((FIRST, SECOND)))
-        world.tell(Distributed(frozenset({SECOND.topic_partition})))
+        world.handle(Lost((FIRST, SECOND)))
+        world.handle(Distributed(frozenset({SECOND.topic_partition})))
         assert self.stop(world) == [Finish(0, 0)]
 
     def test_what_was_revoked_unsettled_is_left_until_it_is_given_to_somebody(
@@ -753,6 +757,6 @@ class TestWhatIsLeftAtAStop:
         world.receive(event(0))
         (batch,) = posted(world.wait(1.0))
         world.answer(batch, status(503))
-        commands = world.tell(Revoked((FIRST, SECOND), world.seconds + 10))
+        commands = world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         assert len(only(Release, commands)) == 1
         assert self.stop(world) == [Finish(1, 0)]

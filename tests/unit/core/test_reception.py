@@ -46,14 +46,14 @@ class Clocked(World):
         true = super().now
         return true._replace(unix_seconds=true.unix_seconds + self.ahead)
 
-    def told(self, *, wrong_by: float = 0.0) -> list[Command]:
+    def handle_api_time(self, *, wrong_by: float = 0.0) -> list[Command]:
         """The API is asked for its time, and answers."""
-        return self.tell(
+        return self.handle(
             ApiTimeRead(Response(404, None, "", 0.1, UNIX_SECONDS + self.seconds + wrong_by))
         )
 
     def come(self, assignment: Assignment, *records: FakeRecord) -> list[Command]:
-        return self.tell(Received(assignment, records, records[-1].offset + 1))
+        return self.handle(Received(assignment, records, records[-1].offset + 1))
 
 
 def world(*, ahead: float = 0.0) -> Clocked:
@@ -65,7 +65,7 @@ def world(*, ahead: float = 0.0) -> Clocked:
 
 def vouched() -> Clocked:
     made = world()
-    made.told()
+    made.handle_api_time()
     return made
 
 
@@ -96,7 +96,7 @@ def test_a_clock_that_jumps_ahead_dead_letters_nothing_and_stops_intake_until_it
     assert of(AskTime, commands) == [AskTime()]
     assert stage.ledger.offsets.tracker(A0).position == 0
     stage.jump(0)
-    commands = stage.told()
+    commands = stage.handle_api_time()
     assert of(Resume, commands) == [Resume(frozenset({A0, A1}))]
     assert dead_lettered(commands) == []
     assert stage.ledger.offsets.tracker(A0).position == 2
@@ -107,17 +107,17 @@ def test_a_clock_that_jumps_back_makes_nothing_an_event_of_the_future() -> None:
     stage.jump(-2 * DAY)
     assert dead_lettered(stage.come(A0, event(0))) == []
     stage.jump(0)
-    stage.told()
+    stage.handle_api_time()
     assert stage.ledger.offsets.tracker(A0).position == 1
 
 
-def test_what_came_meanwhile_is_judged_in_its_order_and_by_the_right_time() -> None:
+def test_what_came_meanwhile_is_decided_in_its_order_and_by_the_right_time() -> None:
     stage = vouched()
     stage.jump(15 * DAY)
     stage.come(A0, event(0), aged(1, 15))
     stage.come(A0, aged(2, 16), event(3))
     stage.jump(0)
-    commands = stage.told()
+    commands = stage.handle_api_time()
     assert dead_lettered(commands) == [(1, Reason.TOO_OLD), (2, Reason.TOO_OLD)]
     assert stage.ledger.offsets.tracker(A0).position == 4
 
@@ -131,7 +131,7 @@ def test_what_waits_to_be_sent_does_not_expire_by_a_clock_that_is_doubted() -> N
     assert [len(post.batch.rows) for post in commands if isinstance(post, Post)] == [1]
 
 
-def test_before_the_api_has_told_its_time_only_what_an_age_would_decide_waits() -> None:
+def test_before_the_time_of_the_api_is_known_only_what_an_age_would_decide_waits() -> None:
     stage = world()
     assert stage.come(A0, event(0)) == []
     assert stage.ledger.offsets.tracker(A0).position == 1
@@ -139,7 +139,7 @@ def test_before_the_api_has_told_its_time_only_what_an_age_would_decide_waits() 
     assert dead_lettered(commands) == []
     assert of(AskTime, commands) == [AskTime()]
     assert of(Pause, commands) == [Pause(frozenset({A0, A1}))]
-    commands = stage.told()
+    commands = stage.handle_api_time()
     assert dead_lettered(commands) == [(1, Reason.TOO_OLD)]
     assert of(Resume, commands) == [Resume(frozenset({A0, A1}))]
 
@@ -148,16 +148,16 @@ def test_while_the_api_cannot_be_reached_it_is_asked_again_and_nothing_is_given_
     stage = world()
     stage.come(A0, aged(0, 15))
     for _ in range(10):
-        commands = stage.tell(ApiTimeRead(NotSent(TransportFault.CONNECT_FAILED, 0.1)))
+        commands = stage.handle(ApiTimeRead(NotSent(TransportFault.CONNECT_FAILED, 0.1)))
         assert dead_lettered(commands) == []
         due = stage.pipeline.next_deadline()
         assert due is not None
         stage.seconds = due
-        assert AskTime() in stage.tell(TimePassed())
-    assert dead_lettered(stage.told()) == [(0, Reason.TOO_OLD)]
+        assert AskTime() in stage.handle(TimePassed())
+    assert dead_lettered(stage.handle_api_time()) == [(0, Reason.TOO_OLD)]
 
 
-def test_what_has_grown_too_old_before_the_api_has_told_its_time_waits_for_it() -> None:
+def test_what_has_grown_too_old_before_the_time_of_the_api_is_known_waits_for_it() -> None:
     stage = world()
     assert (
         stage.come(A0, event(0, event_timestamp=int(stage.now.unix_seconds) - 14 * DAY), event(1))
@@ -174,19 +174,19 @@ def test_what_has_grown_too_old_before_the_api_has_told_its_time_waits_for_it() 
         [AskTime()],
         [],
     )
-    stage.told()
+    stage.handle_api_time()
     assert dead_lettered(stage.wait(AGE_WAIT_SECONDS)) == [(0, Reason.TOO_OLD)]
 
 
 def test_what_an_earlier_owner_delivered_is_a_duplicate_by_a_clock_that_is_behind_as_well() -> None:
     stage = world(ahead=-2 * DAY)
-    stage.tell(Lost((A0,)))
+    stage.handle(Lost((A0,)))
     start = Start(Assignment(TOPIC, 0, 0), 1, Position(1, commit_metadata.encode(1, 0, [])), end=1)
-    stage.tell(TailRead(start, (event(0),), refused=set(), parked=set()))
+    stage.handle(TailRead(start, (event(0),), refused=set(), parked=set()))
     stage.jump(0)
-    stage.told()
+    stage.handle_api_time()
     again = Assignment(TOPIC, 0, 2)
-    stage.tell(Assigned((replace(start, assignment=again),)))
+    stage.handle(Assigned((replace(start, assignment=again),)))
     stage.come(again, FakeRecord(1, event(0).value))
     assert stage.ledger.counters.topics[TOPIC].duplicates == 1
 
@@ -201,7 +201,9 @@ def test_an_answer_to_a_batch_vouches_as_well() -> None:
     stage.come(A0, event(0))
     (post,) = of(Post, stage.wait(2))
     assert isinstance(post, Post)
-    stage.tell(Answered(post.batch.id, Response(200, None, "", 0.1, UNIX_SECONDS + stage.seconds)))
+    stage.handle(
+        Answered(post.batch.id, Response(200, None, "", 0.1, UNIX_SECONDS + stage.seconds))
+    )
     assert dead_lettered(stage.come(A0, aged(1, 15))) == [(1, Reason.TOO_OLD)]
 
 
@@ -210,9 +212,9 @@ def test_what_waits_when_its_partition_goes_is_left_to_the_next_owner() -> None:
     stage.jump(15 * DAY)
     stage.come(A0, event(0))
     stage.come(A1, event(0))
-    stage.tell(Lost((A0,)))
+    stage.handle(Lost((A0,)))
     stage.jump(0)
-    stage.told()
+    stage.handle_api_time()
     assert A0 not in stage.ledger.offsets
     assert stage.ledger.offsets.tracker(A1).position == 1
 
@@ -221,7 +223,7 @@ def test_a_stop_does_not_wait_for_the_time() -> None:
     stage = vouched()
     stage.jump(15 * DAY)
     stage.come(A0, event(0))
-    stage.tell(StopRequested(stage.seconds + 10))
+    stage.handle(StopRequested(stage.seconds + 10))
     assert stage.pipeline.is_finished
 
 

@@ -72,8 +72,8 @@ def test_letting_go_compares_no_row_with_every_partition() -> None:
         == PARTITIONS * 17 - 1
     )
     Counted.comparisons = 0
-    world.tell(Revoked(assignments, world.seconds + 10.0))
-    world.tell(Lost(assignments))
+    world.handle(Revoked(assignments, world.seconds + 10.0))
+    world.handle(Lost(assignments))
     rows = PARTITIONS * 50
     assert Counted.comparisons <= rows, (
         "a row looks its partition up, and is compared with no other"
@@ -158,7 +158,7 @@ def test_an_event_costs_the_same_with_many_batches_under_a_hold_as_with_few() ->
         while (
             deadline := world.pipeline.next_deadline()
         ) is not None and deadline <= world.seconds:
-            world.tell(TimePassed())
+            world.handle(TimePassed())
         return instructions(lambda: world.pipeline.handle(TimePassed(), world.now))[0]
 
     # A walk over them would cost two fifths more. What is left depends on how the dictionaries lie.

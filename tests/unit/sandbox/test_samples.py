@@ -44,7 +44,7 @@ def test_they_hold_duplicates_mistakes_and_a_second_application() -> None:
     assert 0.05 < sum(event["application_id"] == 2222 for event in valid) / len(valid) < 0.15
 
 
-def test_imports_are_of_every_other_resource_and_the_worker_judges_them_as_they_say() -> None:
+def test_imports_are_of_every_other_resource_and_the_worker_decides_as_they_say() -> None:
     rules = make_rules(
         form=Form.ENVELOPE,
         applications=frozenset({1111, 2222}),
@@ -125,15 +125,15 @@ def deliver_one_with_another_time(outcome: Outcome) -> None:
     outcome.rows[0] = outcome.row(first.identifier, first.unix_seconds + 1)
 
 
-def bury_one_twice(outcome: Outcome) -> None:
+def dead_letter_one_twice(outcome: Outcome) -> None:
     outcome.dead_letters.append(outcome.dead_letters[0])
 
 
-def bury_none_of_one(outcome: Outcome) -> None:
+def dead_letter_none_of_one(outcome: Outcome) -> None:
     outcome.dead_letters.pop()
 
 
-def bury_for_another_reason(outcome: Outcome) -> None:
+def dead_letter_for_another_reason(outcome: Outcome) -> None:
     first = next(sample for sample in outcome.produced if sample.dead_lettered_as)
     outcome.dead_letters[0] = outcome.dead_letter(first, "nonsense")
 
@@ -166,9 +166,9 @@ def test_an_account_without_fault_balances() -> None:
         (deliver_one_twice, "1 rows delivered twice"),
         (deliver_one_with_another_time, "1 events delivered with another time"),
         (deliver_a_refused_one, "1 events delivered that should not be"),
-        (bury_one_twice, "1 records dead-lettered twice"),
-        (bury_none_of_one, "1 invalid records without a dead letter"),
-        (bury_for_another_reason, "1 dead letters with another reason than expected"),
+        (dead_letter_one_twice, "1 records dead-lettered twice"),
+        (dead_letter_none_of_one, "1 invalid records without a dead letter"),
+        (dead_letter_for_another_reason, "1 dead letters with another reason than expected"),
         (miscount_the_duplicates, "-1 records that are not accounted for"),
         (skip_one, "1 records skipped that should not be, or the reverse"),
     ],

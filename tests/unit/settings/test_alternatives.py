@@ -41,7 +41,7 @@ class TestAlternatives:
         assert shown["appmetrica.applications.1111.post_api_key"] == (MASK, str(tmp_path / "key"))
 
     @pytest.mark.parametrize("name", ["sasl_password", "ssl_key_password"])
-    def test_so_does_every_other_secret_that_may_stand_in_a_file(
+    def test_so_does_every_other_secret_that_may_be_in_a_file(
         self, tmp_path: Path, name: str
     ) -> None:
         (tmp_path / "password").write_text("from-a-file")

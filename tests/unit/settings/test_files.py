@@ -67,7 +67,7 @@ class TestTlsFiles:
         make_certificates(tmp_path)
         return f"kafka: {{{self.SECURITY.format(tmp_path)}{more}}}\n"
 
-    def test_what_is_wrong_with_them_is_told_beside_all_else(self, tmp_path: Path) -> None:
+    def test_what_is_wrong_with_them_is_reported_beside_all_else(self, tmp_path: Path) -> None:
         found = faults(tmp_path, self.text(tmp_path) + "log: {level: loud}")
         file = tmp_path / "config.yaml"
         assert [(one.path, one.source) for one in found] == [

@@ -124,7 +124,7 @@ class TestForms:
         result = loaded(tmp_path, environment={"AMW_ROUTES": '[{"topic": "films"}]'})
         assert [route.topic for route in result.settings.routes] == ["films"]
 
-    def test_a_key_may_stand_in_a_file(self, tmp_path: Path) -> None:
+    def test_a_key_may_be_in_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text("from-a-file\n")
         text = (
             f"appmetrica: {{applications: {{'2222': {{post_api_key_file: {tmp_path / 'key'}}}}}}}"
@@ -214,7 +214,7 @@ class TestForms:
 
 
 CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
-    "unknown key, nearest name told": (
+    "unknown key, nearest name suggested": (
         "kafka: {grup_id: x}",
         {},
         "kafka.grup_id",
@@ -713,7 +713,7 @@ def test_a_fault_names_its_path_and_what_is_wrong(
     )
 
 
-def test_all_faults_are_told_at_once_each_with_its_source(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once_each_with_its_source(tmp_path: Path) -> None:
     text = "kafka:\n  grup_id: x\nadmin:\n  port: many\n"
     found = faults(tmp_path, text, {"AMW_LOG__LEVEL": "loud", "AMW_NOPE": "1"})
     file = tmp_path / "config.yaml"
@@ -725,7 +725,7 @@ def test_all_faults_are_told_at_once_each_with_its_source(tmp_path: Path) -> Non
     }
 
 
-def test_all_that_is_wrong_with_a_route_s_shape_is_told_each_with_its_own_line(
+def test_all_that_is_wrong_with_a_route_s_shape_is_reported_each_with_its_own_line(
     tmp_path: Path,
 ) -> None:
     text = (
@@ -793,7 +793,7 @@ def test_where_no_application_is_given_the_fault_says_what_is_required(
     assert [one.message.partition(":")[0] for one in caught.value.faults] == ["required"]
 
 
-def test_what_is_missing_is_told_beside_what_else_is_wrong(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_beside_what_else_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("appmetrica: {base_url: 5}")
     with pytest.raises(ConfigurationError) as caught:

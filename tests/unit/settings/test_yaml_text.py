@@ -53,7 +53,7 @@ def test_not_a_number_is_a_number_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("text", ["01111", "0123", "-007", "08", "00"])
-def test_a_number_with_a_leading_zero_is_found_wherever_it_stands(text: str) -> None:
+def test_a_number_with_a_leading_zero_is_found_wherever_it_is(text: str) -> None:
     document = read(f"a: 1\nb:\n  - {text}\n{text}: x\n")
     assert [(one.path, one.line) for one in document.faults] == [
         (("b", "0"), 3),
@@ -65,7 +65,7 @@ def test_a_number_with_a_leading_zero_is_found_wherever_it_stands(text: str) -> 
 @pytest.mark.parametrize(
     "keys", [("0x457", "1111"), ("1111", "'1111'"), ("+1111", "0o2127"), ("yes", "'yes'")]
 )
-def test_keys_that_are_one_key_under_two_names_stand_twice(keys: tuple[str, str]) -> None:
+def test_keys_that_are_one_key_under_two_names_are_repeated(keys: tuple[str, str]) -> None:
     document = read(f"a:\n  {keys[0]}: x\n  {keys[1]}: y\n")
     assert [(one.line, one.message) for one in document.faults] == [(3, "this key is repeated")]
 

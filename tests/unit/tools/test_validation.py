@@ -28,17 +28,17 @@ class Outcome:
             take_rows=self.rows.extend,
         )
 
-    def judge(self, *chunk: FileRecord | Unreadable) -> Summary:
+    def validate(self, *chunk: FileRecord | Unreadable) -> Summary:
         self._validation.validate(chunk, now_at())
         return self._validation.summary
 
 
 def test_records_are_delivered_duplicates_or_bad() -> None:
     outcome = Outcome()
-    outcome.judge(
+    outcome.validate(
         FileRecord(1, make_value()), FileRecord(2, make_value()), Unreadable(3, "no record")
     )
-    summary = outcome.judge(
+    summary = outcome.validate(
         FileRecord(4, make_value()), FileRecord(5, make_value(event_name=..., mcc=2**64))
     )
     assert (summary.records, summary.delivered, summary.duplicates, summary.bad) == (5, 1, 2, 2)
@@ -52,7 +52,7 @@ def test_records_are_delivered_duplicates_or_bad() -> None:
 
 def test_each_record_has_a_verdict_where_that_is_wanted_in_the_order_of_the_file() -> None:
     outcome = Outcome(is_each=True)
-    outcome.judge(FileRecord(1, b"{}"), FileRecord(2, make_value()), FileRecord(3, make_value()))
+    outcome.validate(FileRecord(1, b"{}"), FileRecord(2, make_value()), FileRecord(3, make_value()))
     assert [one.document()["ending"] for one in outcome.results] == [
         "dead-lettered",
         "delivered",
@@ -61,20 +61,20 @@ def test_each_record_has_a_verdict_where_that_is_wanted_in_the_order_of_the_file
     assert outcome.results[1].key == outcome.results[2].key is not None
 
 
-def test_a_record_is_judged_by_the_route_of_its_topic() -> None:
+def test_a_record_is_validated_by_the_route_of_its_topic() -> None:
     value = make_value(more=1)
-    routed = Outcome().judge(
+    routed = Outcome().validate(
         FileRecord(1, value, topic="games"),
         FileRecord(2, value, topic="films"),
         FileRecord(3, value),
     )
     assert (routed.delivered, routed.bad) == (1, 2)
-    assert Outcome(is_routed=False).judge(FileRecord(1, value, topic="games")).bad == 1
+    assert Outcome(is_routed=False).validate(FileRecord(1, value, topic="games")).bad == 1
 
 
 def test_what_would_be_sent_is_the_body_of_a_request() -> None:
     outcome = Outcome()
-    outcome.judge(FileRecord(1, make_value(event_name="one")))
+    outcome.validate(FileRecord(1, make_value(event_name="one")))
     (row,) = outcome.rows
     assert csv_name(row.destination, 1) == "events-1111-profile_id.csv"
     assert csv_name(row.destination, 2) == "events-1111-profile_id-2.csv"
@@ -84,7 +84,7 @@ def test_what_would_be_sent_is_the_body_of_a_request() -> None:
 def test_what_the_route_does_not_select_is_skipped_and_no_fault() -> None:
     routes = "[{topic: films, select: {$.event_name: [purchase]}, tombstones: skip}]"
     outcome = Outcome(is_each=True, routes=routes)
-    summary = outcome.judge(
+    summary = outcome.validate(
         FileRecord(1, make_value()),
         FileRecord(2, make_value(event_name="other")),
         FileRecord(3, None),
@@ -102,7 +102,7 @@ def test_what_the_route_does_not_select_is_skipped_and_no_fault() -> None:
 def test_a_record_of_a_file_without_times_is_written_now() -> None:
     outcome = Outcome(routes="[{topic: films, time: {default: record}}]")
     value = make_value(event_timestamp=...)
-    outcome.judge(
+    outcome.validate(
         FileRecord(1, value), FileRecord(2, value, timestamp=1_699_999_999_000), FileRecord(3, b"{")
     )
     assert [row.event_timestamp for row in outcome.rows] == [1_700_000_000, 1_699_999_999]

@@ -101,7 +101,7 @@ class ContractDrift:
     drifts: Counter[Drift] = field(default_factory=Counter)
 
     def drift(self, event_name: str, field_name: str, change: str, count: int = 1) -> None:
-        """Note one field of one record, or so many.
+        """Note one field of one record, or of this many.
 
         Beyond `DRIFTS_MAX` different ones, new ones are counted together.
         """
@@ -152,7 +152,7 @@ class TopicAccount:
     """The records of one topic since the process started. All counts but `consumed_bytes`.
 
     `skipped_settled` were received again although an earlier life of their partition had settled
-    them, as the hints beside the commit told; they are not in `consumed`. `hints_ignored` counts
+    them, as the commit's metadata named them; they are not in `consumed`. `hints_ignored` counts
     commits whose metadata wasn't ours or was damaged. `events_ahead` counts delivered events, and
     `records_ahead` delivered records, whose time lay ahead of the worker's clock: their age, or
     their latency, is observed as 0. `records_undated` were delivered and have no timestamp, and so

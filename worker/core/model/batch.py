@@ -27,7 +27,7 @@ class RequestForm(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Rows of one destination, sealed: the same batch id always stands for the same bytes.
+    """Rows of one destination, sealed: the same batch id always means the same bytes.
 
     The body isn't kept beside the lines it is made of: it is joined anew, identically, for each
     attempt, so that a batch that waits through an outage is held once and not twice.

@@ -18,7 +18,7 @@ class Now(NamedTuple):
 
 
 class Trust(StrEnum):
-    """What the local clock is worth when it is to judge the age of an event.
+    """How far the local clock is trusted to decide whether an event is too old.
 
     Vouched for by a witness, not vouched for yet, or contradicted. What it comes from is in
     `progress/clock_check.py`.

@@ -8,7 +8,7 @@ Whoever reads the partition next learns
     may anybody believe that they were delivered. A group that began at the end, or whose position
     was set by hand, never saw those before it.
 
-They only save duplicates: metadata that isn't ours, or is damaged, or stands beside another
+They only save duplicates: metadata that isn't ours, or is damaged, or is beside another
 position is ignored.
 
     metadata = "1:" + base64url(floor + runs + crc32)  where all runs find room; 4,096 characters
@@ -26,7 +26,7 @@ A bit for each offset has a known size. So whoever reaches no further ahead than
 name all that is settled, in whatever order it was.
 
 The checksum covers the position as well: a position that somebody has set by hand doesn't take over
-the hints beside it.
+the metadata beside it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _SETTLED = re.compile("1+")
 
 @dataclass(frozen=True, slots=True)
 class CommitMetadata:
-    """What stands beside a committed position.
+    """The metadata of a committed position.
 
     Everything from `floor` up to the position is settled. `settled` are ranges from the position
     on, each from its first offset to the one after its last, rising.
@@ -83,7 +83,7 @@ def encode(
     settled: Sequence[tuple[int, int]],
     characters_max: int = METADATA_CHARACTERS_MAX,
 ) -> str:
-    """The metadata for a commit of `position`: of at most so many characters.
+    """The metadata for a commit of `position`: of at most this many characters.
 
     Ranges that find no room, or the parts of them that don't, are left out, the last ones first:
     see `span_named`. Without room even for the floor it is empty, and names nothing.
@@ -149,17 +149,17 @@ def of(start: Start) -> CommitMetadata | None:
         return nothing
     if not start.committed.metadata:
         return nothing
-    hints = decode(start.position, start.committed.metadata)
+    metadata = decode(start.position, start.committed.metadata)
     if (
-        hints is not None
-        and hints.settled
+        metadata is not None
+        and metadata.settled
         and start.end is not None
-        and hints.settled[-1][1] > start.end
+        and metadata.settled[-1][1] > start.end
     ):
-        # The partition has lost records that were settled: what now stands at their offsets is
+        # The partition has lost records that were settled: what is now at their offsets is
         # something else.
         return None
-    return hints
+    return metadata
 
 
 def end(start: Start) -> int:
@@ -172,7 +172,7 @@ def end(start: Start) -> int:
 
 
 def decode(position: int, metadata: str) -> CommitMetadata | None:
-    """The hints that stand beside a committed `position`; None for metadata that can't be used."""
+    """The ranges named beside a committed `position`; None for metadata that can't be used."""
     prefix, text = metadata[: len(RUNS_PREFIX)], metadata[len(RUNS_PREFIX) :]
     if prefix not in (RUNS_PREFIX, FLAGS_PREFIX) or len(metadata) > METADATA_CHARACTERS_MAX:
         return None

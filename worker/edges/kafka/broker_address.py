@@ -1,4 +1,4 @@
-"""Whether the address of a broker can be reached, and what stands in the way."""
+"""Whether the address of a broker can be reached, and what prevents it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def host_and_port(server: str) -> tuple[str, int]:
 
 
 async def reach(host: str, port: int) -> Diagnosis | None:
-    """Connect and close; returns what stands in the way, None for nothing."""
+    """Connect and close; returns what prevents it, None for nothing."""
     try:
         addresses = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM

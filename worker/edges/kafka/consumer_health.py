@@ -116,7 +116,7 @@ class PartitionHealth:
     def failure(self) -> str | None:
         """What shows that the consumer is unusable: every partition fails. None while none does.
 
-        Damaged records are a trouble of their partition alone.
+        Damaged records are a fault of their partition alone.
         """
         failing = [
             error

@@ -37,7 +37,7 @@ from worker.supervision import is_cancelled_from_within
 
 logger = logging.getLogger("worker.kafka")
 
-# With more new consumers than this in so many seconds, the fault is nothing that another one fixes.
+# With more new consumers than this in this many seconds, another consumer fixes nothing.
 REBUILDS_MAX = 3
 REBUILDS_SECONDS = 900.0
 

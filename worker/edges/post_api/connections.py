@@ -1,6 +1,6 @@
 """One request on one connection: what was sent, and what came back as it came over the wire.
 
-aiohttp's parser refuses an answer as a whole for any fault in any header, and then doesn't tell its
+aiohttp's parser refuses an answer as a whole for any fault in any header, and then doesn't show its
 status. The status line says whether the rows were loaded, so it is read here beside that parser and
 decides, whatever follows. Source: RFC 9112, sections 2 to 4 and 6.
 

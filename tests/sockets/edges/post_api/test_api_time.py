@@ -44,8 +44,8 @@ DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 async def test_a_date_is_that_of_the_header(
     headers: bytes, seconds: float | None, status: bytes
 ) -> None:
-    said = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n" + headers + b"\r\n"
-    async with raw_server(lambda _: said) as url, sink_to(url) as sink:
+    reply = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n" + headers + b"\r\n"
+    async with raw_server(lambda _: reply) as url, sink_to(url) as sink:
         answer = await sink.post(recent())
     assert isinstance(answer, Response)
     assert answer.date_unix_seconds == seconds
@@ -59,9 +59,9 @@ async def test_who_asks_for_the_time_shows_no_key_and_no_event() -> None:
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\n" + DATE + b"\r\n"
 
     async with raw_server(answer) as url, sink_to(url) as sink:
-        told = await sink.ask_time()
-    assert isinstance(told, Response)
-    assert told.date_unix_seconds == 784_111_777.0
+        read = await sink.ask_time()
+    assert isinstance(read, Response)
+    assert read.date_unix_seconds == 784_111_777.0
     assert seen[0].startswith(b"HEAD / HTTP/1.1\r\n")
     assert b"post_api_key" not in seen[0]
 

@@ -106,11 +106,11 @@ class Silent(asyncio.Protocol):
     """What is behind the witness here: it only waits for the end."""
 
     def __init__(self) -> None:
-        self.said = b""
+        self.received = b""
         self.is_over = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
-        self.said += data
+        self.received += data
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_over.set_result(exc)
@@ -132,19 +132,19 @@ async def test_what_lies_in_the_system_s_buffer_is_read_when_a_write_has_failed(
         transport.write(b"x" * 100_000)
         error = await protocol.is_over
     assert isinstance(error, OSError)
-    assert (witness.head.status, protocol.said) == (413, TOO_LARGE)
+    assert (witness.head.status, protocol.received) == (413, TOO_LARGE)
 
 
 async def test_what_has_come_is_read_before_the_next_chunk_is_handed_over() -> None:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
-    heard: list[bytes] = []
+    received: list[bytes] = []
     with ours, theirs:
-        loop.add_reader(ours, lambda: heard.append(ours.recv(100)))
+        loop.add_reader(ours, lambda: received.append(ours.recv(100)))
         upload = Upload(b"x" * 3 * CHUNK_BYTES)
         lengths: list[int] = []
         async for chunk in upload:
-            assert heard == [b"no"] * len(lengths)
+            assert received == [b"no"] * len(lengths)
             assert not upload.is_handed_over
             lengths.append(len(chunk))
             theirs.sendall(b"no")

@@ -16,13 +16,13 @@ API = "https://api.invalid"
 
 
 @asynccontextmanager
-async def proxy(said: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def proxy(reply: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A proxy that answers each request with this, and closes; what it was asked is in the list."""
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(said)
+        writer.write(reply)
         await writer.drain()
         writer.close()
 
@@ -31,23 +31,23 @@ async def proxy(said: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", asked
 
 
-def saying(status: bytes) -> bytes:
+def replying(status: bytes) -> bytes:
     return b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nno"
 
 
 PROXIES: dict[str, tuple[bytes, NotSent, Outcome]] = {
     "502": (
-        saying(b"502 Bad Gateway"),
+        replying(b"502 Bad Gateway"),
         NotSent(TransportFault.PROXY_REFUSED, 0.0, 502),
         Retry("proxy_502", 0.0, RetryKind.NOT_SENT),
     ),
     "407": (
-        saying(b"407 Who are you"),
+        replying(b"407 Who are you"),
         NotSent(TransportFault.PROXY_REFUSED, 0.0, 407),
         Held("proxy_407"),
     ),
     "a status without a reason": (
-        saying(b"403"),
+        replying(b"403"),
         NotSent(TransportFault.PROXY_REFUSED, 0.0, 403),
         Held("proxy_403"),
     ),
@@ -69,11 +69,11 @@ PROXIES: dict[str, tuple[bytes, NotSent, Outcome]] = {
 }
 
 
-@pytest.mark.parametrize(("said", "expected", "outcome"), PROXIES.values(), ids=PROXIES)
+@pytest.mark.parametrize(("reply", "expected", "outcome"), PROXIES.values(), ids=PROXIES)
 async def test_what_a_proxy_refuses_was_not_sent(
-    said: bytes, expected: NotSent, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+    reply: bytes, expected: NotSent, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with proxy(said) as (url, asked):
+    async with proxy(reply) as (url, asked):
         monkeypatch.setenv("https_proxy", url)
         monkeypatch.setenv("no_proxy", "")
         async with sink_to(API, trusts_environment=True) as sink:

@@ -223,9 +223,9 @@ HOSTILE: dict[str, tuple[bytes, TransportFault]] = {
 }
 
 
-@pytest.mark.parametrize(("said", "fault"), HOSTILE.values(), ids=HOSTILE)
-async def test_what_is_no_answer_is_ambiguous(said: bytes, fault: TransportFault) -> None:
-    async with raw_server(lambda _: said) as url, sink_to(url) as sink:
+@pytest.mark.parametrize(("reply", "fault"), HOSTILE.values(), ids=HOSTILE)
+async def test_what_is_no_answer_is_ambiguous(reply: bytes, fault: TransportFault) -> None:
+    async with raw_server(lambda _: reply) as url, sink_to(url) as sink:
         answer = await sink.post(recent())
     assert isinstance(answer, Ambiguous)
     assert answer.fault is fault
@@ -247,7 +247,7 @@ LARGE_HEADS: dict[str, bytes] = {
 async def test_the_status_line_decides_however_large_the_headers(
     headers: bytes, status: bytes
 ) -> None:
-    # What is waited for stands before what is too large.
+    # The awaited line is before the part that is too large.
     head = (
         b"HTTP/1.1 " + status + b"\r\nRetry-After: 17\r\nContent-Length: 0\r\n" + headers + b"\r\n"
     )
@@ -287,8 +287,8 @@ async def test_headers_that_are_each_within_the_bounds_are_bounded_together() ->
     "headers", [b"X: " + b"x" * 60_000 + b"\r\n", b"X: y\r\n" * 990], ids=["one large", "many"]
 )
 async def test_headers_within_the_bounds_leave_the_excerpt_as_it_is(headers: bytes) -> None:
-    said = b"HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n" + headers + b"\r\nwhy"
-    async with raw_server(lambda _: said) as url, sink_to(url) as sink:
+    reply = b"HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n" + headers + b"\r\nwhy"
+    async with raw_server(lambda _: reply) as url, sink_to(url) as sink:
         answer = await sink.post(recent())
     assert isinstance(answer, Response)
     assert (answer.status, answer.excerpt) == (400, "why")

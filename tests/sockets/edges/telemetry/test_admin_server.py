@@ -299,7 +299,7 @@ async def test_a_name_of_the_settings_is_answered() -> None:
         await server.stop()
 
 
-async def test_a_taken_port_is_told_with_what_to_do(server: AdminServer) -> None:
+async def test_a_taken_port_is_reported_with_what_to_do(server: AdminServer) -> None:
     second = AdminServer("127.0.0.1", server.port, make_answers())
     with pytest.raises(
         UnavailableError,
@@ -347,7 +347,7 @@ def test_a_machine_without_ipv6_serves_ipv4(number: int) -> None:
         assert listening.getsockname()[0] == "0.0.0.0"
 
 
-async def test_a_taken_port_is_told_for_every_address(server: AdminServer) -> None:
+async def test_a_taken_port_is_reported_for_every_address(server: AdminServer) -> None:
     second = AdminServer("::", server.port, make_answers())
     with pytest.raises(UnavailableError, match=rf"cannot listen on \[::\]:{server.port} "):
         await second.start()

@@ -177,7 +177,7 @@ def test_withdrawn_rows_leave_a_batch_whose_size_is_right_again() -> None:
     assert_whole(sealed.batch)
 
 
-def test_withdrawing_the_last_row_leaves_no_empty_batch_behind() -> None:
+def test_taking_back_the_last_row_leaves_no_empty_batch_behind() -> None:
     batcher = make_batcher()
     batcher.add([row(0, assignment=FIRST)], 0.0)
     assert len(batcher.take_back({FIRST})) == 1
@@ -213,7 +213,7 @@ STEPS = st.one_of(
         st.just("add"),
         st.lists(st.tuples(CELLS, st.sampled_from([HERE, THERE]), st.integers(0, 1)), max_size=4),
     ),
-    st.tuples(st.sampled_from(["due", "drain", "withdraw"]), st.integers(0, 1)),
+    st.tuples(st.sampled_from(["due", "drain", "take back"]), st.integers(0, 1)),
 )
 
 
@@ -231,7 +231,7 @@ def test_every_row_comes_out_once_in_order_and_reads_back(
             rows = [csv_row(len(added) + index, *one) for index, one in enumerate(detail)]
             added |= {row.record.offset: one[0] for row, one in zip(rows, detail, strict=True)}
             batches += [one.batch for one in batcher.add(rows, moment / 2)]
-        elif step == "withdraw":
+        elif step == "take back":
             taken_back += batcher.take_back({make_assignment(detail)})
         else:
             sealed = (

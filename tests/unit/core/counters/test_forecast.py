@@ -98,7 +98,7 @@ def test_a_rebalance_starts_the_measurement_again() -> None:
         (0, 0, 1000, math.inf),
         (40, 100, 30_000, math.inf),
     ],
-    ids=["falls", "none", "stays", "stands still", "grows"],
+    ids=["falls", "none", "stays", "does not move", "grows"],
 )
 def test_the_lag_is_gone_when_more_is_settled_than_produced(
     settled: float, produced: float, lag: int, seconds: float

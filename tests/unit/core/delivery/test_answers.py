@@ -22,11 +22,13 @@ REQUESTS_MAX = 3000
 
 
 class Api:
-    """Answers each batch by `judge` and counts its requests; other batches arrive meanwhile."""
+    """Answers each batch and counts its requests; other batches arrive meanwhile."""
 
-    def __init__(self, stage: Stage, judge: Callable[[Batch], Answer], *, stream: int = 2) -> None:
+    def __init__(
+        self, stage: Stage, answer_for: Callable[[Batch], Answer], *, stream: int = 2
+    ) -> None:
         self.stage = stage
-        self.judge = judge
+        self.answer_for = answer_for
         self.stream = stream
         self.sent: Counter[int] = Counter()
         self.delivered: list[int] = []
@@ -49,7 +51,7 @@ class Api:
         posts, settlement = self.stage.dispatcher.start(now)
         self.settle(settlement)
         self.stage.seconds += self.seconds_of_answer
-        answers = [(batch, self.judge(batch)) for batch in posts]
+        answers = [(batch, self.answer_for(batch)) for batch in posts]
         # What gets no answer in time ends after the others.
         for batch, answer in sorted(answers, key=lambda pair: pair[1].duration_seconds):
             self.requests += 1
@@ -143,7 +145,7 @@ def test_while_nothing_is_taken_no_row_is_given_up(answer: Answer) -> None:
     for _ in range(500):
         api.turn()
     assert api.refused == []
-    api.judge = lambda _: status(200)
+    api.answer_for = lambda _: status(200)
     while len(api.delivered) < 16:
         api.turn()
     assert api.refused == []
@@ -154,7 +156,7 @@ def test_a_key_that_is_revoked_while_much_is_in_flight_holds_the_application() -
     stage = Stage(requests_in_flight_max=8)
     api = Api(stage, lambda _: status(200))
     api.run(make_batch(4))
-    api.judge = lambda _: status(403)
+    api.answer_for = lambda _: status(403)
     stage.dispatcher.submit(
         [make_batch(4, batch_id=f"batch-{number}", start=4 * number + 4) for number in range(8)]
     )
@@ -167,7 +169,7 @@ def test_a_single_batch_that_is_forbidden_soon_holds_its_application() -> None:
     stage = Stage()
     api = Api(stage, lambda _: status(200), stream=0)
     api.run(make_batch(4))
-    api.judge = lambda _: status(403)
+    api.answer_for = lambda _: status(403)
     stage.dispatcher.submit([make_batch(4, batch_id="forbidden", start=4)])
     began = stage.seconds
     while not stage.status(stage.seconds).holds:
@@ -197,10 +199,10 @@ class SlowApi(Api):
     """
 
     def __init__(self, seconds_per_row: float, *, in_flight: int = 4) -> None:
-        super().__init__(Stage(requests_in_flight_max=in_flight), self.judge_by_size, stream=0)
+        super().__init__(Stage(requests_in_flight_max=in_flight), self.answer_by_size, stream=0)
         self.seconds_per_row = seconds_per_row
 
-    def judge_by_size(self, batch: Batch) -> Answer:
+    def answer_by_size(self, batch: Batch) -> Answer:
         seconds = self.seconds_per_row * len(batch.rows)
         allowed = 25.0 * self.stage.dispatcher.time_factor(batch)
         return TIMED_OUT if seconds > allowed else Response(200, None, "", seconds)
@@ -261,7 +263,7 @@ def test_a_probe_that_times_out_asks_with_fewer_rows_the_next_time() -> None:
     assert len(again.rows) == 4
 
 
-# --- nothing to judge it by -----------------------------------------------------------------------
+# --- nothing to compare it with -------------------------------------------------------------------
 
 
 def test_a_row_refused_in_a_quiet_application_waits_under_a_hold_that_is_seen() -> None:
@@ -295,7 +297,7 @@ def test_once_something_else_is_accepted_such_a_row_is_dead_lettered() -> None:
     assert offsets([one.row for one in stage.answer(again, status(400)).refused]) == [0]
 
 
-def test_while_the_destination_itself_fails_no_application_is_held_for_an_accused_row() -> None:
+def test_while_the_destination_itself_fails_no_application_is_held_for_a_quarantined_row() -> None:
     stage = Stage(breaker_failures_max=1, requests_in_flight_max=2)
     mine, theirs = make_batch(1), make_batch(1, batch_id="theirs", destination=OTHER)
     stage.submit(mine, theirs)
@@ -315,9 +317,7 @@ def test_a_breaker_asks_with_what_has_never_failed() -> None:
     assert stage.start() == [fresh]
 
 
-def test_no_partition_is_named_for_an_accused_row_while_another_of_its_application_is_ready() -> (
-    None
-):
+def test_no_partition_is_named_for_a_quarantined_row_while_another_row_is_ready() -> None:
     stage = Stage(requests_in_flight_max=1)
     first, second = (
         make_batch([make_row(0)], batch_id="first"),
@@ -341,7 +341,7 @@ def test_no_partition_is_named_while_another_is_in_flight_but_when_that_shows_no
     assert stage.start() == []
 
 
-def test_partitions_are_named_when_the_last_that_was_at_hand_has_judged_nobody() -> None:
+def test_partitions_are_named_when_the_last_that_was_at_hand_has_decided_nothing() -> None:
     stage = Stage()
     first, second = stage.submit(
         make_batch([make_row(0)], batch_id="first"), make_batch([make_row(1)], batch_id="second")
@@ -361,7 +361,7 @@ def test_two_rows_that_fail_do_not_wait_for_each_other() -> None:
     assert stage.result(first, status(500)).needs_records == {first.rows[0].assignment}
 
 
-def test_another_application_judges_nobody() -> None:
+def test_another_application_decides_nothing() -> None:
     stage = Stage()
     mine, _ = stage.submit(
         make_batch([make_row(0)]), make_batch(1, batch_id="theirs", destination=OTHER)
@@ -369,7 +369,7 @@ def test_another_application_judges_nobody() -> None:
     assert stage.result(mine, status(400)).needs_records == {mine.rows[0].assignment}
 
 
-def test_partitions_whose_rows_nothing_else_can_judge_are_named() -> None:
+def test_partitions_whose_rows_nothing_else_can_decide_are_named() -> None:
     stage = Stage()
     (batch,) = stage.submit(make_batch([make_row(0)]))
     assert stage.result(batch, status(500)).needs_records == set()

@@ -109,14 +109,14 @@ def test_a_batch_too_large_is_split_and_a_single_row_too_large_is_dead_lettered(
     assert stage.answer(second, status(200)).delivered == [batch.rows[1]]
 
 
-def test_a_piece_of_a_bisection_that_is_too_large_keeps_the_guilty_waiting() -> None:
+def test_a_piece_of_a_bisection_that_is_too_large_keeps_the_bad_rows_waiting() -> None:
     stage = Stage()
     batch = make_batch(3)
     stage.submit(batch)
     stage.answer(batch, status(400))
     pair, single = stage.start()
     assert stage.answer(single, status(400)).refused == []
-    assert refused_again(stage, single) == [], "the pair isn't judged yet"
+    assert refused_again(stage, single) == [], "the pair isn't decided yet"
     stage.answer(pair, status(413))
     first, second = stage.start()
     assert offsets([one.row for one in stage.answer(first, status(413)).refused]) == [0]
@@ -124,7 +124,7 @@ def test_a_piece_of_a_bisection_that_is_too_large_keeps_the_guilty_waiting() -> 
     assert offsets([one.row for one in settlement.refused]) == [2]
 
 
-def test_a_large_row_that_is_the_last_piece_buries_the_guilty_with_it() -> None:
+def test_a_large_row_that_is_the_last_piece_dead_letters_the_bad_rows_with_it() -> None:
     stage = Stage()
     batch = make_batch(2)
     stage.submit(batch)
@@ -391,7 +391,7 @@ class TestTheBreaker:
         assert stage.status().rows_waiting == 0
 
 
-def test_the_search_for_guilty_rows_has_a_budget_and_other_batches_pass() -> None:
+def test_the_search_for_bad_rows_has_a_budget_and_other_batches_pass() -> None:
     stage = Stage(requests_in_flight_max=1, bisect_requests_per_minute_max=60)
     bad = make_batch(64, batch_id="bad")
     stage.submit(bad)

@@ -132,7 +132,7 @@ class History:
         assert all(times == 1 for times in self.account.values()), "a row left twice"
         assert self.account.keys() <= self.submitted
         inside = self.stage.status().rows_in_flight + self.stage.status().rows_waiting
-        # Guilty rows of a bisection that isn't over are inside too, in no batch.
+        # Bad rows of a bisection that isn't over are inside too, in no batch.
         assert inside + len(self.account) <= len(self.submitted)
 
     def heal(self) -> None:

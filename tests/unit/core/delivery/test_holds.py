@@ -96,7 +96,7 @@ def test_nothing_is_due_for_a_hold_without_batches() -> None:
     assert probe(holds, 1e6).id == "late"
 
 
-def test_a_probe_that_ends_with_nothing_left_leaves_the_hold_standing() -> None:
+def test_a_probe_that_ends_with_nothing_left_keeps_the_hold() -> None:
     holds = held(batch_of("a"))
     holds.end_probe(probe(holds, 30.0), None, 31.0, wait_seconds_min=0.0)
     assert holds.waiting() == []
@@ -139,7 +139,7 @@ def test_waiting_batches_are_replaced_or_dropped_and_keep_their_count_of_probes(
     assert probe(holds, 60.0).id == "c"
 
 
-def test_the_status_tells_since_when_why_how_many_and_when_next() -> None:
+def test_the_status_shows_since_when_why_how_many_and_when_next() -> None:
     holds = held(batch_of("a", 2), batch_of("b", 3))
     start = now_at(0).unix_seconds
     assert holds.status(now_at(10)) == [
@@ -212,7 +212,7 @@ class TestParking:
         assert holds.take_chosen(1000) == []
         assert not holds.has_chosen
 
-    def test_a_hold_that_pins_a_wide_partition_gives_up_what_waits_and_parks_from_then_on(
+    def test_a_hold_that_pins_a_partition_over_its_span_gives_up_what_waits_and_parks_from_then_on(
         self,
     ) -> None:
         first, second = make_batch(3, batch_id="a", start=10), make_batch(3, batch_id="b", start=20)

@@ -367,7 +367,7 @@ class History:
         """From now on the API answers by the rows alone: everything must come to its end."""
         self.roughness = 0.0
         for turn in range(2000):
-            # Rows can't be told from a broken API while nothing else is sent.
+            # Bad rows can't be distinguished from a broken API while nothing else is sent.
             if turn % 20 == 0 and len(self.ended) < len(self.subjects):
                 self.company(turn)
             self.start()

@@ -43,32 +43,32 @@ def expected(status: int) -> Outcome:
     return Held(f"http_{status}")
 
 
-def judge(answer: Answer) -> Outcome:
+def outcome_of(answer: Answer) -> Outcome:
     return classify(answer, unix_seconds=0.0, retry_after_seconds_max=300.0)
 
 
 @pytest.mark.parametrize("status", range(100, 600))
 def test_every_status_has_the_outcome_of_the_table(status: int) -> None:
-    assert judge(Response(status, None, "", 0.1)) == expected(status)
+    assert outcome_of(Response(status, None, "", 0.1)) == expected(status)
 
 
 @pytest.mark.parametrize("status", [0, 99, 600, 999])
 def test_a_status_out_of_the_ordinary_drops_nothing(status: int) -> None:
-    assert judge(Response(status, None, "", 0.1)) == Held(f"http_{status}")
+    assert outcome_of(Response(status, None, "", 0.1)) == Held(f"http_{status}")
 
 
 @pytest.mark.parametrize("fault", TransportFault)
 def test_a_request_without_a_connection_is_retried_and_cannot_have_been_loaded(
     fault: TransportFault,
 ) -> None:
-    assert judge(NotSent(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.NOT_SENT)
+    assert outcome_of(NotSent(fault, 0.1)) == Retry(fault.value, 0.0, RetryKind.NOT_SENT)
 
 
 @pytest.mark.parametrize("status", range(100, 600))
 def test_a_tunnel_that_a_proxy_refuses_was_not_sent_and_waits_like_the_same_answer(
     status: int,
 ) -> None:
-    outcome = judge(NotSent(TransportFault.PROXY_REFUSED, 0.1, status))
+    outcome = outcome_of(NotSent(TransportFault.PROXY_REFUSED, 0.1, status))
     if status in RETRIED:
         assert outcome == Retry(f"proxy_{status}", 0.0, RetryKind.NOT_SENT)
     else:
@@ -83,23 +83,23 @@ def test_a_request_without_an_answer_is_retried_and_may_have_been_loaded(
         TransportFault.UPLOAD_RESET: RetryKind.CUT_OFF,
         TransportFault.TIMEOUT: RetryKind.TIMED_OUT,
     }
-    assert judge(Ambiguous(fault, 0.1)) == Retry(
+    assert outcome_of(Ambiguous(fault, 0.1)) == Retry(
         fault.value, 0.0, kinds.get(fault, RetryKind.AMBIGUOUS)
     )
-    assert label(judge(Ambiguous(fault, 0.1))) == "ambiguous"
+    assert label(outcome_of(Ambiguous(fault, 0.1))) == "ambiguous"
 
 
 @pytest.mark.parametrize("status", sorted(RETRIED - set(range(505, 600))))
 def test_a_retry_honours_retry_after_up_to_the_bound(status: int) -> None:
     for header, wait in (("7", 7.0), ("100000", 300.0), ("soon", 0.0)):
-        outcome = judge(Response(status, header, "", 0.1))
+        outcome = outcome_of(Response(status, header, "", 0.1))
         assert isinstance(outcome, Retry)
         assert outcome.wait_seconds_min == wait
 
 
 @pytest.mark.parametrize("status", [200, 301, 400, 403, 413])
 def test_retry_after_on_any_other_answer_means_nothing(status: int) -> None:
-    assert judge(Response(status, "7", "", 0.1)) == expected(status)
+    assert outcome_of(Response(status, "7", "", 0.1)) == expected(status)
 
 
 @pytest.mark.parametrize(

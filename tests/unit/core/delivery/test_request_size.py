@@ -23,7 +23,7 @@ def attempt(started: int) -> RequestSpan:
 
 
 def slowed(*rows: int) -> RequestSizes:
-    """So many rows timed out, one request after the other."""
+    """This many rows timed out, one request after the other."""
     sizes = RequestSizes(REQUEST_SECONDS)
     for number, count in enumerate(rows):
         sizes.slow_down(LANE, count, attempt(10 * number))

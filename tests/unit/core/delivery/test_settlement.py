@@ -59,7 +59,7 @@ def test_what_stays_and_what_goes_are_the_whole_batch(gone: set[int]) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_the_first_rows_stand_apart_from_the_others(rows: int) -> None:
+def test_the_first_rows_are_apart_from_the_others(rows: int) -> None:
     batch = make_batch(3)
     first, rest = first_rows_apart(batch, rows)
     assert (first.rows, rest.rows) == (batch.rows[:rows], batch.rows[rows:])

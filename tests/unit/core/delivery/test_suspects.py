@@ -58,7 +58,7 @@ class Requests:
             self.suspects.accept(batch)
 
     def tries_until_given_up(self, batch: Batch, taken: int, failed: int = 0) -> int:
-        """Between any two tries of this row so many others are taken, and so many fail."""
+        """Between any two tries of this row this many others are accepted, and this many fail."""
         for tries in range(1, RETRIES):
             if self.fail(batch) is Decision.GIVE_UP:
                 return tries

@@ -44,7 +44,7 @@ def throttled(
         ONE,
     )
     for batch in in_flight:
-        assert stage.answer(batch, others).logs == [], "one line tells it"
+        assert stage.answer(batch, others).logs == [], "it is logged once"
 
 
 def test_what_the_api_says_to_one_batch_binds_all_of_its_application() -> None:
@@ -57,7 +57,7 @@ def test_what_the_api_says_to_one_batch_binds_all_of_its_application() -> None:
     assert stage.dispatcher.next_deadline() is None
 
 
-def test_the_others_follow_in_a_ramp_and_one_line_tells_that_it_is_over() -> None:
+def test_the_others_follow_in_a_ramp_and_one_line_says_that_it_is_over() -> None:
     stage = Stage(requests_in_flight_max=8)
     throttled(stage)
     stage.seconds = 20.0 + CHANCE
@@ -164,7 +164,7 @@ def test_the_probe_of_a_hold_waits_for_as_long_as_the_api_asks_too() -> None:
     assert len(stage.start_at(200.0 + CHANCE)) == 1
 
 
-def test_the_status_tells_how_long_and_how_many() -> None:
+def test_the_status_shows_how_long_and_how_many() -> None:
     stage = Stage(requests_in_flight_max=8)
     throttled(stage, 20)
     stage.start()

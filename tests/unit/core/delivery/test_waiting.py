@@ -85,7 +85,7 @@ def test_a_probe_that_gets_through_heals_the_application_and_all_follow() -> Non
     assert stage.status(30.0).holds == ()
 
 
-def test_a_probe_that_is_forbidden_again_is_said_once_and_the_next_waits_its_time() -> None:
+def test_a_probe_that_is_forbidden_again_is_logged_once_and_the_next_waits_its_time() -> None:
     stage = held(make_batch(1, batch_id="a"), make_batch(2, batch_id="b"))
     (first,) = stage.start_at(30.0)
     assert stage.answer(first, status(403)).logs == []
@@ -94,7 +94,7 @@ def test_a_probe_that_is_forbidden_again_is_said_once_and_the_next_waits_its_tim
     assert (first.id, second.id) == ("a", "b")
 
 
-def test_a_probe_with_another_reason_is_said_again() -> None:
+def test_a_probe_with_another_reason_is_logged_again() -> None:
     stage = held(make_batch(1))
     (probe,) = stage.start_at(30.0)
     (log,) = stage.answer(probe, status(404)).logs
@@ -334,14 +334,14 @@ def test_a_draining_partition_s_refused_rows_are_still_bisected() -> None:
     assert offsets([one.row for one in stage.answer(first, status(400)).refused]) == [100]
 
 
-def test_an_accused_row_of_a_draining_partition_does_not_wait_for_others() -> None:
+def test_a_quarantined_row_of_a_draining_partition_does_not_wait_for_others() -> None:
     stage = sent(Stage(), leaving(rows=1))
     stage.states[LEAVING] = AssignmentState.DRAINING
     assert returned(stage.answer(leaving(rows=1), status(400))) == [100]
     assert stage.status().rows_waiting == 0
 
 
-def test_an_accused_row_that_waits_is_given_back_with_its_partition() -> None:
+def test_a_quarantined_row_that_waits_is_given_back_with_its_partition() -> None:
     stage = sent(Stage(), leaving(rows=1))
     stage.answer(leaving(rows=1), status(400))
     assert stage.status().rows_waiting == 1
@@ -349,7 +349,7 @@ def test_an_accused_row_that_waits_is_given_back_with_its_partition() -> None:
     assert (stage.status().rows_waiting, stage.dispatcher.next_deadline()) == (0, None)
 
 
-def test_a_refused_batch_that_lost_rows_is_sent_again_before_it_is_judged() -> None:
+def test_a_refused_batch_that_lost_rows_is_sent_again_before_it_is_split() -> None:
     stage = sent(Stage(), mixed())
     stage.states[LEAVING] = AssignmentState.RELEASED
     assert returned(stage.answer(mixed(), status(400))) == [1, 3]
@@ -418,19 +418,19 @@ def test_a_retry_without_the_withdrawn_rows_keeps_its_count_of_failures() -> Non
     assert stage.dispatcher.next_deadline() == 0.25 + 0.5
 
 
-def test_rows_found_guilty_but_not_buried_are_given_back_with_their_partition() -> None:
+def test_bad_rows_that_are_not_yet_dead_lettered_are_given_back_with_their_partition() -> None:
     rows = [make_row(0, assignment=LEAVING), make_row(1, assignment=STAYING)]
     stage = sent(Stage(), make_batch(rows))
     stage.answer(make_batch(rows), status(400))
     first, second = stage.start()
     stage.answer(first, status(400))
-    assert refused_again(stage, first) == [], "the other one isn't judged yet"
+    assert refused_again(stage, first) == [], "the other row isn't decided yet"
     assert returned(stage.dispatcher.waiting.take_back({LEAVING})) == [0]
     stage.states[LEAVING] = AssignmentState.RELEASED
     assert stage.answer(second, status(200)).refused == []
 
 
-def test_withdrawing_the_last_piece_of_a_bisection_buries_the_guilty_that_stay() -> None:
+def test_taking_back_the_last_piece_of_a_bisection_dead_letters_the_bad_rows_that_stay() -> None:
     rows = [make_row(0, assignment=STAYING), make_row(1, assignment=LEAVING)]
     stage = sent(Stage(), make_batch(rows))
     stage.answer(make_batch(rows), status(400))

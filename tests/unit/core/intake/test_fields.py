@@ -57,7 +57,7 @@ BASES: dict[str, dict[str, object]] = {
 }
 
 
-def judge(resource: str, column: str, json_text: str) -> str | tuple[FieldFault, ...]:
+def checked(resource: str, column: str, json_text: str) -> str | tuple[FieldFault, ...]:
     """The cell that a column's JSON becomes, or the faults."""
     base = {name: value for name, value in BASES[resource].items() if name != column}
     value = json.dumps(base)[:-1] + f",{json.dumps(column)}:{json_text}}}"
@@ -70,7 +70,7 @@ def judge(resource: str, column: str, json_text: str) -> str | tuple[FieldFault,
 
 
 def code(resource: str, column: str, json_text: str) -> tuple[Reason, str]:
-    faults = judge(resource, column, json_text)
+    faults = checked(resource, column, json_text)
     assert isinstance(faults, tuple), faults
     (fault,) = faults
     return fault.reason, fault.field
@@ -91,7 +91,7 @@ def code(resource: str, column: str, json_text: str) -> tuple[Reason, str]:
 )
 @pytest.mark.parametrize("quoted", [False, True], ids=["number", "string"])
 def test_a_decimal_keeps_its_text(text: str, quoted: bool) -> None:
-    assert judge("revenue", "price", f'"{text}"' if quoted else text) == text
+    assert checked("revenue", "price", f'"{text}"' if quoted else text) == text
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_decimal_keeps_its_text(text: str, quoted: bool) -> None:
 def test_a_value_has_the_type_of_the_api_s_page(
     resource: str, column: str, text: str, cell: str
 ) -> None:
-    assert judge(resource, column, text) == cell
+    assert checked(resource, column, text) == cell
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_number_that_is_no_integer_is_of_the_wrong_type(column: str, text: str
 
 
 def test_a_float_in_a_string_column_is_to_be_sent_as_a_string() -> None:
-    faults = judge("events", "os_version", "10.0")
+    faults = checked("events", "os_version", "10.0")
     assert isinstance(faults, tuple)
     assert faults[0].message == "expected a string, found 10.0; send it as a string"
 
@@ -169,13 +169,13 @@ def test_a_float_in_a_string_column_is_to_be_sent_as_a_string() -> None:
     ],
 )
 def test_an_exponent_is_written_out_exactly(text: str, written: str) -> None:
-    assert judge("revenue", "price", text) == written
+    assert checked("revenue", "price", text) == written
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-(10.0**80), max_value=10.0**80))
 def test_whatever_a_producer_s_float_was_written_as_is_what_arrives(value: float) -> None:
-    cell = judge("revenue", "price", json.dumps(value))
+    cell = checked("revenue", "price", json.dumps(value))
     if isinstance(cell, str):
         assert Decimal(cell) == Decimal(json.dumps(value))
         assert "e" not in cell.lower()
@@ -215,7 +215,7 @@ def test_whatever_a_producer_s_float_was_written_as_is_what_arrives(value: float
 )
 def test_what_is_no_decimal_is_refused(text: str, reason: Reason | None) -> None:
     if reason is None:
-        assert judge("revenue", "price", text) == text
+        assert checked("revenue", "price", text) == text
     else:
         assert code("revenue", "price", text) == (reason, "price")
 
@@ -242,7 +242,7 @@ def test_a_price_of_null_or_nothing_is_missing() -> None:
     ],
 )
 def test_an_array_is_written_in_the_api_s_form(text: str, written: str) -> None:
-    assert judge("ecommerce", "product_promo_codes", text) == written
+    assert checked("ecommerce", "product_promo_codes", text) == written
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_an_array_is_written_in_the_api_s_form(text: str, written: str) -> None:
         ('"[[a]]"', Reason.OUT_OF_RANGE),
     ],
 )
-def test_an_array_that_the_api_s_form_cannot_tell_apart_is_refused(
+def test_an_array_that_the_api_s_form_cannot_distinguish_is_refused(
     text: str, reason: Reason
 ) -> None:
     assert code("ecommerce", "product_promo_codes", text) == (reason, "product_promo_codes")
@@ -283,7 +283,7 @@ def test_an_array_that_the_api_s_form_cannot_tell_apart_is_refused(
 )
 @pytest.mark.parametrize("quoted", [False, True], ids=["object", "string"])
 def test_attributes_are_passed_on_byte_for_byte(text: str, quoted: bool) -> None:
-    assert judge("profiles", "attributes", json.dumps(text) if quoted else text) == text
+    assert checked("profiles", "attributes", json.dumps(text) if quoted else text) == text
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_attributes_of_other_types_are_refused(text: str) -> None:
 
 
 def test_a_fault_says_what_was_expected_and_found_apart_and_shortened() -> None:
-    faults = judge("revenue", "price", json.dumps("x" * 1000))
+    faults = checked("revenue", "price", json.dumps("x" * 1000))
     assert isinstance(faults, tuple)
     assert (faults[0].expected, len(faults[0].found), faults[0].found[:3]) == (
         "a decimal number",

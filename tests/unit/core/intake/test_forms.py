@@ -103,19 +103,19 @@ class TestEnvelope:
         ],
         ids=str,
     )
-    def test_all_that_is_wrong_with_it_is_told(
+    def test_all_that_is_wrong_with_it_is_reported(
         self, value: Any, expected: list[tuple[Reason, str]]
     ) -> None:
         assert codes(value, form=Form.ENVELOPE) == expected
 
-    def test_what_stands_beside_the_event_may_be_ignored(self) -> None:
+    def test_fields_beside_the_event_may_be_ignored(self) -> None:
         value = {"type": "events", "data": make_event(colour="red"), "version": 1}
         assert (
             row(value, form=Form.ENVELOPE, unknown_fields=UnknownFields.IGNORE).line
             == row(make_event()).line
         )
 
-    def test_the_nearest_resource_is_among_those_it_is_told_of(self) -> None:
+    def test_the_nearest_resource_is_among_those_it_is_named_with(self) -> None:
         result = read({"type": "purchases", "data": {}}, form=Form.ENVELOPE)
         assert isinstance(result, Rejection)
         assert result.faults[0].expected == "one of events, revenue, adrevenue, ecommerce, profiles"
@@ -289,7 +289,7 @@ class TestCloudEvents:
         ],
         ids=str,
     )
-    def test_all_that_is_wrong_with_a_structured_one_is_told(
+    def test_all_that_is_wrong_with_a_structured_one_is_reported(
         self, changes: dict[str, Any], expected: list[tuple[Reason, str]]
     ) -> None:
         assert codes(structured(**changes), STRUCTURED, form=Form.CLOUDEVENTS) == expected

@@ -128,7 +128,7 @@ class TestConstants:
         value = make_value(application_id={"name": "n"}, event_name=...)
         assert cells_of(row_of(value, **rules))["event_name"] == "n"
 
-    def test_a_constant_for_an_application_without_key_is_told_of(self) -> None:
+    def test_a_constant_for_an_application_without_key_is_reported(self) -> None:
         assert codes_of(make_value(application_id=...), constants={"application_id": "5"}) == [
             (Reason.UNKNOWN_APPLICATION, "application_id")
         ]

@@ -35,7 +35,7 @@ def test_a_cell_with_a_special_character_is_quoted_and_read_back(text: str) -> N
     ["a;b", "=SUM(A1)", "🙂", "a\0b", " spaced ", "\t", "'", "\u2028", "\x85", "-1+2", "@x"],
     ids=ascii,
 )
-def test_every_other_cell_stands_as_it_is(text: str) -> None:
+def test_every_other_cell_is_written_as_it_is(text: str) -> None:
     assert is_plain(text)
     assert csv_line(["a", text], ()) == f"a,{text}\n".encode()
     assert parse_csv(csv_line(["a", text], ())) == [["a", text]]

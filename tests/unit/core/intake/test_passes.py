@@ -62,7 +62,7 @@ ROUTES = st.fixed_dictionaries(
 def thorough(value: bytes) -> bytes:
     """The same event, written so that the fast pass gives up on it.
 
-    A name stands twice, the first time with a wrong type.
+    A name is repeated, the first time with a wrong type.
     """
     return b'{"event_name":[],' + value.lstrip()[1:]
 
@@ -71,8 +71,8 @@ def assert_passes_agree(event: dict[str, object], routes: dict[str, Any]) -> Non
     value = json.dumps(event, ensure_ascii=False).encode()
     rules = make_rules(**routes)
     entry = read(FakeRecord(0, value), **routes)
-    judged = explain(value, rules, rules.window(now_at().unix_seconds))
-    if isinstance(judged, Cells):
+    explained = explain(value, rules, rules.window(now_at().unix_seconds))
+    if isinstance(explained, Cells):
         assert isinstance(entry, Row)
         slow = read(FakeRecord(0, thorough(value)), **routes)
         assert isinstance(slow, Row)
@@ -80,7 +80,7 @@ def assert_passes_agree(event: dict[str, object], routes: dict[str, Any]) -> Non
         assert seen == (entry.line, entry.destination, entry.key, entry.event_timestamp)
     else:
         assert isinstance(entry, Rejection)
-        assert entry.faults == judged
+        assert entry.faults == explained
 
 
 def test_a_value_written_for_the_thorough_pass_is_refused_by_the_fast_one() -> None:

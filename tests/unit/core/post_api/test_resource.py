@@ -53,7 +53,7 @@ def test_the_examples_of_all_columns_make_a_valid_event(name: str, identity: Ide
 
 
 @pytest.mark.parametrize("name", RESOURCES)
-def test_no_column_stands_twice_and_the_application_stands_first(name: str) -> None:
+def test_no_column_is_repeated_and_the_application_is_first(name: str) -> None:
     for identity in Identity:
         header = RESOURCES[name].header(identity)
         assert len(header) == len(set(header))

@@ -101,7 +101,7 @@ def test_a_single_wrong_date_changes_nothing() -> None:
 def test_a_machine_that_slept_is_doubted_until_an_answer_agrees_with_its_clock() -> None:
     stage = Stage()
     stage.answer()
-    # The monotonic clock stands still in the meantime: the world's time goes on, and so does the
+    # The monotonic clock stops in the meantime: the world's time goes on, and so does the
     # wall clock.
     slept = 3 * DAY
     stage.ahead = slept
@@ -167,7 +167,7 @@ def test_it_asks_again_and_again_one_at_a_time_while_it_matters_and_no_longer() 
     assert stage.check.next_deadline() is None
 
 
-def test_a_clock_that_is_said_to_be_right_is_never_doubted() -> None:
+def test_a_clock_that_is_set_as_right_is_never_doubted() -> None:
     stage = Stage(ahead=15 * DAY, difference_seconds_max=0)
     for _ in range(3):
         stage.answer()
@@ -175,7 +175,7 @@ def test_a_clock_that_is_said_to_be_right_is_never_doubted() -> None:
     assert stage.look() == []
 
 
-def test_the_best_guess_is_the_time_that_the_api_has_told() -> None:
+def test_the_best_guess_is_the_time_of_the_api() -> None:
     stage = Stage(ahead=15 * DAY)
     assert stage.check.best_guess(stage.now) == stage.now
     stage.answer()
@@ -186,7 +186,7 @@ def test_the_best_guess_is_the_time_that_the_api_has_told() -> None:
     assert stage.check.status(stage.now).seconds_ahead == 0.0
 
 
-def test_while_the_time_is_wanted_the_api_is_asked_until_it_has_told_it() -> None:
+def test_while_the_time_is_wanted_the_api_is_asked_until_it_has_answered() -> None:
     stage = Stage()
     assert stage.look() == []
     stage.check.want()

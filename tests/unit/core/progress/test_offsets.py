@@ -152,7 +152,7 @@ class TestHints:
             "foreign metadata",
         ],
     )
-    def test_what_can_be_used_is_told(
+    def test_what_can_be_used_is_returned(
         self, committed: Position | None, end: int, is_understood: bool
     ) -> None:
         assert Offsets(1000, CHUNK).assign(Start(FIRST, 10, committed, end)) == is_understood

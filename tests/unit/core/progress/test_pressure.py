@@ -134,7 +134,7 @@ def test_what_has_nothing_to_do_but_to_wait_is_paused_for_as_long_as_that_is_so(
     assert intakes.change({}, resting={SECOND: False}, stop_all=False) == (NONE, JUST_SECOND)
 
 
-def test_a_wide_partition_is_let_in_for_one_chunk() -> None:
+def test_a_partition_over_its_span_is_received_for_one_chunk() -> None:
     intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 10, SECOND: 10}), stop_all=False)
     intakes.admit(JUST_FIRST)
@@ -151,7 +151,7 @@ def test_a_partition_is_not_let_in_without_end() -> None:
     assert intakes.change({}, stop_all=False) == (NONE, NONE)
 
 
-def test_what_is_not_wide_or_stands_for_another_reason_is_not_let_in() -> None:
+def test_what_is_within_its_span_or_paused_for_another_reason_is_not_received() -> None:
     intakes = ReceptionControl(5)
     intakes.change(reaches({FIRST: 10, SECOND: 1}), stop_all=True)
     intakes.admit(frozenset({FIRST, SECOND}))

@@ -119,7 +119,7 @@ class TestEarlierLives:
         assert [offset for offset in range(10, 25) if tracker.is_settled(offset)] == [12, 13, 20]
         assert not tracker.covers
 
-    def test_it_is_told_on_until_it_has_been_received(self) -> None:
+    def test_it_is_passed_on_until_it_has_been_received(self) -> None:
         tracker = Tracker(10, [(12, 14), (20, 21)])
         assert tracker.settled_ranges() == [(12, 14), (20, 21)]
         received = [offset for offset in range(10, 13) if not tracker.is_settled(offset)]

@@ -91,7 +91,7 @@ def test_a_range_that_finds_room_in_part_is_named_in_part() -> None:
 
 
 @pytest.mark.parametrize("characters_max", range(12))
-def test_without_room_for_anything_nothing_is_said(characters_max: int) -> None:
+def test_without_room_for_anything_nothing_is_written(characters_max: int) -> None:
     metadata = encode(10, 5, [(12, 14)], characters_max)
     assert len(metadata) <= characters_max
     assert decode(10, metadata) in (None, CommitMetadata(5), CommitMetadata(5, ((12, 14),)))
@@ -209,8 +209,8 @@ def test_nonsense_before_flags_is_not_believed_either(payload: bytes) -> None:
 
 
 def test_what_a_commit_vouches_for_is_what_lies_above_its_floor_and_in_its_ranges() -> None:
-    told = CommitMetadata(10, ((25, 27), (30, 31)))
-    assert [offset for offset in range(40) if told.covers(offset, 20)] == [
+    expected = CommitMetadata(10, ((25, 27), (30, 31)))
+    assert [offset for offset in range(40) if expected.covers(offset, 20)] == [
         *range(10, 20),
         25,
         26,
@@ -222,7 +222,7 @@ ABOVE = encode(20, 5, [(25, 27)])
 
 
 @pytest.mark.parametrize(
-    ("committed", "end", "told"),
+    ("committed", "end", "expected"),
     [
         (None, 100, CommitMetadata(20)),
         (Position(20), 100, CommitMetadata(20)),
@@ -243,6 +243,6 @@ ABOVE = encode(20, 5, [(25, 27)])
     ],
 )
 def test_what_is_known_at_a_start(
-    committed: Position | None, end: int, told: CommitMetadata | None
+    committed: Position | None, end: int, expected: CommitMetadata | None
 ) -> None:
-    assert commit_metadata.of(Start(make_assignment(), 20, committed, end)) == told
+    assert commit_metadata.of(Start(make_assignment(), 20, committed, end)) == expected

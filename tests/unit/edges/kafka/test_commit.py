@@ -62,7 +62,7 @@ async def test_all_are_committed_at_once() -> None:
     assert consumer.commits == [{0, 1}]
 
 
-async def test_what_is_refused_together_is_tried_one_by_one_and_the_fault_is_told() -> None:
+async def test_what_is_refused_together_is_tried_one_by_one_and_the_fault_is_reported() -> None:
     consumer = Consumer(refuses_the_second)
     failed = await committed(consumer, ours(FIRST, SECOND))
     assert consumer.commits == [{0, 1}, {0}, {1}]

@@ -15,7 +15,7 @@ from worker.edges.kafka.coordinator import (
 
 
 class Coordinator:
-    """Answers after so many refusals."""
+    """Answers after this many refusals."""
 
     def __init__(self, refusals: int, error: type[Exception]) -> None:
         self._refusals = refusals

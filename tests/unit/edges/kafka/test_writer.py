@@ -109,7 +109,7 @@ def rejections(
 def written(
     connection: Connection, *writes: tuple[Rejection, ...], events_max: int | None = None
 ) -> list[tuple[float, Event]]:
-    """What the writer says, and when, until all is acknowledged or it has said so much."""
+    """The writer's events and their times, until all is acknowledged or there are enough."""
 
     async def main() -> list[tuple[float, Event]]:
         events: list[tuple[float, Event]] = []
@@ -188,7 +188,7 @@ def test_a_producer_that_never_starts_is_a_failure_and_another_one_takes_its_pla
     assert stuck._closed
 
 
-def test_failures_are_told_again_and_again_with_growing_pauses() -> None:
+def test_failures_are_reported_again_and_again_with_growing_pauses() -> None:
     connection = Connection(*(Producer(is_away=True) for _ in range(4)))
     events = written(connection, rejections(1), events_max=3)
     times = [at for at, _ in events]

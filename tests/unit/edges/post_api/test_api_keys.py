@@ -46,7 +46,7 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path / "1111")
 
 
-async def test_a_new_key_is_learned_before_it_is_used_and_told_of(watched: Watched) -> None:
+async def test_a_new_key_is_learned_before_it_is_used_and_is_reported(watched: Watched) -> None:
     watch = asyncio.create_task(watched.keys.run())
     watched.replace(b"second\n")
     async with asyncio.timeout(10.0):
@@ -72,7 +72,7 @@ async def test_a_key_that_was_replaced_before_the_watch_began_is_noticed(tmp_pat
     assert (keys.key(1111), learned) == ("second", ["second"])
 
 
-async def test_a_key_that_stays_the_same_is_not_told_of(watched: Watched) -> None:
+async def test_a_key_that_stays_the_same_is_not_reported(watched: Watched) -> None:
     for data in (b"first", b"first \t\r\n", b"first\n\n"):
         watched.replace(data)
         await watched.keys.check()
@@ -92,7 +92,7 @@ NO_KEYS = {
 
 
 @pytest.mark.parametrize("data", NO_KEYS.values(), ids=NO_KEYS)
-async def test_what_is_no_key_changes_nothing_and_is_told_once(
+async def test_what_is_no_key_changes_nothing_and_is_reported_once(
     watched: Watched, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched.replace(data)
@@ -125,7 +125,7 @@ async def test_what_could_not_be_used_is_read_again_though_the_file_looks_the_sa
     assert watched.key == "not-yet"
 
 
-async def test_a_file_that_is_gone_or_cannot_be_read_is_told_once_and_read_when_it_can(
+async def test_a_file_that_is_gone_or_cannot_be_read_is_reported_once_and_read_when_it_can(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

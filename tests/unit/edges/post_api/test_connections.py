@@ -34,7 +34,7 @@ def test_pieces_make_no_difference(cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("reply", "status"),
     [
         (b"", None),
         (b"HTTP/1.1 200 OK", None),
@@ -56,16 +56,16 @@ def test_pieces_make_no_difference(cuts: list[int]) -> None:
         (b"y" * LINE_BYTES_MAX + b"\r\nHTTP/1.1 200 OK\r\n", None),
     ],
 )
-def test_a_status_line_counts_once_it_is_complete(said: bytes, status: int | None) -> None:
-    assert read(said).status == status
+def test_a_status_line_counts_once_it_is_complete(reply: bytes, status: int | None) -> None:
+    assert read(reply).status == status
 
 
 def test_of_several_headers_the_first_counts_and_those_of_an_interim_answer_do_not() -> None:
-    said = (
+    reply = (
         b"HTTP/1.1 103 Early\r\nRetry-After: 1\r\n\r\nHTTP/1.1 503 Later\r\nRetry-After: "
         b"2\r\nRetry-After: 3\r\n\r\n"
     )
-    assert read(said).header("retry-after") == "2"
+    assert read(reply).header("retry-after") == "2"
 
 
 def test_lines_without_end_are_counted_and_not_kept() -> None:
@@ -81,6 +81,6 @@ def test_a_body_of_any_size_is_no_part_of_the_head() -> None:
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(b"HTTP/1.1 ".__add__))
-def test_nothing_that_comes_raises(said: bytes) -> None:
-    status = read(said).status
-    assert status is None or re.match(rb"(?s).*HTTP/1\.[01] %d" % status, said)
+def test_nothing_that_comes_raises(reply: bytes) -> None:
+    status = read(reply).status
+    assert status is None or re.match(rb"(?s).*HTTP/1\.[01] %d" % status, reply)

@@ -54,7 +54,7 @@ def test_lines_are_written_in_order(tmp_path: Path) -> None:
     assert writer.dropped == 0
 
 
-def test_lines_that_nobody_reads_are_bounded_counted_and_told_when_somebody_does(
+def test_lines_that_nobody_reads_are_bounded_counted_and_reported_when_somebody_does(
     pipe: tuple[int, int],
 ) -> None:
     reader, descriptor = pipe
@@ -64,11 +64,11 @@ def test_lines_that_nobody_reads_are_bounded_counted_and_told_when_somebody_does
         writer.write(LINE)
     assert writer.dropped == offered - WAITING_BYTES_MAX // 1024
     assert not writer.flush(0)
-    told = f"{writer.dropped} lines dropped"
-    text = read_until(reader, told)
+    note = f"{writer.dropped} lines dropped"
+    text = read_until(reader, note)
     writer.write("afterwards")
     lines = lines_of(read_until(reader, "afterwards", text))
-    assert (lines.count(LINE), lines.count(told), lines[-1]) == (
+    assert (lines.count(LINE), lines.count(note), lines[-1]) == (
         offered - writer.dropped,
         1,
         "afterwards",

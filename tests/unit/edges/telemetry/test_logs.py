@@ -154,7 +154,7 @@ _VALUES = strategies.recursive(
 
 
 @given(_VALUES, strategies.text(strategies.characters(exclude_categories=())))
-def test_whatever_lines_hold_they_are_lines_and_the_troubles_can_be_shown(
+def test_whatever_lines_hold_they_are_lines_and_the_errors_can_be_shown(
     value: object, name: str
 ) -> None:
     for formatter in (JsonFormatter(Redactor([SECRET])), ConsoleFormatter(Redactor([SECRET]))):
@@ -195,7 +195,7 @@ def test_a_stack_that_was_asked_for_is_in_the_line(root: logging.Logger) -> None
 
 
 @pytest.mark.parametrize("format_name", ["json", "console"])
-def test_a_line_that_cannot_be_written_is_told_of_without_its_content(
+def test_a_line_that_cannot_be_written_is_reported_without_its_content(
     root: logging.Logger, format_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream, _ = configured(root, format_name)
@@ -243,7 +243,7 @@ class TestRepeats:
             for _ in range(count)
         ]
 
-    def test_the_first_few_of_a_kind_pass_and_the_next_window_tells_how_many_did_not(self) -> None:
+    def test_the_first_few_of_a_kind_pass_and_the_next_window_shows_how_many_did_not(self) -> None:
         now = 0.0
         limit = RepeatLimit(lambda: now)
         assert [limit.filter(line) for line in self.lines(8)] == [True] * REPEATS_MAX + [False] * 3

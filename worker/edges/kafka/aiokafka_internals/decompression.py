@@ -3,11 +3,11 @@
 aiokafka decompresses a batch of any size, in one go and on the event loop.
 
 A batch of 25 KB can hold 800 MB of one byte. Fetch sizes count compressed bytes, and so does the
-broker's own bound on a batch, so nothing else stands between such a batch and the process's memory.
+broker's own bound on a batch, so nothing else protects the process's memory from such a batch.
 aiokafka has no setting and no hook for it, so the functions with which its record readers
 decompress are replaced, in their modules alone.
 
-A batch that can't be decompressed, for whatever reason, is damaged: a trouble of its partition
+A batch that can't be decompressed, for whatever reason, is damaged: a fault of its partition
 alone, never of the process.
 """
 

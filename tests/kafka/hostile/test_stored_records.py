@@ -38,11 +38,11 @@ async def commands(
     topic = new_topic("hostile-letters")
     await create_topics(bootstrap_servers, {topic: 1, f"{topic}.dlq": 2, f"{topic}.parked": 1})
     for name in (topic, f"{topic}.dlq", f"{topic}.parked"):
-        await write_letter(bootstrap_servers, topic, name, NOT_UTF_8)
+        await write_record(bootstrap_servers, topic, name, NOT_UTF_8)
         await publish_batch(bootstrap_servers, name, BOMB)
         await publish_batch(bootstrap_servers, name, NAMELESS)
-        await write_letter(bootstrap_servers, topic, name, make_value())
-    await write_letter(bootstrap_servers, topic, f"{topic}.dlq", make_value(), partition=1)
+        await write_record(bootstrap_servers, topic, name, make_value())
+    await write_record(bootstrap_servers, topic, f"{topic}.dlq", make_value(), partition=1)
     commands = Commands(
         tmp_path, configuration(bootstrap_servers, topic, parking={"enabled": False})
     )
@@ -50,7 +50,7 @@ async def commands(
     return commands
 
 
-async def write_letter(
+async def write_record(
     bootstrap_servers: str, source: str, topic: str, value: bytes, partition: int = 0
 ) -> None:
     rejection = Rejection(
@@ -114,5 +114,5 @@ async def test_no_tool_ends_with_a_fault_of_its_own(
 
 
 @pytest.mark.parametrize("offset", range(RECORDS))
-async def test_the_story_of_any_record_can_be_told(commands: Commands, offset: int) -> None:
+async def test_any_record_can_be_traced(commands: Commands, offset: int) -> None:
     await commands.ok("why", commands.configuration["topic"], "0", str(offset), *BOUNDED)
