@@ -25,6 +25,7 @@ from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
+from worker.tools.csv_bodies import csv_name, faults_of_cells
 from worker.tools.file_detection import DetectedFile, detect
 from worker.tools.file_formats import FileFormat, FileFormatError, read
 from worker.tools.validation import (
@@ -33,7 +34,7 @@ from worker.tools.validation import (
     Summary,
     UnknownApplications,
     Validation,
-    csv_name,
+    no_faults,
 )
 
 REPORT_RECORDS = 20_000
@@ -141,16 +142,14 @@ def validate(
     settings = loaded.settings if directory is None else _as_bodies(loaded.settings)
     try:
         source = _opened(file, format_name)
-        settings, chosen = (
-            _bodies(settings, topic, resource)
-            if source.file_format is FileFormat.CSV
-            else _route(settings, topic, resource)
-        )
+        is_body = source.file_format is FileFormat.CSV
+        settings, chosen = (_bodies if is_body else _route)(settings, topic, resource)
+        check = faults_of_cells if is_body else no_faults
         unit = "record" if source.file_format is FileFormat.JSON else "line"
         output = _Output(int(str(options["count"])), unit, as_json=bool(options["as_json"]))
         with CsvFiles(directory if isinstance(directory, Path) else None) as files:
             validation = Validation(
-                DryRun(settings, _unknown_applications(settings)),
+                DryRun(settings, _unknown_applications(settings), check),
                 chosen,
                 is_routed=topic is None and resource is None,
                 is_each=bool(options["is_each"]),
@@ -214,7 +213,7 @@ def _bodies(settings: Settings, topic: str | None, resource: str | None) -> tupl
     """The same for a CSV body, which has the API's own columns: no envelope, no mapped field."""
     routed, chosen = _route(settings, topic, resource)
     named = {route.topic: route.resource for route in routed.resolved_routes()}
-    return _with_route(settings, named[chosen])
+    return _with_route(_as_bodies(settings), named[chosen])
 
 
 def _as_bodies(settings: Settings) -> Settings:

@@ -10,9 +10,9 @@ from enum import Enum, auto
 import msgspec
 
 from worker.core.model.clock import Now
-from worker.core.model.fault import Reason, Rejection
+from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import NO_EPOCH, Assignment, Record, Skipped, SkipReason
-from worker.core.model.row import Destination, KeySource, Row
+from worker.core.model.row import KeySource, Row
 from worker.core.route import Route
 from worker.daemon.assembly import route_parts
 from worker.settings.routing import ResolvedRoute
@@ -31,17 +31,25 @@ class UnknownApplications(Enum):
     ACCEPT = auto()
 
 
+def no_faults(_: Row) -> tuple[FieldFault, ...]:
+    """No faults beside those that the intake finds."""
+    return ()
+
+
 class DryRun:
     """The worker's own intakes, windows and batchers, with the configuration at hand.
 
     `unknown_applications` ACCEPT accepts records of applications that the configuration lacks.
+    `check` finds the faults of a row beside those that the intake finds.
     """
 
     def __init__(
         self,
         settings: Settings,
         unknown_applications: UnknownApplications = UnknownApplications.REJECT,
+        check: Callable[[Row], tuple[FieldFault, ...]] = no_faults,
     ) -> None:
+        self._check = check
         self._settings = settings
         self._unknown_applications = unknown_applications
         self.routes: dict[str, ResolvedRoute] = {
@@ -70,6 +78,19 @@ class DryRun:
         self, assignment: Assignment, records: Sequence[Record], now: Now
     ) -> tuple[Sequence[Row], Sequence[Rejection]]:
         """The rows and the rejections of records. The topic must have a route."""
+        found, rejections = self._read(assignment, records, now)
+        rows: list[Row] = []
+        for row in found:
+            faults = self._check(row)
+            if faults:
+                rejections.append(Rejection(assignment, row.record, faults, row.size_bytes))
+            else:
+                rows.append(row)
+        return rows, rejections
+
+    def _read(
+        self, assignment: Assignment, records: Sequence[Record], now: Now
+    ) -> tuple[list[Row], list[Rejection]]:
         rows, rejections = self._parts[assignment.topic].intake.read(assignment, records, now)
         if self._unknown_applications is UnknownApplications.REJECT:
             return rows, rejections
@@ -275,13 +296,3 @@ def _accepted(rows: Sequence[Row], fresh: Sequence[Row]) -> Iterable[RecordResul
         )
         for row in rows
     ]
-
-
-def csv_name(destination: Destination, number: int) -> str:
-    """The name of the file for the rows of a destination.
-
-    With `columns: exact` a resource, application and identity have a file for each set of columns:
-    `number` counts them.
-    """
-    name = f"{destination.resource}-{destination.application_id}-{destination.identity.value}"
-    return f"{name}.csv" if number == 1 else f"{name}-{number}.csv"

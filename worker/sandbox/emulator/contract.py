@@ -87,7 +87,8 @@ _UNSIGNED = re.compile(r"[0-9]{1,20}")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 # Ten digits before the point; the page says eight after it, and not that more are refused.
 _DECIMAL = re.compile(r"-?0*[0-9]{1,10}(\.[0-9]+)?")
-_ELEMENT = r"[^,\[\]\"\r\n]+"
+# The sample shows no quoting, so white space at an end of an element could be lost.
+_ELEMENT = r"[^,\[\]\"\s](?:[^,\[\]\"\r\n]*[^,\[\]\"\s])?"
 _ARRAY = re.compile(rf"\[{_ELEMENT}(?:,{_ELEMENT})*\]")
 
 

@@ -1,0 +1,104 @@
+"""`validate` judges the cells of a CSV body as the emulator of the API does."""
+
+from __future__ import annotations
+
+import csv
+from io import BytesIO, StringIO
+
+import pytest
+
+from tests.builders import APPLICATION_ID, UNIX_SECONDS, now_at
+from tests.unit.tools.stored import settings
+from worker.core.model.row import Destination
+from worker.core.post_api.resource import RESOURCES, Identity
+from worker.sandbox.emulator.contract import CONTRACTS
+from worker.sandbox.emulator.reader import AcceptanceBounds, Rows, read_body
+from worker.tools.csv_bodies import csv_name, faults_of_cells
+from worker.tools.file_formats import FileFormat, read
+from worker.tools.validation import DryRun, RecordResult, Validation
+
+BOUNDS = AcceptanceBounds(
+    frozenset({APPLICATION_ID}), UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {}
+)
+BASES = {
+    "events": {"event_name": "e"},
+    "revenue": {
+        "revenue_event_type": "refund",
+        "price": "1.05",
+        "currency": "RUB",
+        "product_id": "p",
+    },
+    "adrevenue": {"revenue": "0.1", "currency": "USD", "ad_type": "banner"},
+    "ecommerce": {
+        "ecom_event_type": "PURCHASE",
+        "order_id": "o",
+        "product_name": "p",
+        "cart_item_quantity": "1",
+        "original_price_currency": "RUB",
+        "original_price_value": "1",
+    },
+    "profiles": {"attributes": '{"a":1}'},
+}
+CELLS = [
+    *("1e3", "1E3", "1e-05", "1.5", "1.50", "-1", "007", "01.5", "1.", ".5", "0", "x", "1,5"),
+    *("{}", " {}", "[]", "[ ]", "[1]", '{"a":1}', '{"a":{}}', '{"a":1,"a":2}', "null", '"{}"'),
+    *("::1", "::FFFF:1.2.3.4", "1.2.3.4", "fe80::1%eth0", "[a,b]", "[a]", "[a,,b]"),
+    *("foreground", "idle", f"{2**64}", f"{2**64 - 1}", "9" * 11, "9" * 10, "0" * 12 + "1"),
+]
+
+
+def body_of(resource: str, **changes: str) -> bytes:
+    common = {"application_id": str(APPLICATION_ID), "profile_id": "u"}
+    if resource != "profiles":
+        common["event_timestamp"] = str(UNIX_SECONDS)
+    row = common | BASES[resource] | changes
+    out = StringIO()
+    csv.writer(out, lineterminator="\n").writerows([row.keys(), row.values()])
+    return out.getvalue().encode()
+
+
+def results_of(resource: str, body: bytes) -> list[RecordResult]:
+    results: list[RecordResult] = []
+    validation = Validation(
+        DryRun(
+            settings(routes=f"[{{topic: bodies, resource: {resource}}}]"), check=faults_of_cells
+        ),
+        "bodies",
+        is_routed=False,
+        is_each=True,
+        take=results.append,
+        take_rows=lambda rows: None,
+    )
+    for chunk in read(BytesIO(body), FileFormat.CSV):
+        validation.validate(chunk, now_at())
+    return results
+
+
+@pytest.mark.parametrize("resource", BASES)
+def test_a_cell_is_valid_where_the_emulator_accepts_it(resource: str) -> None:
+    judged = 0
+    for column in RESOURCES[resource].columns:
+        if column.name in ("application_id", "event_timestamp"):
+            continue
+        for cell in CELLS:
+            body = body_of(resource, **{column.name: cell})
+            is_accepted = isinstance(read_body(CONTRACTS[resource], body, BOUNDS), Rows)
+            (result,) = results_of(resource, body)
+            assert bool(result.faults) is not is_accepted, (column.name, cell, result.faults)
+            judged += is_accepted
+    assert judged
+
+
+def test_the_fault_of_a_cell_gives_the_form_that_the_api_takes() -> None:
+    (result,) = results_of("revenue", body_of("revenue", price="1e3", device_ipv6="1.2.3.4"))
+    assert [(one.reason, one.field, one.message) for one in result.faults] == [
+        ("out_of_range", "price", "expected 1000 in a CSV body, found '1e3'"),
+        ("out_of_range", "device_ipv6", "expected ::ffff:1.2.3.4 in a CSV body, found '1.2.3.4'"),
+    ]
+    assert (result.key, result.is_duplicate) == (None, False)
+
+
+def test_a_file_is_named_by_its_destination() -> None:
+    destination = Destination("events", APPLICATION_ID, Identity.PROFILE_ID)
+    assert csv_name(destination, 1) == "events-1111-profile_id.csv"
+    assert csv_name(destination, 2) == "events-1111-profile_id-2.csv"
