@@ -245,13 +245,13 @@ def test_an_alert_about_time_has_the_time_in_its_text(promtool: str, tmp_path: P
         key: text.replace("{{ $value | humanizeDuration }}", left)
         for key, text in rule["annotations"].items()
     }
-    expected = {"exp_labels": rule["labels"], "exp_annotations": texts}
-    texts = alert_case("text", {LEFT: during(str(13 * DAY), "40000")}, [])
-    texts["alert_rule_test"] = [
+    expected = {"exp_labels": {**rule["labels"], "job": "worker"}, "exp_annotations": texts}
+    case = alert_case("text", {LEFT: during(str(13 * DAY), "40000")}, [])
+    case["alert_rule_test"] = [
         {"eval_time": "90m", "alertname": rule["alert"], "exp_alerts": [expected]}
     ]
     assert left in texts["summary"]
-    run(promtool, tmp_path, [texts])
+    run(promtool, tmp_path, [case])
 
 
 def test_every_metric_of_an_alert_is_defined() -> None:
@@ -301,3 +301,13 @@ def test_the_runbook_uses_commands_and_keys_that_exist() -> None:
     }
     assert used - keys - {key.name for key in TOPIC_KEYS} == set()
     assert len(used) > 10
+
+
+def test_a_fault_of_an_installation_is_not_hidden_by_a_healthy_one(
+    promtool: str, tmp_path: Path
+) -> None:
+    """Two jobs with the same topic: one delivers, the other doesn't."""
+    other = {name.replace('job="worker"', 'job="other"'): values for name, values in HEALTH.items()}
+    faulty = {**other, **FAULTS["NotDelivering"].series}
+    checks = [check(FAULT + 30, "AppMetricaWorkerNotDelivering", 1)]
+    run(promtool, tmp_path, [alert_case("two installations", faulty, checks)])
