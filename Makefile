@@ -58,8 +58,9 @@ format: $(STAMP) ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(STAMP) ## Write docs/schema, the generated parts of docs/events.md and of helm anew
+schema: $(STAMP) ## Write docs/schema, the dashboards, the generated parts of docs/events.md and of helm anew
 	$(BIN)/python -m tests.unit.contract
+	$(BIN)/python -m dashboards
 	$(BIN)/python -m tests.install
 
 # pip reads the universal lock; uv writes it. Hash-pinned, and no index line: where packages come from is the machine's business.

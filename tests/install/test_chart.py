@@ -361,6 +361,7 @@ def test_alerts_and_dashboards_are_those_of_the_files() -> None:
     }
     files = (CHART / "files" / "dashboards").glob("*.json")
     assert shown == {file.name: json.loads(file.read_text()) for file in files}
+    assert {"fleet.json", "worker.json"} <= shown.keys()
 
 
 DASHBOARD = {"title": "A worker", "panels": [{"legendFormat": "{{topic}}: {{ .partition }}"}]}
@@ -408,3 +409,16 @@ def test_notes_name_alerts_and_dashboards_to_look_at(chart_with_dashboard: Path)
     without = rendered(MINIMAL, path=chart_with_dashboard)[NOTES]
     assert "monitoring.prometheusRule.enabled" in without
     assert "monitoring.dashboards.enabled" in without
+
+
+def test_links_of_alerts_and_dashboards_lead_to_the_given_runbook() -> None:
+    address = "https://wiki.example.com/runbook"
+    values = merged(VALUE_SETS["alerts and dashboards"], {"monitoring": {"runbookUrl": address}})
+    texts = [
+        text
+        for path, text in rendered(values).items()
+        if path in {"templates/monitoring.yaml", "templates/dashboards.yaml"}
+    ]
+    assert len(texts) == 2
+    assert all(f"{address}#application-held" in text for text in texts)
+    assert not any("docs/runbook.md#" in text for text in texts)

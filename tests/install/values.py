@@ -116,6 +116,7 @@ PROPERTIES: dict[str, Schema] = {
         annotations=SWITCH,
         podMonitor=_MONITOR,
         serviceMonitor=_MONITOR,
+        runbookUrl=TEXT,
         prometheusRule=_closed(enabled=SWITCH, labels=TEXTS),
         dashboards=_closed(enabled=SWITCH, labels=TEXTS, annotations=TEXTS),
     ),

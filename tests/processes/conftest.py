@@ -10,7 +10,17 @@ import pytest
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """The path of promtool."""
-    path = shutil.which("promtool")
+    return _path_of("promtool", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> str:
+    """The path of amtool."""
+    return _path_of("amtool", "prometheus-alertmanager")
+
+
+def _path_of(command: str, package: str) -> str:
+    path = shutil.which(command)
     if path is None:
-        pytest.fail("promtool is missing: install Debian's package prometheus, or its release")
+        pytest.fail(f"{command} is missing: install Debian's package {package}, or its release")
     return path

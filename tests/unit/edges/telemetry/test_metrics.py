@@ -141,6 +141,7 @@ VALUES: dict[str, float] = {
     "desired_replicas": 0.5,
     'build_info{version="1.2.3"}': 1,
     'config_info{config_hash="abc"}': 1,
+    'consumer_group_info{group_id="group-1"}': 1,
     "ready": 1,
     "buffer_bytes": 1234,
     "buffer_limit_bytes": 5000,

@@ -52,6 +52,13 @@ def _consumer_assigned_partitions(reading: Reading) -> dict[Labels, float]:
 
 KAFKA = (
     GaugeMetric(
+        "consumer_group_info",
+        ("group_id",),
+        "The consumer group of the worker.",
+        "",
+        lambda reading: {(reading.info.group_id,): 1},
+    ),
+    GaugeMetric(
         "consumer_lag_records",
         ("topic", "partition"),
         "Offsets between the safe position and the end of the partition. The brokers are asked "
