@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import make_value
 from tests.unit.core.intake.reading import faults_of, row_of
-from worker.core.intake.rules import Form, Framing
+from worker.core.intake.rules import EnvelopeNames, Form, Framing
 from worker.core.model.fault import Reason
 
 HEADER = b"\0\0\0\1\7"
@@ -44,6 +44,67 @@ def test_a_byte_order_mark_is_skipped() -> None:
     assert row_of(BYTE_ORDER_MARK + make_value()).line == line
     framed = HEADER + BYTE_ORDER_MARK + make_value()
     assert row_of(framed, framing=Framing.CONFLUENT).line == line
+
+
+def field(name: str, kind: str) -> dict[str, Any]:
+    return {"type": kind, "optional": True, "field": name}
+
+
+# Messages of Debezium's outbox event router, by the converter and the options of its documentation;
+# the schema is that of Connect's JsonConverter with schemas.enable, its default.
+OUTBOX: dict[str, Any] = {
+    "JsonConverter": {
+        "schema": {
+            "type": "string",
+            "optional": True,
+            "name": "io.debezium.data.Json",
+            "version": 1,
+        },
+        "payload": TEXT,
+    },
+    "JsonConverter without schemas": TEXT,
+    "JsonConverter and table.expand.json.payload": {
+        "schema": {
+            "type": "struct",
+            "fields": [
+                field("application_id", "int32"),
+                field("profile_id", "string"),
+                field("event_name", "string"),
+                field("event_timestamp", "int32"),
+            ],
+            "optional": True,
+            "name": "event",
+        },
+        "payload": json.loads(TEXT),
+    },
+    "StringConverter": json.loads(TEXT),
+}
+# With table.fields.additional.placement=type:envelope:eventType.
+OUTBOX_ENVELOPE = {
+    "schema": {
+        "type": "struct",
+        "fields": [field("payload", "string"), field("eventType", "string")],
+        "optional": False,
+        "name": "outbox.event.order",
+    },
+    "payload": {"payload": TEXT, "eventType": "OrderCreated"},
+}
+
+
+@pytest.mark.parametrize("value", OUTBOX.values(), ids=OUTBOX)
+def test_a_message_of_debeziums_outbox_is_the_event_of_its_table(value: Any) -> None:
+    row = row_of(json.dumps(value).encode(), framing=Framing.CONNECT)
+    assert row.line == row_of(make_value()).line
+
+
+def test_an_envelope_of_debeziums_outbox_names_the_resource_of_its_event() -> None:
+    rules: dict[str, Any] = {
+        "framing": Framing.CONNECT,
+        "form": Form.ENVELOPE,
+        "envelope": EnvelopeNames("eventType", "payload", {"OrderCreated": "events"}),
+    }
+    row = row_of(json.dumps(OUTBOX_ENVELOPE).encode(), **rules)
+    assert row.line == row_of(make_value()).line
 
 
 @pytest.mark.parametrize(
