@@ -19,16 +19,8 @@ from worker.settings.record_shape import (
     is_dated,
     ordered_resources,
 )
-from worker.settings.routing import (
-    KEY_SETTINGS,
-    Batching,
-    DeadLetter,
-    Dedup,
-    EventKey,
-    Parking,
-    ResolvedRoute,
-    RouteSettings,
-)
+from worker.settings.route_defaults import KEY_SETTINGS, Batching, DeadLetter, Dedup, Parking
+from worker.settings.routing import EventKey, ResolvedRoute, RouteSettings
 from worker.settings.section import YEAR_SECONDS, Seconds, Section, agreed, at
 
 

@@ -14,16 +14,14 @@ import msgspec
 from worker.core.counters.counters import DROPPED, ContractDrift
 from worker.core.intake.decode import DECODE_FAILURES, decode_key
 from worker.core.intake.dedup_key import UnusableKey, joined
-from worker.core.intake.device_id import inexact_device_id
 from worker.core.intake.faults import (
     UNKNOWN_SHOWN_MAX,
     found,
     shown_name,
     unknown_field,
-    wrong_number,
     wrong_type,
 )
-from worker.core.intake.fields import check, integral, is_empty_array
+from worker.core.intake.fields import check, is_empty_array
 from worker.core.intake.json_object import (
     UnknownField,
     elements,
@@ -34,17 +32,13 @@ from worker.core.intake.json_object import (
 )
 from worker.core.intake.layout import ColumnPlace, Layout, Node
 from worker.core.intake.paths import Path, spelled
+from worker.core.intake.raw_cell import cell_of, is_same
 from worker.core.intake.rules import IntakeRules, InvalidOptional, TimeWindow, UnknownFields
 from worker.core.model.fault import FieldFault, Reason
-from worker.core.post_api.column import RAW_KINDS, Column, Kind
+from worker.core.post_api.column import Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 
-# What no column accepts as a value, by its first byte.
 _NULL = msgspec.Raw(b"null")
-_CONTAINERS = {b"[": "an array", b"{": "an object"}
-_NUMBER_STARTS = frozenset(b"-0123456789"[index : index + 1] for index in range(11))
-_AS_STRING = "send it as a string"
-_INTEGERS = frozenset({Kind.INTEGER, Kind.DEVICE_ID, Kind.TIMESTAMP})
 _JSON_TYPES = {
     b'"': "string",
     b"{": "object",
@@ -189,7 +183,7 @@ class _Validation:
             self._constant(place, raws)
             return
         raw = raws.get(place.path)
-        text = _cell(place, raw, self._window)
+        text = cell_of(place, raw, self._window)
         if text == "" and column.kind is Kind.TIMESTAMP and timestamp is not None:
             text = check(place.shown, timestamp, self._window)
         if isinstance(text, FieldFault):
@@ -218,8 +212,8 @@ class _Validation:
         column = place.column
         text = self._texts[column.name] = self._rules.constants[column.name]
         raw = raws.get((column.name,)) if column in self._layout.constants else None
-        repeated = _cell(place, raw, self._window)
-        if repeated == "" or _is_same(column, repeated, text):
+        repeated = cell_of(place, raw, self._window)
+        if repeated == "" or is_same(column, repeated, text):
             return
         shown = found(bytes(raw or b"").decode(errors="replace"))
         message = f"expected {text}, the constant of the route, or no such field, found {shown}"
@@ -292,60 +286,6 @@ class _Validation:
                 return UnusableKey.WRONG_TYPE
             texts.append("" if value is None else str(value))
         return joined(texts) or UnusableKey.MISSING
-
-
-def _cell(place: ColumnPlace, raw: msgspec.Raw | None, window: TimeWindow) -> str | FieldFault:
-    """The cell of a field; empty where the field is absent, null or an empty string."""
-    if raw is None:
-        return ""
-    column = place.shown
-    if place.is_raw:
-        return place.check(column, raw, window)
-    container = _CONTAINERS.get(memoryview(raw)[:1].tobytes())
-    if container is not None:
-        # Not decoded: 2 million empty arrays in 9 MB take most of a second.
-        expected = column.kind.value
-        return FieldFault(
-            Reason.WRONG_TYPE,
-            column.name,
-            f"expected {expected}, found {container}",
-            expected,
-            container,
-        )
-    text = bytes(raw)
-    if text[:1] in _NUMBER_STARTS:
-        return _number_cell(column, text.decode(), window)
-    try:
-        value = msgspec.json.decode(raw)
-    except DECODE_FAILURES as error:
-        expected = column.kind.value
-        return FieldFault(Reason.WRONG_TYPE, column.name, f"expected {expected}: {error}", expected)
-    return "" if value is None or value == "" else check(column, value, window)
-
-
-def _number_cell(column: Column, text: str, window: TimeWindow) -> str | FieldFault:
-    """The cell of a JSON number, from its own text: no float changes it on the way."""
-    is_whole = text.lstrip("-").isdigit()
-    if column.kind is Kind.STRING:
-        # 10.0 may mean the text "10" or "10.0".
-        return (
-            ("0" if text == "-0" else text) if is_whole else wrong_number(column, text, _AS_STRING)
-        )
-    number = integral(text) if column.kind in _INTEGERS else None
-    if number is None:
-        return wrong_number(column, text)
-    if column.kind is Kind.DEVICE_ID and not is_whole:
-        return inexact_device_id(column, number, text) or check(column, number, window)
-    return check(column, number, window)
-
-
-def _is_same(column: Column, repeated: str | FieldFault, text: str) -> bool:
-    if isinstance(repeated, FieldFault) or column.kind not in RAW_KINDS:
-        return repeated == text
-    try:
-        return bool(msgspec.json.decode(repeated) == msgspec.json.decode(text))
-    except DECODE_FAILURES:
-        return False
 
 
 def _object_in(raw: msgspec.Raw) -> msgspec.Raw | bytes:

@@ -79,6 +79,60 @@ def strings(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
     )
 
 
+def decimal(
+    name: str, description: str, example: str = '"1.05"', *, required: bool = False
+) -> Column:
+    """A column of decimal numbers."""
+    return Column(name, Kind.DECIMAL, description, example, required=required)
+
+
+def required_string(
+    name: str, description: str, example: str, known: tuple[str, ...] = ()
+) -> Column:
+    """A required text column."""
+    return Column(name, Kind.STRING, description, example, required=True, known=known)
+
+
+def json_object(name: str, description: str) -> Column:
+    """An optional column of JSON objects."""
+    return Column(name, Kind.JSON_OBJECT, description, '{"film":"Solaris","minutes":42}')
+
+
+def category_path(prefix: str, of_what: str) -> tuple[Column, ...]:
+    """The ten levels of a category path."""
+    return strings(
+        *(
+            (f"{prefix}_{level}", f"Level {level} of the {of_what}'s category path", '"books"')
+            for level in range(1, 11)
+        )
+    )
+
+
+def price(prefix: str, of_what: str, *, required: bool = False) -> tuple[Column, ...]:
+    """A price in money and in the application's own currency. `required` concerns the money."""
+    currency = Column(
+        f"{prefix}_currency",
+        Kind.STRING,
+        f"The currency of the {of_what}",
+        '"RUB"',
+        required=required,
+    )
+    return (
+        currency,
+        decimal(f"{prefix}_value", f"The {of_what}", required=required),
+        *strings(
+            (
+                f"{prefix}_internal_currency",
+                f"The {of_what}'s currency within the application",
+                '"gems"',
+            )
+        ),
+        decimal(
+            f"{prefix}_internal_value", f"The {of_what} in the application's own currency", '"30"'
+        ),
+    )
+
+
 DEVICE_BLOCK = (
     Column(
         "session_type",

@@ -11,7 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.core.post_api.column import DEVICE_BLOCK, Column, Kind, strings
+from worker.core.post_api.column import (
+    DEVICE_BLOCK,
+    Column,
+    Kind,
+    category_path,
+    decimal,
+    json_object,
+    price,
+    required_string,
+    strings,
+)
 
 
 class Identity(StrEnum):
@@ -97,63 +107,14 @@ EVENT_TIMESTAMP = Column(
 )
 
 
-def _decimal(
-    name: str, description: str, example: str = '"1.05"', *, required: bool = False
-) -> Column:
-    return Column(name, Kind.DECIMAL, description, example, required=required)
-
-
-def _required(name: str, description: str, example: str, known: tuple[str, ...] = ()) -> Column:
-    return Column(name, Kind.STRING, description, example, required=True, known=known)
-
-
-def _object(name: str, description: str) -> Column:
-    return Column(name, Kind.JSON_OBJECT, description, '{"film":"Solaris","minutes":42}')
-
-
-def _path(prefix: str, of_what: str) -> tuple[Column, ...]:
-    """The ten levels of a category path."""
-    return strings(
-        *(
-            (f"{prefix}_{level}", f"Level {level} of the {of_what}'s category path", '"books"')
-            for level in range(1, 11)
-        )
-    )
-
-
-def _price(prefix: str, of_what: str, *, required: bool = False) -> tuple[Column, ...]:
-    """A price in money and in the application's own currency. `required` concerns the money."""
-    currency = Column(
-        f"{prefix}_currency",
-        Kind.STRING,
-        f"The currency of the {of_what}",
-        '"RUB"',
-        required=required,
-    )
-    return (
-        currency,
-        _decimal(f"{prefix}_value", f"The {of_what}", required=required),
-        *strings(
-            (
-                f"{prefix}_internal_currency",
-                f"The {of_what}'s currency within the application",
-                '"gems"',
-            )
-        ),
-        _decimal(
-            f"{prefix}_internal_value", f"The {of_what} in the application's own currency", '"30"'
-        ),
-    )
-
-
 EVENTS = Resource(
     name="events",
     description="Custom events",
     columns=(
         APPLICATION_ID,
-        _required("event_name", "The event's name", '"film_watched"'),
+        required_string("event_name", "The event's name", '"film_watched"'),
         EVENT_TIMESTAMP,
-        _object("event_json", "The event's parameters, nested if need be"),
+        json_object("event_json", "The event's parameters, nested if need be"),
         *DEVICE_BLOCK,
     ),
     name_column="event_name",
@@ -164,7 +125,7 @@ REVENUE = Resource(
     description="In-app purchases and subscriptions",
     columns=(
         APPLICATION_ID,
-        _required(
+        required_string(
             "revenue_event_type",
             "What happened to the purchase or the subscription",
             '"one_time_purchase"',
@@ -184,13 +145,13 @@ REVENUE = Resource(
             ),
         ),
         EVENT_TIMESTAMP,
-        _decimal("price", "The price", required=True),
+        decimal("price", "The price", required=True),
         # Required, although the documentation's table leaves the star off: its format block has
         # both without brackets.
-        _required("currency", "The price's currency, ISO 4217", '"RUB"'),
-        _required("product_id", "The product's id", '"com.yandex.service.299"'),
+        required_string("currency", "The price's currency, ISO 4217", '"RUB"'),
+        required_string("product_id", "The product's id", '"com.yandex.service.299"'),
         Column("quantity", Kind.INTEGER, "How many were bought", "1", default="1"),
-        _object("payload", "Further details"),
+        json_object("payload", "Further details"),
         *strings(
             ("transaction_id", "The store's id of the transaction", '"1000000123456789"'),
             ("order_id", "The order's id", '"GPA.1234-5678-9012-34567"'),
@@ -208,9 +169,9 @@ ADREVENUE = Resource(
     columns=(
         APPLICATION_ID,
         EVENT_TIMESTAMP,
-        _decimal("revenue", "What the impression earned", '"0.0001"', required=True),
-        _required("currency", "The revenue's currency, ISO 4217", '"USD"'),
-        _required(
+        decimal("revenue", "What the impression earned", '"0.0001"', required=True),
+        required_string("currency", "The revenue's currency, ISO 4217", '"USD"'),
+        required_string(
             "ad_type",
             "The kind of advertisement",
             '"rewarded"',
@@ -230,7 +191,7 @@ ADREVENUE = Resource(
             '"estimated"',
             known=("publisher_defined", "estimated"),
         ),
-        _object("payload", "Further details"),
+        json_object("payload", "Further details"),
         *DEVICE_BLOCK,
     ),
     name_column="ad_type",
@@ -242,7 +203,7 @@ ECOMMERCE = Resource(
     columns=(
         APPLICATION_ID,
         EVENT_TIMESTAMP,
-        _required(
+        required_string(
             "ecom_event_type",
             "What happened",
             '"PURCHASE"',
@@ -256,17 +217,17 @@ ECOMMERCE = Resource(
                 "PURCHASE",
             ),
         ),
-        _required("order_id", "The order's id", '"order-1"'),
-        _required("product_name", "The product's name", '"A film"'),
-        _decimal(
+        required_string("order_id", "The order's id", '"order-1"'),
+        required_string("product_name", "The product's name", '"A film"'),
+        decimal(
             "cart_item_quantity", "How many, or how much, of the product", '"1"', required=True
         ),
-        *_price("cart_item_price", "cart item's price"),
-        *_price("actual_price", "product's price with discounts"),
-        _object("payload", "Further details of the event"),
-        *_path("product_category_path", "product"),
-        *_price("original_price", "product's price before discounts", required=True),
-        _object("product_payload", "Further details of the product"),
+        *price("cart_item_price", "cart item's price"),
+        *price("actual_price", "product's price with discounts"),
+        json_object("payload", "Further details of the event"),
+        *category_path("product_category_path", "product"),
+        *price("original_price", "product's price before discounts", required=True),
+        json_object("product_payload", "Further details of the product"),
         Column(
             "product_promo_codes",
             Kind.ARRAY,
@@ -274,9 +235,9 @@ ECOMMERCE = Resource(
             '["promo_code_1","promo_code_2"]',
         ),
         *strings(("product_sku", "The product's stock keeping unit", '"779213"')),
-        *_path("screen_category_path", "screen"),
+        *category_path("screen_category_path", "screen"),
         *strings(("screen_name", "The screen's name", '"main"')),
-        _object("screen_payload", "Further details of the screen"),
+        json_object("screen_payload", "Further details of the screen"),
         *DEVICE_BLOCK,
     ),
     name_column="ecom_event_type",
