@@ -14,6 +14,7 @@ from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.virtual_loop import run
 from worker.core.model.event import Event
 from worker.core.wire import commit_metadata
+from worker.edges.kafka.client import KafkaConnection
 
 E = TypeVar("E", bound=Event)
 TOPIC = "events"
@@ -27,7 +28,7 @@ def play(history: Callable[[ModelKafka], Coroutine[Any, Any, None]], partitions:
         kafka.add_topic(TOPIC, partitions)
         await history(kafka)
 
-    run(staged(), seconds_max=600)
+    run(staged(), seconds_max=3600)
 
 
 def commit(
@@ -41,9 +42,10 @@ def commit(
 
 
 @asynccontextmanager
-async def running(kafka: ModelKafka, **changes: Any) -> AsyncIterator[Any]:
+async def running(brokers: ModelKafka | KafkaConnection, **changes: Any) -> AsyncIterator[Any]:
     """A `SourceReader` that runs on these brokers; untyped, because tests look into its parts."""
-    reader = SourceReader(kafka.bootstrap_servers, TOPIC, **changes)
+    known = brokers.bootstrap_servers if isinstance(brokers, ModelKafka) else brokers
+    reader = SourceReader(known, TOPIC, **changes)
     tasks = [
         asyncio.create_task(work())
         for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)

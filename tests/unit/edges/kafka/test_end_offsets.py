@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.source_reader import SourceReader
+from tests.unit.edges.kafka.model_brokers import TOPIC, play, running
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.reading import TOPIC, play, running
 from worker.core.model.event import Assigned
 from worker.edges.kafka.end_offsets import LOOK_SECONDS
 

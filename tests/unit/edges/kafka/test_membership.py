@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from tests.source_reader import SourceReader
+from tests.unit.edges.kafka.model_brokers import TOPIC, play, running
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.reading import TOPIC, play, running
 from worker.core.model.event import Assigned, Revoked
 from worker.edges.telemetry.logs import fields_of
 

@@ -11,16 +11,16 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
 from tests.source_reader import SourceReader
+from tests.unit.edges.kafka.model_brokers import TOPIC, commit, play, running
 from verification.simulation.kafka_faults import Fault
 from verification.simulation.kafka_model import ModelKafka
-from verification.simulation.reading import TOPIC, commit, play, running
 from worker.core.model.event import Assigned, TailRead
 from worker.core.wire import commit_metadata
 from worker.edges.kafka.window_rebuild import NEWEST_RECORDS, TailOptions
 from worker.edges.telemetry.logs import fields_of
 
-LETTERS = "events.dlq"
-NAMING = {TOPIC: frozenset({LETTERS})}
+DEAD_LETTERS = "events.dlq"
+NAMING = {TOPIC: frozenset({DEAD_LETTERS})}
 PARTITIONS = 3
 VALUE = b"{}".ljust(100)
 
@@ -38,13 +38,13 @@ OPTIONS = TailOptions(
 
 def fill(kafka: ModelKafka, records: int) -> None:
     """Write this many settled records in each partition, and some dead letters."""
-    kafka.add_topic(LETTERS, 1)
+    kafka.add_topic(DEAD_LETTERS, 1)
     for partition in range(PARTITIONS):
         for _ in range(records):
             kafka.append(TOPIC, partition, b"k", VALUE)
         commit(kafka, partition, records)
     for _ in range(20):
-        kafka.append(LETTERS, 0, b"k", b"{}")
+        kafka.append(DEAD_LETTERS, 0, b"k", b"{}")
 
 
 async def tails_until_assigned(reader: SourceReader) -> list[TailRead]:
@@ -219,7 +219,7 @@ def test_where_dead_letters_cannot_be_read_nothing_is_remembered_and_nothing_wai
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def disturb(kafka: ModelKafka) -> None:
-        kafka.corrupt_fetch(TopicPartition(LETTERS, 0))
+        kafka.corrupt_fetch(TopicPartition(DEAD_LETTERS, 0))
         asyncio.get_running_loop().call_later(0.001, disturb, kafka)
 
     assert read_while(disturb, 0.0, 100, seconds_max=5.0) == []
