@@ -152,6 +152,21 @@ class Board:
         return [panel for row in self.rows for panel in row.panels]
 
 
+# The state of each worker's breaker, as a number. Exactly one of the four has the value 1.
+BREAKER = (
+    'max by (instance) (3 * (breaker_state{state="open"} == 1) '
+    'or 2 * (breaker_state{state="probing"} == 1) '
+    'or (breaker_state{state="ramping"} == 1) '
+    'or 0 * (breaker_state{state="closed"} == 1))'
+)
+BREAKER_STATES = (
+    State(0, "closed", GREEN),
+    State(1, "ramping", BLUE),
+    State(2, "probing", ORANGE),
+    State(3, "open", RED),
+)
+
+
 def below(red: float, orange: float) -> tuple[Threshold, ...]:
     """Thresholds of a value that is bad when it is low; use them with the colour `RED`."""
     return (Threshold(red, ORANGE), Threshold(orange, GREEN))
@@ -172,3 +187,9 @@ def quantiles(histogram: str, *shares: float) -> tuple[Query, ...]:
         )
         for share in shares
     )
+
+
+def rate(metric: str, legend: str, by: str = "") -> Query:
+    """The rate of a counter, over all chosen workers."""
+    grouped = f"sum by ({by})" if by else "sum"
+    return Query(f"{grouped} (rate({metric}[$__rate_interval]))", legend)

@@ -72,7 +72,7 @@ def test_titles_are_unique_and_variables_are_defined(board: Board) -> None:
     assert max(Counter(panel.title for panel in board.panels).values()) == 1
     built = _built(board)
     defined = {variable["name"] for variable in built["templating"]["list"]}
-    used = set(re.findall(r"\$(\w+)", json.dumps([built["panels"], built["templating"]])))
+    used = set(re.findall(r"\$([a-z_]\w*)", json.dumps([built["panels"], built["templating"]])))
     assert used - {"__all"} - BUILT_IN <= defined
     assert defined - {"datasource", "namespace", "job", "group", "instance"} <= used
 
