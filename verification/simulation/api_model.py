@@ -18,7 +18,6 @@ from verification.simulation.truth import POISON, USERS_TOPIC, Truth, ViolationE
 from verification.simulation.watch import Watch
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
-from worker.core.model.record import Assignment
 from worker.core.model.row import Row
 
 TIMEOUT_SECONDS = 5.0
@@ -92,7 +91,6 @@ class ModelApi:
             raise ViolationError(
                 "throttling", f"{sender.name} sends {batch.id} although its application was to wait"
             )
-        _note_profiles(batch, sender.name, self.truth.post_profile)
         answer, loads = self._answer_for(batch)
         if isinstance(answer, Response):
             answer = replace(answer, date_unix_seconds=self._unix_seconds())
@@ -102,7 +100,7 @@ class ModelApi:
         await asyncio.sleep(self._latency())
         if loads and sender.is_alive():
             self.truth.receive(events)
-            _note_profiles(batch, sender.name, self.truth.receive_profile)
+            self._receive_profiles(batch, sender.name)
         patience = TIMEOUT_SECONDS * sender.time_factor
         work = len(batch.rows) * self._scenario.seconds_per_row
         if isinstance(answer, Response) and work > patience:
@@ -141,6 +139,12 @@ class ModelApi:
             )
             / 2
         )
+
+    def _receive_profiles(self, batch: Batch, worker: str) -> None:
+        """Note the order of the rows that have an order."""
+        if batch.rows[0].assignment.topic == USERS_TOPIC:
+            for row in batch.rows:
+                self.truth.receive_profile(event_of(row), worker, row.assignment)
 
     def _answer_for(self, batch: Batch) -> tuple[Answer, bool]:
         """The answer, and whether the rows are loaded."""
@@ -188,10 +192,3 @@ class ModelApi:
                 return Response(429, "2", "", 0.1), False
             case _:
                 return Response(int(kind), None, "", 0.1), False
-
-
-def _note_profiles(batch: Batch, worker: str, note: Callable[[str, str, Assignment], None]) -> None:
-    """Note each row of a batch whose rows have an order."""
-    if batch.rows[0].assignment.topic == USERS_TOPIC:
-        for row in batch.rows:
-            note(event_of(row), worker, row.assignment)

@@ -85,8 +85,6 @@ class Truth:
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     # By sender and profile, the places that the API has loaded, in order.
     loaded: dict[tuple[object, str], list[int]] = field(default_factory=dict)
-    # By worker and row of a profile, the assignments under which it was posted.
-    posted: dict[tuple[str, str], set[Assignment]] = field(default_factory=dict)
 
     def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
         """A record lies in the topic."""
@@ -112,22 +110,15 @@ class Truth:
         """The API has taken these rows in."""
         self.accepted.update(events)
 
-    def post_profile(self, event: str, worker: str, assignment: Assignment) -> None:
-        """This worker's request with this row starts."""
-        self.posted.setdefault((worker, event), set()).add(assignment)
-
     def receive_profile(self, event: str, worker: str, assignment: Assignment) -> None:
         """Check the order of profiles: no row follows a newer one, except as a repetition.
 
-        A sender is an assignment of a worker: its successor begins anew from what was committed. A
-        row that the worker has posted under an earlier assignment is no sender's alone: it was
-        linked to that request while rows after it were received. docs/reliability.md names it.
+        A sender is an assignment of a worker: its successor begins anew from what was committed.
         """
         sender = (worker, assignment)
         profile, place = self.places[event]
         loaded = self.loaded.setdefault((sender, profile), [])
-        was_linked = bool(self.posted.get((worker, event), set()) - {assignment})
-        if loaded and place < max(loaded) and place not in loaded and not was_linked:
+        if loaded and place < max(loaded) and place not in loaded:
             raise ViolationError(
                 "order", f"{sender}: {event} of {profile} comes after its newer {loaded[-3:]}"
             )

@@ -194,14 +194,24 @@ class RowFlow:
             self._continue(topic, self._routes[topic].window.take_back(of_topic), now)
 
     def _continue(self, topic: str, promoted: Sequence[Row], now: Now) -> None:
-        """Batch rows that are linked no longer; give them back where their partition drains."""
+        """Batch rows that are linked no longer; give them back where their partition drains.
+
+        Newer rows were received while these were linked. Where rows have an order, what is open is
+        sealed, and the promoted rows enter the line of their lane before what is newer.
+        """
         state = self._ledger.offsets.state
         staying: list[Row] = []
         draining: list[Row] = []
         for row in promoted:
             stays = state(row.assignment) is AssignmentState.ASSIGNED
             (staying if stays else draining).append(row)
-        self.submit(self._routes[topic].batcher.add(staying, now.monotonic_seconds))
+        staying.sort(key=lambda row: row.record.offset)
+        batcher = self._routes[topic].batcher
+        self.submit(batcher.seal_ordered(staying))
+        added = batcher.add(staying, now.monotonic_seconds)
+        for sealed in (*added, *batcher.seal_ordered(staying)):
+            self._ledger.seal(sealed.batch, sealed.trigger)
+            self._dispatcher.waiting.insert(sealed.batch)
         if draining:
             self.give_back(draining, now)
 

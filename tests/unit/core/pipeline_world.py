@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from worker.core.model.command import Command, Commit, Post
 from worker.core.model.event import Answered, Assigned, Event, Received, TimePassed
 from worker.core.model.record import Assignment, Position, Start
 from worker.core.pipeline import Pipeline
+from worker.core.post_api.resource import EVENTS, Resource
 from worker.core.progress.clock_check import ClockCheck
 from worker.core.progress.pressure import ReceptionControl
 from worker.core.route import Components, Route, RouteRole
@@ -55,6 +57,13 @@ def event(
     return FakeRecord(offset, make_value(**(own | fields)))
 
 
+def profile(offset: int, name: str, key: str | None = None) -> FakeRecord:
+    """A record of a profile: another value at each offset."""
+    value = {"application_id": 1, "profile_id": name, "attributes": {"offset": offset}}
+    headers = () if key is None else (("event-id", key.encode()),)
+    return FakeRecord(offset, json.dumps(value).encode(), headers=headers)
+
+
 def ok() -> Response:
     """The API has loaded a batch."""
     return Response(200, None, "", 0.05)
@@ -78,6 +87,8 @@ class World:
     without_key: WithoutKey | None = None
     select: tuple[Condition, ...] = ()
     tombstones: Tombstones = Tombstones.DEAD_LETTER
+    # One of state, as profiles are, is ordered.
+    resource: Resource = EVENTS
     # 0: the tests that aren't about clocks trust their own.
     clock_difference_seconds_max: float = 0
     seconds: float = 100.0
@@ -87,8 +98,13 @@ class World:
         ledger = make_ledger(
             TOPIC, PARKING_TOPIC, memory_bytes_max=self.memory_bytes_max, span_max=self.span_max
         )
-        delivery = make_delivery_rules(limiter=LimiterRules(self.in_flight_max, 1000))
+        ordered = {self.resource.name} if self.resource.is_state else set()
+        delivery = make_delivery_rules(
+            limiter=LimiterRules(self.in_flight_max, 1000),
+            ordered=frozenset((TOPIC, name) for name in ordered),
+        )
         rules = make_rules(
+            resource=self.resource,
             applications=frozenset({1, 2}),
             key_header="event-id",
             without_key=self.without_key,
@@ -97,7 +113,8 @@ class World:
         )
 
         def route(prefix: str, role: RouteRole) -> Route:
-            batcher = Batcher(BatchLimits(self.rows_max, 1_000_000, 1.0), prefix)
+            limits = BatchLimits(self.rows_max, 1_000_000, 1.0)
+            batcher = Batcher(limits, prefix, ordered=ordered)
             return Route(
                 Intake(rules),
                 Window(KeyBudget(1000), rows_max=1000, age_seconds=3600.0),

@@ -19,6 +19,7 @@ from tests.unit.core.pipeline_world import (
     ok,
     only,
     posted,
+    profile,
     status,
 )
 from worker.core.intake.rules import Condition, Tombstones
@@ -55,6 +56,7 @@ from worker.core.model.event import (
 )
 from worker.core.model.fault import Reason
 from worker.core.model.record import Assignment, Place, Position, SkipReason, Start
+from worker.core.post_api.resource import PROFILES
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import PARKED_PREFIX
 
@@ -392,6 +394,34 @@ class TestDuplicates:
         world.receive(self.keyed(101, "a", "good"))
         (corrected,) = posted(world.wait(1.0))
         assert offsets(corrected) == [101]
+
+
+class TestOrder:
+    """Of a profile nothing arrives after a newer value."""
+
+    @pytest.mark.parametrize(
+        "answer", [status(503), status(403), status(400), Ambiguous(TransportFault.TIMEOUT, 5.0)]
+    )
+    @pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["open", "sealed"])
+    def test_a_row_linked_to_a_request_of_a_lost_assignment_goes_before_newer_rows(
+        self, answer: Answer, seconds: float
+    ) -> None:
+        world = World(resource=PROFILES)
+        world.assign(FIRST)
+        world.receive(profile(0, "ann"), profile(1, "bob"))
+        (lost,) = posted(world.wait(1.0))
+        world.tell(Lost((FIRST,)))
+        again = Assignment(TOPIC, 0, 9)
+        world.assign(again)
+        world.receive(profile(0, "ann"), profile(1, "bob"), profile(2, "ann"), assignment=again)
+        assert posted(world.wait(seconds)) == []
+        order = []
+        commands = [*world.answer(lost, answer), *world.wait(60.0)]
+        while batches := posted(commands):
+            (batch,) = batches
+            order += offsets(batch)
+            commands = world.answer(batch, ok())
+        assert order == [0, 1, 2]
 
 
 class TestDeadLetters:

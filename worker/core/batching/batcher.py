@@ -15,7 +15,7 @@ from operator import attrgetter
 from worker.core.model.batch import Batch, FlushTrigger
 from worker.core.model.record import Assignment
 from worker.core.model.row import Destination, Row
-from worker.core.post_api.resource import RESOURCES
+from worker.core.post_api.resource import RESOURCES, Identity
 
 
 def header(destination: Destination) -> bytes:
@@ -147,6 +147,11 @@ class Batcher:
             batch.body_bytes = len(batch.header) + sum(len(row.line) for row in kept)
         return taken_back
 
+    def seal_ordered(self, rows: Iterable[Row]) -> list[Sealed]:
+        """Seal the open batches whose rows have an order with these rows."""
+        lanes = {row.destination[:3] for row in rows if row.destination.resource in self._ordered}
+        return self._seal_lanes(lanes)
+
     def _add_group(
         self, destination: Destination, rows: Sequence[Row], monotonic_seconds: float
     ) -> Iterator[Sealed]:
@@ -156,7 +161,8 @@ class Batcher:
             batch = self._open.get(destination)
             if batch is None:
                 if destination.resource in self._ordered:
-                    yield from self._seal_earlier(destination)
+                    # The same rows with other columns: they go first.
+                    yield from self._seal_lanes({destination[:3]})
                 batch = self._begin(destination, monotonic_seconds)
             end = self._end_of_fitting(batch, sizes, start)
             batch.rows += rows[start:end]
@@ -185,10 +191,10 @@ class Batcher:
         self._open[destination] = batch
         return batch
 
-    def _seal_earlier(self, destination: Destination) -> list[Sealed]:
-        """Seal the open batch of the same rows with other columns: its rows go first."""
-        earlier = [other for other in self._open if other[:3] == destination[:3]]
-        return [self._seal(other, FlushTrigger.ORDER) for other in earlier]
+    def _seal_lanes(self, lanes: Set[tuple[str, int, Identity]]) -> list[Sealed]:
+        """Seal the open batches of these resources, applications and identity kinds."""
+        in_lanes = [destination for destination in self._open if destination[:3] in lanes]
+        return [self._seal(destination, FlushTrigger.ORDER) for destination in in_lanes]
 
     def _seal(self, destination: Destination, trigger: FlushTrigger) -> Sealed:
         gathered = self._open.pop(destination)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from worker.core.delivery.request_history import Lane, lane_of
 from worker.core.model.batch import Batch
+from worker.core.model.record import Assignment
 from worker.core.model.row import Row
 
 # What may be sent of a batch, and what has to stay behind; None for no rows.
@@ -141,10 +142,38 @@ class _Line:
                 return free
         return None
 
+    def insert(self, batch: Batch, split: Split) -> None:
+        """Add rows before the newer rows of their subjects, or behind all others."""
+        self.restore()
+        entering: Batch | None = batch
+        before: list[Batch | None] = []
+        while entering is not None and self.ready:
+            waiting, newer = split(self.ready.popleft(), _is_newer_than(entering))
+            before.append(waiting)
+            if newer is not None:
+                first, entering = split(entering, _is_newer_than(newer))
+                before.append(first)
+                self.ready.appendleft(newer)
+        before.append(entering)
+        self.ready.extendleft(batch for batch in reversed(before) if batch is not None)
+
     def restore(self) -> None:
         """Put the rows that stayed behind into the line again, before the later ones."""
         self.ready.extendleft(reversed(self.behind))
         self.behind, self.behind_of = [], frozenset()
+
+
+def _is_newer_than(batch: Batch) -> Callable[[Row], bool]:
+    """The test for rows that come after a row of this batch in their partition and subject."""
+    oldest: dict[tuple[Assignment, Subject], int] = {}
+    for row in batch.rows:
+        place, offset = (row.assignment, subject_of(row)), row.record.offset
+        oldest[place] = min(offset, oldest.get(place, offset))
+    assignments = {assignment for assignment, _ in oldest}
+    return lambda row: (
+        row.assignment in assignments
+        and oldest.get((row.assignment, subject_of(row)), math.inf) < row.record.offset
+    )
 
 
 class OrderedLanes:
@@ -171,6 +200,14 @@ class OrderedLanes:
     def append(self, batch: Batch) -> None:
         """Add a batch behind the others of its lane."""
         self._line(lane_of(batch)).ready.append(batch)
+
+    def insert(self, batch: Batch, split: Split) -> None:
+        """Add a batch of rows that may be older than rows that wait here.
+
+        Each row goes before the newer rows of its partition and subject. `split` takes rows out of
+        a batch.
+        """
+        self._line(lane_of(batch)).insert(batch, split)
 
     def put_first(self, batches: Sequence[Batch]) -> None:
         """Add batches before the others of their lanes, in this order."""

@@ -113,6 +113,16 @@ class WaitingBatches:
             else:
                 self.queue.append((batch,))
 
+    def insert(self, batch: Batch) -> None:
+        """Add a ready batch whose rows may be older than rows that wait.
+
+        Where rows have an order, each goes before the newer rows of its subject.
+        """
+        if self.ordered.has_order(batch):
+            self.ordered.insert(batch, self.isolation.set_apart)
+        else:
+            self.queue.append((batch,))
+
     def put_first(self, *batches: Batch) -> None:
         """Add ready batches before the others, in this order."""
         self.queue.put_first(*(batch for batch in batches if not self.ordered.has_order(batch)))

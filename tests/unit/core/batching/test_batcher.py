@@ -65,6 +65,17 @@ def test_a_bound_of_one_row_seals_each_row_by_itself() -> None:
     assert [len(one.batch.rows) for one in sealed] == [1, 1, 1]
 
 
+def test_open_batches_are_sealed_for_rows_that_have_an_order_with_theirs() -> None:
+    batcher = Batcher(BatchLimits(100, 10**6, 1.0), "worker", ordered={"events"})
+    batcher.add([row(0, destination=HERE), row(1, destination=THERE)], 0.0)
+    (sealed,) = batcher.seal_ordered([row(2, destination=HERE)])
+    assert (sealed.trigger, sealed.batch.destination) == (FlushTrigger.ORDER, HERE)
+    assert batcher.rows == 1
+    unordered = make_batcher()
+    unordered.add([row(0, destination=HERE)], 0.0)
+    assert unordered.seal_ordered([row(2, destination=HERE)]) == []
+
+
 def test_a_row_that_would_burst_a_batch_opens_the_next_one() -> None:
     batcher = make_batcher(body_bytes_max=HEADER_BYTES + 2 * LINE_BYTES)
     assert batcher.add([row(0), row(1)], 0.0) == [], "exactly full is not too much"

@@ -234,6 +234,50 @@ def test_under_a_hold_profiles_are_the_probe_in_turn_each_with_its_oldest_row() 
     assert sent(one.start()) == [[1]], "what was a probe in vain goes later"
 
 
+# --- rows that enter late -------------------------------------------------------------------------
+
+
+def drained(lane: Stage, batch: Batch) -> list[list[int]]:
+    """The offsets of each request, this batch's first, while the API accepts everything."""
+    order, posts = [], [batch]
+    while posts:
+        (post,) = posts
+        order.append(offsets(post.rows))
+        lane.answer(post, status(200))
+        posts = lane.start()
+    return order
+
+
+def test_a_row_that_enters_late_goes_before_the_newer_rows_of_its_profile_alone() -> None:
+    lane, first = stage(), batch_of(0, "a")
+    lane.submit(first, batch_of(1, "b", "a"), batch_of(4, "b", "a", "b"), batch_of(7, "a"))
+    lane.dispatcher.waiting.insert(batch_of(3, "b"))
+    assert drained(lane, first) == [[0], [1, 2], [5], [3], [4, 6], [7]]
+
+
+def test_rows_that_enter_late_together_are_merged_with_those_that_wait() -> None:
+    lane, first = stage(), batch_of(0, "a")
+    late = make_batch([profile(offset, "a") for offset in (1, 3, 7)], batch_id="late")
+    lane.submit(first, make_batch([profile(2, "a"), profile(4, "a")], batch_id="even"))
+    lane.dispatcher.waiting.insert(late)
+    assert drained(lane, first) == [[0], [1], [2], [3], [4], [7]]
+
+
+def test_a_row_that_enters_late_goes_behind_rows_with_which_it_has_no_order() -> None:
+    lane, first = stage(), batch_of(0, "a")
+    other = make_batch([profile(9, "b", make_assignment(1))], batch_id="other partition")
+    lane.submit(first, other, batch_of(4, "a"))
+    lane.dispatcher.waiting.insert(batch_of(1, "b"))
+    assert drained(lane, first) == [[0], [9], [4], [1]]
+
+
+def test_without_an_order_a_batch_that_enters_late_is_the_last() -> None:
+    lane = Stage(requests_in_flight_max=1)
+    lane.submit(batch_of(0, "a"), batch_of(5, "b"))
+    lane.dispatcher.waiting.insert(batch_of(3, "b"))
+    assert drained(lane, batch_of(0, "a")) == [[0], [5], [3]]
+
+
 # --- partitions that leave ------------------------------------------------------------------------
 
 
