@@ -212,16 +212,29 @@ class UserProducer:
         self._chance = chance
         self._poison_share = poison_share
         self._number = 0
+        # The numbers and profiles of refused records that are not corrected yet.
+        self._to_correct: list[tuple[int, int]] = []
 
     def publish(self) -> None:
-        """One record; now and then one that is refused, or that makes the API fail."""
+        """One record; now and then one that is refused, or that makes the API fail.
+
+        A refused record is corrected soon, under its key: in its own profile, or in another one of
+        its lane.
+        """
         roll = self._chance.random()
         kind = "value"
+        if self._to_correct and roll > 0.7:
+            number, profile = self._to_correct.pop()
+            self._publish("value", (profile + (0, 2)[number % 2]) % USERS, number)
+            return
         if roll < 0.03:
             kind = "refused-value"
         elif roll < 0.03 + self._poison_share:
             kind = f"{POISON}-{self._chance.choice(POISONS)}-value"
-        self._publish(kind, self._chance.randrange(USERS))
+        profile = self._chance.randrange(USERS)
+        self._publish(kind, profile)
+        if kind == "refused-value":
+            self._to_correct.append((self._number, profile))
 
     def publish_newcomers(self) -> None:
         """A record of a new profile for each lane.
@@ -232,7 +245,7 @@ class UserProducer:
         for application in range(2):
             self._publish("value", USERS + 2 * self._number + application)
 
-    def _publish(self, kind: str, profile: int) -> None:
+    def _publish(self, kind: str, profile: int, corrects: int | None = None) -> None:
         self._number += 1
         event = f"{kind}-{self._number}"
         value = {
@@ -240,7 +253,8 @@ class UserProducer:
             "profile_id": f"profile-{profile}",
             "attributes": {"event": event},
         }
-        key, partition = b"user-%d" % self._number, profile % USER_PARTITIONS
+        key = b"user-%d" % (self._number if corrects is None else corrects)
+        partition = profile % USER_PARTITIONS
         self._truth.places[event] = (f"profile-{profile}", self._number)
         offset = self._kafka.append(
             USERS_TOPIC, partition, b"%d" % profile, json.dumps(value).encode(), (("id", key),)

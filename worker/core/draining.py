@@ -124,7 +124,9 @@ class Draining:
         gone = frozenset(assignments)
         self._ledger.remove(gone)
         for route in self._routes.values():
-            self._ledger.release(route.window.unlink(gone))
+            unlinked = route.window.unlink(gone)
+            self._dispatcher.waiting.ordered.unlink(unlinked)
+            self._ledger.release(unlinked)
         return self._give_up(gone, now)
 
     def _is_over(self, drain: Drain, now: Now) -> bool:

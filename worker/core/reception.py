@@ -153,6 +153,7 @@ class Receiving:
             commands += self._keyless[event.assignment.topic].lines(event.assignment, drift, now)
         admission = route.window.admit(rows, now.monotonic_seconds)
         self._ledger.drop_duplicates(admission.duplicates)
+        self._dispatcher.waiting.ordered.link(admission.linked)
         fresh = admission.fresh
         if (
             route.role is RouteRole.SOURCE_WITH_PARKING

@@ -88,7 +88,7 @@ class RowFlow:
                 duplicates += self._routes[topic].window.deliver(rows, now.monotonic_seconds)
             # The ledger observes ages and latencies: they hold whatever the local clock says.
             self._ledger.deliver(settlement.delivered, self._clock.best_guess(now))
-            self._ledger.drop_duplicates(duplicates)
+            self._drop_duplicates(duplicates)
         commands = self.reject(
             [
                 Rejection(
@@ -177,9 +177,14 @@ class RowFlow:
         self.parking.waiting -= len(rows)
         for topic, of_topic in _by_topic(rows).items():
             duplicates, promoted = self._routes[topic].window.park(of_topic, now.monotonic_seconds)
-            self._ledger.drop_duplicates(duplicates)
+            self._drop_duplicates(duplicates)
             self._continue(topic, promoted, now)
         self._ledger.park(rows)
+
+    def _drop_duplicates(self, linked: Sequence[Row]) -> None:
+        """Settle rows that were linked to rows that are delivered or parked."""
+        self._dispatcher.waiting.ordered.unlink(linked)
+        self._ledger.drop_duplicates(linked)
 
     # --- rows that leave without being delivered --------------------------------------------------
 
@@ -199,6 +204,7 @@ class RowFlow:
         Newer rows were received while these were linked. Where rows have an order, what is open is
         sealed, and the promoted rows enter the line of their lane before what is newer.
         """
+        self._dispatcher.waiting.ordered.unlink(promoted)
         state = self._ledger.offsets.state
         staying: list[Row] = []
         draining: list[Row] = []

@@ -423,6 +423,44 @@ class TestOrder:
             commands = world.answer(batch, ok())
         assert order == [0, 1, 2]
 
+    @pytest.mark.parametrize("corrected", ["ann", "bob"])
+    def test_newer_rows_wait_for_the_correction_of_a_row_that_is_not_given_up_yet(
+        self, corrected: str
+    ) -> None:
+        world = World(resource=PROFILES)
+        world.assign(FIRST)
+        world.receive(profile(0, "ann", "k"), profile(1, corrected, "k"), profile(2, corrected))
+        (bad,) = posted(world.wait(1.0))
+        assert offsets(bad) == [0]
+        assert posted(world.answer(bad, status(400))) == []
+        world.receive(profile(3, "cid"), profile(4, corrected))
+        (other,) = posted(world.wait(1.0))
+        assert offsets(other) == [3]
+        (again,) = posted(world.answer(other, ok()))
+        assert offsets(again) == [0]
+        (correction,) = posted(world.answer(again, status(400)))
+        assert offsets(correction) == [1]
+        (newer,) = posted(world.answer(correction, ok()))
+        assert offsets(newer) == [2]
+
+    @pytest.mark.parametrize("end", ["delivered", "lost"])
+    def test_newer_rows_go_on_when_the_linked_row_is_settled_or_given_back(self, end: str) -> None:
+        world = World(resource=PROFILES)
+        world.assign(FIRST, SECOND)
+        world.receive(profile(0, "ann", "k"))
+        world.receive(profile(0, "bob", "k"), profile(1, "bob"), assignment=SECOND)
+        (batch,) = posted(world.wait(1.0))
+        assert offsets(batch) == [0]
+        if end == "lost":
+            world.tell(Lost((SECOND,)))
+            again = Assignment(TOPIC, 1, 9)
+            world.assign(again, position=1)
+            world.receive(profile(1, "bob"), assignment=again)
+            world.wait(1.0)
+        (newer,) = posted(world.answer(batch, ok()))
+        assert offsets(newer) == [1]
+        assert world.components.dispatcher.waiting.ordered.lanes() == []
+
 
 class TestDeadLetters:
     def test_a_rejected_record_is_settled_only_when_the_topic_has_it(self, world: World) -> None:

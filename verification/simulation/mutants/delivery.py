@@ -18,6 +18,7 @@ from worker.core.delivery.queues import Quarantine, Queue
 from worker.core.delivery.request_history import RequestHistory, RequestSpan
 from worker.core.delivery.request_size import RequestSizes
 from worker.core.delivery.settlement import RefusedRow
+from worker.core.delivery.subjects import LinkedRows
 from worker.core.delivery.suspects import Assessment, Decision, Failure, Suspects
 from worker.core.delivery.throttle import Throttles
 from worker.core.delivery.waiting import WaitingBatches
@@ -184,6 +185,14 @@ def let_rows_of_a_profile_pass_one_that_stepped_aside(swap: Swap) -> None:
     swap(worker.core.delivery.ordering, "subject_of", lambda row: (row.assignment.topic, row.line))
 
 
+def send_promoted_profiles_last(swap: Swap) -> None:
+    swap(WaitingBatches, "insert", lambda self, batch: self.append((batch,)))
+
+
+def let_newer_profiles_pass_a_linked_row(swap: Swap) -> None:
+    swap(LinkedRows, "precede", lambda self, row: False)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -206,6 +215,8 @@ MUTANTS: dict[str, Mutant] = {
         let_newer_profiles_pass_a_retry,
         send_the_right_half_first,
         let_rows_of_a_profile_pass_one_that_stepped_aside,
+        send_promoted_profiles_last,
+        let_newer_profiles_pass_a_linked_row,
     )
 } | {
     "follow_a_redirect": _taken_for_success(302),

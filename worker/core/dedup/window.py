@@ -30,11 +30,12 @@ from worker.core.model.row import Row
 class Admission:
     """The rows of a chunk: `fresh` continue, `duplicates` of delivered rows are settled.
 
-    The rest is linked.
+    `linked` share the fate of a row in flight.
     """
 
     fresh: list[Row]
     duplicates: list[Row]
+    linked: list[Row]
 
 
 class Window:
@@ -84,15 +85,17 @@ class Window:
         seen = self._seen(keys)
         if not seen and not self._has_parked:
             self._in_flight.update(zip(keys, rows, strict=True))
-            return Admission(list(rows), [])
+            return Admission(list(rows), [], [])
         fresh: list[Row] = []
         duplicates: list[Row] = []
+        linked: list[Row] = []
         for key, row in zip(keys, rows, strict=True):
             if key not in seen and not self._has_parked:
                 self._in_flight[key] = row
                 fresh.append(row)
             elif key in self._in_flight:
                 self._linked.setdefault(key, deque()).append(row)
+                linked.append(row)
             elif not row.is_replay and (
                 key in self._delivered or (self._has_parked and _content(row) in self._parked)
             ):
@@ -100,7 +103,7 @@ class Window:
             else:
                 self._in_flight[key] = row
                 fresh.append(row)
-        return Admission(fresh, duplicates)
+        return Admission(fresh, duplicates, linked)
 
     def _seen(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return the keys that are in flight or delivered, or that stand twice in the chunk.

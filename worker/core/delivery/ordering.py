@@ -20,28 +20,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from worker.core.delivery.request_history import Lane, lane_of
+from worker.core.delivery.subjects import LinkedRows, Subject, is_newer_than, subject_of
 from worker.core.model.batch import Batch
-from worker.core.model.record import Assignment
 from worker.core.model.row import Row
 
 # What may be sent of a batch, and what has to stay behind; None for no rows.
 Split = Callable[[Batch, Callable[[Row], bool]], tuple[Batch | None, Batch | None]]
-Subject = tuple[str, bytes]
-
-
-def subject_of(row: Row) -> Subject:
-    """The profile or device of a row, read from its line: a CSV line or a query string."""
-    kind = row.destination.identity.value
-    # The identity follows the application, in both forms of a line.
-    if row.line.startswith(b"application_id="):
-        return kind, row.line.split(b"&", 2)[1]
-    cell = row.line.partition(b",")[2]
-    if not cell.startswith(b'"'):
-        return kind, cell.partition(b",")[0]
-    end = cell.index(b'"', 1)
-    while cell[end + 1 : end + 2] == b'"':
-        end = cell.index(b'"', end + 2)
-    return kind, cell[: end + 1]
 
 
 @dataclass(slots=True)
@@ -53,6 +37,7 @@ class _Line:
     subjects that are aside, set apart while the batches `behind_of` were aside.
     """
 
+    linked: LinkedRows
     ready: deque[Batch] = field(default_factory=deque)
     retry: tuple[float, Batch] | None = None
     aside: list[tuple[float, Batch]] = field(default_factory=list)
@@ -123,18 +108,25 @@ class _Line:
         return None
 
     def pop_ready(self, elsewhere: Sequence[Batch], split: Split) -> Batch | None:
-        """Take out the first rows whose subjects aren't aside; those before them stay behind."""
+        """Take out the first rows that wait for no others; those before them stay behind.
+
+        A row waits while its subject is aside, or while an older row of its subject is linked.
+        """
         names = frozenset(batch.id for batch in (*elsewhere, *(batch for _, batch in self.aside)))
         if self.behind_of != names:
             self.restore()
-        if not names:
+        if not names and not self.linked:
             return self.ready.popleft() if self.ready else None
         held = {subject_of(row) for batch in elsewhere for row in batch.rows}
         self.behind_of = names
         while self.ready:
             free, blocked = split(
                 self.ready.popleft(),
-                lambda row: (name := subject_of(row)) in held or name in self.subjects_aside,
+                lambda row: (
+                    (name := subject_of(row)) in held
+                    or name in self.subjects_aside
+                    or self.linked.precede(row)
+                ),
             )
             if blocked is not None:
                 self.behind.append(blocked)
@@ -148,10 +140,10 @@ class _Line:
         entering: Batch | None = batch
         before: list[Batch | None] = []
         while entering is not None and self.ready:
-            waiting, newer = split(self.ready.popleft(), _is_newer_than(entering))
+            waiting, newer = split(self.ready.popleft(), is_newer_than(entering))
             before.append(waiting)
             if newer is not None:
-                first, entering = split(entering, _is_newer_than(newer))
+                first, entering = split(entering, is_newer_than(newer))
                 before.append(first)
                 self.ready.appendleft(newer)
         before.append(entering)
@@ -161,19 +153,6 @@ class _Line:
         """Put the rows that stayed behind into the line again, before the later ones."""
         self.ready.extendleft(reversed(self.behind))
         self.behind, self.behind_of = [], frozenset()
-
-
-def _is_newer_than(batch: Batch) -> Callable[[Row], bool]:
-    """The test for rows that come after a row of this batch in their partition and subject."""
-    oldest: dict[tuple[Assignment, Subject], int] = {}
-    for row in batch.rows:
-        place, offset = (row.assignment, subject_of(row)), row.record.offset
-        oldest[place] = min(offset, oldest.get(place, offset))
-    assignments = {assignment for assignment, _ in oldest}
-    return lambda row: (
-        row.assignment in assignments
-        and oldest.get((row.assignment, subject_of(row)), math.inf) < row.record.offset
-    )
 
 
 class OrderedLanes:
@@ -186,12 +165,28 @@ class OrderedLanes:
         self._ordered = frozenset(ordered)
         self.topics = frozenset(topic for topic, _ in ordered)
         self._lines: dict[Lane, _Line] = {}
+        self._linked = LinkedRows()
 
     def has_order(self, batch: Batch) -> bool:
         """True if the order of this batch's rows matters."""
         if not self._ordered:
             return False
         return (batch.rows[0].assignment.topic, batch.destination.resource) in self._ordered
+
+    def link(self, rows: Iterable[Row]) -> None:
+        """Let newer rows of their subjects wait for these rows, as far as they have an order."""
+        for row in rows:
+            if (row.assignment.topic, row.destination.resource) in self._ordered:
+                self._linked.add(row)
+
+    def unlink(self, rows: Iterable[Row]) -> None:
+        """Let no row wait for these linked rows: they are settled, given back or promoted."""
+        for row in rows:
+            if (row.assignment.topic, row.destination.resource) in self._ordered:
+                self._linked.remove(row)
+                line = self._lines.get(row.destination[:2])
+                if line is not None:
+                    line.restore()
 
     def lanes(self) -> list[Lane]:
         """The lanes that have batches here; the one that was served last is the last."""
@@ -287,4 +282,4 @@ class OrderedLanes:
                 del self._lines[lane]
 
     def _line(self, lane: Lane) -> _Line:
-        return self._lines.setdefault(lane, _Line())
+        return self._lines.setdefault(lane, _Line(self._linked))

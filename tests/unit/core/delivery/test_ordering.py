@@ -18,8 +18,8 @@ from tests.unit.core.delivery.dispatching import (
     offsets,
     status,
 )
-from worker.core.delivery.ordering import subject_of
 from worker.core.delivery.settlement import Settlement
+from worker.core.delivery.subjects import subject_of
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
 from worker.core.model.record import Assignment, AssignmentState
