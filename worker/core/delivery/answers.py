@@ -26,6 +26,7 @@ from worker.core.delivery.outcome import (
 )
 from worker.core.delivery.request_history import RequestSpan
 from worker.core.delivery.settlement import Settlement, failed_alone, piece, refused_by_api
+from worker.core.delivery.subjects import is_older_than
 from worker.core.delivery.suspects import Decision
 from worker.core.delivery.waiting import WaitingBatches
 from worker.core.model.answer import Answer, NotSent
@@ -70,6 +71,9 @@ def _delivered(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlem
     bad_rows, logs = waiting.isolation.deliver(batch, ended.span, ended.answer.duration_seconds)
     settlement.refused.extend(bad_rows)
     settlement.logs.extend(logs)
+    if waiting.ordered.has_order(batch):
+        # They could be sent again if the cause turned out not to be in the rows.
+        settlement.refused.extend(waiting.isolation.take_bad_rows(is_older_than(batch)))
     if holds.is_probe(batch) or holds.is_disproved(application_id, ended.span.started):
         waiting.heal(application_id, settlement)
     released = waiting.quarantine.release(application_id, waiting.isolation.may_be_sent_again)

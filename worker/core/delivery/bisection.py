@@ -12,7 +12,8 @@ accepted, the refusal of that piece was this row's: it counts as the first one, 
 needn't wait for others. Until then it waits (`Quarantine`); a hold begins where nothing is accepted
 for long.
 
-A dead letter can't be taken back, so nothing is dead-lettered before the whole batch is known. If
+A dead letter can't be taken back, so nothing is dead-lettered before the whole batch is known, but
+an ordered row of whose subject a newer row was accepted: it must not be sent any more. If
 more than `systemic_ratio` of it is refused row by row, the cause isn't in the rows (a wrong
 address, a change of the API): all are kept. A batch of a few rows is too small to show that. But
 batch after batch of which no row was accepted does show it, once they have as many rows as a batch
@@ -177,17 +178,17 @@ class Bisections:
             piece.bisection.pieces.add(successor.id)
             self._pieces[successor.id] = _Piece(piece.bisection, piece.node)
 
-    def take_back_bad_rows(self, is_out: Callable[[Row], bool]) -> list[Row]:
-        """Take out bad rows that wait for the rest of their batch, of partitions that left."""
-        taken_back: list[Row] = []
+    def take_bad_rows(self, is_out: Callable[[Row], bool]) -> list[RefusedRow]:
+        """Take out some of the bad rows that wait for the rest of their batch."""
+        taken: list[RefusedRow] = []
         for bisection in {
             id(piece.bisection): piece.bisection for piece in self._pieces.values()
         }.values():
-            taken_back.extend(refusal.row for refusal in bisection.bad_rows if is_out(refusal.row))
+            taken.extend(refusal for refusal in bisection.bad_rows if is_out(refusal.row))
             bisection.bad_rows = [
                 refusal for refusal in bisection.bad_rows if not is_out(refusal.row)
             ]
-        return taken_back
+        return taken
 
     def _halve(self, batch: Batch, piece: _Piece, request: RequestSpan) -> Halved:
         node = _Node(piece.node, request.ended, len(batch.rows))

@@ -211,9 +211,9 @@ class FaultIsolation:
         self.suspects.forget(batch_id)
         return self._bisections.end(batch_id)
 
-    def take_back_bad_rows(self, is_out: Callable[[Row], bool]) -> list[Row]:
-        """Take out bad rows that wait for the rest of their batch, of partitions that left."""
-        return self._bisections.take_back_bad_rows(is_out)
+    def take_bad_rows(self, is_out: Callable[[Row], bool]) -> list[RefusedRow]:
+        """Take out some of the bad rows that wait for the rest of their batch."""
+        return self._bisections.take_bad_rows(is_out)
 
     def _replace(self, batch_id: str, *successors: Batch) -> None:
         self.suspects.replace(batch_id, *successors)

@@ -47,6 +47,15 @@ def is_newer_than(batch: Batch) -> Callable[[Row], bool]:
     )
 
 
+def is_older_than(batch: Batch) -> Callable[[Row], bool]:
+    """The test for rows that come before a row of this batch in their partition and subject."""
+    newest: dict[Series, int] = {}
+    for row in batch.rows:
+        series, offset = _series_of(row), row.record.offset
+        newest[series] = max(offset, newest.get(series, offset))
+    return lambda row: newest.get(_series_of(row), -1) > row.record.offset
+
+
 class LinkedRows:
     """The rows that share the fate of a row in flight with the same key.
 

@@ -336,9 +336,8 @@ class WaitingBatches:
         """Give back every row of these assignments that isn't in flight."""
         settlement = self.take_back_waiting(assignments)
         self.queue.replace_ready(self._taker(assignments, settlement))
-        settlement.returned += self.isolation.take_back_bad_rows(
-            lambda row: row.assignment in assignments
-        )
+        bad_rows = self.isolation.take_bad_rows(lambda row: row.assignment in assignments)
+        settlement.returned.extend(refusal.row for refusal in bad_rows)
         return settlement
 
     def _taker(

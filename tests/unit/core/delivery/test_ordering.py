@@ -163,6 +163,26 @@ def test_rows_of_other_profiles_pass_a_row_that_was_refused_alone_and_its_own_wa
     assert sent(one.start()) == [[4]]
 
 
+def test_a_bad_row_is_given_up_as_soon_as_a_newer_row_of_its_profile_is_accepted() -> None:
+    lane = Stage(ordered=ORDERED, requests_in_flight_max=1, systemic_rows_min=8)
+    event = make_batch(1, batch_id="event", start=100)
+    posts = lane.submit(batch_of(0, *"aabcdefg"))
+    loaded, given_up = [], []
+    while posts:
+        (post,) = posts
+        # For a time the API refuses every profile but the newer row of the first one.
+        is_accepted = offsets(post.rows) in ([1], [100]) or lane.seconds > 600.0
+        settlement = lane.answer(post, status(200 if is_accepted else 400))
+        loaded += offsets(settlement.delivered)
+        given_up += offsets([refused.row for refused in settlement.refused])
+        if offsets(post.rows) == [0] and not loaded:
+            lane.dispatcher.submit([event])
+        deadline = lane.dispatcher.next_deadline()
+        posts = lane.start_at(lane.seconds if deadline is None else max(deadline, lane.seconds))
+    assert loaded[:2] == [100, 1]
+    assert (given_up, sorted(loaded[2:])) == ([0], [2, 3, 4, 5, 6, 7])
+
+
 def test_a_row_that_makes_the_api_fail_does_not_stop_its_lane() -> None:
     one = stage()
     posts = one.submit(batch_of(0, "a"))
