@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.core.batching.batcher import header
-from worker.core.counters.counters import Counters, TopicAccount
+from worker.core.counters.counters import Counters, TopicCounters
 from worker.core.delivery.limiter import DeliveryRules, LimiterRules
 from worker.core.intake.dedup_key import of_line
 from worker.core.intake.rules import IntakeRules, UnknownFields
@@ -107,7 +107,7 @@ def make_delivery_rules(**changes: Any) -> DeliveryRules:
 
 def make_ledger(*topics: str, memory_bytes_max: int = 10**9, span_max: int = 1000) -> Ledger:
     """The ledger of these topics, with nothing assigned."""
-    counters = Counters({topic: TopicAccount() for topic in topics})
+    counters = Counters({topic: TopicCounters() for topic in topics})
     return Ledger(counters, LedgerLimits(memory_bytes_max, span_max, 100, 1.0))
 
 

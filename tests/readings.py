@@ -11,7 +11,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from tests.builders import make_assignment
-from worker.core.counters.counters import UNKNOWN, Counters, Histogram, RequestEnd, TopicAccount
+from worker.core.counters.counters import UNKNOWN, Counters, Histogram, RequestEnd, TopicCounters
 from worker.core.counters.forecast import Forecast
 from worker.core.counters.history import History, HistoryPoint, Totals
 from worker.core.counters.situation import Urgency
@@ -70,8 +70,8 @@ class WrittenLines:
         return "".join(self._lines)
 
 
-def make_account() -> Counters:
-    topic = TopicAccount(
+def make_counters() -> Counters:
+    topic = TopicCounters(
         consumed=100,
         consumed_bytes=9000,
         delivered=61,
@@ -89,35 +89,35 @@ def make_account() -> Counters:
     )
     topic.rejected[Reason.MISSING] = 8
     topic.dead_lettered[Reason.MISSING] = 7
-    topic.remarks.unusual_values["os_name"] = 21
-    topic.remarks.without_key["missing"] = 23
-    topic.remarks.drift("purchase", "colour", UNKNOWN, 22)
-    account = Counters({TOPIC: topic})
-    account.observe_request(Response(200, None, "", 0.02), RequestEnd("delivered"), 1)
-    account.batches["delivered"] = 23
-    account.flushes["linger"] = 24
-    account.requests.update({"200": 24, "503": 26})
-    account.retries["http_503"] = 27
-    account.commits["committed"] = 28
-    account.rebalances["lost"] = 29
-    account.ambiguous_rows = 30
-    account.dead_letter_failures = 31
-    account.parking_failures = 32
-    account.last_poll_unix_seconds = 1_700_000_033.0
-    account.last_delivery_unix_seconds = 1_700_000_034.0
-    account.last_commit_unix_seconds = 1_700_000_035.0
+    topic.contract_drift.unusual_values["os_name"] = 21
+    topic.contract_drift.without_key["missing"] = 23
+    topic.contract_drift.drift("purchase", "colour", UNKNOWN, 22)
+    counters = Counters({TOPIC: topic})
+    counters.observe_request(Response(200, None, "", 0.02), RequestEnd("delivered"), 1)
+    counters.batches["delivered"] = 23
+    counters.flushes["linger"] = 24
+    counters.requests.update({"200": 24, "503": 26})
+    counters.retries["http_503"] = 27
+    counters.commits["committed"] = 28
+    counters.rebalances["lost"] = 29
+    counters.ambiguous_rows = 30
+    counters.dead_letter_failures = 31
+    counters.parking_failures = 32
+    counters.last_poll_unix_seconds = 1_700_000_033.0
+    counters.last_delivery_unix_seconds = 1_700_000_034.0
+    counters.last_commit_unix_seconds = 1_700_000_035.0
 
-    account.delivery_latency_seconds.observe(0.3)
-    account.event_age_seconds.observe(3000.0)
-    account.batch_rows.observe(40.0)
-    account.batch_bytes.observe(4000.0)
-    account.commit_seconds.observe(0.2)
-    return account
+    counters.delivery_latency_seconds.observe(0.3)
+    counters.event_age_seconds.observe(3000.0)
+    counters.batch_rows.observe(40.0)
+    counters.batch_bytes.observe(4000.0)
+    counters.commit_seconds.observe(0.2)
+    return counters
 
 
 def make_snapshot() -> Snapshot:
     return Snapshot(
-        account=make_account(),
+        counters=make_counters(),
         partitions=(
             PartitionStatus(ASSIGNMENT, 10, 9, 8, 1, is_paused=True, is_draining=False),
             PartitionStatus(PARKED_ASSIGNMENT, 2, 2, None, 0, is_paused=False, is_draining=True),

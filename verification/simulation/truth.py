@@ -258,7 +258,7 @@ class Truth:
         ]
         if lost:
             raise ViolationError("lost", f"{len(lost)} events: {lost[:5]}")
-        unburied = [
+        missing = [
             event
             for event, record in events.items()
             # A refused event whose correction was delivered first is its duplicate.
@@ -266,8 +266,8 @@ class Truth:
             and not self.dead_lettered[event]
             and record.key not in self.answered_keys
         ]
-        if unburied:
-            raise ViolationError("2 dead letter missing", f"{len(unburied)} events: {unburied[:5]}")
+        if missing:
+            raise ViolationError("2 dead letter missing", f"{len(missing)} events: {missing[:5]}")
         valid = [event for event in self.dead_lettered if events[event].is_valid]
         wrongly = [event for event in valid if not self._may_be_dead_lettered(event, events[event])]
         if wrongly:

@@ -15,8 +15,8 @@ from typing import assert_never
 from worker.core.counters.snapshot import Snapshot
 from worker.core.draining import DrainGoal, Draining
 from worker.core.model.answer import Answer
-from worker.core.model.clock import ClockStatus, Now, Trust
-from worker.core.model.command import Command, Log, Pause, Resume, Severity, StopIntake
+from worker.core.model.clock import Now, Trust
+from worker.core.model.command import Command, Pause, Resume, Severity, StopIntake, WriteLog
 from worker.core.model.event import (
     Answered,
     ApiTimeRead,
@@ -51,6 +51,8 @@ from worker.core.status import build_status
 class Pipeline:
     """Every decision of the worker.
 
+    `clock` says what the local clock is worth.
+
     Args:
         components: the parts that decide, each within its subject.
         reception: which partitions are received.
@@ -61,7 +63,7 @@ class Pipeline:
         self._routes = components.routes
         self._dispatcher = components.dispatcher
         self._ledger = components.ledger
-        self._clock = components.clock
+        self.clock = components.clock
         self._flow = RowFlow(components)
         self._receiving = Receiving(components, self._flow)
         self._draining = Draining(components, self._flow)
@@ -92,7 +94,7 @@ class Pipeline:
             self._dispatcher.next_deadline(),
             self._ledger.commits.next_deadline(),
             self._draining.next_deadline(),
-            self._clock.next_deadline(),
+            self.clock.next_deadline(),
             *[route.batcher.next_deadline() for route in self._routes.values()],
         ]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -109,7 +111,7 @@ class Pipeline:
             case Answered(batch_id=batch_id, answer=answer):
                 return self._answered(batch_id, answer, now)
             case ApiTimeRead(answer=answer):
-                self._clock.note_api_time(answer, now)
+                self.clock.note_api_time(answer, now)
             case TimePassed():
                 pass
             case (
@@ -136,7 +138,7 @@ class Pipeline:
         return []
 
     def _answered(self, batch_id: str, answer: Answer, now: Now) -> list[Command]:
-        self._clock.note_answer(answer, now)
+        self.clock.note_answer(answer, now)
         result = self._dispatcher.answer(batch_id, answer, now)
         if result.needs_records:
             # What is left of a full memory is for partitions within their span: those over theirs
@@ -166,12 +168,12 @@ class Pipeline:
                 self._ledger.count_rebalance(Rebalance.ASSIGNED)
                 if not self._draining.is_stopping:
                     self._ledger.assign(starts)
-                return [Log(Severity.INFO, "partitions_assigned", {"partitions": len(starts)})]
+                return [WriteLog(Severity.INFO, "partitions_assigned", {"partitions": len(starts)})]
             case Revoked(assignments=assignments, deadline_seconds=deadline):
                 self._ledger.count_rebalance(Rebalance.REVOKED)
                 drain = self._draining.begin(DrainGoal.RELEASE, assignments, deadline, now)
                 fields: dict[str, str | int | float] = {"partitions": len(assignments)}
-                return [Log(Severity.INFO, "partitions_revoked", fields), *drain]
+                return [WriteLog(Severity.INFO, "partitions_revoked", fields), *drain]
             case Lost(assignments=assignments):
                 self._ledger.count_rebalance(Rebalance.LOST)
                 line = _warning("partitions_lost", partitions=len(assignments))
@@ -180,7 +182,7 @@ class Pipeline:
                 self._ledger.skip(assignment, count)
                 partition = str(assignment.topic_partition)
                 skipped: dict[str, str | int | float] = {"partition": partition, "offsets": count}
-                return [Log(Severity.ERROR, "offsets_skipped", skipped)]
+                return [WriteLog(Severity.ERROR, "offsets_skipped", skipped)]
             case LogTruncated(assignment=assignment):
                 self._ledger.truncate(assignment)
                 return [_truncation(event)]
@@ -192,7 +194,7 @@ class Pipeline:
         for route in self._routes.values():
             self._flow.submit(route.batcher.due(now.monotonic_seconds))
         commands += self._flow.send(now)
-        commands += self._clock.look(now, is_waiting=self._receiving.is_waiting)
+        commands += self.clock.look(now, is_waiting=self._receiving.is_waiting)
         # The last commit of a drain comes before the regular commit: where each fails, there is
         # always a regular commit to wait for.
         commands += self._draining.advance(now)
@@ -223,7 +225,7 @@ class Pipeline:
             for assignment in held_changed
             if self._routes[assignment.topic].role is RouteRole.PARKING
         }
-        waits_for_clock = self._receiving.is_waiting or self._clock.trust(now) is Trust.DOUBTED
+        waits_for_clock = self._receiving.is_waiting or self.clock.trust(now) is Trust.DOUBTED
         stop_all = self._ledger.memory.is_high or self._flow.is_blocked or waits_for_clock
         pause, resume = self._reception.change(reaches, resting=resting, stop_all=stop_all)
         commands: list[Command] = []
@@ -253,10 +255,6 @@ class Pipeline:
             )
         return self._flow.settle(waiting.park(), now) if waiting.holds.has_chosen else []
 
-    def clock_status(self, now: Now) -> ClockStatus:
-        """Return what the local clock is worth at this moment."""
-        return self._clock.status(now)
-
     def snapshot(self, now: Now) -> Snapshot:
         """Return the state at this moment, for operators."""
         return build_status(
@@ -269,11 +267,11 @@ class Pipeline:
 
 
 def _warning(event: str, **fields: str | int | float) -> Command:
-    return Log(Severity.WARNING, event, fields)
+    return WriteLog(Severity.WARNING, event, fields)
 
 
 def _truncation(event: LogTruncated) -> Command:
-    return Log(
+    return WriteLog(
         Severity.ERROR,
         "log_truncated",
         {

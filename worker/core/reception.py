@@ -10,7 +10,7 @@ import math
 
 from worker.core.counters.counters import ContractDrift
 from worker.core.model.clock import Now, Trust
-from worker.core.model.command import Command, Log, Severity
+from worker.core.model.command import Command, Severity, WriteLog
 from worker.core.model.event import Received, TailRead
 from worker.core.model.fault import Reason, Rejection
 from worker.core.model.record import Assignment, AssignmentState
@@ -43,7 +43,7 @@ class KeylessLog:
         }
         self._due_seconds = now.monotonic_seconds + KEYLESS_LOG_SECONDS
         self._logged = count
-        return [Log(Severity.WARNING, "records_without_key", fields)]
+        return [WriteLog(Severity.WARNING, "records_without_key", fields)]
 
 
 class Receiving:

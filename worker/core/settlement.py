@@ -16,7 +16,14 @@ from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
 from worker.core.delivery.settlement import AnswerResult, Settlement
 from worker.core.model.answer import Answer
 from worker.core.model.clock import Now
-from worker.core.model.command import Command, Log, Post, Severity, WriteDeadLetters, WriteParked
+from worker.core.model.command import (
+    Command,
+    Post,
+    Severity,
+    WriteDeadLetters,
+    WriteLog,
+    WriteParked,
+)
 from worker.core.model.event import (
     DeadLettersAcknowledged,
     DeadLettersFailed,
@@ -158,11 +165,13 @@ class RowFlow:
                 self.dead_letters.is_blocked = True
                 self._ledger.fail_dead_letters()
                 fields: dict[str, str | int | float] = {"records": count, "detail": detail}
-                return [Log(Severity.ERROR, "dead_letters_failed", fields)]
+                return [WriteLog(Severity.ERROR, "dead_letters_failed", fields)]
             case ParkingFailed(count=count, detail=detail):
                 self.parking.is_blocked = True
                 self._ledger.fail_parking()
-                return [Log(Severity.ERROR, "parking_failed", {"records": count, "detail": detail})]
+                return [
+                    WriteLog(Severity.ERROR, "parking_failed", {"records": count, "detail": detail})
+                ]
         return []
 
     def _dead_lettered(self, rejections: Sequence[Rejection]) -> None:

@@ -36,7 +36,7 @@ def build_status(
         *(route.batcher.oldest_event_timestamp for route in routes),
     ]
     return Snapshot(
-        account=ledger.counters,
+        counters=ledger.counters,
         partitions=tuple(
             _partition(ledger.offsets, assignment, is_paused=assignment in paused)
             for assignment in ledger.offsets

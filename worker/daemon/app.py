@@ -233,7 +233,7 @@ class _Daemon:
 
         A doubted clock is no reason to restart the worker, but it must be easy to find.
         """
-        clock = self._parts.pipeline.clock_status(read_clock())
+        clock = self._parts.pipeline.clock.status(read_clock())
         if clock.trust != "doubted":
             return ""
         ahead = clock.seconds_ahead

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from worker import __version__
 from worker.core.batching.batcher import Batcher, BatchLimits, header, no_header
-from worker.core.counters.counters import Counters, TopicAccount
+from worker.core.counters.counters import Counters, TopicCounters
 from worker.core.dedup.key_memory import KeyBudget, remembered_at_least
 from worker.core.dedup.window import Window
 from worker.core.delivery.dispatcher import Dispatcher
@@ -158,7 +158,7 @@ def assemble(
 def _pipeline(
     settings: Settings, routes: tuple[ResolvedRoute, ...], uniform: Callable[[], float]
 ) -> Pipeline:
-    counters = Counters(topics={route.topic: TopicAccount() for route in routes})
+    counters = Counters(topics={route.topic: TopicCounters() for route in routes})
     limits = settings.limits
     ledger = Ledger(
         counters,

@@ -21,7 +21,6 @@ from worker.core.model.command import (
     Command,
     Commit,
     Finish,
-    Log,
     Pause,
     Post,
     Release,
@@ -29,6 +28,7 @@ from worker.core.model.command import (
     Severity,
     StopIntake,
     WriteDeadLetters,
+    WriteLog,
     WriteParked,
 )
 from worker.core.model.event import Answered, ApiTimeRead, CommitFailed, Committed
@@ -73,7 +73,7 @@ class DeadLetters(Protocol):
     def write(self, rejections: tuple[Rejection, ...], /) -> None: ...
 
 
-class Parking(Protocol):
+class ParkedRecords(Protocol):
     """Where records of held applications go, so that they stop no others.
 
     Reports by event, and keeps trying.
@@ -89,7 +89,7 @@ class Edges:
     source: Source
     sink: Sink
     dead_letters: DeadLetters
-    parking: Parking
+    parking: ParkedRecords
 
 
 class Runner:
@@ -158,7 +158,7 @@ class Runner:
                 self._edges.source.release(assignments)
             case StopIntake():
                 self._edges.source.stop_intake()
-            case Log(severity=severity, event=event, fields=fields):
+            case WriteLog(severity=severity, event=event, fields=fields):
                 logger.log(_LEVELS[severity], event, extra=fields)
             case Finish():
                 raise AssertionError("Finish ends the loop")

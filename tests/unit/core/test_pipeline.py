@@ -29,12 +29,12 @@ from worker.core.model.command import (
     Command,
     Commit,
     Finish,
-    Log,
     Pause,
     Release,
     Resume,
     StopIntake,
     WriteDeadLetters,
+    WriteLog,
     WriteParked,
 )
 from worker.core.model.event import (
@@ -107,7 +107,7 @@ class TestTheWayOfARecord:
             Assigned((Start(again, 15, Position(20, commit_metadata.encode(20, 0, [])), end=15),))
         )
         commands = world.handle(LogTruncated(again, 20, 15, is_exact=False))
-        (line,) = only(Log, commands)
+        (line,) = only(WriteLog, commands)
         assert (line.event, line.fields["resumed_at"], line.fields["may_pass_over_records"]) == (
             "log_truncated",
             15,
@@ -197,7 +197,7 @@ class TestTheWayOfARecord:
         assert committed(again) == {FIRST: 7}, (
             "less is possible now, and the interval is not waited for"
         )
-        assert [log.event for log in only(Log, again)] == [
+        assert [log.event for log in only(WriteLog, again)] == [
             "commit_failed",
             "commit_metadata_limited",
         ]
@@ -308,7 +308,7 @@ class TestAnswers:
         world.receive(event(0, application=1), event(1, application=2))
         first, second = posted(world.wait(1.0))
         commands = world.answer(first, status(403))
-        assert [(log.event, log.fields["application_id"]) for log in only(Log, commands)] == [
+        assert [(log.event, log.fields["application_id"]) for log in only(WriteLog, commands)] == [
             ("application_held", 1)
         ]
         world.answer(second, ok())
@@ -319,7 +319,7 @@ class TestAnswers:
         (probe,) = posted(world.wait(30.0))
         assert offsets(probe) == [2], "what hasn't asked yet asks first"
         commands = world.answer(probe, ok())
-        assert [log.event for log in only(Log, commands)] == ["application_healed"]
+        assert [log.event for log in only(WriteLog, commands)] == ["application_healed"]
         assert posted(commands) == [first]
 
     def test_a_redirect_is_no_success(self, world: World) -> None:
@@ -410,7 +410,7 @@ class TestOrder:
         world.assign(FIRST)
         world.receive(profile(0, "ann"), profile(1, "bob"))
         (lost,) = posted(world.wait(1.0))
-        world.tell(Lost((FIRST,)))
+        world.handle(Lost((FIRST,)))
         again = Assignment(TOPIC, 0, 9)
         world.assign(again)
         world.receive(profile(0, "ann"), profile(1, "bob"), profile(2, "ann"), assignment=again)
@@ -452,7 +452,7 @@ class TestOrder:
         (batch,) = posted(world.wait(1.0))
         assert offsets(batch) == [0]
         if end == "lost":
-            world.tell(Lost((SECOND,)))
+            world.handle(Lost((SECOND,)))
             again = Assignment(TOPIC, 1, 9)
             world.assign(again, position=1)
             world.receive(profile(1, "bob"), assignment=again)
@@ -623,7 +623,7 @@ def test_a_history_replayed_gives_the_same_commands() -> None:
         commands_of_turns.append([(batch.id, batch.body()) for batch in posted(commands)])
         for number, batch in enumerate(posted(commands)):
             commands_of_turns.append(
-                only(Log, world.answer(batch, status((200, 503, 403, 400)[number % 4])))
+                only(WriteLog, world.answer(batch, status((200, 503, 403, 400)[number % 4])))
             )
         commands_of_turns.append([(batch.id, batch.body()) for batch in posted(world.wait(60.0))])
         return commands_of_turns
@@ -638,7 +638,9 @@ def test_a_new_key_is_tried_at_once(world: World) -> None:
     assert posted(world.wait(1.0)) == []
     assert posted(world.handle(KeyChanged(2))) == []
     (probe,) = posted(world.handle(KeyChanged(1)))
-    assert [log.event for log in only(Log, world.answer(probe, ok()))] == ["application_healed"]
+    assert [log.event for log in only(WriteLog, world.answer(probe, ok()))] == [
+        "application_healed"
+    ]
 
 
 class TestParking:
@@ -731,7 +733,7 @@ class TestParking:
         )
         (probe,) = posted(world.wait(60.0))
         commands = world.answer(probe, ok())
-        assert [log.event for log in only(Log, commands)] == ["application_healed"]
+        assert [log.event for log in only(WriteLog, commands)] == ["application_healed"]
         for batch in posted(commands):
             commands += world.answer(batch, ok())
         assert frozenset({HOME}) in [command.assignments for command in only(Resume, commands)]
@@ -763,7 +765,7 @@ class TestParking:
         (park,) = only(WriteParked, commands)
         commands = world.handle(ParkingFailed(5, "no such topic"))
         assert only(Pause, commands) == [Pause(frozenset({HOME}))]
-        assert [log.event for log in only(Log, commands)] == ["parking_failed"]
+        assert [log.event for log in only(WriteLog, commands)] == ["parking_failed"]
         commands = world.handle(ParkingAcknowledged(park.rows))
         assert {one for command in only(Resume, commands) for one in command.assignments} == {
             FIRST,

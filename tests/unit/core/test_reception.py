@@ -11,7 +11,15 @@ from worker.core.delivery.waiting import AGE_WAIT_SECONDS
 from worker.core.intake.rules import WithoutKey
 from worker.core.model.answer import NotSent, Response, TransportFault
 from worker.core.model.clock import Now
-from worker.core.model.command import AskTime, Command, Log, Pause, Post, Resume, WriteDeadLetters
+from worker.core.model.command import (
+    AskTime,
+    Command,
+    Pause,
+    Post,
+    Resume,
+    WriteDeadLetters,
+    WriteLog,
+)
 from worker.core.model.event import (
     Answered,
     ApiTimeRead,
@@ -91,7 +99,7 @@ def test_a_clock_that_jumps_ahead_dead_letters_nothing_and_stops_intake_until_it
     stage.jump(15 * DAY)
     commands = stage.come(A0, event(0), event(1))
     assert dead_lettered(commands) == []
-    assert [log.event for log in commands if isinstance(log, Log)] == ["clock_doubted"]
+    assert [log.event for log in commands if isinstance(log, WriteLog)] == ["clock_doubted"]
     assert of(Pause, commands) == [Pause(frozenset({A0, A1}))]
     assert of(AskTime, commands) == [AskTime()]
     assert stage.ledger.offsets.tracker(A0).position == 0
@@ -241,7 +249,7 @@ def test_records_without_a_key_are_logged_once_a_minute_at_most() -> None:
         lines += [
             (second, line.fields)
             for line in log.lines(A0, drift, Now(float(second), UNIX_SECONDS + second))
-            if isinstance(line, Log)
+            if isinstance(line, WriteLog)
         ]
     assert lines == [
         (0, {"topic": TOPIC, "records": 2, "missing_total": 2}),
@@ -254,9 +262,9 @@ def test_records_without_a_key_are_logged_once_a_minute_at_most() -> None:
 def test_records_without_a_key_that_a_route_asks_for_are_logged_and_counted() -> None:
     asking = World(without_key=WithoutKey.CONTENT)
     asking.assign(A0)
-    logged = [one for one in asking.receive(event(0), event(1)) if isinstance(one, Log)]
+    logged = [one for one in asking.receive(event(0), event(1)) if isinstance(one, WriteLog)]
     assert [line.event for line in logged] == ["records_without_key"]
-    assert asking.ledger.counters.topics[TOPIC].remarks.without_key == {"missing": 2}
+    assert asking.ledger.counters.topics[TOPIC].contract_drift.without_key == {"missing": 2}
 
 
 def test_duplicates_by_key_and_by_content_are_counted_apart() -> None:

@@ -7,7 +7,7 @@ from worker.core.delivery.settlement import Settlement
 from worker.core.delivery.waiting import WaitingBatches
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now, Trust
-from worker.core.model.command import AskTime, Log
+from worker.core.model.command import AskTime, WriteLog
 from worker.core.progress.clock_check import ClockCheck
 
 
@@ -42,7 +42,7 @@ def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
 def never_ask_for_the_time(swap: Swap) -> None:
     look = ClockCheck.look
 
-    def mute(self: ClockCheck, now: Now, *, is_waiting: bool) -> list[Log | AskTime]:
+    def mute(self: ClockCheck, now: Now, *, is_waiting: bool) -> list[WriteLog | AskTime]:
         return [
             command
             for command in look(self, now, is_waiting=is_waiting)

@@ -27,14 +27,14 @@ from worker.core.model.batch import Batch
 
 
 def _taken_for_success(*statuses: int) -> Mutant:
-    def judge(answer: Answer, **options: Any) -> Outcome:
+    def classified(answer: Answer, **options: Any) -> Outcome:
         return (
             Delivered()
             if isinstance(answer, Response) and answer.status in statuses
             else classify(answer, **options)
         )
 
-    return lambda swap: swap(worker.core.delivery.dispatcher, "classify", judge)
+    return lambda swap: swap(worker.core.delivery.dispatcher, "classify", classified)
 
 
 def send_another_body_after_an_ambiguous_answer(swap: Swap) -> None:
@@ -83,16 +83,16 @@ def dead_letter_a_row_that_was_refused_once(swap: Swap) -> None:
     swap(Bisections, "refuse", hasty)
 
 
-def let_an_accused_row_wait_for_ever(swap: Swap) -> None:
+def let_an_unproven_row_wait_for_ever(swap: Swap) -> None:
     swap(Quarantine, "release", lambda self, application_id, may_go: [])
     swap(Quarantine, "overdue", lambda self, monotonic_seconds: [])
     swap(Quarantine, "next_deadline", lambda self: None)
 
 
-def suspect_nobody(swap: Swap) -> None:
+def suspect_no_batch(swap: Swap) -> None:
     fail = Suspects.fail
 
-    def trusting(
+    def unsuspecting(
         self: Suspects,
         batch: Batch,
         failure: Failure,
@@ -103,10 +103,10 @@ def suspect_nobody(swap: Swap) -> None:
         is_against_it = assessment.decision in (Decision.HALVE, Decision.GIVE_UP)
         return replace(assessment, decision=Decision.RETRY) if is_against_it else assessment
 
-    swap(Suspects, "fail", trusting)
+    swap(Suspects, "fail", unsuspecting)
 
 
-def suspect_while_nothing_is_taken(swap: Swap) -> None:
+def suspect_while_nothing_is_accepted(swap: Swap) -> None:
     fail = Suspects.fail
 
     def suspicious(
@@ -200,9 +200,9 @@ MUTANTS: dict[str, Mutant] = {
         bisect_only_the_first_half,
         dead_letter_a_refused_batch_whole,
         dead_letter_a_row_that_was_refused_once,
-        let_an_accused_row_wait_for_ever,
-        suspect_nobody,
-        suspect_while_nothing_is_taken,
+        let_an_unproven_row_wait_for_ever,
+        suspect_no_batch,
+        suspect_while_nothing_is_accepted,
         let_suspects_take_all_requests,
         send_as_much_after_a_time_out,
         send_without_a_limit,

@@ -148,7 +148,7 @@ _BYTES = tuple(float(4**power) for power in range(5, 16))
 
 
 @dataclass(slots=True)
-class TopicAccount:
+class TopicCounters:
     """The records of one topic since the process started. All counts but `consumed_bytes`.
 
     `skipped_settled` were received again although an earlier life of their partition had settled
@@ -156,7 +156,7 @@ class TopicAccount:
     commits whose metadata wasn't ours or was damaged. `events_ahead` counts delivered events, and
     `records_ahead` delivered records, whose time lay ahead of the worker's clock: their age, or
     their latency, is observed as 0. `records_undated` were delivered and have no timestamp, and so
-    no latency. `remarks` say what was unusual about the records' contents.
+    no latency.
     """
 
     consumed: int = 0
@@ -175,7 +175,7 @@ class TopicAccount:
     events_ahead: int = 0
     records_ahead: int = 0
     records_undated: int = 0
-    remarks: ContractDrift = field(default_factory=ContractDrift)
+    contract_drift: ContractDrift = field(default_factory=ContractDrift)
 
     @property
     def duplicates(self) -> int:
@@ -214,7 +214,7 @@ class Counters:
     whether they were loaded: as many rows may be loaded twice.
     """
 
-    topics: dict[str, TopicAccount]
+    topics: dict[str, TopicCounters]
     batches: Counter[str] = field(default_factory=Counter)
     flushes: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)

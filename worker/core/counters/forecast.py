@@ -197,7 +197,7 @@ def observation_of(
     return Observation(
         monotonic_seconds=monotonic_seconds,
         partitions=frozenset(partition.assignment for partition in snapshot.partitions),
-        settled_records=sum(topic.settled for topic in snapshot.account.topics.values()),
+        settled_records=sum(topic.settled for topic in snapshot.counters.topics.values()),
         lag_records=lag,
         is_limited=bool(snapshot.holds or snapshot.throttles)
         or snapshot.destination.breaker != "closed",

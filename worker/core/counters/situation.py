@@ -196,7 +196,7 @@ def _kafka(seen: Circumstances) -> Situation | None:
     is_silent = age is not None and age > END_AGE_SECONDS_MAX
     if seen.not_ready_because is None and not is_silent:
         return None
-    if seen.snapshot.account.last_poll_unix_seconds == 0 and not is_silent:
+    if seen.snapshot.counters.last_poll_unix_seconds == 0 and not is_silent:
         return Situation(
             "joining",
             Urgency.WARNING,
@@ -387,15 +387,15 @@ def _progress(seen: Circumstances) -> Situation:
             f"Delivering, {_count(lag, 'record')} behind",
             f"At the present rates {when}. {_until_loss(seen)}",
         )
-    if not lag and not _held_rows(snapshot.rows) and _is_idle(snapshot.account, seen.unix_seconds):
+    if not lag and not _held_rows(snapshot.rows) and _is_idle(snapshot.counters, seen.unix_seconds):
         return Situation(
             "idle", Urgency.OK, "Idle: every record is delivered", "New records are sent at once."
         )
     return Situation("delivering", Urgency.OK, "Delivering", _until_loss(seen))
 
 
-def _is_idle(account: Counters, unix_seconds: float) -> bool:
-    return unix_seconds - account.last_delivery_unix_seconds > IDLE_SECONDS
+def _is_idle(counters: Counters, unix_seconds: float) -> bool:
+    return unix_seconds - counters.last_delivery_unix_seconds > IDLE_SECONDS
 
 
 def _held_rows(rows: dict[str, int]) -> int:

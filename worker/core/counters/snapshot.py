@@ -104,11 +104,11 @@ class Snapshot:
     """Everything at once.
 
     `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter,
-    parking. `imbalance` is the number of records that the account can't explain: 0, or there is a
+    parking. `imbalance` is the number of records that the counters can't explain: 0, or there is a
     fault in this program.
     """
 
-    account: Counters
+    counters: Counters
     partitions: tuple[PartitionStatus, ...]
     holds: tuple[HoldStatus, ...]
     throttles: tuple[ThrottleStatus, ...]

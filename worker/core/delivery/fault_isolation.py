@@ -24,7 +24,7 @@ from worker.core.delivery.request_size import RequestSizes
 from worker.core.delivery.settlement import RefusedRow
 from worker.core.delivery.suspects import Decision, Failure, Suspects
 from worker.core.model.batch import Batch
-from worker.core.model.command import Log, Severity
+from worker.core.model.command import Severity, WriteLog
 from worker.core.model.row import Row
 
 FAILURES = {
@@ -76,7 +76,7 @@ class FaultIsolation:
 
     def deliver(
         self, batch: Batch, request: RequestSpan, duration_seconds: float
-    ) -> tuple[tuple[RefusedRow, ...], list[Log]]:
+    ) -> tuple[tuple[RefusedRow, ...], list[WriteLog]]:
         """This batch was accepted.
 
         Returns the rows of its bisection that are given up now, and what is to be logged.
@@ -85,7 +85,7 @@ class FaultIsolation:
         self.suspects.accept(batch)
         logs = []
         if self._sizes.speed_up(lane_of(batch), len(batch.rows), duration_seconds):
-            logs.append(Log(Severity.INFO, "request_size_restored", _fields(batch)))
+            logs.append(WriteLog(Severity.INFO, "request_size_restored", _fields(batch)))
         return self._bisections.deliver(batch), logs
 
     def refuse(self, batch: Batch, refusal: RefusedRow, request: RequestSpan) -> Finding:
@@ -95,7 +95,7 @@ class FaultIsolation:
 
     def fail(
         self, batch: Batch, outcome: Outcome, request: RequestSpan
-    ) -> tuple[Decision, list[Log]]:
+    ) -> tuple[Decision, list[WriteLog]]:
         """This batch failed. Returns the next step, and what is to be logged."""
         # An API that forbids a request may have read its rows.
         failure = (
@@ -113,10 +113,10 @@ class FaultIsolation:
         ):
             bounds = {"rows_max": self.rows_max(batch), "time_factor": self.time_factor(batch)}
             fields = _fields(batch) | bounds
-            return decision, [Log(Severity.WARNING, "request_size_reduced", fields)]
+            return decision, [WriteLog(Severity.WARNING, "request_size_reduced", fields)]
         if decision is Decision.HALVE and not was_suspect:
             fields = _fields(batch) | {"rows": len(batch.rows)}
-            return decision, [Log(Severity.WARNING, "batch_suspected", fields)]
+            return decision, [WriteLog(Severity.WARNING, "batch_suspected", fields)]
         return decision, []
 
     # --- what is known ----------------------------------------------------------------------------

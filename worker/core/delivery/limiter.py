@@ -15,7 +15,7 @@ from worker.core.delivery.flow_control import AdaptiveConcurrency, Backoff, Rate
 from worker.core.delivery.outcome import AMBIGUOUS, Delivered, Outcome, Retry, RetryKind
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
-from worker.core.model.command import Log, Severity
+from worker.core.model.command import Severity, WriteLog
 
 OVERLOADS = frozenset({RetryKind.THROTTLED, RetryKind.FAILED}) | AMBIGUOUS
 DESTINATION_FAULTS = frozenset({RetryKind.FAILED, RetryKind.NOT_SENT}) | AMBIGUOUS
@@ -147,7 +147,7 @@ class Limiter:
 
     def end(
         self, batch_id: str, outcome: Outcome, monotonic_seconds: float
-    ) -> tuple[Batch, list[Log]]:
+    ) -> tuple[Batch, list[WriteLog]]:
         """A request ended; returns its batch, and what is to be logged of the destination.
 
         Raises:
@@ -170,7 +170,7 @@ class Limiter:
 
     def end_suspect(
         self, batch_id: str, outcome: Outcome, monotonic_seconds: float
-    ) -> tuple[Batch, list[Log]]:
+    ) -> tuple[Batch, list[WriteLog]]:
         """The request of a batch that fails while others are accepted ended, see `suspects`.
 
         A failure that its rows can cause isn't counted against the destination. Any other answer
@@ -184,9 +184,9 @@ class Limiter:
         return request.batch, []
 
 
-def _changes(before: BreakerState, after: BreakerState, outcome: Outcome) -> list[Log]:
+def _changes(before: BreakerState, after: BreakerState, outcome: Outcome) -> list[WriteLog]:
     if before is BreakerState.CLOSED and after is BreakerState.OPEN and isinstance(outcome, Retry):
-        return [Log(Severity.ERROR, "breaker_opened", {"reason": outcome.reason})]
+        return [WriteLog(Severity.ERROR, "breaker_opened", {"reason": outcome.reason})]
     if before is not BreakerState.CLOSED and after is BreakerState.CLOSED:
-        return [Log(Severity.INFO, "breaker_closed", {})]
+        return [WriteLog(Severity.INFO, "breaker_closed", {})]
     return []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from worker.core.delivery.outcome import Outcome
 from worker.core.model.answer import Answer, Response
 from worker.core.model.batch import Batch
-from worker.core.model.command import Log
+from worker.core.model.command import WriteLog
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.model.record import Assignment
 from worker.core.model.row import Destination, Row
@@ -47,7 +47,7 @@ class Settlement:
     returned: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
     waits_for_time: bool = False
-    logs: list[Log] = field(default_factory=list)
+    logs: list[WriteLog] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.outcome import Outcome, Retry, RetryKind
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
-from worker.core.model.command import Log, Severity
+from worker.core.model.command import Severity, WriteLog
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +103,7 @@ class Throttles:
             if throttle.breaker.state is BreakerState.OPEN:
                 throttle.breaker.probe()
 
-    def end(self, batch: Batch, outcome: Outcome, now: Now) -> list[Log]:
+    def end(self, batch: Batch, outcome: Outcome, now: Now) -> list[WriteLog]:
         """The request of this batch ended; returns what is to be logged of the application."""
         application_id = batch.destination.application_id
         throttle = self._throttles.get(application_id)
@@ -184,7 +184,7 @@ class Throttles:
         batch_id: str,
         outcome: Retry,
         now: Now,
-    ) -> list[Log]:
+    ) -> list[WriteLog]:
         is_new = throttle is None
         if throttle is None:
             breaker = Breaker(
@@ -203,9 +203,9 @@ class Throttles:
             "reason": outcome.reason,
             "pause_seconds": round(throttle.breaker.due_seconds - now.monotonic_seconds, 3),
         }
-        return [Log(Severity.WARNING, "throttling_began", fields)]
+        return [WriteLog(Severity.WARNING, "throttling_began", fields)]
 
-    def _ended(self, application_id: int, throttle: _Throttle) -> list[Log]:
+    def _ended(self, application_id: int, throttle: _Throttle) -> list[WriteLog]:
         """End the throttling at the top of the ramp, or when nothing waits any more."""
         state = throttle.breaker.state
         is_through = (
@@ -215,7 +215,7 @@ class Throttles:
             return []
         del self._throttles[application_id]
         self._released.extend(throttle.waiting)
-        return [Log(Severity.INFO, "throttling_ended", {"application_id": application_id})]
+        return [WriteLog(Severity.INFO, "throttling_ended", {"application_id": application_id})]
 
 
 def _passed(batches: deque[Batch], transform: Callable[[Batch], Batch | None]) -> deque[Batch]:

@@ -28,7 +28,7 @@ from worker.core.delivery.settlement import Settlement, expired, joined
 from worker.core.delivery.throttle import Throttles
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now, Trust
-from worker.core.model.command import Log, Severity
+from worker.core.model.command import Severity, WriteLog
 from worker.core.model.record import Assignment, AssignmentState, StateOf
 from worker.core.model.row import Row
 from worker.core.post_api.resource import RESOURCES
@@ -239,7 +239,7 @@ class WaitingBatches:
                 "application_id": application_id,
                 "reason": reason,
             }
-            settlement.logs.append(Log(Severity.ERROR, "application_held", fields))
+            settlement.logs.append(WriteLog(Severity.ERROR, "application_held", fields))
         self.holds.begin(application_id, reason, now, forbidden_at=forbidden_at)
 
     def heal(self, application_id: int, settlement: Settlement) -> None:
@@ -248,7 +248,7 @@ class WaitingBatches:
         self.queue.append([batch for batch in healed if not self.ordered.has_order(batch)])
         self.ordered.let_others_pass(batch for batch in healed if self.ordered.has_order(batch))
         fields: dict[str, str | int | float] = {"application_id": application_id}
-        settlement.logs.append(Log(Severity.INFO, "application_healed", fields))
+        settlement.logs.append(WriteLog(Severity.INFO, "application_healed", fields))
 
     def hold_systemically(
         self, application_id: int, others: Collection[Batch], now: Now, settlement: Settlement

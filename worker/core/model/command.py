@@ -107,7 +107,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class WriteLog:
     """Say this. `event` is a stable snake_case name, `fields` what a machine may want to read."""
 
     severity: Severity
@@ -126,5 +126,5 @@ Command = (
     | Release
     | StopIntake
     | Finish
-    | Log
+    | WriteLog
 )

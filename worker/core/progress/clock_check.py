@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from worker.core.model.answer import Answer, Response
 from worker.core.model.clock import ClockStatus, Now, Trust
-from worker.core.model.command import AskTime, Log, Severity
+from worker.core.model.command import AskTime, Severity, WriteLog
 
 # How far two answers with the same time may differ: by the time from a date's creation to its
 # arrival, and by a clock's drift.
@@ -111,7 +111,7 @@ class ClockCheck:
         """Ask the API for its time until the clock is vouched for: something waits for it."""
         self._is_wanted = True
 
-    def look(self, now: Now, *, is_waiting: bool) -> list[Log | AskTime]:
+    def look(self, now: Now, *, is_waiting: bool) -> list[WriteLog | AskTime]:
         """Return log lines for a change of the trust, and `AskTime` if the API is to be asked.
 
         Args:
@@ -119,7 +119,7 @@ class ClockCheck:
             is_waiting: chunks wait for the clock to be vouched for.
         """
         trust = self.trust(now)
-        commands: list[Log | AskTime] = self._changes(trust, now)
+        commands: list[WriteLog | AskTime] = self._changes(trust, now)
         self._last_trust = trust
         self._is_wanted &= trust is Trust.UNVOUCHED
         needs_time = (
@@ -150,7 +150,7 @@ class ClockCheck:
         """Return how far the local clock is ahead of the API's; None before its first date."""
         return None if self._api is None else now.unix_seconds - (self._api + now.monotonic_seconds)
 
-    def _changes(self, trust: Trust, now: Now) -> list[Log | AskTime]:
+    def _changes(self, trust: Trust, now: Now) -> list[WriteLog | AskTime]:
         if trust is self._last_trust:
             return []
         difference = self._difference(now)
@@ -160,9 +160,9 @@ class ClockCheck:
         if difference is not None:
             fields["seconds_ahead"] = round(difference, 1)
         if trust is Trust.DOUBTED:
-            return [Log(Severity.ERROR, "clock_doubted", fields)]
+            return [WriteLog(Severity.ERROR, "clock_doubted", fields)]
         if trust is Trust.UNVOUCHED:
             return []
         if difference is None:
-            return [Log(Severity.WARNING, "clock_has_no_witness", {})]
-        return [Log(Severity.INFO, "clock_vouched", fields)]
+            return [WriteLog(Severity.WARNING, "clock_has_no_witness", {})]
+        return [WriteLog(Severity.INFO, "clock_vouched", fields)]

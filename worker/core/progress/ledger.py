@@ -126,7 +126,7 @@ class Ledger:
 
     def contract_drift(self, topic: str) -> ContractDrift:
         """Return where the intake notes what is unusual about a topic's records."""
-        return self.counters.topics[topic].remarks
+        return self.counters.topics[topic].contract_drift
 
     def reserve(self, entries: Iterable[Row | Rejection]) -> None:
         """Reserve the memory of these entries."""

@@ -168,7 +168,7 @@ class Reading:
     @property
     def flow(self) -> Flow | None:
         """The rates of the last seconds."""
-        return self.history.flow(self.monotonic_seconds, totals_of(self.snapshot.account))
+        return self.history.flow(self.monotonic_seconds, totals_of(self.snapshot.counters))
 
     @property
     def applications(self) -> list[ApplicationReading]:
@@ -192,7 +192,7 @@ class Reading:
         """Return what the history remembers of this moment."""
         return HistoryPoint(
             monotonic_seconds=self.monotonic_seconds,
-            totals=totals_of(self.snapshot.account),
+            totals=totals_of(self.snapshot.counters),
             lag_records=self.lag_records,
             held_bytes=self.snapshot.held_bytes,
             urgency=worst(self.situations),

@@ -172,35 +172,35 @@ STATUS: tuple[Key[Reading], ...] = (
         "topics",
         "What became of the records of each topic, since the start of the process.",
         lambda reading: {
-            topic: object_of(TOPIC, account)
-            for topic, account in reading.snapshot.account.topics.items()
+            topic: object_of(TOPIC, counters)
+            for topic, counters in reading.snapshot.counters.topics.items()
         },
         TOPIC,
     ),
     Key(
         "requests",
         "Requests by HTTP status or transport fault.",
-        lambda reading: dict(reading.snapshot.account.requests),
+        lambda reading: dict(reading.snapshot.counters.requests),
     ),
     Key(
         "retries",
         "Requests sent again, by reason.",
-        lambda reading: dict(reading.snapshot.account.retries),
+        lambda reading: dict(reading.snapshot.counters.retries),
     ),
     Key(
         "commits",
         "Commits by result.",
-        lambda reading: dict(reading.snapshot.account.commits),
+        lambda reading: dict(reading.snapshot.counters.commits),
     ),
     Key(
         "last_delivery_timestamp_seconds",
         "Unix time of the last 200; 0: never.",
-        lambda reading: reading.snapshot.account.last_delivery_unix_seconds,
+        lambda reading: reading.snapshot.counters.last_delivery_unix_seconds,
     ),
     Key(
         "last_commit_timestamp_seconds",
         "Unix time of the last successful commit; 0: never.",
-        lambda reading: reading.snapshot.account.last_commit_unix_seconds,
+        lambda reading: reading.snapshot.counters.last_commit_unix_seconds,
     ),
     Key(
         "last_errors",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from worker.core.counters.counters import Drift, TopicAccount
+from worker.core.counters.counters import Drift, TopicCounters
 from worker.core.counters.forecast import Forecast
 from worker.core.counters.history import Flow
 from worker.core.counters.situation import Situation
@@ -211,29 +211,29 @@ DRIFT: tuple[Key[tuple[Drift, int]], ...] = (
     Key("records", "Records with this difference.", lambda drift: drift[1]),
 )
 
-TOPIC: tuple[Key[TopicAccount], ...] = (
+TOPIC: tuple[Key[TopicCounters], ...] = (
     key_of("consumed", "Records received."),
     key_of("delivered", "Records answered with 200."),
     key_of("duplicates", "Records dropped as duplicates."),
     Key(
         "duplicates_by_content",
         "Duplicates without a producer's key: they are equal in every field.",
-        lambda account: account.deduplicated["content"],
+        lambda counters: counters.deduplicated["content"],
     ),
     Key(
         "without_key",
         "Records without a usable key, although the configuration names its place, by reason.",
-        lambda account: dict(account.remarks.without_key),
+        lambda counters: dict(counters.contract_drift.without_key),
     ),
     Key(
         "dead_lettered",
         "Dead letters by reason; `dlq peek` shows them.",
-        lambda account: {reason.value: count for reason, count in account.dead_lettered.items()},
+        lambda counters: {reason.value: count for reason, count in counters.dead_lettered.items()},
     ),
     Key(
         "skipped",
         "Records that are no events of their route, by reason: not_selected, tombstone.",
-        lambda account: {reason.value: count for reason, count in account.skipped.items()},
+        lambda counters: {reason.value: count for reason, count in counters.skipped.items()},
     ),
     key_of("parked", "Records written to the parking topic."),
     key_of("given_back", "Records left to the next owner of their partition."),
@@ -245,12 +245,14 @@ TOPIC: tuple[Key[TopicAccount], ...] = (
     Key(
         "unusual_values",
         "Delivered values that the API's documentation doesn't list, by field.",
-        lambda account: dict(account.remarks.unusual_values),
+        lambda counters: dict(counters.contract_drift.unusual_values),
     ),
     Key(
         "drifts",
         "How records differ from the contract, most frequent first.",
-        lambda account: [object_of(DRIFT, drift) for drift in account.remarks.drifts.most_common()],
+        lambda counters: [
+            object_of(DRIFT, drift) for drift in counters.contract_drift.drifts.most_common()
+        ],
         DRIFT,
     ),
 )

@@ -54,14 +54,14 @@ _LEFT_OUT = frozenset(
 def page_document(reading: Reading) -> dict[str, object]:
     """Return the document of the page: `/status` with shorter lists, and the history."""
     document = object_of((key for key in STATUS if key.name not in _LEFT_OUT), reading)
-    account = reading.snapshot.account
+    counters = reading.snapshot.counters
     dead_lettered: Counter[str] = Counter()
-    for topic in account.topics.values():
+    for topic in counters.topics.values():
         dead_lettered.update({reason.value: n for reason, n in topic.dead_lettered.items()})
     return document | {
         "partitions": _partitions(reading),
         "dead_letters": dict(dead_lettered.most_common()),
-        "totals": asdict(totals_of(account)),
+        "totals": asdict(totals_of(counters)),
         "last_errors": [_error(line) for line in reversed(reading.logs.latest())],
         "history": asdict(reading.history.series(reading.monotonic_seconds)),
     }

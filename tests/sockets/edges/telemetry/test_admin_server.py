@@ -122,7 +122,7 @@ ODD = ["\ud800", "\udcff", "a\nb", 'a"b\\', "\x1b[31m", "\x00", "\r", "\u2028", 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd)[:10])
 async def test_whatever_producers_call_their_fields_metrics_and_status_are_served(odd: str) -> None:
     strange = make_reading()
-    strange.snapshot.account.topics[TOPIC].remarks.drift(odd, odd, UNKNOWN)
+    strange.snapshot.counters.topics[TOPIC].contract_drift.drift(odd, odd, UNKNOWN)
     details = [{"detail": odd, "offset": 2**70, "share": float("nan"), odd: [odd]}]
     answers = make_answers(lambda: strange)
     answers = replace(

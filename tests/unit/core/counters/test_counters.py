@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_batch, make_rows
-from worker.core.counters.counters import Counters, Histogram, RequestEnd, TopicAccount
+from worker.core.counters.counters import Counters, Histogram, RequestEnd, TopicCounters
 from worker.core.model.answer import Ambiguous, Response, TransportFault
 from worker.core.model.fault import Reason
 from worker.core.model.record import TopicPartition
 
 
 def test_a_topic_s_account_is_balanced_when_every_record_is_somewhere() -> None:
-    topic = TopicAccount(consumed=10, delivered=3, deduplicated=Counter(key=2), given_back=1)
+    topic = TopicCounters(consumed=10, delivered=3, deduplicated=Counter(key=2), given_back=1)
     topic.dead_lettered[Reason.MISSING] += 1
     topic.dead_lettered[Reason.TOO_OLD] += 1
     assert topic.balance(outstanding=2) == 0

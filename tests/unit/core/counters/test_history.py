@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from tests.readings import make_account
+from tests.readings import make_counters
 from worker.core.counters.history import (
     HISTORY_SECONDS,
     POINTS_MAX,
@@ -53,9 +53,9 @@ def test_the_flow_is_measured_over_ten_seconds_or_since_the_start() -> None:
 
 
 def test_totals_are_those_of_all_topics() -> None:
-    account = make_account()
-    account.topics["another"] = account.topics["offline-events"]
-    assert totals_of(account) == Totals(
+    counters = make_counters()
+    counters.topics["another"] = counters.topics["offline-events"]
+    assert totals_of(counters) == Totals(
         received=200,
         delivered=122,
         duplicates=24,

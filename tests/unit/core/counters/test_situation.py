@@ -155,10 +155,10 @@ def test_the_headline_names_what_is_the_case(
 
 
 def test_a_worker_that_has_not_joined_yet_is_no_outage() -> None:
-    account = calm().account
-    account.last_poll_unix_seconds = 0.0
+    counters = calm().counters
+    counters.last_poll_unix_seconds = 0.0
     headline = seen(
-        account=account, not_ready_because="it has not joined its group yet", partitions=()
+        counters=counters, not_ready_because="it has not joined its group yet", partitions=()
     )[0]
     assert (headline.state, headline.urgency) == ("joining", Urgency.WARNING)
 

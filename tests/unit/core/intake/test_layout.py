@@ -342,10 +342,10 @@ class TestExactColumns:
 
 class TestRemarks:
     def noted(self, *values: bytes, **rules: Any) -> ContractDrift:
-        remarks = ContractDrift()
+        drift = ContractDrift()
         records = [FakeRecord(offset, value) for offset, value in enumerate(values)]
-        Intake(make_rules(**rules)).read(make_assignment(), records, now_at(), remarks)
-        return remarks
+        Intake(make_rules(**rules)).read(make_assignment(), records, now_at(), drift)
+        return drift
 
     def test_a_value_that_the_documentation_does_not_list_is_delivered_and_counted(self) -> None:
         values = [
@@ -360,8 +360,8 @@ class TestRemarks:
         self, unknown_fields: UnknownFields
     ) -> None:
         values = [make_value(colour="red"), make_value(colour="red", size=5), make_value()]
-        remarks = self.noted(*values, unknown_fields=unknown_fields)
-        assert remarks.drifts == {
+        drift = self.noted(*values, unknown_fields=unknown_fields)
+        assert drift.drifts == {
             Drift("purchase", "colour", UNKNOWN): 2,
             Drift("purchase", "size", UNKNOWN): 1,
         }
@@ -422,8 +422,8 @@ class TestRemarks:
 
     def test_nested_unknown_fields_are_named_by_their_path(self) -> None:
         value = dumps(foreign(user={"id": "u", "age": 5}, extra={"a": 1}))
-        remarks = self.noted(value, unknown_fields=UnknownFields.IGNORE, **NESTED)
-        assert {drift.field for drift in remarks.drifts} == {"user.age", "extra"}
+        drift = self.noted(value, unknown_fields=UnknownFields.IGNORE, **NESTED)
+        assert {drift.field for drift in drift.drifts} == {"user.age", "extra"}
 
     def test_a_resource_without_names_counts_under_none(self) -> None:
         value = dumps({"application_id": 1111, "profile_id": "u", "attributes": {"a": 1}, "b": 2})

@@ -8,7 +8,7 @@ import pytest
 
 from worker.core.model.answer import Ambiguous, NotSent, Response, TransportFault
 from worker.core.model.clock import Now, Trust
-from worker.core.model.command import AskTime, Log
+from worker.core.model.command import AskTime, WriteLog
 from worker.core.progress.clock_check import ASK_SECONDS, DATELESS_ANSWERS_MAX, ClockCheck
 
 UNIX = 1_700_000_000.0
@@ -46,7 +46,7 @@ class Stage:
         """What it says, by name."""
         commands = self.check.look(self.now, is_waiting=is_waiting)
         return [
-            command.event if isinstance(command, Log) else type(command).__name__
+            command.event if isinstance(command, WriteLog) else type(command).__name__
             for command in commands
         ]
 

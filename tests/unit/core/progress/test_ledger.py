@@ -19,7 +19,7 @@ from tests.builders import (
     make_row,
     now_at,
 )
-from worker.core.counters.counters import TopicAccount
+from worker.core.counters.counters import TopicCounters
 from worker.core.model.event import Received
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Start
@@ -51,7 +51,7 @@ def rejection(row: Row, reason: Reason = Reason.REFUSED) -> Rejection:
     )
 
 
-def topic(ledger: Ledger) -> TopicAccount:
+def topic(ledger: Ledger) -> TopicCounters:
     return ledger.counters.topics[TOPIC]
 
 

@@ -267,9 +267,9 @@ def test_every_reason_is_there_from_the_first_scrape(scraped: dict[str, float]) 
 
 def test_names_of_producers_that_look_alike_are_one_sample() -> None:
     reading = make_reading()
-    remarks = reading.snapshot.account.topics[TOPIC].remarks
-    remarks.drift("a\nb", "field", "unknown", 2)
-    remarks.drift("a\\nb", "field", "unknown", 3)
+    contract_drift = reading.snapshot.counters.topics[TOPIC].contract_drift
+    contract_drift.drift("a\nb", "field", "unknown", 2)
+    contract_drift.drift("a\\nb", "field", "unknown", 3)
     alike = [
         sample.value
         for sample in scrape(make_registry(lambda: reading))[PREFIX + "contract_drifts"].samples
@@ -317,9 +317,9 @@ def many_applications_and_partitions() -> Reading:
         ),
         ends={make_assignment(n): End(9, 9, 3.0) for n in range(1000)},
     )
-    remarks = reading.snapshot.account.topics[TOPIC].remarks
+    contract_drift = reading.snapshot.counters.topics[TOPIC].contract_drift
     for number in range(10_000):
-        remarks.drift(f"event {number}" + "x" * 10_000, "field" * 1000, "unknown")
+        contract_drift.drift(f"event {number}" + "x" * 10_000, "field" * 1000, "unknown")
     return reading
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from worker.core.counters.counters import Counters, Histogram, TopicAccount
+from worker.core.counters.counters import Counters, Histogram, TopicCounters
 from worker.core.counters.snapshot import HoldStatus, ThrottleStatus
 from worker.edges.telemetry.reading import Reading
 
@@ -79,10 +79,10 @@ def single(read: Callable[[Reading], Value]) -> Read[Value]:
     return lambda reading: {(): read(reading)}
 
 
-def by_topic(read: Callable[[TopicAccount], float]) -> Read[float]:
-    """Read a metric with the label `topic` from the account of each topic."""
+def by_topic(read: Callable[[TopicCounters], float]) -> Read[float]:
+    """Read a metric with the label `topic` from the counters of each topic."""
     return lambda reading: {
-        (topic,): read(account) for topic, account in reading.snapshot.account.topics.items()
+        (topic,): read(counters) for topic, counters in reading.snapshot.counters.topics.items()
     }
 
 
@@ -96,7 +96,7 @@ def by_count(read: Callable[[Counters], Counter[str]], known: tuple[str, ...] = 
     """
 
     def samples(reading: Reading) -> dict[Labels, float]:
-        counts = read(reading.snapshot.account)
+        counts = read(reading.snapshot.counters)
         return {(value,): counts[value] for value in sorted({*counts, *known})}
 
     return samples

@@ -27,21 +27,21 @@ DELIVERY = (
         ("trigger",),
         "Sealed batches, by trigger: rows, bytes, linger, drain, order.",
         "Mostly linger under load: see batch_rows.",
-        by_count(lambda account: account.flushes, ("rows", "bytes", "linger", "drain", "order")),
+        by_count(lambda counters: counters.flushes, ("rows", "bytes", "linger", "drain", "order")),
     ),
     HistogramMetric(
         "batch_rows",
         (),
         "Rows of a sealed batch.",
         "Small under load: too many applications, or batching.linger_seconds is too short.",
-        single(lambda reading: reading.snapshot.account.batch_rows),
+        single(lambda reading: reading.snapshot.counters.batch_rows),
     ),
     HistogramMetric(
         "batch_bytes",
         (),
         "Bytes of the body of a sealed batch.",
         "",
-        single(lambda reading: reading.snapshot.account.batch_bytes),
+        single(lambda reading: reading.snapshot.counters.batch_bytes),
     ),
     CounterMetric(
         "batches_total",
@@ -50,7 +50,7 @@ DELIVERY = (
         "ambiguous, held.",
         "Requests that are ambiguous are the source of duplicates: see rows_ambiguous_total.",
         by_count(
-            lambda account: account.batches,
+            lambda counters: counters.batches,
             ("delivered", "refused", "too_large", "retried", "ambiguous", "held"),
         ),
     ),
@@ -60,7 +60,7 @@ DELIVERY = (
         "Rows of requests without an answer (time-out, reset, 504). The API may have loaded "
         "them, and they are sent again: the maximum number of duplicate rows.",
         "Rises: check the network and proxies between worker and API.",
-        single(lambda reading: reading.snapshot.account.ambiguous_rows),
+        single(lambda reading: reading.snapshot.counters.ambiguous_rows),
     ),
     CounterMetric(
         "http_requests_total",
@@ -68,7 +68,7 @@ DELIVERY = (
         "Requests to the API, by HTTP status or transport fault.",
         "5xx or transport faults: the API or the network fails; the worker retries by itself. "
         "401 or 403: see application_held.",
-        by_count(lambda account: account.requests, ("200",)),
+        by_count(lambda counters: counters.requests, ("200",)),
     ),
     CounterMetric(
         "http_retries_total",
@@ -77,7 +77,7 @@ DELIVERY = (
         "http_429: the API throttles; lower delivery.requests_per_second_max. Others: see "
         "http_requests_total.",
         by_count(
-            lambda account: account.retries,
+            lambda counters: counters.retries,
             ("http_503", "http_429", "connect_failed", "timeout", "connection_lost"),
         ),
     ),
@@ -88,7 +88,7 @@ DELIVERY = (
         "Rises: the API is slow; the worker lowers the number of requests in flight by itself.",
         lambda reading: {
             (outcome,): histogram
-            for outcome, histogram in reading.snapshot.account.request_seconds.items()
+            for outcome, histogram in reading.snapshot.counters.request_seconds.items()
         },
     ),
     HistogramMetric(
@@ -96,21 +96,21 @@ DELIVERY = (
         (),
         "Time from a record's Kafka timestamp to its 200.",
         "Rises: see consumer_lag_records and http_request_duration_seconds.",
-        single(lambda reading: reading.snapshot.account.delivery_latency_seconds),
+        single(lambda reading: reading.snapshot.counters.delivery_latency_seconds),
     ),
     HistogramMetric(
         "event_age_seconds",
         (),
         "Time from an event's own time to its 200.",
         "Near 14 days: events will soon be refused as too old. Find what delays them.",
-        single(lambda reading: reading.snapshot.account.event_age_seconds),
+        single(lambda reading: reading.snapshot.counters.event_age_seconds),
     ),
     GaugeMetric(
         "last_delivery_timestamp_seconds",
         (),
         "Unix time of the last 200; 0: never.",
         "Old although there is lag: see application_held and http_requests_total.",
-        single(lambda reading: reading.snapshot.account.last_delivery_unix_seconds),
+        single(lambda reading: reading.snapshot.counters.last_delivery_unix_seconds),
     ),
     GaugeMetric(
         "application_held",

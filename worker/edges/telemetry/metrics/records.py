@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from worker.core.counters.counters import TopicAccount
+from worker.core.counters.counters import TopicCounters
 from worker.core.model.fault import Reason
 from worker.core.model.record import SkipReason
 from worker.core.model.row import KeySource
@@ -22,34 +22,34 @@ from worker.edges.telemetry.reading import Reading
 from worker.edges.telemetry.redaction import printable, text
 
 
-def _by_reason(read: Callable[[TopicAccount], Counter[Reason]]) -> Read[float]:
+def _by_reason(read: Callable[[TopicCounters], Counter[Reason]]) -> Read[float]:
     return lambda reading: {
-        (topic, reason.value): read(account)[reason]
-        for topic, account in reading.snapshot.account.topics.items()
+        (topic, reason.value): read(counters)[reason]
+        for topic, counters in reading.snapshot.counters.topics.items()
         for reason in Reason
     }
 
 
 def _deduplicated(reading: Reading) -> dict[Labels, float]:
     return {
-        (topic, source.value): account.deduplicated[source.value]
-        for topic, account in reading.snapshot.account.topics.items()
+        (topic, source.value): counters.deduplicated[source.value]
+        for topic, counters in reading.snapshot.counters.topics.items()
         for source in KeySource
     }
 
 
 def _without_key(reading: Reading) -> dict[Labels, float]:
     return {
-        (topic, why): account.remarks.without_key[why]
-        for topic, account in reading.snapshot.account.topics.items()
+        (topic, why): counters.contract_drift.without_key[why]
+        for topic, counters in reading.snapshot.counters.topics.items()
         for why in ("missing", "wrong_type")
     }
 
 
 def _by_skip_reason(reading: Reading) -> dict[Labels, float]:
     return {
-        (topic, reason.value): account.skipped[reason]
-        for topic, account in reading.snapshot.account.topics.items()
+        (topic, reason.value): counters.skipped[reason]
+        for topic, counters in reading.snapshot.counters.topics.items()
         for reason in SkipReason
     }
 
@@ -57,8 +57,8 @@ def _by_skip_reason(reading: Reading) -> dict[Labels, float]:
 def _unusual_values(reading: Reading) -> dict[Labels, float]:
     return {
         (topic, field): count
-        for topic, account in reading.snapshot.account.topics.items()
-        for field, count in account.remarks.unusual_values.items()
+        for topic, counters in reading.snapshot.counters.topics.items()
+        for field, count in counters.contract_drift.unusual_values.items()
     }
 
 
@@ -70,8 +70,8 @@ def _label(name: str) -> str:
 def _contract_drifts(reading: Reading) -> Counter[Labels]:
     # The names come from producers: two of them may look alike once they are printable and cut.
     samples: Counter[Labels] = Counter()
-    for topic, account in reading.snapshot.account.topics.items():
-        for drift, count in account.remarks.drifts.items():
+    for topic, counters in reading.snapshot.counters.topics.items():
+        for drift, count in counters.contract_drift.drifts.items():
             samples[(topic, *map(_label, drift))] += count
     return samples
 
@@ -82,21 +82,21 @@ RECORDS = (
         ("topic",),
         "Records received from Kafka.",
         "Flat although there is lag: see consumer_paused and application_held.",
-        by_topic(lambda account: account.consumed),
+        by_topic(lambda counters: counters.consumed),
     ),
     CounterMetric(
         "records_consumed_bytes_total",
         ("topic",),
         "Bytes of the values of the records received from Kafka.",
         "",
-        by_topic(lambda account: account.consumed_bytes),
+        by_topic(lambda counters: counters.consumed_bytes),
     ),
     CounterMetric(
         "records_delivered_total",
         ("topic",),
         "Records that the API answered with 200.",
         "Flat although records are consumed: see application_held and http_requests_total.",
-        by_topic(lambda account: account.delivered),
+        by_topic(lambda counters: counters.delivered),
     ),
     CounterMetric(
         "records_deduplicated_total",
@@ -127,21 +127,21 @@ RECORDS = (
         ("topic", "reason"),
         "Records found undeliverable, by the reason of their first fault.",
         "A jump: a producer changed. `dlq peek` shows every fault and who has to fix it.",
-        _by_reason(lambda account: account.rejected),
+        _by_reason(lambda counters: counters.rejected),
     ),
     CounterMetric(
         "dlq_records_total",
         ("topic", "reason"),
         "Dead letters acknowledged by the dead-letter topic.",
         "`dlq stats` counts them; after the fix `dlq replay` sends them back.",
-        _by_reason(lambda account: account.dead_lettered),
+        _by_reason(lambda counters: counters.dead_lettered),
     ),
     CounterMetric(
         "parking_records_total",
         ("topic",),
         "Records acknowledged by the parking topic, because their application is on hold.",
         "See application_held.",
-        by_topic(lambda account: account.parked),
+        by_topic(lambda counters: counters.parked),
     ),
     CounterMetric(
         "unusual_values_total",
@@ -164,21 +164,21 @@ RECORDS = (
         ("topic",),
         "Records received again and skipped, because the commit metadata names them as settled.",
         "",
-        by_topic(lambda account: account.skipped_settled),
+        by_topic(lambda counters: counters.skipped_settled),
     ),
     CounterMetric(
         "hints_ignored_total",
         ("topic",),
         "Commits whose metadata is damaged or was written by another program.",
         "Find the program that commits for this group; the worst effect is duplicates.",
-        by_topic(lambda account: account.hints_ignored),
+        by_topic(lambda counters: counters.hints_ignored),
     ),
     CounterMetric(
         "offsets_skipped_total",
         ("topic",),
         "Offsets that the brokers deleted before they were read: records were lost.",
         "The retention is shorter than the outage: increase the topic's retention.",
-        by_topic(lambda account: account.offsets_skipped),
+        by_topic(lambda counters: counters.offsets_skipped),
     ),
     CounterMetric(
         "log_truncations_total",
@@ -186,7 +186,7 @@ RECORDS = (
         "Truncations of a partition's log below the group's position: the brokers lost records.",
         "Set unclean.leader.election.enable=false and min.insync.replicas=2; see "
         "docs/operations.md.",
-        by_topic(lambda account: account.log_truncations),
+        by_topic(lambda counters: counters.log_truncations),
     ),
     CounterMetric(
         "events_ahead_total",
@@ -194,7 +194,7 @@ RECORDS = (
         "Delivered events whose time was ahead of the worker's clock; their age counts as 0.",
         "A producer's or a device's clock is wrong. Events beyond "
         "limits.event_ahead_seconds_max are refused as in_future.",
-        by_topic(lambda account: account.events_ahead),
+        by_topic(lambda counters: counters.events_ahead),
     ),
     CounterMetric(
         "records_ahead_total",
@@ -202,14 +202,14 @@ RECORDS = (
         "Delivered records whose Kafka timestamp was ahead of the worker's clock; their latency "
         "counts as 0.",
         "Compare the clocks of producers, brokers and worker.",
-        by_topic(lambda account: account.records_ahead),
+        by_topic(lambda counters: counters.records_ahead),
     ),
     CounterMetric(
         "records_undated_total",
         ("topic",),
         "Delivered records without a Kafka timestamp (-1 or 0); they have no latency.",
         "The producer sets no timestamp. Tools don't find these records by --since or --from.",
-        by_topic(lambda account: account.records_undated),
+        by_topic(lambda counters: counters.records_undated),
     ),
     GaugeMetric(
         "records_outstanding",
