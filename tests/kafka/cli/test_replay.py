@@ -23,7 +23,7 @@ from tests.kafka.cli.commands import Commands, configuration
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.row import Destination, Row
 from worker.core.post_api.resource import Identity
-from worker.core.wire.record_headers import REPLAYS
+from worker.core.wire.record_headers import REPLAYS, WRITTEN
 from worker.edges.kafka.stored_records import dead_letter_headers, parking_headers
 from worker.sandbox.topics import create_topics, read_all
 from worker.tools.dead_letters.replay import BATCH_RECORDS
@@ -32,6 +32,8 @@ STEP_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.02
 # Long values, so that a replay takes a while.
 PADDING = "x" * 500
+# When the source records of the dead letters were written.
+FIRST_WRITTEN = (WRITTEN, b"%d" % FakeRecord().timestamp)
 
 
 class Quarantine:
@@ -118,8 +120,8 @@ async def test_a_record_is_replayed_unchanged_and_its_replays_are_counted(
     assert (found["sent"], found["refused"]) == (2, {"its headers name no source record": 1})
     first, second = await bench.sent()
     assert (first.key, first.value) == (b"1", bench.dead_letter(1)[1])
-    assert list(first.headers) == [("trace", b"1"), (REPLAYS, b"1")]
-    assert list(second.headers) == [("trace", b"2"), (REPLAYS, b"2")]
+    assert list(first.headers) == [("trace", b"1"), (REPLAYS, b"1"), FIRST_WRITTEN]
+    assert list(second.headers) == [("trace", b"2"), (REPLAYS, b"2"), FIRST_WRITTEN]
 
 
 async def test_a_record_with_too_many_replays_is_refused_until_more_are_allowed(
@@ -285,7 +287,7 @@ async def test_the_source_of_a_shortened_dead_letter_is_replayed(bench: Quaranti
     )
     original, replayed = await bench.sent()
     assert (replayed.key, replayed.value) == (original.key, original.value)
-    assert list(replayed.headers) == [("trace", b"0"), (REPLAYS, b"1")]
+    assert list(replayed.headers) == [("trace", b"0"), (REPLAYS, b"1"), FIRST_WRITTEN]
     (without_source, shown, replaced_source) = (
         await bench.commands.ok("dlq", "peek", "--json")
     ).document
@@ -327,7 +329,7 @@ async def test_parked_records_are_replayed_except_redelivered_records(bench: Qua
     )
     await bench.commands.ok("parked", "replay")
     assert await bench.numbers() == [2, 3]
-    assert list((await bench.sent())[0].headers) == [(REPLAYS, b"1")]
+    assert list((await bench.sent())[0].headers) == [(REPLAYS, b"1"), FIRST_WRITTEN]
 
 
 async def _await_records(bench: Quarantine, count: int) -> None:
