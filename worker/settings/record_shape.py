@@ -72,7 +72,7 @@ def faults_of_shape(
     return faults
 
 
-class Shape(Protocol):
+class RouteShape(Protocol):
     """The settings of a route that say where its columns are."""
 
     @property
@@ -90,7 +90,7 @@ def is_dated(resource: str, form: str) -> bool:
     return any(RESOURCES[name].is_dated for name in _resources(resource, form))
 
 
-def fault_of_key_path(text: str, before: Sequence[str], route: Shape) -> str:
+def fault_of_key_path(text: str, before: Sequence[str], route: RouteShape) -> str:
     """Why this field can't be a part of the event's key; empty if it can.
 
     Args:
@@ -118,7 +118,7 @@ def fault_of_key_path(text: str, before: Sequence[str], route: Shape) -> str:
     return ""
 
 
-def _column_paths(columns: Mapping[str, Column], route: Shape) -> list[tuple[Path, Column]]:
+def _column_paths(columns: Mapping[str, Column], route: RouteShape) -> list[tuple[Path, Column]]:
     return [
         (parse_path(route.fields[name]) if name in route.fields else (name,), column)
         for name, column in columns.items()

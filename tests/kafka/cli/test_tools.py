@@ -187,6 +187,8 @@ async def test_the_trace_of_a_dead_lettered_record_names_its_dead_letter_from_ei
         "committed",
         32,
     )
+    # The time that the row is sent with.
+    assert traced["event_timestamp"] == orjson.loads(traced["value"])["event_timestamp"]
     other = await stage.commands.ok(
         "why", stage.dead_letter_topic, "0", str(dead_letter["offset"]), "--json"
     )

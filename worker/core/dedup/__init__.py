@@ -1,1 +1,1 @@
-"""Which events have been seen, and what that means for one that comes again."""
+"""Which events have been seen, and what that means for an event that is received again."""

@@ -4,10 +4,10 @@ Keys live in generations: sets that are filled one after the other and forgotten
 first. One set of millions would stall the loop for 200 ms whenever it grows, and forgetting key by
 key would cost as much as remembering. No Bloom filter: a false positive there is a lost event.
 
-The budget is shared by need: a topic that nobody writes to needs no room, and a busy topic may have
-all of it. Where no room is left, the memory that holds most forgets its oldest generation. So a
-memory that holds less than seven eighths of an equal share loses nothing to others, and a memory
-that asks for room while it holds most pays for it itself.
+The budget is shared by need: a topic that nobody writes to needs no room, and a busy topic may use
+the whole budget. Where no room is left, the memory that holds most forgets its oldest generation.
+So a memory that holds less than seven eighths of an equal share loses nothing to others, and a
+memory that asks for room while it holds most pays for it itself.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class Generations:
     At most `rows_max` keys, each for at most `age_seconds`.
 
     A generation is an eighth of what is held, or of an equal share of the budget while less than
-    that is held. So a memory that holds little loses little at a time, and one that holds much has
-    few sets to ask.
+    that is held. So a small memory loses little at a time, and a large memory has few sets to
+    search.
     """
 
     def __init__(self, budget: KeyBudget, *, rows_max: int, age_seconds: float) -> None:

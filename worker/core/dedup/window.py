@@ -76,7 +76,7 @@ class Window:
     def admit(self, rows: Sequence[Row], monotonic_seconds: float) -> Admission:
         """Sort a chunk's rows.
 
-        The fresh ones are in flight from now on, until `deliver` or `take_back`.
+        Fresh rows are in flight from now on, until `deliver` or `take_back`.
         """
         self._delivered.forget(monotonic_seconds)
         self._parked.forget(monotonic_seconds)
@@ -106,7 +106,7 @@ class Window:
         return Admission(fresh, duplicates, linked)
 
     def _seen(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys that are in flight or delivered, or that stand twice in the chunk.
+        """Return the keys that are in flight or delivered, or twice in the chunk.
 
         By whole sets, 0.2 µs a key: to ask each generation for each key takes five times as long.
         """
@@ -149,9 +149,9 @@ class Window:
 
         Returns linked rows: the duplicates, settled with them, and the rows that continue.
 
-        Unlike a delivered event a parked one may still be refused, on another worker even, and come
-        again corrected under its key. So it is remembered by its content: its repetition is a
-        duplicate, its correction isn't.
+        A parked event may still be refused, even by another worker, and then be corrected and sent
+        again under its key. So it is remembered by its content: its repetition is a duplicate, its
+        correction isn't.
         """
         duplicates: list[Row] = []
         promoted: list[Row] = []
@@ -201,7 +201,7 @@ class Window:
 
 
 def _content(row: Row) -> bytes:
-    """Return what a parked row is remembered by: its key and all that would be sent of it.
+    """Return what a parked row is remembered by: its key and all that would be sent.
 
     A line alone doesn't name its columns.
     """

@@ -35,8 +35,8 @@ class UnusableKey(Enum):
 def of_producer(destination: Destination, identifier: bytes) -> bytes:
     """The key of an event with a producer's id.
 
-    Per resource and application: two applications may use the same ids, and an order's number may
-    stand in its purchase and in its refund. The topic is that of the window that holds the key.
+    Per resource and application: two applications may use the same ids, and a purchase and its
+    refund may have the same order number. The topic is that of the window that holds the key.
     """
     scope = b"%s\0%d\0" % (destination.resource.encode(), destination.application_id)
     return blake2b(scope + identifier, digest_size=KEY_BYTES).digest()

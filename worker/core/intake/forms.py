@@ -30,7 +30,7 @@ class Unwrapped:
         resource: the resource's name, where the wrapping gives it.
         identifier: the producer's id of the event, where the wrapping gives it.
         timestamp: the event's time in Unix seconds, where the wrapping gives it.
-        is_dated_by_record: the time is the record's, which another record of the same event hasn't.
+        is_dated_by_record: the time is the record's. Two records of one event have two times.
     """
 
     data: bytes | msgspec.Raw | None

@@ -37,7 +37,7 @@ RAW_KINDS = frozenset({Kind.JSON_OBJECT, Kind.ATTRIBUTES, Kind.DECIMAL, Kind.ARR
 # 1e999999999 would fill the memory.
 DECIMAL_CHARACTERS_MAX = 100
 
-# "10 digits before the point and 8 after": the page of the Post API says nothing of what becomes of
+# "10 digits before the point and 8 after": the page of the Post API doesn't say what happens to
 # more. More digits before the point can't be right; more digits after it are what floats write.
 DECIMAL_WHOLE_DIGITS_MAX = 10
 DECIMAL_FRACTION_DIGITS_MAX = 8
