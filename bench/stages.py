@@ -28,7 +28,7 @@ from worker.core.intake.reader import Reader, ValidEvent
 from worker.core.model.clock import Now
 from worker.core.model.row import Destination, Row
 from worker.core.route import Route
-from worker.daemon.assembly import intake_rules, route_parts
+from worker.daemon.pipeline_parts import intake_rules, route_parts
 
 WARM_UP_EVENTS = 2_000
 Action = Callable[[], object]

@@ -6,7 +6,8 @@ from tests.builders import make_row
 from worker.core.intake.rules import InvalidOptional, RecordTime, TimeDefault, TimeUnit
 from worker.core.model.row import Row
 from worker.core.pipeline import Pipeline
-from worker.daemon.assembly import assemble, intake_rules
+from worker.daemon.assembly import assemble
+from worker.daemon.pipeline_parts import intake_rules
 from worker.settings.schema import Settings
 
 TOPICS = ("a", "b", "c")

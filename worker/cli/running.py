@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from worker.cli.output import say
 from worker.core.model.record import Place
-from worker.daemon.assembly import batch_bytes_max, kafka_connection
+from worker.daemon.kafka_options import batch_bytes_max, kafka_connection
 from worker.edges.kafka.aiokafka_internals.decompression import bound_decompression
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.diagnosis import explain

@@ -1,8 +1,8 @@
-"""Where events wait for the runner: one queue, in order of arrival.
+"""The queue in which events wait for the runner, in order of arrival.
 
-Bounded by its senders, not by itself: an answer, a commit's end or an acknowledgement is one event
-per command given, and the Kafka source waits until what it posted has been taken in before it polls
-again.
+The queue has no bound of its own; its senders bound it. An answer, the end of a commit or an
+acknowledgement is one event for one command. The Kafka source waits until its events are handled
+before it polls again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from worker.core.model.event import Event, TimePassed
 
-# Heartbeats, probes and answers share the event loop with what is handled here.
+# Heartbeats, probes and answers share the event loop with the handling of events.
 TURN_SECONDS_MAX = 0.05
 
 
@@ -21,7 +21,7 @@ class Inbox:
     """Events from the edges to the runner. Belongs to one event loop and one reader.
 
     Args:
-        clock: a monotonic clock, in seconds, that goes on while an event is handled.
+        clock: a monotonic clock, in seconds, that also advances while an event is handled.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -33,18 +33,18 @@ class Inbox:
         self._drained.set()
 
     def post(self, event: Event) -> None:
-        """Hand in an event. Never waits."""
+        """Add an event to the queue. Never waits."""
         self._events.append(event)
         self._drained.clear()
         self._arrival.set()
 
     async def get(self, until: float | None) -> Event:
-        """The next event, or `TimePassed` if none arrives by `until`.
+        """Return the next event, or `TimePassed` if no event arrives by `until`.
 
-        `until` is in seconds of the loop's time; None: wait for ever.
+        `until` is in seconds of the loop's time; None waits without a limit.
 
-        Asking for the next event says that the one before it has been handled. However many wait,
-        all other tasks have their turn after `TURN_SECONDS_MAX` of events.
+        The call also means that the last event has been handled. However many events wait, the
+        loop's other tasks run after `TURN_SECONDS_MAX` of events.
         """
         if self._events:
             if self._clock() >= self._turn_ends:
@@ -63,5 +63,5 @@ class Inbox:
         return self._events.popleft()
 
     async def drained(self) -> None:
-        """Wait until everything posted so far has been handled."""
+        """Wait until every posted event has been handled."""
         await self._drained.wait()

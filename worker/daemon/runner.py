@@ -1,8 +1,6 @@
-"""The shell around the pipeline: takes events from the inbox, carries out commands.
+"""The loop around the pipeline: takes events from the inbox and carries out commands.
 
-It decides nothing.
-
-while not finished: event → pipeline → commands → edges, whose results come back as events
+It decides nothing. The edges carry the commands out, and their results come back as events.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ _LEVELS = {
 
 
 class Source(Protocol):
-    """Where records come from, and where positions are committed."""
+    """The source of records, which also commits positions."""
 
     def pause(self, assignments: frozenset[Assignment]) -> None: ...
     def resume(self, assignments: frozenset[Assignment]) -> None: ...
@@ -58,9 +56,9 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where batches go. `post` returns for every fault: it never raises for the world's failures.
+    """The API. `post` returns an answer for every failure of a request, and raises for none.
 
-    `time_factor`: by how much longer than ordinarily the request may take.
+    `time_factor` multiplies the ordinary time limit of the request.
     """
 
     async def post(self, batch: Batch, time_factor: int) -> Answer: ...
@@ -68,23 +66,20 @@ class Sink(Protocol):
 
 
 class DeadLetters(Protocol):
-    """Where records that can't be delivered go. Reports by event, and keeps trying."""
+    """The writer of dead letters. It retries without an end, and reports by event."""
 
     def write(self, rejections: tuple[Rejection, ...], /) -> None: ...
 
 
 class ParkedRecords(Protocol):
-    """Where records of held applications go, so that they stop no others.
-
-    Reports by event, and keeps trying.
-    """
+    """The writer of parked records. It retries without an end, and reports by event."""
 
     def write(self, rows: tuple[Row, ...], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What the commands are carried out with."""
+    """The edges that carry the commands out."""
 
     source: Source
     sink: Sink
@@ -96,10 +91,10 @@ class Runner:
     """Runs the pipeline until it has finished.
 
     Args:
-        pipeline: decides.
-        inbox: what happened.
-        edges: the world.
-        clock: reads both times; its monotonic seconds must be the event loop's.
+        pipeline: turns events into commands.
+        inbox: the events.
+        edges: carry the commands out.
+        clock: reads both times; its monotonic seconds must be those of the event loop.
     """
 
     def __init__(
@@ -115,9 +110,9 @@ class Runner:
         self._clock = clock
 
     async def run(self) -> Finish:
-        """Turn until the pipeline says `Finish`.
+        """Handle events until the pipeline returns `Finish`.
 
-        Requests still under way then are cancelled: their rows are uncommitted.
+        Requests that are in flight then are cancelled: their rows are uncommitted.
         """
         async with asyncio.TaskGroup() as tasks:
             under_way: set[asyncio.Task[None]] = set()

@@ -14,7 +14,7 @@ from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import NO_EPOCH, Assignment, Record, Skipped, SkipReason
 from worker.core.model.row import KeySource, Row
 from worker.core.route import Route
-from worker.daemon.assembly import route_parts
+from worker.daemon.pipeline_parts import route_parts
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
 from worker.tools.dead_letters.record import RecordFault

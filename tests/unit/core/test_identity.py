@@ -14,7 +14,7 @@ from worker.core.counters.counters import ContractDrift
 from worker.core.model.fault import Reason, Rejection
 from worker.core.model.row import KeySource, Row
 from worker.core.route import Route
-from worker.daemon.assembly import route_parts
+from worker.daemon.pipeline_parts import route_parts
 from worker.settings.schema import Settings
 
 EVENT = {"application_id": 1, "profile_id": "u", "event_name": "film_watched"}

@@ -11,7 +11,7 @@ import worker.core.dedup.key_memory
 import worker.core.dedup.window
 import worker.core.intake.dedup_key
 import worker.core.wire.commit_metadata
-import worker.daemon.assembly
+import worker.daemon.pipeline_parts
 import worker.edges.kafka.window_rebuild
 from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.dedup.window import Admission, Window
@@ -85,7 +85,7 @@ def remember_parked_records_by_their_key(swap: Swap) -> None:
 
 
 def share_one_window_with_the_parking_topic(swap: Swap) -> None:
-    route = worker.daemon.assembly._route
+    route = worker.daemon.pipeline_parts._route
     shared: list[Window] = []
 
     def sharing(*arguments: Any) -> Any:
@@ -96,7 +96,7 @@ def share_one_window_with_the_parking_topic(swap: Swap) -> None:
     def park(self: Window, rows: Any, at: float) -> tuple[list[Any], list[Any]]:
         return self.deliver(rows, at), []
 
-    swap(worker.daemon.assembly, "_route", sharing)
+    swap(worker.daemon.pipeline_parts, "_route", sharing)
     swap(Window, "park", park)
 
 

@@ -1,0 +1,106 @@
+"""The options of the Kafka clients, from the settings."""
+
+from __future__ import annotations
+
+from worker.core.dedup.key_memory import remembered_at_least
+from worker.core.wire import commit_metadata
+from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
+from worker.edges.kafka.membership import SourceOptions
+from worker.edges.kafka.receiver import PollOptions
+from worker.edges.kafka.window_rebuild import TailOptions
+from worker.settings.routing import ResolvedRoute
+from worker.settings.schema import Settings
+
+# The Kafka client fetches records ahead. The shares of `memory_bytes_max`: all fetched records, one
+# answer of a broker, and the part of an answer for one partition. They are in addition to that
+# memory: the allowance for the interpreter covers them.
+FETCHED_IN_MEMORY, ANSWERS_IN_MEMORY, FETCHES_IN_MEMORY = 8, 32, 512
+# An expanded record batch is held twice while its records are taken out.
+BATCHES_IN_MEMORY = 4
+
+
+def kafka_connection(settings: Settings, client_id: str) -> KafkaConnection:
+    """Return the connection of a client with this id, the same for the worker and the tools."""
+    kafka = settings.kafka
+    return KafkaConnection(
+        bootstrap_servers=kafka.bootstrap_servers,
+        client_id=client_id,
+        request_timeout_seconds=kafka.request_timeout_seconds,
+        security=KafkaSecurity(
+            protocol=kafka.security_protocol,
+            sasl_mechanism=kafka.sasl_mechanism,
+            sasl_username=kafka.sasl_username,
+            sasl_password=Secret(kafka.sasl_password.get_secret_value())
+            if kafka.sasl_password is not None
+            else None,
+            ca_file=kafka.ssl_ca_file,
+            certificate_file=kafka.ssl_certificate_file,
+            key_file=kafka.ssl_key_file,
+            key_password=Secret(kafka.ssl_key_password.get_secret_value())
+            if kafka.ssl_key_password is not None
+            else None,
+        ),
+    )
+
+
+def batch_bytes_max(settings: Settings) -> int:
+    """Return the size to which a record batch may expand, in the worker and in the tools."""
+    return min(
+        settings.kafka.batch_bytes_max, settings.limits.memory_bytes_max // BATCHES_IN_MEMORY
+    )
+
+
+def source_options(settings: Settings) -> SourceOptions:
+    """Return the options of the source: topics, group, bounds of what is fetched."""
+    kafka, routes = settings.kafka, settings.resolved_routes()
+    return SourceOptions(
+        topics=tuple(route.topic for route in routes),
+        optional_topics=frozenset(route.topic for route in routes if route.parked_from is not None),
+        group_id=kafka.group_id,
+        session_timeout_seconds=kafka.session_timeout_seconds,
+        heartbeat_interval_seconds=kafka.heartbeat_interval_seconds,
+        rebalance_timeout_seconds=kafka.rebalance_timeout_seconds,
+        drain_on_revoke_seconds=kafka.drain_on_revoke_seconds,
+        commit_timeout_seconds=kafka.commit_timeout_seconds,
+        partition_fetch_bytes_max=min(
+            kafka.partition_fetch_bytes_max, settings.limits.memory_bytes_max // FETCHES_IN_MEMORY
+        ),
+        fetch_bytes_max=min(
+            kafka.fetch_bytes_max, settings.limits.memory_bytes_max // ANSWERS_IN_MEMORY
+        ),
+        batch_bytes_max=batch_bytes_max(settings),
+        starts_at_latest=kafka.initial_offset == "latest",
+        tail=TailOptions(
+            records_max=settings.dedup.rebuild_records_max,
+            rows_max={route.topic: _rows_recalled(settings, route) for route in routes},
+            seconds_max=settings.dedup.rebuild_seconds_max,
+            age_seconds=max(route.dedup.window_seconds for route in routes),
+            end=commit_metadata.end,
+        ),
+        naming={
+            route.topic: frozenset(
+                topic
+                for topic in (route.dead_letter.topic, route.parking_topic)
+                if topic is not None
+            )
+            for route in routes
+        },
+        poll=PollOptions(
+            kafka.poll_records_max,
+            kafka.on_corrupt == "skip",
+            kafka.stall_seconds,
+            settings.limits.memory_bytes_max // FETCHED_IN_MEMORY,
+        ),
+    )
+
+
+def _rows_recalled(settings: Settings, route: ResolvedRoute) -> int:
+    """Return how many rows of a topic are remembered, whatever the other topics need.
+
+    To read more rows of its partitions' tails again would be useless.
+    """
+    # An equal share. A parking topic has a quarter of its route's share, because it holds only the
+    # records of applications on hold.
+    quarters = 1 if route.parked_from is not None else 4 if route.parking_topic is None else 3
+    share = settings.dedup.window_rows_max // len(settings.routes) * quarters // 4
+    return remembered_at_least(max(1, min(share, route.dedup.window_rows_max)))
