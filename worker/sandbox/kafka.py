@@ -26,7 +26,8 @@ LISTENING_PORTS = range(16_384, 32_768)
 class Listener:
     """A further listener of a node, with its security protocol and its own properties.
 
-    `advertised_port`: the port that the node advertises, if it differs.
+    `host` is an address of this machine. `advertised_port`: the port that the node advertises, if
+    it differs.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Listener:
     port: int
     properties: tuple[tuple[str, str], ...] = ()
     advertised_port: int | None = None
+    host: str = "127.0.0.1"
 
     def server_properties(self) -> dict[str, str]:
         """The properties, under the names of a broker's configuration file."""
@@ -172,8 +174,8 @@ class _Ports(NamedTuple):
 
 
 def _listeners(ports: _Ports, more: Sequence[Listener]) -> dict[str, str]:
-    added = [f"{one.name}://127.0.0.1:{one.port}" for one in more]
-    advertised = [f"{one.name}://127.0.0.1:{one.advertised_port or one.port}" for one in more]
+    added = [f"{one.name}://{one.host}:{one.port}" for one in more]
+    advertised = [f"{one.name}://{one.host}:{one.advertised_port or one.port}" for one in more]
     direct, controller = (
         f"DIRECT://127.0.0.1:{ports.direct}",
         f"CONTROLLER://127.0.0.1:{ports.controller}",
