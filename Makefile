@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 ALL_CORES := -n auto --dist worksteal
-.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos bench bench-stages clean
+.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos cluster bench bench-stages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reconcil
 # On a base made by debootstrap, without Docker. As root of a Debian it installs what is missing by apt.
 image: $(STAMP) ## Build the image, and run it on real Kafka as Kubernetes would (root of a Debian; 5 minutes)
 	$(BIN)/pytest -m image tests/install $(ARGS)
+
+# On Kubernetes built from Go modules, in namespaces of its own. As root of a Debian it installs what is missing by apt; Go must be there.
+cluster: $(STAMP) ## Install the chart on a real one-node Kubernetes, and replace, kill and cut off its pods (root of a Debian; 8 min; first 20)
+	$(BIN)/python -m verification.cluster $(ARGS)
 
 # The tool has a version of its own, because its dependencies change what other tests' tools accept.
 sbom: $(STAMP) ## List what is in the image, as CycloneDX: dist/appmetrica-worker.cdx.json

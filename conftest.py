@@ -24,6 +24,7 @@ settings.load_profile("unhurried")
 TIMEOUT_SECONDS = {
     "tests/e2e": 900.0,
     "tests/kafka": 600.0,
+    "verification/cluster": 600.0,
     "verification/simulation": 600.0,
     "": 120.0,
 }

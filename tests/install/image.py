@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2]
-PACKAGES = ("buildah", "debootstrap", "runc")
+# Debian's package of each program.
+TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "runc": "runc"}
 # The keys of Debian's packages, where the machine is of another family.
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "trixie"
@@ -32,22 +33,20 @@ MACHINE_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 CONFIG_PATH = "/etc/appmetrica-worker"
 
 
-def install_tools() -> None:
-    """Install what builds and runs the image.
+def install_tools(tools: Mapping[str, str]) -> None:
+    """Install programs, of which the packages are given.
 
     Raises:
         RuntimeError: with what is missing, and how to get it.
     """
-    missing = [name for name in PACKAGES if shutil.which(name) is None]
+    missing = [package for name, package in tools.items() if shutil.which(name) is None]
     if not KEYRING.exists():
         missing.append(KEYRING.stem)
     if not missing and os.geteuid() == 0:
         return
-    command = f"apt-get install --no-install-recommends {' '.join(missing or PACKAGES)}"
+    command = f"apt-get install --no-install-recommends {' '.join(missing or tools.values())}"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise RuntimeError(
-            f"only root can build and run the image, with Debian's packages: {command}"
-        )
+        raise RuntimeError(f"this needs root, and Debian's packages: {command}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (["update", "-q"], ["install", "-y", "--no-install-recommends", *missing]):
         _run(["apt-get", *arguments], env=environment)

@@ -30,6 +30,7 @@ from tests.install.image import (
     DIRECTORY,
     MACHINE_FILES,
     PROJECT,
+    TOOLS,
     Buildah,
     Container,
     RunOptions,
@@ -50,7 +51,7 @@ NewContainer = Callable[[], Container]
 
 @pytest.fixture(scope="module")
 def buildah() -> Buildah:
-    install_tools()
+    install_tools(TOOLS)
     tool = Buildah(DIRECTORY)
     tool.make_base()
     tool.build()

@@ -1,0 +1,362 @@
+"""The surroundings of the scenarios.
+
+Kafka, the API's emulator and a name server are on the node's address; the release is installed with
+Helm, and the cluster is asked and changed with kubectl.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import helm_python
+
+from tests.install.chart import merged
+from tests.install.values import CHART
+from verification.cluster.node import NODE_ADDRESS
+from worker.sandbox.kafka import ClusterOptions, KafkaCluster, Listener
+from worker.sandbox.processes import start_process
+from worker.sandbox.topics import create_topics
+
+# Nothing else is in this network, so ports need no search.
+KAFKA, LOGIN, API, NAMES = 9092, 9093, 8080, 53
+SERVERS = f"{NODE_ADDRESS}:{KAFKA}"
+API_URL = f"http://{NODE_ADDRESS}:{API}"
+PARTITIONS = 6
+# As docs/install.md names the brokers.
+BROKERS = ("kafka-1", "kafka-2")
+# The first application is that of docs/install.md, whose key changes.
+KEYS = {1111: "key-of-the-first-application-7f3a", 2222: "key-of-the-second-application-91bc"}
+APPLICATION = 2222
+USER, PASSWORD = "appmetrica-worker", "password-of-the-worker"
+SECRET = "appmetrica-keys"
+REPOSITORY = "registry.example/appmetrica-worker"
+ACTION_SECONDS_MAX = 180
+COMMAND_SECONDS_MAX = 180.0
+WAIT_SECONDS_MAX = 90.0
+POLL_SECONDS = 0.25
+_AUTHORIZER = (
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    # Who has no login may do everything; the user of the login what its rules say.
+    ("super.users", "User:ANONYMOUS"),
+)
+_SCRAM = (
+    ("sasl.enabled.mechanisms", "SCRAM-SHA-256"),
+    (
+        "scram-sha-256.sasl.jaas.config",
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    ),
+)
+
+T = TypeVar("T")
+
+
+class RefusedError(Exception):
+    """A command that failed, with what it printed."""
+
+
+@contextmanager
+def surroundings(directory: Path) -> Iterator[None]:
+    """Kafka, the emulator and the name server, on the node's address."""
+    listeners = (
+        Listener("NODE", "PLAINTEXT", KAFKA, host=NODE_ADDRESS),
+        Listener("LOGIN", "SASL_PLAINTEXT", LOGIN, _SCRAM, host=NODE_ADDRESS),
+    )
+    options = ClusterOptions(
+        listeners=listeners, scram_users=((USER, PASSWORD),), properties=_AUTHORIZER
+    )
+    command = [
+        str(Path(sys.executable).with_name("appmetrica-worker")),
+        "sandbox",
+        f"--host={NODE_ADDRESS}",
+        f"--port={API}",
+        *(f"--application={number}={key}" for number, key in KEYS.items()),
+    ]
+    with KafkaCluster(options), _names(), (directory / "emulator.log").open("ab") as log:
+        emulator = start_process(command, log)
+        try:
+            yield
+        finally:
+            emulator.kill()
+            emulator.wait()
+
+
+class _NameServer(socketserver.BaseRequestHandler):
+    """Answers questions for the brokers' names with the node's address; no other name exists."""
+
+    def handle(self) -> None:
+        query, socket = self.request
+        labels, place = [], 12
+        while query[place]:
+            labels.append(query[place + 1 : place + 1 + query[place]].decode().lower())
+            place += 1 + query[place]
+        question = query[12 : place + 5]
+        is_known = len(labels) == 1 and labels[0] in BROKERS
+        # The address is of type 1; for any other type there is no answer.
+        answers = is_known and query[place + 1 : place + 3] == b"\x00\x01"
+        flags = b"\x81\x80" if is_known else b"\x81\x83"
+        header = query[:2] + flags + b"\x00\x01" + bytes((0, answers)) + bytes(4)
+        address = bytes(map(int, NODE_ADDRESS.split(".")))
+        # Name by reference, type, class, 60 s, four bytes.
+        record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04" + address
+        socket.sendto(header + question + (record if answers else b""), self.client_address)
+
+
+@contextmanager
+def _names() -> Iterator[None]:
+    with socketserver.UDPServer((NODE_ADDRESS, NAMES), _NameServer) as server:
+        thread = threading.Thread(target=server.serve_forever, name="name server")
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def run(*command: str, input_text: str = "") -> str:
+    """Run a command, and return what it prints.
+
+    Raises:
+        RefusedError: the command failed; with its output.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS_MAX):
+            output, errors = await process.communicate(input_text.encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise RefusedError(f"{' '.join(command)}: {output.decode()}{errors.decode()}")
+    return output.decode()
+
+
+async def kubectl(*arguments: str, input_text: str = "") -> str:
+    """Run kubectl."""
+    return await run("kubectl", *arguments, input_text=input_text)
+
+
+async def apply(*objects: Mapping[str, Any], options: Sequence[str] = ()) -> str:
+    """Create or change objects; of version v1, if they don't name another."""
+    items = [{"apiVersion": "v1", **one} for one in objects]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    return await kubectl("apply", "--server-side", *options, "--filename=-", input_text=text)
+
+
+async def control(path: str, value: object) -> None:
+    """Change the emulator: its keys, or its faults."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(f"{API_URL}/_emulator/{path}", json=value) as response,
+    ):
+        response.raise_for_status()
+
+
+async def until(what: str, is_reached: Callable[[], Any], seconds: float = WAIT_SECONDS_MAX) -> Any:
+    """Ask again and again until the answer is true, and return it.
+
+    Raises:
+        TimeoutError: with the last answer.
+    """
+    found: Any = None
+    for _ in range(round(seconds / POLL_SECONDS)):
+        found = await is_reached()
+        if found:
+            return found
+        await asyncio.sleep(POLL_SECONDS)
+    raise TimeoutError(f"{what} not after {seconds:g} s: {found}")
+
+
+@asynccontextmanager
+async def slow_api(seconds: float) -> AsyncIterator[None]:
+    """Every answer of the API comes this much later, while the block runs."""
+    await control("faults", [{"kind": "delay", "delay_seconds": seconds}])
+    try:
+        yield
+    finally:
+        await control("faults", [])
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An installation of the chart; namespace, topic and group have one name."""
+
+    topic: str
+    name: str = "amw"
+
+    @property
+    def namespace(self) -> str:
+        """The namespace, which has nothing else in it."""
+        return self.topic
+
+    @property
+    def deployment(self) -> str:
+        """The deployment, as kubectl names it."""
+        return f"deployment/{self.name}-appmetrica-worker"
+
+    async def prepare(self) -> None:
+        """Create namespace, secret and topics."""
+        topics = {self.topic: PARTITIONS, f"{self.topic}.parked": PARTITIONS}
+        await create_topics(SERVERS, topics | {f"{self.topic}.dlq": 1})
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        await apply(
+            {"kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}},
+            {
+                "kind": "Secret",
+                "metadata": {"name": SECRET, "namespace": self.namespace},
+                "stringData": {str(APPLICATION): KEYS[APPLICATION]},
+            },
+        )
+
+    def values(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
+        """Values for two workers on the stage, and what is added to them."""
+        config = {
+            "kafka": {"bootstrap_servers": f"{BROKERS[0]}:{KAFKA}", "group_id": self.topic},
+            "routes": [{"topic": self.topic, "resource": "events"}],
+            "appmetrica": {"base_url": API_URL, "applications": {str(APPLICATION): {}}},
+            "dead_letter": {"topic": f"{self.topic}.dlq"},
+        }
+        return merged(
+            {
+                "replicas": 2,
+                "image": {"repository": REPOSITORY},
+                "config": config,
+                "keys": {"secretName": SECRET},
+                # A small machine has room for old and new pods of all releases.
+                "resources": {"requests": {"cpu": "50m"}},
+            },
+            *layers,
+        )
+
+    async def install(self, *layers: Mapping[str, Any]) -> None:
+        """Install, and wait until every pod is ready."""
+        values = self.values(*layers)
+        await self._act(lambda helm: helm.install(CHART, self.name, values, **_WAIT))
+
+    async def upgrade(self, *layers: Mapping[str, Any]) -> None:
+        """Upgrade, and wait until every pod is a new one."""
+        values = self.values(*layers)
+        await self._act(lambda helm: helm.upgrade(CHART, self.name, values, **_WAIT))
+
+    async def rollback(self) -> None:
+        """Go back to the revision before, and wait."""
+        await self._act(lambda helm: helm.rollback(self.name, **_WAIT))
+
+    async def uninstall(self) -> None:
+        """Remove the objects, and wait until they are gone."""
+        await self._act(lambda helm: helm.uninstall(self.name, **_WAIT))
+
+    async def test(self) -> None:
+        """`helm test`."""
+        await self._act(lambda helm: helm.test(self.name, timeout=ACTION_SECONDS_MAX))
+
+    async def _act(self, action: Callable[[helm_python.Config], T]) -> T:
+        def act() -> T:
+            config = os.environ["KUBECONFIG"]
+            with helm_python.Config(kubeconfig_path=config, namespace=self.namespace) as helm:
+                return action(helm)
+
+        return await asyncio.to_thread(act)
+
+    async def kubectl(self, *arguments: str, input_text: str = "") -> str:
+        """Run kubectl in the namespace of the release."""
+        return await kubectl(f"--namespace={self.namespace}", *arguments, input_text=input_text)
+
+    async def restart(self) -> None:
+        """`kubectl rollout restart`, to its end."""
+        await self.kubectl("rollout", "restart", self.deployment)
+        await self.await_rollout()
+
+    async def await_rollout(self) -> None:
+        """Wait until every pod is a new one, and the old ones are gone."""
+        timeout = f"--timeout={ACTION_SECONDS_MAX}s"
+        await self.kubectl("rollout", "status", self.deployment, timeout)
+        await until("the old pods are gone", self._has_only_wanted_pods)
+
+    async def _has_only_wanted_pods(self) -> bool:
+        wanted = await self.kubectl("get", self.deployment, "--output=jsonpath={.spec.replicas}")
+        return len(await self.pods()) == int(wanted)
+
+    async def pods(self) -> list[Pod]:
+        """The pods of the workers."""
+        labels = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/name=appmetrica-worker"
+        text = await self.kubectl("get", "pods", f"--selector={labels}", "--output=json")
+        return [_pod(one) for one in json.loads(text)["items"]]
+
+
+_WAIT: Any = {"wait": "watcher", "timeout": ACTION_SECONDS_MAX}
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod as the API server knows it now."""
+
+    name: str
+    uid: str
+    address: str
+    container_id: str
+    restarts: int
+    is_ready: bool
+    last_end: str
+
+    async def status(self) -> dict[str, Any]:
+        """The worker's status document; empty while it doesn't answer."""
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"http://{self.address}:9090/status") as response,
+            ):
+                found: dict[str, Any] = await response.json()
+                return found
+        except (aiohttp.ClientError, TimeoutError):
+            return {}
+
+    async def partitions(self) -> frozenset[tuple[str, int]]:
+        """The partitions that the worker reads."""
+        status = await self.status()
+        return frozenset((one["topic"], one["partition"]) for one in status.get("partitions", ()))
+
+    def pid(self) -> int:
+        """The process id of the worker, as the machine sees it."""
+        for group in Path("/proc").glob("[0-9]*/cgroup"):
+            try:
+                is_of_container = self.container_id in group.read_text()
+            except OSError:
+                continue
+            if is_of_container:
+                return int(group.parent.name)
+        raise LookupError(f"no process of {self.name}")
+
+
+def _pod(found: Mapping[str, Any]) -> Pod:
+    status = found["status"]
+    containers = status.get("containerStatuses") or [{}]
+    conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
+    return Pod(
+        name=found["metadata"]["name"],
+        uid=found["metadata"]["uid"],
+        address=status.get("podIP", ""),
+        container_id=containers[0].get("containerID", "").rpartition("/")[2],
+        restarts=containers[0].get("restartCount", 0),
+        is_ready=conditions.get("Ready") == "True",
+        last_end=containers[0].get("lastState", {}).get("terminated", {}).get("reason", ""),
+    )
