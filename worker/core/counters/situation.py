@@ -19,6 +19,8 @@ from worker.core.model.clock import Trust
 
 # A broker is asked for the ends of its partitions every few seconds. Beyond this age it is silent.
 END_AGE_SECONDS_MAX = 45.0
+# A worker that starts joins its group in seconds, after a crash of its predecessor in a minute.
+JOINING_SECONDS_MAX = 60.0
 # A day: enough time to act, in working hours too.
 LOSS_NEAR_SECONDS = 86_400
 # After this time without an accepted row, a worker without work is idle.
@@ -81,6 +83,7 @@ class Circumstances:
         unreadable: the partitions that can't be read, each with its reason.
         key_files_unusable: the applications whose key file can't be used.
         stop_deadline_unix_seconds: the end of the drain; None while the worker isn't stopping.
+        started_unix_seconds: the start of the process.
     """
 
     unix_seconds: float
@@ -92,6 +95,7 @@ class Circumstances:
     unreadable: Mapping[str, str]
     key_files_unusable: tuple[int, ...]
     stop_deadline_unix_seconds: float | None
+    started_unix_seconds: float
 
 
 def situations(seen: Circumstances) -> list[Situation]:
@@ -196,22 +200,22 @@ def _kafka(seen: Circumstances) -> Situation | None:
     is_silent = age is not None and age > END_AGE_SECONDS_MAX
     if seen.not_ready_because is None and not is_silent:
         return None
-    if seen.snapshot.counters.last_poll_unix_seconds == 0 and not is_silent:
+    if seen.unix_seconds - seen.started_unix_seconds < JOINING_SECONDS_MAX and not is_silent:
         return Situation(
             "joining",
             Urgency.WARNING,
-            f"Not in the group yet: {seen.not_ready_because}",
+            f"Joining the group: {seen.not_ready_because}",
             "Records wait in Kafka until this worker has joined.",
-            "If it lasts longer than a minute, read the last errors below.",
+            since_unix_seconds=seen.started_unix_seconds,
         )
     because = seen.not_ready_because or "the brokers do not answer"
     return Situation(
         "kafka_down",
         Urgency.CRITICAL,
-        f"Kafka is not reached: {because}",
-        "Nothing is received and nothing is committed. Rows in memory are still sent, and are "
-        "sent again later if their commit is not possible.",
-        "Start or connect the brokers; the worker resumes by itself.",
+        f"Not receiving: {because[:DETAIL_CHARACTERS_MAX]}",
+        "Nothing is received and nothing is committed. Rows in memory are still sent; they are "
+        "sent again later where their commit fails.",
+        "Start or connect the brokers, or see the last errors; the worker resumes by itself.",
         None if age is None or not is_silent else seen.unix_seconds - age,
     )
 
@@ -304,8 +308,9 @@ def _key_files(seen: Circumstances) -> Situation | None:
 
 
 def _falling_behind(seen: Circumstances) -> Situation | None:
-    seconds = seen.forecast.loss_begins_seconds
-    if seconds is None or math.isinf(seconds) or _is_explained(seen.snapshot):
+    seconds, settled = seen.forecast.loss_begins_seconds, seen.forecast.settled_per_second
+    # Without measured rates the forecast assumes that nothing is delivered.
+    if settled is None or seconds is None or math.isinf(seconds) or _is_explained(seen.snapshot):
         return None
     return Situation(
         "falling_behind",

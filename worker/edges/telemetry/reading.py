@@ -162,6 +162,7 @@ class Reading:
                 unreadable={str(place): why for place, why in self.partition_errors.items()},
                 key_files_unusable=tuple(self.key_files_unusable),
                 stop_deadline_unix_seconds=self.stop_deadline_unix_seconds,
+                started_unix_seconds=self.info.started_unix_seconds,
             )
         )
 

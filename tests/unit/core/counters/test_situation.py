@@ -52,6 +52,7 @@ def seen(**changes: object) -> list[Situation]:
         unreadable={},
         key_files_unusable=(),
         stop_deadline_unix_seconds=None,
+        started_unix_seconds=NOW - HOUR,
     )
     own = {name: changes[name] for name in changes if hasattr(circumstances, name)}
     of_snapshot = {name: changes[name] for name in changes if name not in own}
@@ -155,12 +156,11 @@ def test_the_headline_names_what_is_the_case(
 
 
 def test_a_worker_that_has_not_joined_yet_is_no_outage() -> None:
-    counters = calm().counters
-    counters.last_poll_unix_seconds = 0.0
-    headline = seen(
-        counters=counters, not_ready_because="it has not joined its group yet", partitions=()
-    )[0]
+    because = "it has not joined its group yet"
+    young = {"started_unix_seconds": NOW - 10, "not_ready_because": because, "partitions": ()}
+    headline = seen(**young)[0]
     assert (headline.state, headline.urgency) == ("joining", Urgency.WARNING)
+    assert seen(**young | {"started_unix_seconds": NOW - HOUR})[0].state == "kafka_down"
 
 
 def test_without_work_for_a_while_it_is_idle() -> None:
@@ -185,6 +185,11 @@ def test_a_cause_hides_the_warning_about_too_few_workers() -> None:
     slow = Forecast(1.0, 2.0, math.inf, None, 7200.0, 3.0)
     states = [one.state for one in seen(forecast=slow, holds=(HOLD,))]
     assert states == ["held"]
+
+
+def test_before_rates_are_measured_nobody_is_told_to_add_workers() -> None:
+    unmeasured = Forecast(None, None, None, 1_000_000.0, 1_000_000.0, 1.0)
+    assert [one.state for one in seen(forecast=unmeasured)] == ["delivering"]
 
 
 def test_the_most_urgent_comes_first_and_a_drain_before_everything() -> None:

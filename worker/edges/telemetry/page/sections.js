@@ -70,7 +70,7 @@ function renderJourney(status) {
     oldestEnd > 20 ? ["ends known since", `${duration(oldestEnd)} ago`, "u-critical"] : null,
     ["last commit", ago(status.last_commit_timestamp_seconds, status)],
   ]);
-  setText(byId("rate-received"), rate(flow?.received));
+  renderLink("received", flow?.received);
   setText(byId("held"), count(sum(Object.values(held))));
   fillFacts(byId("worker-facts"), [
     ["batching", count(held.batching)],
@@ -81,7 +81,7 @@ function renderJourney(status) {
   ]);
   setText(byId("memory"), `${bytes(status.held_bytes)} of ${bytes(status.held_bytes_max)}`);
   fillBar(byId("memory-bar"), status.held_bytes / status.held_bytes_max);
-  setText(byId("rate-delivered"), rate(flow?.delivered));
+  renderLink("delivered", flow?.delivered);
   setText(byId("requests"), count(destination.requests_in_flight));
   fillFacts(byId("api-facts"), [
     ["breaker", breakerText(destination, status), destination.breaker === "closed" ? "" : "u-critical"],
@@ -92,6 +92,11 @@ function renderJourney(status) {
   setText(byId("concurrency"), `${destination.requests_in_flight} of ${destination.requests_in_flight_limit} at once`);
   fillBar(byId("concurrency-bar"), destination.requests_in_flight / destination.requests_in_flight_limit);
   renderExits(status);
+}
+
+function renderLink(name, perSecond) {
+  setText(byId(`rate-${name}`), rate(perSecond));
+  setAttributes(byId(`link-${name}`), { "data-flow": perSecond > 0 ? "some" : "none" });
 }
 
 function breakerText(destination, status) {
@@ -131,7 +136,7 @@ function renderOutlook(status) {
     ["The lag is gone", drainText(forecast.lag_drain_seconds)],
     ["Oldest waiting event", oldest === null ? "none waits" : `${duration(status.time_unix_seconds - oldest)} old`],
     left === null ? null : ["It is too old in", duration(left), left < 86400 ? "u-critical" : ""],
-    ["First loss", lossText(forecast.loss_begins_seconds), isFinite(forecast.loss_begins_seconds) ? "u-warning" : ""],
+    ["First loss", ...lossFact(forecast)],
     ["Too old within a day", expiringText(expiring), expiring["86400"] ? "u-critical" : ""],
     ["Workers needed here", forecast.desired_replicas.toFixed(1)],
   ]);
@@ -143,9 +148,10 @@ function drainText(seconds) {
   return seconds === 0 ? "now: there is none" : `in ${duration(seconds)}`;
 }
 
-function lossText(seconds) {
-  if (seconds === null) return "not known yet";
-  return isFinite(seconds) ? `in ${duration(seconds)}` : "none in sight";
+// Without measured rates nothing is known of what the future brings.
+function lossFact({ loss_begins_seconds: seconds, settled_per_second: settled }) {
+  if (seconds === null || settled === null) return ["not known yet", ""];
+  return isFinite(seconds) ? [`in ${duration(seconds)}`, "u-warning"] : ["none in sight", ""];
 }
 
 function expiringText(expiring) {
@@ -227,7 +233,7 @@ function renderErrors({ last_errors: errors }) {
   const rows = errors.map((line) => {
     const moment = new Date(line.ts);
     return [
-      Number.isNaN(moment.getTime()) ? line.ts : clock(moment),
+      Number.isNaN(moment.getTime()) ? line.ts || "no time" : clock(moment),
       { text: line.event, className: line.level === "warning" ? "u-warning" : "u-critical" },
       { text: line.fields, className: "fields" },
     ];
