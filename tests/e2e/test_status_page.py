@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -56,6 +57,18 @@ async def await_text(page: Page, selector: str, wanted: str) -> None:
     await page.locator(selector, has_text=wanted).first.wait_for()
 
 
+async def assert_top_shows(worker: WorkerProcess) -> None:
+    """The command `top` shows the same worker."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "top", "--once", "--url", worker.admin_url),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    for words in (b"Delivering", b"in memory", b"dlq peek --reason"):
+        assert words in output, words
+
+
 async def await_history(page: Page) -> None:
     """Wait for the second point of the history, 20 s after the start."""
     await page.locator("#strip rect").nth(1).wait_for(state="attached")
@@ -81,6 +94,7 @@ async def test_health(stage: Stage, browser: Browser) -> None:
         assert await page.locator("#partitions tr").count() == 4
         assert await page.locator("#applications tr").count() == 2
         assert "/s" in await page.locator("#rate-delivered").inner_text()
+        await assert_top_shows(worker)
         await take_pictures(page, "health")
         await assert_accessible(page)
 

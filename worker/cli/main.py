@@ -16,6 +16,7 @@ from worker.cli.lag import lag
 from worker.cli.rehearse import rehearse_command
 from worker.cli.running import with_configuration
 from worker.cli.sandbox import demo, sandbox
+from worker.cli.top import top
 from worker.cli.validate import validate
 from worker.cli.why import why
 from worker.daemon.app import Process, run
@@ -91,6 +92,7 @@ for command in (
     validate,
     rehearse_command,
     lag,
+    top,
     why,
     dlq,
     parked,
