@@ -55,11 +55,10 @@ class _Line:
         if self.retry is not None:
             yield self.retry[1]
             return
-        aside = [batch for _, batch in self.aside]
-        yield from aside
-        held = {subject_of(row) for batch in (*elsewhere, *aside) for row in batch.rows}
+        yield from [batch for _, batch in self.aside]
+        waits = self._waits(elsewhere)
         for batch in (*self.behind, *self.ready):
-            if any(subject_of(row) not in held for row in batch.rows):
+            if not all(waits(row) for row in batch.rows):
                 yield batch
 
     def step_aside(self, batch: Batch, due_seconds: float) -> None:
@@ -108,31 +107,33 @@ class _Line:
         return None
 
     def pop_ready(self, elsewhere: Sequence[Batch], split: Split) -> Batch | None:
-        """Take out the first rows that wait for no others; those before them stay behind.
-
-        A row waits while its subject is aside, or while an older row of its subject is linked.
-        """
+        """Take out the first rows that wait for no others; those before them stay behind."""
         names = frozenset(batch.id for batch in (*elsewhere, *(batch for _, batch in self.aside)))
         if self.behind_of != names:
             self.restore()
         if not names and not self.linked:
             return self.ready.popleft() if self.ready else None
-        held = {subject_of(row) for batch in elsewhere for row in batch.rows}
+        waits = self._waits(elsewhere)
         self.behind_of = names
         while self.ready:
-            free, blocked = split(
-                self.ready.popleft(),
-                lambda row: (
-                    (name := subject_of(row)) in held
-                    or name in self.subjects_aside
-                    or self.linked.precede(row)
-                ),
-            )
+            free, blocked = split(self.ready.popleft(), waits)
             if blocked is not None:
                 self.behind.append(blocked)
             if free is not None:
                 return free
         return None
+
+    def _waits(self, elsewhere: Iterable[Batch]) -> Callable[[Row], bool]:
+        """Return the test for rows that wait for another row.
+
+        A row waits while its subject is aside, or while an older row of its subject is linked.
+        """
+        held = {subject_of(row) for batch in elsewhere for row in batch.rows}
+        return lambda row: (
+            (name := subject_of(row)) in held
+            or name in self.subjects_aside
+            or self.linked.precede(row)
+        )
 
     def insert(self, batch: Batch, split: Split) -> None:
         """Add rows before the newer rows of their subjects, or behind all others."""

@@ -298,6 +298,22 @@ def test_without_an_order_a_batch_that_enters_late_is_the_last() -> None:
     assert drained(lane, batch_of(0, "a")) == [[0], [5], [3]]
 
 
+def test_a_row_behind_a_linked_row_is_not_sent_and_no_candidate_until_that_is_unlinked() -> None:
+    lane, first, linked = stage(), batch_of(0, "a"), profile(1, "b")
+    lane.submit(first)
+    lane.dispatcher.waiting.ordered.link([linked])
+    lane.submit(batch_of(2, "b"), make_batch([profile(0, "b", make_assignment(1))], batch_id="p1"))
+    assert sent(list(lane.dispatcher.waiting.candidates())) == [[0]]
+    lane.answer(first, status(200))
+    (other_partition,) = lane.start()
+    assert other_partition.id == "p1"
+    lane.answer(other_partition, status(200))
+    assert (lane.start(), lane.dispatcher.next_deadline()) == ([], None)
+    lane.dispatcher.waiting.ordered.unlink([linked])
+    assert sent(list(lane.dispatcher.waiting.candidates())) == [[2]]
+    assert sent(lane.start()) == [[2]]
+
+
 # --- partitions that leave ------------------------------------------------------------------------
 
 
