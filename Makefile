@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
+QUIX   := .venv-quix
 ARGS   ?=
 
 .DEFAULT_GOAL := help
 ALL_CORES := -n auto --dist worksteal
-.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos cluster bench bench-stages clean
+.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos cluster bench bench-full bench-stages profile clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with the command appmetrica-worker in it (30 s)
 
@@ -51,7 +53,7 @@ unit: $(STAMP)
 
 # One by one: brokers, workers and clients of one test need both cores of a small machine, and a time-out that
 # passes because a neighbour has the cores is a failure that says nothing.
-pytest: $(STAMP)
+pytest: $(STAMP) $(BENCH_STAMP)
 	$(BIN)/pytest --ignore tests/unit $(ARGS)
 
 format: $(STAMP) ## Format the code and sort its imports
@@ -69,6 +71,8 @@ lock: $(STAMP) ## Pin the dependencies anew: requirements.lock and requirements-
 	$(BIN)/$(LOCK) pyproject.toml --upgrade --output-file requirements.lock
 	$(BIN)/$(LOCK) --group build --upgrade --output-file requirements-build.lock
 	$(BIN)/$(LOCK) pyproject.toml --constraint requirements.lock --extra sandbox --extra dev --output-file requirements-dev.lock
+	$(BIN)/$(LOCK) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	$(BIN)/$(LOCK) --group quix --output-file requirements-quix.lock
 
 # A set's order is part of a history: it must be the same when the history is played again.
 simulate: $(STAMP) ## Play random histories of the whole worker (300 in 2 min; SEEDS=300, or SEED=17 for one; ARGS=--mutants)
@@ -96,12 +100,31 @@ sbom: $(STAMP) ## List what is in the image, as CycloneDX: dist/appmetrica-worke
 	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
 	  --output-file dist/appmetrica-worker.cdx.json requirements.lock
 
-bench: $(STAMP) ## Measure speed on real Kafka and write bench/RESULTS.md
+# Beside what is locked for development: the peers, and py-spy.
+$(BENCH_STAMP): requirements-bench.lock $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.lock
+	@touch $@
+
+# In an environment of its own: it pins what others need in other versions.
+$(QUIX)/.installed: requirements-quix.lock $(STAMP)
+	$(PYTHON) -m venv --clear $(QUIX)
+	$(QUIX)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-quix.lock
+	@touch $@
+
+bench: $(BENCH_STAMP) ## Measure speed on real Kafka: writes bench/RESULTS.md, plots, docs/performance.md (5 min, quiet machine)
 	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m tests.install
+
+bench-full: $(BENCH_STAMP) $(QUIX)/.installed ## The same with all scenarios, millions of events and Quix Streams (1 h)
+	$(BIN)/python -m bench --full --quix $(QUIX)/bin/python $(ARGS)
+	$(BIN)/python -m tests.install
+
+profile: $(BENCH_STAMP) ## Where a running worker spends its time, by function (ARGS="--seconds 20")
+	$(BIN)/python -m bench.profile $(ARGS)
 
 bench-stages: $(STAMP) ## Measure each stage without a broker, in µs and in instructions (ARGS="--stage intake --shape rich")
 	$(BIN)/python -m bench.stages $(ARGS)
 
 clean: ## Remove everything that make has made here
-	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(QUIX) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -33,6 +34,7 @@ DESTINATIONS = (
     (3333, "profile_id", 5),
 )
 APPLICATIONS = (1111, 2222, 3333)
+TWENTY_APPLICATIONS = tuple(range(7001, 7021))
 # Manufacturer, model, system, its version. Apple's models have a comma, which CSV has to quote.
 _APPLE = (
     ("Apple", "iPhone14,5", "ios", "17.4.1"),
@@ -133,10 +135,16 @@ def resource_event(resource: Resource) -> Callable[[random.Random, int], dict[st
     return make
 
 
+def many_applications_event(chance: random.Random, now: int) -> dict[str, Any]:
+    """A rich event of one of twenty applications."""
+    return rich_event(chance, now) | {"application_id": chance.choice(TWENTY_APPLICATIONS)}
+
+
 RICH = Shape("rich", "545 B, 23 columns, five destinations", rich_event, invalid_share=0.005)
 SMALL = Shape("small", "300 B, 11 columns, one destination", small_event)
 DIRTY = Shape("dirty", "rich, and 5 % of them invalid", rich_event, invalid_share=0.05)
-SHAPES = {shape.name: shape for shape in (RICH, SMALL, DIRTY)} | {
+MANY = Shape("many", "rich, of twenty applications", many_applications_event, invalid_share=0.005)
+SHAPES = {shape.name: shape for shape in (RICH, SMALL, DIRTY, MANY)} | {
     name: Shape(name, f"every required column of {name} and half of the others", make)
     for name, make in ((name, resource_event(one)) for name, one in RESOURCES.items())
     if name != "events"
@@ -157,11 +165,24 @@ def events(shape: Shape, count: int, *, now: int, first: int = 0) -> Iterator[by
         yield templates[number % TEMPLATES] % {b"user": number % USERS, b"number": number}
 
 
+def valid_rows(shape: Shape, count: int) -> int:
+    """How many of the first events are valid."""
+    every = _every(shape)
+    whole, rest = divmod(count, TEMPLATES)
+    return count - whole * (TEMPLATES // every) - rest // every
+
+
+def _every(shape: Shape) -> int:
+    """The distance between invalid events: even, so that chunks have the share that all have."""
+    return round(1 / shape.invalid_share) if shape.invalid_share else TEMPLATES + 1
+
+
+# A producer that paces its events asks for each by itself.
+@lru_cache(maxsize=4)
 def _templates(shape: Shape, now: int) -> list[bytes]:
     chance = random.Random(SEED)
     templates = [_template(shape.make(chance, now)) for _ in range(TEMPLATES)]
-    # At even distances: a chunk of records has the share that all have.
-    every = round(1 / shape.invalid_share) if shape.invalid_share else TEMPLATES + 1
+    every = _every(shape)
     for position, index in enumerate(range(every - 1, TEMPLATES, every)):
         templates[index] = _MISTAKES[position % len(_MISTAKES)](templates[index])
     return templates

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import orjson
 
-from bench.__main__ import events
+from bench.events import SMALL, events
 
 GOAL_PER_SECOND = 50_000
 COMMAND = str(Path(sys.executable).with_name("appmetrica-worker"))
@@ -49,15 +49,15 @@ def run(*arguments: str) -> Figures:
 
 def measure(directory: Path, count: int, rounds: int) -> dict[str, list[Figures]]:
     """Make the files, then run everything in turns."""
-    made = events(count, int(time.time()))
+    made = list(events(SMALL, count, now=int(time.time())))
     jsonl, kcat, bodies = (
         directory / "events.jsonl",
         directory / "events.kcat",
         directory / "bodies",
     )
-    jsonl.write_bytes(b"".join(value + b"\n" for _, value in made))
+    jsonl.write_bytes(b"".join(value + b"\n" for value in made))
     with kcat.open("wb") as file:
-        for offset, (key, value) in enumerate(made):
+        for offset, value in enumerate(made):
             record = {
                 "topic": "offline-events",
                 "partition": 0,
@@ -67,7 +67,7 @@ def measure(directory: Path, count: int, rounds: int) -> dict[str, list[Figures]
                 "broker": 1,
             }
             file.write(
-                orjson.dumps({**record, "key": key.decode(), "payload": value.decode()}) + b"\n"
+                orjson.dumps({**record, "key": str(offset), "payload": value.decode()}) + b"\n"
             )
     del made
     run(str(jsonl), "--as-csv", str(bodies))
