@@ -1,209 +1,153 @@
-"""Measures the worker against the floor, in one run on one topic, and writes RESULTS.md.
+"""Measures the worker beside its peers on real Kafka, and writes the results.
 
-    python -m bench [--events 500000] [--rounds 3] [--output bench/RESULTS.md]
+    python -m bench [--full] [--only side_by_side …] [--output bench]
 
-Rounds take turns, so that a noisy machine disturbs all alike; the figures are medians, the ratio is
-to the same run's floor.
+It writes results.json, RESULTS.md and the plots, and the generated part of docs/performance.md.
+Nothing is asserted: a figure that misses its goal is written as it is.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import os
-import platform
-import secrets
-import signal
-import statistics
-import sys
-import tempfile
 import time
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import orjson
+from bench import instructions, results, scenarios, stages
+from bench.events import SHAPES
+from bench.scenarios import Samples, Sizes, Stage
+from worker.sandbox.kafka import ClusterOptions, KafkaCluster
 
-from bench.process_figures import cpu_seconds, peak_bytes
-from worker.sandbox.emulator.server import Emulator, EmulatorOptions
-from worker.sandbox.kafka import KafkaCluster, free_ports
-from worker.sandbox.processes import WorkerOptions, WorkerProcess
-from worker.sandbox.topics import create_topics, publish
+Scenario = Callable[[Stage], Samples]
+SHORT: dict[str, Scenario] = {
+    "side_by_side_rich": partial(scenarios.side_by_side, shape="rich"),
+    "side_by_side_small": partial(scenarios.side_by_side, shape="small"),
+    "memory": scenarios.memory,
+    "receiver_delay": scenarios.receiver_delay,
+    "latency": scenarios.latency,
+    "idle": scenarios.idle,
+    "start": scenarios.start,
+    "stall": scenarios.stall,
+    "outage": scenarios.outage,
+}
+LONG: dict[str, Scenario] = {
+    "variety": scenarios.variety,
+    "growth": scenarios.growth,
+    "two_processes": scenarios.two_processes,
+}
+SHORT_SIZES = Sizes()
+FULL_SIZES = Sizes(
+    events=1_000_000,
+    rounds=7,
+    delays_ms=(0, 25, 50, 100, 200, 400, 800),
+    latency_seconds=60,
+    idle_seconds=60.0,
+    starts=7,
+    outage_seconds=600.0,
+    repeats=5,
+)
+# So small that only its course can be checked, and no figure means anything.
+SMOKE_SIZES = Sizes(
+    events=2_000,
+    rounds=1,
+    delays_ms=(0, 5),
+    latency_seconds=3,
+    idle_seconds=0.2,
+    idle_partitions=2,
+    starts=1,
+    outage_seconds=0.5,
+    million=2_000,
+    repeats=1,
+    stage_events=1_000,
+    stage_repeats=1,
+    counted_events=0,
+)
 
-KEYS = {1111: "bench-key"}
-PARTITIONS = 6
-DELAYS_SECONDS = (0.0, 0.05)
-RUN_SECONDS_MAX = 300.0
+
+def run(
+    stage: Stage, chosen: dict[str, Scenario], found: results.Results, save: Callable[[], None]
+) -> None:
+    """Run the scenarios; what each has measured is saved before the next begins."""
+    for name, scenario in chosen.items():
+        began = time.monotonic()
+        found.take(scenario(stage))
+        found.series |= stage.series
+        save()
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One measured run. Wall and CPU in seconds, memory in bytes (the peak, resident)."""
+@contextmanager
+def brokers(given: str) -> Iterator[str]:
+    """The brokers given, or a new one."""
+    if given:
+        yield given
+        return
+    with KafkaCluster(ClusterOptions(heap="1g")) as kafka:
+        yield kafka.bootstrap_servers
 
-    wall_seconds: float
-    cpu_seconds: float
-    rss_bytes: float
 
-
-def events(count: int, now: int) -> list[tuple[bytes, bytes]]:
-    """Realistic events of about 300 B, all different."""
-    return [
-        (
-            str(number).encode(),
-            orjson.dumps(
-                {
-                    "application_id": 1111,
-                    "profile_id": f"user-{number % 50_000}",
-                    "event_name": "film_watched",
-                    "event_timestamp": now - number % 86_400,
-                    "event_json": {
-                        "film": "Solaris",
-                        "minutes": number % 180,
-                        "quality": "4K",
-                        "event_number": number,
-                    },
-                    "session_type": "background",
-                    "os_name": "android",
-                    "os_version": "14",
-                    "device_manufacturer": "Samsung",
-                    "device_model": "QE55Q80",
-                    "device_locale": "ru_RU",
-                    "app_version_name": "4.1.0",
-                }
-            ),
+def run_stages(found: results.Results, sizes: Sizes) -> None:
+    """Measure the stages without a broker."""
+    for shape in results.SHAPES_SHOWN:
+        microseconds = stages.timed(
+            SHAPES[shape], stages.STAGES, sizes.stage_events, sizes.stage_repeats
         )
-        for number in range(count)
-    ]
-
-
-async def measure_floor(bootstrap_servers: str, topic: str, count: int) -> Figures:
-    """Measure aiokafka alone, in a process of its own."""
-    command = (sys.executable, "-m", "bench.floor", bootstrap_servers, topic, str(count))
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(RUN_SECONDS_MAX):
-        output, _ = await process.communicate()
-    return Figures(**json.loads(output))
-
-
-async def measure_worker(
-    bootstrap_servers: str, topic: str, count: int, delay_seconds: float
-) -> Figures:
-    """The whole worker with every guarantee on, from its start to the last row."""
-    options = EmulatorOptions(keys=KEYS, is_thorough=False, delay_seconds=delay_seconds)
-    with tempfile.TemporaryDirectory() as directory:
-        async with Emulator(options) as receiver:
-            worker = WorkerProcess(
-                Path(directory),
-                "worker",
-                WorkerOptions(
-                    bootstrap_servers=bootstrap_servers,
-                    base_url=receiver.base_url,
-                    topic=topic,
-                    dead_letter_topic=f"{topic}.dlq",
-                    group_id=f"bench-{secrets.token_hex(4)}",
-                    keys=KEYS,
-                    admin_port=free_ports(1)[0],
-                    overrides={},
-                ),
-            )
-            worker.start()
-            try:
-                await receiver.ledger.wait_for(
-                    lambda ledger: ledger.requests_total > 0, RUN_SECONDS_MAX
-                )
-                first = receiver.ledger.requests[0]
-                began, cpu_before = first.unix_seconds, cpu_seconds(worker.pid)
-                await receiver.ledger.wait_for(
-                    lambda ledger: ledger.rows_total >= count, RUN_SECONDS_MAX
-                )
-                wall, cpu = time.time() - began, cpu_seconds(worker.pid) - cpu_before
-                # The first rows were paid for before the clock started.
-                share = count / (count - first.rows_kept)
-                figures = Figures(wall * share, cpu * share, peak_bytes(worker.pid))
-                worker.send(signal.SIGTERM)
-                await worker.wait(60.0)
-                return figures
-            finally:
-                worker.kill()
-
-
-async def measure(bootstrap_servers: str, count: int, rounds: int) -> dict[str, list[Figures]]:
-    """Publish once, then run everything in turns."""
-    topic = f"bench-{secrets.token_hex(4)}"
-    await create_topics(
-        bootstrap_servers, {topic: PARTITIONS, f"{topic}.dlq": 1, f"{topic}.parked": 1}
-    )
-    made = events(count, int(time.time()))
-    print(f"publishing {count:,} events of {len(made[0][1])} B")
-    await publish(bootstrap_servers, topic, made)
-    del made
-    runs: dict[str, list[Figures]] = {}
-    for number in range(rounds):
-        runs.setdefault("consume only (floor)", []).append(
-            await measure_floor(bootstrap_servers, topic, count)
+        executed: dict[str, float] = {}
+        if sizes.counted_events and not instructions.why_unavailable():
+            executed = stages.counted(SHAPES[shape], stages.STAGES, sizes.counted_events)
+        found.take_stages(
+            shape,
+            {name: stages.Cost(cost, executed.get(name)) for name, cost in microseconds.items()},
         )
-        for delay in DELAYS_SECONDS:
-            name = f"worker, receiver of {delay * 1000:g} ms"
-            runs.setdefault(name, []).append(
-                await measure_worker(bootstrap_servers, topic, count, delay)
-            )
-        latest = ", ".join(
-            f"{name}: {count / figures[-1].wall_seconds:,.0f}/s" for name, figures in runs.items()
-        )
-        print(f"round {number + 1}: {latest}")
-    return runs
-
-
-def report(runs: dict[str, list[Figures]], count: int, command: str) -> str:
-    """RESULTS.md."""
-    floor = statistics.median(one.cpu_seconds for one in runs["consume only (floor)"])
-    lines = [
-        "# Speed, as measured",
-        "",
-        f"`{command}` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores, "
-        f"{platform.machine()}, "
-        f"Python {platform.python_version()}, Apache Kafka 4.2.0 (one node), "
-        + ", ".join(
-            f"{name} {version(name)}" for name in ("aiokafka", "aiohttp", "msgspec", "orjson")
-        )
-        + ".",
-        "",
-        f"{count:,} events of about 300 B on {PARTITIONS} partitions, lz4; broker, receiver and "
-        "worker share the cores. "
-        f"Medians of {len(next(iter(runs.values())))} rounds taken in turns; the span from "
-        "lowest to highest in brackets. "
-        "The worker runs with its defaults: validation, deduplication, batches of 5,000 rows, 8 "
-        "requests in flight, commits.",
-        "",
-        "| | events/s | CPU µs per event | ratio to the floor (CPU) | peak memory, MiB |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for name, figures in runs.items():
-        rate = [count / one.wall_seconds for one in figures]
-        cpu = [one.cpu_seconds / count * 1e6 for one in figures]
-        memory = statistics.median(one.rss_bytes for one in figures) / 2**20
-        ratio = statistics.median(one.cpu_seconds for one in figures) / floor
-        lines.append(
-            f"| {name} | {statistics.median(rate):,.0f} ({min(rate):,.0f}–{max(rate):,.0f}) "
-            f"| {statistics.median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f}) | {ratio:.1f} | "
-            f"{memory:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Run it all."""
+    """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=500_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("RESULTS.md"))
-    arguments = parser.parse_args()
-    with KafkaCluster() as kafka:
-        runs = asyncio.run(measure(kafka.bootstrap_servers, arguments.events, arguments.rounds))
-    text = report(runs, arguments.events, "make bench")
-    arguments.output.write_text(text, encoding="utf-8")
-    print(text)
+    parser.add_argument("--full", action="store_true", help="all scenarios, with millions")
+    parser.add_argument("--smoke", action="store_true", help="tiny counts: does it run?")
+    parser.add_argument("--bootstrap-servers", default="", help="default: a broker of its own")
+    parser.add_argument("--quix", default="", help="an interpreter that has quixstreams")
+    parser.add_argument("--only", nargs="+", choices=[*SHORT, *LONG, "stages"], default=[])
+    parser.add_argument("--events", type=int, help="of a run")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--output", type=Path, default=results.DIRECTORY)
+    options = parser.parse_args()
+    sizes = FULL_SIZES if options.full else SMOKE_SIZES if options.smoke else SHORT_SIZES
+    changes = {
+        name: value
+        for name, value in (("events", options.events), ("rounds", options.rounds))
+        if value
+    }
+    sizes = replace(sizes, **changes)
+    offered = SHORT | LONG if options.full or options.smoke else SHORT
+    only = options.only or [*offered, "stages"]
+    chosen = {name: one for name, one in (SHORT | LONG).items() if name in only}
+    found = results.load(options.output)
+    command = "make bench-full" if options.full else "make bench"
+    about = results.machine(command)
+    about |= {"events": f"{sizes.events:,}", "load_before": _load()}
+    is_published = options.output == results.DIRECTORY
+
+    def save() -> None:
+        found.about = about | {"load_after": _load()}
+        results.save(found, options.output, results.PERFORMANCE if is_published else None)
+
+    if chosen:
+        with brokers(options.bootstrap_servers) as servers:
+            run(Stage(servers, sizes, options.quix), chosen, found, save)
+    if "stages" in only:
+        run_stages(found, sizes)
+    save()
+    print((options.output / "RESULTS.md").read_text(encoding="utf-8"))
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from math import ceil
 from typing import Any
@@ -13,14 +14,10 @@ from tests.install.value_sets import MINIMAL
 from tests.install.values import CHART
 
 PAGE = CHART.parent / "docs" / "install.md"
-RESULTS = CHART.parent / "bench" / "RESULTS.md"
+RESULTS = CHART.parent / "bench" / "results.json"
 
 _TABLE = re.compile(r"(<!-- generated: sizing -->\n).*?(<!-- end -->)", re.DOTALL)
 _BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-# The worker against an API that takes 50 ms: its CPU time per event.
-_CPU = re.compile(
-    r"^\| worker, receiver of 50 ms \| [^|]*\| (?P<microseconds>[0-9.]+) ", re.MULTILINE
-)
 _RATES = (100, 1_000, 10_000, 50_000, 100_000)
 _KEYS = (1_000_000, 5_000_000, 20_000_000)
 # What a core is planned for, so that a backlog shrinks.
@@ -41,12 +38,10 @@ def page_text() -> str:
 
 
 def _rates() -> str:
-    found = _CPU.search(RESULTS.read_text(encoding="utf-8"))
-    if found is None:
-        raise ValueError(f"{RESULTS} has no row with the CPU time of the worker at 50 ms")
-    microseconds = float(found["microseconds"])
+    figures = json.loads(RESULTS.read_text(encoding="utf-8"))["figures"]
+    microseconds = figures["worker_us_rich"]["value"]
     rows = [
-        f"| events per second, at {microseconds:g} µs of CPU each | cores | workers |",
+        f"| events per second, at {microseconds:.1f} µs of CPU each | cores | workers |",
         "| --- | --- | --- |",
     ]
     for rate in _RATES:
