@@ -14,13 +14,13 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 PREFIXES = ("", "worker", "worker/core")
 PATH = re.compile(
     r"`((?:worker|tests|verification|bench|config|core|edges|daemon|cli|settings|tools|sandbox"
-    r"|contract)/[\w./-]*)(?::(\w+(?:\.\w+)*))?`"
+    r"|contract)/[\w./-]*)(?::(\w+(?:\.\w+)*))?`(?: `(\w+(?:\.\w+)*)`)?"
 )
 
 
 def references(text: str) -> list[tuple[str, str | None]]:
-    """The paths in backticks, each with the name behind its colon."""
-    return [(path.rstrip("/"), name or None) for path, name in PATH.findall(text)]
+    """The paths in backticks, each with the name behind its colon, or in backticks behind it."""
+    return [(path.rstrip("/"), name or beside or None) for path, name, beside in PATH.findall(text)]
 
 
 def found(path: str) -> Path | None:

@@ -104,7 +104,7 @@ def test_tails_are_whole_whenever_the_connections_end(
     disturb: Callable[[ModelKafka], None],
 ) -> None:
     # From before the group has formed to after the last tail.
-    for at_seconds in [number * 0.01 for number in range(60)]:
+    for at_seconds in [number * 0.03 for number in range(20)]:
         read = read_while(
             disturb, at_seconds, records=1200, options=replace(OPTIONS, seconds_max=5.0)
         )
