@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from decimal import Decimal
 
@@ -18,10 +19,12 @@ from tests.builders import (
     now_at,
     parse_csv,
 )
+from worker.core.intake.fields import check
 from worker.core.intake.intake import Intake
+from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX
-from worker.core.post_api.resource import RESOURCES
+from worker.core.post_api.resource import EVENTS, RESOURCES
 
 BASES: dict[str, dict[str, object]] = {
     "events": make_event(),
@@ -304,3 +307,28 @@ def test_a_fault_says_what_was_expected_and_found_apart_and_shortened() -> None:
         "'xx",
     )
     assert faults[0].message == f"expected {faults[0].expected}, found {faults[0].found}"
+
+
+ADDRESSES = st.one_of(
+    st.ip_addresses().map(str),
+    st.ip_addresses(v=6).map(lambda address: address.exploded),
+    st.text("0:1f.", max_size=40),
+    st.lists(st.sampled_from(["", "0", "12ab", "FFFF", "1.2.3.4", "01", "256"]), max_size=10).map(
+        ":".join
+    ),
+    st.lists(st.integers(0, 300).map(str), min_size=3, max_size=5).map(".".join),
+)
+
+
+@settings(max_examples=1000)
+@given(ADDRESSES)
+def test_an_address_is_what_the_standard_library_takes_for_one(text: str) -> None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        expected = None
+    else:
+        expected = text if address.version == 6 else f"::ffff:{text}"
+    (column,) = (one for one in EVENTS.columns if one.name == "device_ipv6")
+    cell = check(column, text, TimeWindow(0, 1))
+    assert (cell if isinstance(cell, str) else None) == expected
