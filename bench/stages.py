@@ -19,12 +19,9 @@ from itertools import chain
 from bench import core_shell, instructions
 from bench.core_shell import Chunk, CoreShell
 from bench.events import SHAPES, Shape, events
-from worker.core.counters.counters import ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.decode import Unknown, value_decoder
 from worker.core.intake.layout import Layout
-from worker.core.intake.line import writer
-from worker.core.intake.reader import Reader, ValidEvent
 from worker.core.model.clock import Now
 from worker.core.model.row import Destination, Row
 from worker.core.route import Route
@@ -81,32 +78,20 @@ class Inputs:
 
     @cached_property
     def values(self) -> list[bytes]:
-        """The values that the fast pass accepts."""
-        return [value for value, _ in self._read]
+        """The values of which rows are made."""
+        values = [row.record.value for rows in self.rows for row in rows]
+        return [value for value in values if value]
 
     @cached_property
     def lines(self) -> list[tuple[Destination, bytes]]:
-        """The destination and the line of each of these values."""
-        write = writer(self.bench.rules)
-        return [write(destination, list(cells)) for _, (destination, cells, _) in self._read]
-
-    @property
-    def valid(self) -> list[ValidEvent]:
-        """What the fast pass makes of these values; whoever changes the cells has a copy."""
-        return [(destination, list(cells), key) for _, (destination, cells, key) in self._read]
+        """The destination and the line of each row."""
+        return [(row.destination, row.line) for rows in self.rows for row in rows]
 
     @cached_property
     def rows(self) -> list[list[Row]]:
         """The rows of each chunk."""
         intake, now = self.bench.route().intake, self.bench.now
         return [intake.read(owner, records, now)[0] for owner, records in self._chunks]
-
-    @cached_property
-    def _read(self) -> list[tuple[bytes, ValidEvent]]:
-        fast, window, drift = Reader(self.bench.rules).fast, self.bench.window, ContractDrift()
-        values = [record.value for _, records in self._chunks for record in records]
-        read = [(value, fast(value, window, drift)) for value in values if value]
-        return [(value, event) for value, event in read if event is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +111,6 @@ def _decode(inputs: Inputs) -> Action:
     values, rules = inputs.values, inputs.bench.rules
     decode, flatten = value_decoder(rules, Layout.of(rules), Unknown.FORBID)
     return lambda: [flatten(decode(value)) for value in values]
-
-
-def _check(inputs: Inputs) -> Action:
-    values, window, drift = inputs.values, inputs.bench.window, ContractDrift()
-    fast = Reader(inputs.bench.rules).fast
-    return lambda: [fast(value, window, drift) for value in values]
-
-
-def _line(inputs: Inputs) -> Action:
-    write, valid = writer(inputs.bench.rules), inputs.valid
-    return lambda: [write(destination, cells) for destination, cells, _ in valid]
 
 
 def _digest(inputs: Inputs) -> Action:
@@ -181,10 +155,8 @@ def _core(inputs: Inputs) -> Action:
 
 STAGES = (
     Stage("decode", "JSON bytes to typed values", _decode),
-    Stage("check", "the rest of the fast pass: rules, identity, cells", _check, includes="decode"),
-    Stage("line", "the row's line of CSV", _line),
     Stage("digest", "the key by content", _digest),
-    Stage("intake", "a chunk to rows and rejections: all of the above, and the rows", _intake),
+    Stage("intake", "a chunk to rows and rejections: the above, checks and lines", _intake),
     Stage("admit", "the window of keys", _admit),
     Stage("add", "open batches, sealing", _add),
     Stage("body", "the body of a request", _body),

@@ -8,7 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from verification.fuzz.judging import DisagreementError, Variant, judge, route_for, variants
+from verification.fuzz.judging import (
+    DisagreementError,
+    Variant,
+    judge,
+    route_for,
+    variant_of,
+    variants,
+)
 from verification.fuzz.mutations import Mutator
 from worker.core.model.fault import FieldFault
 from worker.core.model.row import Row
@@ -45,8 +52,8 @@ def test_the_same_seed_draws_the_same_values() -> None:
 
 def test_a_row_that_the_emulator_refuses_is_noticed() -> None:
     variant = next(one for one in variants() if one.name == "mapped, reject")
-    broken = replace(variant, name="broken")
-    broken.rules.constants["mcc"] = "x"  # type: ignore[index]
+    constants = {**variant.rules.constants, "session_type": "x"}
+    broken = variant_of("broken", replace(variant.rules, constants=constants))
     value = b'{"application_id":1111,"name":"n","event_timestamp":1700000000,"user":{"id":"u"}}'
     with pytest.raises(DisagreementError):
         judge(broken, value)

@@ -6,7 +6,7 @@ probability is 10^-21.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from hashlib import blake2b
 
@@ -60,6 +60,14 @@ def joined(texts: Sequence[str]) -> str:
     if len(texts) == 1:
         return texts[0]
     return "".join([f"{len(text)}:{text}" for text in texts]) if all(texts) else ""
+
+
+def line_digest(resource: str, identity: Identity) -> Callable[[], blake2b]:
+    """Begins the digest of lines with all columns: `update` by the line, and it is `of_line`.
+
+    A copy of the begun digest takes a third less than its construction.
+    """
+    return blake2b(_KINDS[resource, identity], digest_size=KEY_BYTES).copy
 
 
 def of_line(destination: Destination, line: bytes) -> bytes:

@@ -12,10 +12,11 @@ from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
 from worker.core.intake.dedup_key import UnusableKey
 from worker.core.intake.event_time import MILLISECONDS_FROM
+from worker.core.intake.fast_pass import InvalidEvent, KeylessRow, ProducerKey, Reading
 from worker.core.intake.forms import EnvelopeOpener, Unwrapped
 from worker.core.intake.framing import unframe
 from worker.core.intake.line import LineFormat
-from worker.core.intake.reader import InvalidEvent, Reader, ValidEvent
+from worker.core.intake.reader import Reader, ValidEvent
 from worker.core.intake.rules import Form, Framing, IntakeRules, TimeWindow, WithoutKey
 from worker.core.intake.selection import Selection
 from worker.core.model.clock import Now
@@ -35,20 +36,23 @@ class Intake:
     """Reads the records of one route.
 
     Pure: the same records at the same time give the same rows.
+
+    Args:
+        rules: what a record must be.
+        reader: reads the events of a resource; the fuzzer's own has no fast pass.
     """
 
-    def __init__(self, rules: IntakeRules) -> None:
+    def __init__(self, rules: IntakeRules, reader: type[Reader] = Reader) -> None:
         self._rules = rules
         of_resources = {resource.name: rules.of(resource) for resource in rules.resources()}
-        self._readers = {name: Reader(its_rules) for name, its_rules in of_resources.items()}
+        self._readers = {
+            name: reader(its_rules, self._refuse_line, self._finish)
+            for name, its_rules in of_resources.items()
+        }
         self._lines = {name: LineFormat(its_rules) for name, its_rules in of_resources.items()}
         header = rules.key_header
         self._key_header = header.lower() if header is not None else None
         self._key_name = header or ", ".join(rules.key_fields)
-        # State without a time may have the same value again: no content is its repetition.
-        self._content_keyed = frozenset(
-            name for name in RESOURCES if rules.is_content_a_key and RESOURCES[name].is_dated
-        )
         # With the form json and no framing, the value itself is the event.
         is_bare = rules.form is Form.JSON and rules.framing is Framing.NONE
         self._fast = self._readers[rules.resource.name].fast if is_bare else None
@@ -81,9 +85,8 @@ class Intake:
             drift: counts what differs from the contract; None: it isn't counted.
         """
         window = self._rules.window(now.unix_seconds)
-        return self._read(
-            assignment, records, now, window, drift if drift is not None else ContractDrift()
-        )
+        drift = drift if drift is not None else ContractDrift()
+        return self._read(Reading(assignment, window, now, drift), records)
 
     def read_again(self, assignment: Assignment, records: Sequence[Record], now: Now) -> list[Row]:
         """The rows of records that an earlier owner has settled, as far as they are selected.
@@ -91,75 +94,61 @@ class Intake:
         Their age was checked when they were settled, and isn't checked again.
         """
         selected, _ = self.select(records)
-        rows, _ = self._read(assignment, selected, now, ANY_TIME, ContractDrift())
+        rows, _ = self._read(Reading(assignment, ANY_TIME, now, ContractDrift()), selected)
         return rows
 
     def _read(
-        self,
-        assignment: Assignment,
-        records: Sequence[Record],
-        now: Now,
-        window: TimeWindow,
-        drift: ContractDrift,
+        self, reading: Reading, records: Sequence[Record]
     ) -> tuple[list[Row], list[Rejection]]:
         rows: list[Row] = []
         rejections: list[Rejection] = []
-        fast = self._fast
-        value_bytes_max = self._value_bytes_max
+        fast, value_bytes_max = self._fast, self._value_bytes_max
         for record in records:
-            value, unwrapped = record.value, None
-            if value is not None and len(value) > value_bytes_max:
-                # Without reading it: parsing 60 MB blocks the event loop for 300 ms, and takes a
-                # multiple in memory.
-                rejections.append(
-                    Rejection(
-                        assignment, record, (self._too_large("value", value),), held_bytes(record)
-                    )
-                )
-                continue
-            event: ValidEvent | InvalidEvent | None = (
-                fast(value, window, drift) if fast is not None and value else None
-            )
-            if event is None:
-                event, unwrapped = self._unusual(record, window, drift)
-            row = (
-                self._row(assignment, record, event, unwrapped, now, drift)
-                if type(event) is tuple
-                else event
-            )
+            value = record.value
+            row: Row | InvalidEvent | None = None
+            if value:
+                if len(value) > value_bytes_max:
+                    # Without reading it: parsing 60 MB blocks the event loop for 300 ms, and takes
+                    # a multiple in memory.
+                    row = InvalidEvent((self._too_large("value", value),))
+                elif fast is not None:
+                    row = fast(reading, record, value)
+            if row is None:
+                row = self._unusual(reading, record)
             if type(row) is Row:
                 rows.append(row)
             elif type(row) is InvalidEvent:
-                rejections.append(Rejection(assignment, record, row.faults, held_bytes(record)))
+                rejections.append(
+                    Rejection(reading.assignment, record, row.faults, held_bytes(record))
+                )
         return rows, rejections
 
-    def _unusual(
-        self, record: Record, window: TimeWindow, drift: ContractDrift
-    ) -> tuple[ValidEvent | InvalidEvent, Unwrapped | None]:
-        """A record that the fast pass didn't accept, or that is wrapped.
-
-        Returns:
-            The event or all its faults, and what its wrapping gives; None for an invalid event.
-        """
+    def _unusual(self, reading: Reading, record: Record) -> Row | InvalidEvent:
+        """Read a record that the fast pass didn't accept, or that is wrapped."""
         value = unframe(record.value, self._rules.framing) if record.value else record.value
         if isinstance(value, FieldFault):
-            return InvalidEvent((value,)), None
+            return InvalidEvent((value,))
         unwrapped = self._unwrap(record, value)
         data = unwrapped.data
         if data is None:
-            return InvalidEvent(unwrapped.faults), None
+            return InvalidEvent(unwrapped.faults)
         reader = self._readers[unwrapped.resource or self._rules.resource.name]
         if self._rules.is_dated_by_record and not reader.has_time(data):
             unwrapped = _dated(unwrapped, record)
-        event: ValidEvent | InvalidEvent | None = None
-        if data is not record.value or unwrapped.is_dated_by_record:
-            event = reader.fast(data, window, drift, unwrapped.timestamp)
-        event = event or reader.thorough(data, window, drift, unwrapped.timestamp)
+        if not unwrapped.faults:
+            is_bare = data is record.value and not unwrapped.is_dated_by_record
+            row = None if is_bare else reader.fast(reading, record, data, unwrapped)
+            if row is None:
+                row = reader.fast_leniently(reading, record, data, unwrapped)
+            if row is not None:
+                return row
+        event = reader.thorough(data, reading.window, reading.drift, unwrapped.timestamp)
         if unwrapped.faults:
-            return InvalidEvent(
-                unwrapped.faults + (event.faults if isinstance(event, InvalidEvent) else ())
-            ), None
-        return event, unwrapped
+            found = event.faults if isinstance(event, InvalidEvent) else ()
+            return InvalidEvent(unwrapped.faults + found)
+        if isinstance(event, InvalidEvent):
+            return event
+        return self._row(reading, record, event, unwrapped)
 
     def _unwrap(self, record: Record, value: bytes | msgspec.Raw | None) -> Unwrapped:
         match self._rules.form:
@@ -172,23 +161,12 @@ class Intake:
                 return open_cloud_event(record.headers, value)
 
     def _row(
-        self,
-        assignment: Assignment,
-        record: Record,
-        event: ValidEvent,
-        unwrapped: Unwrapped | None,
-        now: Now,
-        drift: ContractDrift,
+        self, reading: Reading, record: Record, event: ValidEvent, unwrapped: Unwrapped
     ) -> Row | InvalidEvent:
-        """The row of a valid event: the second half of the hot path."""
+        """The row of an event that the thorough pass has read."""
         destination, cells, producer_key = event
-        identifier = unwrapped.identifier if unwrapped is not None else None
-        line_format = self._lines[destination.resource]
-        event_timestamp = (
-            int(cells[line_format.timestamp])
-            if line_format.timestamp is not None
-            else _own_time(record, now)
-        )
+        line_format, drift = self._lines[destination.resource], reading.drift
+        seconds = int(cells[line_format.timestamp]) if line_format.timestamp is not None else None
         for index, name, usual in line_format.known:
             if cells[index] not in usual:
                 drift.unusual_values[name] += 1
@@ -197,7 +175,20 @@ class Intake:
                 drift.drift(line_format.event_name(cells), name, change)
         destination, line = line_format.write(destination, cells)
         if len(line) > self._rules.row_bytes_max:
-            return InvalidEvent((self._too_large("line", line),))
+            return self._refuse_line(line)
+        return self._finish(reading, record, (destination, line, seconds), producer_key, unwrapped)
+
+    def _finish(
+        self,
+        reading: Reading,
+        record: Record,
+        keyless: KeylessRow,
+        producer_key: ProducerKey,
+        unwrapped: Unwrapped | None,
+    ) -> Row | InvalidEvent:
+        """Add its deduplication key to a row."""
+        destination, line, seconds = keyless
+        identifier = unwrapped.identifier if unwrapped is not None else None
         if type(producer_key) is str:
             identifier = producer_key.encode()
         if self._key_header is not None:
@@ -205,7 +196,7 @@ class Intake:
         if identifier:
             source, key = KeySource.KEY, dedup_key.of_producer(destination, identifier)
         else:
-            found = self._without_key(producer_key, destination, drift)
+            found = self._without_key(producer_key, destination, reading.drift)
             if isinstance(found, InvalidEvent):
                 return found
             source = found
@@ -215,20 +206,23 @@ class Intake:
             key = (
                 dedup_key.of_line(destination, line)
                 if source is KeySource.CONTENT
-                else dedup_key.of_record(assignment, record, line)
+                else dedup_key.of_record(reading.assignment, record, line)
             )
         replay = bool(record.headers) and is_replay(record)
         return Row(
-            assignment,
+            reading.assignment,
             record,
             destination,
             line,
             key,
-            event_timestamp,
+            seconds if seconds is not None else _own_time(record, reading.now),
             held_bytes(record) + len(line),
             replay,
             source,
         )
+
+    def _refuse_line(self, line: bytes) -> InvalidEvent:
+        return InvalidEvent((self._too_large("line", line),))
 
     def _too_large(self, what: str, text: bytes) -> FieldFault:
         bytes_max = self._rules.row_bytes_max
@@ -251,9 +245,12 @@ class Intake:
                 return InvalidEvent(
                     (FieldFault(Reason(reason.value), self._key_name, message, expected),)
                 )
-        if rule is WithoutKey.NONE or destination.resource not in self._content_keyed:
-            return KeySource.RECORD
-        return KeySource.CONTENT
+        has_content_key = self._rules.has_content_key(RESOURCES[destination.resource])
+        return (
+            KeySource.CONTENT
+            if has_content_key and rule is not WithoutKey.NONE
+            else KeySource.RECORD
+        )
 
 
 def _dated(unwrapped: Unwrapped, record: Record) -> Unwrapped:

@@ -6,7 +6,7 @@ API's documentation for the query string: values are percent-encoded, a space is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote as percent_encoded
 
 from worker.core.counters.counters import CUT, PRECISION
@@ -25,7 +25,7 @@ from worker.core.post_api.column import (
 Write = Callable[[Destination, list[str]], tuple[Destination, bytes]]
 
 # A decimal and an array are raw text too, but never contain a quote.
-_QUOTED = RAW_KINDS - {Kind.DECIMAL, Kind.ARRAY}
+QUOTED = RAW_KINDS - {Kind.DECIMAL, Kind.ARRAY}
 
 
 class LineFormat:
@@ -80,7 +80,7 @@ def writer(rules: IntakeRules) -> Write:
     # The identity is the second cell: every column but the first is one place further than in the
     # table, and the first isn't JSON.
     json_cells = tuple(
-        index + 1 for index, column in enumerate(rules.resource.columns) if column.kind in _QUOTED
+        index + 1 for index, column in enumerate(rules.resource.columns) if column.kind in QUOTED
     )
     return _exact(json_cells) if rules.columns is ColumnChoice.EXACT else _all(json_cells)
 
@@ -109,6 +109,31 @@ def csv_line(cells: list[str], json_cells: tuple[int, ...]) -> bytes:
         if text:
             cells[index] = '"' + text.replace('"', '""') + '"'
     return (",".join(cells) + "\n").encode()
+
+
+def special_quoted(cells: Sequence[str]) -> str:
+    """The cells of a line, joined, each in quotes that must be."""
+    return ",".join([cell if is_plain(cell) else quoted(cell) for cell in cells])
+
+
+def comma_quoted(cells: Sequence[str]) -> str:
+    """As `special_quoted`, for cells of which some have a comma and none a quote or a line end.
+
+    Mostly a single cell has one, so cells are not looked at one by one: half of the cost.
+    """
+    text = "\n".join(cells)
+    at = text.find(",")
+    while at >= 0:
+        start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+        end = end if end >= 0 else len(text)
+        text = f'{text[:start]}"{text[start:end]}"{text[end:]}'
+        at = text.find(",", end + len('""'))
+    return text.replace("\n", ",")
+
+
+def texts_of(cells: Sequence[str | int | None]) -> list[str]:
+    """The cells as texts: a null is absent, an integer its digits."""
+    return ["" if cell is None else str(cell) for cell in cells]
 
 
 def quoted(text: str) -> str:

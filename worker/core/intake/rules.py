@@ -179,6 +179,13 @@ class IntakeRules:
         """True if an event without a time of its own gets the record's."""
         return self.time is not None and self.time.default is TimeDefault.RECORD
 
+    def has_content_key(self, resource: Resource) -> bool:
+        """True if rows of the resource without a producer's key have the key of their content.
+
+        State without a time may have the same value again: no content is its repetition.
+        """
+        return self.is_content_a_key and resource.is_dated
+
     def window(self, unix_seconds: float) -> TimeWindow:
         """The event times that are accepted at this moment."""
         now = int(unix_seconds)
