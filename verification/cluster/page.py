@@ -100,7 +100,8 @@ class Page:
     async def run(self, start: str) -> str:
         """Run the next command of the page, which starts like this; return what it prints."""
         variables = (f"PATH={self._directory}/bin:{os.environ['PATH']}", f"PYTHONPATH={PROJECT}")
-        shell = ("bash", "-euo", "pipefail", "-c", f"cd {self._directory}; {self._take(start)}")
+        script = f"exec 2>&1; cd {self._directory}; {self._take(start)}"
+        shell = ("bash", "-euo", "pipefail", "-c", script)
         return await run("env", *variables, *shell)
 
     def _take(self, start: str) -> str:
