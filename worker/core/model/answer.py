@@ -7,12 +7,12 @@ from enum import StrEnum
 
 
 class TransportFault(StrEnum):
-    """Why a request has no status line, or none that can be used.
+    """The reason for which a request has no usable status line.
 
-    Never carries a URL: the URL holds the key.
+    It never contains a URL, because the URL contains the key.
 
-    `UPLOAD_RESET`: the connection was lost before the body was sent. `EARLY_ANSWER`: a 200 came
-    before that, and nobody can have loaded what wasn't sent.
+    `UPLOAD_RESET`: the connection was lost before the whole body was sent. `EARLY_ANSWER`: a 200
+    was received before that, and the API can't have loaded the rows that were not sent.
     """
 
     CONNECT_FAILED = "connect_failed"
@@ -30,9 +30,8 @@ class TransportFault(StrEnum):
 class Response:
     """A status line was received.
 
-    `retry_after` is that header as sent; `excerpt` the start of the body, cleared of the key.
-
-    `date_unix_seconds` is the server's time by its `Date`, None where it gave none.
+    `retry_after` is the value of that header; `excerpt` is the start of the body, with the key
+    masked. `date_unix_seconds` is the time in the header `Date`, None without a valid date.
     """
 
     status: int
@@ -44,10 +43,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The connection was never made: the API has seen nothing of the rows.
+    """No connection was made: the API has received none of the rows.
 
-    `proxy_status` is what a proxy answered when it was asked for a tunnel to the API, None where
-    none answered.
+    `proxy_status` is a proxy's answer to the request for a tunnel to the API, None without such an
+    answer.
     """
 
     fault: TransportFault
@@ -57,7 +56,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """The request was under way and no answer came: the rows may have been loaded or not."""
+    """The request was sent and has no answer: the rows may have been loaded or not."""
 
     fault: TransportFault
     duration_seconds: float

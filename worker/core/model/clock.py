@@ -1,4 +1,4 @@
-"""The two times of a turn, read once per event, and what the local clock is worth."""
+"""The two times of a moment, read once per event, and the trust in the local clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 class Now(NamedTuple):
     """One moment.
 
-    `monotonic_seconds` measures spans, `unix_seconds` dates events; they are never mixed.
+    `monotonic_seconds` measures durations, `unix_seconds` dates events; they are never compared.
     """
 
     monotonic_seconds: float
@@ -18,9 +18,9 @@ class Now(NamedTuple):
 
 
 class Trust(StrEnum):
-    """How far the local clock is trusted to decide whether an event is too old.
+    """The trust in the local clock, on which a check of an event's age depends.
 
-    Vouched for by a witness, not vouched for yet, or contradicted. What it comes from is in
+    A witness has confirmed the clock, or has not yet, or contradicts it:
     `progress/clock_check.py`.
     """
 
@@ -33,7 +33,7 @@ class Trust(StrEnum):
 class ClockStatus:
     """The local clock as operators see it.
 
-    `seconds_ahead` of the API's clock; None while that isn't known.
+    `seconds_ahead` is its difference from the API's clock, None while that is unknown.
     """
 
     trust: Trust

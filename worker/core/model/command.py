@@ -1,4 +1,4 @@
-"""The commands that the pipeline returns and the shell carries out: imperatives."""
+"""The commands that the pipeline returns and the runner carries out: imperatives."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Send this batch; its end comes back as `Answered`.
+    """Send this batch; the result comes back as `Answered`.
 
-    `time_factor`: how many times the ordinary limit the request may take.
+    `time_factor` multiplies the ordinary time limit of the request.
     """
 
     batch: Batch
@@ -24,9 +24,9 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class WriteDeadLetters:
-    """Write these records to the dead-letter topic, for as long as it takes.
+    """Write these records to the dead-letter topic, and retry until it acknowledges them.
 
-    The end comes back as `DeadLettersAcknowledged`.
+    The acknowledgement comes back as `DeadLettersAcknowledged`.
     """
 
     rejections: tuple[Rejection, ...]
@@ -34,9 +34,9 @@ class WriteDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class WriteParked:
-    """Write the records of these rows to the parking topic, for as long as it takes.
+    """Write the records of these rows to the parking topic, and retry until it acknowledges them.
 
-    The end comes back as `ParkingAcknowledged`.
+    The acknowledgement comes back as `ParkingAcknowledged`.
     """
 
     rows: tuple[Row, ...]
@@ -44,7 +44,7 @@ class WriteParked:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Commit these positions; the end comes back as `Committed` or `CommitFailed`."""
+    """Commit these positions; the result comes back as `Committed` or `CommitFailed`."""
 
     positions: dict[Assignment, Position]
 
@@ -59,36 +59,36 @@ class AskTime:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Receive nothing of these until `Resume`."""
+    """Receive no records of these assignments until `Resume`."""
 
     assignments: frozenset[Assignment]
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Receive of these again."""
+    """Receive records of these assignments again."""
 
     assignments: frozenset[Assignment]
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The partitions of a `Revoked` are drained and fenced: the rebalance may go on."""
+    """Let the rebalance go on: the partitions of a `Revoked` are drained and fenced."""
 
     assignments: tuple[Assignment, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StopIntake:
-    """Receive nothing more, of any partition, for good."""
+    """Receive no more records of any partition until the process ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """All that can be done is done; the rest is left to the next owner of the partitions.
+    """End the process: what is unsettled is left to the next owners of the partitions.
 
-    `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the
-    committed positions lie behind what is settled.
+    `unsettled` is the number of received records that aren't settled, `uncommitted` the number of
+    offsets between the committed positions and the settled ones.
     """
 
     unsettled: int
@@ -108,7 +108,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WriteLog:
-    """Say this. `event` is a stable snake_case name, `fields` what a machine may want to read."""
+    """Write a log line. `event` is its stable name in snake_case, `fields` are its data."""
 
     severity: Severity
     event: str

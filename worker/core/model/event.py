@@ -1,4 +1,4 @@
-"""The events that the shell hands to the pipeline: past participles, all of them."""
+"""The events that the runner hands to the pipeline: past participles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.core.model.row import Row
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Partitions were assigned to this worker; their records may follow."""
+    """Partitions were assigned to this worker; their records follow."""
 
     starts: tuple[Start, ...]
 
@@ -22,8 +22,8 @@ class Assigned:
 class Received:
     """A chunk of one partition, in offset order, possibly empty.
 
-    `next_offset` is the position after it: above the last record's offset where transaction markers
-    follow.
+    `next_offset` is the position after the chunk: beyond the offset after its last record where
+    transaction markers follow.
     """
 
     assignment: Assignment
@@ -33,13 +33,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class TailRead:
-    """Records that an earlier owner of a partition has received.
+    """The end of a partition's records below its start was read again.
 
-    Those that it settled are to be remembered, not processed.
+    The records that an earlier owner has settled are remembered, and none is processed.
 
-    `start` is where the partition will start: what is committed there tells which are settled; its
-    assignment has no epoch yet. `refused` and `parked` are the places, by origin, of records that
-    were not delivered, of whatever partition.
+    `start` is the start of the partition, with an assignment that has no epoch yet; its commit
+    metadata names the settled records. `refused` and `parked` are the places, by origin, of records
+    of any partition that were not delivered.
     """
 
     start: Start
@@ -61,7 +61,7 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
-    """The group has given us these partitions, and all others to other members.
+    """The group has assigned these partitions to this worker, and all others to other members.
 
     Each begins with `Assigned`.
     """

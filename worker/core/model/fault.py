@@ -37,10 +37,10 @@ class Reason(StrEnum):
 class FieldFault:
     """One fault of a record.
 
-    `field` is the name as the record spells it, empty where the whole record is at fault.
+    `field` is the name as the record spells it, empty for a fault of the whole record.
 
-    `expected` and `found` say the same as the message, apart, where there is such a pair; what was
-    found is shortened, on one line, and ASCII.
+    `expected` and `found` are the two parts of the message, where it has them; `found` is
+    shortened, in one line, and ASCII.
     """
 
     reason: Reason
@@ -57,8 +57,8 @@ class FieldFault:
 class Rejection:
     """A record that can't be delivered, with every reason, on its way to the dead-letter topic.
 
-    `http_status` is the answer that refused it, None for what never reached the API. `size_bytes`
-    is what holding it costs.
+    `http_status` is the status of the answer that refused it, None if it was never sent.
+    `size_bytes` is the memory that it takes.
     """
 
     assignment: Assignment
@@ -73,5 +73,5 @@ class Rejection:
 
     @property
     def reason(self) -> Reason:
-        """The first fault's reason: the one the record is counted under."""
+        """The reason of the first fault, under which the record is counted."""
         return self.faults[0].reason

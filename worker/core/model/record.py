@@ -1,4 +1,4 @@
-"""What Kafka delivers: records, and the assignments under which they are received."""
+"""Records of Kafka, and the assignments under which they are received."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 
 class TopicPartition(NamedTuple):
-    """A partition of a topic, whoever holds it."""
+    """A partition of a topic, independent of its owner."""
 
     topic: str
     partition: int
@@ -19,11 +19,11 @@ class TopicPartition(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """A partition for as long as it is ours without a break: one epoch.
+    """A partition for the time in which this worker owns it without a break: one epoch.
 
-    A partition that is revoked and comes back comes back as another assignment, so an answer that
-    arrives late for the old one can't touch the new one. `epoch` counts up over all partitions of
-    one process and is never used twice.
+    A partition that is revoked and assigned again is another assignment, so a late answer for the
+    old assignment can't change the new one. `epoch` rises over all partitions of a process and is
+    never used twice.
     """
 
     topic: str
@@ -39,10 +39,10 @@ class Assignment(NamedTuple):
 
 
 class AssignmentState(Enum):
-    """What may still be done for the rows of an assignment.
+    """The state of an assignment, which limits the work on its rows.
 
-    ASSIGNED: everything. DRAINING: rows that wait are given back. AWAITING_ANSWERS: nothing more is
-    sent. RELEASED: nothing may be done.
+    ASSIGNED: no limit. DRAINING: rows that wait are given back. AWAITING_ANSWERS: nothing more is
+    sent. RELEASED: no work is allowed.
     """
 
     ASSIGNED = auto()
@@ -79,21 +79,21 @@ class Record(Protocol):
 
 
 class SkipReason(StrEnum):
-    """Why a record is no event of its route: in metrics, `/status` and the documentation alike."""
+    """The reason for which a record is no event of its route, as metrics and `/status` name it."""
 
     NOT_SELECTED = "not_selected"
     TOMBSTONE = "tombstone"
 
 
 class Skipped(NamedTuple):
-    """A record that its route doesn't read: it is settled and counted, and nothing else."""
+    """A record that its route doesn't read: it is only settled and counted."""
 
     record: Record
     reason: SkipReason
 
 
 class Position(NamedTuple):
-    """What a commit says of a partition: the offset to go on from, and a text beside it."""
+    """The committed position of a partition: the next offset to read, and its metadata."""
 
     offset: int
     metadata: str = ""
@@ -102,9 +102,8 @@ class Position(NamedTuple):
 class End(NamedTuple):
     """Where a partition ended at a time, in offsets.
 
-    `stable` is the offset after the last record that may be read: behind it stand records of a
-    transaction that is still open, and whatever was written after its first record. `written` is
-    the offset after the last record.
+    `stable` is the offset after the last record that may be read: the first record of an open
+    transaction and all later records may not. `written` is the offset after the last record.
     """
 
     stable: int
@@ -119,11 +118,10 @@ class End(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where an assignment starts to read.
+    """The start of an assignment.
 
-    `position` is the first offset to be received; `committed` what the group has committed, None
-    where there is nothing; `end` the offset after the last record that the partition has at this
-    moment, None where it isn't known.
+    `position` is the first offset to be received; `committed` is the group's commit, None without
+    a commit; `end` is the offset after the partition's last record at this moment, None if unknown.
     """
 
     assignment: Assignment
@@ -133,7 +131,7 @@ class Start:
 
 
 class Place(NamedTuple):
-    """Where a record lies, or lay first."""
+    """The place of a record, or the place at which it was first received."""
 
     topic: str
     partition: int

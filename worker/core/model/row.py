@@ -1,4 +1,4 @@
-"""A valid event on its way to the API, and where it goes."""
+"""A valid event on its way to the API, and its destination."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ALL_COLUMNS = -1
 
 
 class Destination(NamedTuple):
-    """What the rows of one request have in common.
+    """The properties that all rows of a request share.
 
     Keys are per application, and a body never mixes the two kinds of identity: its header names one
-    of them. Bit i of `filled` says that the header's column i is sent: an int, because a row looks
-    for its batch by it.
+    of them. Bit i of `filled` is set if column i of the header is sent. It is an int, because each
+    row looks up its batch by the destination.
     """
 
     resource: str
@@ -29,7 +29,7 @@ class Destination(NamedTuple):
 
 
 class KeySource(Enum):
-    """What a row's deduplication key is made of.
+    """The source of a row's deduplication key.
 
     KEY: the producer's own key. CONTENT: what would be sent. RECORD: the record's place, so that a
     row is a duplicate only if the same record is received again.

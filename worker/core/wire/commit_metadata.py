@@ -1,32 +1,32 @@
-"""Commit metadata: what a commit says of a partition beside its position.
+"""Commit metadata: the settled records of a partition, beside its committed position.
 
-Whoever reads the partition next learns
+The next owner of the partition reads from it
 
-  - which records above the position are settled already: a restart skips them, instead of
+  - which records above the position are settled already: a restart skips these records instead of
     delivering them a second time;
-  - from which offset on the group has settled everything below the position: only of these records
-    may anybody believe that they were delivered. A group that began at the end, or whose position
-    was set by hand, never saw those before it.
+  - the floor, the offset from which the group has settled all records up to the position. Only
+    these records may be taken for delivered: a group that began at the end, or whose position was
+    set by hand, never received the records before.
 
-They only save duplicates: metadata that isn't ours, or is damaged, or is beside another
-position is ignored.
+The metadata only saves duplicates. It is ignored if it has another format, is damaged, or belongs
+to another position.
 
-    metadata = "1:" + base64url(floor + runs + crc32)  where all runs find room; 4,096 characters
-    are the brokers' default bound
-             = "2:" + base64url(floor + flags + crc32) where they don't: scattered completion makes
-             a run of each record
+    metadata = "1:" + base64url(floor + runs + crc32)   if all runs fit into the brokers' limit, by
+                                                        default 4,096 characters
+             = "2:" + base64url(floor + flags + crc32)  if they don't: in a scattered order each
+                                                        settled record is a run
     floor    = position - floor, as a varint
-    runs     = open, settled, open, settled, …: lengths of alternating runs from the position on, as
-    varints; the first is 0
-               where what follows was settled in an earlier life of the partition
-    flags    = a bit for each offset from the position on, the lowest of each byte first: 1 where it
-    is settled
+    runs     = the lengths of alternating runs from the position on, open and settled by turns, as
+               varints; the first is 0 if the record at the position was settled in an earlier life
+               of the partition
+    flags    = a bit for each offset from the position on, the lowest bit of each byte first; 1 if
+               the record is settled
 
-A bit for each offset has a known size. So whoever reaches no further ahead than `span_named` can
-name all that is settled, in whatever order it was.
+A bit for each offset has a known size. So a worker that reads no further ahead than `span_named`
+can name all settled records, whatever the order in which they were settled.
 
-The checksum covers the position as well: a position that somebody has set by hand doesn't take over
-the metadata beside it.
+The checksum covers the position as well: the metadata doesn't apply to a position that was set by
+hand.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ _SETTLED = re.compile("1+")
 class CommitMetadata:
     """The metadata of a committed position.
 
-    Everything from `floor` up to the position is settled. `settled` are ranges from the position
-    on, each from its first offset to the one after its last, rising.
+    All records from `floor` up to the position are settled. `settled` are rising ranges above the
+    position, each from its first offset to the offset after its last.
     """
 
     floor: int
@@ -85,8 +85,8 @@ def encode(
 ) -> str:
     """The metadata for a commit of `position`: of at most this many characters.
 
-    Ranges that find no room, or the parts of them that don't, are left out, the last ones first:
-    see `span_named`. Without room even for the floor it is empty, and names nothing.
+    Ranges, or parts of ranges, that don't fit are left out, the last ranges first: see
+    `span_named`. If even the floor doesn't fit, the metadata is empty.
     """
     lead = _varint(position - floor)
     room = _payload_bytes_max(characters_max) - len(lead)
@@ -101,12 +101,12 @@ def encode(
 
 
 def _payload_bytes_max(characters_max: int) -> int:
-    """Base64 has four characters for three bytes."""
+    """Return the bytes that fit: base64 has four characters for three bytes."""
     return (characters_max - len(RUNS_PREFIX)) * 3 // 4 - _CHECKSUM_BYTES
 
 
 def _runs(position: int, settled: Sequence[tuple[int, int]], room: int) -> tuple[bytes, int]:
-    """These ranges as runs, as many as find room, and the end of the last one of these."""
+    """Return the ranges that fit, as runs, and the end of the last range among them."""
     runs = bytearray()
     cursor = position
     for start, end in settled:
@@ -119,7 +119,7 @@ def _runs(position: int, settled: Sequence[tuple[int, int]], room: int) -> tuple
 
 
 def _flags(position: int, settled: Sequence[tuple[int, int]], room: int) -> bytes:
-    """A bit for each offset, as many as find room."""
+    """Return a bit for each offset, as many as fit."""
     length = min(settled[-1][1] - position, room * 8)
     digits = bytearray(b"0" * length)
     for start, end in settled:
@@ -127,7 +127,7 @@ def _flags(position: int, settled: Sequence[tuple[int, int]], room: int) -> byte
         if first >= length:
             break
         digits[first:last] = b"1" * (last - first)
-    # By way of a number in base 2: Python reads and writes these in one go.
+    # Through a number in base 2, which Python reads and writes in one call.
     return int(digits[::-1], 2).to_bytes((length + 7) // 8, "little")
 
 
@@ -138,11 +138,9 @@ def _sealed(prefix: str, position: int, payload: bytes) -> str:
 
 
 def of(start: Start) -> CommitMetadata | None:
-    """The last commit's metadata for a partition that starts now.
+    """Return the last commit's metadata for a partition that starts now; None if it is unusable.
 
-    None where it can't be used.
-
-    Without a commit, or where reading doesn't go on from it, nothing is known of any record.
+    Without a commit, or if reading doesn't continue at its position, it names no record.
     """
     nothing = CommitMetadata(floor=start.position)
     if start.committed is None or start.committed.offset != start.position:
@@ -156,23 +154,19 @@ def of(start: Start) -> CommitMetadata | None:
         and start.end is not None
         and metadata.settled[-1][1] > start.end
     ):
-        # The partition has lost records that were settled: what is now at their offsets is
-        # something else.
+        # The partition has lost settled records: other records have their offsets now.
         return None
     return metadata
 
 
 def end(start: Start) -> int:
-    """The end of what the last commit names as settled.
-
-    It is the position, or the end of the last range above it.
-    """
+    """Return the end of the settled records: the position, or the end of the last range above."""
     known = of(start)
     return known.settled[-1][1] if known is not None and known.settled else start.position
 
 
 def decode(position: int, metadata: str) -> CommitMetadata | None:
-    """The ranges named beside a committed `position`; None for metadata that can't be used."""
+    """Return the metadata of a committed `position`; None if it is unusable."""
     prefix, text = metadata[: len(RUNS_PREFIX)], metadata[len(RUNS_PREFIX) :]
     if prefix not in (RUNS_PREFIX, FLAGS_PREFIX) or len(metadata) > METADATA_CHARACTERS_MAX:
         return None
@@ -200,7 +194,7 @@ def _of_runs(position: int, payload: bytes) -> CommitMetadata | None:
 
 
 def _of_flags(position: int, payload: bytes) -> CommitMetadata | None:
-    # The lead ends with the first byte that has no bit for "more follows".
+    # The lead ends with the first byte without the bit for "more follows".
     lead = next((index + 1 for index, byte in enumerate(payload) if byte < 0x80), 0)
     numbers = _varints(payload[:lead])
     if not numbers or numbers[0] > position:
@@ -213,13 +207,13 @@ def _of_flags(position: int, payload: bytes) -> CommitMetadata | None:
 
 
 def _checksum(prefix: str, position: int, payload: bytes) -> bytes:
-    # Of the form as well, but for the first one, which had no other beside it.
+    # It covers the prefix as well, except for runs: their form was the only one at first.
     about = b"%d:" % position if prefix == RUNS_PREFIX else b"%s%d:" % (prefix.encode(), position)
     return crc32(payload, crc32(about)).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the eighth bit for "more follows".
+    """Encode a number in bytes of seven bits, the lowest first; the eighth bit: "more follows".
 
     Source: LEB128, as in Protocol Buffers.
     """

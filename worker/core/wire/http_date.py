@@ -1,11 +1,10 @@
-"""A date as HTTP headers write it.
+"""Dates in HTTP headers.
 
-What a server sends is read field by field, each bounded, so that no value raises.
+Each field of a date is read on its own and has bounds, so that no value of a server raises.
 
 Source: RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, and the two obsolete forms that a
-recipient must take as well:
-`Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`. A zone as in mails (`+0100`) is
-taken too: servers send it.
+recipient must accept: `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`. A zone as in
+mails (`+0100`) is accepted too, because servers send it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 
 # Longer than any date; a hostile header may have 64 KiB.
 CHARACTERS_MAX = 64
-# A year of two digits that would lie more than 50 years ahead is one of the past. Source: RFC 9110,
+# A year of two digits that would be more than 50 years ahead is in the past. Source: RFC 9110,
 # section 5.6.7.
 CENTURY_BEGINS = 70
 
@@ -35,7 +34,7 @@ _FORMS = (
 
 
 def unix_seconds_of(header: str | None) -> float | None:
-    """The moment that the header names, in Unix seconds. None where it is absent or is no date."""
+    """Return the header's time in Unix seconds; None if it is absent or is no date."""
     if header is None or len(header) > CHARACTERS_MAX:
         return None
     text = header.strip()
@@ -69,10 +68,7 @@ def _year(digits: str) -> int:
 
 
 def _offset_seconds(zone: str) -> int | None:
-    """How far the zone is ahead of UTC.
-
-    `-0000` says that the zone isn't known: no moment at all.
-    """
+    """Return how far the zone is ahead of UTC; None for `-0000`, which is an unknown zone."""
     if not zone.startswith(("+", "-")):
         return 0
     if zone == "-0000":

@@ -1,6 +1,6 @@
-"""The headers that this worker writes on records, and how they are read again.
+"""The headers that the worker writes to records, and how it reads them.
 
-Fixed: dead letters and parked records outlive the worker that wrote them.
+The names are fixed: dead letters and parked records outlive the worker that wrote them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _TIMESTAMP_DIGITS_MAX = 18
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a record was first received, in the texts that headers hold.
+    """The place at which a record was first received, as texts of headers.
 
-    `timestamp` in Unix milliseconds.
+    `timestamp` is in Unix milliseconds.
     """
 
     topic: bytes
@@ -34,14 +34,14 @@ class Origin:
 def is_replay(record: Record) -> bool:
     """True if the record was sent again from a dead-letter topic.
 
-    It was refused once, so it isn't its own duplicate.
+    The event was refused once, so it is no duplicate of itself.
     """
     return any(name == REPLAYS for name, _ in record.headers)
 
 
 def origin(record: Record, topic: str, partition: int) -> Origin:
-    """The origin of a record: as its parking has noted it, or where it was received."""
-    # A header's value may be null, and anybody may write these names.
+    """Return the origin of a record: that in its headers if it was parked, or its own place."""
+    # A header's value may be null, and any producer may write these names.
     noted = {
         name.removeprefix(PARKED_PREFIX): value
         for name, value in record.headers
@@ -68,9 +68,9 @@ def written_milliseconds(record: Record) -> int:
 
 
 def came_from(record: Record, received: TopicPartition) -> Place:
-    """The place by which dead letters and parked records name this record.
+    """Return the place by which dead letters and parked records name this record.
 
-    Where the headers can't be read, it is where the record is now.
+    If the headers are unreadable, it is the place of the record itself.
     """
     first = origin(record, received.topic, received.partition)
     try:
@@ -80,7 +80,7 @@ def came_from(record: Record, received: TopicPartition) -> Place:
 
 
 def own(record: Record) -> list[tuple[str, bytes | None]]:
-    """The producer's headers, without those that this worker has written."""
+    """Return the producer's headers, without the headers that the worker has written."""
     return [
         (name, value)
         for name, value in record.headers
