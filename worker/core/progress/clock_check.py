@@ -34,6 +34,8 @@ SAME_SECONDS = 300.0
 # An API that never sends a date can't vouch; a single answer without a date may be a proxy's.
 DATELESS_ANSWERS_MAX = 3
 ASK_SECONDS = 5.0
+# A date has whole seconds and is older by the way of its answer: a smaller difference says nothing.
+DATE_SECONDS = 2.0
 
 
 class ClockCheck:
@@ -74,11 +76,10 @@ class ClockCheck:
 
     def best_guess(self, now: Now) -> Now:
         """Return this moment by the best witness, for judgements that needn't be exact."""
-        return (
-            now
-            if self._api is None
-            else Now(now.monotonic_seconds, self._api + now.monotonic_seconds)
-        )
+        difference = self._difference(now)
+        if difference is None or abs(difference) <= DATE_SECONDS:
+            return now
+        return Now(now.monotonic_seconds, now.unix_seconds - difference)
 
     def note_answer(self, answer: Answer, now: Now) -> None:
         """Take in an answer of the API, or of a proxy before it."""

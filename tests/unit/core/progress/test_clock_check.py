@@ -186,6 +186,15 @@ def test_the_best_guess_is_the_time_of_the_api() -> None:
     assert stage.check.status(stage.now).seconds_ahead == 0.0
 
 
+def test_a_date_is_no_better_than_a_local_clock_that_is_nearly_the_same() -> None:
+    """Its whole seconds would shift times by up to a second: records would seem to be ahead."""
+    stage = Stage(ahead=0.9)
+    stage.answer()
+    assert stage.check.best_guess(stage.now) == stage.now
+    stage.ahead = 2.5
+    assert stage.check.best_guess(stage.now).unix_seconds == stage.now.unix_seconds - 2.5
+
+
 def test_while_the_time_is_wanted_the_api_is_asked_until_it_has_answered() -> None:
     stage = Stage()
     assert stage.look() == []
