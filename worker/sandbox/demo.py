@@ -25,6 +25,7 @@ from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.import_samples import IMPORT_TIME, SELECTED_TYPES
 from worker.sandbox.kafka import KafkaCluster, free_ports
 from worker.sandbox.processes import WorkerOptions, WorkerProcess
+from worker.sandbox.prometheus import PrometheusOptions, PrometheusServer
 from worker.sandbox.reconciliation import reconcile
 from worker.sandbox.samples import REFUSED_EVENT_NAME, Sample, SampleOptions, samples
 from worker.sandbox.topics import Published, create_topics, publish, read_all
@@ -224,6 +225,10 @@ async def _settled(stage: _Stage, total: int) -> dict[str, Any]:
 
 
 async def _keep(stage: _Stage, console: Console) -> None:
+    """Print the addresses and wait for Ctrl-C; Prometheus runs meanwhile, where it is installed."""
+    directory = stage.worker.log_file.parent / "prometheus"
+    directory.mkdir()
+    prometheus = PrometheusServer(PrometheusOptions(directory))
     addresses = {
         "status": f"{stage.worker.admin_url}/status",
         "metrics": f"{stage.worker.admin_url}/metrics",
@@ -234,10 +239,17 @@ async def _keep(stage: _Stage, console: Console) -> None:
         "emulator": f"{stage.emulator.base_url}/_emulator/ledger",
         "worker's log": str(stage.worker.log_file),
     }
-    for name, address in addresses.items():
-        console.print(f"  {name:12} {address}", highlight=False, soft_wrap=True)
-    console.print("Everything is still running; Ctrl-C stops it.", highlight=False)
-    await asyncio.Event().wait()
+    try:
+        if prometheus.is_installed():
+            prometheus.scrape({"demo": [stage.worker.admin_url]})
+            await prometheus.start()
+            addresses["Prometheus"] = f"{prometheus.url}/alerts"
+        for name, address in addresses.items():
+            console.print(f"  {name:12} {address}", highlight=False, soft_wrap=True)
+        console.print("Everything is still running; Ctrl-C stops it.", highlight=False)
+        await asyncio.Event().wait()
+    finally:
+        prometheus.kill()
 
 
 async def _end(worker: WorkerProcess) -> None:

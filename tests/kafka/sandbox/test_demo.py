@@ -11,12 +11,15 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from worker.sandbox.processes import end_with
 
 MARK = "DEMO_TEST_MARK"
 TIMEOUT_SECONDS = 120.0
+# Of the many alerts, some that every version has.
+ALERTS = {"AppMetricaWorkerApplicationHeld", "AppMetricaWorkerNotDelivering"}
 
 
 class Demo:
@@ -114,7 +117,12 @@ async def test_ctrl_c_leaves_no_process_behind(own_kafka: Demo, moment: str) -> 
 
 async def test_not_even_a_kill_leaves_a_process_behind(own_kafka: Demo) -> None:
     await own_kafka.says("Everything is still running")
-    assert len(own_kafka.remaining()) == 3
+    # The demo, Kafka, the worker, Prometheus.
+    assert len(own_kafka.remaining()) == 4
+    (address,) = re.findall(
+        r"^  Prometheus +(http://127\.0\.0\.1:\d+)/alerts$", own_kafka.output, re.M
+    )
+    assert await _alerts(address) >= ALERTS
     own_kafka.process.kill()
     await own_kafka.end()
     for _ in range(100):
@@ -128,3 +136,13 @@ async def test_brokers_that_cannot_be_reached_are_reported_in_a_line() -> None:
     demo = await start("--bootstrap-servers", "127.0.0.1:1")
     assert await demo.end() == 69
     assert "127.0.0.1:1" in demo.output.splitlines()[-1]
+
+
+async def _alerts(address: str) -> set[str]:
+    """The alerts that a Prometheus evaluates."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{address}/api/v1/rules") as response,
+    ):
+        groups = (await response.json())["data"]["groups"]
+    return {rule["name"] for group in groups for rule in group["rules"]}
