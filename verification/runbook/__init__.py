@@ -1,0 +1,1 @@
+"""Replays each fault of the runbook, runs the commands that stand there, and applies the fix."""
