@@ -121,8 +121,8 @@ def _lines(axes: Axes, one: Shown) -> None:
         axes.stackplot(times, layers, labels=[series.legend for series in shown], alpha=0.7)
     else:
         for series in shown:
-            times, values = zip(*series.points, strict=True)
-            scaled = [value * factor for value in values]
+            times = [at for at, _ in series.points]
+            scaled = [value * factor for _, value in series.points]
             axes.plot(times, scaled, label=series.legend, linewidth=1.2)
         if custom.get("thresholdsStyle", {}).get("mode") == "dashed":
             for step in _defaults(one)["thresholds"]["steps"]:

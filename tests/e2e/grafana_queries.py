@@ -61,7 +61,8 @@ class PrometheusApi:
 
     async def range(self, query: str) -> list[dict[str, Any]]:
         """The series of a query in the whole time."""
-        parameters = {"query": query, "start": self.start, "end": self.end, "step": STEP_SECONDS}
+        parameters: dict[str, str | float] = {"query": query, "step": STEP_SECONDS}
+        parameters |= {"start": self.start, "end": self.end}
         return list((await self._get("query_range", parameters))["result"])
 
     async def instant(self, query: str) -> list[dict[str, Any]]:
