@@ -25,6 +25,8 @@ JOINING_SECONDS_MAX = 60.0
 LOSS_NEAR_SECONDS = 86_400
 # After this time without an accepted row, a worker without work is idle.
 IDLE_SECONDS = 30.0
+# A lag of more than this time's work that grows is no chance.
+BEHIND_SECONDS = 60.0
 # The part of a broker's error text that fits into a headline's second line.
 DETAIL_CHARACTERS_MAX = 300
 DRAINING = "draining"
@@ -311,6 +313,9 @@ def _falling_behind(seen: Circumstances) -> Situation | None:
     seconds, settled = seen.forecast.loss_begins_seconds, seen.forecast.settled_per_second
     # Without measured rates the forecast assumes that nothing is delivered.
     if settled is None or seconds is None or math.isinf(seconds) or _is_explained(seen.snapshot):
+        return None
+    # In a steady stream the measured rates differ by chance, and the lag stays small.
+    if not seen.lag_records or seen.lag_records < settled * BEHIND_SECONDS:
         return None
     return Situation(
         "falling_behind",

@@ -131,7 +131,7 @@ CASES: dict[str, tuple[dict[str, object], str, Urgency, str]] = {
         "application 7 and 1 more",
     ),
     "too few workers": (
-        {"forecast": Forecast(1.0, 2.0, math.inf, None, 7200.0, 3.0)},
+        {"forecast": Forecast(1.0, 2.0, math.inf, None, 7200.0, 3.0), "lag_records": 61},
         "falling_behind",
         Urgency.WARNING,
         "loss begins in 2 h",
@@ -183,13 +183,19 @@ def test_what_happens_if_nothing_is_done_is_a_time() -> None:
 
 def test_a_cause_hides_the_warning_about_too_few_workers() -> None:
     slow = Forecast(1.0, 2.0, math.inf, None, 7200.0, 3.0)
-    states = [one.state for one in seen(forecast=slow, holds=(HOLD,))]
+    states = [one.state for one in seen(forecast=slow, lag_records=500, holds=(HOLD,))]
     assert states == ["held"]
 
 
 def test_before_rates_are_measured_nobody_is_told_to_add_workers() -> None:
     unmeasured = Forecast(None, None, None, 1_000_000.0, 1_000_000.0, 1.0)
     assert [one.state for one in seen(forecast=unmeasured)] == ["delivering"]
+
+
+def test_rates_that_differ_by_chance_are_no_falling_behind() -> None:
+    steady = Forecast(180.0, 180.2, math.inf, 1_100_000.0, 2_000_000.0, 1.0)
+    assert [one.state for one in seen(forecast=steady, lag_records=400)] == ["delivering"]
+    assert [one.state for one in seen(forecast=steady, lag_records=11_000)] == ["falling_behind"]
 
 
 def test_the_most_urgent_comes_first_and_a_drain_before_everything() -> None:

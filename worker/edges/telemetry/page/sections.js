@@ -5,6 +5,7 @@ import { bytes, clock, count, duration, plural, rate } from "./format.js";
 import { drawCharts, drawStrip } from "./charts.js";
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+const WEEK = 7 * 86400;
 // Infinite forecasts arrive as the text "inf".
 const isFinite = (value) => typeof value === "number";
 
@@ -151,7 +152,7 @@ function drainText(seconds) {
 // Without measured rates nothing is known of what the future brings.
 function lossFact({ loss_begins_seconds: seconds, settled_per_second: settled }) {
   if (seconds === null || settled === null) return ["not known yet", ""];
-  return isFinite(seconds) ? [`in ${duration(seconds)}`, "u-warning"] : ["none in sight", ""];
+  return isFinite(seconds) ? [`in ${duration(seconds)}`, seconds < WEEK ? "u-warning" : ""] : ["none in sight", ""];
 }
 
 function expiringText(expiring) {
