@@ -17,6 +17,7 @@ from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
+from worker.settings.record_shape import note_of_key_field
 from worker.settings.schema import Settings
 from worker.tools.environment_check import Check, CheckResult, check_connections, check_memory
 
@@ -45,11 +46,25 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     if loaded.ignored:
         names = ", ".join(sorted(loaded.ignored))
         say(f"Ignored, because Kubernetes sets these variables for a Service: {names}.")
+    for note in _notes_of_keys(settings):
+        say(f"warning: {note}")
     memory = check_memory(settings, memory_limit_bytes())
     if connect:
         _connect(settings, memory, as_json=as_json)
     elif memory.result is not CheckResult.OK:
         say(f"{memory.result.value}: {memory.subject}: {memory.detail}")
+
+
+def _notes_of_keys(settings: Settings) -> list[str]:
+    """The key fields that are no columns: an id of the records' own, or a wrong name."""
+    notes: list[str] = []
+    for route in settings.resolved_routes():
+        if route.parked_from is not None:
+            continue
+        name = "key_field" if route.dedup.key_fields is None else "key_fields"
+        texts = [note_of_key_field(text, route) for text in route.key.fields]
+        notes += [f"topic {route.topic}, dedup.{name}: {text}" for text in texts if text]
+    return notes
 
 
 def _connect(settings: Settings, memory: Check, *, as_json: bool) -> None:

@@ -118,6 +118,26 @@ def fault_of_key_path(text: str, before: Sequence[str], route: RouteShape) -> st
     return ""
 
 
+def note_of_key_field(text: str, route: RouteShape) -> str:
+    """What check-config says about a key's field that is no column; empty for a column.
+
+    It isn't a fault: records may have an id beside their columns, which is read and not sent.
+    """
+    path = key_path(text)
+    resources = _resources(route.resource, route.form)
+    columns = {key: column for name in resources for key, column in _columns(name).items()}
+    for place, column in _column_paths(columns, route):
+        if path == place or (path[: len(place)] == place and _may_be_led_into(column)):
+            return ""
+    if text in route.fields:
+        return f"{text} is read from {route.fields[text]} on this route: write that path"
+    who = f"no parameter of {' or '.join(resources)}"
+    return (
+        f"{text} is {who}{_hint(text, columns)}. Every record needs this field for its key, beside "
+        "its parameters (it is not sent); a record without it has no key"
+    )
+
+
 def _column_paths(columns: Mapping[str, Column], route: RouteShape) -> list[tuple[Path, Column]]:
     return [
         (parse_path(route.fields[name]) if name in route.fields else (name,), column)

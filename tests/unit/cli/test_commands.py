@@ -37,6 +37,27 @@ def test_check_config_takes_settings_on_the_line() -> None:
     assert "topics films" in result.output
 
 
+@pytest.mark.parametrize(
+    ("route", "warning"),
+    [
+        ("resource: revenue, dedup: {key_fields: [order_id, event_name]}", "event_name is no"),
+        ("resource: revenue, dedup: {key_field: orderid}", "revenue; did you mean order_id?"),
+        ("form: envelope, dedup: {key_field: uid}", "uid is no parameter of events or revenue or"),
+        ("fields: {event_name: $.n}, dedup: {key_field: event_name}", "is read from $.n on this"),
+        ("resource: profiles, dedup: {key_field: event_timestamp}", "no parameter of profiles"),
+        ("resource: revenue, dedup: {key_fields: [order_id, revenue_event_type]}", ""),
+        ("dedup: {key_field: $.event_json.uid}", ""),
+        ("fields: {event_json: $.p}, dedup: {key_fields: [$.p.uid, profile_id]}", ""),
+        ("form: envelope, dedup: {key_field: order_id}", ""),
+    ],
+)
+def test_check_config_warns_of_a_key_field_that_is_no_parameter(route: str, warning: str) -> None:
+    result = run("check-config", "--set", f"routes=[{{topic: t, {route}}}]")
+    assert result.exit_code == 0
+    assert result.stderr.count("warning: topic t, dedup.key_field") == bool(warning)
+    assert warning in " ".join(result.stderr.split())
+
+
 def test_a_setting_on_the_line_must_be_path_and_value() -> None:
     result = run("check-config", "--set", "nonsense")
     assert result.exit_code == 2

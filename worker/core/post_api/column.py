@@ -127,7 +127,7 @@ def price(prefix: str, of_what: str, *, required: bool = False) -> tuple[Column,
         *strings(
             (
                 f"{prefix}_internal_currency",
-                f"The {of_what}'s currency within the application",
+                f"The application's own currency (such as gems) of the {of_what}",
                 '"gems"',
             )
         ),
