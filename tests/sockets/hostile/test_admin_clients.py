@@ -98,11 +98,11 @@ BAD: dict[str, tuple[bytes, tuple[bytes, ...]]] = {
 }
 
 
-@pytest.mark.parametrize(("request", "statuses"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("sent", "statuses"), BAD.values(), ids=BAD)
 async def test_nonsense_is_refused_and_harms_nobody(
-    server: AdminServer, request: bytes, statuses: tuple[bytes, ...]
+    server: AdminServer, sent: bytes, statuses: tuple[bytes, ...]
 ) -> None:
-    line = await first_line(server, request)
+    line = await first_line(server, sent)
     assert (line.split(b" ")[1] if line else b"") in statuses
     await assert_alive(server)
 
