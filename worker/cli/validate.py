@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,62 +15,20 @@ from rich.text import Text
 
 from worker.cli.output import console, progress, say
 from worker.cli.running import NO_APPLICATION, with_optional_keys
-from worker.core.batching.batcher import header
 from worker.core.model.clock import Now
-from worker.core.model.row import Destination, Row
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
-from worker.tools.csv_bodies import csv_name, faults_of_cells
+from worker.tools.csv_bodies import CsvFiles, faults_of_cells
 from worker.tools.file_detection import DetectedFile, detect
 from worker.tools.file_formats import FileFormat, FileFormatError, read
-from worker.tools.validation import (
-    DryRun,
-    RecordResult,
-    Summary,
-    UnknownApplications,
-    Validation,
-    no_faults,
-)
+from worker.tools.validation import DryRun, UnknownApplications, Validation, no_faults
+from worker.tools.validation_report import RecordResult, Summary
 
 REPORT_RECORDS = 20_000
 # The option --format: the format is detected.
 AUTO = "auto"
-
-
-class CsvFiles:
-    """Files of request bodies: a file per destination. A context manager."""
-
-    def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
-        self._files: dict[Destination, BinaryIO] = {}
-        self._numbers: Counter[Destination] = Counter()
-        self._stack = ExitStack()
-
-    def __enter__(self) -> CsvFiles:
-        if self._directory is not None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Write rows; does nothing without a directory."""
-        if self._directory is None:
-            return
-        for row in rows:
-            file = self._files.get(row.destination) or self._open(self._directory, row.destination)
-            file.write(row.line)
-
-    def _open(self, directory: Path, destination: Destination) -> BinaryIO:
-        any_columns = destination._replace(filled=0)
-        self._numbers[any_columns] += 1
-        name = csv_name(destination, self._numbers[any_columns])
-        file = self._files[destination] = self._stack.enter_context((directory / name).open("wb"))
-        file.write(header(destination))
-        return file
 
 
 @click.command("validate")
@@ -134,7 +89,8 @@ def validate(
 
     The rules are those of the worker. FILE may be compressed with gzip; - is stdin. Needs no
     configuration and no key: without applications in the configuration, every application is
-    accepted. The exit code is 65 if a record is invalid.
+    accepted. The exit code is 65 if a record is invalid, or if there is no record. Warnings don't
+    change it: the worker delivers these values and counts them.
 
     Example: appmetrica-worker validate events.jsonl --as-csv bodies/
     """
@@ -144,6 +100,8 @@ def validate(
         source = _opened(file, format_name)
         is_body = source.file_format is FileFormat.CSV
         settings, chosen = (_bodies if is_body else _route)(settings, topic, resource)
+        is_routed = topic is None and resource is None
+        say(_rules(settings, chosen, is_routed=is_routed))
         check = faults_of_cells if is_body else no_faults
         unit = "record" if source.file_format is FileFormat.JSON else "line"
         output = _Output(int(str(options["count"])), unit, as_json=bool(options["as_json"]))
@@ -151,7 +109,7 @@ def validate(
             validation = Validation(
                 DryRun(settings, _unknown_applications(settings), check),
                 chosen,
-                is_routed=topic is None and resource is None,
+                is_routed=is_routed,
                 is_each=bool(options["is_each"]),
                 take=output.take,
                 take_rows=files.write,
@@ -159,8 +117,11 @@ def validate(
             _validate_all(validation, file, source)
     except FileFormatError as error:
         raise click.BadParameter(str(error), param_hint="FILE") from None
-    output.end(validation.summary)
-    sys.exit(ExitCode.BAD_DATA if validation.summary.bad else ExitCode.OK)
+    summary = validation.summary
+    output.end(summary)
+    if not summary.records:
+        say("The file has no records: nothing was checked.")
+    sys.exit(ExitCode.BAD_DATA if summary.bad or not summary.records else ExitCode.OK)
 
 
 def _opened(file: BinaryIO, format_name: str) -> DetectedFile:
@@ -171,6 +132,15 @@ def _opened(file: BinaryIO, format_name: str) -> DetectedFile:
         return source
     say(f"It is read as {format_name}, because of --format.")
     return replace(source, file_format=FileFormat(format_name))
+
+
+def _rules(settings: Settings, topic: str, *, is_routed: bool) -> str:
+    """Which rules apply, for people."""
+    (route,) = (route for route in settings.resolved_routes() if route.topic == topic)
+    what = "envelopes of any resource" if route.form == "envelope" else route.resource
+    form = ", as CloudEvents" if route.form == "cloudevents" else ""
+    others = "; records of other topics by their routes" if is_routed else ""
+    return f"Its records are checked as {what}{form}, by the route of topic {topic}{others}."
 
 
 def _unknown_applications(settings: Settings) -> UnknownApplications:
@@ -197,8 +167,11 @@ def _route(settings: Settings, topic: str | None, resource: str | None) -> tuple
     routes = settings.resolved_routes()
     if topic is not None:
         if topic not in {route.topic for route in routes}:
+            known = ", ".join(route.topic for route in settings.routes)
             raise click.BadParameter(
-                f"{topic!r} has no route in the configuration", param_hint="--topic"
+                f"{topic!r} has no route in the configuration, which has {known}: pass --config, "
+                "or --resource",
+                param_hint="--topic",
             )
         return settings, topic
     if resource is None:
@@ -280,3 +253,10 @@ class _Output:
             for reason, count in summary.by_reason.most_common():
                 table.add_row(Text(reason), f"{count:,}")
             out.print(table)
+        warnings = summary.warnings.lines()
+        if warnings:
+            out.print("Warnings: the worker delivers and counts these records.")
+        for line in warnings:
+            out.print(f"  {line}")
+        if summary.hint:
+            out.print(f"{summary.hint}.")

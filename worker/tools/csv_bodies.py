@@ -10,7 +10,12 @@ Source: the Post API's pages; `worker/sandbox/emulator/contract.py` judges cells
 from __future__ import annotations
 
 import csv
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from io import StringIO
+from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -54,3 +59,37 @@ def csv_name(destination: Destination, number: int) -> str:
     """
     name = f"{destination.resource}-{destination.application_id}-{destination.identity.value}"
     return f"{name}.csv" if number == 1 else f"{name}-{number}.csv"
+
+
+class CsvFiles:
+    """Files of request bodies: a file per destination. A context manager."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._files: dict[Destination, BinaryIO] = {}
+        self._numbers: Counter[Destination] = Counter()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> CsvFiles:
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write rows; does nothing without a directory."""
+        if self._directory is None:
+            return
+        for row in rows:
+            file = self._files.get(row.destination) or self._open(self._directory, row.destination)
+            file.write(row.line)
+
+    def _open(self, directory: Path, destination: Destination) -> BinaryIO:
+        any_columns = destination._replace(filled=0)
+        self._numbers[any_columns] += 1
+        name = csv_name(destination, self._numbers[any_columns])
+        file = self._files[destination] = self._stack.enter_context((directory / name).open("wb"))
+        file.write(header(destination))
+        return file

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum, auto
 
 import msgspec
 
+from worker.core.counters.counters import ContractDrift
 from worker.core.model.clock import Now
 from worker.core.model.fault import FieldFault, Reason, Rejection
-from worker.core.model.record import NO_EPOCH, Assignment, Record, Skipped, SkipReason
+from worker.core.model.record import NO_EPOCH, Assignment, Record, Skipped
 from worker.core.model.row import KeySource, Row
 from worker.core.route import Route
 from worker.daemon.pipeline_parts import route_parts
@@ -20,6 +20,7 @@ from worker.settings.schema import Settings
 from worker.tools.dead_letters.record import RecordFault
 from worker.tools.dead_letters.scan import named_applications
 from worker.tools.file_formats import Chunk, FileRecord, Unreadable
+from worker.tools.validation_report import RecordResult, Summary, add_drift
 
 UNREADABLE = "unreadable"
 
@@ -75,10 +76,18 @@ class DryRun:
         return rows[0] if rows else rejections[0]
 
     def read(
-        self, assignment: Assignment, records: Sequence[Record], now: Now
+        self,
+        assignment: Assignment,
+        records: Sequence[Record],
+        now: Now,
+        drift: ContractDrift | None = None,
     ) -> tuple[Sequence[Row], Sequence[Rejection]]:
-        """The rows and the rejections of records. The topic must have a route."""
-        found, rejections = self._read(assignment, records, now)
+        """The rows and the rejections of records. The topic must have a route.
+
+        `drift` counts what differs from the contract; None: it isn't counted.
+        """
+        drift = drift if drift is not None else ContractDrift()
+        found, rejections = self._read(assignment, records, now, drift)
         rows: list[Row] = []
         for row in found:
             faults = self._check(row)
@@ -89,21 +98,32 @@ class DryRun:
         return rows, rejections
 
     def _read(
-        self, assignment: Assignment, records: Sequence[Record], now: Now
+        self,
+        assignment: Assignment,
+        records: Sequence[Record],
+        now: Now,
+        drift: ContractDrift,
     ) -> tuple[list[Row], list[Rejection]]:
-        rows, rejections = self._parts[assignment.topic].intake.read(assignment, records, now)
+        first = ContractDrift()
+        intake = self._parts[assignment.topic].intake
+        rows, rejections = intake.read(assignment, records, now, first)
+        unknown = self._applications_to_accept(rejections)
+        if unknown:
+            self._add_applications(unknown)
+            intake = self._parts[assignment.topic].intake
+            return intake.read(assignment, records, now, drift)
+        add_drift(first, drift)
+        return rows, rejections
+
+    def _applications_to_accept(self, rejections: Iterable[Rejection]) -> set[int]:
         if self._unknown_applications is UnknownApplications.REJECT:
-            return rows, rejections
-        unknown = {
+            return set()
+        return {
             int(fault.found)
             for rejection in rejections
             for fault in rejection.faults
             if fault.reason is Reason.UNKNOWN_APPLICATION
         }
-        if not unknown:
-            return rows, rejections
-        self._add_applications(unknown)
-        return self._parts[assignment.topic].intake.read(assignment, records, now)
 
     def _add_applications(self, numbers: Iterable[int]) -> None:
         api = self._settings.appmetrica
@@ -120,72 +140,6 @@ class DryRun:
 def by_content(rows: Iterable[Row]) -> int:
     """How many of these rows have their content as their key."""
     return sum(row.key_source is KeySource.CONTENT for row in rows)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordResult:
-    """What the worker would do with a record.
-
-    It has a `key` (hexadecimal), faults, or a reason why it is skipped; a duplicate has a key too.
-    `by` is what the key is made of: `key` (the producer's own), `content`, or `record` (it is a
-    duplicate of no other).
-    """
-
-    line: int
-    key: str | None
-    is_duplicate: bool
-    faults: tuple[RecordFault, ...]
-    by: str | None = None
-    skipped: SkipReason | None = None
-
-    def document(self) -> dict[str, object]:
-        """The result as a JSON document."""
-        ending = "delivered"
-        if self.skipped is not None:
-            ending = f"skipped, {self.skipped.value}"
-        elif self.faults:
-            ending = "dead-lettered"
-        elif self.is_duplicate:
-            ending = "duplicate"
-        faults = [
-            {"reason": one.reason, "field": one.field, "message": one.message}
-            for one in self.faults
-        ]
-        return {
-            "line": self.line,
-            "ending": ending,
-            "key": self.key,
-            "key_by": self.by,
-            "faults": faults,
-        }
-
-
-@dataclass(slots=True)
-class Summary:
-    """Counts of all results.
-
-    `by_reason` counts each invalid record once, by its first fault, as the worker does.
-    """
-
-    records: int = 0
-    delivered: int = 0
-    duplicates: int = 0
-    duplicates_by_content: int = 0
-    skipped: int = 0
-    bad: int = 0
-    by_reason: Counter[str] = field(default_factory=Counter)
-
-    def document(self) -> dict[str, object]:
-        """The counts as a JSON document."""
-        return {
-            "records": self.records,
-            "delivered": self.delivered,
-            "duplicates": self.duplicates,
-            "duplicates_by_content": self.duplicates_by_content,
-            "skipped": self.skipped,
-            "bad": self.bad,
-            "by_reason": dict(self.by_reason.most_common()),
-        }
 
 
 class Validation:
@@ -229,7 +183,10 @@ class Validation:
             selected, skipped = parts.intake.select(
                 _written_now(records, now) if is_dated_by_record else records
             )
-            rows, rejections = self._dry_run.read(Assignment(topic, 0, NO_EPOCH), selected, now)
+            drift = ContractDrift()
+            assignment = Assignment(topic, 0, NO_EPOCH)
+            rows, rejections = self._dry_run.read(assignment, selected, now, drift)
+            self.summary.note(drift, rejections, self._dry_run.routes[topic])
             self.summary.skipped += len(skipped)
             fresh = parts.window.admit(rows, now.monotonic_seconds).fresh
             # Each row counts as delivered at once, so a later row with its key is a duplicate.

@@ -59,6 +59,8 @@ def test_machines_get_a_line_per_bad_record_and_one_with_the_sums() -> None:
             "skipped": 0,
             "bad": 2,
             "by_reason": {"not_an_object": 2},
+            "warnings": [],
+            "hint": None,
         },
         "is_cut": True,
     }
@@ -95,7 +97,7 @@ def test_each_record_is_reported_where_that_is_wanted() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--topic", "nowhere"), "has no route"),
+        (("--topic", "nowhere"), "which has offline-events: pass --config, or --resource"),
         (("--resource", "nothing"), "is not one of"),
         (("--format", "csv"), "the file is empty"),
     ],
@@ -103,6 +105,88 @@ def test_each_record_is_reported_where_that_is_wanted() -> None:
 def test_what_can_not_be_validated_is_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
     result = run("-", *arguments)
     assert result.exit_code == 2 and message in result.output
+
+
+def test_values_that_the_worker_counts_are_warnings_and_no_faults() -> None:
+    revenue = {
+        "event_name": ...,
+        "revenue_event_type": "purchase",
+        "price": "1.123456789",
+        "currency": "RUB",
+        "product_id": "p",
+        "payload": {"long": "x" * 31_000},
+    }
+    # The application that the configuration lacks is accepted after a second reading.
+    arguments = ("-", "--resource", "revenue")
+    result = CliRunner().invoke(cli, ["validate", *arguments], input=good(**revenue))
+    assert result.exit_code == 0
+    assert "Warnings: the worker delivers and counts these records.\n" in result.stdout
+    assert "  revenue_event_type: a value that the API's documentation doesn't" in result.stdout
+    assert "known: one_time_purchase, trial_started" in result.stdout
+    assert "  price: more than 8 digits after the point" in result.stdout
+    assert "  payload: longer than 30 KB: the API cuts the value (1 records)" in result.stdout
+    document = orjson.loads(run(*arguments, "--json", stdin=good(**revenue)).stdout)
+    assert sorted(
+        (one["field"], one["change"], one["records"]) for one in document["summary"]["warnings"]
+    ) == [
+        ("payload", "cut", 1),
+        ("price", "precision", 1),
+        ("revenue_event_type", "unusual", 1),
+    ]
+
+
+def test_records_without_a_key_and_ignored_fields_are_warnings_where_they_are_delivered() -> None:
+    route = "topic: t, unknown_fields: {0}, dedup: {{key_field: id, without_key: {1}}}"
+    lines = good(more=1) + good(id="7")
+    taken = run("-", "--set", f"routes=[{{{route.format('ignore', 'none')}}}]", stdin=lines)
+    assert taken.exit_code == 0
+    assert "  id: no key for deduplication, missing (1 records)" in taken.stdout
+    assert "  more: unknown field: ignored (unknown_fields is ignore) (1 records)" in taken.stdout
+    refused = run("-", "--set", f"routes=[{{{route.format('reject', 'reject')}}}]", stdin=lines)
+    assert (refused.exit_code, "Warnings" in refused.stdout) == (65, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "checked as events, by the route of topic offline-events; records of other"),
+        (("--resource", "revenue"), "checked as revenue, by the route of topic validate-revenue."),
+        (("--set", "routes=[{topic: a, form: envelope}]"), "checked as envelopes of any resource"),
+        (("--set", "routes=[{topic: a, form: cloudevents}]"), "checked as events, as CloudEvents"),
+    ],
+)
+def test_the_rules_that_apply_are_named(arguments: tuple[str, ...], said: str) -> None:
+    assert said in run("-", *arguments, stdin=good()).stderr
+
+
+REVENUE = {"revenue_event_type": "refund", "price": 1, "product_id": "p", "event_name": ...}
+
+
+@pytest.mark.parametrize(
+    ("lines", "hint"),
+    [
+        (good(**REVENUE) * 2, "The records look like records of revenue: --resource revenue."),
+        (good(**REVENUE) + b"{}\n", ""),
+        (good(**REVENUE) + good(), ""),
+        (good(event_name=...), ""),
+        (good(event_name=..., currency="RUB"), ""),
+        (b"nonsense\n", ""),
+        (b'{"type": "revenue", "data": {}}\n', "set form: envelope for the route"),
+    ],
+)
+def test_records_of_another_resource_are_recognised(lines: bytes, hint: str) -> None:
+    result = run("-", stdin=lines)
+    assert result.exit_code == 65
+    assert hint in result.stdout
+    assert ("look like" in result.stdout) == bool(hint)
+    assert bool(
+        orjson.loads(run("-", "--json", "--max", "0", stdin=lines).stdout)["summary"]["hint"]
+    ) == bool(hint)
+
+
+def test_a_file_without_records_is_no_success() -> None:
+    result = run("-")
+    assert (result.exit_code, "no records: nothing was checked" in result.stderr) == (65, True)
 
 
 def test_a_resource_without_a_route_is_validated_by_the_defaults() -> None:

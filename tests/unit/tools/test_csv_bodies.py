@@ -15,7 +15,8 @@ from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.reader import AcceptanceBounds, Rows, read_body
 from worker.tools.csv_bodies import csv_name, faults_of_cells
 from worker.tools.file_formats import FileFormat, read
-from worker.tools.validation import DryRun, RecordResult, Validation
+from worker.tools.validation import DryRun, Validation
+from worker.tools.validation_report import RecordResult
 
 BOUNDS = AcceptanceBounds(
     frozenset({APPLICATION_ID}), UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400, {}

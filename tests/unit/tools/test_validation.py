@@ -6,7 +6,8 @@ from tests.builders import make_value, now_at
 from tests.unit.tools.stored import settings
 from worker.core.model.row import Row
 from worker.tools.file_formats import FileRecord, Unreadable
-from worker.tools.validation import DryRun, RecordResult, Summary, Validation
+from worker.tools.validation import DryRun, Validation
+from worker.tools.validation_report import RecordResult, Summary
 
 ROUTES = "[{topic: films}, {topic: games, unknown_fields: ignore}]"
 
