@@ -17,7 +17,7 @@ from worker.core.post_api.column import RAW_KINDS, Column, Kind
 from worker.core.post_api.resource import EVENT_TIMESTAMP, IDENTITY_COLUMNS, RESOURCES, Identity
 from worker.settings.section import at
 
-_NO_TIME = TimeWindow(0, 0)
+_NO_TIME = TimeWindow(0, 0, 0)
 
 
 def fields_with_time(fields: Mapping[str, str], time_field: str | None) -> Mapping[str, str]:

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from worker.core.intake.faults import fault, found
+from worker.core.intake.faults import advised, fault, found
 from worker.core.intake.rules import RecordTime, TimeUnit, TimeWindow
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import Column
@@ -103,6 +102,16 @@ def in_window(column: Column, seconds: int, window: TimeWindow) -> str | FieldFa
     return _outside(column, str(seconds), seconds, window)
 
 
+def advice_on_text(text: str) -> str:
+    """What to do with a text in place of Unix seconds, where no setting reads it; often empty."""
+    if len(text) > _CHARACTERS_MAX:
+        return ""
+    if _ISO_8601.fullmatch(text) or _WITHOUT_OFFSET.fullmatch(text):
+        return "send Unix time in seconds, or set time.unit: iso8601 for the route"
+    number = _NUMBER.fullmatch(text)
+    return "round down to an integer" if number is not None and number["fraction"] else ""
+
+
 def rfc_3339_seconds(text: str) -> int | None:
     """An RFC 3339 time in Unix seconds, rounded down; None if it isn't such a time."""
     return _calendar_seconds(_RFC_3339.fullmatch(text))
@@ -165,8 +174,7 @@ def _seconds_of_calendar(column: Column, text: str, unit: TimeUnit) -> int | Fie
 
 
 def _not_a_time(column: Column, text: str, unit: TimeUnit, advice: str = "") -> FieldFault:
-    wrong = fault(Reason.WRONG_TYPE, column, _EXPECTED[unit], text)
-    return replace(wrong, message=f"{wrong.message}; {advice}") if advice else wrong
+    return advised(fault(Reason.WRONG_TYPE, column, _EXPECTED[unit], text), advice)
 
 
 def _other_unit(column: Column, text: str, unit: TimeUnit) -> FieldFault | None:
@@ -185,13 +193,20 @@ def _outside(column: Column, text: str, seconds: int, window: TimeWindow) -> Fie
     shown, name = _shown(text), column.name
     subject = shown if text == str(seconds) else f"{shown}, in Unix seconds {seconds},"
     if seconds < window.earliest:
-        distance = f"{window.earliest - seconds} s older than the oldest accepted time"
-        message = f"{subject} is {distance} ({window.earliest})"
+        age, limit = window.now - seconds, window.now - window.earliest
+        message = f"{subject} is {_days(age)} old; the limit is {_days(limit)}"
         return FieldFault(Reason.TOO_OLD, name, message, f"at least {window.earliest}", shown)
     distance = f"{seconds - window.latest} s later than the latest accepted time"
     advice = "; send Unix time in seconds" if text == str(seconds) else ""
     message = f"{subject} is {distance} ({window.latest}){advice}"
     return FieldFault(Reason.IN_FUTURE, name, message, f"at most {window.latest}", shown)
+
+
+def _days(seconds: int) -> str:
+    """A duration in days, rounded down to tenths, and in seconds."""
+    tenths = seconds * 10 // 86_400
+    days = f"{tenths // 10}.{tenths % 10}".removesuffix(".0")
+    return f"{days} days ({seconds} s)"
 
 
 def _shown(text: str) -> str:

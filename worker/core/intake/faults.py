@@ -6,6 +6,7 @@ What comes from a record is shortened and made safe to print.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
@@ -86,6 +87,11 @@ def fault(reason: Reason, column: Column, expected: str, value: object) -> Field
     """A fault that names the expected and the found value."""
     shown = found(value)
     return FieldFault(reason, column.name, f"expected {expected}, found {shown}", expected, shown)
+
+
+def advised(fault: FieldFault, advice: str) -> FieldFault:
+    """The fault with advice at the end of its message; the same fault if the advice is empty."""
+    return replace(fault, message=f"{fault.message}; {advice}") if advice else fault
 
 
 def unknown_field(

@@ -18,8 +18,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 import msgspec
 
 from worker.core.intake.device_id import advice
-from worker.core.intake.event_time import in_window
-from worker.core.intake.faults import out_of_range, wrong_type
+from worker.core.intake.event_time import advice_on_text, in_window
+from worker.core.intake.faults import advised, out_of_range, wrong_type
 from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import (
@@ -49,6 +49,7 @@ _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _USUAL_IPV4 = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
 # ASCII digits only: \d matches those of every script.
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE](?P<exponent>[+-]?[0-9]+))?")
+_WITH_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 # Four characters of exponent span far more than a decimal's text may.
 _EXPONENT_CHARACTERS_MAX = 4
 _JSON_SPACE = " \t\n\r"
@@ -124,7 +125,9 @@ def _device_id(column: Column, value: object, _: TimeWindow) -> str | FieldFault
 
 def _timestamp(column: Column, value: object, window: TimeWindow) -> str | FieldFault:
     seconds = _integer(column, value)
-    return seconds if isinstance(seconds, FieldFault) else in_window(column, seconds, window)
+    if isinstance(seconds, FieldFault):
+        return advised(seconds, advice_on_text(value) if isinstance(value, str) else "")
+    return in_window(column, seconds, window)
 
 
 def _session_type(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
@@ -132,7 +135,10 @@ def _session_type(column: Column, value: object, _: TimeWindow) -> str | FieldFa
         return str(value)
     if not isinstance(value, str):
         return wrong_type(column, value)
-    return out_of_range(column, column.kind.value, value)
+    lower = value.strip().lower()
+    is_near = lower in ("foreground", "background")
+    fault = out_of_range(column, column.kind.value, value)
+    return advised(fault, f"case and spaces matter: {lower}" if is_near else "")
 
 
 def _address(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
@@ -212,7 +218,8 @@ def _decimal(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
         return number
     match = _DECIMAL.fullmatch(number)
     if match is None:
-        return wrong_type(column, number)
+        advice = "write the decimal point as a point" if _WITH_COMMA.fullmatch(number) else ""
+        return advised(wrong_type(column, number), advice)
     if (
         len(number) > DECIMAL_CHARACTERS_MAX
         or len(match["exponent"] or "") > _EXPONENT_CHARACTERS_MAX

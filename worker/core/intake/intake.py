@@ -29,7 +29,7 @@ from worker.core.wire.record_headers import is_replay, written_milliseconds
 # How much larger than its line a value may be: names, quotes, white space, escapes.
 VALUE_EXTRA_BYTES_MAX = 1024 * 1024
 # Milliseconds are never the time of an event.
-ANY_TIME = TimeWindow(earliest=0, latest=MILLISECONDS_FROM - 1)
+ANY_TIME = TimeWindow(earliest=0, latest=MILLISECONDS_FROM - 1, now=0)
 
 
 class Intake:

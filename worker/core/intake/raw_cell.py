@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.device_id import inexact_device_id
+from worker.core.intake.event_time import advice_on_text
 from worker.core.intake.faults import wrong_number
 from worker.core.intake.fields import DIGITS_MAX, check, integral
 from worker.core.intake.layout import ColumnPlace
@@ -66,7 +67,8 @@ def _number_cell(column: Column, text: str, window: TimeWindow) -> str | FieldFa
         is_short = len(text) <= DIGITS_MAX
         number = int(text) if is_whole and is_short else integral(text)
     if number is None:
-        return wrong_number(column, text)
+        advice = advice_on_text(text) if column.kind is Kind.TIMESTAMP else ""
+        return wrong_number(column, text, advice)
     if column.kind is Kind.DEVICE_ID and not is_whole:
         return inexact_device_id(column, number, text) or check(column, number, window)
     return check(column, number, window)

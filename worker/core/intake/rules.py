@@ -126,10 +126,11 @@ class ColumnChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """The accepted event times, in Unix seconds, both ends inclusive."""
+    """The accepted event times, in Unix seconds, both ends inclusive, and the present time."""
 
     earliest: int
     latest: int
+    now: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,9 @@ class IntakeRules:
         """The event times that are accepted at this moment."""
         now = int(unix_seconds)
         return TimeWindow(
-            earliest=now - self.event_age_seconds_max, latest=now + self.event_ahead_seconds_max
+            earliest=now - self.event_age_seconds_max,
+            latest=now + self.event_ahead_seconds_max,
+            now=now,
         )
 
     def of(self, resource: Resource) -> IntakeRules:

@@ -133,7 +133,7 @@ def test_two_names_are_two_labels() -> None:
 
 def test_drifts_of_two_russian_event_names_are_counted_apart() -> None:
     drift = ContractDrift()
-    window = TimeWindow(0, 2**40)
+    window = TimeWindow(0, 2**40, 0)
     for name, field in product(("просмотр_фильма", "просмотр_сериала"), ("длительность", "длина")):
         explain(make_value(event_name=name, **{field: 1}), make_rules(), window, drift=drift)
     assert list(drift.drifts.values()) == [1, 1, 1, 1]

@@ -309,6 +309,40 @@ def test_a_fault_says_what_was_expected_and_found_apart_and_shortened() -> None:
     assert faults[0].message == f"expected {faults[0].expected}, found {faults[0].found}"
 
 
+@pytest.mark.parametrize(
+    ("resource", "name", "text", "advice"),
+    [
+        ("events", "event_timestamp", "1795861601.5", "round down to an integer"),
+        ("events", "event_timestamp", '"1795861601.5"', "round down to an integer"),
+        (
+            "events",
+            "event_timestamp",
+            '"2023-11-14T22:13:20Z"',
+            "send Unix time in seconds, or set time.unit: iso8601 for the route",
+        ),
+        (
+            "events",
+            "event_timestamp",
+            '"2023-11-14 22:13"',
+            "send Unix time in seconds, or set time.unit: iso8601 for the route",
+        ),
+        ("events", "event_timestamp", '"yesterday"', ""),
+        ("events", "event_timestamp", "1e-999", ""),
+        ("events", "event_timestamp", f'"{"1" * 70}.5"', ""),
+        ("revenue", "price", '"1,05"', "write the decimal point as a point"),
+        ("revenue", "price", '"1,05 RUB"', ""),
+        ("events", "session_type", '"Foreground"', "case and spaces matter: foreground"),
+        ("events", "session_type", '"BACKGROUND "', "case and spaces matter: background"),
+        ("events", "session_type", '"front"', ""),
+    ],
+)
+def test_a_common_mistake_gets_advice(resource: str, name: str, text: str, advice: str) -> None:
+    faults = checked(resource, name, text)
+    assert isinstance(faults, tuple)
+    shown = f"expected {faults[0].expected}, found {faults[0].found}"
+    assert faults[0].message == (f"{shown}; {advice}" if advice else shown)
+
+
 ADDRESSES = st.one_of(
     st.ip_addresses().map(str),
     st.ip_addresses(v=6).map(lambda address: address.exploded),
@@ -330,5 +364,5 @@ def test_an_address_is_what_the_standard_library_takes_for_one(text: str) -> Non
     else:
         expected = text if address.version == 6 else f"::ffff:{text}"
     (column,) = (one for one in EVENTS.columns if one.name == "device_ipv6")
-    cell = check(column, text, TimeWindow(0, 1))
+    cell = check(column, text, TimeWindow(0, 1, 0))
     assert (cell if isinstance(cell, str) else None) == expected
