@@ -48,7 +48,7 @@ def test_every_producer_is_on_the_page() -> None:
         if part not in ("fields", "rules")
     ]
     assert sorted(named) == programs
-    assert len(programs) == 5
+    assert len(programs) == 6
 
 
 def test_every_link_of_the_page_leads_to_a_file() -> None:
