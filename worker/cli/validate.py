@@ -257,6 +257,6 @@ class _Output:
         if warnings:
             out.print("Warnings: the worker delivers and counts these records.")
         for line in warnings:
-            out.print(f"  {line}")
+            out.print(f"  {line}", soft_wrap=True)
         if summary.hint:
             out.print(f"{summary.hint}.")

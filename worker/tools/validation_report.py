@@ -76,7 +76,7 @@ class Warnings:
     def lines(self) -> list[str]:
         """A line for people per kind of warning, the most frequent first."""
         return [
-            f"{name}: {_meaning(name, change)} ({count:,} records)"
+            f"{name} ({count:,} records): {_meaning(name, change)}"
             for (name, change), count in self._counts.most_common()
         ]
 

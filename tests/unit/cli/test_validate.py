@@ -121,10 +121,13 @@ def test_values_that_the_worker_counts_are_warnings_and_no_faults() -> None:
     result = CliRunner().invoke(cli, ["validate", *arguments], input=good(**revenue))
     assert result.exit_code == 0
     assert "Warnings: the worker delivers and counts these records.\n" in result.stdout
-    assert "  revenue_event_type: a value that the API's documentation doesn't" in result.stdout
-    assert "known: one_time_purchase, trial_started" in result.stdout
-    assert "  price: more than 8 digits after the point" in result.stdout
-    assert "  payload: longer than 30 KB: the API cuts the value (1 records)" in result.stdout
+    assert (
+        "  revenue_event_type (1 records): a value that the API's documentation doesn't"
+        in result.stdout
+    )
+    assert "billing_issues, refund\n" in result.stdout
+    assert "  price (1 records): more than 8 digits after the point" in result.stdout
+    assert "  payload (1 records): longer than 30 KB: the API cuts the value\n" in result.stdout
     document = orjson.loads(run(*arguments, "--json", stdin=good(**revenue)).stdout)
     assert sorted(
         (one["field"], one["change"], one["records"]) for one in document["summary"]["warnings"]
@@ -140,8 +143,8 @@ def test_records_without_a_key_and_ignored_fields_are_warnings_where_they_are_de
     lines = good(more=1) + good(id="7")
     taken = run("-", "--set", f"routes=[{{{route.format('ignore', 'none')}}}]", stdin=lines)
     assert taken.exit_code == 0
-    assert "  id: no key for deduplication, missing (1 records)" in taken.stdout
-    assert "  more: unknown field: ignored (unknown_fields is ignore) (1 records)" in taken.stdout
+    assert "  id (1 records): no key for deduplication, missing\n" in taken.stdout
+    assert "  more (1 records): unknown field: ignored (unknown_fields is ignore)\n" in taken.stdout
     refused = run("-", "--set", f"routes=[{{{route.format('reject', 'reject')}}}]", stdin=lines)
     assert (refused.exit_code, "Warnings" in refused.stdout) == (65, False)
 
