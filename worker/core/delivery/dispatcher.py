@@ -141,14 +141,14 @@ class Dispatcher:
         batch = waiting.next_probe(at, busy)
         if batch is None and self._are_others_first():
             is_suspect = waiting.isolation.suspects.is_suspect
-            batch = waiting.queue.pop_ready(is_suspect) or waiting.pop_ordered(at, busy, is_suspect)
+            batch = waiting.queue.pop_ready(is_suspect) or waiting.turns.pop(at, busy, is_suspect)
         if batch is None and not self._was_ordered_last:
-            batch = waiting.pop_ordered(at, busy)
+            batch = waiting.turns.pop(at, busy)
         return (
             batch
             or waiting.throttles.pop(at)
             or waiting.queue.pop(at)
-            or waiting.pop_ordered(at, busy)
+            or waiting.turns.pop(at, busy)
         )
 
     def _are_others_first(self) -> bool:

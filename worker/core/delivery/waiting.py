@@ -19,6 +19,7 @@ from itertools import chain
 from worker.core.delivery.fault_isolation import FaultIsolation
 from worker.core.delivery.flow_control import Backoff
 from worker.core.delivery.holds import SYSTEMIC, Holds
+from worker.core.delivery.lane_turns import LaneTurns
 from worker.core.delivery.limiter import DeliveryRules
 from worker.core.delivery.ordering import OrderedLanes
 from worker.core.delivery.outcome import Outcome, wait_seconds_min
@@ -42,7 +43,7 @@ AGE_WAIT_SECONDS = 5.0
 
 
 class WaitingBatches:
-    """Owns `queue`, `ordered`, `quarantine`, `holds`, `throttles` and `isolation`.
+    """Owns `queue`, `ordered` with its `turns`, `quarantine`, `holds`, `throttles`, `isolation`.
 
     Only the dispatcher and its handling of answers move batches through them.
 
@@ -63,6 +64,9 @@ class WaitingBatches:
             systemic_ratio=rules.systemic_ratio,
             systemic_rows_min=rules.systemic_rows_min,
             request_seconds=rules.request_seconds,
+        )
+        self.turns = LaneTurns(
+            self.ordered, self.quarantine, self.holds, self.throttles, self.isolation
         )
         self.backoff = backoff
         self._event_age_seconds_max = rules.event_age_seconds_max
@@ -90,18 +94,9 @@ class WaitingBatches:
             self.quarantine.next_deadline(),
             self.holds.next_deadline(),
             self.throttles.next_deadline(),
-            *(self._deadline_of(lane) for lane in self.ordered.lanes() if lane not in busy),
+            self.turns.next_deadline(busy),
         )
         return min((due for due in deadlines if due is not None), default=None)
-
-    def _deadline_of(self, lane: Lane) -> float | None:
-        """When this lane may go on; None while it waits for an answer or for the end of a hold."""
-        _, application_id = lane
-        free_at = self.throttles.free_at(application_id)
-        if self.holds.reason(application_id) is not None or free_at is None:
-            return None
-        due = -math.inf if self.ordered.ready(lane) else self.ordered.next_due(lane)
-        return None if due is None else max(due, free_at)
 
     # --- ready, and delayed -----------------------------------------------------------------------
 
@@ -129,26 +124,12 @@ class WaitingBatches:
         self.ordered.put_first([batch for batch in batches if self.ordered.has_order(batch)])
 
     def delay(self, batches: Sequence[Batch], due_seconds: float) -> None:
-        """Let these parts of a batch wait until that time.
-
-        Their lane waits as well, if it is ordered: but not for a batch that fails while others are
-        accepted, nor for one that has failed again with nothing accepted in between, because only
-        others can show whether that batch is the cause. Such a batch is halved at each failure: it
-        may have rows of all subjects, and rows of a subject don't pass each other.
-        """
-        first, *rest = batches
-        if not self.ordered.has_order(first):
-            for batch in batches:
-                self.queue.delay(batch, due_seconds)
+        """Let these parts of a batch wait until that time, and their lane if it is ordered."""
+        if self.ordered.has_order(batches[0]):
+            self.turns.delay(batches, due_seconds)
             return
-        suspects = self.isolation.suspects
-        is_alone = suspects.is_alone(first.id)
-        may_be_passed = is_alone or suspects.is_suspect(first.id)
-        if is_alone and len(first.rows) > 1:
-            first, second = self.isolation.first_rows_apart(first, len(first.rows) // 2)
-            rest = [second, *rest]
-        self.ordered.put_first(rest)
-        self.ordered.delay(first, due_seconds, may_be_passed=may_be_passed)
+        for batch in batches:
+            self.queue.delay(batch, due_seconds)
 
     def wait_for_turn(self, batch: Batch) -> None:
         """Let this batch, which was throttled, wait before the others of its application."""
@@ -157,70 +138,19 @@ class WaitingBatches:
         else:
             self.throttles.wait_first(batch)
 
-    def pop_ordered(
-        self,
-        monotonic_seconds: float,
-        busy: Set[Lane],
-        passes_over: Callable[[str], bool] = lambda _: False,
-    ) -> Batch | None:
-        """The next batch of an ordered lane; None if none may be sent."""
-        for lane in self.ordered.lanes():
-            _, application_id = lane
-            if (
-                lane in busy
-                or self.holds.reason(application_id) is not None
-                or not self.throttles.admits(application_id, monotonic_seconds)
-            ):
-                continue
-            batch = self._pop(lane, monotonic_seconds)
-            if batch is not None and passes_over(batch.id):
-                self.ordered.put_first([batch])
-            elif batch is not None:
-                return batch
-        return None
-
     def ready(self) -> Iterable[Batch]:
         """Every batch that waits for nothing but its turn."""
-        lanes = self.ordered.lanes()
-        return chain(self.queue.ready(), *(self.ordered.ready(lane) for lane in lanes))
+        return chain(self.queue.ready(), self.turns.ready())
 
     def candidates(self) -> Iterator[Batch]:
-        """Every batch whose turn comes while nothing is accepted, under no hold or throttle.
-
-        Without the rows of an ordered lane that wait for a row of their own subject: while that row
-        fails they are not sent.
-        """
+        """Every batch whose turn comes while nothing is accepted, under no hold or throttle."""
         yield from self.queue.batches()
-        for lane in self.ordered.lanes():
-            yield from self.ordered.candidates(lane, self._aside(lane))
-
-    def _pop(self, lane: Lane, monotonic_seconds: float) -> Batch | None:
-        return self.ordered.pop(
-            lane, monotonic_seconds, self._aside(lane), self.isolation.set_apart
-        )
-
-    def _aside(self, lane: Lane) -> list[Batch]:
-        """The batches of this lane that stepped aside: in quarantine, and under a hold."""
-        _, application_id = lane
-        held = self.holds.of(application_id, self.ordered.topics)
-        candidates = (*self.quarantine.of(application_id), *held)
-        return [
-            batch
-            for batch in candidates
-            if lane_of(batch) == lane and self.ordered.has_order(batch)
-        ]
+        yield from self.turns.candidates()
 
     def give_holds_their_probes(self, busy: Set[Lane], settlement: Settlement) -> None:
-        """Let the oldest batch of each ordered lane wait under the hold of its application.
-
-        Another one follows whenever all were tried: one bad batch must not be the probe for ever.
-        """
-        for lane in self.ordered.lanes():
-            _, application_id = lane
-            if lane not in busy and self.holds.lacks_untried(application_id):
-                batch = self._pop(lane, math.inf)
-                if batch is not None:
-                    self.wait_under_hold(batch, settlement)
+        """Let the oldest batch of each ordered lane wait under the hold of its application."""
+        for batch in self.turns.pop_for_holds(busy):
+            self.wait_under_hold(batch, settlement)
 
     # --- holds and quarantine ---------------------------------------------------------------------
 
