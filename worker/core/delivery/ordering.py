@@ -136,17 +136,23 @@ class _Line:
         )
 
     def insert(self, batch: Batch, split: Split) -> None:
-        """Add rows before the newer rows of their subjects, or behind all others."""
+        """Add rows before the newer rows of their subjects, or behind all others.
+
+        Rows without newer rows go along with others, unless older rows of their subjects follow.
+        """
         self.restore()
         entering: Batch | None = batch
         before: list[Batch | None] = []
         while entering is not None and self.ready:
-            waiting, newer = split(self.ready.popleft(), is_newer_than(entering))
+            waiting, newer = split(self.ready.popleft(), is_newer_than([entering]))
             before.append(waiting)
             if newer is not None:
-                first, entering = split(entering, is_newer_than(newer))
+                first, entering = split(entering, is_newer_than([newer, *self.ready]))
                 before.append(first)
-                self.ready.appendleft(newer)
+                if first is None or entering is None:
+                    before.append(newer)
+                else:
+                    self.ready.appendleft(newer)
         before.append(entering)
         self.ready.extendleft(batch for batch in reversed(before) if batch is not None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from worker.core.delivery.request_history import Lane
 from worker.core.model.batch import Batch
@@ -35,13 +35,14 @@ def _series_of(row: Row) -> Series:
     return (resource, application_id), row.assignment, subject_of(row)
 
 
-def is_newer_than(batch: Batch) -> Callable[[Row], bool]:
-    """The test for rows that come after a row of this batch in their partition and subject."""
+def is_newer_than(batches: Sequence[Batch]) -> Callable[[Row], bool]:
+    """The test for rows that come after a row of these batches in their partition and subject."""
+    rows = [row for batch in batches for row in batch.rows]
     oldest: dict[Series, int] = {}
-    for row in batch.rows:
+    for row in rows:
         series, offset = _series_of(row), row.record.offset
         oldest[series] = min(offset, oldest.get(series, offset))
-    assignments = {row.assignment for row in batch.rows}
+    assignments = {row.assignment for row in rows}
     return lambda row: (
         row.assignment in assignments and oldest.get(_series_of(row), math.inf) < row.record.offset
     )

@@ -283,6 +283,43 @@ def test_rows_that_enter_late_together_are_merged_with_those_that_wait() -> None
     assert drained(lane, first) == [[0], [1], [2], [3], [4], [7]]
 
 
+def test_a_row_that_enters_late_with_others_stays_behind_the_older_rows_of_its_own_profile() -> (
+    None
+):
+    lane, first = stage(), batch_of(0, "a")
+    lane.submit(first, batch_of(2, "b"), batch_of(8, "c"))
+    lane.dispatcher.waiting.insert(
+        make_batch([profile(1, "b"), profile(9, "c"), profile(3, "d")], batch_id="late")
+    )
+    assert drained(lane, first) == [[0], [1, 3], [2], [8], [9]]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 2**32))
+def test_rows_that_enter_late_keep_the_order_of_each_profile(seed: int) -> None:
+    random, lane, first = Random(seed), stage(), batch_of(0, "z")
+    rows = [profile(offset, random.choice("abcd")) for offset in range(1, 30)]
+    late = {row.record.offset for row in rows if random.random() < 0.3}
+    waiting = [row for row in rows if row.record.offset not in late]
+    # Within a lane only the rows of one profile are in order.
+    ranks = {subject: random.choice((0, 0, 1)) for subject in "abcd"}
+    waiting.sort(key=lambda row: (ranks[subject_of(row)[1].decode()], row.record.offset))
+    lane.submit(first)
+    while waiting:
+        count = random.randint(1, 4)
+        batch, waiting = waiting[:count], waiting[count:]
+        lane.submit(make_batch(batch, batch_id=f"batch-{batch[0].record.offset}"))
+    entering = [row for row in rows if row.record.offset in late]
+    if entering:
+        lane.dispatcher.waiting.insert(make_batch(entering, batch_id="late"))
+    subjects = {row.record.offset: subject_of(row) for row in rows}
+    order = [offset for offsets_sent in drained(lane, first)[1:] for offset in offsets_sent]
+    assert sorted(order) == [row.record.offset for row in rows]
+    for subject in set(subjects.values()):
+        of_subject = [offset for offset in order if subjects[offset] == subject]
+        assert of_subject == sorted(of_subject)
+
+
 def test_a_row_that_enters_late_goes_behind_rows_with_which_it_has_no_order() -> None:
     lane, first = stage(), batch_of(0, "a")
     other = make_batch([profile(9, "b", make_assignment(1))], batch_id="other partition")
