@@ -1,4 +1,4 @@
-"""Faults of a node: a killed worker, a drain."""
+"""What a node does to its pods: kills, a lack of memory, a drain."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ FEW = 2_000
 BACK_SECONDS_MAX = 30.0
 # Delivered since the last commit, and in flight.
 REPEATED_MAX = 5 * EVENTS_PER_SECOND
+# Memory of the container that no process has mapped: the kernel ends the largest, the worker.
+EXHAUST_MEMORY = """
+import os
+file = os.memfd_create("memory")
+while True:
+    os.write(file, bytes(2**20))
+"""
 
 
 async def test_killed_worker_has_its_partitions_back_in_seconds(release: Release) -> None:
@@ -29,6 +36,19 @@ async def test_killed_worker_has_its_partitions_back_in_seconds(release: Release
         await _await_return(release, killed, other, before)
     await _assert_nothing_is_lost(events)
     assert (await _now(release, killed)).last_end == "Error"
+
+
+async def test_worker_without_memory_has_its_partitions_back_in_seconds(release: Release) -> None:
+    other, killed = await release.pods()
+    async with load(release.topic) as events:
+        await events.reach(FEW)
+        before = await _assignments(killed, other)
+        command = ("/opt/worker/bin/python", "-c", EXHAUST_MEMORY)
+        with pytest.raises(RefusedError):
+            await release.kubectl("exec", killed.name, "--", *command)
+        await _await_return(release, killed, other, before)
+    await _assert_nothing_is_lost(events)
+    assert (await _now(release, killed)).last_end == "OOMKilled"
 
 
 async def _assignments(*pods: Pod) -> list[frozenset[tuple[str, int]]]:
