@@ -6,6 +6,7 @@ process ends every process in them: components, shims, pods.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -36,6 +37,7 @@ class Kubernetes:
         self._directory = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._new_places: list[Path] = []
         self._process: subprocess.Popen[bytes] | None = None
+        self._turn = os.open(programs.directory, os.O_RDONLY)
 
     def __enter__(self) -> Kubernetes:
         try:
@@ -66,6 +68,9 @@ class Kubernetes:
 
     def _start(self) -> None:
         name = self._directory.name
+        # One at a time: the folders under fixed names are removed at the end, and with such a
+        # folder goes what another cluster has mounted over it.
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
         write_configuration(self._directory, name)
         for place in PLACES:
             self._make_place(Path(place))
@@ -111,6 +116,7 @@ class Kubernetes:
         for place in reversed(self._new_places):
             place.rmdir()
         self._new_places = []
+        os.close(self._turn)
 
 
 def _hierarchies() -> list[Path]:
