@@ -120,6 +120,7 @@ async def test_an_outage_and_its_end(stage: Stage, browser: Browser) -> None:
         assert "API down: the API answers 503" in await page.locator("#verdict-title").inner_text()
         assert "No event is lost for" in await page.locator("#verdict-consequence").inner_text()
         await await_text(page, "#api-facts", "open")
+        await await_text(page, "#applications tr", "waits for the API")
         await await_history(page)
         await take_pictures(page, "outage")
         await assert_accessible(page)
@@ -164,6 +165,7 @@ async def test_a_worker_that_reaches_neither_kafka_nor_the_api(
         async with open_page(browser, f"{worker.admin_url}/") as page:
             await await_state(page, ["joining", "kafka_down"])
             await await_text(page, "#errors", "kafka_not_reached")
+            assert await page.locator("#lag").inner_text() == "unknown"
             await take_pictures(page, "unreachable")
             await assert_accessible(page)
     finally:

@@ -106,7 +106,10 @@ def situations(seen: Circumstances) -> list[Situation]:
     A drain comes before all others: whatever else is the case ends with the process.
     """
     found = [situation for rule in RULES if (situation := rule(seen)) is not None]
-    if not any(one.urgency in (Urgency.CRITICAL, Urgency.WARNING) for one in found):
+    is_enough = seen.snapshot.is_stopping or any(
+        one.urgency in (Urgency.CRITICAL, Urgency.WARNING) for one in found
+    )
+    if not is_enough:
         found.append(_progress(seen))
     return sorted(found, key=lambda one: (one.state != DRAINING, _ORDER.index(one.urgency)))
 

@@ -212,6 +212,10 @@ def test_a_drain_has_its_deadline() -> None:
     assert "within 32 s" in headline.consequence
 
 
+def test_a_worker_that_drains_is_not_said_to_deliver_as_well() -> None:
+    assert [one.state for one in seen(is_stopping=True)] == ["draining"]
+
+
 def test_a_long_text_of_a_broker_is_cut() -> None:
     headline = seen(unreadable={"events-4": "x" * 10_000})[0]
     assert len(headline.consequence) < 500

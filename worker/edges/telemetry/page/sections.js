@@ -57,14 +57,18 @@ function renderJourney(status) {
   const { flow, records_held: held, destination, forecast } = status;
   const states = new Set(status.situations.map((situation) => situation.state));
   const oldestEnd = Math.max(0, ...status.partitions.map((one) => one.end_age_seconds ?? 0));
-  setAttributes(byId("node-kafka"), { "data-trouble": states.has("kafka_down") ? "critical" : "" });
+  const isOutside = states.has("kafka_down") || states.has("joining");
+  setAttributes(byId("node-kafka"), {
+    "data-trouble": states.has("kafka_down") ? "critical" : states.has("joining") ? "warning" : "",
+  });
   setAttributes(byId("node-api"), {
     "data-trouble": states.has("api_down") ? "critical" : states.has("held") || states.has("throttled") ? "warning" : "",
   });
   setAttributes(byId("node-worker"), {
     "data-trouble": states.has("topic_blocked") || states.has("clock_doubted") || states.has("imbalance") ? "critical" : "",
   });
-  setText(byId("lag"), count(status.lag_records));
+  // Outside of the group nothing is known of the partitions.
+  setText(byId("lag"), isOutside && status.partition_count === 0 ? "unknown" : count(status.lag_records));
   fillFacts(byId("kafka-facts"), [
     ["produced", rate(forecast.produced_per_second)],
     ["partitions here", count(status.partition_count)],
@@ -180,13 +184,14 @@ function renderHistory({ history, held_bytes_max: heldMax }) {
 const KEYS = { usable: "usable", refused: "refused", file_unusable: "file unusable" };
 
 function renderApplications(status) {
+  const isApiDown = status.destination.breaker === "open" || status.destination.breaker === "probing";
   const rows = status.applications.map((one) => {
     const isFree = one.state === "delivering";
     const next = one.next_request_unix_seconds;
     return [
       String(one.application_id),
       {
-        text: isFree ? "delivering" : `${one.state}: ${one.reason}${one.is_parking ? ", parking" : ""}`,
+        text: isFree ? (isApiDown ? "waits for the API" : "delivering") : `${one.state}: ${one.reason}${one.is_parking ? ", parking" : ""}`,
         className: one.state === "held" ? "u-critical" : isFree ? "" : "u-warning",
       },
       { text: KEYS[one.key] ?? one.key, className: one.key === "usable" ? "" : "u-critical" },
