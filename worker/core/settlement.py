@@ -132,8 +132,8 @@ class RowFlow:
     def split_off_parked(self, rows: Sequence[Row]) -> tuple[list[Row], list[Command]]:
         """Park the rows that may not wait here; return the rows that continue.
 
-        A single row of an application that has nothing left to probe the API with continues: it is
-        the next probe.
+        A single row of an application of which everything was a probe in vain continues: it is the
+        next probe.
         """
         holds = self._dispatcher.waiting.holds
         continuing: list[Row] = []
@@ -143,7 +143,7 @@ class RowFlow:
             application_id = row.destination.application_id
             if not holds.goes_to_parking(application_id):
                 continuing.append(row)
-            elif application_id not in probing and holds.lacks_probe(application_id):
+            elif application_id not in probing and holds.lacks_untried(application_id):
                 probing.add(application_id)
                 continuing.append(row)
             else:

@@ -37,6 +37,11 @@ class _Hold:
     chosen: Choice | None = None
 
 
+# After this many requests in vain, a row of the batch may be the reason: a firewall answers 403 to
+# texts that it dislikes.
+WHOLE_PROBES_MAX = 3
+
+
 class Holds:
     """The applications on hold, each with its waiting batches.
 
@@ -57,6 +62,10 @@ class Holds:
         """True if this batch is its application's probe under way."""
         hold = self._holds.get(batch.destination.application_id)
         return hold is not None and hold.probe is not None and hold.probe.batch is batch
+
+    def was_often_tried(self, probe: Batch) -> bool:
+        """True if the rows of the probe under way were refused together again and again."""
+        return self._probe(probe)[1].probes > WHOLE_PROBES_MAX
 
     def begin(
         self, application_id: int, reason: str, now: Now, *, forbidden_at: int | None = None
@@ -109,21 +118,11 @@ class Holds:
         hold = self._holds.get(application_id)
         return hold is not None and hold.is_parking
 
-    def lacks_probe(self, application_id: int) -> bool:
-        """True if no batch is left here that could end the hold.
-
-        Then a record has to be sent the ordinary way.
-
-        Under a systemic hold also when every waiting batch was refused as a probe: all may be bad
-        rows.
-        """
-        hold = self._holds.get(application_id)
-        if hold is None or hold.probe is not None:
-            return False
-        return not hold.waiting or (hold.reason == SYSTEMIC and not hold.waiting.has_untried)
-
     def lacks_untried(self, application_id: int) -> bool:
-        """True if the application is on hold and every batch here was a probe before."""
+        """True if the application is on hold and every batch here was a probe before.
+
+        All of them may have bad rows: then a record has to be sent the ordinary way.
+        """
         hold = self._holds.get(application_id)
         return hold is not None and hold.probe is None and not hold.waiting.has_untried
 

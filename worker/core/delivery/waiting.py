@@ -311,9 +311,10 @@ class WaitingBatches:
 
         `busy`: ordered lanes with a request in flight.
 
-        Where the API refuses everything, a single row is the probe, and each time another: one bad
-        row would have a whole batch refused for ever, and no hold would ever end. Where the API is
-        too slow, a probe has as many rows as it answers in time.
+        Where the API refuses everything, and where the batch was a probe in vain several times, a
+        single row is the probe, and each time another: one bad row would have a whole batch refused
+        for ever, and no hold would ever end. Where the API is too slow, a probe has as many rows as
+        it answers in time.
         """
         probe = self.holds.due(monotonic_seconds)
         if probe is None:
@@ -322,7 +323,8 @@ class WaitingBatches:
             self.holds.end_probe(probe, probe, monotonic_seconds, wait_seconds_min=0.0)
             return None
         is_systemic = self.holds.reason(probe.destination.application_id) == SYSTEMIC
-        rows = 1 if is_systemic else self.isolation.rows_max(probe)
+        is_single = is_systemic or self.holds.was_often_tried(probe)
+        rows = 1 if is_single else self.isolation.rows_max(probe)
         if len(probe.rows) <= rows:
             return probe
         first, rest = self.isolation.first_rows_apart(probe, rows)

@@ -218,7 +218,7 @@ class TestParking:
         first, second = make_batch(3, batch_id="a", start=10), make_batch(3, batch_id="b", start=20)
         holds = self.held(first, second)
         assert self.taken(holds, {make_assignment(): 10}) == [first, second]
-        assert (holds.is_parking, holds.goes_to_parking(ONE), holds.lacks_probe(ONE)) == (
+        assert (holds.is_parking, holds.goes_to_parking(ONE), holds.lacks_untried(ONE)) == (
             True,
             True,
             True,
@@ -254,31 +254,29 @@ class TestParking:
 
     def test_it_has_a_probe_while_something_waits_or_is_under_way(self) -> None:
         holds = self.held(make_batch(1))
-        assert not holds.lacks_probe(ONE)
+        assert not holds.lacks_untried(ONE)
         assert holds.due(30.0) is not None
-        assert not holds.lacks_probe(ONE)
+        assert not holds.lacks_untried(ONE)
 
-    @pytest.mark.parametrize(("reason", "lacks"), [(SYSTEMIC, True), ("http_403", False)])
-    def test_under_a_systemic_hold_rows_that_were_refused_as_probes_are_none(
-        self, reason: str, lacks: bool
-    ) -> None:
+    @pytest.mark.parametrize("reason", [SYSTEMIC, "http_403"])
+    def test_batches_that_were_probes_in_vain_are_none(self, reason: str) -> None:
         # All that waits may be bad rows, while good ones go to the parking topic: with these alone
         # the hold would never heal.
         holds = Holds(30.0)
         holds.begin(ONE, reason, now_at(0))
         holds.add(make_batch(1, batch_id="a"))
-        assert not holds.lacks_probe(ONE)
+        assert not holds.lacks_untried(ONE)
         holds.end_probe(first := probe(holds, 30.0), first, 31.0, wait_seconds_min=0.0)
-        assert holds.lacks_probe(ONE) == lacks
+        assert holds.lacks_untried(ONE)
         holds.add(fresh := make_batch(1, batch_id="b", start=10))
-        assert not holds.lacks_probe(ONE)
+        assert not holds.lacks_untried(ONE)
         assert probe(holds, 61.0) is fresh
 
     def test_an_application_that_heals_parks_no_more(self) -> None:
         holds = self.held(make_batch(3, start=10))
         assert len(self.taken(holds, {make_assignment(): 10})) == 1
         assert holds.heal(ONE) == []
-        assert (holds.is_parking, holds.goes_to_parking(ONE), holds.lacks_probe(ONE)) == (
+        assert (holds.is_parking, holds.goes_to_parking(ONE), holds.lacks_untried(ONE)) == (
             False,
             False,
             False,

@@ -56,6 +56,18 @@ def test_a_fault_that_is_not_the_rows_holds_the_application_and_drops_nothing(co
     assert stage.status().rows_waiting == 2
 
 
+def test_rows_of_a_batch_that_was_forbidden_again_and_again_are_probes_one_by_one() -> None:
+    stage = held(make_batch(3))
+    probed = []
+    for seconds in (30.0, 60.0, 90.0, 120.0):
+        (probe,) = stage.start_at(seconds)
+        probed.append(offsets(probe.rows))
+        # A firewall dislikes the first row.
+        stage.answer(probe, status(403) if 0 in offsets(probe.rows) else status(200))
+    assert probed == [[0, 1, 2], [0, 1, 2], [0], [1]]
+    assert stage.status().holds == ()
+
+
 def test_a_held_application_waits_while_the_others_flow() -> None:
     stage = held(make_batch(1))
     mine, theirs = (
