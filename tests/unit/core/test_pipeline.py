@@ -707,6 +707,21 @@ class TestParking:
         world.answer(probe, ok())
         assert self.parked(world.receive(*(event(offset) for offset in range(15, 20)))) == []
 
+    def test_with_nothing_left_but_probes_in_vain_one_record_of_a_chunk_goes_the_ordinary_way(
+        self,
+    ) -> None:
+        world = World(parks=True, span_max=10)
+        world.assign(FIRST, HOME)
+        (batch,) = posted(world.receive(*(event(offset) for offset in range(10))))
+        (park,) = only(WriteParked, world.answer(batch, status(403)))
+        world.handle(ParkingAcknowledged(park.rows))
+        world.receive(event(10))
+        world.wait(1.0)
+        (probe,) = posted(world.wait(60.0))
+        assert self.parked(world.receive(event(11), event(12))) == [11, 12]
+        world.answer(probe, status(403))
+        assert self.parked(world.receive(event(13), event(14))) == [14]
+
     def test_the_neighbour_flows_on_all_the_while(self) -> None:
         world, commands = self.held()
         (park,) = only(WriteParked, commands)
