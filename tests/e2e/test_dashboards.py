@@ -39,6 +39,8 @@ SHOWN_IN: dict[str, set[str]] = {
     "Oldest event has left": {"outage"},
     "Oldest event that waits": {"outage"},
     "Loss begins in": {"outage"},
+    # A rate starts anew when partitions move, and has a value after half a minute.
+    "Produced and settled": {"healthy", "hold", "outage"},
     # A forecast of the last minutes, which a run of one minute may not have.
     "Time until the lag is gone": set(),
     # The workers run in no container.
