@@ -17,6 +17,8 @@ from worker.core.model.record import TopicPartition
 from worker.edges.telemetry.admin_server import AdminServer
 from worker.edges.telemetry.reading import Reading
 
+# A browser that draws a dozen pictures is slow where it shares its cores.
+pytestmark = pytest.mark.timeout(600.0)
 NOW = 1_700_000_100.0
 # What would do something if it were taken for HTML.
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
