@@ -134,14 +134,18 @@ class Dispatcher:
     def _next(self, at: float) -> Batch | None:
         """The next batch to be sent: a probe, then a throttled or delayed one, then a ready one.
 
-        A broken destination is probed with a batch that never failed, if there is any: a batch that
-        fails alone would get no answer. Ordered lanes and the other batches take turns.
+        A broken destination is probed with a batch that never failed, if there is any, and then
+        with a piece that did not fail by itself: a batch that fails alone would get no answer, and
+        is due again before such a piece has its turn. Ordered lanes and the other batches take
+        turns.
         """
-        waiting, busy = self.waiting, self._busy_lanes()
+        waiting, busy, suspects = self.waiting, self._busy_lanes(), self.waiting.isolation.suspects
         batch = waiting.next_probe(at, busy)
         if batch is None and self._are_others_first():
-            is_suspect = waiting.isolation.suspects.is_suspect
+            is_suspect = suspects.is_suspect
             batch = waiting.queue.pop_ready(is_suspect) or waiting.turns.pop(at, busy, is_suspect)
+        if batch is None and self._limiter.is_broken:
+            batch = waiting.queue.pop_ready(lambda batch_id: suspects.failures(batch_id) > 0)
         if batch is None and not self._was_ordered_last:
             batch = waiting.turns.pop(at, busy)
         return (

@@ -401,6 +401,22 @@ def test_while_the_breaker_is_open_nobody_is_asked_for_as_long_as_another_batch_
     assert stage.status().destination.breaker == BreakerState.OPEN
 
 
+def test_an_open_breaker_is_probed_with_a_piece_that_did_not_fail_by_itself() -> None:
+    stage = Stage(breaker_failures_max=2)
+    row, pair = make_batch([make_row(0)], batch_id="row"), make_batch(2, batch_id="pair", start=10)
+    *_, company = stage.submit(row, pair, make_batch(1, batch_id="company", start=20))
+    stage.answer(pair, status(500))
+    stage.answer(company, status(200))
+    stage.answer(row, status(500))
+    assert set(stage.start_at(60.0)) == {row, pair}
+    # The pair is halved, because another batch was accepted since it failed first.
+    stage.answer(pair, status(500))
+    stage.answer(row, status(500))
+    assert stage.status().destination.breaker == BreakerState.OPEN
+    (probe,) = stage.start_at(600.0)
+    assert offsets(probe.rows) == [10]
+
+
 # --- bodies that are cut off ----------------------------------------------------------------------
 
 
