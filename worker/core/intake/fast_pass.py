@@ -41,7 +41,7 @@ from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ChunkReading:
     """What all records of a chunk have in common.
 
     `drift` counts what differs from the contract.
@@ -73,7 +73,7 @@ class FastPass(Protocol):
 
     def __call__(
         self,
-        reading: Reading,
+        reading: ChunkReading,
         record: Record,
         value: bytes | msgspec.Raw,
         unwrapped: Unwrapped | None = None,
@@ -92,7 +92,7 @@ _SMALL_INTEGERS = range(1000)
 PAIR = len(IDENTITY_COLUMNS)
 RefuseLine = Callable[[bytes], InvalidEvent]
 FinishRow = Callable[
-    [Reading, Record, KeylessRow, ProducerKey, Unwrapped | None], Row | InvalidEvent
+    [ChunkReading, Record, KeylessRow, ProducerKey, Unwrapped | None], Row | InvalidEvent
 ]
 
 

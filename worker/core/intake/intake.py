@@ -12,7 +12,7 @@ from worker.core.intake import dedup_key
 from worker.core.intake.cloud_event import open_cloud_event
 from worker.core.intake.dedup_key import UnusableKey
 from worker.core.intake.event_time import MILLISECONDS_FROM
-from worker.core.intake.fast_pass import InvalidEvent, KeylessRow, ProducerKey, Reading
+from worker.core.intake.fast_pass import ChunkReading, InvalidEvent, KeylessRow, ProducerKey
 from worker.core.intake.forms import EnvelopeOpener, Unwrapped
 from worker.core.intake.framing import unframe
 from worker.core.intake.line import LineFormat
@@ -86,7 +86,7 @@ class Intake:
         """
         window = self._rules.window(now.unix_seconds)
         drift = drift if drift is not None else ContractDrift()
-        return self._read(Reading(assignment, window, now, drift), records)
+        return self._read(ChunkReading(assignment, window, now, drift), records)
 
     def read_again(self, assignment: Assignment, records: Sequence[Record], now: Now) -> list[Row]:
         """The rows of records that an earlier owner has settled, as far as they are selected.
@@ -94,11 +94,11 @@ class Intake:
         Their age was checked when they were settled, and isn't checked again.
         """
         selected, _ = self.select(records)
-        rows, _ = self._read(Reading(assignment, ANY_TIME, now, ContractDrift()), selected)
+        rows, _ = self._read(ChunkReading(assignment, ANY_TIME, now, ContractDrift()), selected)
         return rows
 
     def _read(
-        self, reading: Reading, records: Sequence[Record]
+        self, reading: ChunkReading, records: Sequence[Record]
     ) -> tuple[list[Row], list[Rejection]]:
         rows: list[Row] = []
         rejections: list[Rejection] = []
@@ -123,7 +123,7 @@ class Intake:
                 )
         return rows, rejections
 
-    def _unusual(self, reading: Reading, record: Record) -> Row | InvalidEvent:
+    def _unusual(self, reading: ChunkReading, record: Record) -> Row | InvalidEvent:
         """Read a record that the fast pass didn't accept, or that is wrapped."""
         value = unframe(record.value, self._rules.framing) if record.value else record.value
         if isinstance(value, FieldFault):
@@ -161,7 +161,7 @@ class Intake:
                 return open_cloud_event(record.headers, value)
 
     def _row(
-        self, reading: Reading, record: Record, event: ValidEvent, unwrapped: Unwrapped
+        self, reading: ChunkReading, record: Record, event: ValidEvent, unwrapped: Unwrapped
     ) -> Row | InvalidEvent:
         """The row of an event that the thorough pass has read."""
         destination, cells, producer_key = event
@@ -180,7 +180,7 @@ class Intake:
 
     def _finish(
         self,
-        reading: Reading,
+        reading: ChunkReading,
         record: Record,
         keyless: KeylessRow,
         producer_key: ProducerKey,

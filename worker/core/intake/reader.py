@@ -15,11 +15,11 @@ from worker.core.intake.decode import DECODE_FAILURES, Unknown, decode_key, valu
 from worker.core.intake.dedup_key import UnusableKey, joined
 from worker.core.intake.explain import Cells, explain
 from worker.core.intake.fast_pass import (
+    ChunkReading,
     FastPass,
     FinishRow,
     InvalidEvent,
     ProducerKey,
-    Reading,
     RefuseLine,
     RowEnds,
     applications,
@@ -76,7 +76,11 @@ class Reader:
         )
 
     def fast_leniently(
-        self, reading: Reading, record: Record, value: bytes | msgspec.Raw, unwrapped: Unwrapped
+        self,
+        reading: ChunkReading,
+        record: Record,
+        value: bytes | msgspec.Raw,
+        unwrapped: Unwrapped,
     ) -> Row | InvalidEvent | None:
         """As `fast`, without unknown fields; None if these aren't allowed or aren't the fault.
 

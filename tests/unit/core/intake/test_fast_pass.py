@@ -14,9 +14,9 @@ from worker.core.counters.counters import ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.decode import Unknown, value_decoder
 from worker.core.intake.fast_pass import (
+    ChunkReading,
     FastPass,
     InvalidEvent,
-    Reading,
     RowEnds,
     fast_pass,
 )
@@ -39,7 +39,7 @@ def made(rules: IntakeRules) -> FastPass:
 
 def read(rules: IntakeRules, value: bytes, headers: Any = ()) -> Row | InvalidEvent | None:
     now = now_at()
-    reading = Reading(make_assignment(), rules.window(now.unix_seconds), now, ContractDrift())
+    reading = ChunkReading(make_assignment(), rules.window(now.unix_seconds), now, ContractDrift())
     return made(rules)(reading, FakeRecord(0, value, b"key", headers), value)
 
 
