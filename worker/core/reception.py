@@ -127,7 +127,9 @@ class Receiving:
         parked_places = frozenset() if route.role is RouteRole.PARKING else event.parked
         delivered = [row for row, place in accepted if place not in parked_places]
         parked = [row for row, place in accepted if place in parked_places]
-        route.window.restore(delivered, parked, now)
+        route.window.restore(
+            delivered, parked, now, named_from_milliseconds=event.named_from_milliseconds
+        )
 
     def _may_be_judged(self, event: Received, now: Now) -> bool:
         trust = self._clock.trust(now)

@@ -144,7 +144,13 @@ class TestTheWayOfARecord:
             *(event(offset) for offset in range(5, 10)),
         )
         world.handle(
-            TailRead(start, tail, refused={Place(TOPIC, 0, 5)}, parked={Place(TOPIC, 0, 6)})
+            TailRead(
+                start,
+                tail,
+                refused={Place(TOPIC, 0, 5)},
+                parked={Place(TOPIC, 0, 6)},
+                named_from_milliseconds=0,
+            )
         )
         world.handle(Assigned((Start(again, 8, start.committed, end=10),)))
         repeated = [
@@ -167,7 +173,15 @@ class TestTheWayOfARecord:
         start = Start(
             Assignment(PARKING_TOPIC, 0, 0), 4, Position(4, commit_metadata.encode(4, 0, [])), end=5
         )
-        world.handle(TailRead(start, (refused,), refused={Place(TOPIC, 0, 5)}, parked=set()))
+        world.handle(
+            TailRead(
+                start,
+                (refused,),
+                refused={Place(TOPIC, 0, 5)},
+                parked=set(),
+                named_from_milliseconds=0,
+            )
+        )
         world.assign(HOME, position=4)
         world.receive(FakeRecord(4, event(4).value, headers=(("event-id", b"7"),)), assignment=HOME)
         (batch,) = posted(world.wait(1.0))

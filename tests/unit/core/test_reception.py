@@ -190,7 +190,9 @@ def test_what_an_earlier_owner_delivered_is_a_duplicate_by_a_clock_that_is_behin
     stage = world(ahead=-2 * DAY)
     stage.handle(Lost((A0,)))
     start = Start(Assignment(TOPIC, 0, 0), 1, Position(1, commit_metadata.encode(1, 0, [])), end=1)
-    stage.handle(TailRead(start, (event(0),), refused=set(), parked=set()))
+    stage.handle(
+        TailRead(start, (event(0),), refused=set(), parked=set(), named_from_milliseconds=0)
+    )
     stage.jump(0)
     stage.handle_api_time()
     again = Assignment(TOPIC, 0, 2)

@@ -117,12 +117,20 @@ class Window:
             seen.update(key for key, count in Counter(keys).items() if count > 1)
         return seen
 
-    def restore(self, delivered: Iterable[Row], parked: Iterable[Row], now: Now) -> None:
+    def restore(
+        self,
+        delivered: Iterable[Row],
+        parked: Iterable[Row],
+        now: Now,
+        *,
+        named_from_milliseconds: int,
+    ) -> None:
         """Remember rows that an earlier owner of their partition has settled.
 
-        Rows that are older than the window are not remembered.
+        Rows that are older than the window are not remembered, nor rows written before
+        `named_from_milliseconds`: they may have been refused.
         """
-        earliest = (now.unix_seconds - self._age_seconds) * 1000
+        earliest = max((now.unix_seconds - self._age_seconds) * 1000, named_from_milliseconds)
         young = [row.key for row in delivered if _written_milliseconds(row) >= earliest]
         self._delivered.add_all(young, now.monotonic_seconds)
         for row in parked:

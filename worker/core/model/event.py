@@ -39,13 +39,15 @@ class TailRead:
 
     `start` is the start of the partition, with an assignment that has no epoch yet; its commit
     metadata names the settled records. `refused` and `parked` are the places, by origin, of records
-    of any partition that were not delivered.
+    of any partition that were not delivered; of records written before `named_from_milliseconds`
+    (Unix) it is not known.
     """
 
     start: Start
     records: Sequence[Record]
     refused: Set[Place]
     parked: Set[Place]
+    named_from_milliseconds: int
 
 
 @dataclass(frozen=True, slots=True)

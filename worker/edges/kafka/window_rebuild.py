@@ -163,11 +163,11 @@ class WindowRebuild:
 
     async def _undelivered(self, reader: TopicReader, topics: set[str]) -> UndeliveredRecords:
         naming = {name for topic in topics for name in self._naming.get(topic, ())}
-        # Records that were written before the oldest wanted record can't name it.
-        since = self._unix_time() - self._options.age_seconds - CLOCK_MARGIN_SECONDS
-        return await read_undelivered(
-            reader, naming, max(0, round(since * 1000)), self._chunk_seconds_max
-        )
+        # Records that were written before the oldest wanted record can't name it. What is wanted is
+        # said with the result: the local clock may be set right meanwhile.
+        wanted_from = max(0, round((self._unix_time() - self._options.age_seconds) * 1000))
+        since = max(0, wanted_from - CLOCK_MARGIN_SECONDS * 1000)
+        return await read_undelivered(reader, naming, (since, wanted_from), self._chunk_seconds_max)
 
     async def _restore(
         self,
@@ -185,7 +185,15 @@ class WindowRebuild:
         start = _start(span.partition, arrived[span.partition])
         try:
             async for _, records in reader.chunks([span], seconds_max=self._chunk_seconds_max):
-                self._post(TailRead(start, records, undelivered.refused, undelivered.parked))
+                self._post(
+                    TailRead(
+                        start,
+                        records,
+                        undelivered.refused,
+                        undelivered.parked,
+                        undelivered.named_from_milliseconds,
+                    )
+                )
                 await self._drained()
                 todo.spans[0] = replace(span, begin=records[-1].offset + 1)
         except (KafkaError, OSError, UnicodeDecodeError) as error:
@@ -250,21 +258,29 @@ class TooMuchError(Exception):
 
 @dataclass(slots=True)
 class UndeliveredRecords:
-    """The records that a dead letter or a parked record names, by their first place."""
+    """The records that a dead letter or a parked record names, by their first place.
 
+    Of records written before `named_from_milliseconds` (Unix) it is not known.
+    """
+
+    named_from_milliseconds: int
     refused: set[Place] = field(default_factory=set)
     parked: set[Place] = field(default_factory=set)
 
 
 async def read_undelivered(
-    reader: TopicReader, topics: Collection[str], since_milliseconds: int, chunk_seconds_max: float
+    reader: TopicReader,
+    topics: Collection[str],
+    since_milliseconds: tuple[int, int],
+    chunk_seconds_max: float,
 ) -> UndeliveredRecords:
     """Read which records the records of these topics name, as far as the topics exist.
 
     Args:
         reader: open.
         topics: dead letters and parking.
-        since_milliseconds: older records are left out.
+        since_milliseconds: older records are left out; and the time of the oldest record that they
+            may name.
         chunk_seconds_max: how long the next records may take.
 
     Raises:
@@ -272,13 +288,14 @@ async def read_undelivered(
         aiokafka.errors.KafkaError, TimeoutError: the brokers couldn't be asked.
         UnicodeDecodeError: the name of a record's header isn't UTF-8.
     """
-    spans = await reader.spans(topics, since_milliseconds)
+    since, named_from = since_milliseconds
+    spans = await reader.spans(topics, since)
     for span in spans:
         if span.length > NAMING_RECORDS_MAX:
             raise TooMuchError(
                 f"{span.partition.topic} names more than {NAMING_RECORDS_MAX} records"
             )
-    named = UndeliveredRecords()
+    named = UndeliveredRecords(named_from)
     async for _, records in reader.chunks(spans, seconds_max=chunk_seconds_max):
         for record in records:
             _note(named, record)

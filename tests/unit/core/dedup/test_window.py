@@ -181,9 +181,21 @@ def test_what_was_settled_before_is_known_again_as_long_as_it_is_young(
         make_row(0, key=key, record=record, event_timestamp=written)
         for key in (b"delivered", b"parked")
     ]
-    window.restore(settled[:1], settled[1:], now_at(0))
+    window.restore(settled[:1], settled[1:], now_at(0), named_from_milliseconds=0)
     again = [row(1, b"delivered"), make_row(2, key=b"parked", line=settled[1].line)]
     assert len(window.admit(again, 0.0).duplicates) == (2 if age_seconds == 0 else 0)
+
+
+@pytest.mark.parametrize(("written", "is_known"), [(-1, False), (0, True)])
+def test_a_row_of_which_it_is_unknown_whether_it_was_refused_is_not_remembered(
+    written: int, is_known: bool
+) -> None:
+    window = make_window()
+    named_from = round(UNIX_SECONDS) * 1000
+    record = FakeRecord(0, timestamp=named_from + written)
+    settled = make_row(0, key=b"settled", record=record)
+    window.restore([settled], [], now_at(0), named_from_milliseconds=named_from)
+    assert bool(window.admit([row(1, b"settled")], 0.0).duplicates) == is_known
 
 
 def test_a_key_in_flight_is_never_forgotten() -> None:
