@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from sys import intern
 from typing import Any, TypeVar
@@ -24,6 +24,9 @@ GROUP = "chaos"
 ERRORS = "__appmetrica.errors."
 
 T = TypeVar("T")
+
+# While a lag is waited for, this many records are published every so many seconds.
+LATE_RECORDS, LATE_SECONDS = 10, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +154,23 @@ async def lag(servers: str, topic: str) -> int:
 
 
 async def await_no_lag(
-    servers: str, topics: tuple[str, ...], timeout_seconds: float
+    servers: str,
+    topics: tuple[str, ...],
+    timeout_seconds: float,
+    publish: Callable[[int], Awaitable[None]],
 ) -> float | None:
-    """How long it took until the group had committed everything; None if it didn't in that time."""
+    """How long it took until the group had committed everything; None if it didn't in that time.
+
+    A few records are published now and then: where only refused rows are left, nobody can tell them
+    from an API that refuses everything.
+    """
     loop = asyncio.get_running_loop()
     started = loop.time()
+    due = started + LATE_SECONDS
     while loop.time() - started < timeout_seconds:
+        if loop.time() >= due:
+            due += LATE_SECONDS
+            await publish(LATE_RECORDS)
         try:
             if not sum([await lag(servers, topic) for topic in topics]):
                 return loop.time() - started

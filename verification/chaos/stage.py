@@ -98,7 +98,7 @@ class Stage:
     async def during(
         self, name: str, lag_seconds_max: float = LAG_SECONDS_MAX
     ) -> AsyncIterator[Phase]:
-        """One phase: records flow; at its end the producer rests until there is no lag."""
+        """One phase: records flow; at its end only a few do until there is no lag."""
         phase = Phase(f"{len(self.phases)}", name, time.time())
         self.phases.append(phase)
         self.producer.phase = phase.key.encode()
@@ -107,7 +107,10 @@ class Stage:
         yield phase
         await self.producer.rest()
         topics = (self.topics.events, self.topics.parked)
-        phase.lag_seconds = await await_no_lag(self.brokers.direct_servers, topics, lag_seconds_max)
+        phase.lag_seconds = await await_no_lag(
+            self.brokers.direct_servers, topics, lag_seconds_max, self.producer.publish
+        )
+        await self.producer.rest()
         for member in self.regulars:
             imbalance = await member.imbalance()
             if imbalance:
