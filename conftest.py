@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.log_lines import LineCheck
 from tests.record_batches import restored_decompression
 from tests.secured import Secured, secured_kafka
 from worker.sandbox.kafka import KafkaCluster
@@ -57,6 +59,17 @@ def interruptible() -> Iterator[None]:
     yield
     for one in ignored:
         signal.signal(one, signal.SIG_IGN)
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[None]:
+    """Compare every line that the worker writes with the tables of `docs/logs.md`."""
+    logger = logging.getLogger("worker")
+    check = LineCheck()
+    logger.addHandler(check)
+    yield
+    logger.removeHandler(check)
+    assert check.faults == []
 
 
 @pytest.fixture(autouse=True)

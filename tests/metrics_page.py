@@ -51,21 +51,22 @@ A JSON object. Times are Unix seconds.
 
 | key | meaning |
 | --- | --- |
-{_rows(f"| `{path}` | {_marked(key.help)} |" for path, key in _keys(STATUS))}
+{table_rows(f"| `{path}` | {marked(key.help)} |" for path, key in _keys(STATUS))}
 """
 
 
 def _table(metrics: Iterable[Metric]) -> str:
-    rows = _rows(
-        f"| `{_name(metric)}` | {_type(metric)} | {_marked(metric.meaning)} "
-        f"| {_marked(metric.action)} |"
+    rows = table_rows(
+        f"| `{_name(metric)}` | {_type(metric)} | {marked(metric.meaning)} "
+        f"| {marked(metric.action)} |"
         for metric in metrics
     )
     return f"| metric | type | meaning | what to do |\n| --- | --- | --- | --- |\n{rows}"
 
 
-def _rows(rows: Iterable[str]) -> str:
-    return "\n".join(row.replace("|  |", "| |") for row in rows)
+def table_rows(rows: Iterable[str]) -> str:
+    """Return the rows of a table, one a line."""
+    return "\n".join(re.sub(r"\|  (?=\|)", "| ", row) for row in rows)
 
 
 def _name(metric: Metric) -> str:
@@ -76,7 +77,7 @@ def _type(metric: Metric) -> str:
     return type(metric).__name__.removesuffix("Metric").lower()
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Return the text with names as code and pages as links."""
     linked = _PAGE.sub(r"[\1](\1)", text)
     parts = re.split(r"(\[[^\]]*\]\([^)]*\))", linked)

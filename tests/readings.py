@@ -27,13 +27,15 @@ from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
 from worker.core.model.record import End, SkipReason, TopicPartition
 from worker.edges.telemetry.admin_server import Answers
-from worker.edges.telemetry.logs import RecentLogs
+from worker.edges.telemetry.log_filters import RecentLogs
+from worker.edges.telemetry.logs import configure_logging
 from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.reading import Reading, WorkerInfo
 from worker.edges.telemetry.redaction import Redactor
 from worker.edges.telemetry.status import status_of
 from worker.edges.telemetry.status_page import page_document
 
+SECRET = "s3cret/key+of=ours"
 TOPIC, PARKED = "offline-events", "offline-events.parked"
 ASSIGNMENT = make_assignment(3)
 INFO = WorkerInfo(
@@ -68,6 +70,15 @@ class WrittenLines:
 
     def getvalue(self) -> str:
         return "".join(self._lines)
+
+
+def configured_log(
+    root: logging.Logger, format_name: str = "json", secret: str = SECRET
+) -> tuple[WrittenLines, RecentLogs]:
+    """Configure the log as `run` does, with its lines in memory; `root` is restored afterwards."""
+    assert root is logging.getLogger()
+    written = WrittenLines()
+    return written, configure_logging(format_name, "info", [secret], lambda _: written)
 
 
 def make_counters() -> Counters:

@@ -28,7 +28,7 @@ from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
 from worker.edges.telemetry.admin_server import AdminServer, Answers
 from worker.edges.telemetry.event_loop import LoopLag
-from worker.edges.telemetry.logs import RecentLogs
+from worker.edges.telemetry.log_filters import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.reading import Reading, WorkerInfo
 from worker.edges.telemetry.status import status_of

@@ -22,7 +22,7 @@ from worker.daemon.assembly import Parts, assemble
 from worker.daemon.signals import Signals
 from worker.edges.kafka.instance import claim
 from worker.edges.kafka.source import KafkaSource
-from worker.edges.telemetry.logs import RecentLogs
+from worker.edges.telemetry.log_filters import RecentLogs
 from worker.edges.telemetry.redaction import Redactor
 from worker.errors import ExitCode, UnavailableError
 from worker.sandbox.kafka import free_ports

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests import metrics_page
+from tests import logs_page, metrics_page
 from worker.contract.json_schema import VERSION
 from worker.contract.texts import asyncapi_yaml, field_tables, rule_table, schema_text
 from worker.core.post_api.resource import RESOURCES
@@ -16,6 +16,7 @@ EXAMPLES = SCHEMAS / "examples"
 PRODUCERS = DOCS / "producers"
 PAGE = DOCS / "events.md"
 METRICS_PAGE = DOCS / "metrics.md"
+LOGS_PAGE = DOCS / "logs.md"
 
 # The page's generated parts stand between two such comments; a path is a file under docs.
 _PART = re.compile(r"(<!-- generated: (?P<name>\S+) -->\n).*?(\n?<!-- end -->)", re.DOTALL)
@@ -41,6 +42,7 @@ def generated() -> dict[Path, str]:
         SCHEMAS / "asyncapi.yaml": asyncapi_yaml(),
         PAGE: page(PAGE.read_text(encoding="utf-8")),
         METRICS_PAGE: metrics_page.page(),
+        LOGS_PAGE: logs_page.page(),
     }
 
 

@@ -16,6 +16,7 @@ from tests.builders import (
     make_value,
     now_at,
 )
+from tests.log_lines import faults_of
 from worker.core.batching.batcher import Batcher, BatchLimits
 from worker.core.dedup.key_memory import KeyBudget
 from worker.core.dedup.window import Window
@@ -27,7 +28,7 @@ from worker.core.intake.rules import Condition, Tombstones, WithoutKey
 from worker.core.model.answer import Answer, Response
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
-from worker.core.model.command import Command, Commit, Post
+from worker.core.model.command import Command, Commit, Post, WriteLog
 from worker.core.model.event import Answered, Assigned, Event, Received, TimePassed
 from worker.core.model.record import Assignment, Position, Start
 from worker.core.pipeline import Pipeline
@@ -141,6 +142,8 @@ class World:
         """Hand in an event; the account must balance afterwards, whatever it was."""
         commands = self.pipeline.handle(event, self.now)
         assert self.ledger.imbalance() == 0
+        for line in only(WriteLog, commands):
+            assert faults_of(line.event, line.severity, line.fields) == []
         return commands
 
     def wait(self, seconds: float) -> list[Command]:

@@ -1,7 +1,7 @@
 """Log lines: one per event, JSON or for people, without secrets and without floods.
 
 The convention: the message is the event's code in snake_case, which never changes, and `extra`
-holds the fields:
+holds the fields. The tables in `log_events` explain every code and every field:
 
     logger.warning("commit_failed", extra={"detail": "no answer in time"})
 
@@ -13,125 +13,25 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import time
-from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
 
 import orjson
 
+from worker.edges.telemetry.log_filters import Lines, RecentLogs, RepeatLimit
 from worker.edges.telemetry.log_writer import LineWriter
 from worker.edges.telemetry.redaction import Redactor, plain, printable, text
 
-# Lines of one kind that pass in a window. Further lines are counted; the first line of the next
-# window has their number.
-REPEATS_MAX = 5
-WINDOW_SECONDS = 60.0
-# Kinds of lines that are counted at once. The kind seen longest ago is forgotten first.
-KINDS_MAX = 512
-# The latest warnings and errors that `/status` shows.
-LATEST_MAX = 20
 # How long waiting lines may delay the end of the process.
 FLUSH_SECONDS_MAX = 1.0
 
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-@dataclass(slots=True)
-class _RepeatWindow:
-    began_seconds: float
-    passed: int = 0
-    held_back: int = 0
-
-
-class RepeatLimit(logging.Filter):
-    """Lets the first lines of a kind pass in each window and counts the others.
-
-    A kind is logger, level and message template, whatever the fields.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._windows: OrderedDict[tuple[str, int, str], _RepeatWindow] = OrderedDict()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is to be written.
-
-        The first line of a new window gets the number of lines held back in the last window.
-        """
-        kind = (record.name, record.levelno, str(record.msg))
-        now = self._clock()
-        window = self._windows.pop(kind, None)
-        if window is None or now - window.began_seconds >= WINDOW_SECONDS:
-            held_back = window.held_back if window is not None else 0
-            window = _RepeatWindow(now)
-            if held_back:
-                record.repeats_held_back = held_back
-        self._windows[kind] = window
-        if len(self._windows) > KINDS_MAX:
-            self._windows.popitem(last=False)
-        window.passed += 1
-        if window.passed > REPEATS_MAX:
-            window.held_back += 1
-            return False
-        return True
-
-
-class Lines(Protocol):
-    """Where lines are written. No call waits for the reader; `flush` waits for a bounded time."""
-
-    @property
-    def dropped(self) -> int:
-        """Lines that could not be written."""
-
-    def write(self, line: str, /) -> None:
-        """Write this line soon, or drop it."""
-
-    def flush(self, seconds_max: float, /) -> bool:
-        """Wait for the lines so far; returns whether all were written or dropped."""
-
-
 # Opens the lines' destination, given what formats the line about dropped lines.
 OpenLines = Callable[[Callable[[int], str]], Lines]
 _TO_STANDARD_ERROR: OpenLines = partial(LineWriter, 2)
-
-
-class RecentLogs(logging.Filter):
-    """Counts lines by level, whether written or held back, and keeps the latest errors."""
-
-    def __init__(self, redactor: Redactor, lines: Lines) -> None:
-        super().__init__()
-        self._redactor = redactor
-        self._lines = lines
-        self.by_level: Counter[str] = Counter()
-        self._latest: deque[str] = deque(maxlen=LATEST_MAX)
-
-    @property
-    def lines_dropped(self) -> int:
-        """Lines that could not be written."""
-        return self._lines.dropped
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Count the line; returns True always."""
-        self.by_level[record.levelname.lower()] += 1
-        return True
-
-    def learn_secret(self, secret: str) -> None:
-        """Keep this secret out of every line from now on."""
-        self._redactor.learn(secret)
-
-    def note(self, line: str) -> None:
-        """Keep the redacted JSON line of a warning or an error."""
-        self._latest.append(line)
-
-    def latest(self) -> list[dict[str, object]]:
-        """Return the latest warnings and errors, the last one last."""
-        # A copy: other threads log as well.
-        return [orjson.loads(line) for line in tuple(self._latest)]
 
 
 class JsonFormatter(logging.Formatter):

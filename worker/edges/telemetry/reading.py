@@ -11,7 +11,7 @@ from worker.core.counters.history import Flow, History, HistoryPoint, totals_of
 from worker.core.counters.situation import Circumstances, Situation, situations, worst
 from worker.core.counters.snapshot import HoldStatus, PartitionStatus, Snapshot, ThrottleStatus
 from worker.core.model.record import Assignment, End, TopicPartition
-from worker.edges.telemetry.logs import RecentLogs
+from worker.edges.telemetry.log_filters import RecentLogs
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,8 @@ STATUS: tuple[Key[Reading], ...] = (
     ),
     Key(
         "last_errors",
-        "The latest warnings and errors of the log, the last one last.",
+        "The latest warnings and errors of the log, the last one last. `action` says what to do. "
+        "See docs/logs.md.",
         lambda reading: reading.logs.latest(),
     ),
 )

@@ -1,54 +1,23 @@
-"""Log lines: their form, what they never hold, and how many of a kind pass."""
+"""Log lines: their form, and what they never hold."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from urllib.parse import quote_plus
 
 import orjson
 import pytest
 from hypothesis import given, strategies
 
-from tests.readings import WrittenLines, line_of
-from worker.edges.telemetry.logs import (
-    KINDS_MAX,
-    LATEST_MAX,
-    REPEATS_MAX,
-    WINDOW_SECONDS,
-    ConsoleFormatter,
-    JsonFormatter,
-    RecentLogs,
-    RepeatLimit,
-    configure_logging,
-)
+from tests.readings import SECRET, WrittenLines, configured_log, line_of
+from worker.edges.telemetry.log_filters import RecentLogs
+from worker.edges.telemetry.logs import ConsoleFormatter, JsonFormatter
 from worker.edges.telemetry.redaction import CHARACTERS_MAX, Redactor
-
-SECRET = "s3cret/key+of=ours"
-
-
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    """The root logger, put back as it was afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield root
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
-
-
-def configured(
-    root: logging.Logger, format_name: str = "json", secret: str = SECRET
-) -> tuple[WrittenLines, RecentLogs]:
-    assert root is logging.getLogger()
-    written = WrittenLines()
-    return written, configure_logging(format_name, "info", [secret], lambda _: written)
 
 
 def test_a_json_line_has_time_level_logger_event_and_fields(root: logging.Logger) -> None:
-    stream, _ = configured(root)
+    stream, _ = configured_log(root)
     logging.getLogger("worker.x").warning("commit_failed", extra={"partitions": 3})
     line = json.loads(stream.getvalue())
     assert line.pop("ts").endswith("Z")
@@ -61,7 +30,7 @@ def test_a_json_line_has_time_level_logger_event_and_fields(root: logging.Logger
 
 
 def test_an_exception_stays_on_one_json_line(root: logging.Logger) -> None:
-    stream, _ = configured(root)
+    stream, _ = configured_log(root)
     try:
         raise ValueError(f"in {SECRET}")
     except ValueError:
@@ -71,7 +40,7 @@ def test_an_exception_stays_on_one_json_line(root: logging.Logger) -> None:
 
 
 def test_a_console_line_is_for_people(root: logging.Logger) -> None:
-    stream, _ = configured(root, "console")
+    stream, _ = configured_log(root, "console")
     logging.getLogger("worker.x").info("started", extra={"version": "1"})
     assert stream.getvalue().rstrip().endswith("info    started  version=1")
 
@@ -88,7 +57,7 @@ def test_a_console_line_is_for_people(root: logging.Logger) -> None:
     ids=["value", "query", "encoded", "key of somebody else"],
 )
 def test_no_line_holds_a_key(root: logging.Logger, format_name: str, text: str) -> None:
-    stream, _ = configured(root, format_name)
+    stream, _ = configured_log(root, format_name)
     logger = logging.getLogger("aiohttp.client")
     logger.error(text)
     logger.error("in arguments: %s", text)
@@ -106,7 +75,7 @@ class TestMasking:
     def test_a_secret_that_is_part_of_json_leaves_the_line_whole(
         self, root: logging.Logger, secret: str
     ) -> None:
-        stream, recent = configured(root, secret=secret)
+        stream, recent = configured_log(root, secret=secret)
         logging.getLogger("worker.x").warning(
             "held", extra={"application_id": 1111, "reason": None, "text": f"<{secret}>"}
         )
@@ -115,7 +84,7 @@ class TestMasking:
         assert recent.latest() == [line]
 
     def test_a_secret_is_masked_however_deep_it_is(self, root: logging.Logger) -> None:
-        stream, _ = configured(root)
+        stream, _ = configured_log(root)
         value = {"a": [(SECRET, {SECRET: {SECRET}})], "b": SECRET.encode(), "c": ValueError(SECRET)}
         logging.getLogger("worker.x").warning("deep", extra={"field": value})
         assert SECRET not in stream.getvalue()
@@ -128,7 +97,7 @@ class TestMasking:
     ids=["big integer", "lone surrogate", "set", "NaN", "object"],
 )
 def test_whatever_a_field_holds_the_line_is_written(root: logging.Logger, field: object) -> None:
-    stream, _ = configured(root)
+    stream, _ = configured_log(root)
     logging.getLogger("worker.x").warning("odd", extra={"field": field})
     assert json.loads(stream.getvalue())["event"] == "odd"
 
@@ -166,7 +135,7 @@ def test_whatever_lines_hold_they_are_lines_and_the_errors_can_be_shown(
 
 
 def test_a_long_text_loses_its_middle(root: logging.Logger) -> None:
-    stream, _ = configured(root)
+    stream, _ = configured_log(root)
     logging.getLogger("worker.x").warning(
         "long", extra={"text": "a" * 40_000 + "b" * 1_000_000 + "c" * 40_000}
     )
@@ -176,20 +145,20 @@ def test_a_long_text_loses_its_middle(root: logging.Logger) -> None:
 
 
 def test_a_line_for_people_moves_no_cursor(root: logging.Logger) -> None:
-    stream, _ = configured(root, "console")
+    stream, _ = configured_log(root, "console")
     logging.getLogger("worker.x").warning("odd", extra={"text": "\x1b[31mred\nnext"})
     assert stream.getvalue().endswith("odd  text=\\x1b[31mred\\nnext\n")
 
 
 def test_a_field_cannot_hide_what_happened(root: logging.Logger) -> None:
-    stream, _ = configured(root)
+    stream, _ = configured_log(root)
     logging.getLogger("worker.x").warning("lost", extra={"event": "all is well", "level": "info"})
     line = json.loads(stream.getvalue())
     assert (line["event"], line["level"]) == ("lost", "warning")
 
 
 def test_a_stack_that_was_asked_for_is_in_the_line(root: logging.Logger) -> None:
-    stream, _ = configured(root)
+    stream, _ = configured_log(root)
     logging.getLogger("worker.x").warning("stalled", stack_info=True)
     assert "test_a_stack_that_was_asked_for" in json.loads(stream.getvalue())["stack"]
 
@@ -198,7 +167,7 @@ def test_a_stack_that_was_asked_for_is_in_the_line(root: logging.Logger) -> None
 def test_a_line_that_cannot_be_written_is_reported_without_its_content(
     root: logging.Logger, format_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stream, _ = configured(root, format_name)
+    stream, _ = configured_log(root, format_name)
     logging.getLogger("some.library").error("%d requests", SECRET)
     assert "log_line_failed" in stream.getvalue()
     assert "some.library" in stream.getvalue()
@@ -214,60 +183,9 @@ def test_a_line_that_cannot_be_written_is_reported_without_its_content(
 def test_a_secret_is_masked_in_every_notation(
     root: logging.Logger, secret: str, format_name: str
 ) -> None:
-    stream, _ = configured(root, format_name, secret)
+    stream, _ = configured_log(root, format_name, secret)
     logger = logging.getLogger("worker.x")
     logger.error(
         "plain", extra={"text": secret, "shown": repr(secret), "sent": repr(secret.encode())}
     )
     assert stream.getvalue().count("***") == 3
-
-
-def test_the_latest_warnings_and_errors_are_remembered_redacted_and_bounded(
-    root: logging.Logger,
-) -> None:
-    _, recent = configured(root, "console")
-    logging.getLogger("worker.x").info("started")
-    for number in range(LATEST_MAX + 1):
-        logging.getLogger("worker.x").warning(f"trouble_{number}", extra={"key": SECRET})
-    latest = recent.latest()
-    assert [one["event"] for one in latest] == [
-        f"trouble_{number}" for number in range(1, LATEST_MAX + 1)
-    ]
-    assert {one["key"] for one in latest} == {"***"}
-
-
-class TestRepeats:
-    def lines(self, count: int, message: str = "again") -> list[logging.LogRecord]:
-        return [
-            logging.makeLogRecord({"name": "a", "levelno": 30, "msg": message})
-            for _ in range(count)
-        ]
-
-    def test_the_first_few_of_a_kind_pass_and_the_next_window_shows_how_many_did_not(self) -> None:
-        now = 0.0
-        limit = RepeatLimit(lambda: now)
-        assert [limit.filter(line) for line in self.lines(8)] == [True] * REPEATS_MAX + [False] * 3
-        now = WINDOW_SECONDS
-        (later,) = self.lines(1)
-        assert limit.filter(later)
-        assert vars(later)["repeats_held_back"] == 3
-
-    def test_kinds_do_not_share_a_limit(self) -> None:
-        limit = RepeatLimit(lambda: 0.0)
-        for line in self.lines(20):
-            limit.filter(line)
-        assert all(limit.filter(line) for line in self.lines(1, "another"))
-
-    def test_the_table_of_kinds_is_bounded(self) -> None:
-        limit = RepeatLimit(lambda: 0.0)
-        for number in range(KINDS_MAX * 2):
-            for line in self.lines(1, f"kind {number}"):
-                limit.filter(line)
-        assert len(limit._windows) == KINDS_MAX
-
-    def test_what_is_held_back_is_counted_all_the_same(self, root: logging.Logger) -> None:
-        stream, counts = configured(root)
-        for _ in range(20):
-            logging.getLogger("worker.x").warning("again")
-        assert len(stream.getvalue().splitlines()) == REPEATS_MAX
-        assert counts.by_level["warning"] == 20

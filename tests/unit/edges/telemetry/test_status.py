@@ -259,7 +259,12 @@ def test_the_rest_is_the_reading_s() -> None:
         "last_delivery_timestamp_seconds": 1_700_000_034.0,
         "last_commit_timestamp_seconds": 1_700_000_035.0,
     }
-    assert status["last_errors"] == [{"event": "commit_failed"}]
+    assert status["last_errors"] == [
+        {
+            "action": "Often: check the brokers and the rights of the group.",
+            "event": "commit_failed",
+        }
+    ]
 
 
 def test_members_are_the_keys_of_what_a_key_holds() -> None:

@@ -1,0 +1,75 @@
+"""How many log lines of a kind pass, what is counted, and which errors are remembered."""
+
+from __future__ import annotations
+
+import logging
+
+from tests.readings import SECRET, configured_log
+from worker.edges.telemetry.log_filters import (
+    KINDS_MAX,
+    LATEST_MAX,
+    REPEATS_MAX,
+    WINDOW_SECONDS,
+    RepeatLimit,
+)
+
+
+def test_the_latest_warnings_and_errors_are_remembered_redacted_and_bounded(
+    root: logging.Logger,
+) -> None:
+    _, recent = configured_log(root, "console")
+    logging.getLogger("worker.x").info("started")
+    for number in range(LATEST_MAX + 1):
+        logging.getLogger("worker.x").warning(f"trouble_{number}", extra={"key": SECRET})
+    latest = recent.latest()
+    assert [one["event"] for one in latest] == [
+        f"trouble_{number}" for number in range(1, LATEST_MAX + 1)
+    ]
+    assert {one["key"] for one in latest} == {"***"}
+
+
+def test_a_remembered_line_says_what_to_do(root: logging.Logger) -> None:
+    stream, recent = configured_log(root)
+    logging.getLogger("worker.x").error("parking_failed", extra={"records": 1, "detail": "x"})
+    logging.getLogger("some.library").error("odd text")
+    known, unknown = recent.latest()
+    assert known["action"] == "Create the parking topic or grant WRITE."
+    assert "action" not in unknown
+    assert "action" not in stream.getvalue()
+
+
+class TestRepeats:
+    def lines(self, count: int, message: str = "again") -> list[logging.LogRecord]:
+        return [
+            logging.makeLogRecord({"name": "a", "levelno": 30, "msg": message})
+            for _ in range(count)
+        ]
+
+    def test_the_first_few_of_a_kind_pass_and_the_next_window_shows_how_many_did_not(self) -> None:
+        now = 0.0
+        limit = RepeatLimit(lambda: now)
+        assert [limit.filter(line) for line in self.lines(8)] == [True] * REPEATS_MAX + [False] * 3
+        now = WINDOW_SECONDS
+        (later,) = self.lines(1)
+        assert limit.filter(later)
+        assert vars(later)["repeats_held_back"] == 3
+
+    def test_kinds_do_not_share_a_limit(self) -> None:
+        limit = RepeatLimit(lambda: 0.0)
+        for line in self.lines(20):
+            limit.filter(line)
+        assert all(limit.filter(line) for line in self.lines(1, "another"))
+
+    def test_the_table_of_kinds_is_bounded(self) -> None:
+        limit = RepeatLimit(lambda: 0.0)
+        for number in range(KINDS_MAX * 2):
+            for line in self.lines(1, f"kind {number}"):
+                limit.filter(line)
+        assert len(limit._windows) == KINDS_MAX
+
+    def test_what_is_held_back_is_counted_all_the_same(self, root: logging.Logger) -> None:
+        stream, counts = configured_log(root)
+        for _ in range(20):
+            logging.getLogger("worker.x").warning("again")
+        assert len(stream.getvalue().splitlines()) == REPEATS_MAX
+        assert counts.by_level["warning"] == 20

@@ -1,0 +1,211 @@
+"""Log lines about the process, its keys, its log and its member of the Kafka group."""
+
+from __future__ import annotations
+
+from worker.edges.telemetry.log_events.definition import LogEvent, error, info, warning
+
+PROCESS = (
+    info("started", "The worker has started.", "", ("version", "admin_port")),
+    info(
+        "stopping", "A signal has arrived, and the drain begins.", "", ("signal", "drain_seconds")
+    ),
+    info(
+        "stopped",
+        "The worker has stopped.",
+        "Numbers above 0: nothing; these records are read again at the next start.",
+        ("unsettled_records", "uncommitted_records"),
+    ),
+    warning(
+        "close_timed_out",
+        "A connection was not closed in time, and was left.",
+        "Check the brokers.",
+        ("part",),
+    ),
+    warning("close_failed", "A connection could not be closed.", "Check the brokers.", ("part",)),
+    warning("signal_ignored", "A signal without a meaning has arrived.", "", ("signal",)),
+    error(
+        "stopped_at_once",
+        "A second signal has ended the process without the rest of the drain.",
+        "Nothing: the records are read again at the next start.",
+        ("signal",),
+    ),
+    error(
+        "stop_deadline_passed",
+        "The stop took longer than shutdown.drain_seconds.",
+        "Raise shutdown.drain_seconds and the grace period of the pod, if it repeats.",
+    ),
+    error(
+        "exit_deadline_passed",
+        "The worker has ended, but a thread did not: a name lookup or a file system hangs.",
+        "Check DNS and mounted file systems.",
+    ),
+    error(
+        "run_failed",
+        "The worker needs something that is not available.",
+        "Fix what the detail names.",
+        ("exit_code", "detail"),
+    ),
+    error(
+        "crashed",
+        "A bug in the worker has ended it.",
+        "Report it, with this line.",
+        ("exit_code",),
+    ),
+    info(
+        "service_links_ignored",
+        "Variables that Kubernetes sets for Services are ignored.",
+        "Set enableServiceLinks: false in the pod to avoid them.",
+        ("variables", "count"),
+    ),
+    warning(
+        "container_memory_low",
+        "The memory limit of the container is lower than the settings allow the worker to use.",
+        "Raise the limit, or lower limits.memory_bytes_max or dedup.window_rows_max.",
+        ("detail",),
+    ),
+    info("key_changed", "A key file has another key, which is used now.", "", ("application_id",)),
+    warning(
+        "key_not_read",
+        "A key file can't be read. The previous key stays in use.",
+        "Fix the file or its rights.",
+        ("application_id", "path", "detail"),
+    ),
+    warning(
+        "key_not_usable",
+        "A key file holds no valid key. The previous key stays in use.",
+        "Write the key into the file.",
+        ("application_id", "path", "detail"),
+    ),
+    error(
+        "exception_ignored",
+        "An exception occurred where no code could catch it, such as a destructor.",
+        "Report it, with this line.",
+        ("detail",),
+    ),
+    error("thread_failed", "A thread has ended with an exception.", "Report it.", ("thread_name",)),
+    error(
+        "log_line_failed",
+        "A line could not be formatted. Its content is not shown.",
+        "Report it.",
+        ("logger_name", "line", "error_kind"),
+    ),
+    warning(
+        "log_lines_dropped",
+        "Lines are missing here: standard error was not read in time, or could not be written.",
+        "Check the process that reads the log, and the disk.",
+        ("lines",),
+    ),
+)
+
+KAFKA = (
+    warning(
+        "kafka_not_reached",
+        "The brokers can't be used. The worker tries again.",
+        "Fix what the detail names; `check-config --connect` finds the same.",
+        ("group_id", "detail", "retry_seconds"),
+    ),
+    warning(
+        "group_held_by_another_program",
+        "Another program uses the same consumer group in another way.",
+        "Stop the program that the detail names, or set kafka.group_id.",
+        ("group_id", "detail", "retry_seconds"),
+    ),
+    LogEvent(
+        "topic_missing",
+        ("error", "warning"),
+        "A topic does not exist; a warning for a parking topic. The others are read.",
+        "Create the topic, or correct its name.",
+        ("topic", "retry_seconds"),
+    ),
+    warning(
+        "topics_not_looked_for",
+        "The brokers could not be asked which topics exist. They are asked again.",
+        "Often: check the brokers.",
+        ("detail",),
+    ),
+    warning(
+        "start_positions_not_found",
+        "The start of partitions can't be determined yet. The other partitions are read.",
+        "Start the brokers that lead them.",
+        ("partitions", "detail", "retry_seconds"),
+    ),
+    warning(
+        "ends_not_known",
+        "The brokers could not be asked where partitions end. Lag and forecasts are old.",
+        "Often: check the brokers.",
+        ("detail", "retry_seconds"),
+    ),
+    error(
+        "poll_failed",
+        "A partition can't be read at an offset. The other partitions are read.",
+        "By detail: see docs/operations.md.",
+        ("partition", "offset", "detail"),
+    ),
+    error(
+        "partition_away",
+        "A partition has no leader, or its leader does not answer.",
+        "Start the broker. The partition continues by itself.",
+        ("partition", "detail"),
+    ),
+    warning(
+        "position_set_back",
+        "The client's position was not where the last chunk ended, and was corrected.",
+        "Often: report it.",
+        ("partition", "offset"),
+    ),
+    warning(
+        "window_not_rebuilt",
+        "The tails of new partitions could not be read in time. Repetitions of events in these "
+        "records are delivered twice.",
+        "Raise dedup.rebuild_seconds_max, or check the brokers.",
+        ("records", "detail"),
+    ),
+    error(
+        "revocation_not_released",
+        "Revoked partitions were not drained in time. They count as lost.",
+        "Report it, with the lines before it.",
+        ("partitions",),
+    ),
+    error(
+        "consumer_rebuilt",
+        "The consumer did not recover and is replaced. Nothing is lost.",
+        "Repair the brokers or the network that the reason names.",
+        ("reason", "tasks"),
+    ),
+    warning(
+        "consumer_not_closed",
+        "The consumer could not be closed. Its session ends by itself.",
+        "Check the brokers.",
+        ("detail",),
+    ),
+    warning(
+        "instance_id_in_use",
+        "Another process uses the instance id of state_dir; this one gets another id.",
+        "Give each worker a directory of its own.",
+        ("path",),
+    ),
+    warning(
+        "instance_id_replaced",
+        "The file of the instance id was not usable, and has another id now.",
+        "",
+        ("path", "detail"),
+    ),
+    warning(
+        "instance_id_not_kept",
+        "The instance id can't be kept: after a crash, partitions wait for the end of the session.",
+        "Make state_dir writable.",
+        ("path", "detail"),
+    ),
+    warning(
+        "take_over_failed",
+        "The session of a crashed predecessor could not be ended. Its partitions wait for its end.",
+        "Grant DESCRIBE and READ of the group, if the detail says so.",
+        ("group_id", "member_id", "detail"),
+    ),
+    info(
+        "predecessor_taken_over",
+        "The session of a crashed predecessor was ended. Its partitions are free at once.",
+        "",
+        ("group_id", "members"),
+    ),
+)
