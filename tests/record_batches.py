@@ -16,6 +16,7 @@ from aiokafka.codec import lz4_encode
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 from worker.edges.kafka.aiokafka_internals.decompression import REPLACED_FUNCTIONS
+from worker.sandbox.topics import started
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 CODECS = {"gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
@@ -58,14 +59,11 @@ async def publish_batch(bootstrap_servers: str, topic: str, raw: bytes, partitio
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, max_request_size=64 * 1024 * 1024
     )
-    await producer.start()
-    try:
+    async with started(producer):
         builder = producer.create_batch()
         builder.append(key=None, value=b"in its place", timestamp=0)
         builder._build = lambda: bytearray(raw)
         await (await producer.send_batch(builder, topic, partition=partition))
-    finally:
-        await producer.stop()
 
 
 def _record(number: int, record: RawRecord) -> bytes:

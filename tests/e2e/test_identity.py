@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from tests.e2e.stage import Stage, on_stage
 from tests.e2e.test_what_counts_as_seen import event
-from worker.sandbox.topics import create_topics, read_all
+from worker.sandbox.topics import create_topics, read_all, started
 
 Sent = tuple[bytes, list[tuple[str, bytes]]]
 
@@ -30,12 +30,9 @@ async def delivered(stage: Stage, *records: Sent, rows: int, **route: Any) -> di
     """Publish records in one partition, wait for their rows; returns the account of the topic."""
     worker = await stage.start_worker({"routes": [{"topic": stage.topic} | route]})
     producer = AIOKafkaProducer(bootstrap_servers=stage.bootstrap_servers, acks="all")
-    await producer.start()
-    try:
+    async with started(producer):
         for value, headers in records:
             await producer.send_and_wait(stage.topic, value, partition=0, headers=headers)
-    finally:
-        await producer.stop()
     await stage.await_rows(rows)
     await stage.await_settled()
     assert stage.emulator.ledger.rows_total == rows

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from tests.e2e.stage import KEYS, SETTLE_SECONDS_MAX, Stage, mixed, on_stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.reconciliation import event_number
-from worker.sandbox.topics import create_topics, read_all
+from worker.sandbox.topics import create_topics, read_all, started
 
 
 @pytest.fixture
@@ -351,12 +351,9 @@ async def publish_values(
     bootstrap_servers: str, topic: str, values: Iterable[bytes | None]
 ) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=10)
-    await producer.start()
-    try:
+    async with started(producer):
         sent = [
             await producer.send(topic, key=b"%d" % number, value=value)
             for number, value in enumerate(values)
         ]
         await asyncio.gather(*sent)
-    finally:
-        await producer.stop()

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.e2e.stage import Stage, on_stage
-from worker.sandbox.topics import create_topics, read_all
+from worker.sandbox.topics import create_topics, read_all, started
 
 NOW = int(time.time())
 SHOP = {
@@ -60,14 +60,11 @@ def overrides(stage: Stage, **changes: Any) -> dict[str, Any]:
 
 async def send(stage: Stage, suffix: str, *records: tuple[object, list[tuple[str, bytes]]]) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=stage.bootstrap_servers, acks="all")
-    await producer.start()
-    try:
+    async with started(producer):
         for value, headers in records:
             await producer.send_and_wait(
                 stage.topic + suffix, json.dumps(value).encode(), headers=headers
             )
-    finally:
-        await producer.stop()
 
 
 async def produce(stage: Stage) -> None:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from tests.e2e.stage import KEYS, SETTLE_SECONDS_MAX, Stage, on_stage
 from worker.sandbox.processes import WorkerProcess
-from worker.sandbox.topics import create_topics, read_all
+from worker.sandbox.topics import create_topics, read_all, started
 
 NOW = int(time.time())
 EVENT = {"application_id": 1111, "profile_id": "u", "event_name": "e"}
@@ -42,8 +42,7 @@ async def send(
 ) -> None:
     """Write records, each with its name as its key; `written` in Unix milliseconds."""
     producer = AIOKafkaProducer(bootstrap_servers=stage.bootstrap_servers, acks="all")
-    await producer.start()
-    try:
+    async with started(producer):
         sent = [
             await producer.send(
                 stage.topic,
@@ -55,8 +54,6 @@ async def send(
             for name, value in values.items()
         ]
         await asyncio.gather(*sent)
-    finally:
-        await producer.stop()
 
 
 def arrived(stage: Stage) -> list[dict[str, str]]:

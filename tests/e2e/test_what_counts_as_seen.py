@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from tests.e2e.stage import KEYS, Stage, on_stage
 from worker.core.wire.record_headers import REPLAYS
 from worker.sandbox.samples import REFUSED_EVENT_NAME
-from worker.sandbox.topics import create_topics, read_all
+from worker.sandbox.topics import create_topics, read_all, started
 
 OVERRIDES = {"dedup": {"key_header": "event-id"}, "delivery": {"hold_probe_seconds": 1}}
 
@@ -45,13 +45,10 @@ async def send(
 ) -> None:
     """Publish one record under its producer's own id."""
     producer = AIOKafkaProducer(bootstrap_servers=stage.bootstrap_servers, acks="all")
-    await producer.start()
-    try:
+    async with started(producer):
         await producer.send_and_wait(
             stage.topic, value, key=b"k", headers=[("event-id", b"%d" % event_id), *headers]
         )
-    finally:
-        await producer.stop()
 
 
 async def restart(stage: Stage) -> None:

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from tests.e2e.stage import KEYS, PARTITIONS, Stage, mixed, on_stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.prometheus import PrometheusOptions, PrometheusServer
-from worker.sandbox.topics import create_topics
+from worker.sandbox.topics import create_topics, started
 
 # Seconds since the start of the runs.
 FAULT, RECOVERY, END = 15.0, 45.0, 65.0
@@ -153,14 +153,11 @@ async def _produce(stage: Stage) -> None:
     size = RECORDS_PER_SECOND // SLICES_PER_SECOND
     records = mixed(slices * size)
     producer = AIOKafkaProducer(bootstrap_servers=stage.bootstrap_servers, acks="all")
-    await producer.start()
-    try:
+    async with started(producer):
         for number in range(slices):
             part = [(one.key, one.value, one.headers) for one in records[number * size :][:size]]
             await _send(producer, stage.topic, [*part, (b"unusual", _unusual(number), ())])
             await asyncio.sleep(1 / SLICES_PER_SECOND)
-    finally:
-        await producer.stop()
 
 
 def _unusual(number: int) -> bytes:

@@ -14,6 +14,7 @@ from verification.chaos.protocols import KafkaProxy
 from verification.chaos.traps import Traps
 from worker.sandbox.kafka import ClusterOptions, KafkaCluster
 from worker.sandbox.kafka_node import KafkaNode
+from worker.sandbox.topics import started
 
 NODES = 3
 IN_SYNC_SECONDS_MAX = 120.0
@@ -123,11 +124,8 @@ class Brokers:
 
     async def _describe(self, *topics: str) -> list[dict[str, Any]]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.direct_servers)
-        await admin.start()
-        try:
+        async with started(admin):
             return cast(list[dict[str, Any]], await admin.describe_topics(list(topics)))
-        finally:
-            await admin.close()
 
     def _node(self, number: int) -> KafkaNode:
         return self.cluster.nodes[number - 1]

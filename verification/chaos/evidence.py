@@ -18,6 +18,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from worker.sandbox.topics import started
+
 PAGE_ROWS = 20_000
 READ_SECONDS_MAX = 600.0
 GROUP = "chaos"
@@ -114,8 +116,7 @@ async def _read(servers: str, topic: str, of: Callable[[Any], T]) -> list[T]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    await consumer.start()
-    try:
+    async with started(consumer):
         async with asyncio.timeout(READ_SECONDS_MAX):
             partitions = await _partitions(servers, topic)
             consumer.assign(partitions)
@@ -126,8 +127,6 @@ async def _read(servers: str, topic: str, of: Callable[[Any], T]) -> list[T]:
                     chunk = await consumer.getmany(partition, timeout_ms=1000)
                     found.extend(of(record) for record in chunk.get(partition, ()))
             return found
-    finally:
-        await consumer.stop()
 
 
 async def lag(servers: str, topic: str) -> int:

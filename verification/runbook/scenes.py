@@ -22,6 +22,7 @@ from verification.runbook.scene import Expected, NotHere, Scene, SceneFailedErro
 from verification.runbook.shell import ENDED
 from worker.errors import UnavailableError
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
+from worker.sandbox.topics import started
 
 DAY = 86_400
 UNAVAILABLE = 69
@@ -126,11 +127,8 @@ async def _delete_all(scene: Scene) -> None:
     """Delete every record of the topic, as its retention would."""
     admin = AIOKafkaAdminClient(bootstrap_servers=scene.stage.bootstrap_servers)
     partitions = [TopicPartition(scene.stage.topic, number) for number in range(PARTITIONS)]
-    await admin.start()
-    try:
+    async with started(admin):
         await admin.delete_records({one: RecordsToDelete(before_offset=-1) for one in partitions})
-    finally:
-        await admin.close()
 
 
 async def topic_unwritable(scene: Scene) -> None:
@@ -218,11 +216,8 @@ async def _other_member(scene: Scene, assignor: type) -> AsyncIterator[None]:
         enable_auto_commit=False,
         partition_assignment_strategy=(assignor,),
     )
-    await consumer.start()
-    try:
+    async with started(consumer):
         yield
-    finally:
-        await consumer.stop()
 
 
 async def not_ready(scene: Scene) -> None:

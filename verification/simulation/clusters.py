@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from verification.simulation.kafka_model import ModelKafka
-from worker.sandbox.topics import create_topics
+from worker.sandbox.topics import create_topics, started
 
 # The broker allows no shorter session.
 SESSION_MILLISECONDS = 6000
@@ -94,13 +94,10 @@ class RealKafka:
 
     async def truncate(self, topic: str, partition: int, before_offset: int) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
-        await admin.start()
-        try:
+        async with started(admin):
             await admin.delete_records(
                 {TopicPartition(topic, partition): RecordsToDelete(before_offset)}
             )
-        finally:
-            await admin.close()
 
 
 class Rebalances(ConsumerRebalanceListener):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -17,6 +18,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord
 
+from worker.edges.kafka.aiokafka_internals.closing import close_cancelled_bootstraps
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka.diagnosis import explain
 from worker.errors import UnavailableError
@@ -24,6 +26,23 @@ from worker.errors import UnavailableError
 READ_SECONDS_MAX = 60.0
 REQUEST_SECONDS_MAX = 10.0
 LEADER_SECONDS_MAX = 30.0
+
+
+@asynccontextmanager
+async def started(
+    client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient,
+) -> AsyncIterator[None]:
+    """Start a client, and stop it at the end.
+
+    aiokafka's own `async with` leaves a client open whose start fails or is cancelled.
+    """
+    stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    close_cancelled_bootstraps()
+    try:
+        await client.start()  # type: ignore[no-untyped-call]
+        yield
+    finally:
+        await stop()  # type: ignore[no-untyped-call]
 
 
 async def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
@@ -83,15 +102,12 @@ async def publish(
         linger_ms=10,
         max_batch_size=128 * 1024,
     )
-    await producer.start()
-    try:
+    async with started(producer):
         acknowledgements = [
             await producer.send(topic, value=one.value, key=one.key, headers=one.headers)
             for one in (Published(*record) for record in records)
         ]
         await asyncio.gather(*acknowledgements)
-    finally:
-        await producer.stop()
     return len(acknowledgements)
 
 
@@ -103,8 +119,7 @@ async def read_all(bootstrap_servers: str, topic: str) -> list[ConsumerRecord[by
         auto_offset_reset="earliest",
         isolation_level="read_committed",
     )
-    await consumer.start()
-    try:
+    async with started(consumer):
         async with asyncio.timeout(READ_SECONDS_MAX):
             partitions = await _partitions(bootstrap_servers, topic)
             consumer.assign(partitions)
@@ -115,8 +130,6 @@ async def read_all(bootstrap_servers: str, topic: str) -> list[ConsumerRecord[by
                     chunks = await consumer.getmany(partition, timeout_ms=1000)
                     records.extend(chunks.get(partition, []))
             return records
-    finally:
-        await consumer.stop()
 
 
 async def committed_lag(bootstrap_servers: str, group_id: str, topic: str) -> int:
@@ -124,8 +137,7 @@ async def committed_lag(bootstrap_servers: str, group_id: str, topic: str) -> in
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False
     )
-    await consumer.start()
-    try:
+    async with started(consumer):
         partitions = await _partitions(bootstrap_servers, topic)
         ends = await consumer.end_offsets(partitions)
         return sum(
@@ -134,25 +146,19 @@ async def committed_lag(bootstrap_servers: str, group_id: str, topic: str) -> in
                 for partition in partitions
             ]
         )
-    finally:
-        await consumer.stop()
 
 
 async def _partitions(bootstrap_servers: str, topic: str) -> list[TopicPartition]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with started(admin):
         (described,) = await admin.describe_topics([topic])
         return [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
-    finally:
-        await admin.close()
 
 
 async def _await_leaders(bootstrap_servers: str, partitions: list[TopicPartition]) -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
-    await consumer.start()
     try:
-        async with asyncio.timeout(LEADER_SECONDS_MAX):
+        async with started(consumer), asyncio.timeout(LEADER_SECONDS_MAX):
             while True:
                 try:
                     await consumer.end_offsets(partitions)
@@ -168,5 +174,3 @@ async def _await_leaders(bootstrap_servers: str, partitions: list[TopicPartition
         raise UnavailableError(
             f"topic {partitions[0].topic} has no leaders after {LEADER_SECONDS_MAX:g} s"
         ) from None
-    finally:
-        await consumer.stop()

@@ -25,7 +25,7 @@ from worker.core.model.row import Destination, Row
 from worker.core.post_api.resource import Identity
 from worker.core.wire.record_headers import REPLAYS, WRITTEN
 from worker.edges.kafka.stored_records import dead_letter_headers, parking_headers
-from worker.sandbox.topics import create_topics, read_all
+from worker.sandbox.topics import create_topics, read_all, started
 from worker.tools.dead_letters.replay import BATCH_RECORDS
 
 STEP_SECONDS_MAX = 60.0
@@ -61,15 +61,12 @@ class Quarantine:
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap_servers, acks="all", enable_idempotence=True
         )
-        await producer.start()
-        try:
+        async with started(producer):
             waiting = [
                 await producer.send(topic, key=key, value=value, headers=headers, partition=0)
                 for key, value, headers in records
             ]
             await asyncio.gather(*waiting)
-        finally:
-            await producer.stop()
 
     def dead_letter(
         self, number: int, reason: Reason = Reason.MISSING, replays: int = 0, **fields: object
@@ -316,13 +313,10 @@ async def test_parked_records_are_replayed_except_redelivered_records(bench: Qua
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bench.bootstrap_servers, group_id=bench.topic, enable_auto_commit=False
     )
-    await consumer.start()
-    try:
+    async with started(consumer):
         partition = ClientPartition(topic, 0)
         consumer.assign([partition])
         await consumer.commit({partition: 2})
-    finally:
-        await consumer.stop()
     refused = await bench.commands.run("parked", "replay", "--set", "parking.enabled=true")
     assert (
         refused.code == 2 and "redelivers the parked records when the hold ends" in refused.stderr
@@ -349,8 +343,7 @@ async def _await_records(bench: Quarantine, count: int) -> None:
 async def _take_at_most(bench: Quarantine, bytes_max: int) -> None:
     """Set how large a batch the source topic takes."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bench.bootstrap_servers)
-    await admin.start()
-    try:
+    async with started(admin):
         await admin.alter_configs(
             [
                 ConfigResource(
@@ -360,5 +353,3 @@ async def _take_at_most(bench: Quarantine, bytes_max: int) -> None:
                 )
             ]
         )
-    finally:
-        await admin.close()

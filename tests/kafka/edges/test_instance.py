@@ -24,7 +24,7 @@ from aiokafka.protocol.group import LeaveGroupRequest, LeaveGroupResponse_v1
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka.instance import _make_leave, take_over
 from worker.sandbox.processes import end_with
-from worker.sandbox.topics import create_topics
+from worker.sandbox.topics import create_topics, started
 
 WAIT_SECONDS_MAX = 30.0
 # The session that would have to be waited out, and a bound far below it that leaves room for a slow
@@ -95,11 +95,8 @@ async def member(bootstrap_servers: str, topic: str, client_id: str) -> AsyncIte
         enable_auto_commit=False,
     )
     consumer.subscribe([topic], listener=assignments)
-    await consumer.start()
-    try:
+    async with started(consumer):
         yield assignments
-    finally:
-        await consumer.stop()
 
 
 async def crash_members(
@@ -131,16 +128,13 @@ async def crash_members(
 async def members(bootstrap_servers: str, group_id: str) -> dict[str, str]:
     """The client id of each member id in the group."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with started(admin):
         (answer,) = await admin.describe_consumer_groups([group_id])
         # The response has one class per version of the protocol, and no common type.
         ((_error_code, _group_id, _state, _protocol_type, _protocol, members, *_),) = cast(
             Any, answer
         ).groups
         return {member_id: client_id for member_id, client_id, *_ in members}
-    finally:
-        await admin.close()
 
 
 @pytest.fixture

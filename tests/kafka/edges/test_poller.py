@@ -20,7 +20,7 @@ from worker.edges.kafka.receiver import PollOptions
 from worker.errors import UnavailableError
 from worker.sandbox.kafka import KafkaCluster
 from worker.sandbox.kafka_node import KafkaNode
-from worker.sandbox.topics import create_topics, publish
+from worker.sandbox.topics import create_topics, publish, started
 
 BATCH = 10
 Records = dict[ClientPartition, list[ConsumerRecord[Any, Any]]]
@@ -59,25 +59,19 @@ async def damaged(node: KafkaNode, topic: str) -> None:
 
 async def delete_topic(bootstrap_servers: str, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with started(admin):
         await admin.delete_topics([topic])
         for _ in range(200):
             if topic not in await admin.list_topics():
                 return
             await asyncio.sleep(0.05)
-    finally:
-        await admin.close()
     raise AssertionError(f"{topic} is still there")
 
 
 async def add_partitions(bootstrap_servers: str, topic: str, count: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with started(admin):
         await admin.create_partitions({topic: NewPartitions(count)})
-    finally:
-        await admin.close()
 
 
 async def test_a_damaged_batch_stops_its_partition_alone(node: KafkaNode) -> None:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from tests.source_reader import connection
 from worker.core.model.record import Place, Position, TopicPartition
 from worker.edges.kafka.reader import STOP_SECONDS_MAX, Span, TopicReader
-from worker.sandbox.topics import create_topics
+from worker.sandbox.topics import create_topics, started
 
 
 class Topic:
@@ -27,14 +27,11 @@ class Topic:
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap_servers, transactional_id=f"{self.name}-{partition}"
         )
-        await producer.start()
-        try:
+        async with started(producer):
             await producer.begin_transaction()
             for value in values:
                 await producer.send_and_wait(self.name, value, partition=partition)
             await (producer.abort_transaction() if is_aborted else producer.commit_transaction())
-        finally:
-            await producer.stop()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from tests.source_reader import connection
 from worker.edges.kafka.topics import Operation, Permissions
 from worker.sandbox.kafka import ClusterOptions, KafkaCluster
-from worker.sandbox.topics import create_topics
+from worker.sandbox.topics import create_topics, started
 
 AUTHORIZER = (
     ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
@@ -35,12 +35,9 @@ async def _rule(
     bootstrap_servers: str, resource: int, name: str, operation: Operation, permission: int
 ) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with started(admin):
         rule = (resource, name, LITERAL, "User:ANONYMOUS", "*", operation.value, permission)
         answer = cast(Any, await admin._send_to_controller(CreateAclsRequest(*rule)))
-    finally:
-        await admin.close()
     assert [one[0] for one in answer.creation_responses] == [0], answer
 
 

@@ -26,7 +26,7 @@ from worker.core.model.record import Record
 from worker.core.wire.record_headers import ERRORS_PREFIX
 from worker.edges.kafka.chunks import slices
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
-from worker.sandbox.topics import committed_lag, read_all
+from worker.sandbox.topics import committed_lag, read_all, started
 
 COUNT = 100_000
 SEED = 20_241_105
@@ -53,15 +53,12 @@ async def publish_all(bootstrap_servers: str, topic: str, values: list[Hostile])
         linger_ms=5,
         max_request_size=VALUE_BYTES_MAX,
     )
-    await producer.start()
-    try:
+    async with started(producer):
         sent = [
             await producer.send(topic, one.value, key=b"%d" % number)
             for number, one in enumerate(values)
         ]
         await asyncio.gather(*sent)
-    finally:
-        await producer.stop()
 
 
 async def until_settled(bootstrap_servers: str, topic: str) -> None:

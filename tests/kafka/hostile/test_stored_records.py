@@ -17,7 +17,7 @@ from tests.record_batches import GZIP, RawRecord, batch, publish_batch
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.wire.record_headers import ERRORS_PREFIX
 from worker.edges.kafka.stored_records import dead_letter_headers
-from worker.sandbox.topics import create_topics
+from worker.sandbox.topics import create_topics, started
 
 NOT_UTF_8 = b'{"application_id": "\xff\xfe"}'
 BOUND = 1_048_576
@@ -65,11 +65,8 @@ async def write_record(
         (f"{ERRORS_PREFIX}http_status", b"9" * 5000),
     ]
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
-    await producer.start()
-    try:
+    async with started(producer):
         await producer.send_and_wait(topic, value, headers=headers, partition=partition)
-    finally:
-        await producer.stop()
 
 
 BOUNDED = ("--set", f"kafka.batch_bytes_max={BOUND}")

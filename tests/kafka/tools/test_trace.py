@@ -20,7 +20,7 @@ from worker.core.post_api.resource import Identity
 from worker.core.wire.commit_metadata import encode
 from worker.edges.kafka.reader import TopicReader
 from worker.edges.kafka.stored_records import dead_letter_headers, parking_headers
-from worker.sandbox.topics import create_topics
+from worker.sandbox.topics import create_topics, started
 from worker.tools.trace import CommitState, Presence, Trace, origin_of, trace
 from worker.tools.validation import DryRun
 
@@ -45,12 +45,9 @@ class Scene:
         self, topic: str, records: Sequence[tuple[bytes | None, Sequence[tuple[str, bytes | None]]]]
     ) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
-        await producer.start()
-        try:
+        async with started(producer):
             for value, headers in records:
                 await producer.send_and_wait(topic, value, headers=headers, partition=0)
-        finally:
-            await producer.stop()
 
     async def commit(self, topic: str, offset: int, metadata: str = "") -> None:
         """Commit as the worker does."""
@@ -58,13 +55,10 @@ class Scene:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers, group_id=group_id, enable_auto_commit=False
         )
-        await consumer.start()
-        try:
+        async with started(consumer):
             partition = ClientPartition(topic, 0)
             consumer.assign([partition])
             await consumer.commit({partition: OffsetAndMetadata(offset, metadata)})
-        finally:
-            await consumer.stop()
 
     async def trace(self, offset: int) -> Trace:
         """The trace of a record of the topic."""
