@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.logs_page import SECTIONS
 from worker.edges.telemetry.log_events.definition import COMMON_FIELDS, LogEvent
+from worker.edges.telemetry.log_filters import DIAGNOSTICS
 from worker.edges.telemetry.logs import fields_of
 
 WORKER = Path(__file__).parents[1] / "worker"
@@ -18,7 +19,7 @@ LOGGERS = frozenset(
     name
     for file in WORKER.rglob("*.py")
     for name in re.findall(r'getLogger\("(worker[\w.]*)"\)', file.read_text(encoding="utf-8"))
-)
+) | {DIAGNOSTICS}
 
 
 def faults_of(code: str, level: str, fields: Iterable[str]) -> list[str]:

@@ -73,12 +73,12 @@ class WrittenLines:
 
 
 def configured_log(
-    root: logging.Logger, format_name: str = "json", secret: str = SECRET
+    root: logging.Logger, format_name: str = "json", secret: str = SECRET, level: str = "info"
 ) -> tuple[WrittenLines, RecentLogs]:
     """Configure the log as `run` does, with its lines in memory; `root` is restored afterwards."""
     assert root is logging.getLogger()
     written = WrittenLines()
-    return written, configure_logging(format_name, "info", [secret], lambda _: written)
+    return written, configure_logging(format_name, level, [secret], lambda _: written)
 
 
 def make_counters() -> Counters:

@@ -56,6 +56,11 @@ class SourceReader:
         connected = connection(brokers) if isinstance(brokers, str) else brokers
         self.source = KafkaSource(connected, options, self.inbox.post, self.inbox.drained)
         self.seen: list[Event] = []
+        self.diagnosed: list[str] = []
+
+    async def run(self) -> None:
+        """Run the source, as the daemon does."""
+        await self.source.run(self.diagnosed.append)
 
     async def next(self) -> Event:
         """The next event; the one before it counts as handled."""
@@ -96,7 +101,7 @@ class SourceReader:
 async def reading(reader: SourceReader) -> AsyncIterator[SourceReader]:
     tasks = [
         asyncio.create_task(work())
-        for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
+        for work in (reader.run, reader.source.watch_topics, reader.source.watch_ends)
     ]
     try:
         yield reader

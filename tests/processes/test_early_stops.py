@@ -71,7 +71,7 @@ async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_
         worker.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 async def test_a_signal_that_asks_for_nothing_is_logged_and_the_worker_goes_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -24,6 +24,7 @@ from verification.simulation.truth import (
     USERS_TOPIC,
 )
 from verification.simulation.watch import Watch
+from worker.core.counters.trail import Trail
 from worker.core.model.answer import Answer, Response
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
@@ -224,7 +225,9 @@ class WorkerLife:
                 )
             ]
             try:
-                self.finish = await Runner(parts.pipeline, parts.inbox, edges, self._clock).run()
+                self.finish = await Runner(
+                    parts.pipeline, parts.inbox, edges, self._clock, Trail()
+                ).run()
             finally:
                 for task in background:
                     task.cancel()

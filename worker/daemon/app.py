@@ -17,6 +17,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from worker import __version__
 from worker.core.counters.forecast import OBSERVE_SECONDS, Forecaster, observation_of
 from worker.core.counters.history import History
+from worker.core.counters.trail import Trail
 from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
@@ -27,6 +28,7 @@ from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
 from worker.edges.telemetry.admin_server import AdminServer, Answers
+from worker.edges.telemetry.diagnostics import Diagnostics
 from worker.edges.telemetry.event_loop import LoopLag
 from worker.edges.telemetry.log_filters import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
@@ -102,6 +104,8 @@ class _Daemon:
         self._loop_lag = LoopLag()
         self._forecaster = Forecaster(process.settings.limits.event_age_seconds_max)
         self._history = History(read_clock().monotonic_seconds)
+        self._trail = Trail()
+        self._diagnostics = Diagnostics(self._trail, self._read)
         # The end of the drain, in Unix seconds.
         self._stop_deadline: float | None = None
         registry = CollectorRegistry()
@@ -122,6 +126,7 @@ class _Daemon:
                 lambda: page_document(self._read()),
                 self._unready,
                 self._remark,
+                self._diagnostics.document if admin.debug_stacks else None,
             ),
             admin.allowed_hosts,
         )
@@ -133,6 +138,7 @@ class _Daemon:
         self._signals.hand_over(
             lambda number: loop.call_soon_threadsafe(self._stop, number),
             self._settings.shutdown.drain_seconds,
+            {signal.SIGQUIT: lambda: self._diagnostics.write_from_thread(loop, "SIGQUIT")},
         )
         # The admin port first: liveness must answer while the brokers can't be reached yet.
         await self._admin.start()
@@ -159,7 +165,7 @@ class _Daemon:
                     )
                 ]
                 edges = Edges(parts.source, parts.sink, parts.dead_letters, parts.parking)
-                runner = Runner(parts.pipeline, parts.inbox, edges, read_clock)
+                runner = Runner(parts.pipeline, parts.inbox, edges, read_clock, self._trail)
                 finish = await runner.run()
                 for task in background:
                     task.cancel()
@@ -184,7 +190,7 @@ class _Daemon:
         if self._instance.is_inherited:
             connection, group_id = self._parts.connection, self._settings.kafka.group_id
             await take_over(connection, group_id, connection.client_id, TAKE_OVER_SECONDS_MAX)
-        await self._parts.source.run()
+        await self._parts.source.run(self._diagnostics.write)
 
     def _stop(self, number: signal.Signals) -> None:
         """Start to drain.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
+from worker.core.counters.trail import Trail
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
@@ -29,7 +30,14 @@ from worker.core.model.command import (
     WriteLog,
     WriteParked,
 )
-from worker.core.model.event import Answered, ApiTimeRead, CommitFailed, Committed
+from worker.core.model.event import (
+    Answered,
+    ApiTimeRead,
+    CommitFailed,
+    Committed,
+    Event,
+    TimePassed,
+)
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Position
 from worker.core.model.row import Row
@@ -95,6 +103,7 @@ class Runner:
         inbox: the events.
         edges: carry the commands out.
         clock: reads both times; its monotonic seconds must be those of the event loop.
+        trail: remembers the latest events and commands.
     """
 
     def __init__(
@@ -103,11 +112,13 @@ class Runner:
         inbox: Inbox,
         edges: Edges,
         clock: Callable[[], Now],
+        trail: Trail,
     ) -> None:
         self._pipeline = pipeline
         self._inbox = inbox
         self._edges = edges
         self._clock = clock
+        self._trail = trail
 
     async def run(self) -> Finish:
         """Handle events until the pipeline returns `Finish`.
@@ -124,12 +135,21 @@ class Runner:
 
             while True:
                 event = await self._inbox.get(until=self._pipeline.next_deadline())
-                for command in self._pipeline.handle(event, self._clock()):
+                now = self._clock()
+                if not isinstance(event, TimePassed):
+                    self._note(event, now)
+                for command in self._pipeline.handle(event, now):
+                    self._note(command, now)
                     if isinstance(command, Finish):
                         for task in under_way:
                             task.cancel()
                         return command
                     self._perform(command, start)
+
+    def _note(self, step: Event | Command, now: Now) -> None:
+        self._trail.note(step, now)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("pipeline_event", extra=self._trail.latest())
 
     def _perform(
         self, command: Command, start: Callable[[Coroutine[Any, Any, None], str], None]

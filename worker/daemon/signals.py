@@ -30,7 +30,7 @@ logger = logging.getLogger("worker.daemon.signals")
 # A closed terminal sends SIGHUP: nobody is left to stop the worker in another way.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # By default these end a process. A typing error must not cost a drain.
-IGNORED_SIGNALS = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+OTHER_SIGNALS = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # One stop may come as two signals: `timeout`, and init programs that signal a whole process group,
 # send both at once.
 ECHO_SECONDS = 0.5
@@ -44,6 +44,8 @@ LAST_LINE_SECONDS_MAX = 1.0
 NO_FIELDS: Mapping[str, object] = MappingProxyType({})
 
 Take = Callable[[signal.Signals], object]
+Others = Mapping[signal.Signals, Callable[[], object]]
+NO_OTHERS: Others = MappingProxyType({})
 Disposition = Callable[[int, FrameType | None], object] | int | None
 
 
@@ -61,6 +63,7 @@ class Signals:
         # Guards the following attributes, which the thread shares.
         self._lock = threading.Lock()
         self._take: Take | None = None
+        self._others = NO_OTHERS
         self._kept: list[signal.Signals] = []
         self._drain_seconds = STARTING_SECONDS_MAX
         self._stopped_at: float | None = None
@@ -74,25 +77,23 @@ class Signals:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in (*STOP_SIGNALS, *IGNORED_SIGNALS):
+        for number in (*STOP_SIGNALS, *OTHER_SIGNALS):
             # Set by `nohup`: the worker is to outlive its terminal.
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             self._before[number] = signal.signal(number, _received)
         self._thread.start()
 
-    def hand_over(self, take: Take, drain_seconds: float) -> None:
+    def hand_over(self, take: Take, drain_seconds: float, others: Others = NO_OTHERS) -> None:
         """Give the first stop signal to `take`: now if it has arrived, else from another thread.
 
         If the process still runs `drain_seconds` after that signal, it ends with `UNSETTLED`; at a
-        second signal it ends at once.
+        second signal it ends at once. Each function of `others` is called, in the same way, for
+        every signal of its number. None of these functions may wait: the next signal would.
         """
         with self._lock:
-            self._take, self._drain_seconds, self._exit_code = (
-                take,
-                drain_seconds,
-                ExitCode.UNSETTLED,
-            )
+            self._take, self._others, self._drain_seconds = take, others, drain_seconds
+            self._exit_code = ExitCode.UNSETTLED
             kept, self._kept, self._stopped_at = self._kept, [], None
             for number in kept:
                 self._receive(number)
@@ -176,8 +177,8 @@ class Signals:
         now = time.monotonic()
         if self._is_exiting:
             return
-        if number in IGNORED_SIGNALS:
-            self._ignore(number)
+        if number in OTHER_SIGNALS:
+            self._receive_other(number)
         elif self._stopped_at is None:
             self._stopped_at, self._deadline = now, now + self._drain_seconds
             if self._take is not None:
@@ -189,11 +190,14 @@ class Signals:
         elif now - self._stopped_at >= ECHO_SECONDS:
             self._end("stopped_at_once", {"signal": number.name})
 
-    def _ignore(self, number: signal.Signals) -> None:
-        if self._take is not None:
+    def _receive_other(self, number: signal.Signals) -> None:
+        if self._take is None:
+            if number not in self._kept:
+                self._kept.append(number)
+        elif number in self._others:
+            self._others[number]()
+        else:
             logger.warning("signal_ignored", extra={"signal": number.name})
-        elif number not in self._kept:
-            self._kept.append(number)
 
     def _end(self, event: str, fields: Mapping[str, object] = NO_FIELDS) -> NoReturn:
         """End the process at once.

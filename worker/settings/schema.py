@@ -96,6 +96,12 @@ class Admin(Section):
             "without a dot and names under .local, .internal, .localhost and .svc; `*`: all names"
         ),
     )
+    debug_stacks: bool = Field(
+        default=False,
+        description=(
+            "Answer /debug/stacks: where threads and tasks are, the last events, each partition"
+        ),
+    )
 
 
 class Log(Section):

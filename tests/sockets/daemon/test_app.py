@@ -19,7 +19,7 @@ from tests.readings import WrittenLines
 from worker.daemon import app
 from worker.daemon.app import Process
 from worker.daemon.assembly import Parts, assemble
-from worker.daemon.signals import Signals
+from worker.daemon.signals import NO_OTHERS, Others, Signals
 from worker.edges.kafka.instance import claim
 from worker.edges.kafka.source import KafkaSource
 from worker.edges.telemetry.log_filters import RecentLogs
@@ -39,9 +39,16 @@ class HandedOver(Signals):
         self.drain_seconds = 0.0
         self.exit_code: ExitCode | None = None
         self.stop: Callable[[signal.Signals], object] = lambda number: None
+        self.others = NO_OTHERS
         self.on_hand_over: Callable[[], None] = lambda: None
 
-    def hand_over(self, take: Callable[[signal.Signals], object], drain_seconds: float) -> None:
+    def hand_over(
+        self,
+        take: Callable[[signal.Signals], object],
+        drain_seconds: float,
+        others: Others = NO_OTHERS,
+    ) -> None:
+        self.others = others
         self.stop, self.drain_seconds = take, drain_seconds
         self.on_hand_over()
 
@@ -163,7 +170,7 @@ async def test_a_taken_port_ends_it_with_one_error_and_frees_its_instance(daemon
 async def test_the_end_of_a_task_is_raised_as_its_own_error(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail() -> None:
+    async def fail(_: object) -> None:
         raise UnavailableError("the consumer had to be replaced too often")
 
     change_parts(monkeypatch, lambda parts: setattr(parts.source, "run", fail))
@@ -175,7 +182,7 @@ async def test_the_end_of_a_task_is_raised_as_its_own_error(
 async def test_a_bug_in_a_task_is_raised_with_all_that_it_took_along(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail() -> None:
+    async def fail(_: object) -> None:
         raise ZeroDivisionError
 
     change_parts(monkeypatch, lambda parts: setattr(parts.source, "run", fail))

@@ -147,8 +147,11 @@ class KafkaSource:
 
     # --- the life of the member -------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, diagnose: Callable[[str], object] = str) -> None:
         """Join the group and receive, until cancelled. Waits for brokers that aren't there yet.
+
+        Args:
+            diagnose: called with the reason when a consumer is given up, before it is closed.
 
         Raises:
             UnavailableError: one consumer after the other was unusable.
@@ -173,6 +176,7 @@ class KafkaSource:
                 await consumption.close()
                 silence.cancel()
                 await asyncio.wait([silence])
+            diagnose(reason)
             await self._give_up(consumer, reason)
 
     async def watch_topics(self) -> None:

@@ -1,5 +1,7 @@
 """The admin port: `/metrics`, `/livez`, `/readyz`, `/status`, and the page for people at `/`.
 
+`/debug/stacks` is there where the settings switch it on.
+
 Liveness says that the event loop turns, and nothing about the broker, the API or the lag:
 restarting a healthy worker because the API is down would only add duplicates.
 
@@ -74,6 +76,7 @@ class Answers:
         page: the document of the page at `/`.
         unready: why `/readyz` answers 503; None while the worker is ready.
         remark: lines for people that `/readyz` adds to "ready".
+        stacks: the answer of `/debug/stacks`; None where it is switched off.
     """
 
     registry: CollectorRegistry
@@ -81,6 +84,7 @@ class Answers:
     page: Callable[[], Mapping[str, object]]
     unready: Callable[[], str | None]
     remark: Callable[[], str] = str
+    stacks: Callable[[], Mapping[str, object]] | None = None
 
 
 class AdminServer:
@@ -109,10 +113,12 @@ class AdminServer:
                 web.get("/metrics", self._serve_metrics),
                 web.get("/livez", self._serve_livez),
                 web.get("/readyz", self._serve_readyz),
-                web.get("/status", self._serve_status),
+                web.get("/status", _serve_json(answers.status)),
                 *StatusPage(answers.page).routes(),
             ]
         )
+        if answers.stacks is not None:
+            application.add_routes([web.get("/debug/stacks", _serve_json(answers.stacks))])
         self._runner = web.AppRunner(application, access_log=None)
         self._listening: asyncio.Server | None = None
         self._latest: deque[web.RequestHandler] = deque()
@@ -204,11 +210,15 @@ class AdminServer:
             return web.Response(text=f"ready\n{self._answers.remark()}")
         return web.Response(status=503, text=f"not ready: {reason}\n")
 
-    async def _serve_status(self, _: web.Request) -> web.Response:
-        body = orjson.dumps(
-            plain(self._answers.status()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-        )
+
+def _serve_json(document: Callable[[], Mapping[str, object]]) -> Handler:
+    """Return a handler that answers this document."""
+
+    async def serve(_: web.Request) -> web.Response:
+        body = orjson.dumps(plain(document()), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
         return web.Response(body=body, content_type="application/json")
+
+    return serve
 
 
 async def _add_security_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -19,6 +19,8 @@ from worker.edges.telemetry.redaction import Redactor
 # window has their number.
 REPEATS_MAX = 5
 WINDOW_SECONDS = 60.0
+# Its lines are asked for, and belong together: none is taken for a repetition.
+DIAGNOSTICS = "worker.diagnostics"
 # Kinds of lines that are counted at once. The kind seen longest ago is forgotten first.
 KINDS_MAX = 512
 # The latest warnings and errors that `/status` shows.
@@ -36,7 +38,8 @@ class _RepeatWindow:
 class RepeatLimit(logging.Filter):
     """Lets the first lines of a kind pass in each window and counts the others.
 
-    A kind is logger, level and message template, whatever the fields.
+    A kind is logger, level and message template, whatever the fields. Lines for debugging and for
+    diagnosis all pass: somebody has asked for them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,6 +52,8 @@ class RepeatLimit(logging.Filter):
 
         The first line of a new window gets the number of lines held back in the last window.
         """
+        if record.levelno <= logging.DEBUG or record.name == DIAGNOSTICS:
+            return True
         kind = (record.name, record.levelno, str(record.msg))
         now = self._clock()
         window = self._windows.pop(kind, None)

@@ -19,7 +19,7 @@ from functools import partial
 
 import orjson
 
-from worker.edges.telemetry.log_filters import Lines, RecentLogs, RepeatLimit
+from worker.edges.telemetry.log_filters import DIAGNOSTICS, Lines, RecentLogs, RepeatLimit
 from worker.edges.telemetry.log_writer import LineWriter
 from worker.edges.telemetry.redaction import Redactor, plain, printable, text
 
@@ -172,6 +172,8 @@ def configure_logging(
     # aiokafka logs each step of a rebalance at info, and each retried request at error; the
     # worker's own lines say what matters.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    # Somebody has asked for these lines, whatever the level of the others is.
+    logging.getLogger(DIAGNOSTICS).setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
     return recent
 

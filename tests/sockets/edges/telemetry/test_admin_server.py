@@ -299,6 +299,19 @@ async def test_a_name_of_the_settings_is_answered() -> None:
         await server.stop()
 
 
+async def test_stacks_are_answered_where_they_are_switched_on(server: AdminServer) -> None:
+    assert (await get(server, "/debug/stacks"))[0] == 404
+    answers = replace(make_answers(), stacks=lambda: {"tasks": ["a: b (c.py:1)"]})
+    debugged = AdminServer("127.0.0.1", 0, answers)
+    await debugged.start()
+    try:
+        status, text = await get(debugged, "/debug/stacks")
+        assert (status, json.loads(text)) == (200, {"tasks": ["a: b (c.py:1)"]})
+        assert (await fetch(debugged, "/debug/stacks", Host="other.example"))[0] == 421
+    finally:
+        await debugged.stop()
+
+
 async def test_a_taken_port_is_reported_with_what_to_do(server: AdminServer) -> None:
     second = AdminServer("127.0.0.1", server.port, make_answers())
     with pytest.raises(

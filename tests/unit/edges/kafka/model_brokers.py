@@ -48,7 +48,7 @@ async def running(brokers: ModelKafka | KafkaConnection, **changes: Any) -> Asyn
     reader = SourceReader(known, TOPIC, **changes)
     tasks = [
         asyncio.create_task(work())
-        for work in (reader.source.run, reader.source.watch_topics, reader.source.watch_ends)
+        for work in (reader.run, reader.source.watch_topics, reader.source.watch_ends)
     ]
     try:
         yield reader

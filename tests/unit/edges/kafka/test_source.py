@@ -118,6 +118,8 @@ def test_a_consumer_that_fetches_nothing_more_is_replaced() -> None:
             assert STALL_SECONDS < asyncio.get_running_loop().time() < 3 * STALL_SECONDS
             # Nothing was committed.
             await received(reader, 12)
+            (why,) = reader.diagnosed
+            assert f"for {STALL_SECONDS:g} s" in why
 
     play(history, PARTITIONS)
 

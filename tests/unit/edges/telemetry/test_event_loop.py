@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from worker.edges.telemetry.event_loop import INTERVAL_SECONDS, TASKS_MAX, LoopLag, dump_tasks
+from worker.edges.telemetry.event_loop import (
+    FRAMES_MAX,
+    INTERVAL_SECONDS,
+    TASKS_MAX,
+    LoopLag,
+    dump_tasks,
+    dump_threads,
+)
 
 
 class LateLoop(asyncio.SelectorEventLoop):
@@ -66,21 +75,58 @@ def test_a_loop_that_is_late_shows_by_how_much() -> None:
     assert (shown[0.1], shown[0.25]) == (0, counts[-1])
 
 
-async def test_a_dump_names_each_task_and_where_it_waits() -> None:
+async def test_a_dump_names_each_task_and_the_innermost_frame_in_which_it_waits() -> None:
     event = asyncio.Event()
 
     async def waits_for_the_event() -> None:
         await event.wait()
 
-    task = asyncio.create_task(waits_for_the_event(), name="the waiting task")
+    async def work() -> None:
+        await waits_for_the_event()
+
+    task = asyncio.create_task(work(), name="the waiting task")
     await asyncio.sleep(0)
     (line,) = [line for line in dump_tasks() if line.startswith("the waiting task: ")]
-    assert "waits_for_the_event (test_event_loop.py:" in line
+    assert re.fullmatch(
+        r"the waiting task: work \(test_event_loop.py:\d+\) > "
+        r"waits_for_the_event \(test_event_loop.py:\d+\) > wait \(locks.py:\d+\)",
+        line,
+    )
     event.set()
     await task
 
 
-async def test_a_dump_is_bounded() -> None:
-    tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(2 * TASKS_MAX)]
-    assert len(dump_tasks()) == TASKS_MAX
+async def test_a_dump_is_bounded_in_tasks_and_in_frames() -> None:
+    event = asyncio.Event()
+
+    async def deep(level: int) -> None:
+        await (deep(level - 1) if level else event.wait())
+
+    tasks = [asyncio.create_task(deep(2 * FRAMES_MAX)) for _ in range(2 * TASKS_MAX)]
+    await asyncio.sleep(0)
+    lines = dump_tasks()
+    event.set()
     await asyncio.gather(*tasks)
+    assert len(lines) == TASKS_MAX
+    assert max(line.count(" > ") for line in lines) == FRAMES_MAX - 1
+    assert any(line.endswith(")") and "wait (locks.py:" in line for line in lines)
+
+
+def test_a_dump_of_threads_shows_where_each_is_and_no_value() -> None:
+    ready, done = threading.Event(), threading.Event()
+
+    def holds_a_secret(secret: str) -> None:
+        ready.set()
+        done.wait()
+        assert secret
+
+    thread = threading.Thread(target=holds_a_secret, args=("s3cret",), name="the waiting thread")
+    thread.start()
+    ready.wait()
+    lines = dump_threads()
+    done.set()
+    thread.join()
+    (line,) = [line for line in lines if line.startswith("the waiting thread: ")]
+    assert "holds_a_secret (test_event_loop.py:" in line
+    assert any("test_a_dump_of_threads" in line for line in lines if line.startswith("MainThread"))
+    assert "s3cret" not in str(lines)

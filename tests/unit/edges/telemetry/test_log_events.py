@@ -30,6 +30,7 @@ VARIABLE = {
     "daemon/signals.py:_log",
     "edges/kafka/membership.py:join",
     "edges/post_api/api_keys.py:_note",
+    "edges/telemetry/diagnostics.py:_write",
     "__main__.py:_log",
 }
 SOURCES = {

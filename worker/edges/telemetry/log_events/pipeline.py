@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.edges.telemetry.log_events.definition import error, info, warning
+from worker.edges.telemetry.log_events.definition import LogEvent, error, info, warning
 
 PIPELINE = (
     info("partitions_assigned", "The group has assigned partitions.", "", ("partitions",)),
@@ -113,6 +113,35 @@ PIPELINE = (
         "clock_has_no_witness",
         "The API's answers have no date. Ages are checked with the local clock only.",
         "Check what answers in place of the API.",
+    ),
+    LogEvent(
+        "pipeline_event",
+        ("debug",),
+        "An event was handled, or a command is carried out: a chunk, a request, an answer, a "
+        "commit. Numbers and names only, no payload and no key.",
+        "",
+        (
+            "kind",
+            "application_id",
+            "batch_id",
+            "bytes",
+            "code",
+            "detail",
+            "fault",
+            "next_offset",
+            "offsets",
+            "partition",
+            "partitions",
+            "position",
+            "records",
+            "resource",
+            "resumed_at",
+            "rows",
+            "seconds",
+            "status",
+            "uncommitted_records",
+            "unsettled_records",
+        ),
     ),
     info("clock_vouched", "The local clock is right.", "", ("witness", "seconds_ahead")),
 )

@@ -22,6 +22,30 @@ PROCESS = (
         ("part",),
     ),
     warning("close_failed", "A connection could not be closed.", "Check the brokers.", ("part",)),
+    info(
+        "diagnostics_threads",
+        "After SIGQUIT, or when a consumer is replaced: where each thread is.",
+        "See the section about a stuck worker in docs/operations.md.",
+        ("cause", "count", "threads"),
+    ),
+    info(
+        "diagnostics_tasks",
+        "The same: where each task waits.",
+        "",
+        ("cause", "count", "tasks"),
+    ),
+    info(
+        "diagnostics_events",
+        "The same: the last 200 events and commands of the pipeline, oldest first.",
+        "",
+        ("cause", "count", "events"),
+    ),
+    info(
+        "diagnostics_partitions",
+        "The same: the state of each partition, with the keys of /status.",
+        "",
+        ("cause", "count", "partitions"),
+    ),
     warning("signal_ignored", "A signal without a meaning has arrived.", "", ("signal",)),
     error(
         "stopped_at_once",

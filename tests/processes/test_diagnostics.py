@@ -1,0 +1,134 @@
+"""Diagnostics of a real worker: at SIGQUIT, on the admin port, and of a blocked event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.log_lines import faults_of
+from worker.sandbox.kafka import free_ports
+from worker.sandbox.processes import WorkerOptions, WorkerProcess
+
+KEY = "a-key-that-nobody-sees"
+PARTS = ("threads", "tasks", "events", "partitions")
+# No test waits so long as long as the code is right.
+HANGING_SECONDS = 60
+
+
+def worker_without_brokers(directory: Path) -> WorkerProcess:
+    nobody, admin = free_ports(2)
+    return WorkerProcess(
+        directory,
+        "stuck",
+        WorkerOptions(
+            bootstrap_servers=f"127.0.0.1:{nobody}",
+            base_url=f"http://127.0.0.1:{nobody}",
+            topic="t",
+            dead_letter_topic="t.dlq",
+            group_id="g",
+            keys={1111: KEY},
+            admin_port=admin,
+            overrides={
+                "admin": {"host": "127.0.0.1", "port": admin, "debug_stacks": True},
+                "log": {"level": "error"},
+            },
+        ),
+    )
+
+
+async def lines_of(worker: WorkerProcess, event: str) -> list[dict[str, Any]]:
+    """The lines of the log, once this one is there."""
+    for _ in range(600):
+        if worker.log_file.exists() and f'"{event}"' in worker.log_file.read_text():
+            return [json.loads(line) for line in worker.log_file.read_text().splitlines()]
+        await asyncio.sleep(0.05)
+    raise AssertionError(worker.log_tail())
+
+
+async def stacks(worker: WorkerProcess) -> dict[str, list[str]]:
+    """The answer of `/debug/stacks`, once the worker consumes."""
+    async with aiohttp.ClientSession() as client:
+        for _ in range(600):
+            try:
+                async with client.get(f"{worker.admin_url}/debug/stacks") as response:
+                    document: dict[str, list[str]] = await response.json()
+                    if any(line.startswith("kafka source") for line in document["tasks"]):
+                        return document
+            except aiohttp.ClientConnectionError:
+                pass
+            await asyncio.sleep(0.05)
+    raise AssertionError(worker.log_tail())
+
+
+async def test_a_worker_shows_what_it_does_at_sigquit_and_on_the_admin_port(tmp_path: Path) -> None:
+    worker = worker_without_brokers(tmp_path)
+    worker.start()
+    try:
+        document = await stacks(worker)
+        worker.send(signal.SIGQUIT)
+        lines = await lines_of(worker, "diagnostics_partitions")
+        worker.send(signal.SIGTERM)
+        assert await worker.wait(10.0) == 0
+    finally:
+        worker.kill()
+    assert tuple(sorted(document)) == tuple(sorted(PARTS))
+    written = [line for line in lines if line["event"].startswith("diagnostics_")]
+    assert [line["event"] for line in written] == [f"diagnostics_{part}" for part in PARTS]
+    assert {line["cause"] for line in written} == {"SIGQUIT"}
+    for tasks in (document["tasks"], written[1]["tasks"]):
+        (source,) = [line for line in tasks if line.startswith("kafka source: ")]
+        # Where it waits, and not only where the task began.
+        assert "supervise (supervision.py:" in source
+        assert "join (membership.py:" in source
+    assert any(line.startswith("signals: ") for line in written[0]["threads"])
+    assert KEY not in worker.log_file.read_text() + json.dumps(document)
+    for line in (line for line in lines if line["logger"].startswith("worker")):
+        assert faults_of(line["event"], line["level"], line.keys()) == []
+
+
+BLOCKED = """
+import asyncio, logging, os, signal
+from worker.daemon.signals import Signals
+signals = Signals()
+signals.install()
+from worker.core.counters.trail import Trail
+from worker.edges.telemetry.diagnostics import Diagnostics
+from worker.edges.telemetry.logs import configure_logging
+
+configure_logging("json", "info", [])
+diagnostics = Diagnostics(Trail(), lambda: None)
+
+def diagnose(loop):
+    diagnostics.write_from_thread(loop, "SIGQUIT")
+    logging.shutdown()
+    os._exit(0)
+
+async def block_the_loop():
+    loop = asyncio.get_running_loop()
+    signals.hand_over(print, 40, {signal.SIGQUIT: lambda: diagnose(loop)})
+    os.kill(os.getpid(), signal.SIGQUIT)
+    while True:
+        pass
+
+asyncio.run(block_the_loop())
+"""
+
+
+def test_a_blocked_event_loop_is_found_by_the_stacks_of_the_threads() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        capture_output=True,
+        text=True,
+        timeout=HANGING_SECONDS,
+        check=False,
+    )
+    (line,) = process.stderr.splitlines()
+    (main,) = [one for one in json.loads(line)["threads"] if one.startswith("MainThread: ")]
+    assert "block_the_loop (<string>:" in main.rpartition(" > ")[2]
