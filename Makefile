@@ -6,6 +6,7 @@ STAMP  := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 QUIX   := .venv-quix
 ARGS   ?=
+UNIT_ARGS :=
 
 .DEFAULT_GOAL := help
 ALL_CORES := -n auto --dist worksteal
@@ -33,9 +34,10 @@ demo: $(STAMP) ## The main job on real Kafka, from nothing to a balanced account
 run: $(STAMP) ## Run the worker with your settings (ARGS="--config FILE")
 	$(BIN)/appmetrica-worker run $(ARGS)
 
+quick: UNIT_ARGS := --hypothesis-profile=quick
 quick: lint types contracts unit ## Lint, types, import contracts, tests/unit: no network, no broker (under 1 min)
 
-test: quick pytest ## Everything that must hold: quick, then sockets, processes, simulation, real Kafka (20 min; busy: 40)
+test: lint types contracts unit pytest ## Everything that must hold: quick (with longer searches), then sockets, processes, simulation, real Kafka (20 min; busy: 40)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -49,7 +51,7 @@ contracts: $(STAMP)
 
 # On all cores: these tests wait for nothing and share nothing.
 unit: $(STAMP)
-	$(BIN)/pytest -q $(ALL_CORES) tests/unit $(ARGS)
+	$(BIN)/pytest -q $(ALL_CORES) tests/unit $(UNIT_ARGS) $(ARGS)
 
 # One by one: brokers, workers and clients of one test need both cores of a small machine, and a time-out that
 # passes because a neighbour has the cores is a failure that says nothing.

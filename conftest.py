@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.log_lines import LineCheck
 from tests.record_batches import restored_decompression
+from tests.searches import register_profiles
 from tests.secured import Secured, secured_kafka
 from worker.sandbox.kafka import KafkaCluster
 
-# A test is no measurement: on a busy machine any example may be slow.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+register_profiles()
 
 # Seconds after which a test that hangs is ended, with its fixtures: ten times what it takes on a
 # quiet machine, at least. The first folder that the test is in counts.

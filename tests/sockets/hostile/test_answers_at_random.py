@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.searches import examples
 from tests.sinks import impatient_sink_to, recent, replying, server, shows_key
 from worker.core.delivery.outcome import Delivered, Retry, classify
 from worker.core.model.answer import Ambiguous, Answer, Response
@@ -57,7 +58,7 @@ async def answer_of(reply: bytes) -> Answer:
         return await sink.post(recent())
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(answers, st.integers(0, 200))
 @example(b"HTTP/1.1 503 Later\r\nRetry-After: Thu, 01 Jan 99999999999 00:00:00 GMT\r\n\r\n", 200)
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n", 200)

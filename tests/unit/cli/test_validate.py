@@ -176,6 +176,16 @@ REVENUE = {"revenue_event_type": "refund", "price": 1, "product_id": "p", "event
         (b"nonsense\n", ""),
         (b'{"type": "revenue", "data": {}}\n', "set form: envelope for the route"),
     ],
+    # Their names hold no line: it has the time, which differs between processes.
+    ids=[
+        "revenue",
+        "half of them",
+        "half events",
+        "no name",
+        "a currency",
+        "no JSON",
+        "an envelope",
+    ],
 )
 def test_records_of_another_resource_are_recognised(lines: bytes, hint: str) -> None:
     result = run("-", stdin=lines)

@@ -7,10 +7,11 @@ import sys
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_value
+from tests.searches import examples
 from tests.unit.contract.judging import NotJsonError, parsed, schema_takes, worker_faults
 from tests.unit.core.intake.reading import codes_of
 from tests.unit.core.intake.rows_of_resources import events_of
@@ -21,7 +22,6 @@ from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Resource
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MUTATIONS = 4_000
 SPACES = [character for character in map(chr, range(sys.maxunicode + 1)) if character.isspace()]
 
@@ -96,7 +96,7 @@ def compare(resource: str, value: bytes) -> None:
 
 
 @pytest.mark.parametrize("resource", RESOURCES.values(), ids=lambda one: one.name)
-@SETTINGS
+@examples(60)
 @given(data=st.data())
 def test_both_take_whatever_is_in_order(resource: Resource, data: st.DataObject) -> None:
     sent = data.draw(events_of(resource))
@@ -105,7 +105,7 @@ def test_both_take_whatever_is_in_order(resource: Resource, data: st.DataObject)
 
 
 @pytest.mark.parametrize("resource", RESOURCES.values(), ids=lambda one: one.name)
-@SETTINGS
+@examples(60)
 @given(data=st.data())
 def test_both_agree_on_whatever_becomes_of_it(resource: Resource, data: st.DataObject) -> None:
     """Fields left out, given twice, given another value, and others beside them."""

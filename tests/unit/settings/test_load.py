@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from tests.searches import examples
 from tests.unit.settings.loading import KEY, faults, loaded
 from worker.core.post_api.resource import RESOURCES
 from worker.errors import ConfigurationError
@@ -871,7 +872,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300, suppress=[HealthCheck.function_scoped_fixture])
 @given(
     document=st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=3),
     names=st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4), max_size=3),

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_destination, make_row, make_rows, parse_csv
+from tests.searches import examples
 from worker.core.batching.batcher import Batcher, BatchLimits, Sealed, header
 from worker.core.intake.line import csv_line
 from worker.core.model.batch import Batch, FlushTrigger
@@ -94,7 +95,7 @@ def test_a_row_as_large_as_a_body_may_be_goes_alone() -> None:
     assert all(one.batch.body_bytes <= HEADER_BYTES + 500 for one in sealed)
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(
     st.lists(
         st.tuples(st.sampled_from([HERE, THERE, FEW, OTHERS]), st.integers(10, 400)), max_size=40
@@ -228,7 +229,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(st.lists(STEPS, max_size=12), st.integers(1, 5), st.integers(0, 300))
 def test_every_row_comes_out_once_in_order_and_reads_back(
     steps: list[tuple[str, Any]], rows_max: int, room_bytes: int

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_batch, make_rows
+from tests.searches import examples
 from worker.core.counters.counters import Counters, Histogram, RequestEnd, TopicCounters
 from worker.core.model.answer import Ambiguous, Response, TransportFault
 from worker.core.model.fault import Reason
@@ -97,7 +98,7 @@ def test_without_bounds_everything_is_counted_in_one_bucket() -> None:
     assert histogram.cumulative() == [2]
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(st.lists(st.integers(-10, 10).map(float), max_size=50))
 def test_the_cumulative_counts_are_what_counting_by_hand_gives(values: list[float]) -> None:
     bounds = (-5.0, 0.0, 0.5, 5.0)

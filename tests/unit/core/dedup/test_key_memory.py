@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.searches import examples
 from worker.core.dedup.key_memory import (
     GENERATIONS,
     KEY_BYTES,
@@ -85,7 +86,7 @@ def test_a_bound_below_one_row_per_generation_is_refused(rows_max: int) -> None:
         Generations(KeyBudget(1_000_000), rows_max=rows_max, age_seconds=1.0)
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(st.integers(8, 100), st.lists(st.floats(0, 20), max_size=150))
 def test_no_history_of_additions_breaks_either_bound(rows_max: int, waits: list[float]) -> None:
     generations = Generations(KeyBudget(1_000_000), rows_max=rows_max, age_seconds=100.0)
@@ -193,7 +194,7 @@ def test_keys_that_grew_too_old_are_not_counted_as_evicted() -> None:
     assert (len(memory), memory.evicted) == (0, 0)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.integers(8, 300),
     st.lists(st.integers(8, 300), min_size=1, max_size=5),
@@ -216,7 +217,7 @@ def test_no_history_breaks_the_bound_or_forgets_the_newest_key(
         assert sum(one.evicted for one in sharing) + sum(map(len, sharing)) <= key
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.integers(8, 100), st.lists(st.tuples(st.integers(0, 60), st.floats(0, 5)), max_size=20))
 def test_keys_added_together_are_remembered_as_if_added_alone(
     rows_max: int, steps: list[tuple[int, float]]

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec import structs
 
 from tests.builders import DESTINATION, UNIX_SECONDS, FakeRecord, make_assignment, make_row, now_at
+from tests.searches import examples
 from worker.core.dedup.key_memory import KeyBudget
 from worker.core.dedup.window import Window
 from worker.core.model.record import Assignment
@@ -282,7 +283,5 @@ class WindowAgainstAModel(RuleBasedStateMachine):
         assert self.window.rows == len(self.delivered)
 
 
-WindowAgainstAModel.TestCase.settings = settings(
-    deadline=None, max_examples=50, stateful_step_count=30
-)
+WindowAgainstAModel.TestCase.settings = settings(examples(50), stateful_step_count=30)
 TestWindowAgainstAModel = WindowAgainstAModel.TestCase

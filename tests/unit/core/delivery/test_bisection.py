@@ -7,10 +7,11 @@ from math import log2
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_batch, make_destination
+from tests.searches import examples
 from worker.core.delivery.bisection import (
     Bisections,
     Finding,
@@ -172,7 +173,7 @@ def test_the_bad_rows_are_found_within_the_promised_number_of_requests(
     assert api.requests <= 2 * len(bad_rows) * log2(64 / len(bad_rows)) + 3 * len(bad_rows) + 1
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(
     st.integers(1, 200).flatmap(
         lambda rows: st.tuples(st.just(rows), st.sets(st.integers(0, rows - 1), min_size=1))
@@ -282,7 +283,7 @@ def test_the_refusal_of_a_piece_with_two_bad_rows_counts_for_neither() -> None:
     assert bad_rows_of(requests.refused(other)) == (refusal_of(other),)
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.data())
 def test_an_api_that_refuses_everything_for_a_while_has_no_valid_row_given_up(
     data: st.DataObject,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import (
@@ -16,6 +16,7 @@ from tests.builders import (
     make_row,
     now_at,
 )
+from tests.searches import examples
 from tests.unit.core.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, status
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Answer
@@ -149,7 +150,7 @@ class History:
         raise AssertionError("the dispatcher does not come to rest")
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(st.integers(0, 2**32), st.integers(1, 120))
 def test_every_row_ends_once_and_all_end_once_the_api_is_well(seed: int, steps: int) -> None:
     history = History(seed)

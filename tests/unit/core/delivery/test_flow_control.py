@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import nextafter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.searches import examples
 from worker.core.delivery.flow_control import AdaptiveConcurrency, Backoff, Rate
 
 # --- the wait between attempts --------------------------------------------------------------------
@@ -39,7 +40,7 @@ def test_chance_comes_on_top_of_the_wait_asked_by_the_api_which_may_pass_the_bou
     assert longer == 37.0
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(
     attempts=st.integers(1, 10**6),
     wait_seconds_min=st.floats(0, 1000),

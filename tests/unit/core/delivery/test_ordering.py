@@ -6,10 +6,11 @@ from collections import defaultdict
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment, make_batch, make_row, now_at
+from tests.searches import examples
 from tests.unit.core.delivery.dispatching import (
     LOST,
     REFUSED_CONNECTION,
@@ -294,7 +295,7 @@ def test_a_row_that_enters_late_with_others_stays_behind_the_older_rows_of_its_o
     assert drained(lane, first) == [[0], [1, 3], [2], [8], [9]]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.integers(0, 2**32))
 def test_rows_that_enter_late_keep_the_order_of_each_profile(seed: int) -> None:
     random, lane, first = Random(seed), stage(), batch_of(0, "z")
@@ -508,7 +509,7 @@ class History:
             self.stage.dispatcher.submit([make_batch([row], batch_id=f"company-{offset}")])
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(st.integers(0, 2**32), st.integers(1, 150))
 def test_no_row_of_a_profile_arrives_after_a_later_one_and_all_end(seed: int, steps: int) -> None:
     history = History(seed)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.searches import examples
 from worker.core.delivery.outcome import (
     Delivered,
     Held,
@@ -178,7 +179,7 @@ dates = st.builds(
 )
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(
     st.text(max_size=40) | st.text(st.sampled_from("0123456789 :,+-GMTJan"), max_size=40) | dates
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_batch, make_destination
+from tests.searches import examples
 from worker.core.delivery.settlement import (
     JOINED_ROWS_MAX,
     first_rows_apart,
@@ -46,7 +47,7 @@ def test_a_batch_that_loses_everything_is_none() -> None:
     assert without(batch, lambda row: True, "kept") == (None, batch.rows)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.sets(st.integers(0, 9), min_size=1, max_size=9))
 def test_what_stays_and_what_goes_are_the_whole_batch(gone: set[int]) -> None:
     batch = make_batch(10)

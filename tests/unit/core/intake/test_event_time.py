@@ -7,7 +7,7 @@ from decimal import ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import (
@@ -19,6 +19,7 @@ from tests.builders import (
     make_value,
     now_at,
 )
+from tests.searches import examples
 from tests.unit.core.intake.reading import codes_of, faults_of, read, row_of
 from worker.core.intake.event_time import PLAIN_FROM, PLAIN_UNTIL, rfc_3339_seconds
 from worker.core.intake.explain import Cells, explain
@@ -245,7 +246,7 @@ def test_auto_refuses_a_number_that_is_such_a_time_in_no_unit(number: int) -> No
     assert codes_of(timed(str(number)), **unit(AUTO)) == [(Reason.OUT_OF_RANGE, "event_timestamp")]
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(
     st.sampled_from(list(PER_SECOND)),
     st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10**10, places=12),
@@ -416,7 +417,7 @@ def assert_both_passes_agree(rules: IntakeRules, value: bytes) -> None:
     assert [one.faults for one in rejections] == [one.faults for one in slow_rejections]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(
     st.sampled_from(list(TimeUnit)),
     st.sampled_from(list(TimeDefault)),

@@ -6,10 +6,11 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import FakeRecord, make_assignment, make_rules, make_value, now_at
+from tests.searches import examples
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake import dedup_key
 from worker.core.intake.decode import Unknown, value_decoder
@@ -74,7 +75,7 @@ def test_routes_of_one_resource_have_names_of_their_own() -> None:
     assert len(names) == 2
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.text(st.sampled_from("ab,é "), max_size=5), min_size=1, max_size=8))
 def test_cells_with_commas_are_quoted_as_all_others_are(cells: list[str]) -> None:
     assert comma_quoted(cells) == special_quoted(cells)

@@ -7,7 +7,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import (
@@ -19,6 +19,7 @@ from tests.builders import (
     now_at,
     parse_csv,
 )
+from tests.searches import examples
 from worker.core.intake.fields import check
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import TimeWindow
@@ -175,7 +176,7 @@ def test_an_exponent_is_written_out_exactly(text: str, written: str) -> None:
     assert checked("revenue", "price", text) == written
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-(10.0**80), max_value=10.0**80))
 def test_whatever_a_producer_s_float_was_written_as_is_what_arrives(value: float) -> None:
     cell = checked("revenue", "price", json.dumps(value))
@@ -354,7 +355,7 @@ ADDRESSES = st.one_of(
 )
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(ADDRESSES)
 def test_an_address_is_what_the_standard_library_takes_for_one(text: str) -> None:
     try:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import (
@@ -20,6 +20,7 @@ from tests.builders import (
     now_at,
     parse_csv,
 )
+from tests.searches import examples
 from tests.unit.core.intake.reading import cells_of, codes_of, faults_of, row_of
 from worker.core.batching.batcher import header
 from worker.core.counters.counters import (
@@ -453,7 +454,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(
     st.dictionaries(st.sampled_from(["name", "user", "event_name", "x"]), VALUES, max_size=3),
     st.dictionaries(
@@ -481,7 +482,7 @@ def test_the_builder_s_events_have_a_name() -> None:
     assert make_event()["event_name"] == "purchase"
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(
     st.one_of(
         VALUES,

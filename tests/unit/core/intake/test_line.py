@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_value, parse_csv
+from tests.searches import examples
 from tests.unit.core.intake.reading import cells_of, row_of
 from worker.core.intake.line import csv_line, is_plain, quoted
 
@@ -50,7 +51,7 @@ def test_one_special_cell_leaves_the_others_unquoted() -> None:
     assert csv_line(["a", "b,c", "d"], ()) == b'a,"b,c",d\n'
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(st.lists(TEXTS, min_size=2, max_size=8), st.data())
 def test_any_text_comes_back_from_the_line(cells: list[str], data: st.DataObject) -> None:
     json_cells = tuple(sorted(data.draw(st.sets(st.integers(0, len(cells) - 1)))))
@@ -59,7 +60,7 @@ def test_any_text_comes_back_from_the_line(cells: list[str], data: st.DataObject
     assert parse_csv(line) == [cells]
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(profile_id=TEXTS.filter(bool), event_name=TEXTS.filter(bool), device_model=TEXTS)
 def test_any_text_of_an_event_comes_back_from_its_row(
     profile_id: str, event_name: str, device_model: str
@@ -74,7 +75,7 @@ def test_any_text_of_an_event_comes_back_from_its_row(
     )
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(st.lists(st.lists(TEXTS, min_size=3, max_size=3), min_size=1, max_size=5))
 def test_lines_put_together_stay_apart(table: list[list[str]]) -> None:
     assert parse_csv(b"".join(csv_line(list(cells), ()) for cells in table)) == table

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_event, make_rules, make_value, now_at
+from tests.searches import examples
 from tests.unit.core.intake.reading import read, row_of
 from worker.core.intake.decode import Unknown, value_decoder
 from worker.core.intake.explain import Cells, explain
@@ -92,7 +93,7 @@ def test_a_value_written_for_the_thorough_pass_is_refused_by_the_fast_one() -> N
     assert row_of(thorough(make_value())).line == row_of(make_value()).line
 
 
-@settings(deadline=None, max_examples=400)
+@examples(400)
 @given(CHANGES, REMOVED, ROUTES)
 def test_a_row_is_made_exactly_where_no_fault_is_found(
     changes: dict[str, object], removed: set[str], routes: dict[str, Any]
@@ -123,7 +124,7 @@ IDENTITIES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(VALID, IDENTITIES, st.sampled_from(["id", "os_version", "event_name"]))
 def test_valid_events_give_the_same_row_by_either_pass(
     event: dict[str, object], identity: dict[str, object], key_field: str

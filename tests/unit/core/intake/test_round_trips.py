@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import cache
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.builders import (
@@ -20,6 +21,7 @@ from tests.builders import (
     now_at,
     parse_csv,
 )
+from tests.searches import examples
 from tests.unit.core.intake.rows_of_resources import Sent, events_of
 from worker.core.batching.batcher import header
 from worker.core.intake.intake import Intake
@@ -30,15 +32,19 @@ from worker.core.post_api.resource import RESOURCES
 from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.reader import AcceptanceBounds, Rows, read_body
 
-SETTINGS = settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+
+@cache
+def intake_of(resource: str, columns: ColumnChoice, request: RequestForm) -> Intake:
+    return Intake(make_rules(resource=RESOURCES[resource], columns=columns, request=request))
 
 
-def row_of(sent: Sent, resource: str, **rules: object) -> Row:
-    intake = Intake(make_rules(resource=RESOURCES[resource], **rules))
+def row_of(
+    sent: Sent,
+    resource: str,
+    columns: ColumnChoice = ColumnChoice.ALL,
+    request: RequestForm = RequestForm.BODY,
+) -> Row:
+    intake = intake_of(resource, columns, request)
     rows, rejections = intake.read(make_assignment(), [FakeRecord(0, sent.json_text)], now_at())
     assert not rejections, (sent, rejections[0].faults)
     assert rows[0].destination.identity is sent.identity
@@ -46,12 +52,18 @@ def row_of(sent: Sent, resource: str, **rules: object) -> Row:
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-@SETTINGS
+@examples(60, suppress=[HealthCheck.data_too_large])
 @given(data=st.data())
-def test_every_cell_comes_back_from_a_body_of_all_columns(
+def test_every_cell_comes_back_from_each_form_of_a_request(
     resource: str, data: st.DataObject
 ) -> None:
     sent = data.draw(events_of(RESOURCES[resource]))
+    _comes_back_from_all_columns(sent, resource)
+    _comes_back_from_exactly_the_filled_columns(sent, resource)
+    _comes_back_from_a_query_string(sent, resource)
+
+
+def _comes_back_from_all_columns(sent: Sent, resource: str) -> None:
     row = row_of(sent, resource)
     names, cells = parse_csv(header(row.destination) + row.line)
     assert tuple(names) == RESOURCES[resource].header(sent.identity)
@@ -61,13 +73,7 @@ def test_every_cell_comes_back_from_a_body_of_all_columns(
     assert isinstance(taken, Rows), taken
 
 
-@pytest.mark.parametrize("resource", RESOURCES)
-@SETTINGS
-@given(data=st.data())
-def test_every_cell_comes_back_from_a_body_of_exactly_the_filled_columns(
-    resource: str, data: st.DataObject
-) -> None:
-    sent = data.draw(events_of(RESOURCES[resource]))
+def _comes_back_from_exactly_the_filled_columns(sent: Sent, resource: str) -> None:
     row = row_of(sent, resource, columns=ColumnChoice.EXACT)
     names, cells = parse_csv(header(row.destination) + row.line)
     assert dict(zip(names, cells, strict=True)) == sent.cells
@@ -76,11 +82,7 @@ def test_every_cell_comes_back_from_a_body_of_exactly_the_filled_columns(
     ]
 
 
-@pytest.mark.parametrize("resource", RESOURCES)
-@SETTINGS
-@given(data=st.data())
-def test_every_cell_comes_back_from_a_query_string(resource: str, data: st.DataObject) -> None:
-    sent = data.draw(events_of(RESOURCES[resource]))
+def _comes_back_from_a_query_string(sent: Sent, resource: str) -> None:
     row = row_of(sent, resource, request=RequestForm.PARAMS)
     assert row.line.isascii()
     assert not set(b"+ ") & set(row.line)

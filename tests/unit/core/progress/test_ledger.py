@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import (
@@ -19,6 +19,7 @@ from tests.builders import (
     make_row,
     now_at,
 )
+from tests.searches import examples
 from worker.core.counters.counters import TopicCounters
 from worker.core.model.event import Received
 from worker.core.model.fault import FieldFault, Reason, Rejection
@@ -189,7 +190,7 @@ def test_a_record_that_the_account_cannot_explain_shows() -> None:
     assert ledger.imbalance() == 3, "the faults of two topics don't cancel out"
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_the_account_explains_every_record_at_every_step(seed: int, steps: int) -> None:
     chance = Random(seed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment
+from tests.searches import examples
 from worker.core.model.record import Assignment
 from worker.core.progress.pressure import CHUNKS_BEYOND_MAX, MemoryGauge, Reach, ReceptionControl
 
@@ -165,7 +166,7 @@ def test_a_new_partition_is_paused_while_all_is_stopped() -> None:
     assert intakes.change(reaches({FIRST: 0, SECOND: 0}), stop_all=True) == (JUST_SECOND, NONE)
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(
     st.lists(
         st.tuples(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.searches import examples
 from worker.core.progress.tracker import Tracker
 from worker.core.wire.commit_metadata import decode, encode
 
@@ -83,7 +84,7 @@ def test_no_more_can_be_given_back_than_is_unsettled() -> None:
         tracker.give_back(1)
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     st.lists(
         st.one_of(st.lists(st.integers(0, 3), max_size=5), st.randoms(use_true_random=False)),
@@ -132,7 +133,7 @@ class TestEarlierLives:
         # All that was received is settled, and the next one was before.
         assert (tracker.safe_position, tracker.settled_ranges()) == (13, [(13, 14), (20, 21)])
 
-    @settings(deadline=None, max_examples=200)
+    @examples(200)
     @given(st.integers(1, 40), st.integers(0, 40), st.randoms(use_true_random=False))
     def test_the_ranges_are_what_a_plain_set_says(
         self, count: int, settled: int, chance: Random
@@ -159,7 +160,7 @@ class TestEarlierLives:
         ]
         assert left == sorted(unsettled)
 
-    @settings(deadline=None, max_examples=300)
+    @examples(300)
     @given(
         st.lists(st.booleans(), max_size=30), st.integers(0, 30), st.randoms(use_true_random=False)
     )

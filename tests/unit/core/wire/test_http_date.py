@@ -5,9 +5,10 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.searches import examples
 from worker.core.wire.http_date import unix_seconds_of
 
 # RFC 9110's own example.
@@ -83,7 +84,7 @@ def test_a_date_that_http_servers_write_comes_back(seconds: int) -> None:
     assert unix_seconds_of(formatdate(seconds, usegmt=True)) == seconds
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.text(max_size=80) | odd_dates)
 @example("Thu, 01 Jan 99999999999 00:00:00 GMT")
 @example("Thu, 01 Jan 2026 00:00:00 +99999999999")
