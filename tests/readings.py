@@ -27,7 +27,7 @@ from worker.core.model.clock import ClockStatus, Trust
 from worker.core.model.fault import Reason
 from worker.core.model.record import End, SkipReason, TopicPartition
 from worker.edges.telemetry.admin_server import Answers
-from worker.edges.telemetry.log_filters import RecentLogs
+from worker.edges.telemetry.log_filters import LogLevel, RecentLogs
 from worker.edges.telemetry.logs import configure_logging
 from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.reading import Reading, WorkerInfo
@@ -170,7 +170,7 @@ def make_reading(**changes: object) -> Reading:
     """The reading, with some of its values or of its snapshot's replaced."""
     lines = WrittenLines()
     lines.dropped = 38
-    logs = RecentLogs(Redactor(()), lines)
+    logs = RecentLogs(Redactor(()), lines, LogLevel("warning"))
     logs.by_level["error"] = 39
     logs.note('{"event": "commit_failed"}')
     loop_lag = Histogram((0.1,))

@@ -15,9 +15,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.e2e.stage import KEYS, SETTLE_SECONDS_MAX, Stage, mixed, on_stage
+from tests.log_lines import faults_of
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.reconciliation import event_number
-from worker.sandbox.topics import create_topics, read_all, started
+from worker.sandbox.samples import REFUSED_EVENT_NAME
+from worker.sandbox.topics import create_topics, publish, read_all, started
 
 
 @pytest.fixture
@@ -199,6 +201,53 @@ async def test_a_wrong_key_holds_one_application_and_heals_when_it_is_put_right(
     await stage.await_settled()
     assert (await stage.reconcile(await stage.duplicates_dropped())).faults == ()
     assert (await worker.status())["holds"] == []
+
+
+PERSONAL = "jane.roe@example.org"
+
+
+async def test_neither_debugging_nor_diagnostics_show_what_records_hold(stage: Stage) -> None:
+    events = [
+        {
+            "application_id": 1111,
+            "profile_id": f"{PERSONAL}-{number}",
+            "event_name": name,
+            "event_timestamp": int(time.time()),
+            "event_json": {"mail": PERSONAL},
+            **more,
+        }
+        for number, (name, more) in enumerate(
+            [
+                ("bought", {}),
+                ("bought", {"mcc": PERSONAL}),
+                (REFUSED_EVENT_NAME, {}),
+                ("bought", {"unknown": PERSONAL}),
+            ]
+        )
+    ]
+    values = [orjson.dumps(event) for event in events]
+    await publish(
+        stage.bootstrap_servers, stage.topic, ((PERSONAL.encode(), value) for value in values)
+    )
+    worker = await stage.start_worker({"log": {"level": "debug"}, "admin": {"debug_stacks": True}})
+    await stage.await_settled()
+    worker.send(signal.SIGQUIT)
+    for _ in range(400):
+        if '"diagnostics_partitions"' in worker.log_file.read_text():
+            break
+        await asyncio.sleep(0.05)
+    worker.send(signal.SIGTERM)
+    assert await worker.wait(45.0) == 0
+    log = worker.log_file.read_text()
+    lines = [orjson.loads(line) for line in log.splitlines()]
+    kinds = {line["kind"] for line in lines if line["event"] == "pipeline_event"}
+    assert {"received", "post", "answered", "write_dead_letters", "commit", "committed"} <= kinds
+    (events_line, *_) = [line for line in lines if line["event"] == "diagnostics_events"]
+    assert {"received", "post", "answered"} <= {step["kind"] for step in events_line["events"]}
+    for secret in (PERSONAL, *KEYS.values()):
+        assert secret not in log
+    for line in (line for line in lines if line["logger"].startswith("worker")):
+        assert faults_of(line["event"], line["level"], line.keys()) == []
 
 
 async def test_the_key_shows_nowhere(stage: Stage) -> None:

@@ -102,6 +102,18 @@ def test_a_signal_while_the_configuration_is_read_stops_the_worker_in_order(tmp_
     assert (code, '"stopped"' in log) == (0, True), log
 
 
+def test_signals_while_the_configuration_is_read_take_effect_when_the_worker_can(
+    tmp_path: Path,
+) -> None:
+    with worker_that_waits_for_its_configuration(tmp_path) as (process, configuration):
+        for number in (signal.SIGUSR1, signal.SIGQUIT, signal.SIGTERM):
+            process.send_signal(number)
+        code, log = goes_on(process, configuration)
+    assert code == 0, log
+    for event in ("log_level_changed", "diagnostics_threads", "stopped"):
+        assert f'"event":"{event}"' in log
+
+
 def test_a_signal_to_process_1_is_not_lost(tmp_path: Path) -> None:
     """The kernel discards what process 1 has no handler for."""
     wrapper = (

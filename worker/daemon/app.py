@@ -138,7 +138,10 @@ class _Daemon:
         self._signals.hand_over(
             lambda number: loop.call_soon_threadsafe(self._stop, number),
             self._settings.shutdown.drain_seconds,
-            {signal.SIGQUIT: lambda: self._diagnostics.write_from_thread(loop, "SIGQUIT")},
+            {
+                signal.SIGQUIT: lambda: self._diagnostics.write_from_thread(loop, "SIGQUIT"),
+                signal.SIGUSR1: self._logs.level.toggle_debug,
+            },
         )
         # The admin port first: liveness must answer while the brokers can't be reached yet.
         await self._admin.start()

@@ -109,7 +109,8 @@ class Log(Section):
 
     format: Literal["json", "console"] = Field(default="json", description="Format of log lines")
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level that is written"
+        default="info",
+        description="Lowest level that is written; SIGUSR1 switches debug on and off",
     )
 
 

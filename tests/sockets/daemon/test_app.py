@@ -22,7 +22,7 @@ from worker.daemon.assembly import Parts, assemble
 from worker.daemon.signals import NO_OTHERS, Others, Signals
 from worker.edges.kafka.instance import claim
 from worker.edges.kafka.source import KafkaSource
-from worker.edges.telemetry.log_filters import RecentLogs
+from worker.edges.telemetry.log_filters import LogLevel, RecentLogs
 from worker.edges.telemetry.redaction import Redactor
 from worker.errors import ExitCode, UnavailableError
 from worker.sandbox.kafka import free_ports
@@ -80,7 +80,7 @@ class Daemon:
             }
         )
         self.signals = HandedOver()
-        logs = RecentLogs(Redactor(()), WrittenLines())
+        logs = RecentLogs(Redactor(()), WrittenLines(), LogLevel("info"))
         self.process = Process(settings, "hash", logs, self.signals)
 
     async def answer(self, path: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""What passes to the log: repetitions are limited, lines counted, the latest errors kept."""
+"""What passes to the log: its level, the limit of repetitions, counts, the latest errors."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ REPEATS_MAX = 5
 WINDOW_SECONDS = 60.0
 # Its lines are asked for, and belong together: none is taken for a repetition.
 DIAGNOSTICS = "worker.diagnostics"
+# Above every logger of the worker.
+WORKER = "worker"
 # Kinds of lines that are counted at once. The kind seen longest ago is forgotten first.
 KINDS_MAX = 512
 # The latest warnings and errors that `/status` shows.
@@ -86,11 +88,45 @@ class Lines(Protocol):
         """Wait for the lines so far; returns whether all were written or dropped."""
 
 
+class LogLevel:
+    """The lowest level of the worker's lines: the setting's, or debug on request.
+
+    The lines of libraries begin at info, at least, and those of aiokafka at warning: their lines
+    for debugging hold requests, and so payloads and logins.
+    """
+
+    def __init__(self, setting: str) -> None:
+        self._setting = setting
+        self.name = setting
+
+    def apply(self) -> None:
+        """Set the level of every logger."""
+        level = logging.getLevelNamesMapping()[self.name.upper()]
+        logging.getLogger().setLevel(max(logging.INFO, level))
+        logging.getLogger(WORKER).setLevel(level)
+        # aiokafka logs each step of a rebalance at info, and each retried request at error; the
+        # worker's own lines say what matters.
+        logging.getLogger("aiokafka").setLevel(max(logging.WARNING, level))
+        # Somebody has asked for these lines.
+        logging.getLogger(DIAGNOSTICS).setLevel(logging.INFO)
+
+    def toggle_debug(self) -> None:
+        """Switch to debug, or back to the setting; to info where debug is the setting."""
+        if self.name != "debug":
+            self.name = "debug"
+        else:
+            self.name = "info" if self._setting == "debug" else self._setting
+        self.apply()
+        fields = {"log_level": self.name}
+        logging.getLogger(DIAGNOSTICS).info("log_level_changed", extra=fields)
+
+
 class RecentLogs(logging.Filter):
     """Counts lines by level, whether written or held back, and keeps the latest errors."""
 
-    def __init__(self, redactor: Redactor, lines: Lines) -> None:
+    def __init__(self, redactor: Redactor, lines: Lines, level: LogLevel) -> None:
         super().__init__()
+        self.level = level
         self._redactor = redactor
         self._lines = lines
         self.by_level: Counter[str] = Counter()

@@ -19,7 +19,7 @@ from functools import partial
 
 import orjson
 
-from worker.edges.telemetry.log_filters import DIAGNOSTICS, Lines, RecentLogs, RepeatLimit
+from worker.edges.telemetry.log_filters import Lines, LogLevel, RecentLogs, RepeatLimit
 from worker.edges.telemetry.log_writer import LineWriter
 from worker.edges.telemetry.redaction import Redactor, plain, printable, text
 
@@ -159,7 +159,7 @@ def configure_logging(
             _record(logging.WARNING, "log_lines_dropped", {"lines": count})
         )
     )
-    recent = RecentLogs(redactor, lines)
+    recent = RecentLogs(redactor, lines, LogLevel(level))
     handler = LogHandler(lines, recent, redactor)
     handler.setFormatter(formatter)
     handler.addFilter(recent)
@@ -168,12 +168,7 @@ def configure_logging(
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
-    # aiokafka logs each step of a rebalance at info, and each retried request at error; the
-    # worker's own lines say what matters.
-    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
-    # Somebody has asked for these lines, whatever the level of the others is.
-    logging.getLogger(DIAGNOSTICS).setLevel(logging.INFO)
+    recent.level.apply()
     logging.captureWarnings(capture=True)
     return recent
 

@@ -203,6 +203,11 @@ STATUS: tuple[Key[Reading], ...] = (
         lambda reading: reading.snapshot.counters.last_commit_unix_seconds,
     ),
     Key(
+        "log_level",
+        "Lowest level of the log: log.level, or debug after SIGUSR1.",
+        lambda reading: reading.logs.level.name,
+    ),
+    Key(
         "last_errors",
         "The latest warnings and errors of the log, the last one last. `action` says what to do. "
         "See docs/logs.md.",

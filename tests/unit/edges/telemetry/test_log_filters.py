@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
-from tests.readings import SECRET, configured_log
+import pytest
+
+from tests.readings import SECRET, WrittenLines, configured_log
 from worker.edges.telemetry.log_filters import (
+    DIAGNOSTICS,
     KINDS_MAX,
     LATEST_MAX,
     REPEATS_MAX,
@@ -36,6 +40,58 @@ def test_a_remembered_line_says_what_to_do(root: logging.Logger) -> None:
     assert known["action"] == "Create the parking topic or grant WRITE."
     assert "action" not in unknown
     assert "action" not in stream.getvalue()
+
+
+def events_of(stream: WrittenLines) -> list[tuple[str, str]]:
+    """The lines: logger and event."""
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [(line["logger"], line["event"]) for line in lines]
+
+
+class TestLevel:
+    """Debug is switched on and off while the worker runs, for its own lines only."""
+
+    @pytest.mark.parametrize(
+        ("setting", "levels"),
+        [
+            ("info", ["debug", "info", "debug"]),
+            ("error", ["debug", "error", "debug"]),
+            ("debug", ["info", "debug", "info"]),
+        ],
+    )
+    def test_debug_is_switched_on_and_off(
+        self, root: logging.Logger, setting: str, levels: list[str]
+    ) -> None:
+        stream, logs = configured_log(root, level=setting)
+        for level in levels:
+            logs.level.toggle_debug()
+            assert logs.level.name == level
+            is_debug = level == "debug"
+            assert logging.getLogger("worker.x").isEnabledFor(logging.DEBUG) == is_debug
+            assert json.loads(stream.getvalue().splitlines()[-1])["log_level"] == level
+        assert {event for _, event in events_of(stream)} == {"log_level_changed"}
+
+    def test_a_library_s_lines_for_debugging_are_never_written(self, root: logging.Logger) -> None:
+        stream, logs = configured_log(root)
+        logs.level.toggle_debug()
+        for name in ("worker.x", "aiohttp.client", "aiokafka.conn", "asyncio"):
+            logging.getLogger(name).debug("payload")
+            logging.getLogger(name).info("course")
+        shown = [line for line in events_of(stream) if line[0] != DIAGNOSTICS]
+        assert shown == [
+            ("worker.x", "payload"),
+            ("worker.x", "course"),
+            ("aiohttp.client", "course"),
+            ("asyncio", "course"),
+        ]
+
+    def test_lines_for_debugging_are_never_taken_for_repetitions(
+        self, root: logging.Logger
+    ) -> None:
+        stream, _ = configured_log(root, level="debug")
+        for _ in range(REPEATS_MAX * 3):
+            logging.getLogger("worker.x").debug("pipeline_event")
+        assert len(events_of(stream)) == REPEATS_MAX * 3
 
 
 class TestRepeats:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies
 
 from tests.readings import SECRET, WrittenLines, configured_log, line_of
-from worker.edges.telemetry.log_filters import RecentLogs
+from worker.edges.telemetry.log_filters import LogLevel, RecentLogs
 from worker.edges.telemetry.logs import ConsoleFormatter, JsonFormatter
 from worker.edges.telemetry.redaction import CHARACTERS_MAX, Redactor
 
@@ -129,7 +129,7 @@ def test_whatever_lines_hold_they_are_lines_and_the_errors_can_be_shown(
     for formatter in (JsonFormatter(Redactor([SECRET])), ConsoleFormatter(Redactor([SECRET]))):
         (line,) = formatter.format(line_of(name, value)).split("\n")
         assert line.encode()
-    recent = RecentLogs(Redactor(()), WrittenLines())
+    recent = RecentLogs(Redactor(()), WrittenLines(), LogLevel("info"))
     recent.note(JsonFormatter(Redactor(())).format(line_of(name, value)))
     assert orjson.loads(orjson.dumps(recent.latest())) == recent.latest()
 

@@ -21,7 +21,7 @@ records_held held_bytes destination clock dedup_window_rows
 oldest_unsettled_event_timestamp_seconds host group_id started_unix_seconds situations flow
 stop_deadline_unix_seconds partition_count lag_records span_records_max applications
 application_count held_bytes_max accounting_imbalance_records topics requests retries commits
-last_delivery_timestamp_seconds last_commit_timestamp_seconds last_errors
+last_delivery_timestamp_seconds last_commit_timestamp_seconds last_errors log_level
 """.split()
 
 
@@ -258,6 +258,7 @@ def test_the_rest_is_the_reading_s() -> None:
         "commits": {"committed": 28},
         "last_delivery_timestamp_seconds": 1_700_000_034.0,
         "last_commit_timestamp_seconds": 1_700_000_035.0,
+        "log_level": "warning",
     }
     assert status["last_errors"] == [
         {

@@ -38,6 +38,7 @@ FIELDS = {
     "kind": "The kind of event or command.",
     "line": "The line in the source of the logger.",
     "lines": "How many lines are missing.",
+    "log_level": "The lowest level that is written from now on.",
     "logger_name": "The logger whose line could not be formatted.",
     "may_pass_over_records": "True: records below `resumed_at` may have been skipped.",
     "member_id": "The member of the group.",

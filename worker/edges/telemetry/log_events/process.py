@@ -46,6 +46,12 @@ PROCESS = (
         "",
         ("cause", "count", "partitions"),
     ),
+    info(
+        "log_level_changed",
+        "SIGUSR1 has switched debugging on or off.",
+        "At debug: send SIGUSR1 again when you have seen enough.",
+        ("log_level",),
+    ),
     warning("signal_ignored", "A signal without a meaning has arrived.", "", ("signal",)),
     error(
         "stopped_at_once",
