@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from worker.core.counters.counters import Histogram
+from worker.core.counters.diagnosis import situations, worst
 from worker.core.counters.forecast import Forecast
 from worker.core.counters.history import Flow, History, HistoryPoint, totals_of
-from worker.core.counters.situation import Circumstances, Situation, situations, worst
+from worker.core.counters.situation import Circumstances, Situation
 from worker.core.counters.snapshot import HoldStatus, PartitionStatus, Snapshot, ThrottleStatus
 from worker.core.model.record import Assignment, End, TopicPartition
 from worker.edges.telemetry.log_filters import RecentLogs

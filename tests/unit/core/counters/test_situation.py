@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.readings import make_snapshot
+from worker.core.counters.diagnosis import situations, worst
 from worker.core.counters.forecast import Forecast
 from worker.core.counters.situation import (
     Circumstances,
@@ -15,8 +16,6 @@ from worker.core.counters.situation import (
     Urgency,
     duration_text,
     reason_text,
-    situations,
-    worst,
 )
 from worker.core.counters.snapshot import DestinationStatus, HoldStatus, Snapshot, ThrottleStatus
 from worker.core.model.clock import ClockStatus, Trust
