@@ -57,12 +57,14 @@ def listen_everywhere(
     Raises:
         OSError: the port is not available.
     """
-    if socket.has_dualstack_ipv6():
-        try:
-            return create((EVERYWHERE, port), family=socket.AF_INET6, dualstack_ipv6=True)
-        except OSError as error:
-            if error.errno not in _NO_IPV6:
-                raise
+    try:
+        return create((EVERYWHERE, port), family=socket.AF_INET6, dualstack_ipv6=True)
+    except ValueError:
+        # The standard library's answer where no socket can serve both families.
+        pass
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
     return create(("0.0.0.0", port), family=socket.AF_INET)
 
 

@@ -321,39 +321,55 @@ async def test_a_taken_port_is_reported_with_what_to_do(server: AdminServer) -> 
         await second.start()
 
 
-def has_ipv6() -> bool:
+def local_addresses() -> list[str]:
+    """The loopback addresses of this machine: of IPv6 too, if it has that."""
     with socket.socket(socket.AF_INET6) as sample:
         try:
             sample.bind(("::1", 0))
         except OSError:
-            return False
-        return True
+            return ["127.0.0.1"]
+    return ["127.0.0.1", "[::1]"]
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
-async def test_the_default_host_serves_both_families(address: str) -> None:
-    if address == "[::1]" and not has_ipv6():
-        pytest.skip("no IPv6 on this machine; the next test is about such machines")
+async def test_the_default_host_serves_each_family_that_the_machine_has() -> None:
     host = Settings.model_validate(
         {"appmetrica": {"applications": {1111: {"post_api_key": "a-key-of-somebody"}}}}
     ).admin.host
     server = AdminServer(host, 0, make_answers())
     await server.start()
     try:
-        async with (
-            aiohttp.ClientSession() as client,
-            client.get(f"http://{address}:{server.port}/livez") as response,
-        ):
-            assert response.status == 200
+        async with aiohttp.ClientSession() as client:
+            for address in local_addresses():
+                async with client.get(f"http://{address}:{server.port}/livez") as response:
+                    assert response.status == 200
     finally:
         await server.stop()
 
 
-@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
-def test_a_machine_without_ipv6_serves_ipv4(number: int) -> None:
+def test_one_socket_for_both_families_is_asked_for_first() -> None:
+    asked = []
+
+    def create(address: tuple[str, int], **options: object) -> socket.socket:
+        asked.append((address, options))
+        return socket.create_server(("127.0.0.1", 0))
+
+    with listen_everywhere(0, create):
+        assert asked == [(("::", 0), {"family": socket.AF_INET6, "dualstack_ipv6": True})]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        OSError(errno.EAFNOSUPPORT, "no IPv6"),
+        OSError(errno.EADDRNOTAVAIL, "no IPv6"),
+        ValueError("dualstack_ipv6 not supported on this platform"),
+    ],
+    ids=["switched off in the kernel", "without addresses", "without a socket for both"],
+)
+def test_a_machine_without_ipv6_serves_ipv4(refusal: Exception) -> None:
     def create(address: tuple[str, int], *, family: int, **options: bool) -> socket.socket:
         if family == socket.AF_INET6:
-            raise OSError(number, "no IPv6")
+            raise refusal
         return socket.create_server(address, family=family, **options)
 
     with listen_everywhere(0, create) as listening:
