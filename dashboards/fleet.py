@@ -5,13 +5,10 @@ from __future__ import annotations
 from dashboards.fleet_causes import MEMBERS, RECORDS
 from dashboards.panels import (
     BLUE,
-    BREAKER,
-    BREAKER_STATES,
     ORANGE,
     RED,
     Board,
     Choice,
-    Kind,
     Panel,
     Query,
     Row,
@@ -19,7 +16,12 @@ from dashboards.panels import (
     Threshold,
     above,
     below,
+    breaker,
+    holds,
+    number,
     quantiles,
+    stack,
+    states,
 )
 
 DAY = 86_400
@@ -55,67 +57,62 @@ def _burn(window: str) -> str:
 NOW = Row(
     "Is everything all right?",
     (
-        Panel(
+        number(
             "Delivered in time",
             "Records delivered within the chosen number of seconds after they were written to "
             "Kafka, as a share of all records of the shown time. Records that still wait count as "
             "late. Low: look at the alerts and at the lag below.",
             (Query(_share("$__range"), ""),),
             unit="percentunit",
-            kind=Kind.NUMBER,
             width=4,
             colour=RED,
             thresholds=below(0.99, 0.999),
             empty="no records",
         ),
-        Panel(
+        number(
             "Error budget left",
             "What is left of the late records that the chosen objective allows in the shown time. "
             "Choose the period of your objective, such as 30 days, as the time range. Below 0: the "
             "objective is missed; -100 %: by twice the budget or more.",
             (Query(f"clamp_min(1 - {_burn('$__range')}, -1)", ""),),
             unit="percentunit",
-            kind=Kind.NUMBER,
             width=4,
             colour=RED,
             thresholds=below(0, 0.25),
             minimum=None,
             empty="no records",
         ),
-        Panel(
+        number(
             "Lag",
             "Records between the settled positions and the ends of the partitions. High and "
             "growing: see Lag and speed.",
             (Query(f"sum({_LAG})", ""),),
-            kind=Kind.NUMBER,
             width=4,
             colour=BLUE,
             runbook="not-delivering",
         ),
-        Panel(
+        number(
             "Oldest event has left",
             "Time until the oldest event that waits is too old for the API and is lost. Red: less "
             "than a day; end what delays it.",
             (Query("min(oldest_event_seconds_left)", ""),),
             unit="s",
-            kind=Kind.NUMBER,
             width=4,
             colour=RED,
             thresholds=below(DAY, 3 * DAY),
             runbook="events-expire-soon",
             empty="none waits",
         ),
-        Panel(
+        number(
             "Applications on hold",
             "Applications that the API refuses for a reason that is not in their rows. Above 0: "
             "see which, and why, in Applications on hold or throttled.",
             (Query("count(count by (application_id) (application_held)) or vector(0)", ""),),
-            kind=Kind.NUMBER,
             width=4,
             thresholds=(Threshold(1, RED),),
             runbook="application-held",
         ),
-        Panel(
+        number(
             "Workers ready",
             "Workers that are members of the group, of all workers that are scraped. Fewer than "
             "all: see Workers ready and running below.",
@@ -123,12 +120,11 @@ NOW = Row(
                 Query("sum(ready)", "ready"),
                 Query("count(build_info)", "running"),
             ),
-            kind=Kind.NUMBER,
             width=4,
             colour=BLUE,
             runbook="not-ready",
         ),
-        Panel(
+        states(
             "Alerts",
             "Pending and firing alerts, without AppMetricaWorker in their names. Open the section "
             "of the runbook that has the name of the alert.",
@@ -141,38 +137,19 @@ NOW = Row(
                     " ".join(f"{{{{{label}}}}}" for label in _ALERT_LABELS),
                 ),
             ),
-            kind=Kind.STATES,
             states=(State(1, "pending", ORANGE), State(2, "firing", RED)),
             empty="no alert",
         ),
-        Panel(
+        breaker(
             "The API",
             "The breaker of each worker. open, probing: the API fails, and nothing but one "
             "request at a time is sent; records wait in Kafka. It closes by itself.",
-            (Query(BREAKER, "{{instance}}"),),
-            kind=Kind.STATES,
-            states=BREAKER_STATES,
-            runbook="not-delivering",
         ),
-        Panel(
+        holds(
             "Applications on hold or throttled",
             "Since when and why each application waits. http_401, http_403: fix its key. "
             "refused_systemically: compare its events with the contract. Throttled: the API "
             "limits the rate; it continues by itself.",
-            (
-                Query(
-                    "max by (application_id, reason) (2 * application_held)",
-                    "{{application_id}} {{reason}}",
-                ),
-                Query(
-                    "max by (application_id, reason) (application_throttled)",
-                    "{{application_id}} {{reason}}",
-                ),
-            ),
-            kind=Kind.STATES,
-            states=(State(1, "throttled", ORANGE), State(2, "on hold", RED)),
-            runbook="application-held",
-            empty="none",
         ),
     ),
 )
@@ -250,12 +227,11 @@ OBJECTIVE = Row(
 SPEED = Row(
     "Lag and speed",
     (
-        Panel(
+        stack(
             "Lag by topic",
             "Grows without end: nothing is delivered, or too few workers run. A parking topic "
             "(.parked) falls by itself after the hold.",
             (Query(_LAG, "{{topic}}"),),
-            kind=Kind.STACK,
             runbook="not-delivering",
         ),
         Panel(
@@ -287,13 +263,12 @@ SPEED = Row(
             empty="the lag does not fall",
             runbook="loss-forecast",
         ),
-        Panel(
+        number(
             "Loss begins in",
             "At the present rates, the time until the first event is too old and is lost. No "
             "value: none will be.",
             (Query("min(loss_begins_seconds < Inf)", "first loss"),),
             unit="s",
-            kind=Kind.NUMBER,
             colour=RED,
             thresholds=below(DAY, 3 * DAY),
             runbook="loss-forecast",

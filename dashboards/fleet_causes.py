@@ -5,18 +5,21 @@ from __future__ import annotations
 from dashboards.panels import (
     ORANGE,
     RED,
-    Kind,
     Panel,
     Query,
     Row,
     Threshold,
     above,
+    above_zero,
+    grouped,
+    rate,
+    stack,
 )
 
 RECORDS = Row(
     "Records",
     (
-        Panel(
+        stack(
             "How records end",
             "Settled records per second. Only delivered and duplicates: healthy. Parked: a hold. "
             "Dead letters: see the reasons beside.",
@@ -28,9 +31,8 @@ RECORDS = Row(
                 Query("sum(rate(dlq_records_total[$__rate_interval]))", "dead letters"),
             ),
             unit="cps",
-            kind=Kind.STACK,
         ),
-        Panel(
+        stack(
             "Dead letters by reason",
             "A jump: a producer changed. `appmetrica-worker dlq peek` shows every fault and who "
             "has to fix it; after the fix `dlq replay` sends them again.",
@@ -41,7 +43,6 @@ RECORDS = Row(
                 ),
             ),
             unit="cps",
-            kind=Kind.STACK,
             runbook="dead-letters",
             empty="none",
         ),
@@ -60,18 +61,12 @@ RECORDS = Row(
             runbook="dead-letters",
             empty="none",
         ),
-        Panel(
+        stack(
             "Duplicates dropped",
             "By the producer's key, by equal content, or because a record was received again. A "
             "jump: a producer repeats events. By content: give each event an id.",
-            (
-                Query(
-                    "sum by (by) (rate(records_deduplicated_total[$__rate_interval]))",
-                    "by {{by}}",
-                ),
-            ),
+            (rate("records_deduplicated_total", "by {{by}}", "by"),),
             unit="cps",
-            kind=Kind.STACK,
             empty="none",
         ),
         Panel(
@@ -82,12 +77,11 @@ RECORDS = Row(
             unit="cps",
             thresholds=(Threshold(1, ORANGE),),
         ),
-        Panel(
+        stack(
             "Parked records",
             "Records in the parking topics that are not redelivered yet. They fall by themselves "
             "when the hold ends.",
-            (Query("sum by (topic) (records_parked)", "{{topic}}"),),
-            kind=Kind.STACK,
+            (grouped("sum", "records_parked", "topic"),),
             runbook="parked-not-shrinking",
         ),
         Panel(
@@ -96,19 +90,13 @@ RECORDS = Row(
             "the contract or an unknown value. They are delivered. Rises: compare a release of "
             "the producer with docs/events.md.",
             (
-                Query(
-                    "sum by (topic) (rate(records_without_key_total[$__rate_interval])) > 0",
-                    "without key {{topic}}",
-                ),
+                above_zero(rate("records_without_key_total", "without key {{topic}}", "topic")),
                 Query(
                     "sum by (event_name, field, change) "
                     "(rate(contract_drifts_total[$__rate_interval])) > 0",
                     "{{change}} {{event_name}}.{{field}}",
                 ),
-                Query(
-                    "sum by (field) (rate(unusual_values_total[$__rate_interval])) > 0",
-                    "unusual {{field}}",
-                ),
+                above_zero(rate("unusual_values_total", "unusual {{field}}", "field")),
             ),
             unit="cps",
             runbook="records-without-key",
@@ -131,10 +119,8 @@ RECORDS = Row(
             "Offsets that the brokers deleted before they were read, and truncations of logs, in "
             "an hour. Above 0: records are lost; raise the retention, forbid unclean elections.",
             (
-                Query("sum by (topic) (increase(offsets_skipped_total[1h]))", "skipped {{topic}}"),
-                Query(
-                    "sum by (topic) (increase(log_truncations_total[1h]))", "truncations {{topic}}"
-                ),
+                grouped("sum", "increase(offsets_skipped_total[1h])", "topic", text="skipped"),
+                grouped("sum", "increase(log_truncations_total[1h])", "topic", text="truncations"),
             ),
             thresholds=(Threshold(1, RED),),
             runbook="offsets-skipped",
@@ -145,12 +131,11 @@ RECORDS = Row(
 MEMBERS = Row(
     "Workers and the group",
     (
-        Panel(
+        stack(
             "Partitions with a worker",
             "Assigned partitions by worker. The sum falls: partitions are not read. Steps: a "
             "rebalance.",
-            (Query("sum by (instance) (consumer_assigned_partitions)", "{{instance}}"),),
-            kind=Kind.STACK,
+            (grouped("sum", "consumer_assigned_partitions", "instance"),),
             runbook="partitions-without-member",
         ),
         Panel(
@@ -158,10 +143,7 @@ MEMBERS = Row(
             "Assignments, revocations and losses in 5 minutes. A few at a rollout are normal. "
             "Lost: sessions time out; check the loop lag and the network. All the time: a storm.",
             (
-                Query(
-                    "sum by (event) (increase(consumer_rebalances_total[5m]))",
-                    "{{event}}",
-                ),
+                grouped("sum", "increase(consumer_rebalances_total[5m])", "event"),
                 Query("sum(increase(consumer_rebuilds_total[5m]))", "consumer replaced"),
             ),
             runbook="rebalance-storm",
@@ -215,8 +197,8 @@ MEMBERS = Row(
             "Workers by version and by configuration. More than one of either for long: a rollout "
             "is not complete.",
             (
-                Query("count by (version) (build_info)", "version {{version}}"),
-                Query("count by (config_hash) (config_info)", "configuration {{config_hash}}"),
+                grouped("count", "build_info", "version", text="version"),
+                grouped("count", "config_info", "config_hash", text="configuration"),
             ),
         ),
     ),

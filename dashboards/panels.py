@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 from worker.edges.telemetry.metrics.collector import METRICS
 from worker.edges.telemetry.metrics.definition import PREFIX
@@ -152,19 +153,9 @@ class Board:
         return [panel for row in self.rows for panel in row.panels]
 
 
-# The state of each worker's breaker, as a number. Exactly one of the four has the value 1.
-BREAKER = (
-    'max by (instance) (3 * (breaker_state{state="open"} == 1) '
-    'or 2 * (breaker_state{state="probing"} == 1) '
-    'or (breaker_state{state="ramping"} == 1) '
-    'or 0 * (breaker_state{state="closed"} == 1))'
-)
-BREAKER_STATES = (
-    State(0, "closed", GREEN),
-    State(1, "ramping", BLUE),
-    State(2, "probing", ORANGE),
-    State(3, "open", RED),
-)
+number = partial(Panel, kind=Kind.NUMBER)
+stack = partial(Panel, kind=Kind.STACK)
+states = partial(Panel, kind=Kind.STATES)
 
 
 def below(red: float, orange: float) -> tuple[Threshold, ...]:
@@ -193,3 +184,64 @@ def rate(metric: str, legend: str, by: str = "") -> Query:
     """The rate of a counter, over all chosen workers."""
     grouped = f"sum by ({by})" if by else "sum"
     return Query(f"{grouped} (rate({metric}[$__rate_interval]))", legend)
+
+
+def grouped(function: str, expression: str, *labels: str, text: str = "") -> Query:
+    """The values by these labels, aggregated by the function.
+
+    The legend has the text and the labels' values.
+    """
+    by = ", ".join(labels)
+    return Query(f"{function} by ({by}) ({expression})", _legend(text, *labels))
+
+
+def above_zero(query: Query) -> Query:
+    """The query without the series whose value is 0."""
+    return Query(f"{query.expression} > 0", query.legend)
+
+
+def _legend(text: str, *labels: str) -> str:
+    return " ".join((*filter(None, (text,)), *(f"{{{{{label}}}}}" for label in labels)))
+
+
+# The state of each worker's breaker, as a number. Exactly one of the four has the value 1.
+_BREAKER = (
+    'max by (instance) (3 * (breaker_state{state="open"} == 1) '
+    'or 2 * (breaker_state{state="probing"} == 1) '
+    'or (breaker_state{state="ramping"} == 1) '
+    'or 0 * (breaker_state{state="closed"} == 1))'
+)
+_BREAKER_STATES = (
+    State(0, "closed", GREEN),
+    State(1, "ramping", BLUE),
+    State(2, "probing", ORANGE),
+    State(3, "open", RED),
+)
+
+
+def breaker(title: str, description: str) -> Panel:
+    """The state of each worker's breaker."""
+    return states(
+        title,
+        description,
+        (Query(_BREAKER, _legend("", "instance")),),
+        states=_BREAKER_STATES,
+        runbook="not-delivering",
+    )
+
+
+def holds(title: str, description: str, *further: str) -> Panel:
+    """The applications on hold or throttled, by their reasons and these further labels."""
+    by = ", ".join((*further, "application_id", "reason"))
+    legend = _legend("", "application_id", "reason", *further)
+    return states(
+        title,
+        description,
+        (
+            Query(f"max by ({by}) (2 * application_held)", legend),
+            Query(f"max by ({by}) (application_throttled)", legend),
+        ),
+        states=(State(1, "throttled", ORANGE), State(2, "on hold", RED)),
+        runbook="application-held",
+        empty="none",
+    )

@@ -3,54 +3,49 @@
 from __future__ import annotations
 
 from dashboards.panels import (
-    BREAKER,
-    BREAKER_STATES,
     GREEN,
     RED,
     Board,
-    Kind,
     Panel,
     Query,
     Row,
     State,
     Threshold,
+    above_zero,
+    breaker,
+    grouped,
     quantiles,
     rate,
+    stack,
+    states,
 )
 from dashboards.worker_causes import HOLDS, KAFKA, PROCESS
 
 NOW = Row(
     "State",
     (
-        Panel(
+        states(
             "Ready",
             "1: a member of the group. 0: see not_ready_because in /status.",
-            (Query("min by (instance) (ready)", "{{instance}}"),),
-            kind=Kind.STATES,
+            (grouped("min", "ready", "instance"),),
             width=8,
             states=(State(0, "not ready", RED), State(1, "ready", GREEN)),
             runbook="not-ready",
         ),
-        Panel(
+        breaker(
             "Breaker",
             "open: the API fails and nothing is sent. probing: one request asks whether it works "
             "again. ramping: requests are added step by step. It closes by itself; see Requests by "
             "answer for what fails.",
-            (Query(BREAKER, "{{instance}}"),),
-            kind=Kind.STATES,
-            width=8,
-            states=BREAKER_STATES,
-            runbook="not-delivering",
         ),
-        Panel(
+        states(
             "Blocked",
             "A stage whose topic can't be written, or a clock that is doubted: nothing is "
             "received. Create the topic, grant WRITE, or set the clock.",
             (
-                Query("max by (instance, stage) (writes_blocked)", "{{instance}} {{stage}}"),
+                grouped("max", "writes_blocked", "instance", "stage"),
                 Query("max by (instance) (clock_doubted)", "{{instance}} clock"),
             ),
-            kind=Kind.STATES,
             width=8,
             states=(State(0, "no", GREEN), State(1, "blocked", RED)),
             runbook="topic-unwritable",
@@ -76,26 +71,19 @@ JOURNEY = Row(
             ),
             unit="cps",
         ),
-        Panel(
+        stack(
             "Records in memory",
             "Where records wait. batching: for a batch to fill. waiting: for the API or a hold. "
             "in_flight: for an answer. dead_letter, parking: for a topic. linked: a duplicate of "
             "a row in flight.",
-            (Query("sum by (stage) (records_outstanding)", "{{stage}}"),),
-            kind=Kind.STACK,
+            (grouped("sum", "records_outstanding", "stage"),),
         ),
-        Panel(
+        stack(
             "Rejected by reason",
             "Records per second that are not valid, by their first fault; docs/reasons.md has the "
             "fix of each.",
-            (
-                Query(
-                    "sum by (reason) (rate(records_rejected_total[$__rate_interval])) > 0",
-                    "{{reason}}",
-                ),
-            ),
+            (above_zero(rate("records_rejected_total", "{{reason}}", "reason")),),
             unit="cps",
-            kind=Kind.STACK,
             runbook="dead-letters",
             empty="none",
         ),
@@ -120,7 +108,7 @@ JOURNEY = Row(
             "Accounting imbalance",
             "Received records that are neither settled nor kept. Always 0; otherwise a bug: keep "
             "/status, /metrics and the log, and report them.",
-            (Query("max by (instance) (abs(accounting_imbalance_records))", "{{instance}}"),),
+            (grouped("max", "abs(accounting_imbalance_records)", "instance"),),
             thresholds=(Threshold(1, RED),),
             runbook="accounting-imbalance",
         ),
@@ -130,13 +118,12 @@ JOURNEY = Row(
 BATCHES = Row(
     "Batches",
     (
-        Panel(
+        stack(
             "Why batches were sealed",
             "Batches per second by trigger. Under load mostly rows or bytes. Mostly linger under "
             "load: too many applications, or batching.linger_seconds is too short.",
             (rate("batch_flush_total", "{{trigger}}", "trigger"),),
             unit="cps",
-            kind=Kind.STACK,
         ),
         Panel(
             "Rows of a batch",
@@ -155,23 +142,21 @@ BATCHES = Row(
 API = Row(
     "The API",
     (
-        Panel(
+        stack(
             "Requests by answer",
             "Requests per second by HTTP status or transport fault. 5xx or faults: the API or the "
             "network fails; the worker retries by itself. 401, 403: a key.",
             (rate("http_requests_total", "{{code}}", "code"),),
             unit="reqps",
-            kind=Kind.STACK,
             runbook="not-delivering",
         ),
-        Panel(
+        stack(
             "What answers mean",
             "Requests per second by the meaning of their answer. ambiguous: no answer; the rows "
             "may be delivered twice. refused: the batch is taken apart. held: the application "
             "waits.",
             (rate("batches_total", "{{result}}", "result"),),
             unit="reqps",
-            kind=Kind.STACK,
         ),
         Panel(
             "Time of a request",
@@ -197,13 +182,12 @@ API = Row(
             ),
             runbook="loss-forecast",
         ),
-        Panel(
+        stack(
             "Requests sent again",
             "Retries per second by reason. http_429: the API throttles; lower "
             "delivery.requests_per_second_max. Others: the API or the network.",
             (rate("http_retries_total", "{{reason}}", "reason"),),
             unit="reqps",
-            kind=Kind.STACK,
         ),
         Panel(
             "Rows without an answer",

@@ -5,37 +5,25 @@ from __future__ import annotations
 from dashboards.panels import (
     ORANGE,
     RED,
-    Kind,
     Panel,
     Query,
     Row,
-    State,
     Threshold,
     above,
+    grouped,
+    holds,
     quantiles,
     rate,
+    stack,
 )
 
 HOLDS = Row(
     "Holds and parking",
     (
-        Panel(
+        holds(
             "On hold or throttled",
             "Since when and why an application waits. http_401, http_403: fix its key.",
-            (
-                Query(
-                    "max by (instance, application_id, reason) (2 * application_held)",
-                    "{{application_id}} {{reason}} {{instance}}",
-                ),
-                Query(
-                    "max by (instance, application_id, reason) (application_throttled)",
-                    "{{application_id}} {{reason}} {{instance}}",
-                ),
-            ),
-            kind=Kind.STATES,
-            states=(State(1, "throttled", ORANGE), State(2, "on hold", RED)),
-            runbook="application-held",
-            empty="none",
+            "instance",
         ),
         Panel(
             "Parking",
@@ -61,7 +49,7 @@ HOLDS = Row(
         Panel(
             "Unusable key files",
             "Applications whose key file can't be read. The old key stays in use until a restart.",
-            (Query("max by (instance) (key_files_unusable)", "{{instance}}"),),
+            (grouped("max", "key_files_unusable", "instance"),),
             thresholds=(Threshold(1, RED),),
             runbook="key-file-unusable",
         ),
@@ -75,12 +63,7 @@ KAFKA = Row(
             "Lag by partition",
             "One partition far above the others: a hot key, an unreadable partition, or an ordered "
             "application that waits.",
-            (
-                Query(
-                    "max by (topic, partition) (consumer_lag_records)",
-                    "{{topic}} {{partition}}",
-                ),
-            ),
+            (grouped("max", "consumer_lag_records", "topic", "partition"),),
             runbook="not-delivering",
         ),
         Panel(
@@ -88,21 +71,15 @@ KAFKA = Row(
             "Paused: the span or the memory is at its limit; normal in an outage of the API. "
             "Unreadable: see partitions_in_trouble in /status.",
             (
-                Query("sum by (instance) (consumer_paused)", "paused {{instance}}"),
-                Query("sum by (topic) (partitions_unreadable)", "unreadable {{topic}}"),
+                grouped("sum", "consumer_paused", "instance", text="paused"),
+                grouped("sum", "partitions_unreadable", "topic", text="unreadable"),
             ),
             runbook="partitions-unreadable",
         ),
-        Panel(
+        stack(
             "Assigned partitions",
             "Steps: a rebalance. 0 for long: there are more workers than partitions.",
-            (
-                Query(
-                    "sum by (instance, topic) (consumer_assigned_partitions)",
-                    "{{instance}} {{topic}}",
-                ),
-            ),
-            kind=Kind.STACK,
+            (grouped("sum", "consumer_assigned_partitions", "instance", "topic"),),
             runbook="partitions-without-member",
         ),
         Panel(
@@ -114,20 +91,21 @@ KAFKA = Row(
                     "sum by (instance, event) (increase(consumer_rebalances_total[5m]))",
                     "{{event}} {{instance}}",
                 ),
-                Query(
-                    "sum by (instance) (increase(consumer_rebuilds_total[5m]))",
-                    "consumer replaced {{instance}}",
+                grouped(
+                    "sum",
+                    "increase(consumer_rebuilds_total[5m])",
+                    "instance",
+                    text="consumer replaced",
                 ),
             ),
             runbook="rebalance-storm",
         ),
-        Panel(
+        stack(
             "Commits",
             "Commits per second by result. failed: the coordinator is not available; a crash now "
             "may cause duplicates.",
             (rate("commits_total", "{{result}}", "result"),),
             unit="cps",
-            kind=Kind.STACK,
         ),
         Panel(
             "Time of a commit",
@@ -150,7 +128,7 @@ KAFKA = Row(
             "Behind open transactions",
             "Written offsets that can't be read yet. Above 0 for long: a transactional producer "
             "hangs; kafka-transactions.sh find-hanging finds it.",
-            (Query("sum by (topic) (records_behind_transaction)", "{{topic}}"),),
+            (grouped("sum", "records_behind_transaction", "topic"),),
         ),
     ),
 )
@@ -174,7 +152,7 @@ PROCESS = Row(
         Panel(
             "Keys in the dedup window",
             "Remembered keys of delivered events, at most dedup.window_rows_max.",
-            (Query("max by (instance) (dedup_window_rows)", "{{instance}}"),),
+            (grouped("max", "dedup_window_rows", "instance"),),
         ),
         Panel(
             "Keys dropped too early",
@@ -195,14 +173,9 @@ PROCESS = Row(
         Panel(
             "CPU",
             "Seconds of CPU per second. Near 1: the worker needs a whole core; add workers.",
-            (
-                Query(
-                    "sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval]))",
-                    "{{instance}}",
-                ),
-            ),
+            (rate("process_cpu_seconds_total", "{{instance}}", "instance"),),
         ),
-        Panel(
+        stack(
             "Log messages",
             "Warnings and errors per second, and lines dropped because nobody read the log. "
             "Errors: see last_errors in /status.",
@@ -215,7 +188,6 @@ PROCESS = Row(
                 rate("log_lines_dropped_total", "lines dropped"),
             ),
             unit="cps",
-            kind=Kind.STACK,
         ),
     ),
 )
