@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiokafka.structs import TopicPartition
 
@@ -27,14 +29,29 @@ async def offsets(reader: SourceReader, count: int) -> list[int]:
     return [offset for taken in (await reader.records(count)).values() for offset in taken]
 
 
+async def cut_off_before_its_position(kafka: ModelKafka, reader: SourceReader) -> None:
+    """A log of 20 records loses 5 of them, and reading continues at the cut."""
+    kafka.elect_uncleanly(PARTITION, 15)
+    append(kafka, 3)
+    assert await offsets(reader, 3) == [15, 16, 17]
+    (truncated,) = seen(reader, LogTruncated)
+    assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
+
+
+@asynccontextmanager
+async def committed_to(kafka: ModelKafka, count: int) -> AsyncIterator[SourceReader]:
+    """A source at the end of a log of `count` records that were all settled by an earlier life."""
+    append(kafka, count)
+    commit(kafka, 0, count)
+    async with running(kafka) as reader:
+        await reader.until(Assigned)
+        yield reader
+
+
 def test_reading_goes_on_where_the_log_was_cut_off_though_it_ends_before_the_position() -> None:
     async def history(kafka: ModelKafka) -> None:
         async with reading_on(kafka, 20) as reader:
-            kafka.elect_uncleanly(PARTITION, 15)
-            append(kafka, 3)
-            assert await offsets(reader, 3) == [15, 16, 17]
-            (truncated,) = seen(reader, LogTruncated)
-            assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
+            await cut_off_before_its_position(kafka, reader)
 
     play(history, partitions=1)
 
@@ -88,25 +105,15 @@ def test_a_position_committed_beyond_the_end_goes_on_at_the_end() -> None:
 
 def test_a_log_that_is_cut_off_before_its_first_record_comes_goes_on_at_the_cut() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 20)
-        commit(kafka, 0, 20)
-        async with running(kafka) as reader:
-            await reader.until(Assigned)
-            kafka.elect_uncleanly(PARTITION, 15)
-            append(kafka, 3)
-            assert await offsets(reader, 3) == [15, 16, 17]
-            (truncated,) = seen(reader, LogTruncated)
-            assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
+        async with committed_to(kafka, 20) as reader:
+            await cut_off_before_its_position(kafka, reader)
 
     play(history, partitions=1)
 
 
 def test_a_partition_cut_off_before_its_first_record_and_written_again_goes_on_at_the_cut() -> None:
     async def history(kafka: ModelKafka) -> None:
-        append(kafka, 20)
-        commit(kafka, 0, 20)
-        async with running(kafka) as reader:
-            await reader.until(Assigned)
+        async with committed_to(kafka, 20) as reader:
             kafka.elect_uncleanly(PARTITION, 15)
             append(kafka, 10)
             assert await offsets(reader, 10) == list(range(15, 25))
