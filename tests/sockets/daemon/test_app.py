@@ -22,7 +22,7 @@ from worker.daemon.assembly import Parts, assemble
 from worker.daemon.signals import NO_OTHERS, Others, Signals
 from worker.edges.kafka.instance import claim
 from worker.edges.kafka.source import KafkaSource
-from worker.edges.telemetry.log_filters import LogLevel, RecentLogs
+from worker.edges.telemetry.log_filters import DIAGNOSTICS, LogLevel, RecentLogs
 from worker.edges.telemetry.redaction import Redactor
 from worker.errors import ExitCode, UnavailableError
 from worker.sandbox.kafka import free_ports
@@ -190,6 +190,33 @@ async def test_a_bug_in_a_task_is_raised_with_all_that_it_took_along(
         await app.run(daemon.process)
     assert caught.group_contains(ZeroDivisionError)
     assert daemon.has_released_its_instance()
+
+
+async def test_a_consumer_that_is_given_up_writes_diagnostics(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_written = asyncio.Event()
+
+    async def stall(diagnose: Callable[[str], object]) -> None:
+        diagnose("nothing was fetched")
+        is_written.set()
+        await asyncio.Event().wait()
+
+    change_parts(monkeypatch, lambda parts: setattr(parts.source, "run", stall))
+    with caplog.at_level(logging.INFO, logger=DIAGNOSTICS):
+        async with daemon.running() as run:
+            await is_written.wait()
+            daemon.signals.stop(signal.SIGTERM)
+            assert await run == ExitCode.OK
+    lines = {one.message: vars(one) for one in caplog.records if one.name == DIAGNOSTICS}
+    assert [name.removeprefix("diagnostics_") for name in lines] == [
+        "threads",
+        "tasks",
+        "events",
+        "partitions",
+    ]
+    assert {line["cause"] for line in lines.values()} == {"nothing was fetched"}
+    assert any(task.startswith("kafka source: ") for task in lines["diagnostics_tasks"]["tasks"])
 
 
 async def test_a_source_that_does_not_close_is_logged_and_waited_for_with_a_bound(

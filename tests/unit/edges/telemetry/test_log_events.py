@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -129,6 +130,16 @@ def test_no_code_stands_twice_and_the_fields_of_all_are_explained() -> None:
     named = {name for event in EVENTS.values() for name in event.fields}
     assert named == FIELDS.keys()
     assert list(FIELDS) == sorted(FIELDS, key=lambda name: (name.startswith("*"), name))
+
+
+def test_the_pages_name_only_codes_that_exist() -> None:
+    named = {
+        code
+        for page in (WORKER.parent / "docs").glob("*.md")
+        for code in re.findall(r"\blogs?(?: lines?)? `([a-z_]+)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert named - EVENTS.keys() == set()
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from urllib.parse import quote_plus
 
 import orjson
@@ -12,7 +16,12 @@ from hypothesis import given, strategies
 
 from tests.readings import SECRET, WrittenLines, configured_log, line_of
 from worker.edges.telemetry.log_filters import LogLevel, RecentLogs
-from worker.edges.telemetry.logs import ConsoleFormatter, JsonFormatter
+from worker.edges.telemetry.logs import (
+    ConsoleFormatter,
+    JsonFormatter,
+    configure_logging,
+    log_stray_exceptions,
+)
 from worker.edges.telemetry.redaction import CHARACTERS_MAX, Redactor
 
 
@@ -189,3 +198,71 @@ def test_a_secret_is_masked_in_every_notation(
         "plain", extra={"text": secret, "shown": repr(secret), "sent": repr(secret.encode())}
     )
     assert stream.getvalue().count("***") == 3
+
+
+@pytest.mark.parametrize(
+    ("format_name", "shown"),
+    [
+        ("json", r'\{.*"level":"warning".*"event":"log_lines_dropped","lines":7\}'),
+        ("console", r"[0-9:.]+ warning log_lines_dropped  lines=7"),
+    ],
+)
+def test_dropped_lines_are_reported_in_the_format_of_the_others(
+    root: logging.Logger, format_name: str, shown: str
+) -> None:
+    notices: list[Callable[[int], str]] = []
+
+    def open_lines(notice: Callable[[int], str]) -> WrittenLines:
+        notices.append(notice)
+        return WrittenLines()
+
+    configure_logging(format_name, "info", [], open_lines)
+    (notice,) = notices
+    assert re.fullmatch(shown, notice(7))
+
+
+@pytest.fixture
+def stray_exceptions() -> Iterator[None]:
+    """Exceptions that nobody can catch are logged; the hooks are restored afterwards."""
+    unraisable, of_thread = sys.unraisablehook, threading.excepthook
+    log_stray_exceptions()
+    yield
+    sys.unraisablehook, threading.excepthook = unraisable, of_thread
+
+
+class Fails:
+    """An object whose destructor fails."""
+
+    def __del__(self) -> None:
+        raise ValueError(f"in {SECRET}")
+
+
+@pytest.mark.usefixtures("stray_exceptions")
+def test_an_exception_in_a_destructor_is_a_line_without_secrets(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, _ = configured_log(root)
+    failing = Fails()
+    del failing
+    line = json.loads(stream.getvalue())
+    assert line["event"] == "exception_ignored"
+    assert "ValueError: in ***" in line["error"]
+    assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())
+
+
+@pytest.mark.usefixtures("stray_exceptions")
+def test_an_exception_in_a_thread_is_a_line_without_secrets(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, _ = configured_log(root)
+
+    def fail() -> None:
+        raise ValueError(f"in {SECRET}")
+
+    thread = threading.Thread(target=fail, name="the failing thread")
+    thread.start()
+    thread.join()
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["thread_name"]) == ("thread_failed", "the failing thread")
+    assert "ValueError: in ***" in line["error"]
+    assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())
