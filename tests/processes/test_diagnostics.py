@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.log_lines import faults_of
 from worker.sandbox.kafka import free_ports
@@ -87,7 +88,8 @@ async def test_a_worker_shows_what_it_does_at_sigquit_and_on_the_admin_port(tmp_
         # Where it waits, and not only where the task began.
         assert "supervise (supervision.py:" in source
         assert "join (membership.py:" in source
-    assert any(line.startswith("signals: ") for line in written[0]["threads"])
+    for thread in ("MainThread", "signals", "loop watchdog"):
+        assert any(line.startswith(f"{thread}: ") for line in written[0]["threads"])
     assert KEY not in worker.log_file.read_text() + json.dumps(document)
     for line in (line for line in lines if line["logger"].startswith("worker")):
         assert faults_of(line["event"], line["level"], line.keys()) == []
@@ -95,40 +97,51 @@ async def test_a_worker_shows_what_it_does_at_sigquit_and_on_the_admin_port(tmp_
 
 BLOCKED = """
 import asyncio, logging, os, signal
+from functools import partial
 from worker.daemon.signals import Signals
 signals = Signals()
 signals.install()
 from worker.core.counters.trail import Trail
+from worker.edges.telemetry import event_loop
 from worker.edges.telemetry.diagnostics import Diagnostics
 from worker.edges.telemetry.logs import configure_logging
 
 configure_logging("json", "info", [])
 diagnostics = Diagnostics(Trail(), lambda: None)
+event_loop.LOOK_SECONDS = event_loop.BLOCKED_SECONDS_MAX = 0.05
 
-def diagnose(loop):
-    diagnostics.write_from_thread(loop, "SIGQUIT")
+def end_after(write, *arguments):
+    write(*arguments)
     logging.shutdown()
     os._exit(0)
 
 async def block_the_loop():
     loop = asyncio.get_running_loop()
-    signals.hand_over(print, 40, {signal.SIGQUIT: lambda: diagnose(loop)})
-    os.kill(os.getpid(), signal.SIGQUIT)
+    {begin}
     while True:
         pass
 
 asyncio.run(block_the_loop())
 """
+BEGIN = {
+    "at SIGQUIT": """quit = partial(end_after, diagnostics.write_from_thread, loop, "SIGQUIT")
+    signals.hand_over(print, 40, {signal.SIGQUIT: quit})
+    os.kill(os.getpid(), signal.SIGQUIT)""",
+    "by the watchdog": """report = partial(end_after, diagnostics.report_blockade)
+    watching = asyncio.create_task(event_loop.LoopWatchdog(report).run())
+    await asyncio.sleep(0)""",
+}
 
 
-def test_a_blocked_event_loop_is_found_by_the_stacks_of_the_threads() -> None:
+@pytest.mark.parametrize("begin", BEGIN.values(), ids=BEGIN)
+def test_a_blocked_event_loop_is_found_by_the_stacks_of_the_threads(begin: str) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", BLOCKED],
+        [sys.executable, "-c", BLOCKED.replace("{begin}", begin)],
         capture_output=True,
         text=True,
         timeout=HANGING_SECONDS,
         check=False,
     )
-    (line,) = process.stderr.splitlines()
-    (main,) = [one for one in json.loads(line)["threads"] if one.startswith("MainThread: ")]
+    line = json.loads(process.stderr.splitlines()[-1])
+    (main,) = [one for one in line["threads"] if one.startswith("MainThread: ")]
     assert "block_the_loop (<string>:" in main.rpartition(" > ")[2]

@@ -29,7 +29,7 @@ from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
 from worker.edges.telemetry.admin_server import AdminServer, Answers
 from worker.edges.telemetry.diagnostics import Diagnostics
-from worker.edges.telemetry.event_loop import LoopLag
+from worker.edges.telemetry.event_loop import LoopLag, LoopWatchdog
 from worker.edges.telemetry.log_filters import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.reading import Reading, WorkerInfo
@@ -164,6 +164,7 @@ class _Daemon:
                         ("parking", parts.parking.run),
                         ("keys", parts.keys.run),
                         ("loop lag", self._loop_lag.run),
+                        ("loop watchdog", LoopWatchdog(self._diagnostics.report_blockade).run),
                         ("forecast", self._observe),
                     )
                 ]

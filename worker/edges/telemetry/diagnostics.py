@@ -1,7 +1,7 @@
 """What a stuck worker is doing: stacks, the last events of the pipeline, and each partition.
 
-For `/debug/stacks`, for SIGQUIT, and for a consumer that is replaced. Nothing here holds a payload
-or a key: see `event_loop` and `Trail`.
+For `/debug/stacks`, for SIGQUIT, for a consumer that is replaced, and for a blocked event loop.
+Nothing here holds a payload or a key: see `event_loop` and `Trail`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LINES = {
 
 
 class Diagnostics:
-    """Shows what the worker is doing. Its methods are for the event loop, with one exception.
+    """Shows what the worker is doing. What is for another thread says so.
 
     Args:
         trail: the last events and commands.
@@ -58,6 +58,11 @@ class Diagnostics:
         """
         _write("threads", dump_threads(), cause)
         loop.call_soon_threadsafe(self._write_loop, cause)
+
+    def report_blockade(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Write from another thread that the loop doesn't turn, and what it is doing."""
+        logger.warning("event_loop_blocked", extra={"seconds": round(seconds, 1)})
+        self.write_from_thread(loop, "the event loop is blocked")
 
     def _write_loop(self, cause: str) -> None:
         for name, items in self._of_the_loop().items():

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
@@ -17,6 +18,10 @@ from worker.core.counters.counters import Histogram
 
 INTERVAL_SECONDS = 0.25
 _BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+# How long the loop may not turn before that is reported: a liveness probe needs about 30 s to give
+# a worker up.
+BLOCKED_SECONDS_MAX = 5.0
+LOOK_SECONDS = 1.0
 # Bounds of a dump. Of a deep stack the innermost frames are shown.
 TASKS_MAX = 100
 THREADS_MAX = 40
@@ -39,6 +44,61 @@ class LoopLag:
             due = clock() + INTERVAL_SECONDS
             await asyncio.sleep(INTERVAL_SECONDS)
             self.histogram.observe(max(0.0, clock() - due))
+
+
+class LoopWatchdog:
+    """Notices an event loop that does not turn, from a thread of its own.
+
+    A blocked loop answers no probe, and the platform restarts the worker: without this nothing
+    would show where the loop was.
+
+    Args:
+        report: called in the thread, once for each blockade, with the loop and the seconds so far.
+    """
+
+    def __init__(self, report: Callable[[asyncio.AbstractEventLoop, float], object]) -> None:
+        self._report = report
+        self._turned_at = self._looked_at = time.monotonic()
+        self._is_reported = False
+        self._has_ended = threading.Event()
+
+    async def run(self) -> None:
+        """Turn with the loop until cancelled, while the thread looks."""
+        self._turned_at = self._looked_at = time.monotonic()
+        loop = asyncio.get_running_loop()
+        threading.Thread(
+            target=self._watch, args=(loop,), name="loop watchdog", daemon=True
+        ).start()
+        try:
+            while True:
+                await asyncio.sleep(INTERVAL_SECONDS)
+                self.turn(time.monotonic())
+        finally:
+            self._has_ended.set()
+
+    def turn(self, monotonic_seconds: float) -> None:
+        """Take note that the loop has turned."""
+        self._turned_at, self._is_reported = monotonic_seconds, False
+
+    def look(self, monotonic_seconds: float) -> float | None:
+        """Return for how long the loop has been blocked, once for each blockade.
+
+        A look that is late itself says that the whole process was stopped: that is no blockade.
+        """
+        late_seconds = monotonic_seconds - self._looked_at - LOOK_SECONDS
+        self._looked_at = monotonic_seconds
+        if late_seconds > LOOK_SECONDS:
+            self.turn(monotonic_seconds)
+        seconds = monotonic_seconds - self._turned_at
+        if self._is_reported or seconds <= BLOCKED_SECONDS_MAX:
+            return None
+        self._is_reported = True
+        return seconds
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._has_ended.wait(LOOK_SECONDS):
+            if (seconds := self.look(time.monotonic())) is not None:
+                self._report(loop, seconds)
 
 
 def dump_tasks() -> list[str]:

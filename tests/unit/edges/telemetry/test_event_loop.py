@@ -6,14 +6,18 @@ import asyncio
 import contextvars
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from worker.edges.telemetry.event_loop import (
+    BLOCKED_SECONDS_MAX,
     FRAMES_MAX,
     INTERVAL_SECONDS,
+    LOOK_SECONDS,
     TASKS_MAX,
     LoopLag,
+    LoopWatchdog,
     dump_tasks,
     dump_threads,
 )
@@ -73,6 +77,41 @@ def test_a_loop_that_is_late_shows_by_how_much() -> None:
     bounds = LoopLag().histogram.bounds
     shown = dict(zip((*bounds, float("inf")), counts, strict=True))
     assert (shown[0.1], shown[0.25]) == (0, counts[-1])
+
+
+class Watched:
+    """A watchdog that looks once a second, and what it reports."""
+
+    def __init__(self) -> None:
+        self.watchdog = LoopWatchdog(print)
+        self.now = time.monotonic()
+        self.watchdog.turn(self.now)
+
+    def reports(self, seconds: int) -> list[int]:
+        """What is reported in the next seconds, in which the loop does not turn."""
+        found = []
+        for _ in range(seconds):
+            self.now += LOOK_SECONDS
+            found.append(self.watchdog.look(self.now))
+        return [round(one) for one in found if one is not None]
+
+
+def test_a_loop_that_does_not_turn_is_reported_once_for_each_blockade() -> None:
+    watched = Watched()
+    assert watched.reports(4) == []
+    assert watched.reports(60) == [round(BLOCKED_SECONDS_MAX) + 1]
+    watched.watchdog.turn(watched.now)
+    assert watched.reports(4) == []
+    assert watched.reports(60) == [round(BLOCKED_SECONDS_MAX) + 1]
+
+
+def test_a_process_that_was_stopped_as_a_whole_is_no_blocked_loop() -> None:
+    watched = Watched()
+    assert watched.reports(2) == []
+    watched.now += 100.0
+    assert watched.reports(1) == []
+    # What follows counts from there.
+    assert watched.reports(60) == [round(BLOCKED_SECONDS_MAX) + 1]
 
 
 async def test_a_dump_names_each_task_and_the_innermost_frame_in_which_it_waits() -> None:

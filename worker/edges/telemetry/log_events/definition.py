@@ -24,7 +24,7 @@ FIELDS = {
     "application_id": "The application.",
     "batch_id": "The batch, the same for a request and its answer.",
     "bytes": "The size of the body.",
-    "cause": "Why it was written: SIGQUIT, or the reason for which the consumer is replaced.",
+    "cause": "Why it was written: SIGQUIT, a blocked event loop, or why the consumer is replaced.",
     "characters": "The most characters of commit metadata that the brokers take.",
     "code": "The code of the line that was written.",
     "count": "How many there are; the list of this line may be shorter.",

@@ -22,9 +22,15 @@ PROCESS = (
         ("part",),
     ),
     warning("close_failed", "A connection could not be closed.", "Check the brokers.", ("part",)),
+    warning(
+        "event_loop_blocked",
+        "The event loop has not turned for 5 s: no probe is answered, and nothing is sent.",
+        "Report it, with the next line, diagnostics_threads. Too little CPU: raise its limit.",
+        ("seconds",),
+    ),
     info(
         "diagnostics_threads",
-        "After SIGQUIT, or when a consumer is replaced: where each thread is.",
+        "At SIGQUIT, for a replaced consumer and for a blocked event loop: where each thread is.",
         "See the section about a stuck worker in docs/operations.md.",
         ("cause", "count", "threads"),
     ),
