@@ -32,6 +32,10 @@
 {{- $faults = append $faults (printf "config.kafka.%s %s: use secretFiles and config.kafka.%s_file" $name $advice $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if dig "client_secret" "" (dig "kafka" "sasl_oauth" dict .Values.config | default dict) -}}
+{{- $name := "config.kafka.sasl_oauth.client_secret" -}}
+{{- $faults = append $faults (printf "%s %s: use secretFiles and %s_file" $name $advice $name) -}}
+{{- end -}}
 {{- if and .Values.keys.secretName .Values.keys.values -}}
 {{- $faults = append $faults "keys.secretName and keys.values exclude each other: remove one" -}}
 {{- end -}}

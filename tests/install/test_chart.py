@@ -227,6 +227,9 @@ def test_network_policy_has_the_ports_of_the_configuration() -> None:
             }
         },
     )
+    tokens = {"sasl_oauth": {"token_endpoint": "https://id.example:8443/token"}}
+    rules = one(merged(values, {"config": {"kafka": tokens}}), "NetworkPolicy")["spec"]["egress"]
+    assert rules[2]["ports"] == [{"protocol": "TCP", "port": 8443}]
     rules = one(values, "NetworkPolicy")["spec"]["egress"]
     assert [[port["port"] for port in rule["ports"]] for rule in rules] == [
         [9093, 9092, 9094],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
-from tests.install.chart import merged, objects
+from tests.certificates import make_certificates
+from tests.install.chart import merged, objects, one
 from tests.install.install_page import PAGE, blocks, page_text
 from tests.install.values import (
     PROPERTIES,
@@ -19,6 +22,7 @@ from tests.install.values import (
     generated,
     schema,
 )
+from worker.cli.configuration import check_config
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in generated()])
@@ -36,6 +40,25 @@ def test_values_on_the_page_install(number: int) -> None:
     added = [others[number - 1]] if number else []
     found = {candidate["kind"] for candidate in objects(merged(first, *added))}
     assert {"Deployment", "ConfigMap"} <= found
+
+
+@pytest.mark.parametrize("number", range(len(blocks())))
+def test_check_config_accepts_the_values_on_the_page(number: int, tmp_path: Path) -> None:
+    """With the mounted files of the page: the secrets are whatever the reader has."""
+    first, *others = blocks()
+    added = [others[number - 1]] if number else []
+    config = one(merged(first, *added), "ConfigMap", "amw-appmetrica-worker")["data"]["config.yaml"]
+    own = make_certificates(tmp_path)
+    files = {"ca.crt": own.certificate, "user.crt": own.certificate, "user.key": own.key}
+    for path in set(re.findall(r"/etc/appmetrica-worker/\S+", config)):
+        known = files.get(Path(path).name)
+        mounted = tmp_path / path.replace("/", "-")
+        mounted.write_text(known.read_text() if known is not None else "a-secret")
+        config = config.replace(path, str(mounted))
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(config)
+    result = CliRunner().invoke(check_config, ["--config", str(config_file)], env={})
+    assert result.exit_code == 0, result.output
 
 
 def test_schema_is_a_schema() -> None:

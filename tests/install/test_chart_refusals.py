@@ -128,6 +128,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "config.kafka.sasl_password would be readable in the ConfigMap: use secretFiles and "
         "config.kafka.sasl_password_file",
     ),
+    "client secret in the configuration": (
+        _config(kafka={"sasl_oauth": {"client_secret": KEY}}),
+        "config.kafka.sasl_oauth.client_secret would be readable in the ConfigMap: use secretFiles "
+        "and config.kafka.sasl_oauth.client_secret_file",
+    ),
     "application without a key": (
         {"keys": {"secretName": ""}},
         "config.appmetrica.applications.1111 has no key: set keys.secretName, keys.values or "

@@ -69,9 +69,10 @@ async def _add_secrets(page: Page, release: Release) -> None:
     page.skip("curl --output ca.crt")
     page.write("ca.crt", "a certificate")
     await page.run(f"{KUBECTL} create secret generic kafka-login")
-    # Of another service, so the page gives it the same name.
-    await release.kubectl("delete", "secret", "kafka-login")
-    await page.run(f"{KUBECTL} create secret generic kafka-login")
+    for _ in ("AWS MSK", "OAuth"):
+        # Of another service, so the page gives it the same name.
+        await release.kubectl("delete", "secret", "kafka-login")
+        await page.run(f"{KUBECTL} create secret generic kafka-login")
 
 
 async def _change_key(page: Page, release: Release) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from worker.core.dedup.key_memory import remembered_at_least
 from worker.core.wire import commit_metadata
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka.membership import SourceOptions
 from worker.edges.kafka.receiver import PollOptions
+from worker.edges.kafka.tokens import (
+    TokenCommand,
+    TokenEndpoint,
+    TokenFile,
+    TokenProvider,
+    TokenSource,
+)
 from worker.edges.kafka.window_rebuild import TailOptions
+from worker.settings.environment import ENVIRONMENT_PREFIX
 from worker.settings.routing import ResolvedRoute
+from worker.settings.sasl_oauth import SaslOauth
 from worker.settings.schema import Settings
 
 # The Kafka client fetches records ahead. The shares of `memory_bytes_max`: all fetched records, one
@@ -33,6 +45,9 @@ def kafka_connection(settings: Settings, client_id: str) -> KafkaConnection:
             sasl_password=Secret(kafka.sasl_password.get_secret_value())
             if kafka.sasl_password is not None
             else None,
+            token_provider=TokenProvider(_token_source(kafka.sasl_oauth, os.environ))
+            if kafka.sasl_oauth is not None
+            else None,
             ca_file=kafka.ssl_ca_file,
             certificate_file=kafka.ssl_certificate_file,
             key_file=kafka.ssl_key_file,
@@ -40,6 +55,28 @@ def kafka_connection(settings: Settings, client_id: str) -> KafkaConnection:
             if kafka.ssl_key_password is not None
             else None,
         ),
+    )
+
+
+def _token_source(oauth: SaslOauth, environment: Mapping[str, str]) -> TokenSource:
+    if oauth.token_file is not None:
+        return TokenFile(oauth.token_file)
+    if oauth.token_command is not None:
+        # The worker's own variables may be secrets, which are none of this program's business.
+        own = {
+            name: value
+            for name, value in environment.items()
+            if not name.startswith(ENVIRONMENT_PREFIX)
+        }
+        return TokenCommand(oauth.token_command, own)
+    if oauth.token_endpoint is None or oauth.client_id is None or oauth.client_secret is None:
+        raise AssertionError("validated: a token has a source, and an endpoint has a client")
+    return TokenEndpoint(
+        str(oauth.token_endpoint),
+        oauth.client_id,
+        oauth.client_secret.get_secret_value(),
+        oauth.scope,
+        oauth.ssl_ca_file,
     )
 
 

@@ -50,8 +50,9 @@ class ClusterOptions:
 
     `heap` is a value of java's -Xmx. `properties` are added to every node's configuration.
     `listeners` are for a cluster of one node. `scram_users` are names and passwords for
-    SCRAM-SHA-256. `advertised_ports` are the ports that the nodes advertise, such as those of a
-    proxy; the nodes themselves, and clients of `KafkaCluster.direct_servers`, don't use the proxy.
+    SCRAM-SHA-256 and SCRAM-SHA-512. `advertised_ports` are the ports that the nodes advertise, such
+    as those of a proxy; the nodes themselves, and clients of `KafkaCluster.direct_servers`, don't
+    use the proxy.
     """
 
     nodes: int = 1

@@ -117,7 +117,9 @@ class KafkaNode:
     def format(self, cluster_id: str, scram_users: Iterable[tuple[str, str]] = ()) -> None:
         """Format the data directory, once, before the first start."""
         users = [
-            f"SCRAM-SHA-256=[name={name},password={password}]" for name, password in scram_users
+            f"{mechanism}=[name={name},password={password}]"
+            for name, password in scram_users
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
         ]
         self.java(
             *(

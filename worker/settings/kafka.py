@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
-from worker.core.model.secret_text import too_short
+from worker.settings.sasl_oauth import Password, SaslOauth
 from worker.settings.section import Seconds, Section, agreed
 from worker.tls_files import TlsFiles
 
@@ -35,20 +35,12 @@ def _server(value: str) -> str:
     return value
 
 
-def _password(value: SecretStr) -> SecretStr:
-    unusable = too_short(value.get_secret_value())
-    if unusable is not None:
-        raise ValueError(f"the password {unusable.message}")
-    return value
-
-
 Servers = Annotated[
     tuple[Annotated[str, AfterValidator(_server)], ...],
     NoDecode,
     BeforeValidator(_servers, json_schema_input_type=str | list[str]),
     Field(min_length=1),
 ]
-Password = Annotated[SecretStr, AfterValidator(_password)]
 
 _RISING = (
     "drain_on_revoke_seconds",
@@ -56,7 +48,7 @@ _RISING = (
     "request_timeout_seconds",
     "session_timeout_seconds",
 )
-_SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
+_SASL = ("sasl_mechanism", "sasl_username", "sasl_password", "sasl_oauth")
 _SSL = ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file", "ssl_key_password")
 
 
@@ -73,13 +65,16 @@ class Kafka(Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="Protocol of the connections to the brokers"
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        default=None, description="SASL mechanism; required with a SASL protocol"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = (
+        Field(default=None, description="SASL mechanism; required with a SASL protocol")
     )
     sasl_username: str | None = Field(default=None, min_length=1, description="SASL user name")
     sasl_password: Password | None = Field(default=None, description="SASL password")
     sasl_password_file: Path | None = Field(
         default=None, description="File that holds the SASL password; replaces sasl_password"
+    )
+    sasl_oauth: SaslOauth | None = Field(
+        default=None, description="Where tokens come from; required with OAUTHBEARER"
     )
     ssl_ca_file: Path | None = Field(
         default=None,
@@ -222,10 +217,36 @@ class Kafka(Section):
                     f"{name} has no effect with security_protocol {protocol}" for name in given
                 ]
             elif names is _SASL:
-                missing = [name for name in names if getattr(self, name) is None]
-                faults += [
-                    f"{name} is required with security_protocol {protocol}" for name in missing
-                ]
+                faults += self._faults_of_login()
+        return faults + self._faults_of_certificate()
+
+    def _faults_of_login(self) -> list[str]:
+        """The faults of the SASL settings, with a SASL protocol."""
+        mechanism = self.sasl_mechanism
+        if mechanism is None:
+            needed: tuple[str, ...] = ("sasl_mechanism", "sasl_username", "sasl_password")
+            # A token says by itself which mechanism is meant.
+            needed = needed if self.sasl_oauth is None else needed[:1]
+            return [
+                f"{name} is required with security_protocol {self.security_protocol}"
+                for name in needed
+                if getattr(self, name) is None
+            ]
+        needed = (
+            ("sasl_oauth",) if mechanism == "OAUTHBEARER" else ("sasl_username", "sasl_password")
+        )
+        return [
+            f"{name} is required with sasl_mechanism {mechanism}"
+            for name in needed
+            if getattr(self, name) is None
+        ] + [
+            f"{name} has no effect with sasl_mechanism {mechanism}"
+            for name in _SASL[1:]
+            if name not in needed and getattr(self, name) is not None
+        ]
+
+    def _faults_of_certificate(self) -> list[str]:
+        faults = []
         if self.ssl_certificate_file is None:
             without = [
                 name

@@ -34,7 +34,7 @@ from worker.settings.layers import (
 )
 from worker.settings.schema import Settings
 from worker.settings.schema_faults import faults_of_schema
-from worker.tls_files import faults_of
+from worker.tls_files import TlsFiles, faults_of
 
 MASK = "********"
 # The value of a secret whose file has a fault.
@@ -130,6 +130,7 @@ def _read_secret_files(layer: Layer) -> None:
     places: list[tuple[tuple[str, ...], Any, str]] = [
         (("kafka",), kafka, "sasl_password"),
         (("kafka",), kafka, "ssl_key_password"),
+        (("kafka", "sasl_oauth"), _at(layer.values, "kafka", "sasl_oauth"), "client_secret"),
     ]
     if isinstance(applications, dict):
         places += [
@@ -171,20 +172,24 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
 def _faults_of_tls(layer: Layer) -> list[Fault]:
     """The faults of the TLS files, if their section is valid; other sections may be invalid."""
     try:
-        files = Kafka.model_validate(layer.values.get("kafka", {})).tls_files()
+        kafka = Kafka.model_validate(layer.values.get("kafka", {}))
     except ValidationError:
         return []
-    if files is None:
-        return []
-    if files.key_password == UNREADABLE:
-        # The password has a fault already, and the key can't be checked without it.
-        files = replace(files, certificate_file=None)
+    used: list[tuple[tuple[str, ...], TlsFiles]] = []
+    if (files := kafka.tls_files()) is not None:
+        if files.key_password == UNREADABLE:
+            # The password has a fault already, and the key can't be checked without it.
+            files = replace(files, certificate_file=None)
+        used.append((("kafka",), files))
+    if kafka.sasl_oauth is not None:
+        used.append((("kafka", "sasl_oauth"), TlsFiles(kafka.sasl_oauth.ssl_ca_file)))
     return [
         Fault(
-            f"kafka.{error.setting}",
-            source_near(("kafka", error.setting), layer.sources),
+            ".".join((*path, error.setting)),
+            source_near((*path, error.setting), layer.sources),
             str(error),
         )
+        for path, files in used
         for error in faults_of(files)
     ]
 

@@ -7,13 +7,15 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.secured import NAME, OTHER_NAME, PASSWORD, USER, Secured
+from tests.secured import NAME, OTHER_NAME, PASSWORD, USER, Secured, unsigned_token
 from worker.edges.kafka.broker_address import Cause
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka.diagnosis import BrokerFault, diagnose
+from worker.edges.kafka.tokens import TokenFile, TokenProvider
 from worker.sandbox.kafka import free_ports
 
 PLAINTEXT = KafkaSecurity()
@@ -110,11 +112,43 @@ async def test_certificates_that_do_not_fit_are_named(secured: Secured) -> None:
     ) == [Cause.UNTRUSTED]
     assert causes(await faults(trusting, f"{OTHER_NAME}:{secured.tls}")) == [Cause.OTHER_NAME]
     assert causes(await faults(trusting, f"{NAME}:{secured.mutual}")) == [Cause.OWN_CERTIFICATE]
+    for client in ("expired", "stranger"):
+        certificate, key = secured.client_files(client)
+        own = replace(trusting, certificate_file=certificate, key_file=key)
+        assert causes(await faults(own, f"{NAME}:{secured.mutual}")) == [Cause.OWN_CERTIFICATE]
+    (fault,) = await faults(trusting, f"{NAME}:{secured.expired}")
+    assert (fault.cause, "has expired): renew it" in fault.detail) == (Cause.UNTRUSTED, True)
     assert causes(
         await faults(replace(TLS, ca_file=secured.directory / "names"), f"{NAME}:{secured.tls}")
     ) == [Cause.TLS_FILES]
     (fault,) = await faults(trusting, f"{NAME}:{secured.tls_login}")
     assert (fault.cause, "SASL_SSL" in fault.detail) == (Cause.LOGIN_WANTED, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (unsigned_token(-60.0), "s ago: what writes it must renew it in time"),
+        ("opaque", "its issuer, audience and scope must be those that the brokers expect"),
+    ],
+    ids=["expired", "of another kind"],
+)
+async def test_a_refused_token_is_named_and_not_used_again(
+    secured: Secured, tmp_path: Path, text: str, advice: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    provider = TokenProvider(TokenFile(file))
+    security = KafkaSecurity(
+        "SASL_SSL", "OAUTHBEARER", token_provider=provider, ca_file=secured.ca_file
+    )
+    (fault,) = await faults(security, f"{NAME}:{secured.tls_login}")
+    assert fault.cause is Cause.TOKEN
+    assert fault.detail.startswith(f"it refuses the token of sasl_oauth.token_file {file} (")
+    assert "invalid_token" in fault.detail and fault.detail.endswith(advice)
+    assert text not in fault.detail
+    file.write_text(unsigned_token())
+    assert await faults(security, f"{NAME}:{secured.tls_login}") == []
 
 
 async def test_what_is_not_there_or_not_kafka_is_named_server_by_server() -> None:

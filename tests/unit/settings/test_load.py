@@ -337,6 +337,90 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "kafka",
         "request_timeout_seconds (40) must be less than session_timeout_seconds (20)",
     ),
+    "tokens without their source": (
+        "kafka: {security_protocol: SASL_SSL, sasl_mechanism: OAUTHBEARER}",
+        {},
+        "kafka",
+        "sasl_oauth is required with sasl_mechanism OAUTHBEARER",
+    ),
+    "a source of tokens without a login": (
+        "kafka: {sasl_oauth: {token_file: /token}}",
+        {},
+        "kafka",
+        "sasl_oauth has no effect with security_protocol PLAINTEXT",
+    ),
+    "a source of tokens with a password's mechanism": (
+        "kafka: {security_protocol: SASL_SSL, sasl_mechanism: PLAIN, sasl_username: me, "
+        "sasl_password: hidden, sasl_oauth: {token_file: /token}}",
+        {},
+        "kafka",
+        "sasl_oauth has no effect with sasl_mechanism PLAIN",
+    ),
+    "a user with tokens": (
+        "kafka: {security_protocol: SASL_SSL, sasl_mechanism: OAUTHBEARER, sasl_username: me, "
+        "sasl_oauth: {token_file: /token}}",
+        {},
+        "kafka",
+        "sasl_username has no effect with sasl_mechanism OAUTHBEARER",
+    ),
+    "tokens without a mechanism": (
+        "kafka: {security_protocol: SASL_SSL, sasl_oauth: {token_file: /token}}",
+        {},
+        "kafka",
+        "sasl_mechanism is required",
+    ),
+    "no source of tokens": (
+        "kafka: {sasl_oauth: {}}",
+        {},
+        "kafka.sasl_oauth",
+        "set one of token_file, token_command, token_endpoint",
+    ),
+    "two sources of tokens": (
+        "kafka: {sasl_oauth: {token_file: /token, token_command: [token]}}",
+        {},
+        "kafka.sasl_oauth",
+        "token_file and token_command exclude each other: set one of",
+    ),
+    "a token endpoint without a client": (
+        "kafka: {sasl_oauth: {token_endpoint: 'https://a/token', client_secret: hidden}}",
+        {},
+        "kafka.sasl_oauth",
+        "client_id is required with token_endpoint",
+    ),
+    "a client without a token endpoint": (
+        "kafka: {sasl_oauth: {token_file: /token, scope: a}}",
+        {},
+        "kafka.sasl_oauth",
+        "scope has no effect without token_endpoint",
+    ),
+    "a secret in the clear": (
+        "kafka: {sasl_oauth: {token_endpoint: 'http://a/token', client_id: a, "
+        "client_secret: hidden}}",
+        {},
+        "kafka.sasl_oauth.token_endpoint",
+        "must be https",
+    ),
+    "a secret in the address of a token endpoint": (
+        "kafka: {sasl_oauth: {token_endpoint: 'https://me:hidden@a/token', client_id: a, "
+        "client_secret: hidden}}",
+        {},
+        "kafka.sasl_oauth.token_endpoint",
+        "may hold only scheme, host, port, path and query",
+    ),
+    "a command that is no list": (
+        "kafka: {sasl_oauth: {token_command: get-token}}",
+        {},
+        "kafka.sasl_oauth.token_command",
+        "tuple",
+    ),
+    "an authority of the token endpoint that can't be read": (
+        "kafka: {security_protocol: SASL_SSL, sasl_mechanism: OAUTHBEARER, sasl_oauth: {"
+        "token_endpoint: 'https://a/token', client_id: a, client_secret: hidden, "
+        "ssl_ca_file: /no/such}}",
+        {},
+        "kafka.sasl_oauth.ssl_ca_file",
+        "/no/such can't be read",
+    ),
     "SASL without a user": (
         "kafka: {security_protocol: SASL_SSL}",
         {},
@@ -975,8 +1059,9 @@ class TestTheExample:
         document = Settings.model_json_schema()
         known = schema_leaves(document, document["$defs"], "")
         given = leaves(yaml.safe_load(EXAMPLE.read_text()), "")
-        # The route's own dead-letter topic and its time are null in the example: one leaf each.
-        null = re.compile(r"(\.routes\.time|\.dead_letter)\..*")
+        # Null in the example, one leaf each: the route's own dead-letter topic and its time, and
+        # where tokens come from.
+        null = re.compile(r"(\.routes\.time|\.dead_letter|\.sasl_oauth)\..*")
         assert {null.sub(r"\1", leaf) for leaf in known} == {
             null.sub(r"\1", leaf) for leaf in given
         }

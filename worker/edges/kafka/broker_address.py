@@ -33,6 +33,7 @@ class Cause(StrEnum):
     NO_LOGIN_WANTED = "no_login_wanted"
     MECHANISM = "mechanism"
     PASSWORD = "password"
+    TOKEN = "token"
     ADVERTISED = "advertised"
 
 

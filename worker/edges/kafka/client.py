@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from worker.edges.kafka.aiokafka_internals.closing import (
     close_cancelled_bootstraps,
     close_producer,
 )
+from worker.edges.kafka.tokens import TokenProvider
 from worker.tls_files import TlsFiles, TlsFilesError, tls_context
 
 # Beyond the time for a request: an error of the client's own comes first and says more.
@@ -101,12 +102,13 @@ class KafkaConnection:
 
 @dataclass(frozen=True, slots=True)
 class KafkaSecurity:
-    """TLS and SASL."""
+    """TLS and SASL. `token_provider` is for OAUTHBEARER: all clients share it."""
 
     protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
     sasl_password: Secret | None = None
+    token_provider: TokenProvider | None = field(default=None, compare=False)
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
@@ -129,6 +131,7 @@ class KafkaSecurity:
             arguments["sasl_plain_password"] = (
                 self.sasl_password.value if self.sasl_password is not None else None
             )
+            arguments["sasl_oauth_token_provider"] = self.token_provider
         return arguments
 
 

@@ -27,6 +27,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from worker.edges.kafka.aiokafka_internals.connection import Connection
 from worker.edges.kafka.broker_address import (
     SERVERS_MAX,
     Cause,
@@ -38,11 +39,15 @@ from worker.edges.kafka.broker_address import (
     text_of,
 )
 from worker.edges.kafka.client import KafkaConnection, TlsNotUsableError
+from worker.edges.kafka.tokens import TokenNotObtainedError, TokenProvider
+from worker.edges.telemetry.redaction import printable
 
 SECONDS_MAX = 5.0
 # A broker refuses a certificate at once.
 REFUSAL_SECONDS = 1.0
 CLOSE_SECONDS_MAX = 0.5
+# Of the text with which a broker refuses a token.
+REFUSAL_CHARACTERS_MAX = 200
 # The errors of a connection; time-outs and faults of TLS are OSErrors. EOFError: it was cut off.
 CONNECTION_ERRORS = (KafkaError, OSError, EOFError)
 
@@ -74,6 +79,13 @@ async def diagnose(
         arguments = connection.capped(seconds_max / 2).arguments()
     except TlsNotUsableError as error:
         return [BrokerFault(server, Cause.TLS_FILES, str(error)) for server in servers]
+    provider = connection.security.token_provider
+    try:
+        # Before the time for the servers begins. They are asked with this token.
+        if provider is not None:
+            await provider.token()
+    except TokenNotObtainedError as error:
+        return [BrokerFault(server, Cause.TOKEN, str(error)) for server in servers]
     del arguments["bootstrap_servers"]
     found = await asyncio.gather(
         *(_Server(server, arguments).check(seconds_max) for server in servers)
@@ -126,7 +138,7 @@ class _Server:
 
     @asynccontextmanager
     async def _connected(self, arguments: dict[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
-        connection = AIOKafkaConnection(self._host, self._port, **arguments)
+        connection: AIOKafkaConnection = Connection(self._host, self._port, **arguments)  # type: ignore[no-untyped-call]
         try:
             await connection.connect()
             yield connection
@@ -139,6 +151,8 @@ class _Server:
     def _of_login(self, error: Exception) -> Diagnosis | None:
         mechanism = self._arguments.get("sasl_mechanism")
         match error:
+            case SaslAuthenticationFailed() if mechanism == "OAUTHBEARER":
+                return self._of_token(error)
             case SaslAuthenticationFailed():
                 user = self._arguments.get("sasl_plain_username")
                 what = f"it refuses the login of user {user!r} by {mechanism}"
@@ -161,6 +175,21 @@ class _Server:
             case _:
                 return None
 
+    def _of_token(self, error: SaslAuthenticationFailed) -> Diagnosis:
+        provider: TokenProvider = self._arguments["sasl_oauth_token_provider"]
+        # Another token may do: its source may have changed meanwhile.
+        provider.note_refusal()
+        seconds = provider.expired_seconds_ago()
+        advice = (
+            "its issuer, audience and scope must be those that the brokers expect"
+            if seconds is None
+            else f"it expired {seconds:.0f} s ago: what writes it must renew it in time"
+        )
+        text = printable(str(error))[:REFUSAL_CHARACTERS_MAX]
+        return Diagnosis(
+            Cause.TOKEN, f"it refuses the token of {provider.source} ({text}): {advice}"
+        )
+
     async def _of_tls(self, error: Exception) -> Diagnosis:
         if isinstance(error, ssl.SSLCertVerificationError):
             why = error.verify_message
@@ -169,6 +198,10 @@ class _Server:
                     Cause.OTHER_NAME,
                     f"its certificate is for another name ({why}): use the name of the "
                     "certificate in kafka.bootstrap_servers",
+                )
+            if "expired" in why:
+                return Diagnosis(
+                    Cause.UNTRUSTED, f"its certificate isn't trusted ({why}): renew it"
                 )
             return Diagnosis(
                 Cause.UNTRUSTED, f"its certificate isn't trusted ({why}): correct kafka.ssl_ca_file"

@@ -20,6 +20,7 @@ from aiokafka import client as aiokafka_client
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 
+from worker.edges.kafka.aiokafka_internals.connection import Connection
 from worker.edges.kafka.aiokafka_internals.consumer import client_of, tasks_of
 
 # A fetcher that changes to another assignment may swallow the first cancellation; the second one
@@ -29,7 +30,7 @@ CANCELLATIONS = 2
 REST_SECONDS_MAX = 1.0
 
 
-class _BootstrapConnection(AIOKafkaConnection):
+class _BootstrapConnection(Connection):
     """A connection that is closed when a request on it is cancelled."""
 
     async def send(self, request: Any, expect_response: bool = True) -> Any:
@@ -48,8 +49,8 @@ def close_cancelled_bootstraps() -> None:
 async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnection:
     """As aiokafka's own; a bootstrap is known by the callback that it lacks."""
     is_bootstrap = "on_close" not in options
-    connection_class = _BootstrapConnection if is_bootstrap else AIOKafkaConnection
-    connection = connection_class(host, port, **options)  # type: ignore[no-untyped-call]
+    connection_class = _BootstrapConnection if is_bootstrap else Connection
+    connection: AIOKafkaConnection = connection_class(host, port, **options)  # type: ignore[no-untyped-call]
     await connection.connect()
     return connection
 

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import aiokafka.client
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator, NoGroupCoordinator
 from aiokafka.producer.sender import Sender
@@ -60,6 +61,7 @@ def _expected() -> tuple[ExpectedName, ...]:
     }
     classes: dict[type, tuple[str, ...]] = {
         Fetcher: ("_create_fetch_waiter", "_get_actions_per_node"),
+        AIOKafkaConnection: ("authenticator_oauth",),
         PartitionRecords: ("_consumer_record",),
         Sender: ("sender_task",),
     }
