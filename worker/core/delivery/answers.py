@@ -86,12 +86,12 @@ def _refused(
 ) -> list[Batch]:
     batch, application_id = ended.batch, ended.application_id
     if waiting.holds.reason(application_id) == SYSTEMIC:
-        waiting.end_probe(batch, ended.outcome, ended.now, settlement)
+        waiting.hold_turns.end_probe(batch, ended.outcome, ended.now, settlement)
         return [batch]
     if waiting.holds.is_probe(batch):
         # The API reads the rows again and refuses them: the reason of the hold is gone.
         waiting.heal(application_id, settlement)
-    kept = waiting.that_may_be_sent(batch, settlement)
+    kept = waiting.row_filter.that_may_be_sent(batch, settlement)
     if kept is not batch:
         # Rows have left with their partition; whether the rest would be refused is not known, so it
         # is sent again.
@@ -117,7 +117,7 @@ def _too_large(
 ) -> list[Batch]:
     if waiting.holds.is_probe(ended.batch):
         waiting.heal(ended.application_id, settlement)
-    kept = waiting.that_may_be_sent(ended.batch, settlement)
+    kept = waiting.row_filter.that_may_be_sent(ended.batch, settlement)
     if kept is not None and len(kept.rows) > 1:
         waiting.put_first(*waiting.isolation.split(kept))
     elif kept is not None:
@@ -144,12 +144,12 @@ def _failed(
     if isinstance(outcome, Held) and is_general:
         started = ended.span.started
         waiting.hold(application_id, outcome.reason, ended.now, settlement, forbidden_at=started)
-        waiting.end_probe(batch, outcome, ended.now, settlement)
+        waiting.hold_turns.end_probe(batch, outcome, ended.now, settlement)
         return []
     if waiting.holds.is_probe(batch):
-        waiting.end_probe(batch, outcome, ended.now, settlement)
+        waiting.hold_turns.end_probe(batch, outcome, ended.now, settlement)
         return []
-    kept = waiting.that_may_wait(batch, settlement)
+    kept = waiting.row_filter.that_may_wait(batch, settlement)
     if kept is None:
         return []
     if decision is Decision.GIVE_UP:

@@ -96,7 +96,7 @@ class Dispatcher:
         settlement = Settlement()
         at = now.monotonic_seconds
         self.waiting.hold_overdue(now, settlement, is_healthy=self._limiter.is_healthy)
-        self.waiting.give_holds_their_probes(self._busy_lanes(), settlement)
+        self.waiting.hold_turns.give_lanes_their_probes(self._busy_lanes(), settlement)
         rows_left = STEP_ROWS_MAX
         while rows_left > 0 and self._limiter.is_free(at) and (batch := self._next(at)) is not None:
             may_go = not self._has_to_wait(batch, at, settlement)
@@ -140,7 +140,7 @@ class Dispatcher:
         turns.
         """
         waiting, busy, suspects = self.waiting, self._busy_lanes(), self.waiting.isolation.suspects
-        batch = waiting.next_probe(at, busy)
+        batch = waiting.hold_turns.next_probe(at, busy)
         if batch is None and self._are_others_first():
             is_suspect = suspects.is_suspect
             batch = waiting.queue.pop_ready(is_suspect) or waiting.turns.pop(at, busy, is_suspect)
@@ -180,14 +180,14 @@ class Dispatcher:
         if self.waiting.holds.is_probe(batch):
             return False
         if self.waiting.holds.reason(application_id) is not None:
-            self.waiting.wait_under_hold(batch, settlement)
+            self.waiting.hold_turns.wait(batch, settlement)
             return True
         free_at = self._bisect_rate.free_at
         if monotonic_seconds < free_at and self.waiting.isolation.concerns(batch.id):
             self.waiting.delay((batch,), free_at)
             return True
         if not self.waiting.throttles.admits(application_id, monotonic_seconds):
-            kept = self.waiting.that_may_wait(batch, settlement)
+            kept = self.waiting.row_filter.that_may_wait(batch, settlement)
             if kept is not None:
                 self.waiting.throttles.wait(kept)
             return True

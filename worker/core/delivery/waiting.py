@@ -13,28 +13,27 @@ On its way into a place a batch loses the rows that may not wait: those of parti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from itertools import chain
 
 from worker.core.delivery.fault_isolation import FaultIsolation
 from worker.core.delivery.flow_control import Backoff
+from worker.core.delivery.hold_turns import HoldTurns
 from worker.core.delivery.holds import SYSTEMIC, Holds
 from worker.core.delivery.lane_turns import LaneTurns
 from worker.core.delivery.limiter import DeliveryRules
 from worker.core.delivery.ordering import OrderedLanes
-from worker.core.delivery.outcome import Outcome, wait_seconds_min
 from worker.core.delivery.queues import Quarantine, Queue
-from worker.core.delivery.request_history import Lane, lane_of
+from worker.core.delivery.request_history import Lane
+from worker.core.delivery.row_filter import RowFilter
 from worker.core.delivery.settlement import Settlement, expired, joined
 from worker.core.delivery.throttle import Throttles
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now, Trust
 from worker.core.model.command import Severity, WriteLog
-from worker.core.model.record import Assignment, AssignmentState, StateOf
-from worker.core.model.row import Row
+from worker.core.model.record import Assignment, StateOf
 from worker.core.post_api.resource import RESOURCES
 
-NEVER_SENT = frozenset({AssignmentState.AWAITING_ANSWERS, AssignmentState.RELEASED})
 # The most that one step sets aside or parks: 25 µs each for batches of one row, so 25 ms of the
 # event loop.
 STEP_ROWS_MAX = 1000
@@ -43,7 +42,7 @@ AGE_WAIT_SECONDS = 5.0
 
 
 class WaitingBatches:
-    """Owns `queue`, `ordered` with its `turns`, `quarantine`, `holds`, `throttles`, `isolation`.
+    """Owns `queue`, `ordered` and `holds` with their turns, `quarantine`, `throttles`, `isolation`.
 
     Only the dispatcher and its handling of answers move batches through them.
 
@@ -68,9 +67,12 @@ class WaitingBatches:
         self.turns = LaneTurns(
             self.ordered, self.quarantine, self.holds, self.throttles, self.isolation
         )
+        self.row_filter = RowFilter(self.isolation, self.ordered, state_of)
+        self.hold_turns = HoldTurns(
+            self.holds, self.ordered, self.turns, self.isolation, self.row_filter
+        )
         self.backoff = backoff
         self._event_age_seconds_max = rules.event_age_seconds_max
-        self._state_of = state_of
 
     def batches(self) -> list[Batch]:
         """Every batch that waits, in whatever place."""
@@ -147,11 +149,6 @@ class WaitingBatches:
         yield from self.queue.batches()
         yield from self.turns.candidates()
 
-    def give_holds_their_probes(self, busy: Set[Lane], settlement: Settlement) -> None:
-        """Let the oldest batch of each ordered lane wait under the hold of its application."""
-        for batch in self.turns.pop_for_holds(busy):
-            self.wait_under_hold(batch, settlement)
-
     # --- holds and quarantine ---------------------------------------------------------------------
 
     def hold(
@@ -196,7 +193,7 @@ class WaitingBatches:
         unproven = [batch for batch in quarantined if self.isolation.concerns(batch.id)]
         ordinary = [batch for batch in quarantined if not self.isolation.concerns(batch.id)]
         for batch in (*unproven, *joined([*ordinary, *others], "held")):
-            self.wait_under_hold(batch, settlement)
+            self.hold_turns.wait(batch, settlement)
 
     def hold_overdue(self, now: Now, settlement: Settlement, *, is_healthy: bool) -> None:
         """Hold an application whose quarantined rows have waited too long.
@@ -216,26 +213,8 @@ class WaitingBatches:
         """Let this row wait until others are accepted; if some were, it is sent again at once."""
         if self.isolation.may_be_sent_again(batch):
             self.put_first(batch)
-        elif (kept := self.that_may_wait(batch, settlement)) is not None:
+        elif (kept := self.row_filter.that_may_wait(batch, settlement)) is not None:
             self.quarantine.add(kept, now.monotonic_seconds)
-
-    def wait_under_hold(self, batch: Batch, settlement: Settlement, *, probes: int = 0) -> None:
-        """Let this batch wait under the hold of its application.
-
-        `probes`: how often it was a probe before.
-        """
-        kept = self.that_may_wait(batch, settlement)
-        if kept is not None:
-            self.holds.add(kept, probes=probes)
-
-    def end_probe(self, batch: Batch, outcome: Outcome, now: Now, settlement: Settlement) -> None:
-        """The application is still on hold: the batch waits again."""
-        if not self.holds.is_probe(batch):
-            self.wait_under_hold(batch, settlement, probes=1)
-            return
-        kept = self.that_may_wait(batch, settlement)
-        wait = wait_seconds_min(outcome)
-        self.holds.end_probe(batch, kept, now.monotonic_seconds, wait_seconds_min=wait)
 
     # --- rows that leave --------------------------------------------------------------------------
 
@@ -254,7 +233,7 @@ class WaitingBatches:
         send the earlier one last.
         """
         settlement = Settlement()
-        take = self._taker(assignments, settlement)
+        take = self.row_filter.taking_out(assignments, settlement)
         self.queue.replace_delayed(take)
         self.ordered.replace(take)
         self.quarantine.replace(take)
@@ -265,76 +244,10 @@ class WaitingBatches:
     def take_back(self, assignments: Set[Assignment]) -> Settlement:
         """Give back every row of these assignments that isn't in flight."""
         settlement = self.take_back_waiting(assignments)
-        self.queue.replace_ready(self._taker(assignments, settlement))
+        self.queue.replace_ready(self.row_filter.taking_out(assignments, settlement))
         bad_rows = self.isolation.take_bad_rows(lambda row: row.assignment in assignments)
         settlement.returned.extend(refusal.row for refusal in bad_rows)
         return settlement
-
-    def _taker(
-        self, assignments: Set[Assignment], settlement: Settlement
-    ) -> Callable[[Batch], Batch | None]:
-        return lambda batch: self._give_back(
-            batch, lambda row: row.assignment in assignments, settlement
-        )
-
-    def that_may_wait(self, batch: Batch, settlement: Settlement) -> Batch | None:
-        """The batch without the rows of partitions that drain or left: those are given back."""
-        state_of = self._state_of
-        return self._give_back(
-            batch,
-            lambda row: state_of(row.assignment) is not AssignmentState.ASSIGNED,
-            settlement,
-        )
-
-    def that_may_be_sent(self, batch: Batch, settlement: Settlement) -> Batch | None:
-        """The batch without the rows of partitions that left: those are given back.
-
-        Of an ordered lane also without those of partitions that drain, as all that waits in it.
-        """
-        if self.ordered.has_order(batch):
-            return self.that_may_wait(batch, settlement)
-        state_of = self._state_of
-        return self._give_back(
-            batch, lambda row: state_of(row.assignment) in NEVER_SENT, settlement
-        )
-
-    def _give_back(
-        self, batch: Batch, is_out: Callable[[Row], bool], settlement: Settlement
-    ) -> Batch | None:
-        remainder = self.isolation.without(batch, is_out)
-        settlement.refused.extend(remainder.bad_rows)
-        settlement.returned.extend(remainder.out)
-        return remainder.kept
-
-    def next_probe(self, monotonic_seconds: float, busy: Set[Lane]) -> Batch | None:
-        """A probe of an application on hold; None while none is due.
-
-        `busy`: ordered lanes with a request in flight.
-
-        Where the API refuses everything, and where the batch was a probe in vain several times, a
-        single row is the probe, and each time another: one bad row would have a whole batch refused
-        for ever, and no hold would ever end. Where the API is too slow, a probe has as many rows as
-        it answers in time.
-        """
-        probe = self.holds.due(monotonic_seconds)
-        if probe is None:
-            return None
-        if self.ordered.has_order(probe) and lane_of(probe) in busy:
-            self.holds.end_probe(probe, probe, monotonic_seconds, wait_seconds_min=0.0)
-            return None
-        is_systemic = self.holds.reason(probe.destination.application_id) == SYSTEMIC
-        is_single = is_systemic or self.holds.was_often_tried(probe)
-        rows = 1 if is_single else self.isolation.rows_max(probe)
-        if len(probe.rows) <= rows:
-            return probe
-        first, rest = self.isolation.first_rows_apart(probe, rows)
-        if self.ordered.has_order(rest):
-            # In its line it stays behind rows of the same subjects.
-            self.holds.narrow_probe(probe, first, None)
-            self.ordered.put_first([rest])
-        else:
-            self.holds.narrow_probe(probe, first, rest)
-        return first
 
     def without_expired(
         self, batch: Batch, now: Now, trust: Trust, settlement: Settlement
@@ -361,7 +274,7 @@ class WaitingBatches:
                 if self.ordered.has_order(batch)
                 else self.isolation.set_apart(batch, lambda row: row.event_timestamp < earliest)
             )
-            waiting = None if aged is None else self.that_may_wait(aged, settlement)
+            waiting = None if aged is None else self.row_filter.that_may_wait(aged, settlement)
             if waiting is not None:
                 self.delay((waiting,), now.monotonic_seconds + AGE_WAIT_SECONDS)
                 settlement.waits_for_time = True
