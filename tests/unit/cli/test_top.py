@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tests.readings import INFO, make_reading
 from worker.cli.main import cli
-from worker.cli.top import screen
+from worker.cli.top_screen import screen
 from worker.edges.telemetry.redaction import plain
 from worker.edges.telemetry.status import status_of
 from worker.tools.top import WorkerAnswer, admin_url
