@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from tests.install.image import DIRECTORY, IMAGE, Buildah, install_tools
 from verification.cluster.kubernetes import Kubernetes
-from verification.cluster.node import CNI_PLUGINS
+from verification.cluster.node_configuration import CNI_PLUGINS
 from verification.cluster.page import kafka_jars
 from verification.cluster.programs import built
 from worker.errors import UnavailableError

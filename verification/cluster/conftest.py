@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from verification.cluster.programs import built
-from verification.cluster.world import Release, kubectl, surroundings
+from verification.cluster.release import Release
+from verification.cluster.world import kubectl, surroundings
 
 
 @pytest.fixture(scope="session")

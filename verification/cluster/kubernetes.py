@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from verification.cluster.node import PLACES, kubeconfig, write_configuration
+from verification.cluster.node import PLACES
+from verification.cluster.node_configuration import kubeconfig, write_configuration
 from verification.cluster.programs import Programs
 from worker.sandbox.processes import start_process
 

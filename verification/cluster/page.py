@@ -18,7 +18,7 @@ import jgo
 
 from tests.install.install_page import PAGE, blocks
 from tests.install.values import CHART
-from verification.cluster.node import NODE_ADDRESS
+from verification.cluster.node_configuration import NODE_ADDRESS
 from verification.cluster.world import API_URL, BROKERS, run
 from worker.sandbox.kafka_node import find
 

@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from tests.install.chart import Values, objects
 from tests.install.value_sets import VALUE_SETS
-from verification.cluster.world import REPOSITORY, RefusedError, Release, apply
+from verification.cluster.release import Release
+from verification.cluster.world import REPOSITORY, RefusedError, apply
 
 pytestmark = pytest.mark.cluster
 

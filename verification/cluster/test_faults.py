@@ -9,7 +9,8 @@ import signal
 import pytest
 
 from verification.cluster.load import EVENTS_PER_SECOND, Load, load
-from verification.cluster.world import Pod, RefusedError, Release, until
+from verification.cluster.release import Pod, Release
+from verification.cluster.world import RefusedError, until
 
 pytestmark = pytest.mark.cluster
 

@@ -8,15 +8,8 @@ import helm_python
 import pytest
 
 from verification.cluster.page import kafka_tools
-from verification.cluster.world import (
-    LOGIN,
-    PASSWORD,
-    SERVERS,
-    USER,
-    Release,
-    apply,
-    run,
-)
+from verification.cluster.release import Release
+from verification.cluster.world import LOGIN, PASSWORD, SERVERS, USER, apply, run
 
 pytestmark = pytest.mark.cluster
 

@@ -9,7 +9,8 @@ import pytest
 
 from verification.cluster.load import rows_total
 from verification.cluster.page import Page
-from verification.cluster.world import KEYS, SERVERS, Release, control, until
+from verification.cluster.release import Release
+from verification.cluster.world import KEYS, SERVERS, control, until
 from worker.sandbox.topics import committed_lag, publish
 
 pytestmark = pytest.mark.cluster

@@ -9,14 +9,14 @@ import pytest
 import pytest_asyncio
 
 from verification.cluster.load import load
-from verification.cluster.node import NODE_ADDRESS
+from verification.cluster.node_configuration import NODE_ADDRESS
+from verification.cluster.release import Release
 from verification.cluster.world import (
     API,
     KAFKA,
     LOGIN,
     REPOSITORY,
     RefusedError,
-    Release,
     apply,
     kubectl,
     until,

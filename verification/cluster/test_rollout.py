@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from verification.cluster.load import Account, load
-from verification.cluster.world import Release, slow_api
+from verification.cluster.release import Release
+from verification.cluster.world import slow_api
 
 pytestmark = pytest.mark.cluster
 
