@@ -11,7 +11,7 @@ PASSWORD = "the right password"
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Files: a certificate, its key (plain, and encrypted by `PASSWORD`), and another key."""
+    """Files: a certificate, its key (plain, and encrypted by a password), and another key."""
 
     certificate: Path
     key: Path
@@ -19,7 +19,7 @@ class Certificates:
     other_key: Path
 
 
-def make_certificates(directory: Path) -> Certificates:
+def make_certificates(directory: Path, password: str = PASSWORD) -> Certificates:
     """Write them into the directory."""
     for name in ("own", "other"):
         _openssl(
@@ -28,7 +28,7 @@ def make_certificates(directory: Path) -> Certificates:
             "-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem"),
         )  # fmt: skip
     _openssl(
-        "pkcs8", "-topk8", "-in", str(directory / "own.key"), "-passout", f"pass:{PASSWORD}",
+        "pkcs8", "-topk8", "-in", str(directory / "own.key"), "-passout", f"pass:{password}",
         "-out", str(directory / "encrypted.key"),
     )  # fmt: skip
     return Certificates(

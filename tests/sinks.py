@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from urllib.parse import quote
 
 from tests.builders import make_batch, make_row
@@ -26,6 +27,7 @@ async def sink_to(
     connect_seconds: float = 2.0,
     form: RequestForm = RequestForm.BODY,
     trusts_environment: bool = False,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[HttpSink]:
     """A sink with the keys of applications 1111 and 2222."""
     options = SinkOptions(
@@ -37,6 +39,7 @@ async def sink_to(
         trusts_environment=trusts_environment,
         user_agent="test",
         form=form,
+        ca_file=ca_file,
     )
     async with HttpSink(options, {1111: KEY, 2222: OTHER_KEY}.__getitem__) as sink:
         yield sink

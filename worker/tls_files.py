@@ -1,4 +1,4 @@
-"""The files of a TLS client, and for an unusable file: which, why, and what to do.
+"""The files of a TLS client or server, and for an unusable file: which, why, and what to do.
 
 OpenSSL names neither the file nor the fault ("[SSL] PEM lib"), and asks at the terminal for the
 password of a private key. So each file is checked before, and the password is never asked for.
@@ -63,6 +63,28 @@ def faults_of(files: TlsFiles) -> list[TlsFilesError]:
         except TlsFilesError as error:
             faults.append(error)
     return faults
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """Return the context of a server with this certificate; clients show none.
+
+    Raises:
+        TlsFilesError: the first unusable file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if files.certificate_file is not None:
+        _identify(context, files.certificate_file, files)
+    return context
+
+
+def faults_of_server(files: TlsFiles) -> list[TlsFilesError]:
+    """Return the first fault of a server's files at this moment."""
+    try:
+        server_context(files)
+    except TlsFilesError as error:
+        return [error]
+    return []
 
 
 def _trusting(path: Path) -> ssl.SSLContext:

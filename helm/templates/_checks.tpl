@@ -27,9 +27,11 @@
 {{- $faults = append $faults (printf "%s has no key: set keys.secretName, keys.values or post_api_key_file" $path) -}}
 {{- end -}}
 {{- end -}}
-{{- range $name := list "sasl_password" "ssl_key_password" -}}
-{{- if dig "kafka" $name "" $.Values.config -}}
-{{- $faults = append $faults (printf "config.kafka.%s %s: use secretFiles and config.kafka.%s_file" $name $advice $name) -}}
+{{- range list (list "kafka" "sasl_password") (list "kafka" "ssl_key_password") (list "admin" "token") (list "admin" "ssl_key_password") -}}
+{{- $section := first . -}}
+{{- $name := last . -}}
+{{- if dig $section $name "" $.Values.config -}}
+{{- $faults = append $faults (printf "config.%s.%s %s: use secretFiles and config.%s.%s_file" $section $name $advice $section $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if dig "client_secret" "" (dig "kafka" "sasl_oauth" dict .Values.config | default dict) -}}
@@ -64,11 +66,23 @@
 {{- if not (include "worker.adminPort" . | int) -}}
 {{- $faults = append $faults "config.admin.port: 0 is a random port, but the probes need a known one" -}}
 {{- end -}}
+{{- $everywhere := list "::" "0.0.0.0" -}}
 {{- $host := dig "admin" "host" "::" .Values.config -}}
-{{- if not (has $host (list "::" "0.0.0.0")) -}}
-{{- $faults = append $faults (printf "config.admin.host: the probes can't reach %s: use \"::\" or 0.0.0.0" $host) -}}
+{{- $metricsHost := dig "admin" "metrics_host" "::" .Values.config -}}
+{{- if include "worker.metricsPort" . -}}
+{{- if not (has $metricsHost $everywhere) -}}
+{{- $faults = append $faults (printf "config.admin.metrics_host: the probes can't reach %s: use \"::\" or 0.0.0.0" $metricsHost) -}}
 {{- end -}}
-{{- $computed := list "AMW_ADMIN__" "AMW_LIMITS__MEMORY_" "AMW_DEDUP__WINDOW_ROWS_MAX" "AMW_SHUTDOWN__" "AMW_STATE_DIR" "AMW_CONFIG" -}}
+{{- if eq (include "worker.metricsPort" . | int) (include "worker.adminPort" . | int) -}}
+{{- $faults = append $faults "config.admin.metrics_port: must differ from config.admin.port" -}}
+{{- end -}}
+{{- else if not (include "worker.adminIsOpen" .) -}}
+{{- $faults = append $faults (printf "config.admin.host: the probes can't reach %s: use \"::\" or 0.0.0.0, or set config.admin.metrics_port" $host) -}}
+{{- end -}}
+{{- if eq (dig "admin" "metrics_port" -1 .Values.config | toString) "0" -}}
+{{- $faults = append $faults "config.admin.metrics_port: 0 is a random port, but the probes need a known one" -}}
+{{- end -}}
+{{- $computed := list "AMW_ADMIN__HOST" "AMW_ADMIN__PORT" "AMW_ADMIN__METRICS_" "AMW_ADMIN__SSL_CERTIFICATE_FILE" "AMW_LIMITS__MEMORY_" "AMW_DEDUP__WINDOW_ROWS_MAX" "AMW_SHUTDOWN__" "AMW_STATE_DIR" "AMW_CONFIG" -}}
 {{- range .Values.env -}}
 {{- $name := .name -}}
 {{- range $computed -}}
@@ -144,6 +158,14 @@
 {{- end -}}
 {{- if and .Values.monitoring.serviceMonitor.enabled (not .Values.service.enabled) -}}
 {{- $faults = append $faults "monitoring.serviceMonitor.enabled: needs service.enabled" -}}
+{{- end -}}
+{{- if or .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled -}}
+{{- if and (include "worker.hasTls" .) (not .Values.monitoring.tlsConfig) -}}
+{{- $faults = append $faults "monitoring.tlsConfig: required with config.admin.ssl_certificate_file, because Prometheus asks pods by address: set serverName and ca" -}}
+{{- end -}}
+{{- if and (include "worker.hasToken" .) (not .Values.monitoring.authorization) -}}
+{{- $faults = append $faults "monitoring.authorization: required with config.admin.token_file: set credentials to the secret of the token" -}}
+{{- end -}}
 {{- end -}}
 {{- $budget := .Values.podDisruptionBudget -}}
 {{- $given := list -}}

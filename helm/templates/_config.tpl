@@ -15,6 +15,34 @@
 {{- dig "admin" "port" 9090 .Values.config | int -}}
 {{- end -}}
 
+{{/* Where probes and scrapes go: "metrics" if metrics have a port of their own, else "admin". */}}
+{{- define "worker.metricsPortName" -}}
+{{- ternary "metrics" "admin" (include "worker.metricsPort" . | int | lt 0) -}}
+{{- end -}}
+
+{{/* The port of metrics alone; empty: they are on the admin port. */}}
+{{- define "worker.metricsPort" -}}
+{{- with dig "admin" "metrics_port" 0 .Values.config | int -}}{{ . }}{{- end -}}
+{{- end -}}
+
+{{/* Whether the admin port can be reached from outside the pod. */}}
+{{- define "worker.adminIsOpen" -}}
+{{- if has (dig "admin" "host" "::" .Values.config) (list "::" "0.0.0.0") -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Whether the admin port speaks TLS. */}}
+{{- define "worker.hasTls" -}}
+{{- if dig "admin" "ssl_certificate_file" "" .Values.config -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Whether the admin port asks for a token, as far as the chart knows. */}}
+{{- define "worker.hasToken" -}}
+{{- if dig "admin" "token_file" "" .Values.config -}}yes{{- end -}}
+{{- range .Values.env -}}
+{{- if hasPrefix "AMW_ADMIN__TOKEN" .name -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The topics of the routes, each with its partner topics:
      {"topics": [{"source", "letters", "parked" or ""}, …]} */}}
 {{- define "worker.topics" -}}

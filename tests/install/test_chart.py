@@ -16,6 +16,7 @@ from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, 
 from kubernetes_validate.utils import latest_version, validate
 
 import worker
+from tests.certificates import make_certificates
 from tests.install.chart import (
     NOTES,
     Object,
@@ -104,6 +105,12 @@ def test_worker_accepts_the_configuration_that_the_chart_writes(
     if "sasl_password_file" in config:
         environment["AMW_KAFKA__SASL_PASSWORD"] = "password-of-a-test"
         flags["kafka.ssl_ca_file"] = "null"
+    if "token_file" in config:
+        environment["AMW_ADMIN__TOKEN"] = "token-of-a-test-long-enough"
+    if "ssl_certificate_file" in config:
+        certificates = make_certificates(tmp_path)
+        flags["admin.ssl_certificate_file"] = str(certificates.certificate)
+        flags["admin.ssl_key_file"] = str(certificates.key)
     load(file, environment, None, flags)
 
 
@@ -162,6 +169,47 @@ def test_probes_ask_the_port_of_the_configuration() -> None:
         "liveness": {"path": "/livez", "port": "admin"},
         "readiness": {"path": "/readyz", "port": "admin"},
     }
+
+
+def _probes(values: Values) -> list[dict[str, Any]]:
+    found = container(values)
+    return [found[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
+
+
+def test_probes_and_scrapes_of_a_guarded_admin_port_use_tls_and_the_token() -> None:
+    values = VALUE_SETS["token and TLS on the admin port"]
+    assert {probe["scheme"] for probe in _probes(values)} == {"HTTPS"}
+    (endpoint,) = one(values, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert (endpoint["scheme"], endpoint["port"]) == ("https", "admin")
+    assert endpoint["tlsConfig"]["serverName"] == "worker.example"
+    assert endpoint["authorization"]["credentials"] == {"name": "worker-admin", "key": "token"}
+    (endpoint,) = one(VALUE_SETS["token of a variable, TLS, service monitor"], "ServiceMonitor")[
+        "spec"
+    ]["endpoints"]
+    assert (endpoint["scheme"], "authorization" in endpoint) == ("https", True)
+    plain = one(VALUE_SETS["pod monitor"], "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert plain == [{"port": "admin", "path": "/metrics"}]
+
+
+def test_an_annotated_pod_with_tls_is_scraped_by_https() -> None:
+    values = merged(MINIMAL, {"config": {"admin": {"ssl_certificate_file": "/c"}}})
+    annotations = one(values, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/scheme"] == "https"
+
+
+def test_metrics_on_a_port_of_their_own_are_all_that_is_open() -> None:
+    values = VALUE_SETS["metrics on a port of their own, the rest within the pod"]
+    assert {probe["port"] for probe in _probes(values)} == {"metrics"}
+    names = [port["name"] for port in one(values, "Service")["spec"]["ports"]]
+    (endpoint,) = one(values, "ServiceMonitor")["spec"]["endpoints"]
+    (ingress,) = one(values, "NetworkPolicy")["spec"]["ingress"]
+    assert (names, endpoint["port"]) == (["metrics"], "metrics")
+    assert [port["port"] for port in ingress["ports"]] == [9100]
+    assert ingress["from"] == values["networkPolicy"]["metricsFrom"]
+    both = merged(values, {"config": {"admin": {"host": "::"}}})
+    rules = one(both, "NetworkPolicy")["spec"]["ingress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in rules] == [[9090], [9100]]
+    assert [port["name"] for port in one(both, "Service")["spec"]["ports"]] == ["admin", "metrics"]
 
 
 @every_set

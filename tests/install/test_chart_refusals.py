@@ -112,7 +112,39 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "port that probes can't reach": (
         _config(admin={"host": "127.0.0.1"}),
-        'config.admin.host: the probes can\'t reach 127.0.0.1: use "::" or 0.0.0.0',
+        'config.admin.host: the probes can\'t reach 127.0.0.1: use "::" or 0.0.0.0, or set '
+        "config.admin.metrics_port",
+    ),
+    "metrics that probes can't reach": (
+        _config(admin={"metrics_port": 9100, "metrics_host": "127.0.0.1"}),
+        'config.admin.metrics_host: the probes can\'t reach 127.0.0.1: use "::" or 0.0.0.0',
+    ),
+    "metrics on a random port": (
+        _config(admin={"metrics_port": 0}),
+        "config.admin.metrics_port: 0 is a random port, but the probes need a known one",
+    ),
+    "metrics on the admin port": (
+        _config(admin={"metrics_port": 9090}),
+        "config.admin.metrics_port: must differ from config.admin.port",
+    ),
+    "token in the configuration": (
+        _config(admin={"token": KEY}),
+        "config.admin.token would be readable in the ConfigMap: use secretFiles and "
+        "config.admin.token_file",
+    ),
+    "monitor without the authority": (
+        merged(
+            _config(admin={"ssl_certificate_file": "/c"}),
+            {"monitoring": {"podMonitor": {"enabled": True}}},
+        ),
+        "monitoring.tlsConfig: required with config.admin.ssl_certificate_file",
+    ),
+    "monitor without the token": (
+        merged(
+            _config(admin={"token_file": "/t"}),
+            {"monitoring": {"serviceMonitor": {"enabled": True}}},
+        ),
+        "monitoring.authorization: required with config.admin.token_file",
     ),
     "computed setting in a variable": (
         {"env": [{"name": "AMW_SHUTDOWN__DRAIN_SECONDS", "value": "300"}]},

@@ -39,6 +39,12 @@ _TWO_ROUTES = {
         "appmetrica": {"applications": {"2222": {}}},
     }
 }
+_GUARDED = {
+    "token_file": "/etc/appmetrica-worker/admin/token",
+    "ssl_certificate_file": "/etc/appmetrica-worker/tls/tls.crt",
+    "ssl_key_file": "/etc/appmetrica-worker/tls/tls.key",
+}
+_CA = {"name": "worker-tls", "key": "ca.crt"}
 _LABELS = {"team": "mobile"}
 _SELECTED = {"enabled": True, "labels": {"release": "prometheus"}}
 
@@ -173,6 +179,38 @@ VALUE_SETS: dict[str, Values] = {
     ),
     "strimzi, topics only": _with(
         strimzi={"enabled": True, "cluster": "main", "user": {"enabled": False}}
+    ),
+    "token and TLS on the admin port": _with(
+        config={"admin": _GUARDED},
+        secretFiles={"admin": "worker-admin", "tls": "worker-tls"},
+        monitoring={
+            "podMonitor": {"enabled": True},
+            "tlsConfig": {"serverName": "worker.example", "ca": {"secret": _CA}},
+            "authorization": {"credentials": {"name": "worker-admin", "key": "token"}},
+        },
+    ),
+    "token of a variable, TLS, service monitor": _with(
+        config={"admin": {name: _GUARDED[name] for name in _GUARDED if name != "token_file"}},
+        secretFiles={"tls": "worker-tls"},
+        env=[
+            {
+                "name": "AMW_ADMIN__TOKEN",
+                "valueFrom": {"secretKeyRef": {"name": "worker-admin", "key": "token"}},
+            }
+        ],
+        monitoring={
+            "serviceMonitor": {"enabled": True},
+            "tlsConfig": {"serverName": "worker.example", "ca": {"secret": _CA}},
+            "authorization": {"credentials": {"name": "worker-admin", "key": "token"}},
+        },
+    ),
+    "metrics on a port of their own, the rest within the pod": _with(
+        config={"admin": {"host": "127.0.0.1", "metrics_port": 9100}},
+        monitoring={"serviceMonitor": {"enabled": True}},
+        networkPolicy={
+            "enabled": True,
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+        },
     ),
     "network policy": _with(networkPolicy={"enabled": True}),
     "pod monitor": _with(monitoring={"podMonitor": {"enabled": True}}),

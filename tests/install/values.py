@@ -106,6 +106,7 @@ PROPERTIES: dict[str, Schema] = {
     "networkPolicy": _closed(
         enabled=SWITCH,
         ingressFrom=NATIVES,
+        metricsFrom=NATIVES,
         kafka=_closed(to=NATIVES, ports=PORTS),
         api=_closed(to=NATIVES, ports=PORTS),
         dns=_closed(to=NATIVES),
@@ -116,6 +117,8 @@ PROPERTIES: dict[str, Schema] = {
         annotations=SWITCH,
         podMonitor=_MONITOR,
         serviceMonitor=_MONITOR,
+        tlsConfig=NATIVE,
+        authorization=NATIVE,
         runbookUrl=TEXT,
         prometheusRule=_closed(enabled=SWITCH, labels=TEXTS),
         dashboards=_closed(enabled=SWITCH, labels=TEXTS, annotations=TEXTS),

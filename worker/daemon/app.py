@@ -21,12 +21,13 @@ from worker.core.counters.trail import Trail
 from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
-from worker.daemon.assembly import Parts, assemble
+from worker.daemon.assembly import Parts, admin_credentials, assemble
 from worker.daemon.runner import Edges, Runner
 from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
+from worker.edges.telemetry.admin_listener import Address
 from worker.edges.telemetry.admin_server import AdminServer, Answers
 from worker.edges.telemetry.diagnostics import Diagnostics
 from worker.edges.telemetry.event_loop import LoopLag, LoopWatchdog
@@ -117,9 +118,9 @@ class _Daemon:
         ):
             registry.register(collector)
         admin = process.settings.admin
+        self._admin_credentials = admin_credentials(admin, process.logs.learn_secret)
         self._admin = AdminServer(
-            admin.host,
-            admin.port,
+            Address(admin.host, admin.port),
             Answers(
                 registry,
                 lambda: status_of(self._read()),
@@ -129,6 +130,14 @@ class _Daemon:
                 self._diagnostics.document if admin.debug_stacks else None,
             ),
             admin.allowed_hosts,
+            self._admin_credentials,
+            None
+            if admin.metrics_port is None
+            else Address(
+                admin.metrics_host,
+                admin.metrics_port,
+                "admin.metrics_host or admin.metrics_port",
+            ),
         )
 
     async def run(self) -> ExitCode:
@@ -163,6 +172,7 @@ class _Daemon:
                         ("dead letters", parts.dead_letters.run),
                         ("parking", parts.parking.run),
                         ("keys", parts.keys.run),
+                        ("admin credentials", self._admin_credentials.run),
                         ("loop lag", self._loop_lag.run),
                         ("loop watchdog", LoopWatchdog(self._diagnostics.report_blockade).run),
                         ("forecast", self._observe),

@@ -21,6 +21,8 @@ from worker.edges.kafka.stored_records import dead_letter_writer, parking_writer
 from worker.edges.kafka.writer import TopicWriter
 from worker.edges.post_api.api_keys import Keys
 from worker.edges.post_api.sink import HttpSink, SinkOptions
+from worker.edges.telemetry.admin_credentials import AdminCredentials
+from worker.settings.admin import Admin
 from worker.settings.schema import Settings
 
 CLIENT_ID = "appmetrica-worker"
@@ -116,6 +118,17 @@ def assemble(
     )
 
 
+def admin_credentials(admin: Admin, learn_secret: Callable[[str], None]) -> AdminCredentials:
+    """Make the credentials of the admin port.
+
+    Args:
+        admin: the settings of the port.
+        learn_secret: called with each token that is read while the worker runs.
+    """
+    token = Secret(admin.token.get_secret_value()) if admin.token is not None else None
+    return AdminCredentials(token, admin.token_file, admin.tls_files(), learn_secret)
+
+
 def _sink_options(settings: Settings) -> SinkOptions:
     api = settings.appmetrica
     return SinkOptions(
@@ -127,4 +140,5 @@ def _sink_options(settings: Settings) -> SinkOptions:
         trusts_environment=api.trust_env,
         user_agent=f"{CLIENT_ID}/{__version__}",
         form=RequestForm(settings.delivery.request),
+        ca_file=api.ssl_ca_file,
     )

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr,
 
 from worker.core.model.secret_text import unusable_key
 from worker.settings.section import Seconds, Section, agreed
+from worker.tls_files import TlsFiles
 
 APPLICATION_ID_MAX = 2**63 - 1
 _APPLICATION_ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -83,6 +84,17 @@ class AppMetrica(Section):
     trust_env: bool = Field(
         default=False, description="Whether proxy variables such as HTTPS_PROXY are used"
     )
+    ssl_ca_file: Path | None = Field(
+        default=None,
+        description=(
+            "File of trusted CA certificates (PEM) for the API and an HTTPS proxy; null: the "
+            "certificates of the system"
+        ),
+    )
+
+    def tls_files(self) -> TlsFiles | None:
+        """The file of trusted certificates; None: those of the system."""
+        return None if self.ssl_ca_file is None else TlsFiles(self.ssl_ca_file)
 
 
 class Delivery(Section):

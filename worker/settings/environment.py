@@ -33,7 +33,9 @@ ENVIRONMENT_PREFIX = "AMW_"
 NESTING = "__"
 # Variables for the command itself, which are not settings.
 CONFIG_VARIABLE, SECRETS_VARIABLE = "AMW_CONFIG", "AMW_SECRETS_DIR"
-COMMAND_VARIABLES = frozenset({CONFIG_VARIABLE, SECRETS_VARIABLE})
+COMMAND_VARIABLES = frozenset(
+    {CONFIG_VARIABLE, SECRETS_VARIABLE, "AMW_TOP_CA_FILE", "AMW_TOP_SERVER_NAME"}
+)
 TEST_PREFIX = "AMW_TEST_"
 _EMPTY = "is empty: set a value, or remove it"
 

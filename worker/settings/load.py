@@ -6,16 +6,25 @@ are reported at once, each with the path and the source of its value. No message
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in, secret_in
+from worker.core.model.secret_text import (
+    SECRET_BYTES_MAX,
+    Unusable,
+    key_in,
+    secret_in,
+    token_in,
+)
 from worker.errors import ConfigurationError, Fault
+from worker.settings.admin import Admin
+from worker.settings.delivery import AppMetrica
 from worker.settings.environment import (
     CONFIG_VARIABLE,
     SECRETS_VARIABLE,
@@ -34,11 +43,15 @@ from worker.settings.layers import (
 )
 from worker.settings.schema import Settings
 from worker.settings.schema_faults import faults_of_schema
-from worker.tls_files import TlsFiles, faults_of
+from worker.tls_files import TlsFiles, TlsFilesError, faults_of, faults_of_server
 
 MASK = "********"
-# The value of a secret whose file has a fault.
-UNREADABLE = "unreadable"
+# The value of a secret whose file has a fault: long enough for every rule.
+UNREADABLE = "unreadable-secret"
+# What a file of a secret may hold, by the name of the setting; other secrets have no rule.
+_SECRETS: Mapping[str, Callable[[bytes], str | Unusable]] = MappingProxyType(
+    {"post_api_key": key_in, "token": token_in}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +138,14 @@ def _named(path: Path, variable: str, environment: Mapping[str, str]) -> str:
 
 def _read_secret_files(layer: Layer) -> None:
     """Read the secret of each `…_file` setting."""
-    kafka = layer.values.get("kafka")
+    kafka, admin = layer.values.get("kafka"), layer.values.get("admin")
     applications = _at(layer.values, "appmetrica", "applications")
     places: list[tuple[tuple[str, ...], Any, str]] = [
         (("kafka",), kafka, "sasl_password"),
         (("kafka",), kafka, "ssl_key_password"),
         (("kafka", "sasl_oauth"), _at(layer.values, "kafka", "sasl_oauth"), "client_secret"),
+        (("admin",), admin, "ssl_key_password"),
+        (("admin",), admin, "token"),
     ]
     if isinstance(applications, dict):
         places += [
@@ -161,7 +176,7 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
     except ValueError:
         layer.faults.append(Fault(dotted, source, "is not a file name"))
         return
-    secret = key_in(data) if name == "post_api_key" else secret_in(data)
+    secret = _SECRETS.get(name, secret_in)(data)
     if isinstance(secret, Unusable):
         layer.faults.append(Fault(dotted, source, f"{file} {secret.message}"))
         return
@@ -170,27 +185,33 @@ def _read_secret_file(layer: Layer, path: tuple[str, ...], section: Values, name
 
 
 def _faults_of_tls(layer: Layer) -> list[Fault]:
-    """The faults of the TLS files, if their section is valid; other sections may be invalid."""
-    try:
-        kafka = Kafka.model_validate(layer.values.get("kafka", {}))
-    except ValidationError:
-        return []
-    used: list[tuple[tuple[str, ...], TlsFiles]] = []
-    if (files := kafka.tls_files()) is not None:
-        if files.key_password == UNREADABLE:
+    """The faults of the TLS files of each valid section; other sections may be invalid."""
+    found: list[tuple[tuple[str, ...], TlsFilesError]] = []
+    for name, section, faults in (
+        ("kafka", Kafka, faults_of),
+        ("admin", Admin, faults_of_server),
+        ("appmetrica", AppMetrica, faults_of),
+    ):
+        try:
+            valid = section.model_validate(layer.values.get(name, {}))
+        except ValidationError:
+            continue
+        files = valid.tls_files()
+        if files is not None and files.key_password == UNREADABLE:
             # The password has a fault already, and the key can't be checked without it.
             files = replace(files, certificate_file=None)
-        used.append((("kafka",), files))
-    if kafka.sasl_oauth is not None:
-        used.append((("kafka", "sasl_oauth"), TlsFiles(kafka.sasl_oauth.ssl_ca_file)))
+        if files is not None:
+            found += [((name,), fault) for fault in faults(files)]
+        if isinstance(valid, Kafka) and valid.sasl_oauth is not None:
+            authority = TlsFiles(valid.sasl_oauth.ssl_ca_file)
+            found += [((name, "sasl_oauth"), fault) for fault in faults_of(authority)]
     return [
         Fault(
-            ".".join((*path, error.setting)),
-            source_near((*path, error.setting), layer.sources),
-            str(error),
+            ".".join((*path, fault.setting)),
+            source_near((*path, fault.setting), layer.sources),
+            str(fault),
         )
-        for path, files in used
-        for error in faults_of(files)
+        for path, fault in found
     ]
 
 

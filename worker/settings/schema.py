@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from worker.settings.admin import Admin
 from worker.settings.delivery import AppMetrica, Delivery
 from worker.settings.kafka import Kafka
 from worker.settings.record_shape import (
@@ -72,34 +73,6 @@ class Shutdown(Section):
         default=40,
         description=(
             "Maximum duration of a stop; the pod's terminationGracePeriodSeconds must be longer"
-        ),
-    )
-
-
-class Admin(Section):
-    """The admin port."""
-
-    host: str = Field(
-        default="::",
-        min_length=1,
-        description=(
-            "Address to listen on. `::`: all IPv6 and IPv4 addresses; 0.0.0.0: all IPv4 addresses"
-        ),
-    )
-    port: int = Field(
-        default=9090, ge=0, le=65_535, description="Port to listen on; 0 picks a free port"
-    )
-    allowed_hosts: tuple[str, ...] = Field(
-        default=(),
-        description=(
-            "Host names under which the page and /status are answered, beside IP addresses, names "
-            "without a dot and names under .local, .internal, .localhost and .svc; `*`: all names"
-        ),
-    )
-    debug_stacks: bool = Field(
-        default=False,
-        description=(
-            "Answer /debug/stacks: where threads and tasks are, the last events, each partition"
         ),
     )
 

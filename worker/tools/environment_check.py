@@ -108,7 +108,12 @@ def check_group(
 async def _api(settings: Settings) -> Check:
     api = settings.appmetrica
     base_url = str(api.base_url)
-    answer = await probe(base_url, api.connect_timeout_seconds, trusts_environment=api.trust_env)
+    answer = await probe(
+        base_url,
+        api.connect_timeout_seconds,
+        trusts_environment=api.trust_env,
+        ca_file=api.ssl_ca_file,
+    )
     if isinstance(answer, NotReached):
         return Check(f"API {base_url}", CheckResult.FAULT, answer.detail)
     detail = (

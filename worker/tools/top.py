@@ -10,12 +10,15 @@ import asyncio
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
 from yarl import URL
+
+from worker.tls_files import TlsFiles, tls_context
 
 # A worker answers in milliseconds; an answer that takes longer is late news.
 ANSWER_SECONDS_MAX = 3.0
@@ -60,19 +63,51 @@ def admin_url(text: str) -> URL:
     return url.with_query(None).with_fragment(None)
 
 
-async def ask_all(session: aiohttp.ClientSession, urls: Iterable[URL]) -> list[WorkerAnswer]:
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How workers are asked.
+
+    Attributes:
+        token: of their admin ports; None: none. `repr` doesn't show it.
+        ca_file: whose certificates are trusted; None: those of the system.
+        server_name: the name in their certificates; None: the host of each URL.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    server_name: str | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """Open a session, for one event loop.
+
+        Raises:
+            TlsFilesError: `ca_file` can't be used.
+        """
+        verifying = True if self.ca_file is None else tls_context(TlsFiles(self.ca_file))
+        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=verifying), headers=headers)
+
+
+async def ask_all(
+    session: aiohttp.ClientSession, urls: Iterable[URL], server_name: str | None = None
+) -> list[WorkerAnswer]:
     """Ask every worker at once; the answers are in the order of the URLs."""
-    return list(await asyncio.gather(*(_ask(session, url) for url in urls)))
+    return list(await asyncio.gather(*(_ask(session, url, server_name) for url in urls)))
 
 
-async def _ask(session: aiohttp.ClientSession, url: URL) -> WorkerAnswer:
+async def _ask(session: aiohttp.ClientSession, url: URL, server_name: str | None) -> WorkerAnswer:
     address = url.authority if url.path in ("", "/") else f"{url.authority}{url.path}"
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            async with session.get(url / "status", allow_redirects=False) as response:
+            async with session.get(
+                url / "status", allow_redirects=False, server_hostname=server_name
+            ) as response:
                 body = await _body(response)
     except TimeoutError:
         return WorkerAnswer(address, None, f"no answer in {ANSWER_SECONDS_MAX:.0f} s")
+    except aiohttp.ClientConnectorCertificateError as error:
+        reason = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
+        return WorkerAnswer(address, None, f"its certificate is not trusted: {reason}")
     except aiohttp.ClientConnectorError as error:
         code = error.os_error.errno
         return WorkerAnswer(address, None, os.strerror(code) if code else "can't be reached")
@@ -102,7 +137,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _refusal(status: int, body: bytes) -> str:
-    text = body[:200].decode(errors="replace").strip() if status == 421 else ""
+    text = body[:200].decode(errors="replace").strip() if status in (401, 421) else ""
     return f"it answers {status}" + (f": {text}" if text else "")
 
 

@@ -14,13 +14,14 @@ from aiohttp.test_utils import TestServer
 from aiohttp.typedefs import Handler
 
 from tests.readings import make_answers
+from worker.edges.telemetry.admin_listener import Address
 from worker.edges.telemetry.admin_server import AdminServer
 from worker.sandbox.kafka import free_ports
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, make_answers())
+    server = AdminServer(Address("127.0.0.1", 0), make_answers())
     await server.start()
     yield server
     await server.stop()

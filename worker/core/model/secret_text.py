@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 # A secret is some dozens of characters, a private key some thousands; a file of more than this was
@@ -12,6 +13,10 @@ SECRET_BYTES_MAX = 64 * 1024
 # nearly everywhere: lines would say nothing any more, and show by their holes what it is.
 SECRET_CHARACTERS_MIN = 4
 
+# A neighbour may try as many tokens as it likes.
+TOKEN_CHARACTERS_MIN = 16
+# Source: RFC 6750, section 2.1.
+_TOKEN = re.compile(r"[0-9A-Za-z._~+/-]+=*")
 _MARK = "\ufeff"
 _QUOTES = frozenset("'\"`\u2018\u2019\u201c\u201d\u00ab\u00bb")
 
@@ -66,6 +71,28 @@ def unusable_key(text: str) -> Unusable | None:
             "contains an invisible character, such as a byte order mark: write the key again"
         )
     return too_short(text)
+
+
+def token_in(data: bytes) -> str | Unusable:
+    """The bearer token that a file with these bytes holds."""
+    secret = secret_in(data)
+    if isinstance(secret, Unusable):
+        return secret
+    return unusable_token(secret) or secret
+
+
+def unusable_token(text: str) -> Unusable | None:
+    """Why this can't be a bearer token; None: it can."""
+    if _TOKEN.fullmatch(text) is None:
+        return Unusable(
+            "may hold only letters, digits and -._~+/ and end in =: others don't fit a header"
+        )
+    if len(text) < TOKEN_CHARACTERS_MIN:
+        return Unusable(
+            f"has fewer than {TOKEN_CHARACTERS_MIN} characters: it could be guessed; write a "
+            "longer one, as of `openssl rand -hex 32`"
+        )
+    return None
 
 
 def too_short(text: str) -> Unusable | None:

@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.core.model.event import Event, KeyChanged
-from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, key_in
+from worker.core.model.secret_text import Unusable, key_in
 from worker.edges.kafka.client import Secret
+from worker.edges.watched_file import WATCH_SECONDS, Mark, mark_of, secret_bytes
 
 logger = logging.getLogger("worker.keys")
-
-WATCH_SECONDS = 2.0
-
-# Distinguishes the states of a file. A mounted secret is a link that is redirected to another
-# directory: that changes the inode.
-Mark = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -81,10 +76,8 @@ class Keys:
         """Read each file that has changed since it was last read to its end."""
         for application_id, file in self._files.items():
             try:
-                # In a thread: a file system that hangs must not block the loop. The mark is read
-                # first: a later write is noticed the next time.
-                mark = await asyncio.to_thread(_mark, file.path)
-                data = await asyncio.to_thread(_read, file.path) if mark != file.mark else None
+                mark = await mark_of(file.path)
+                data = await secret_bytes(file.path) if mark != file.mark else None
             except OSError as error:
                 # Being replaced, or not readable yet: the key stays.
                 self._note(application_id, file, "key_not_read", f"can't be read: {error.strerror}")
@@ -116,13 +109,3 @@ class Keys:
                 event,
                 extra={"application_id": application_id, "path": str(file.path), "detail": detail},
             )
-
-
-def _mark(path: Path) -> Mark:
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(SECRET_BYTES_MAX + 1)

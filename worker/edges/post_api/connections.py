@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.request import getproxies_environment
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -21,6 +24,10 @@ from aiohttp.client_middlewares import ClientHandlerType
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+from yarl import URL
+
+from worker.errors import UnavailableError
+from worker.tls_files import TlsFiles, TlsFilesError, tls_context
 
 # A longer line is read to its end and kept up to here.
 LINE_BYTES_MAX = 64 * 1024
@@ -172,6 +179,37 @@ class Witness(asyncio.Protocol):
             self.data_received(left)
 
 
+def verifying(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Return what aiohttp verifies servers with: their certificate and their name, always.
+
+    Args:
+        ca_file: whose certificates are trusted; None: those of the system.
+
+    Raises:
+        UnavailableError: the file can't be used.
+    """
+    if ca_file is None:
+        return True
+    try:
+        return tls_context(TlsFiles(ca_file))
+    except TlsFilesError as error:
+        raise UnavailableError(f"appmetrica.{error.setting}: {error}") from None
+
+
+def proxy_passwords() -> list[str]:
+    """Return the passwords in the proxies' addresses of the environment, to be masked."""
+    found: list[str] = []
+    for address in getproxies_environment().values():
+        try:
+            password = URL(address).password
+        except ValueError:
+            # No address: requests fail, and show nothing of it.
+            continue
+        if password:
+            found.append(password)
+    return found
+
+
 class QuietConnector(aiohttp.TCPConnector):
     """Gives no connection on which data has come before the request.
 
@@ -180,8 +218,10 @@ class QuietConnector(aiohttp.TCPConnector):
     next request would count as loaded, and aiohttp only checks a connection when it is put back.
     """
 
-    def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
-        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
+    def __init__(
+        self, *, limit: int, keepalive_timeout: float, verifying: ssl.SSLContext | bool = True
+    ) -> None:
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout, ssl=verifying)
         self._witnesses: WeakKeyDictionary[ClientRequest, Witness] = WeakKeyDictionary()
 
     def witness_of(self, request: ClientRequest) -> Witness | None:

@@ -7,8 +7,9 @@ of them leaves this file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from traceback import clear_frames
 from urllib.parse import quote
 
@@ -25,6 +26,8 @@ from worker.edges.post_api.connections import (
     Exchange,
     QuietConnector,
     Upload,
+    proxy_passwords,
+    verifying,
 )
 from worker.edges.telemetry.redaction import Redactor
 
@@ -44,7 +47,8 @@ CONTENT_TYPE = {"Content-Type": "text/csv; charset=utf-8"}
 class SinkOptions:
     """Where to post, how, and how long to wait.
 
-    `trusts_environment`: proxies from environment variables are used.
+    `trusts_environment`: proxies from environment variables are used. `ca_file`: whose
+    certificates are trusted; None: those of the system.
     """
 
     base_url: str
@@ -55,6 +59,7 @@ class SinkOptions:
     trusts_environment: bool
     user_agent: str
     form: RequestForm = RequestForm.BODY
+    ca_file: Path | None = None
 
 
 Request = Callable[[aiohttp.ClientSession, Exchange], Awaitable[Answer]]
@@ -72,11 +77,14 @@ class HttpSink:
         self._options = options
         self._key = key
         self._session: aiohttp.ClientSession | None = None
+        self._passwords = proxy_passwords() if options.trusts_environment else []
 
     async def __aenter__(self) -> HttpSink:
         options = self._options
         self._connector = QuietConnector(
-            limit=options.requests_in_flight_max, keepalive_timeout=KEEPALIVE_SECONDS
+            limit=options.requests_in_flight_max,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            verifying=verifying(options.ca_file),
         )
         self._session = aiohttp.ClientSession(
             connector=self._connector,
@@ -169,7 +177,9 @@ class HttpSink:
             # Read it before the connection serves another request.
             date = _date_of(exchange.head)
             answer_body = await _body_of(response)
-            excerpt = "" if response.status == 200 else excerpt_of(answer_body, key)
+            excerpt = (
+                "" if response.status == 200 else excerpt_of(answer_body, (key, *self._passwords))
+            )
             return Response(
                 response.status, response.headers.get("Retry-After"), excerpt, duration, date
             )
@@ -243,12 +253,13 @@ def _proxy_status(error: aiohttp.ClientError | OSError) -> int | None:
     return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
-def excerpt_of(body: bytes, key: str) -> str:
+def excerpt_of(body: bytes, secrets: Iterable[str]) -> str:
     """Return the start of the API's text, as one line.
 
-    It may repeat the URL, so the key is masked before the text is cut: half a key is too much.
+    It may repeat the URL, or a proxy's login, so these are masked before the text is cut: half a
+    key is too much.
     """
-    text = Redactor((key,)).redact(body.decode("utf-8", errors="replace"))
+    text = Redactor(secrets).redact(body.decode("utf-8", errors="replace"))
     return " ".join(text.split())[:EXCERPT_CHARACTERS_MAX]
 
 

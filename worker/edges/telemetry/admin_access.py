@@ -1,6 +1,10 @@
-"""Who may read the admin port in a browser, and what a browser may do with the answers.
+"""Who may read the admin port, and what a browser may do with the answers.
 
-The port has no login: who reaches it may read it. A web page of a stranger must not reach it
+Without a token, who reaches the port may read it. A token guards everything but the probes, which
+a kubelet sends without one. It is also accepted as the password of HTTP Basic: browsers ask their
+user for that, and for no bearer token.
+
+A web page of a stranger must not reach it
 through the browser of somebody who can. Such a page may let its own name point to the worker's
 address (DNS rebinding): to the browser both are then one site. But the request still carries that
 name, so only names that no stranger can own are answered. `/metrics` and the probes are exempt:
@@ -9,8 +13,11 @@ scrapers and load balancers come under any name, and these answers hold numbers.
 
 from __future__ import annotations
 
+import binascii
+import hmac
 import ipaddress
 import socket
+from base64 import b64decode
 from collections.abc import Iterable
 from types import MappingProxyType
 
@@ -29,7 +36,10 @@ SECURITY_HEADERS = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
-UNCHECKED_PATHS = frozenset({"/metrics", "/livez", "/readyz"})
+PROBE_PATHS = frozenset({"/livez", "/readyz"})
+UNCHECKED_PATHS = PROBE_PATHS | {"/metrics"}
+# Both ways to send the token. Source: RFC 9110, section 11.6.1.
+CHALLENGE = 'Bearer realm="appmetrica-worker", Basic realm="appmetrica-worker", charset="UTF-8"'
 ANY_HOST = "*"
 # Top-level names that nobody can register in public.
 # Source: RFC 6761, RFC 6762, ICANN's reservation of .internal; the names of Kubernetes services.
@@ -63,6 +73,30 @@ class HostCheck:
             or ("." not in name and name != "")
             or name.endswith(_PRIVATE_SUFFIXES)
         )
+
+
+def carries_token(authorization: str | None, token: str) -> bool:
+    """Return whether an `Authorization` header carries the token.
+
+    The time that this takes doesn't depend on where the first wrong character is.
+    """
+    scheme, _, credentials = (authorization or "").partition(" ")
+    given = credentials.strip().encode(errors="surrogateescape")
+    match scheme.lower():
+        case "bearer":
+            return hmac.compare_digest(given, token.encode())
+        case "basic":
+            return hmac.compare_digest(_password_of(given), token.encode())
+        case _:
+            return False
+
+
+def _password_of(credentials: bytes) -> bytes:
+    """Return the password of HTTP Basic; empty if there is none."""
+    try:
+        return b64decode(credentials, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 def _name_of(host: str) -> str:

@@ -13,11 +13,8 @@ the first pod, while the others still work.
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import re
-import socket
-from collections import deque
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,45 +24,28 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from worker.edges.telemetry.admin_access import SECURITY_HEADERS, UNCHECKED_PATHS, HostCheck
+from worker.edges.telemetry.admin_access import (
+    CHALLENGE,
+    PROBE_PATHS,
+    SECURITY_HEADERS,
+    UNCHECKED_PATHS,
+    HostCheck,
+    carries_token,
+)
+from worker.edges.telemetry.admin_credentials import AdminCredentials
+from worker.edges.telemetry.admin_listener import Address, Listener
 from worker.edges.telemetry.redaction import plain
 from worker.edges.telemetry.status_page import StatusPage
 from worker.errors import UnavailableError
+from worker.tls_files import TlsFilesError
 
 # A scrape or a probe sends one small request.
 REQUEST_BYTES_MAX = 16 * 1024
-# A connection serves one request and lasts no longer: a slower client reads no metrics either.
-CONNECTION_SECONDS_MAX = 10.0
-# Connections at once; for a further one the oldest is closed. A probe needs its connection for
-# milliseconds, and an idle connection is soon the oldest.
-CONNECTIONS_MAX = 100
-EVERYWHERE = "::"
 # A larger body is compressed in a thread: it must not delay the event loop.
 COMPRESSED_AT_ONCE_BYTES_MAX = 16 * 1024
 # Source: RFC 9110, section 12.4.2.
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 OPENMETRICS = "application/openmetrics-text"
-# The errors of a machine without IPv6, in its kernel or switched off by its administrator.
-_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
-
-
-def listen_everywhere(
-    port: int, create: Callable[..., socket.socket] = socket.create_server
-) -> socket.socket:
-    """Open a socket for all addresses: of both families, or of IPv4 where there is no IPv6.
-
-    Raises:
-        OSError: the port is not available.
-    """
-    try:
-        return create((EVERYWHERE, port), family=socket.AF_INET6, dualstack_ipv6=True)
-    except ValueError:
-        # The standard library's answer where no socket can serve both families.
-        pass
-    except OSError as error:
-        if error.errno not in _NO_IPV6:
-            raise
-    return create(("0.0.0.0", port), family=socket.AF_INET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,92 +70,86 @@ class Answers:
 
 
 class AdminServer:
-    """Serves the admin port.
+    """Serves the admin port, and a port of its own for metrics if there is one.
 
     Args:
-        host: where to listen; `::` means every address, of IPv4 as well.
-        port: 0 takes a free port; the attribute `port` has its number.
+        address: where to listen; the attribute `port` has the number of the port.
         answers: what is served.
         allowed_hosts: names under which the page and `/status` are answered, see `HostCheck`.
+        credentials: the token and the certificate, of both ports.
+        metrics: where `/metrics` and the probes are served; None: with everything else.
     """
 
     def __init__(
-        self, host: str, port: int, answers: Answers, allowed_hosts: Iterable[str] = ()
+        self,
+        address: Address,
+        answers: Answers,
+        allowed_hosts: Iterable[str] = (),
+        credentials: AdminCredentials | None = None,
+        metrics: Address | None = None,
     ) -> None:
-        self._host = host
-        self._port = port
         self._answers = answers
         self._host_check = HostCheck(allowed_hosts)
-        application = web.Application(
-            client_max_size=REQUEST_BYTES_MAX, middlewares=[_one_request, self._check_host]
-        )
-        application.on_response_prepare.append(_add_security_headers)
-        application.add_routes(
-            [
-                web.get("/metrics", self._serve_metrics),
-                web.get("/livez", self._serve_livez),
-                web.get("/readyz", self._serve_readyz),
-                web.get("/status", _serve_json(answers.status)),
-                *StatusPage(answers.page).routes(),
-            ]
-        )
+        self._credentials = credentials if credentials is not None else AdminCredentials()
+        probes = [web.get("/livez", self._serve_livez), web.get("/readyz", self._serve_readyz)]
+        numbers = [web.get("/metrics", self._serve_metrics)]
+        people = [
+            web.get("/status", _serve_json(answers.status)),
+            *StatusPage(answers.page).routes(),
+        ]
         if answers.stacks is not None:
-            application.add_routes([web.get("/debug/stacks", _serve_json(answers.stacks))])
-        self._runner = web.AppRunner(application, access_log=None)
-        self._listening: asyncio.Server | None = None
-        self._latest: deque[web.RequestHandler] = deque()
+            people.append(web.get("/debug/stacks", _serve_json(answers.stacks)))
+        self._sites = [
+            _Site(address, self._runner([*probes, *people, *([] if metrics else numbers)]))
+        ]
+        if metrics is not None:
+            self._sites.append(_Site(metrics, self._runner([*probes, *numbers])))
 
     @property
     def port(self) -> int:
         """The port on which the started server listens."""
-        if self._listening is None:
-            raise RuntimeError("the admin port is not open")
-        return int(self._listening.sockets[0].getsockname()[1])
+        return self._sites[0].port
+
+    @property
+    def metrics_port(self) -> int:
+        """The port on which the started server serves metrics."""
+        return self._sites[-1].port
 
     @property
     def connections(self) -> int:
-        """The number of open connections."""
-        return len(self._runner.server.connections) if self._runner.server is not None else 0
+        """The number of open connections of the admin port."""
+        return self._sites[0].connections
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            UnavailableError: the port is not available.
+            UnavailableError: a port is not available, or a file of TLS is unusable.
         """
-        await self._runner.setup()
-        loop = asyncio.get_running_loop()
         try:
-            if self._host == EVERYWHERE:
-                self._listening = await loop.create_server(
-                    self._accept, sock=listen_everywhere(self._port)
-                )
-            else:
-                self._listening = await loop.create_server(self._accept, self._host, self._port)
-        except OSError as error:
-            await self._runner.cleanup()
-            host = f"[{self._host}]" if ":" in self._host else self._host
-            raise UnavailableError(
-                f"cannot listen on {host}:{self._port} ({error.strerror}); "
-                "set admin.host or admin.port"
-            ) from None
+            context = self._credentials.context()
+        except TlsFilesError as error:
+            raise UnavailableError(f"admin.{error.setting}: {error}") from None
+        try:
+            for site in self._sites:
+                await site.start(context)
+        except UnavailableError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._listening is not None:
-            self._listening.close()
-        await self._runner.cleanup()
+        for site in self._sites:
+            await site.stop()
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        """Accept a connection, within bounds on number and time, which aiohttp doesn't have."""
-        if self._runner.server is None:
-            raise RuntimeError("the admin port is not open")
-        handler = self._runner.server()
-        asyncio.get_running_loop().call_later(CONNECTION_SECONDS_MAX, _abort, handler)
-        self._latest.append(handler)
-        if len(self._latest) > CONNECTIONS_MAX:
-            _abort(self._latest.popleft())
-        return handler
+    def _runner(self, routes: Iterable[web.AbstractRouteDef]) -> web.AppRunner:
+        application = web.Application(
+            client_max_size=REQUEST_BYTES_MAX,
+            middlewares=[_one_request, self._check_host, self._check_token],
+        )
+        application.on_response_prepare.append(_add_security_headers)
+        application.add_routes(routes)
+        return web.AppRunner(application, access_log=None)
 
     @web.middleware
     async def _check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -186,6 +160,21 @@ class AdminServer:
         raise web.HTTPMisdirectedRequest(
             text="This worker does not answer under this name. Use its address, or add the name "
             "to admin.allowed_hosts.\n"
+        )
+
+    @web.middleware
+    async def _check_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse requests without the token, if there is one; probes need none."""
+        token = self._credentials.token
+        if (
+            token is None
+            or request.path in PROBE_PATHS
+            or carries_token(request.headers.get("Authorization"), token)
+        ):
+            return await handler(request)
+        raise web.HTTPUnauthorized(
+            headers={"WWW-Authenticate": CHALLENGE},
+            text="This worker answers only with its token: see admin.token in its settings.\n",
         )
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
@@ -223,6 +212,38 @@ def _serve_json(document: Callable[[], Mapping[str, object]]) -> Handler:
     return serve
 
 
+class _Site:
+    """Routes on one address."""
+
+    def __init__(self, address: Address, runner: web.AppRunner) -> None:
+        self._address = address
+        self._runner = runner
+        self._listener: Listener | None = None
+
+    @property
+    def port(self) -> int:
+        if self._listener is None:
+            raise RuntimeError("the admin port is not open")
+        return self._listener.port
+
+    @property
+    def connections(self) -> int:
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
+    async def start(self, context: ssl.SSLContext | None) -> None:
+        await self._runner.setup()
+        if self._runner.server is None:
+            raise AssertionError("a runner has a server after its setup")
+        listener = Listener(self._address, self._runner.server, context)
+        await listener.start()
+        self._listener = listener
+
+    async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+        await self._runner.cleanup()
+
+
 async def _add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(SECURITY_HEADERS)
 
@@ -235,12 +256,6 @@ def _weights(header: str) -> dict[str, float]:
         weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
         weights[name] = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
     return weights
-
-
-def _abort(handler: web.RequestHandler) -> None:
-    """Close the handler's connection, if it is still open."""
-    if handler.transport is not None:
-        handler.transport.abort()
 
 
 @web.middleware

@@ -296,7 +296,7 @@ async def test_headers_within_the_bounds_leave_the_excerpt_as_it_is(headers: byt
 
 @pytest.mark.parametrize("before", range(EXCERPT_CHARACTERS_MAX - len(KEY), EXCERPT_CHARACTERS_MAX))
 def test_an_excerpt_that_ends_within_the_key_shows_none_of_it(before: int) -> None:
-    excerpt = excerpt_of(b"x" * before + KEY.encode() + b" and more", KEY)
+    excerpt = excerpt_of(b"x" * before + KEY.encode() + b" and more", (KEY,))
     assert excerpt == ("x" * before + "*** and more")[:EXCERPT_CHARACTERS_MAX]
 
 

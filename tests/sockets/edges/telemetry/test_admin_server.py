@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.readings import TOPIC, make_answers, make_reading
 from worker.core.counters.counters import UNKNOWN
-from worker.edges.telemetry.admin_server import AdminServer, listen_everywhere
+from worker.edges.telemetry.admin_listener import Address, listen_everywhere
+from worker.edges.telemetry.admin_server import AdminServer
 from worker.edges.telemetry.metrics.definition import PREFIX
 from worker.edges.telemetry.reading import Reading
 from worker.edges.telemetry.status import status_of
@@ -31,7 +32,7 @@ from worker.settings.schema import Settings
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, make_answers())
+    server = AdminServer(Address("127.0.0.1", 0), make_answers())
     await server.start()
     yield server
     await server.stop()
@@ -128,7 +129,7 @@ async def test_whatever_producers_call_their_fields_metrics_and_status_are_serve
     answers = replace(
         answers, status=lambda: {**status_of(strange), "partitions_in_trouble": details}
     )
-    server = AdminServer("127.0.0.1", 0, answers)
+    server = AdminServer(Address("127.0.0.1", 0), answers)
     await server.start()
     try:
         status, text = await get(server, "/status")
@@ -146,14 +147,16 @@ async def test_liveness_and_readiness_answer(server: AdminServer) -> None:
 
 
 async def test_a_worker_that_is_ready_may_have_something_to_say_besides() -> None:
-    server = AdminServer("127.0.0.1", 0, make_answers(remark="the local clock is doubted\n"))
+    server = AdminServer(
+        Address("127.0.0.1", 0), make_answers(remark="the local clock is doubted\n")
+    )
     await server.start()
     assert await get(server, "/readyz") == (200, "ready\nthe local clock is doubted\n")
     await server.stop()
 
 
 async def test_a_worker_that_is_not_ready_says_so() -> None:
-    server = AdminServer("127.0.0.1", 0, make_answers(unready="it is stopping"))
+    server = AdminServer(Address("127.0.0.1", 0), make_answers(unready="it is stopping"))
     await server.start()
     assert (await get(server, "/readyz"))[0] == 503
     assert (await get(server, "/livez"))[0] == 200
@@ -226,7 +229,7 @@ async def test_a_hundred_pages_cost_as_much_as_one() -> None:
         built += 1
         return make_reading()
 
-    server = AdminServer("127.0.0.1", 0, make_answers(read))
+    server = AdminServer(Address("127.0.0.1", 0), make_answers(read))
     await server.start()
     try:
         loop = asyncio.get_running_loop()
@@ -243,7 +246,7 @@ async def test_nothing_is_computed_for_a_page_that_nobody_opens() -> None:
     def read() -> Reading:
         raise AssertionError("the worker was read")
 
-    server = AdminServer("127.0.0.1", 0, make_answers(read))
+    server = AdminServer(Address("127.0.0.1", 0), make_answers(read))
     await server.start()
     try:
         for path in ("/", "/page/main.js", "/livez", "/readyz"):
@@ -269,8 +272,10 @@ async def test_every_answer_forbids_frames_foreign_scripts_and_guessing_of_types
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/", "/page/status", "/page/main.js", "/status"])
-async def test_the_page_is_only_read(server: AdminServer, path: str, method: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/", "/page/status", "/page/main.js", "/status", "/metrics", "/livez", "/readyz"]
+)
+async def test_nothing_can_be_changed(server: AdminServer, path: str, method: str) -> None:
     assert (await fetch(server, path, method))[0] == 405
     assert (await fetch(server, path, "HEAD"))[0] == 200
 
@@ -290,7 +295,7 @@ async def test_scrapes_and_probes_come_under_any_name(server: AdminServer, path:
 
 
 async def test_a_name_of_the_settings_is_answered() -> None:
-    server = AdminServer("127.0.0.1", 0, make_answers(), ("Worker.Example",))
+    server = AdminServer(Address("127.0.0.1", 0), make_answers(), ("Worker.Example",))
     await server.start()
     try:
         assert (await fetch(server, "/", Host="worker.example:9090"))[0] == 200
@@ -302,7 +307,7 @@ async def test_a_name_of_the_settings_is_answered() -> None:
 async def test_stacks_are_answered_where_they_are_switched_on(server: AdminServer) -> None:
     assert (await get(server, "/debug/stacks"))[0] == 404
     answers = replace(make_answers(), stacks=lambda: {"tasks": ["a: b (c.py:1)"]})
-    debugged = AdminServer("127.0.0.1", 0, answers)
+    debugged = AdminServer(Address("127.0.0.1", 0), answers)
     await debugged.start()
     try:
         status, text = await get(debugged, "/debug/stacks")
@@ -313,7 +318,7 @@ async def test_stacks_are_answered_where_they_are_switched_on(server: AdminServe
 
 
 async def test_a_taken_port_is_reported_with_what_to_do(server: AdminServer) -> None:
-    second = AdminServer("127.0.0.1", server.port, make_answers())
+    second = AdminServer(Address("127.0.0.1", server.port), make_answers())
     with pytest.raises(
         UnavailableError,
         match=rf"cannot listen on 127.0.0.1:{server.port} .* set admin.host or admin.port",
@@ -335,7 +340,7 @@ async def test_the_default_host_serves_each_family_that_the_machine_has() -> Non
     host = Settings.model_validate(
         {"appmetrica": {"applications": {1111: {"post_api_key": "a-key-of-somebody"}}}}
     ).admin.host
-    server = AdminServer(host, 0, make_answers())
+    server = AdminServer(Address(host, 0), make_answers())
     await server.start()
     try:
         async with aiohttp.ClientSession() as client:
@@ -377,6 +382,6 @@ def test_a_machine_without_ipv6_serves_ipv4(refusal: Exception) -> None:
 
 
 async def test_a_taken_port_is_reported_for_every_address(server: AdminServer) -> None:
-    second = AdminServer("::", server.port, make_answers())
+    second = AdminServer(Address("::", server.port), make_answers())
     with pytest.raises(UnavailableError, match=rf"cannot listen on \[::\]:{server.port} "):
         await second.start()

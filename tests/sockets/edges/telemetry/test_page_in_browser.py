@@ -14,6 +14,7 @@ from tests.builders import make_assignment
 from tests.readings import INFO, make_answers, make_reading
 from worker.core.counters.snapshot import HoldStatus, PartitionStatus
 from worker.core.model.record import TopicPartition
+from worker.edges.telemetry.admin_listener import Address
 from worker.edges.telemetry.admin_server import AdminServer
 from worker.edges.telemetry.reading import Reading
 
@@ -30,7 +31,7 @@ class Served:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.asked = 0
-        self.server = AdminServer("127.0.0.1", 0, make_answers(self.read))
+        self.server = AdminServer(Address("127.0.0.1", 0), make_answers(self.read))
 
     @property
     def url(self) -> str:
@@ -129,7 +130,7 @@ async def test_a_worker_that_stops_answering_is_shown_as_silent_and_returns(
         assert "held: http_403" in await text(page, "#applications tr")
         await take_pictures(page, "silent")
         await assert_accessible(page)
-        again = AdminServer("127.0.0.1", port, make_answers(served.read))
+        again = AdminServer(Address("127.0.0.1", port), make_answers(served.read))
         await again.start()
         try:
             await await_state(page, ["imbalance"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import socket
 
 import pytest
 
-from worker.edges.telemetry.admin_access import HostCheck
+from worker.edges.telemetry.admin_access import HostCheck, carries_token
 
 ANSWERED = [
     None,
@@ -63,3 +64,17 @@ def test_names_of_the_settings_are_answered_whatever_their_case_and_port() -> No
 
 def test_a_star_answers_every_name() -> None:
     assert HostCheck(("*",)).is_allowed("stranger.example")
+
+
+def test_a_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(given: bytes, token: bytes) -> bool:
+        compared.append((given, token))
+        return given == token
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert carries_token("Bearer token", "token")
+    assert not carries_token("Bearer tokeN", "token")
+    assert not carries_token("Basic dTp0b2tlTg==", "token")
+    assert compared == [(b"token", b"token"), (b"tokeN", b"token"), (b"tokeN", b"token")]

@@ -112,6 +112,20 @@ PROCESS = (
         "Write the key into the file.",
         ("application_id", "path", "detail"),
     ),
+    info("admin_token_changed", "The admin port's token file has another token, used now."),
+    warning(
+        "admin_token_not_usable",
+        "The admin port's token file holds no token. The previous token stays in use.",
+        "Fix what the detail says.",
+        ("detail",),
+    ),
+    info("admin_certificate_changed", "The admin port uses a changed certificate."),
+    warning(
+        "admin_certificate_not_usable",
+        "The admin port's certificate or key can't be used. The previous one stays in use.",
+        "Fix what the detail says, before the previous certificate expires.",
+        ("detail",),
+    ),
     error(
         "exception_ignored",
         "An exception occurred where no code could catch it, such as a destructor.",
