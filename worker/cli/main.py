@@ -22,6 +22,7 @@ from worker.cli.why import why
 from worker.daemon.app import Process, run
 from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
+from worker.edges.post_api.connections import proxy_passwords
 from worker.edges.telemetry.logs import configure_logging, log_stray_exceptions
 from worker.settings.load import Loaded
 from worker.tools.environment_check import CheckResult, check_memory
@@ -58,7 +59,8 @@ def run_command(signals: Signals, loaded: Loaded) -> None:
     Example: appmetrica-worker run --config config.yaml
     """
     settings = loaded.settings
-    recent_logs = configure_logging(settings.log.format, settings.log.level, loaded.secrets())
+    secrets = loaded.secrets() + proxy_passwords()
+    recent_logs = configure_logging(settings.log.format, settings.log.level, secrets)
     log_stray_exceptions()
     _log_environment(loaded)
     process = Process(settings, loaded.config_hash(), recent_logs, signals)

@@ -14,12 +14,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import islice
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+_FOR_URLS = str.maketrans("+/", "-_")
 _PARAMETER = re.compile(r"(post_api_key(?:=|%3D))[^&\s'\"<>\\)]*", re.IGNORECASE)
 # A stack of a hundred frames takes about 15,000.
 CHARACTERS_MAX = 64 * 1024
@@ -33,19 +36,28 @@ INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
 def _notations(secret: str) -> set[str]:
     """Return the secret in every notation: plain, in a URL, in a `repr`; each also within JSON."""
     encoded = secret.encode(errors="surrogatepass")
-    notations = {
-        secret,
-        quote(encoded, safe=""),
-        quote(encoded),
-        quote_plus(encoded),
-        repr(secret)[1:-1],
-        repr(encoded)[2:-1],
-    }
-    return notations | {
+    in_urls = {quote(encoded, safe=""), quote(encoded), quote_plus(encoded)}
+    in_urls |= {_ESCAPE.sub(lambda escape: escape[0].lower(), one) for one in in_urls}
+    # A URL within a URL.
+    in_urls |= {quote(one, safe="") for one in in_urls}
+    notations = {secret, *in_urls, repr(secret)[1:-1], repr(encoded)[2:-1]}
+    return {
         json.dumps(notation, ensure_ascii=ascii_only)[1:-1]
         for notation in notations
         for ascii_only in (True, False)
-    }
+    } | {*notations, *_base64(encoded)}
+
+
+def _base64(secret: bytes) -> Iterator[str]:
+    """Yield the secret in base64, wherever it begins in what was encoded: `user:password`, say.
+
+    Without the characters at both ends that also depend on its neighbours there.
+    """
+    for shift in range(3):
+        whole = b64encode(b"\0" * shift + secret).decode()
+        inner = whole[-(-shift * 4 // 3) : (shift + len(secret)) * 4 // 3]
+        yield inner
+        yield inner.translate(_FOR_URLS)
 
 
 class Redactor:

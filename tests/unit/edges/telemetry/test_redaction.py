@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
 from enum import Enum
 from urllib.parse import quote, quote_plus
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import given, strategies
 
+from tests.leaks import leaks
 from worker.edges.telemetry.redaction import (
     CHARACTERS_MAX,
     DEPTH_MAX,
@@ -39,11 +41,22 @@ class Colour(Enum):
         repr(SECRET)[1:-1],
         repr(SECRET.encode())[2:-1],
         orjson.dumps(SECRET).decode()[1:-1],
+        quote(quote(SECRET, safe=""), safe=""),
     ],
-    ids=["plain", "path", "query", "form", "repr", "repr of bytes", "JSON"],
+    ids=["plain", "path", "query", "form", "repr", "repr of bytes", "JSON", "a URL in a URL"],
 )
 def test_a_secret_is_masked_in_every_notation(notation: str) -> None:
     assert Redactor([SECRET]).redact(f"<{notation}>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize("user", ["", "u", "us", "use", "user"])
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+def test_a_secret_within_base64_is_masked_wherever_it_begins(
+    user: str, encode: Callable[[bytes], bytes]
+) -> None:
+    encoded = encode(f"{user}:{SECRET}:and more".encode()).decode()
+    assert not leaks({"redacted": Redactor([SECRET]).redact(encoded)}, [SECRET])
+    assert leaks({"as it is": encoded}, [SECRET])
 
 
 def test_of_two_secrets_the_longer_is_masked_whole() -> None:

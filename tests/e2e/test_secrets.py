@@ -1,0 +1,544 @@
+"""No secret leaves the worker: everything that it shows is searched while everything fails.
+
+Each secret is unique and holds characters that URLs encode. The API, which is the proxy as well,
+repeats each request with its key and its login; the brokers refuse a password; files and variables
+are faulty; the process crashes. What a part shows is captured under a name, and must hold what the
+fault leaves there: an empty capture proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import aiohttp
+import pytest
+import yaml
+
+from tests.certificates import make_certificates
+from tests.leaks import leaks, notations
+from tests.secured import PASSWORD, USER, Secured
+from worker.daemon.assembly import assemble
+from worker.sandbox.kafka import free_ports
+from worker.sandbox.processes import end_with
+from worker.sandbox.topics import create_topics, publish, read_all
+from worker.settings.load import load
+
+KEY = "Key-1111/with+all=of%41&them"
+OTHER_KEY = "Key-2222/before?the#change"
+NEW_KEY = "Key-2222/behind;the:change"
+PROXY_PASSWORD = "Proxy/pass+word=of?ours"
+WRONG_PASSWORD = "Wrong/pass+word%for=brokers"
+KEY_PASSWORD = "Tls/key+pass%word=here"
+ADMIN_TOKEN = "Admin/token+of~the.port=="
+SECRETS = (
+    KEY,
+    OTHER_KEY,
+    NEW_KEY,
+    PROXY_PASSWORD,
+    PASSWORD,
+    WRONG_PASSWORD,
+    KEY_PASSWORD,
+    ADMIN_TOKEN,
+)
+LOOKS_MAX = 240
+LOOK_SECONDS = 0.25
+WORKER = (sys.executable, "-m", "worker")
+# The control: the same worker with a redactor that changes nothing.
+WITHOUT_REDACTION = """
+from worker.edges.telemetry import redaction
+redaction.Redactor.redact = lambda self, text: text
+from worker.__main__ import main
+main()
+"""
+# A bug whose message holds whatever the worker knows.
+CRASHING = """
+from worker.edges.post_api import sink
+async def post(self, batch, time_factor=1):
+    raise RuntimeError({message!r})
+sink.HttpSink.post = post
+from worker.__main__ import main
+main()
+"""
+
+
+@dataclass(slots=True)
+class Echo:
+    """An API behind a proxy, in one: refuses, redirects and fails, and repeats what it was sent."""
+
+    port: int = 0
+    requests: list[str] = field(default_factory=list)
+    statuses: set[str] = field(default_factory=set)
+    turns: int = 0
+
+    def answer(self, head: str, body: str) -> bytes:
+        self.requests.append(head)
+        key = unquote(head.partition("post_api_key=")[2].partition(" ")[0].partition("&")[0])
+        echoed = f"{head} {key} {b64encode(key.encode()).decode()} {json.dumps(key)}".encode()
+        status, location = self._status(head, body), b""
+        self.statuses.add(status)
+        if status.startswith("302"):
+            location = (
+                b"Location: http://api.invalid/?post_api_key=" + quote(key).encode() + b"\r\n"
+            )
+        reason = quote(key, safe="")
+        lines = f"HTTP/1.1 {status} {reason}\r\nContent-Length: {len(echoed)}\r\n".encode()
+        return lines + location + b"\r\n" + echoed
+
+    def _status(self, head: str, body: str) -> str:
+        if head.startswith("CONNECT"):
+            return "407"
+        if head.startswith("HEAD"):
+            return "200"
+        if "fine" in body:
+            # Before the first acceptance it fails once, and redirects once.
+            self.turns += 1
+            return {1: "500", 2: "302"}.get(self.turns, "200")
+        return "403" if "2222," in body else "400"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                names = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+                body = await reader.readexactly(int(names.get("content-length", "0")))
+                writer.write(self.answer(head, body.decode()))
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            writer.close()
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[Echo]:
+    api = Echo()
+    listening = await asyncio.start_server(api.serve, "127.0.0.1", 0)
+    async with listening:
+        api.port = listening.sockets[0].getsockname()[1]
+        yield api
+
+
+@dataclass(slots=True)
+class Scene:
+    """One topic behind a login, one API, and what was captured so far."""
+
+    secured: Secured
+    topic: str
+    directory: Path
+    api: Echo
+    captured: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def proxy_url(self) -> str:
+        return f"http://proxy-user:{quote(PROXY_PASSWORD, safe='')}@127.0.0.1:{self.api.port}"
+
+    def configuration(self, **changes: Any) -> dict[str, Any]:
+        """A worker's configuration; its secrets are in files and variables."""
+        (self.directory / "key").write_text(OTHER_KEY)
+        (self.directory / "password").write_text(PASSWORD)
+        sections: dict[str, Any] = {
+            "kafka": {
+                "bootstrap_servers": f"localhost:{self.secured.login}",
+                "group_id": self.topic,
+                "security_protocol": "SASL_PLAINTEXT",
+                "sasl_mechanism": "PLAIN",
+                "sasl_username": USER,
+                "sasl_password_file": str(self.directory / "password"),
+            },
+            "routes": [{"topic": self.topic}],
+            "dead_letter": {"topic": f"{self.topic}.dlq"},
+            "appmetrica": {
+                "base_url": "http://api.invalid",
+                "trust_env": True,
+                "applications": {"2222": {"post_api_key_file": str(self.directory / "key")}},
+            },
+            "batching": {"rows_max": 1},
+            "delivery": {"hold_probe_seconds": 0.5, "backoff_initial_seconds": 0.1},
+            "admin": {"host": "127.0.0.1", "port": free_ports(1)[0]},
+            "log": {"level": "debug"},
+        }
+        for name, values in changes.items():
+            sections[name] = sections.get(name, {}) | values
+        return sections
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            "PATH": "/usr/bin:/bin",
+            "http_proxy": self.proxy_url,
+            "https_proxy": self.proxy_url,
+            "no_proxy": "127.0.0.1",
+            "AMW_APPMETRICA__APPLICATIONS__1111__POST_API_KEY": KEY,
+            "AMW_ADMIN__TOKEN": ADMIN_TOKEN,
+            **more,
+        }
+
+    async def start(
+        self, name: str, configuration: Mapping[str, Any], program: tuple[str, ...] = WORKER
+    ) -> asyncio.subprocess.Process:
+        """Start a worker whose log is `name`."""
+        file = self.directory / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(dict(configuration)))
+        with (self.directory / f"{name}.log").open("wb") as log:
+            return await asyncio.create_subprocess_exec(
+                *program,
+                "run",
+                "--config",
+                str(file),
+                env=self.environment(),
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with(os.getpid()),
+            )
+
+    async def command(self, name: str, *arguments: str, **environment: str) -> None:
+        """Run a command to its end, and capture its output."""
+        process = await asyncio.create_subprocess_exec(
+            *WORKER,
+            *arguments,
+            env=self.environment(**environment),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        self.captured[name] = output.decode()
+
+    def log(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text()
+
+    async def until(self, what: str, is_so: Callable[[], bool]) -> None:
+        for _ in range(LOOKS_MAX):
+            if is_so():
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+        raise TimeoutError(what)
+
+    async def until_refused(self) -> None:
+        """Wait for the dead letters of the API's refusal and of the worker's, and capture them."""
+        topic = f"{self.topic}.dlq"
+        for _ in range(LOOKS_MAX):
+            letters = await read_all(f"localhost:{self.secured.plain}", topic)
+            if len(letters) == 2:
+                shown = "\n".join(f"{one.headers} {one.value!r}" for one in letters)
+                self.captured["dead letters"] = shown
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+        raise TimeoutError("two dead letters")
+
+    async def end(self, name: str, process: asyncio.subprocess.Process) -> None:
+        """Stop a worker, and capture its log."""
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(LOOKS_MAX * LOOK_SECONDS):
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        self.captured[name] = self.log(name)
+
+    async def deliver(self, name: str, program: tuple[str, ...] = WORKER) -> None:
+        """One run under every fault of the API, with a change of a key; everything is looked at."""
+        configuration = self.configuration()
+        process = await self.start(name, configuration, program)
+        try:
+            await self.until_refused()
+            await self.look(name, configuration["admin"]["port"])
+            (self.directory / "key").write_text(f"{NEW_KEY} and more")
+            await self.until("a faulty key", lambda: '"key_not_usable"' in self.log(name))
+            (self.directory / "key").write_text(NEW_KEY)
+            await self.until(
+                "the changed key", lambda: quote(NEW_KEY, safe="") in "".join(self.api.requests)
+            )
+        finally:
+            await self.end(name, process)
+
+    async def look(self, name: str, port: int) -> None:
+        """Capture every page, and `top`."""
+        url = f"http://127.0.0.1:{port}"
+        async with aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        ) as session:
+            for path in ("/", "/status", "/page/status", "/metrics", "/livez", "/readyz"):
+                async with session.get(url + path) as response:
+                    self.captured[f"{name} {path}"] = await response.text()
+            await self.command(f"{name} top", "top", "--once", "--url", url)
+        await self.command(f"{name} top --json", "top", "--once", "--json", "--url", url)
+
+
+@pytest.fixture
+async def scene(
+    secured: Secured, new_topic: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[Scene]:
+    topic = new_topic("secrets")
+    plain = f"localhost:{secured.plain}"
+    await create_topics(plain, {topic: 1, f"{topic}.dlq": 1, f"{topic}.parked": 1})
+    rows = [
+        (b"k", json.dumps(event).encode())
+        for event in (_event(1111, "fine"), _event(1111, "bad"), _event(2222, "any"), {"no": 1})
+    ]
+    await publish(plain, topic, rows)
+    async with echo() as api:
+        yield Scene(secured, topic, tmp_path, api)
+
+
+def _event(application: int, name: str) -> dict[str, object]:
+    return {
+        "application_id": application,
+        "profile_id": "u",
+        "event_name": name,
+        "event_timestamp": int(time.time()),
+    }
+
+
+def _with(captured: Mapping[str, str], marks: Mapping[str, str]) -> None:
+    """Each part was captured, and holds the trace of the fault."""
+    missing = {name: mark for name, mark in marks.items() if mark not in captured.get(name, "")}
+    assert not missing, {name: captured.get(name, "")[-2000:] for name in missing}
+
+
+async def test_a_worker_under_every_fault_of_the_api_shows_no_secret(scene: Scene) -> None:
+    await scene.deliver("worker")
+    _with(
+        scene.captured,
+        {
+            "worker": '"key_not_usable"',
+            "worker /": "<html",
+            "worker /status": '"http_403"',
+            "worker /page/status": '"last_errors"',
+            "worker /metrics": 'application_held{application_id="2222",reason="http_403"}',
+            "worker top": "2222",
+            "worker top --json": '"http_403"',
+            "dead letters": "post_api_key=***",
+        },
+    )
+    assert {"500", "302", "400", "403"} <= scene.api.statuses
+    assert "Proxy-Authorization" in scene.api.requests[0]
+    assert not leaks(scene.captured, SECRETS)
+
+
+async def test_the_same_worker_without_redaction_is_found_to_show_them(scene: Scene) -> None:
+    await scene.deliver("leaking", (sys.executable, "-c", WITHOUT_REDACTION))
+    found = leaks(scene.captured, SECRETS)
+    for shown in ("plain", "percent-encoded", "base64, 0 bytes later"):
+        assert any(one.startswith(f"dead letters: {shown} of ") for one in found), found
+
+
+def _has(scene: Scene, name: str, text: str) -> bool:
+    return text in scene.log(name)
+
+
+async def test_a_worker_with_a_wrong_password_shows_no_secret(scene: Scene) -> None:
+    (scene.directory / "wrong").write_text(WRONG_PASSWORD)
+    login = {"sasl_password_file": str(scene.directory / "wrong")}
+    for format_ in ("json", "console"):
+        name = f"refused, {format_}"
+        configuration = scene.configuration(kafka=login, log={"format": format_})
+        process = await scene.start(name, configuration)
+        try:
+            await scene.until("a refused login", partial(_has, scene, name, "uthentication"))
+            await scene.look(name, configuration["admin"]["port"])
+        finally:
+            await scene.end(name, process)
+        _with(scene.captured, {name: "uthentication", f"{name} /status": "uthentication"})
+    assert not leaks(scene.captured, SECRETS)
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+async def test_a_crash_whose_message_holds_every_secret_shows_none(
+    scene: Scene, format_: str
+) -> None:
+    known = (KEY, OTHER_KEY, PASSWORD, PROXY_PASSWORD)
+    message = " ".join(text for one in known for text in notations(one).values())
+    configuration = scene.configuration(log={"format": format_})
+    crashing = (sys.executable, "-c", CRASHING.format(message=message))
+    process = await scene.start("crash", configuration, crashing)
+    await scene.until("a crash", lambda: "RuntimeError" in scene.log("crash"))
+    await scene.end("crash", process)
+    _with(scene.captured, {"crash": "RuntimeError: ***"})
+    assert process.returncode == 70
+    assert not leaks(scene.captured, SECRETS)
+
+
+def _identity(directory: Path, password: str) -> Path:
+    """A file with a certificate, and its key encrypted by this password."""
+    made = make_certificates(directory, password)
+    file = directory / "both.pem"
+    file.write_text(made.certificate.read_text() + made.encrypted_key.read_text())
+    return file
+
+
+def _config_faults(directory: Path) -> dict[str, tuple[dict[str, Any], dict[str, str], str]]:
+    """Faulty configurations with a secret in them: sections, variables, a part of the message."""
+    key = _identity(directory, KEY_PASSWORD)
+    (directory / "not-a-key").write_text(f"{KEY} {OTHER_KEY}\n")
+    tls = {"security_protocol": "SSL", "ssl_certificate_file": str(key), "bootstrap_servers": "k:1"}
+    applications = "AMW_APPMETRICA__APPLICATIONS"
+    return {
+        "a key password that opens nothing": (
+            {"kafka": {**tls, "ssl_key_password": WRONG_PASSWORD}},
+            {},
+            "ssl_key_password",
+        ),
+        "a key password for a plain connection": (
+            {"kafka": {"ssl_key_password": KEY_PASSWORD}},
+            {},
+            "has no effect",
+        ),
+        "a key with white space": (
+            {"appmetrica": {"applications": {"1": {"post_api_key": f"{KEY} {OTHER_KEY}"}}}},
+            {},
+            "white space",
+        ),
+        "a file of a key with white space": (
+            {
+                "appmetrica": {
+                    "applications": {"1": {"post_api_key_file": str(directory / "not-a-key")}}
+                }
+            },
+            {},
+            "white space",
+        ),
+        "a key in place of an application": (
+            {"appmetrica": {"applications": {KEY: {"post_api_key": OTHER_KEY}}}},
+            {},
+            "application",
+        ),
+        "a key in place of its section": (
+            {"appmetrica": {"applications": {"1": KEY}}},
+            {},
+            "application",
+        ),
+        "a login in the address": (
+            {"appmetrica": {"base_url": f"http://user:{PROXY_PASSWORD.replace('/', '')}@api"}},
+            {},
+            "base_url",
+        ),
+        "a password in place of a protocol": (
+            {"kafka": {"security_protocol": WRONG_PASSWORD, "sasl_password": PASSWORD}},
+            {},
+            "security_protocol",
+        ),
+        "a password as a list": (
+            {"kafka": {"sasl_password": [WRONG_PASSWORD]}},
+            {},
+            "sasl_password",
+        ),
+        "broken JSON in a variable": (
+            {},
+            {applications: f'{{"1111": {{"post_api_key": "{KEY}"'},
+            "must be JSON",
+        ),
+        "a misspelt variable": ({}, {"AMW_ADMIN__TOKN": ADMIN_TOKEN}, "did you mean token"),
+    }
+
+
+async def test_faults_of_the_configuration_show_no_secret(tmp_path: Path) -> None:
+    captured: dict[str, str] = {}
+    valid = {"appmetrica": {"applications": {"1111": {"post_api_key": KEY}}}}
+    for name, (sections, variables, message) in _config_faults(tmp_path).items():
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump({**valid, **sections}))
+        for command in ("check-config", "show-config", "run"):
+            await _run(captured, f"{name}, {command}", command, "--config", str(file), **variables)
+            assert message in captured[f"{name}, {command}"], captured[f"{name}, {command}"]
+    for name, text in {
+        "a key that ends no line": f"appmetrica: {{applications: {{1: {{post_api_key: '{KEY}",
+        "a key and a colon": f"appmetrica:\n  post_api_key: {KEY}: {OTHER_KEY}\n",
+        "a password as an anchor": f"kafka: {{sasl_password: &{WRONG_PASSWORD} *{PASSWORD}}}\n",
+    }.items():
+        file = tmp_path / "text.yaml"
+        file.write_text(text)
+        await _run(captured, name, "check-config", "--config", str(file))
+        assert "text.yaml" in captured[name]
+    assert not leaks(captured, SECRETS)
+
+
+async def _run(captured: dict[str, str], name: str, *arguments: str, **variables: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *WORKER,
+        *arguments,
+        env={"PATH": "/usr/bin:/bin", **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    captured[name] = output.decode()
+
+
+async def test_tools_that_connect_show_no_secret(scene: Scene) -> None:
+    (scene.directory / "wrong").write_text(WRONG_PASSWORD)
+    wrong = {"sasl_password_file": str(scene.directory / "wrong")}
+    secure = {"base_url": "https://api.invalid"}
+    marks: dict[str, str] = {}
+    file = scene.directory / "tools.yaml"
+    for name, sections, mark in (
+        ("right", {}, "READ allowed"),
+        ("a wrong password", {"kafka": wrong}, "password"),
+        ("a proxy that refuses", {"appmetrica": secure}, "407"),
+    ):
+        file.write_text(yaml.safe_dump(scene.configuration(**sections)))
+        for command in (
+            ("check-config", "--connect"),
+            ("check-config", "--connect", "--json"),
+            ("show-config",),
+            ("show-config", "--json"),
+            ("dlq", "stats"),
+        ):
+            shown = f"{name}: {' '.join(command)}"
+            await scene.command(shown, *command, AMW_CONFIG=str(file))
+            marks[shown] = mark if "--connect" in command else ""
+    _with(scene.captured, marks)
+    nowhere = {"https_proxy": scene.proxy_url.replace(str(scene.api.port), str(free_ports(1)[0]))}
+    await scene.command(
+        "a proxy that is not there", "check-config", "--connect", AMW_CONFIG=str(file), **nowhere
+    )
+    _with(scene.captured, {"a proxy that is not there": "proxy"})
+    assert not leaks(scene.captured, SECRETS)
+
+
+async def test_no_part_of_the_worker_shows_a_secret_in_its_repr(tmp_path: Path) -> None:
+    key = _identity(tmp_path, KEY_PASSWORD)
+    configuration = {
+        "kafka": {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "PLAIN",
+            "sasl_username": USER,
+            "sasl_password": PASSWORD,
+            "ssl_certificate_file": str(key),
+            "ssl_key_password": KEY_PASSWORD,
+        },
+        "appmetrica": {"applications": {"1111": {"post_api_key": KEY}}},
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(configuration))
+    loaded = load(file, {"AMW_ADMIN__TOKEN": ADMIN_TOKEN}, None, {})
+    parts = assemble(loaded.settings, "id", lambda _: None)
+    objects = {
+        "loaded": loaded,
+        "settings": loaded.settings,
+        "settings as a dictionary": loaded.settings.model_dump(),
+        "settings as JSON": loaded.settings.model_dump_json(),
+        "settings shown": loaded.shown(),
+        "tls files": loaded.settings.kafka.tls_files(),
+        "parts": parts,
+        "connection": parts.connection,
+        "keys": vars(parts.keys),
+        "sink": vars(parts.sink),
+        "source": vars(parts.source),
+    }
+    captured = {name: f"{one!r} {one!s}" for name, one in objects.items()}
+    assert not leaks(captured, SECRETS)
+    # The control: the secrets are known, and a search for them succeeds.
+    assert len(loaded.secrets()) == 4
+    assert all(leaks({"secrets": repr(loaded.secrets())}, [one]) for one in loaded.secrets())
