@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from aiokafka.errors import BrokerResponseError, KafkaError
+from aiokafka.errors import BrokerResponseError, GroupAuthorizationFailedError, KafkaError
 
 from worker.core.dedup.key_memory import KEY_BYTES
 from worker.daemon.assembly import CLIENT_ID
@@ -18,7 +18,7 @@ from worker.edges.kafka.coordinator import GroupDescription
 from worker.edges.kafka.diagnosis import diagnose
 from worker.edges.kafka.membership import ASSIGNOR
 from worker.edges.kafka.reader import TopicReader
-from worker.edges.kafka.topics import Operation, Permissions, TopicAccess
+from worker.edges.kafka.topics import HIDDEN, Operation, Permissions, TopicAccess
 from worker.edges.post_api.reachability import NotReached, probe
 from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
@@ -26,6 +26,9 @@ from worker.settings.schema import Settings
 MEBIBYTE = 1024 * 1024
 # The interpreter, the libraries, and the fetch buffers of the Kafka clients.
 PROCESS_BYTES = 96 * MEBIBYTE
+
+
+_OF_GROUP = (Operation.READ, Operation.DESCRIBE)
 
 
 class CheckResult(StrEnum):
@@ -78,6 +81,9 @@ async def _group(permissions: Permissions, group_id: str) -> Check:
     subject = f"group {group_id}"
     try:
         description, allowed = await permissions.group(group_id)
+    except GroupAuthorizationFailedError:
+        detail = f"can't be described: grant {_all_of(_OF_GROUP)} to the worker"
+        return Check(subject, CheckResult.FAULT, detail)
     except KafkaError as error:
         return Check(subject, CheckResult.FAULT, f"{type(error).__name__}: {error}")
     return check_group(subject, description, allowed)
@@ -92,9 +98,7 @@ def check_group(
         return Check(
             subject, CheckResult.FAULT, f"{detail}; stop it, or choose another kafka.group_id"
         )
-    found = _permission(
-        subject, allowed, (Operation.READ, Operation.DESCRIBE), "the worker may join it"
-    )
+    found = _permission(subject, allowed, _OF_GROUP, "the worker may join it")
     strangers = [one for one in description.members if not one.client_id.startswith(CLIENT_ID)]
     if found.result is CheckResult.OK and strangers:
         detail = (
@@ -162,10 +166,16 @@ def _topic(
     if access.error is not None:
         missing = {
             "UnknownTopicOrPartitionError": "does not exist",
-            "TopicAuthorizationFailedError": "can't be described: grant DESCRIBE to the worker",
+            HIDDEN: f"can't be described: grant {_all_of(wanted)} to the worker",
         }
         return Check(kind + name, CheckResult.FAULT, missing.get(access.error, access.error))
     return _permission(kind + name, access.allowed, wanted, f"{access.partitions} partitions")
+
+
+def _all_of(wanted: tuple[Operation, ...]) -> str:
+    """These operations and DESCRIBE: what brokers don't show may lack each of them."""
+    *others, last = dict.fromkeys([*(one.name for one in wanted), "DESCRIBE"])
+    return f"{', '.join(others)} and {last}"
 
 
 def _permission(

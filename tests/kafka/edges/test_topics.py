@@ -5,56 +5,38 @@ Nothing is tried out, and the question creates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Callable
 
-import pytest
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.admin import CreateAclsRequest
+from tests.secured import GROUP, NAME, PASSWORD, TOPIC, USER, Secured
+from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
+from worker.edges.kafka.topics import HIDDEN, Operation, Permissions
+from worker.sandbox.topics import create_topics
 
-from tests.source_reader import connection
-from worker.edges.kafka.topics import Operation, Permissions
-from worker.sandbox.kafka import ClusterOptions, KafkaCluster
-from worker.sandbox.topics import create_topics, started
-
-AUTHORIZER = (
-    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
-    ("allow.everyone.if.no.acl.found", "true"),
-)
-TOPIC, GROUP, LITERAL, ALLOW, DENY = 2, 3, 3, 3, 2
+LOGIN = KafkaSecurity("SASL_PLAINTEXT", "SCRAM-SHA-256", USER, Secret(PASSWORD))
 
 
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[str]:
-    """A broker of its own: an authorizer can't be switched on later."""
-    with KafkaCluster(ClusterOptions(heap="256m", properties=AUTHORIZER)) as kafka:
-        yield kafka.bootstrap_servers
-
-
-async def _rule(
-    bootstrap_servers: str, resource: int, name: str, operation: Operation, permission: int
+async def test_brokers_report_what_is_allowed_and_what_is_not_there(
+    secured: Secured, new_topic: Callable[[str], str]
 ) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    async with started(admin):
-        rule = (resource, name, LITERAL, "User:ANONYMOUS", "*", operation.value, permission)
-        answer = cast(Any, await admin._send_to_controller(CreateAclsRequest(*rule)))
-    assert [one[0] for one in answer.creation_responses] == [0], answer
-
-
-async def test_brokers_report_what_is_allowed_and_what_is_not_there(guarded: str) -> None:
-    await create_topics(guarded, {"open": 3, "read-only": 1, "closed": 1})
-    await _rule(guarded, TOPIC, "read-only", Operation.READ, ALLOW)
-    await _rule(guarded, TOPIC, "closed", Operation.DESCRIBE, DENY)
-    await _rule(guarded, GROUP, "others", Operation.DESCRIBE, ALLOW)
-    async with Permissions(connection(guarded)) as permissions:
-        found = await permissions.topics(["open", "read-only", "closed", "missing"])
-        assert found["open"].allowed == frozenset(Operation) and found["open"].partitions == 3
-        assert found["read-only"].allowed == frozenset({Operation.READ, Operation.DESCRIBE})
-        assert found["closed"].error == "TopicAuthorizationFailedError"
-        assert found["missing"].error == "UnknownTopicOrPartitionError"
-        assert (await permissions.group("ours"))[1] == frozenset(Operation) - {Operation.WRITE}
-        assert (await permissions.group("others"))[1] == frozenset({Operation.DESCRIBE})
+    open_one, read_only, closed, missing = map(
+        new_topic, ("open", "read-only", "closed", "missing")
+    )
+    ours, others = new_topic("ours"), new_topic("others")
+    await create_topics(secured.bootstrap_servers, {open_one: 3, read_only: 1, closed: 1})
+    await secured.allow(TOPIC, open_one, *Operation)
+    await secured.allow(TOPIC, read_only, Operation.READ)
+    await secured.allow(TOPIC, missing, Operation.DESCRIBE)
+    await secured.allow(GROUP, ours, Operation.READ)
+    await secured.allow(GROUP, others, Operation.DESCRIBE)
+    login = KafkaConnection((f"{NAME}:{secured.login}",), "test", 9.0, LOGIN)
+    async with Permissions(login) as permissions:
+        found = await permissions.topics([open_one, read_only, closed, missing])
+        assert found[open_one].allowed == frozenset(Operation) and found[open_one].partitions == 3
+        assert found[read_only].allowed == frozenset({Operation.READ, Operation.DESCRIBE})
+        assert found[closed].error == HIDDEN
+        assert found[missing].error == "UnknownTopicOrPartitionError"
+        assert (await permissions.group(ours))[1] == frozenset(Operation) - {Operation.WRITE}
+        assert (await permissions.group(others))[1] == frozenset({Operation.DESCRIBE})
         # Asking has made nothing.
-        assert (await permissions.topics(["missing"]))[
-            "missing"
-        ].error == "UnknownTopicOrPartitionError"
+        found = await permissions.topics([missing])
+        assert found[missing].error == "UnknownTopicOrPartitionError"

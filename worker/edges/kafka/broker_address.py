@@ -9,6 +9,8 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple
 
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+
 # The first servers of a long list show the problem.
 SERVERS_MAX = 5
 DEFAULT_PORT = 9092
@@ -109,5 +111,22 @@ async def abort(writer: asyncio.StreamWriter) -> None:
 
 
 def text_of(error: Exception) -> str:
-    """The kind and the text of an error."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    """The kind and the text of an error; of a missing permission, what to do."""
+    match error:
+        case GroupAuthorizationFailedError():
+            what = "the worker's user may not use the group: grant READ and DESCRIBE on it"
+        case TopicAuthorizationFailedError():
+            topics = _names(error.args)
+            what = (
+                f"the worker's user lacks a permission on the topic {topics}: "
+                "`check-config --connect` names it"
+            )
+        case _:
+            what = str(error)
+    return f"{type(error).__name__}: {what}".rstrip(": ")
+
+
+def _names(arguments: tuple[object, ...]) -> str:
+    """The topics of an error: aiokafka gives a name, or a set of names."""
+    first = arguments[0] if arguments else ""
+    return ", ".join(sorted(map(str, first))) if isinstance(first, set | frozenset) else str(first)

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.event import CommitFailed, Committed
 from worker.core.model.record import Assignment, Position
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.supervision import is_cancelled_from_within
 
@@ -115,10 +116,7 @@ async def _attempt(
     except TimeoutError:
         return _CommitFault("no answer in time")
     except KafkaError as error:
-        return _CommitFault(
-            f"{type(error).__name__}: {error}".rstrip(": "),
-            isinstance(error, OffsetMetadataTooLargeError),
-        )
+        return _CommitFault(text_of(error), isinstance(error, OffsetMetadataTooLargeError))
     except asyncio.CancelledError:
         if not is_cancelled_from_within():
             raise

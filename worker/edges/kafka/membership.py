@@ -189,7 +189,7 @@ class Membership:
             consumer = self.latest = new_consumer(self._connection, self._options)
             await self._topics.look()
             if not self._topics.present:
-                return "kafka_not_reached", "none of the topics exists"
+                return "kafka_not_reached", self._topics.none_present()
             consumer.subscribe(topics=self._topics.present, listener=rebalances)
             # aiokafka waits for ever where the brokers that it knows are gone for good: a new
             # consumer asks the bootstrap servers.

@@ -25,6 +25,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from worker.core.model.event import Event, OffsetsSkipped, Received
 from worker.core.model.record import Assignment, Record
 from worker.edges.kafka.aiokafka_internals.consumer import show_batches
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.chunks import slices, take, take_up_to_the_damage
 from worker.edges.kafka.consumer_health import PartitionHealth
 from worker.edges.kafka.leader_epochs import FetchedEpochs
@@ -215,7 +216,7 @@ class ChunkReceiver:
             # until a whole record follows.
             self._post(Received(assignment, (), offset + 1))
             return
-        self.put_off(assignment, f"{type(error).__name__}: {error}")
+        self.put_off(assignment, text_of(error))
 
 
 def client_partition(assignment: Assignment) -> ClientPartition:

@@ -26,6 +26,11 @@ logger = logging.getLogger("worker.kafka")
 
 # How often missing topics are looked for.
 LOOK_SECONDS = 30.0
+# The error of a topic that we may not describe, whether it exists or not.
+HIDDEN = "TopicAuthorizationFailedError"
+_ABSENT_OR_HIDDEN = (
+    "it does not exist, or the worker's user may not describe it: create it, or grant DESCRIBE"
+)
 # The bits of a broker that can't say what is allowed.
 UNKNOWN_OPERATIONS = -(2**31)
 
@@ -52,6 +57,7 @@ class Topics:
         self._wanted = wanted
         self._optional = optional
         self._look_seconds = look_seconds
+        self._hidden: frozenset[str] = frozenset()
         self.present: list[str] = []
 
     async def look(self) -> None:
@@ -67,11 +73,39 @@ class Topics:
         finally:
             await admin.close()
         self.present = [topic for topic in self._wanted if topic in known]
-        for topic in self._wanted:
-            if topic not in known:
-                level = logging.WARNING if topic in self._optional else logging.ERROR
-                fields = {"topic": topic, "retry_seconds": self._look_seconds}
-                logger.log(level, "topic_missing", extra=fields)
+        missing = [topic for topic in self._wanted if topic not in known]
+        self._hidden = await self._hidden_of(missing)
+        for topic in missing:
+            level = logging.WARNING if topic in self._optional else logging.ERROR
+            fields = {
+                "topic": topic,
+                "detail": _ABSENT_OR_HIDDEN if topic in self._hidden else "it does not exist",
+                "retry_seconds": self._look_seconds,
+            }
+            logger.log(level, "topic_missing", extra=fields)
+
+    def none_present(self) -> str:
+        """Why there is nothing to read."""
+        hidden = self._hidden - self._optional
+        if not hidden:
+            return "none of the topics exists"
+        names = ", ".join(topic for topic in self._wanted if topic in hidden)
+        return f"none of the topics is there; of {names}: {_ABSENT_OR_HIDDEN}"
+
+    async def _hidden_of(self, topics: list[str]) -> frozenset[str]:
+        """Which of these topics may be hidden from us; brokers don't say whether they exist."""
+        optional = self._optional.intersection(topics)
+        required = [topic for topic in topics if topic not in optional]
+        # An optional topic is usually missing: it isn't worth a further connection.
+        if not required:
+            return optional
+        try:
+            async with Permissions(self._connection) as permissions:
+                found = await permissions.topics(required)
+        except NotImplementedError:
+            # A broker before version 2.3 can't be asked.
+            return optional
+        return optional | {topic for topic in required if found[topic].error == HIDDEN}
 
     async def find_missing(self) -> None:
         """Find out which topics exist by now, where any is missing.

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 
 from worker.core.model.event import Event
 from worker.edges.kafka.aiokafka_internals.closing import close_producer
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import GRACE_SECONDS, STOP_SECONDS_MAX, KafkaConnection
 from worker.edges.kafka.producer import (
     REQUEST_BYTES_MAX,
@@ -129,7 +130,7 @@ class TopicWriter(Generic[T]):
                 self._post(self._spec.acknowledged(done))
             if entries:
                 fault = next(fault for fault in faults if fault is not None)
-                self._post(self._spec.failed(len(entries), f"{type(fault).__name__}: {fault}"))
+                self._post(self._spec.failed(len(entries), text_of(fault)))
                 await self.close()
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, RETRY_SECONDS_MAX)

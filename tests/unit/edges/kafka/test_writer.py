@@ -204,4 +204,4 @@ def test_what_a_missing_topic_refuses_is_not_counted_against_another() -> None:
     )
     (_, acknowledged), (at, failed), _ = events
     assert acknowledged == DeadLettersAcknowledged(rejections(3, start=10))
-    assert (at, failed) == (REQUEST_SECONDS, DeadLettersFailed(3, "TimeoutError: "))
+    assert (at, failed) == (REQUEST_SECONDS, DeadLettersFailed(3, "TimeoutError"))

@@ -163,9 +163,9 @@ KAFKA = (
     LogEvent(
         "topic_missing",
         ("error", "warning"),
-        "A topic does not exist; a warning for a parking topic. The others are read.",
-        "Create the topic, or correct its name.",
-        ("topic", "retry_seconds"),
+        "A topic does not exist, or is hidden; a warning for a parking topic. The others are read.",
+        "Create the topic, correct its name, or grant the permission that the detail names.",
+        ("topic", "detail", "retry_seconds"),
     ),
     warning(
         "topics_not_looked_for",
