@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from io import StringIO
 from itertools import islice
 from typing import BinaryIO
@@ -27,6 +28,9 @@ import orjson
 CHUNK_RECORDS = 1000
 # The Post API takes 1 GB in a request.
 WHOLE_BYTES_MAX = 1_000_000_000
+# The largest record of Kafka in base64, with its key and headers. A line without an end, such as a
+# few kilobytes of gzip hold, must not fill the memory.
+LINE_BYTES_MAX = 128 * 1024 * 1024
 # A cell may be as long as a request body.
 CELL_CHARACTERS_MAX = 1_000_000_000
 # RFC 4180, and lines may end with \n alone. The csv module also accepts a bare carriage return and
@@ -98,12 +102,20 @@ def read(file: BinaryIO, file_format: FileFormat) -> Iterator[Chunk]:
 
 def _jsonl(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
     """Each line is the value of a record. The intake decides whether it is valid."""
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_lines(file), 1):
         value = line.rstrip(b"\r\n")
         if number == 1:
             value = value.removeprefix(BOM_UTF8)
         if value:
             yield FileRecord(number, value)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, each with its line break."""
+    for number, line in enumerate(iter(partial(file.readline, LINE_BYTES_MAX + 1), b""), 1):
+        if len(line) > LINE_BYTES_MAX:
+            raise FileFormatError(f"line {number}: longer than {LINE_BYTES_MAX:,} bytes")
+        yield line
 
 
 def _json(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
@@ -153,7 +165,7 @@ _kcat_record = msgspec.json.Decoder(_KcatRecord)
 
 def _kcat(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
     decode = _kcat_record.decode
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_lines(file), 1):
         if line.isspace():
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import orjson
@@ -11,6 +12,7 @@ from tests.builders import FakeRecord, make_value
 from tests.unit.tools.stored import DLQ, write
 from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.reader import AcceptanceBounds, RefusedRequest, read_body
+from worker.tools import file_formats
 from worker.tools.dead_letters import export
 from worker.tools.dead_letters.record import read as read_stored
 from worker.tools.file_formats import FileFormat, FileFormatError, FileRecord, Unreadable, read
@@ -106,3 +108,39 @@ def test_an_empty_line_in_csv_is_no_record(tmp_path: Path) -> None:
 def test_a_long_file_comes_in_chunks(tmp_path: Path) -> None:
     with write(tmp_path, "file", make_value() * 1 + b"\n" + b"x\n" * 2499) as file:
         assert [len(chunk) for chunk in read(file, FileFormat.JSONL)] == [1000, 1000, 500]
+
+
+class _Bomb(io.RawIOBase):
+    """A gzip file of a gigabyte in one line would look like this, decompressed."""
+
+    def __init__(self) -> None:
+        self.read_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        size = len(view)
+        view[:] = b"x" * size
+        self.read_bytes += size
+        assert self.read_bytes < 1_000_000
+        return size
+
+
+@pytest.mark.parametrize("file_format", [FileFormat.JSONL, FileFormat.KCAT])
+def test_a_line_without_an_end_is_read_to_its_bound(
+    file_format: FileFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_formats, "LINE_BYTES_MAX", 100_000)
+    with pytest.raises(FileFormatError, match="line 1: longer than 100,000 bytes"):
+        list(read(io.BufferedReader(_Bomb()), file_format))
+
+
+@pytest.mark.parametrize("file_format", [FileFormat.JSON, FileFormat.CSV])
+def test_a_file_that_is_read_at_once_is_read_to_its_bound(
+    file_format: FileFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_formats, "WHOLE_BYTES_MAX", 100_000)
+    with pytest.raises(FileFormatError, match="larger than 100,000 bytes"):
+        list(read(io.BufferedReader(_Bomb()), file_format))
