@@ -84,3 +84,14 @@ def test_a_wrong_path_and_a_wrong_name_would_be_missed() -> None:
     assert found("core/pipeline.py") is not None
     assert found("worker/no/such.py") is None
     assert "ExitCode" in names_in(ROOT / "worker" / "errors.py")
+
+
+def test_every_threat_has_a_guard_and_a_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    threats = [row for row in rows if not row.startswith(("| threat", "| ---"))]
+    assert len(threats) > 25
+    for row in threats:
+        _, _, guard, tests, _ = row.split("|")
+        assert guard.strip(), row
+        assert any(path.startswith("tests/") for path, _ in references(tests)), row
