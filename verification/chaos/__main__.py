@@ -40,7 +40,7 @@ NIGHT_RATE = 500.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is played, on which stage, and what the table says of it."""
+    """A scenario, its stage, and the title of its table."""
 
     title: str
     script: Script
@@ -48,7 +48,7 @@ class Run:
 
 
 async def perform(run: Run, console: Console) -> list[Verdict]:
-    """One run from setting the stage to the table."""
+    """Run a scenario, from the start of its stage to the table."""
     home = Path(tempfile.mkdtemp(prefix="appmetrica-worker-chaos-"))
     started = time.monotonic()
     console.print(f"[bold]{run.title}[/]; logs in {home}", highlight=False)
@@ -81,7 +81,7 @@ def rounds(seed: int, rate: float, minutes: float) -> Run:
 
 
 def long_outage(seed: int, rate: float, seconds: float) -> Run:
-    """The API is down for so long."""
+    """Stop the API for this time."""
 
     async def play(stage: Stage) -> None:
         await outage.long_outage(stage, seconds)

@@ -1,4 +1,4 @@
-"""The account: what was produced, what became of it, and whether that was right.
+"""The account: what was produced, how each record ended, and whether that was right.
 
 It is written apart from the worker. Every record of the source topic ends in exactly one way:
 
@@ -178,13 +178,13 @@ class _Account:
 
 
 def _within(fault: Fault, times: Sequence[float]) -> int:
-    """How many of these, in rising order, lie in the fault's window."""
+    """Count the times, in ascending order, that lie in the fault's window."""
     first = bisect_right(times, fault.unix_seconds - fault.window_seconds)
     return bisect_right(times, fault.unix_seconds) - first
 
 
 def merged(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Phases of the same name as one, for runs of several rounds."""
+    """Merge the phases of the same name, for runs of several rounds."""
     by_name: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_name.setdefault(verdict.name, []).append(verdict)

@@ -102,7 +102,7 @@ class Brokers:
         await asyncio.to_thread(node.await_start)
 
     async def await_in_sync(self, topics: tuple[str, ...]) -> None:
-        """Wait until every partition of these has all its replicas again.
+        """Wait until each of these partitions has all its replicas again.
 
         Raises:
             TimeoutError: it hasn't, in time.

@@ -13,7 +13,7 @@ OUTAGE_SECONDS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Hunt:
-    """What is played, and on which stage."""
+    """A scenario and its stage."""
 
     play: Callable[[Stage], Awaitable[None]]
     script: Callable[[int, float, str | None], Script]

@@ -97,7 +97,7 @@ class Orders:
 
 
 class Member:
-    """One worker; dies and comes back under the same name."""
+    """A worker, which is killed and started again under the same name."""
 
     def __init__(self, name: str, home: Path, proxy: ApiProxy, orders: Orders) -> None:
         self.name = name
@@ -127,7 +127,7 @@ class Member:
 
     @property
     def ended_with(self) -> int | None:
-        """The exit code of a process that has ended, None while it lives."""
+        """The exit code of a process that has ended; None while it runs."""
         return self._process.poll() if self._process is not None else None
 
     @property
@@ -193,7 +193,7 @@ class Member:
             self._process.send_signal(number)
 
     async def wait(self, timeout_seconds: float) -> int | None:
-        """Wait for its end; the exit code, or None if it goes on."""
+        """Wait for the process's end; returns the exit code, or None if it still runs."""
         for _ in range(round(timeout_seconds / POLL_SECONDS)):
             code = self.ended_with
             if code is not None:
@@ -202,14 +202,14 @@ class Member:
         return None
 
     async def await_ready(self) -> None:
-        """Wait until it says so, or has ended."""
+        """Wait until the worker reports this, or has ended."""
         for _ in range(round(READY_SECONDS_MAX / POLL_SECONDS)):
             if not self.is_living or await self.answers("/readyz"):
                 return
             await asyncio.sleep(POLL_SECONDS)
 
     async def answers(self, path: str) -> bool:
-        """True if its admin port says 200 there."""
+        """True if the admin port answers 200 at this path."""
         timeout = aiohttp.ClientTimeout(total=2)
         try:
             async with (

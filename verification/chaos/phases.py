@@ -153,7 +153,7 @@ async def _lane(stage: Stage, member: Member, spans: Sequence[float]) -> None:
 async def broker_kills(
     stage: Stage, name: str, choose: Callable[[], Awaitable[KafkaNode]], count: int
 ) -> None:
-    """The one that matters is killed, and comes back."""
+    """Kill the broker that matters, and start it again."""
     async with stage.during(name):
         topics = (stage.topics.events, stage.topics.dead_letters, "__consumer_offsets")
         for _ in range(count):

@@ -43,7 +43,7 @@ class Mill:
         self._number = 0
 
     def next(self) -> Planted:
-        """One more."""
+        """Return the next record."""
         self._number += 1
         number = self._number
         if number % REPEAT_EVERY == 0 and self._recent:

@@ -73,7 +73,7 @@ class KafkaProxy(Proxy):
 
 
 class ApiProxy(Proxy):
-    """Before the API, one for each worker: so it knows whose a conversation is."""
+    """A proxy before the API for each worker: it identifies the sender of a request."""
 
     def __init__(self, traps: Traps, owner: str) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class ApiProxy(Proxy):
         self._owner = owner
 
     async def forward_requests(self, connection: Connection) -> None:
-        """A connection carries one request at a time, so a request begins where a chunk does."""
+        """Forward requests. A connection carries one at a time, so each begins with a chunk."""
         while chunk := await connection.client[0].read(CHUNK_BYTES):
             if chunk.startswith(b"POST ") and self._traps.spring(Point.REQUEST_ASKED, self._owner):
                 return

@@ -22,7 +22,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Connection:
-    """One client's conversation, in both directions."""
+    """A client's connection, in both directions."""
 
     def __init__(self, client: Streams, upstream: Streams) -> None:
         self.client = client
@@ -63,7 +63,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     def shut(self) -> None:
-        """Refuse connections, and reset those that stand."""
+        """Refuse connections, and reset those that are open."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -103,11 +103,11 @@ class Proxy:
     # --- conversations ----------------------------------------------------------------------------
 
     async def forward_requests(self, connection: Connection) -> None:
-        """Carry what the client says, until it ends. A protocol looks into it here."""
+        """Forward the client's bytes until their end. A protocol inspects them here."""
         raise NotImplementedError
 
     async def forward_answers(self, connection: Connection) -> None:
-        """Carry what the server says, until it ends."""
+        """Forward the server's bytes until their end."""
         raise NotImplementedError
 
     async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -162,7 +162,7 @@ class Proxy:
 
 
 async def _end(ways: Sequence[asyncio.Future[None]]) -> None:
-    """A conversation ends when either side ends it: what that side felt is no fault of ours."""
+    """End both directions, and ignore their errors: either side may end a connection."""
     for way in ways:
         way.cancel()
     await asyncio.gather(*ways, return_exceptions=True)

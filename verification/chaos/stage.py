@@ -50,7 +50,7 @@ class Script:
 
 
 class Stage:
-    """Everything that runs, and what is done to it."""
+    """The processes of a run, and the faults that are applied to them."""
 
     def __init__(self, script: Script, home: Path, console: Console) -> None:
         self.script = script
@@ -80,7 +80,7 @@ class Stage:
 
     @property
     def phase(self) -> Phase:
-        """The phase that goes on."""
+        """The current phase."""
         return self.phases[-1]
 
     @property
@@ -89,7 +89,7 @@ class Stage:
         return self.members[: self.script.members]
 
     async def pause(self, low: float, high: float) -> None:
-        """Let a random time between these seconds go by."""
+        """Wait for a random time between these bounds, in seconds."""
         await asyncio.sleep(self.chance.uniform(low, high))
 
     # --- phases -----------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Stage:
     async def during(
         self, name: str, lag_seconds_max: float = LAG_SECONDS_MAX
     ) -> AsyncIterator[Phase]:
-        """One phase: records flow; at its end only a few do until there is no lag."""
+        """Run a phase: records flow; at its end only a few do until there is no lag."""
         phase = Phase(f"{len(self.phases)}", name, time.time())
         self.phases.append(phase)
         self.producer.phase = phase.key.encode()
@@ -117,7 +117,7 @@ class Stage:
                 phase.complaints.append(f"{member.name} can't explain {imbalance:g} records itself")
 
     def note_kill(self, commit_seconds: float = COMMIT_SECONDS) -> None:
-        """Note one more kill -9.
+        """Count a kill -9.
 
         What was accepted since the last commit may be sent again, and what was in flight.
         """
@@ -134,11 +134,11 @@ class Stage:
         )
 
     def answers_withheld(self) -> int:
-        """Requests that went through to the API and whose answer didn't come back, so far."""
+        """The requests so far that reached the API and whose answer was lost."""
         return sum(member.proxy.answers_withheld for member in self.members)
 
     async def check(self) -> list[Verdict]:
-        """What became of everything."""
+        """Compare the records of the topics with the emulator's ledger."""
         servers = self.brokers.direct_servers
         produced = await read_produced(servers, self.topics.events)
         dead_lettered = await read_dead_lettered(servers, self.topics.dead_letters)
@@ -149,7 +149,7 @@ class Stage:
     # --- workers ----------------------------------------------------------------------------------
 
     async def new_member(self) -> Member:
-        """One more worker, not yet started."""
+        """Add a worker that is not started yet."""
         proxy = ApiProxy(self.traps, f"worker-{len(self.members) + 1}")
         await proxy.open()
         proxy.upstream_port = self._api_port

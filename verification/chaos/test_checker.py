@@ -1,4 +1,4 @@
-"""The account itself: each kind of wrong is seen, and what is right passes."""
+"""The account finds each kind of fault, and accepts what is right."""
 
 from __future__ import annotations
 

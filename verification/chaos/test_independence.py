@@ -20,7 +20,7 @@ STAGE = sorted(
 
 
 def imported(module: str) -> set[str]:
-    """The modules that a file of ours imports, wherever in it."""
+    """The modules that a file imports, at any place."""
     tree = ast.parse((HERE / f"{module}.py").read_text(encoding="utf-8"))
     names: set[str] = set()
     for node in ast.walk(tree):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Point(StrEnum):
-    """What is passing just now.
+    """The message that passes.
 
     `asked`: it has left the worker and reached nobody; `answered`: the other way round.
     """
@@ -28,7 +28,7 @@ class Point(StrEnum):
 
 
 class Traps:
-    """At most one trap per point; each springs once."""
+    """The traps: at most one per point, and each acts once."""
 
     def __init__(self) -> None:
         self._armed: dict[Point, tuple[Callable[[str], bool], asyncio.Future[str]]] = {}

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> str:
 
 
 def main() -> int:
-    """Print what Helm says, or why it refuses."""
+    """Print Helm's output, or the reason of its refusal."""
     try:
         sys.stdout.write(run(parser().parse_args()) + "\n")
     except helm_python.HelmError as error:

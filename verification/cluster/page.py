@@ -73,7 +73,7 @@ def kafka_tools(directory: Path) -> dict[str, list[str]]:
 
 
 class Page:
-    """Takes the page's commands one by one, in a folder as the reader has it."""
+    """Runs the page's commands one after the other, in a folder like the reader's."""
 
     def __init__(self, directory: Path, placeholders: Mapping[str, str]) -> None:
         self.left = commands()

@@ -67,7 +67,7 @@ class Release:
         )
 
     def values(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
-        """Values for two workers on the stage, and what is added to them."""
+        """The values for two workers, with further layers over them."""
         config = {
             "kafka": {"bootstrap_servers": f"{BROKERS[0]}:{KAFKA}", "group_id": self.topic},
             "routes": [{"topic": self.topic, "resource": "events"}],

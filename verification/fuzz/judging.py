@@ -64,7 +64,7 @@ class DisagreementError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One route to judge by.
+    """A route by which values are judged.
 
     `bare` reads values without the route's framing, `thorough` without the fast pass.
     """

@@ -1,1 +1,1 @@
-"""Replays each fault of the runbook, runs the commands that stand there, and applies the fix."""
+"""Replays each fault of the runbook, runs the commands of its section, and applies the fix."""

@@ -26,7 +26,7 @@ SCENE_SECONDS_MAX = 240.0
 
 
 def main() -> int:
-    """Play all scenes, or one."""
+    """Play all scenes, or a single one."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = [script.__name__ for script in SCENES]
     parser.add_argument("--scene", choices=names, help="play only this one")

@@ -75,7 +75,7 @@ class Shell:
         self._environment = {**inherited, **variables, "PATH": path, "NO_COLOR": "1"}
 
     async def run(self, command: str) -> Result:
-        """Run a command as it stands in the runbook."""
+        """Run a command as it is written in the runbook."""
         for name, value in self._names.items():
             command = re.sub(rf"(?<![\w$]){re.escape(name)}(?!\w)", value, command)
         if "--watch" in command:

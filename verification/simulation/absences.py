@@ -24,7 +24,7 @@ SILENCING = frozenset({"silence", "replace"})
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """These partitions have no leader from one time to another; 0 is before any worker starts."""
+    """Partitions without a leader between two times; 0 is before any worker starts."""
 
     begin: float
     end: float

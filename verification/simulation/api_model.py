@@ -61,7 +61,7 @@ class Sender:
 
 
 class ModelApi:
-    """One destination for all workers. `heal` ends its faults."""
+    """The destination of all workers. `heal` ends its faults."""
 
     def __init__(self, scenario: Scenario, truth: Truth) -> None:
         self._scenario = scenario
@@ -73,11 +73,11 @@ class ModelApi:
         self._asked_to_wait: dict[tuple[Watch, int], float] = {}
 
     def heal(self) -> None:
-        """From now on it only refuses what is wrong."""
+        """End all faults: only invalid rows are refused from now on."""
         self._is_healthy = True
 
     async def post(self, batch: Batch, key: str, sender: Sender) -> Answer:
-        """One request of a worker. What it says of a refusal repeats the key."""
+        """Answer a worker's request. The text of a refusal repeats the key."""
         started = asyncio.get_running_loop().time()
         events = [event_of(row) for row in batch.rows]
         sender.watch.check_post(batch, self._unix_seconds() if sender.is_clock_right() else 0.0)

@@ -12,7 +12,7 @@ JUMPS_SECONDS = (15 * DAY_SECONDS, -2 * DAY_SECONDS, 2 * DAY_SECONDS)
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A worker's clock is ahead by this many seconds (below 0: behind) from one time to another."""
+    """Seconds by which a worker's clock is ahead (below 0: behind) between two times."""
 
     worker: int
     begin: float

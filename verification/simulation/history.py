@@ -1,4 +1,4 @@
-"""One history from its seed: publish, disturb, put everything right, and check the end."""
+"""A history from its seed: publish, disturb, end all faults, and check the end."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ class _History:
         await self._ended(worker)
 
     async def _silence(self) -> None:
-        """Connections die again and again, while workers find out what they have taken over."""
+        """Break all connections repeatedly, while workers look up what they have taken over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SILENT_SECONDS):
                 while True:
@@ -374,7 +374,7 @@ class _History:
     # --- what is seen -----------------------------------------------------------------------------
 
     def sends_commit(self, client_id: str, partitions: Collection[TopicPartition]) -> None:
-        """One of the workers' consumers is about to commit these."""
+        """Note that a worker's consumer is about to commit these partitions."""
         for worker in self._workers:
             if worker is not None and worker.client_id == client_id:
                 worker.watch.check_commit(partitions)
@@ -392,7 +392,7 @@ class _History:
             )
 
     def _on_refusal_for_size(self, client_id: str, size: int) -> None:
-        """Who was refused comes with less, but for an answer that is lost, or two."""
+        """Check that commits get smaller after a refusal for size, unless answers are lost."""
         now = self._loop.time()
         refusals = self._refusals_for_size.setdefault(client_id, [])
         if not refusals or now - refusals[-1] >= COMMIT_ROUND_SECONDS:

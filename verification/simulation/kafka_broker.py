@@ -91,7 +91,7 @@ class Asking:
     error: type[BrokerResponseError] | None
 
     def code(self, otherwise: type[Any] = NoError) -> int:
-        """The code of the error that is asked for, else of the other one."""
+        """The code of the requested error, else of the other error."""
         return (self.error or otherwise).errno
 
 
@@ -142,11 +142,11 @@ class Broker:
         }
 
     def group(self, group_id: str) -> Group:
-        """The group of that name; there is one as soon as somebody asks."""
+        """The group of that name; it is created at the first request."""
         return self.groups.setdefault(group_id, Group(group_id, self._is_reachable))
 
     def log(self, topic: str, partition: int) -> PartitionLog | None:
-        """The partition, if there is such a one."""
+        """The log of the partition; None if it doesn't exist."""
         logs = self.topics.get(topic, [])
         return logs[partition] if 0 <= partition < len(logs) else None
 

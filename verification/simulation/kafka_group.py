@@ -83,7 +83,7 @@ class Member:
 
 @dataclass(slots=True)
 class Group:
-    """One group; everything happens at once, only the answers to join and sync are waited for."""
+    """A group. Changes take effect at once; only the answers to join and sync wait."""
 
     group_id: str
     is_reachable: Callable[[], bool]

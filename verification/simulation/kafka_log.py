@@ -1,4 +1,4 @@
-"""The log of one partition: what was appended, what retention has removed, and how it travels."""
+"""The log of a partition: appended batches, removals by retention, the wire format."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Entry:
 
 
 class PartitionLog:
-    """One partition. Offsets may have gaps."""
+    """The log of a partition. Offsets may have gaps."""
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
@@ -210,7 +210,7 @@ def corrupted(batch: bytes) -> bytes:
 
 
 def _batches(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Control markers and damaged records stand alone."""
+    """Group entries into batches; control markers and damaged records are batches of their own."""
     batches: list[list[Entry]] = []
     for entry in entries:
         last = batches[-1] if batches else None

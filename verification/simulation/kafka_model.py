@@ -87,7 +87,7 @@ class ModelKafka:
     # --- what is in it ----------------------------------------------------------------------------
 
     def add_topic(self, name: str, partitions: int) -> None:
-        """Make a topic, or give one more partitions."""
+        """Create a topic, or add partitions to it."""
         logs = self._broker.topics.setdefault(name, [])
         logs.extend(PartitionLog(name, number) for number in range(len(logs), partitions))
 
@@ -118,7 +118,7 @@ class ModelKafka:
         return offset
 
     def open_transaction(self, topic: str, partition: int) -> None:
-        """What is written from now on can't be read by a worker until `end_transaction`."""
+        """Begin a transaction: workers can't read new records until `end_transaction`."""
         self._log(topic, partition).open_transaction()
 
     def end_transaction(self, topic: str, partition: int) -> None:
@@ -212,7 +212,7 @@ class ModelKafka:
         self.disturb(OffsetCommitRequest, Fault(answer=answer))
 
     def delay_commit(self, seconds: float) -> None:
-        """The next commit takes so long before it has an effect."""
+        """Delay the effect of the next commit by this time."""
         self.disturb(OffsetCommitRequest, Fault(delay_seconds=seconds))
 
     def refuse_produce(self, error: type[BrokerResponseError]) -> None:
@@ -252,7 +252,7 @@ class ModelKafka:
         self._broker.wake_fetches()
 
     def take_down(self) -> None:
-        """Break all connections, refuse new ones.
+        """Break all connections, and refuse new connections.
 
         No session ends meanwhile: a coordinator that comes back waits anew.
         """
@@ -265,7 +265,7 @@ class ModelKafka:
         self._flows.set()
 
     def move(self) -> None:
-        """Move the broker: the cluster's name leads to the new address, the known one nowhere."""
+        """Move the broker: the cluster's name leads to the new address, the old one nowhere."""
         self._loop.close_listener(self._broker.host, PORT)
         self._broker.host = f"moved-{next(self._numbers)}.{BROKER_HOST}"
         self._loop.listen(self._broker.host, PORT, self._accept)
@@ -276,7 +276,7 @@ class ModelKafka:
         self._flows.clear()
 
     def cut_connections(self) -> None:
-        """Break all connections; new ones are accepted."""
+        """Break all connections; new connections are accepted."""
         for connection in list(self._connections):
             connection.cut()
 
@@ -286,7 +286,7 @@ class ModelKafka:
         await self._broker.onlooked.wait()
 
     def silence_connections(self, *, but_memberships: bool = True) -> None:
-        """Break all connections without a sign; new ones work.
+        """Break all connections without notice; new connections work.
 
         Those of members to their coordinator may be left out.
         """
@@ -295,7 +295,7 @@ class ModelKafka:
                 connection.server.cancel()
 
     def cut_off(self, client_id: str) -> None:
-        """Drop all that this client sends, with its connections open; the cluster goes on."""
+        """Drop all that this client sends, with its connections open; others are served."""
         self._cut_off[client_id] = asyncio.Event()
 
     def reconnect(self, client_id: str) -> None:
@@ -303,7 +303,7 @@ class ModelKafka:
         self._cut_off.pop(client_id).set()
 
     def expire_session(self, group_id: str, client_id: str) -> None:
-        """Throw the members with this client id out, as if no heartbeat had come.
+        """Remove the members with this client id, as if no heartbeat had arrived.
 
         They learn it from their next request.
         """
@@ -360,7 +360,7 @@ class ModelKafka:
             self._loop.raise_later(error)
 
     async def _serve(self, connection: Connection) -> None:
-        """Answer one request after the other, as a broker does: they wait behind a long poll."""
+        """Answer requests in order, as a broker does: they wait behind a long poll."""
         while True:
             (api_key, version, correlation_id, client_id), body = await connection.receive()
             connection.is_membership |= api_key in MEMBERSHIP_API_KEYS

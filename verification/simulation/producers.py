@@ -108,12 +108,12 @@ class Producers:
             self._kafka.append_control(TOPIC, self._chance.randrange(self._partitions))
 
     def publish_valid(self, partition: int | None = None) -> None:
-        """One event that nothing is wrong with, in this partition or in any."""
+        """Publish a valid event, in this partition or in any."""
         self._number += 1
         self._send(self._made("event", partition=partition))
 
     def publish_for_each(self, partition: int | None = None) -> None:
-        """An event of each application that nothing is wrong with, in one partition."""
+        """Publish a valid event of each application, in one partition."""
         where = self._chance.randrange(self._partitions) if partition is None else partition
         for application_id in APPLICATIONS:
             self._number += 1
@@ -216,7 +216,7 @@ class UserProducer:
         self._to_correct: list[tuple[int, int]] = []
 
     def publish(self) -> None:
-        """One record; now and then one that is refused, or that makes the API fail.
+        """Publish a record; some are refused, or make the API fail.
 
         A refused record is corrected soon, under its key: in its own profile, or in another one of
         its lane.

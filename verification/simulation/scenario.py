@@ -1,4 +1,4 @@
-"""What happens in one history: drawn from its seed before it begins."""
+"""The events of a history, drawn from its seed before it begins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Mood(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something that happens at a time, to one of the workers or to the brokers."""
+    """A fault at a time, of a worker or of the brokers."""
 
     seconds: float
     what: str
@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A failure of the API from one time to another, for one application or for all.
+    """A failure of the API between two times, for one application or for all.
 
     With a status, or with `timeout` or `refused`.
     """
@@ -46,7 +46,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One history. Times in virtual seconds; `share` chances per request, that of poison per event.
+    """A history. Times in virtual seconds; `share` chances per request, that of poison per event.
 
     `seconds_per_row` and poison, events that make the API fail, outlast all other faults. The
     brokers move at `move_seconds`, if at all. `users`: records of ordered profiles.
@@ -166,7 +166,7 @@ def _move(seed: int, seconds: float) -> float | None:
 
 
 def _windows(chance: Random, seconds: float) -> tuple[Window, ...]:
-    """Some of these, but only one that refuses everything.
+    """Draw some of these faults, but only one that refuses everything.
 
     With two, a valid row might be refused alone twice, with others accepted in between.
     """

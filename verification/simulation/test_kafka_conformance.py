@@ -81,7 +81,7 @@ class Stage:
         assert answer.error_code == 0
 
     async def commit_as(self, member_id: str, generation: int) -> type[KafkaError]:
-        """Commit in the name of a member; returns what the broker says."""
+        """Commit in the name of a member; returns the broker's answer."""
         answer = await self.ask(
             OffsetCommitRequest(self.group, generation, member_id, -1, [(self.topic, [(0, 5, "")])])
         )

@@ -1,4 +1,4 @@
-"""The model's faults, as aiokafka's clients live through them.
+"""The model's faults, as aiokafka's clients see them.
 
 What real Kafka can be asked is in test_kafka_conformance.
 """

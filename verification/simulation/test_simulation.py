@@ -70,7 +70,7 @@ def test_a_run_that_is_killed_leaves_no_process_behind() -> None:
 
 
 def await_some(look: Callable[[], list[int]], count: int) -> list[int]:
-    """What `look` finds once there is this much of it."""
+    """What `look` finds, as soon as it finds this many."""
     for _ in range(600):
         if len(found := look()) >= count:
             return found
@@ -79,7 +79,7 @@ def await_some(look: Callable[[], list[int]], count: int) -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one has started."""
+    """The processes that this process has started."""
     return [
         int(child)
         for tasks in Path(f"/proc/{pid}/task").glob("*/children")
@@ -88,7 +88,7 @@ def children(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """True for a process that runs; one that only waits to be reaped by its parent has ended."""
+    """True for a process that runs; a zombie has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

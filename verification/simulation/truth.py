@@ -30,7 +30,7 @@ def profile_at(partition: int, offset: int) -> str:
 
 
 class ViolationError(AssertionError):
-    """An invariant doesn't hold. `name` is its own, the text says what was seen."""
+    """An invariant that doesn't hold: `name` identifies it, the text has the facts."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{name}: {text}")
@@ -39,7 +39,7 @@ class ViolationError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One record as its producer meant it.
+    """A record as its producer meant it.
 
     `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it.
     `may_expire`: it grows too old within the history. A correction has the key of an event that is
@@ -107,7 +107,7 @@ class Truth:
         self.wanted[event] = self.accepted[event] + 1
 
     def receive(self, events: list[str]) -> None:
-        """The API has taken these rows in."""
+        """Note that the API has accepted these rows."""
         self.accepted.update(events)
 
     def receive_profile(self, event: str, worker: str, assignment: Assignment) -> None:
@@ -139,7 +139,7 @@ class Truth:
             raise ViolationError("order", f"{wrong[0]} ends with an old value")
 
     def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
-        """Note that the sender knows of it."""
+        """Note that the sender knows the answer."""
         self.answered.update(events)
         self.answered_to.setdefault(sender, set()).update(events)
         self.answered_at.update(dict.fromkeys(events, at_seconds))

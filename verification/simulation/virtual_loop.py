@@ -40,7 +40,7 @@ Listener = Callable[[asyncio.BaseProtocol], asyncio.Transport]
 
 
 class VirtualTimeError(RuntimeError):
-    """The history can't go on."""
+    """The history can't continue."""
 
 
 class DeadlockError(VirtualTimeError):
@@ -133,7 +133,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._listeners[host, port] = accept
 
     def close_listener(self, host: str, port: int) -> None:
-        """From now on nobody is at this address. What is connected stays so."""
+        """Stop listening at this address. Open connections stay open."""
         del self._listeners[host, port]
 
     def raise_later(self, failure: BaseException) -> None:
@@ -148,7 +148,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._failure, self._turns, self._seconds_max = None, 0, self._now + seconds
 
     def wait(self, timeout: float | None) -> None:
-        """Called by the selector when a real one would block for so long; None is for ever."""
+        """Advance the time by what a real selector would block; None: without a bound."""
         if self._failure is not None:
             raise self._failure
         if timeout is None:
@@ -226,7 +226,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def _in_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
-    """By name; those that asyncio has numbered come in the order of their making."""
+    """Order tasks by name; those that asyncio has numbered by their creation."""
     return sorted(tasks, key=lambda task: (len(task.get_name()), task.get_name()))
 
 

@@ -1,4 +1,4 @@
-"""The checks of one worker at every step, from the events, commands and requests of its pipeline.
+"""The checks of a worker at every step, by its pipeline's events, commands and requests.
 
 The bounds (5), the account (2), which partitions are assigned (3), that nothing known to be settled
 is sent again (8), that no step takes long (7): all of it is computed here, apart from the worker's
@@ -39,7 +39,7 @@ HISTORY_SECONDS_MAX = 1000.0
 
 
 class Watch:
-    """Held against one worker for its life.
+    """The checks of a worker, from its start to its end.
 
     `memory_bytes_max` is the mark at which it must stop receiving.
     """
@@ -91,7 +91,7 @@ class Watch:
             self._check_that_it_was_not_settled(row, start)
 
     def check_commit(self, partitions: Collection[TopicPartition]) -> None:
-        """A commit of these is about to be sent."""
+        """Check a commit that is about to be sent."""
         ours = self.held
         foreign = [partition for partition in partitions if partition not in ours]
         if foreign:
@@ -286,7 +286,7 @@ class Watch:
             )
 
     def check_end(self) -> None:
-        """It ended by itself: with nothing of ours left, nothing is held."""
+        """Check a worker that ended by itself: with no partition left, it holds no record."""
         held = self._pipeline._ledger.memory.held_bytes
         if self._pipeline.is_finished and not self._starts and held > self._bytes_under_way():
             raise ViolationError("5 bytes at the end", f"{held} bytes are still held")

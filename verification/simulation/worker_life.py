@@ -200,7 +200,7 @@ class WorkerLife:
             raise _first(error)
 
     async def kill(self) -> None:
-        """As SIGKILL does: from now on nothing of it reaches anybody."""
+        """End the worker as SIGKILL does: nothing that it sends arrives any more."""
         self._is_alive = False
         self._kafka.cut_off(self.client_id)
         self._task.cancel()

@@ -135,7 +135,7 @@ def top(access: Access, urls: list[URL], interval: float, once: bool, as_json: b
 async def _watch(
     access: Access, urls: Sequence[URL], times: int, interval: float, show: Show
 ) -> list[WorkerAnswer]:
-    """Ask and show, so many times; returns the last answers."""
+    """Ask and show this many times; returns the last answers."""
     answers: list[WorkerAnswer] = []
     async with access.session() as session:
         for look in range(times):

@@ -80,7 +80,7 @@ def _headline(status: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _problems(answers: Sequence[WorkerAnswer]) -> Iterator[RenderableType]:
-    """Say what is the case in words: for a single worker everything, for many what is wrong."""
+    """Show the situations in words: all of a single worker, of many only problems."""
     for answer in answers:
         name = answer.address if answer.status is None else text(answer.status, "host")
         prefix = f"{name or answer.address}: " if len(answers) > 1 else ""

@@ -1,4 +1,4 @@
-"""What is sent, when, and what is made of the answer."""
+"""Mutants of delivery: what is sent, when, and the effect of an answer."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let the rebalance go on: the partitions of a `Revoked` are drained and fenced."""
+    """Let the rebalance continue: the partitions of a `Revoked` are drained and fenced."""
 
     assignments: tuple[Assignment, ...]
 

@@ -102,7 +102,7 @@ class DeadLettersAcknowledged:
 
 @dataclass(frozen=True, slots=True)
 class DeadLettersFailed:
-    """An attempt to write dead letters failed; the edge keeps trying. `detail` says why."""
+    """An attempt to write dead letters failed; the edge retries. `detail` is the cause."""
 
     count: int
     detail: str
@@ -117,7 +117,7 @@ class ParkingAcknowledged:
 
 @dataclass(frozen=True, slots=True)
 class ParkingFailed:
-    """An attempt to park records failed; the edge keeps trying. `detail` says why."""
+    """An attempt to park records failed; the edge retries. `detail` is the cause."""
 
     count: int
     detail: str
@@ -153,7 +153,7 @@ class KeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsSkipped:
-    """The broker didn't have the requested offset, and reading goes on at another offset.
+    """The broker didn't have the requested offset, and reading continues at another offset.
 
     `count` is how many offsets were passed over, 0 where the new position is below the old one.
     """

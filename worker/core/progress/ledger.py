@@ -208,7 +208,7 @@ class Ledger:
         self.release(rows)
 
     def _settle(self, entries: Sequence[Row | Rejection]) -> dict[Assignment, int]:
-        """Settle the offsets that are still ours, and release the memory of all entries.
+        """Settle the offsets of assignments that are in force, and release the entries' memory.
 
         Returns how many were settled, by assignment.
         """

@@ -108,7 +108,7 @@ class PartitionHealth:
         return error is not None and error.retry_at > _now()
 
     def next_retry(self) -> float | None:
-        """When the next partition is due that is put off, in the loop's time; None without one."""
+        """When the next postponed partition is due, in the loop's time; None without one."""
         now = _now()
         due = (error.retry_at for error in self._errors.values() if error.retry_at > now)
         return min(due, default=None)
@@ -165,7 +165,7 @@ class PartitionHealth:
 
 
 class Watchdog:
-    """Watches one consumer, for as long as that consumer lives.
+    """Watches a consumer until that consumer is closed.
 
     Args:
         health: which partitions fail or are silent.

@@ -1,4 +1,4 @@
-"""One consumer of the group, from the moment it has joined until it is unusable.
+"""A consumer of the group, from its joining until it is unusable.
 
 Which partitions begin, receiving, and logs that are no longer the ones that were read.
 """
@@ -197,7 +197,7 @@ class Consumption:
                 )
 
     async def _examine(self, doubtful: Mapping[Assignment, Taken]) -> None:
-        """Find out whether these logs are still the ones that were read.
+        """Check that these logs are still those that were read.
 
         A partition with another log goes on where it must, in a new epoch.
         """

@@ -31,7 +31,7 @@ NOWHERE = ClientPartition("", 0)
 
 
 class Poller:
-    """Polls one consumer, for as long as that consumer lives.
+    """Polls a consumer until that consumer is closed.
 
     Args:
         consumer: a started member of the group.

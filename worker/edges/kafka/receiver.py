@@ -66,7 +66,7 @@ class Taken(NamedTuple):
 
 
 class ChunkReceiver:
-    """Receives for one consumer, for as long as that consumer lives.
+    """Receives for a consumer until that consumer is closed.
 
     Args:
         consumer: a started member of the group.
@@ -108,7 +108,7 @@ class ChunkReceiver:
         return self._expected
 
     def begin(self, positions: Mapping[Assignment, int]) -> None:
-        """Receive of these partitions too, from these offsets on.
+        """Receive records of these partitions too, from these offsets on.
 
         Partitions that are no longer ours are forgotten.
         """
@@ -182,7 +182,7 @@ class ChunkReceiver:
         return doubtful
 
     def trust(self, assignment: Assignment, epoch: int | None) -> None:
-        """Read on: the leader of this epoch confirms that the log holds what was read of it."""
+        """Continue reading: the leader of this epoch confirms the log that was read."""
         if epoch is not None:
             self._epochs.trust(client_partition(assignment), epoch)
         if assignment in self._out_of_range:

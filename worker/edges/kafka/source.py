@@ -102,7 +102,7 @@ class KafkaSource:
             self._consumption.resume(assignments)
 
     def release(self, assignments: tuple[Assignment, ...]) -> None:
-        """Let the rebalance go on: these partitions are drained."""
+        """Let the rebalance continue: these partitions are drained."""
         self._rebalances.release(assignments)
 
     def stop_intake(self) -> None:
@@ -125,7 +125,7 @@ class KafkaSource:
     # --- for operators ----------------------------------------------------------------------------
 
     def ends(self) -> dict[Assignment, End]:
-        """The end of each partition of ours: by its last fetch or the last question, if newer."""
+        """The end of each assigned partition, by its last fetch or look-up, whichever is newer."""
         ends: dict[Assignment, End] = {}
         for assignment in self._rebalances.ours:
             fetched = (
@@ -205,7 +205,7 @@ class KafkaSource:
         await self._windows.read(found, self._settled_here)
 
     def _stop_fetching(self) -> None:
-        """Let the client fetch nothing: partitions go or come.
+        """Let the client fetch nothing while partitions are revoked or assigned.
 
         Until their positions are known, fetched records could only be thrown away.
         """

@@ -91,7 +91,7 @@ def dead_letter_writer(
 def dead_letter_headers(
     rejection: Rejection, worker_version: str
 ) -> list[tuple[str, bytes | None]]:
-    """The record's own headers, and ours behind them in place of those of an earlier rejection.
+    """The record's headers, with the worker's in place of those of an earlier rejection.
 
     A record that was parked is named by the place where it was first received.
     """
@@ -157,7 +157,7 @@ def parking_writer(
 
 
 def parking_headers(row: Row) -> list[tuple[str, bytes | None]]:
-    """The record's own headers, and ours behind them."""
+    """The record's headers, and the worker's behind them."""
     record, assignment = row.record, row.assignment
     first = origin(record, assignment.topic, assignment.partition)
     kept = [(name, value) for name, value in record.headers if not name.startswith(PARKED_PREFIX)]

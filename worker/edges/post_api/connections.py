@@ -1,4 +1,4 @@
-"""One request on one connection: what was sent, and what came back as it came over the wire.
+"""A request on its connection: what was sent, and the answer as it was received.
 
 aiohttp's parser refuses an answer as a whole for any fault in any header, and then doesn't show its
 status. The status line says whether the rows were loaded, so it is read here beside that parser and
@@ -118,7 +118,7 @@ class AnswerHead:
 
 
 class Witness(asyncio.Protocol):
-    """Stands between a connection and aiohttp's protocol, and reads the head of each answer."""
+    """A protocol between a connection and aiohttp's own: it reads the head of each answer."""
 
     def __init__(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:
         self._transport = transport

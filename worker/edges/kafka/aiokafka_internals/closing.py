@@ -1,4 +1,4 @@
-"""Ends a Kafka client for good, whatever becomes of aiokafka's own stop.
+"""Closes a Kafka client completely, even where aiokafka's own stop fails or hangs.
 
 aiokafka's stop may hang while brokers are away, swallow the cancellation that should end it, or
 raise CancelledError half way (aiokafka #647). Everything after that point would go on for ever:
