@@ -4,13 +4,15 @@ ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+# With traces: --build-arg REQUIREMENTS=requirements-otel.lock
+ARG REQUIREMENTS=requirements.lock
 # What builds the package is pinned like what runs it, and stays behind in this stage.
-COPY requirements-build.lock requirements.lock ./
+COPY requirements-build.lock ${REQUIREMENTS} ./
 RUN python3 -m venv /opt/build \
  && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement requirements-build.lock \
  && python3 -m venv --without-pip /opt/worker \
  && /opt/build/bin/pip --python /opt/worker/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
-      --requirement requirements.lock \
+      --requirement "${REQUIREMENTS}" \
  && /opt/build/bin/pip --python /opt/worker/bin/python check
 COPY pyproject.toml README.md LICENSE ./
 COPY worker ./worker

@@ -69,10 +69,11 @@ schema: $(STAMP) ## Write docs/schema, the dashboards, the generated parts of do
 
 # pip reads the universal lock; uv writes it. Hash-pinned, and no index line: where packages come from is the machine's business.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
-lock: $(STAMP) ## Pin the dependencies anew: requirements.lock and requirements-build.lock (image), requirements-dev.lock (everything)
+lock: $(STAMP) ## Pin the dependencies anew: requirements{,-otel,-build}.lock (image), requirements-dev.lock (everything)
 	$(BIN)/$(LOCK) pyproject.toml --upgrade --output-file requirements.lock
 	$(BIN)/$(LOCK) --group build --upgrade --output-file requirements-build.lock
-	$(BIN)/$(LOCK) pyproject.toml --constraint requirements.lock --extra sandbox --extra dev --output-file requirements-dev.lock
+	$(BIN)/$(LOCK) pyproject.toml --constraint requirements.lock --extra otel --extra sandbox --extra dev --output-file requirements-dev.lock
+	$(BIN)/$(LOCK) pyproject.toml --constraint requirements-dev.lock --extra otel --output-file requirements-otel.lock
 	$(BIN)/$(LOCK) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(BIN)/$(LOCK) --group quix --output-file requirements-quix.lock
 

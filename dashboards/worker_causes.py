@@ -177,8 +177,8 @@ PROCESS = Row(
         ),
         stack(
             "Log messages",
-            "Warnings and errors per second, and lines dropped because nobody read the log. "
-            "Errors: see last_errors in /status.",
+            "Warnings and errors per second, lines dropped because nobody read the log, and spans "
+            "of traces that no collector has accepted. Errors: see last_errors in /status.",
             (
                 Query(
                     "sum by (level) "
@@ -186,6 +186,7 @@ PROCESS = Row(
                     "{{level}}",
                 ),
                 rate("log_lines_dropped_total", "lines dropped"),
+                rate('trace_spans_total{result!="exported"}', "spans lost"),
             ),
             unit="cps",
         ),

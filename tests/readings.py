@@ -30,7 +30,7 @@ from worker.edges.telemetry.admin_server import Answers
 from worker.edges.telemetry.log_filters import LogLevel, RecentLogs
 from worker.edges.telemetry.logs import configure_logging
 from worker.edges.telemetry.metrics.collector import WorkerCollector
-from worker.edges.telemetry.reading import Reading, WorkerInfo
+from worker.edges.telemetry.reading import Reading, SpanCounts, WorkerInfo
 from worker.edges.telemetry.redaction import Redactor
 from worker.edges.telemetry.status import status_of
 from worker.edges.telemetry.status_page import page_document
@@ -205,6 +205,7 @@ def make_reading(**changes: object) -> Reading:
         loop_lag_seconds=loop_lag,
         history=make_history(),
         stop_deadline_unix_seconds=None,
+        spans=SpanCounts(exported=91, failed=92, dropped=93),
     )
     of_snapshot = {name: changes[name] for name in changes if hasattr(reading.snapshot, name)}
     others = {name: changes[name] for name in changes if name not in of_snapshot}

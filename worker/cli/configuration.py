@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker.cli.output import console, dump, readable, say
-from worker.cli.running import run_tool, tool_connection, with_configuration
+from worker.cli.running import require_extras, run_tool, tool_connection, with_configuration
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
 from worker.core.post_api.resource import RESOURCES
 from worker.edges.container_memory import memory_limit_bytes
@@ -36,6 +36,7 @@ def check_config(loaded: Loaded, connect: bool, as_json: bool) -> None:
     Example: appmetrica-worker check-config --config config.yaml --connect
     """
     expected_names.check()
+    require_extras(loaded)
     settings = loaded.settings
     topics = ", ".join(route.topic for route in settings.routes)
     applications = ", ".join(map(str, settings.appmetrica.applications))

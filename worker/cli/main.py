@@ -14,7 +14,7 @@ from worker.cli.configuration import check_config, schema, show_config
 from worker.cli.dead_letters import dlq, parked
 from worker.cli.lag import lag
 from worker.cli.rehearse import rehearse_command
-from worker.cli.running import with_configuration
+from worker.cli.running import require_extras, with_configuration
 from worker.cli.sandbox import demo, sandbox
 from worker.cli.top import top
 from worker.cli.validate import validate
@@ -58,6 +58,7 @@ def run_command(signals: Signals, loaded: Loaded) -> None:
 
     Example: appmetrica-worker run --config config.yaml
     """
+    require_extras(loaded)
     settings = loaded.settings
     secrets = loaded.secrets() + proxy_passwords()
     recent_logs = configure_logging(settings.log.format, settings.log.level, secrets)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from worker.edges.kafka.diagnosis import explain
 from worker.edges.kafka.reader import TopicReader
 from worker.errors import ConfigurationError, Fault, UnavailableError
 from worker.settings.environment import CONFIG_VARIABLE, SECRETS_VARIABLE
+from worker.settings.layers import source_of
 from worker.settings.load import Loaded, load
 from worker.settings.schema import Settings
 
@@ -60,6 +62,29 @@ class ConfigurationSources:
         """Load the configuration; `more_flags` override every other source."""
         flags = {**self.flags, **more_flags}
         return load(self.config_file, os.environ, self.secrets_dir, flags)
+
+
+def require_extras(loaded: Loaded) -> None:
+    """Make sure that the packages are installed that the configuration needs.
+
+    Raises:
+        ConfigurationError: a package is missing.
+    """
+    if not loaded.settings.tracing.enabled:
+        return
+    try:
+        import_module("worker.edges.telemetry.traces")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("worker"):
+            raise
+        path = ("tracing", "enabled")
+        message = (
+            f"the extra otel is not installed ({error.name} is missing): install "
+            "appmetrica-worker[otel], or build the image with "
+            "--build-arg REQUIREMENTS=requirements-otel.lock"
+        )
+        source = source_of(path, loaded.sources)
+        raise ConfigurationError([Fault(".".join(path), source, message)]) from None
 
 
 def with_configuration(command: Callable[..., Any]) -> Callable[..., Any]:

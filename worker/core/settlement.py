@@ -6,7 +6,7 @@ Moves rows between window, batcher, dispatcher and ledger, as the pipeline does,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -15,6 +15,7 @@ from worker.core.counters.counters import RequestEnd
 from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
 from worker.core.delivery.settlement import AnswerResult, Settlement
 from worker.core.model.answer import Answer
+from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
 from worker.core.model.command import (
     Command,
@@ -34,6 +35,7 @@ from worker.core.model.fault import Rejection
 from worker.core.model.record import AssignmentState
 from worker.core.model.row import Row
 from worker.core.route import Components
+from worker.core.wire.trace_context import first_trace_id
 
 
 @dataclass(slots=True)
@@ -83,9 +85,15 @@ class RowFlow:
         return commands + self.settle(settlement, now)
 
     def end_request(self, result: AnswerResult, answer: Answer, now: Now) -> list[Command]:
-        """Take over the result of a request that has ended."""
+        """Take over the result of a request that has ended; its log lines name the batch."""
         self._ledger.end_request(result.batch, answer, _request_end(result.outcome))
-        return self.settle(result.settlement, now)
+        settlement = result.settlement
+        if settlement.logs:
+            about = _log_fields(result.batch)
+            settlement.logs = [
+                replace(line, fields=line.fields | about) for line in settlement.logs
+            ]
+        return self.settle(settlement, now)
 
     def settle(self, settlement: Settlement, now: Now) -> list[Command]:
         """Settle, dead-letter, give back or park the rows that have left the delivery."""
@@ -235,6 +243,15 @@ def _request_end(outcome: Outcome) -> RequestEnd:
     if isinstance(outcome, Retry):
         return RequestEnd(label(outcome), outcome.reason, outcome.kind in AMBIGUOUS)
     return RequestEnd(label(outcome))
+
+
+def _log_fields(batch: Batch) -> dict[str, str | int | float]:
+    """The batch's id, which its requests have as `X-Request-Id`, and a trace of its records."""
+    trace_id = first_trace_id(row.record for row in batch.rows)
+    fields: dict[str, str | int | float] = {"batch_id": batch.id}
+    if trace_id is not None:
+        fields["producer_trace_id"] = trace_id
+    return fields
 
 
 def _by_topic(rows: Sequence[Row]) -> dict[str, list[Row]]:

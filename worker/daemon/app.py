@@ -33,7 +33,7 @@ from worker.edges.telemetry.diagnostics import Diagnostics
 from worker.edges.telemetry.event_loop import LoopLag, LoopWatchdog
 from worker.edges.telemetry.log_filters import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
-from worker.edges.telemetry.reading import Reading, WorkerInfo
+from worker.edges.telemetry.reading import Reading, SpanCounts, WorkerInfo
 from worker.edges.telemetry.status import status_of
 from worker.edges.telemetry.status_page import page_document
 from worker.errors import ExitCode, WorkerError
@@ -47,6 +47,8 @@ logger = logging.getLogger("worker.app")
 CLOSING_SECONDS_MAX = 5.0
 # After this time, the partitions wait until the predecessor's session ends.
 TAKE_OVER_SECONDS_MAX = 5.0
+# For the spans that wait at the end: a collector that answers takes a fraction of a second.
+LAST_SPANS_SECONDS_MAX = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ class _Daemon:
         )
         # The admin port first: liveness must answer while the brokers can't be reached yet.
         await self._admin.start()
+        if parts.tracing is not None:
+            parts.tracing.export.start()
         try:
             async with parts.sink, asyncio.TaskGroup() as tasks:
                 logger.info(
@@ -178,7 +182,7 @@ class _Daemon:
                         ("forecast", self._observe),
                     )
                 ]
-                edges = Edges(parts.source, parts.sink, parts.dead_letters, parts.parking)
+                edges = _edges(parts)
                 runner = Runner(parts.pipeline, parts.inbox, edges, read_clock, self._trail)
                 finish = await runner.run()
                 for task in background:
@@ -189,6 +193,7 @@ class _Daemon:
                 self._close("kafka source", parts.source.close),
                 parts.dead_letters.close(),
                 parts.parking.close(),
+                self._close_traces(),
             )
         finally:
             # The admin port last: a scrape sees the final state.
@@ -231,6 +236,16 @@ class _Daemon:
             logger.warning("close_timed_out", extra={"part": name})
         elif task.cancelled() or task.exception() is not None:
             logger.warning("close_failed", extra={"part": name})
+
+    async def _close_traces(self) -> None:
+        """Send the last spans: at most half of the time that is left, and without delaying more.
+
+        The others that close need this time too.
+        """
+        if self._parts.tracing is not None:
+            deadline = self._stop_deadline or 0.0
+            left = max(0.0, deadline - read_clock().unix_seconds)
+            await self._parts.tracing.export.close(min(LAST_SPANS_SECONDS_MAX, left / 2))
 
     def _ended(self, finish: Finish) -> ExitCode:
         left = {"unsettled_records": finish.unsettled, "uncommitted_records": finish.uncommitted}
@@ -296,7 +311,25 @@ class _Daemon:
             loop_lag_seconds=self._loop_lag.histogram,
             history=self._history,
             stop_deadline_unix_seconds=self._stop_deadline,
+            spans=SpanCounts()
+            if self._parts.tracing is None
+            else self._parts.tracing.export.counts(),
         )
+
+
+def _edges(parts: Parts) -> Edges:
+    """The edges, with spans around their work where traces are made."""
+    source, sink, tracing = parts.source, parts.sink, parts.tracing
+    if tracing is None:
+        return Edges(source, sink, parts.dead_letters, parts.parking)
+    traces = tracing.traces
+    return Edges(
+        source,
+        traces.requests(sink),
+        parts.dead_letters,
+        parts.parking,
+        traces.log_fields,
+    )
 
 
 def _info(process: Process) -> WorkerInfo:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from worker import __version__
 from worker.core.model.batch import RequestForm
@@ -24,6 +25,10 @@ from worker.edges.post_api.sink import HttpSink, SinkOptions
 from worker.edges.telemetry.admin_credentials import AdminCredentials
 from worker.settings.admin import Admin
 from worker.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from worker.edges.telemetry.trace_export import SpanExport
+    from worker.edges.telemetry.traces import Traces
 
 CLIENT_ID = "appmetrica-worker"
 
@@ -44,8 +49,16 @@ REAL = ClockAndRandom()
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """What makes spans, and what sends them."""
+
+    traces: Traces
+    export: SpanExport
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of the process."""
+    """The parts of the process. `tracing` is None while `tracing.enabled` is false."""
 
     pipeline: Pipeline
     connection: KafkaConnection
@@ -55,6 +68,7 @@ class Parts:
     sink: HttpSink
     dead_letters: TopicWriter[Rejection]
     parking: TopicWriter[Row]
+    tracing: Tracing | None
 
 
 def assemble(
@@ -76,6 +90,8 @@ def assemble(
     connection = kafka_connection(settings, f"{CLIENT_ID}-{instance_id}")
     routes = settings.resolved_routes()
     applications = settings.appmetrica.applications
+    tracing = _tracing(settings, connection.client_id, instance_id, clock_and_random.uniform)
+    note_write = None if tracing is None else tracing.traces.note_write
     keys = Keys(
         {application_id: Secret(one.key) for application_id, one in applications.items()},
         {
@@ -104,6 +120,7 @@ def assemble(
             {route.topic: route.dead_letter.topic for route in routes},
             __version__,
             inbox.post,
+            note_write,
         ),
         parking=parking_writer(
             connection,
@@ -114,7 +131,9 @@ def assemble(
             },
             applications,
             inbox.post,
+            note_write,
         ),
+        tracing=tracing,
     )
 
 
@@ -127,6 +146,39 @@ def admin_credentials(admin: Admin, learn_secret: Callable[[str], None]) -> Admi
     """
     token = Secret(admin.token.get_secret_value()) if admin.token is not None else None
     return AdminCredentials(token, admin.token_file, admin.tls_files(), learn_secret)
+
+
+def _tracing(
+    settings: Settings, client_id: str, instance_id: str, uniform: Callable[[], float]
+) -> Tracing | None:
+    if not settings.tracing.enabled:
+        return None
+    # Only here: without traces, nothing of the extra is imported.
+    from worker.edges.telemetry.trace_export import ExportOptions, SpanExport
+    from worker.edges.telemetry.traces import TraceOptions, Traces
+
+    tracing = settings.tracing
+    export = SpanExport(
+        ExportOptions(
+            endpoint=tracing.spans_url(),
+            headers=tracing.plain_headers(),
+            timeout_seconds=tracing.timeout_seconds,
+            instance_id=instance_id,
+            version=__version__,
+        )
+    )
+    traces = Traces(
+        TraceOptions(
+            base_url=str(settings.appmetrica.base_url),
+            form=RequestForm(settings.delivery.request),
+            group_id=settings.kafka.group_id,
+            client_id=client_id,
+            sample_ratio=tracing.sample_ratio,
+        ),
+        export.tracer(),
+        uniform,
+    )
+    return Tracing(traces, export)
 
 
 def _sink_options(settings: Settings) -> SinkOptions:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
@@ -85,14 +85,22 @@ class ParkedRecords(Protocol):
     def write(self, rows: tuple[Row, ...], /) -> None: ...
 
 
+def _no_fields(_: Mapping[str, object]) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """The edges that carry the commands out."""
+    """The edges that carry the commands out.
+
+    `log_fields` returns further fields for a log line with these fields.
+    """
 
     source: Source
     sink: Sink
     dead_letters: DeadLetters
     parking: ParkedRecords
+    log_fields: Callable[[Mapping[str, object]], Mapping[str, str]] = _no_fields
 
 
 class Runner:
@@ -174,7 +182,8 @@ class Runner:
             case StopIntake():
                 self._edges.source.stop_intake()
             case WriteLog(severity=severity, event=event, fields=fields):
-                logger.log(_LEVELS[severity], event, extra=fields)
+                extra = {**fields, **self._edges.log_fields(fields)}
+                logger.log(_LEVELS[severity], event, extra=extra)
             case Finish():
                 raise AssertionError("Finish ends the loop")
             case _:

@@ -43,6 +43,7 @@ from worker.settings.layers import (
 )
 from worker.settings.schema import Settings
 from worker.settings.schema_faults import faults_of_schema
+from worker.settings.tracing import is_maskable, secrets_of_sdk
 from worker.tls_files import TlsFiles, TlsFilesError, faults_of, faults_of_server
 
 MASK = "********"
@@ -65,11 +66,15 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid configuration, the sources of its values, and the `AMW_` variables it ignores."""
+    """A valid configuration, the sources of its values, and the `AMW_` variables it ignores.
+
+    `secrets_of_sdk` are secrets that the OpenTelemetry SDK reads from variables of its own.
+    """
 
     settings: Settings
     sources: Mapping[tuple[str, ...], str]
     ignored: frozenset[str] = frozenset()
+    secrets_of_sdk: tuple[str, ...] = ()
 
     def shown(self) -> list[Shown]:
         """Every setting, in the order of the schema."""
@@ -80,11 +85,12 @@ class Loaded:
 
     def secrets(self) -> list[str]:
         """Every secret value, for the filter that keeps them out of logs."""
-        return [
+        ours = [
             value.get_secret_value()
             for _, value in _flat(self.settings, ())
             if isinstance(value, SecretStr)
         ]
+        return [secret for secret in (*ours, *self.secrets_of_sdk) if is_maskable(secret)]
 
     def config_hash(self) -> str:
         """A short hash of the configuration's values; secrets are not a part of it."""
@@ -128,7 +134,8 @@ def load(
     merged.faults += _faults_of_tls(merged)
     if merged.faults or settings is None:
         raise ConfigurationError(merged.faults)
-    return Loaded(settings, merged.sources, merged.ignored)
+    of_sdk = secrets_of_sdk(environment) if settings.tracing.enabled else ()
+    return Loaded(settings, merged.sources, merged.ignored, of_sdk)
 
 
 def _named(path: Path, variable: str, environment: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from worker.settings.record_shape import (
 from worker.settings.route_defaults import KEY_SETTINGS, Batching, DeadLetter, Dedup, Parking
 from worker.settings.routing import EventKey, ResolvedRoute, RouteSettings
 from worker.settings.section import YEAR_SECONDS, Seconds, Section, agreed, at
+from worker.settings.tracing import Tracing
 
 
 class Limits(Section):
@@ -113,6 +114,7 @@ class Settings(Section):
     )
     admin: Admin = Admin()
     log: Log = Log()
+    tracing: Tracing = Tracing()
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:

@@ -25,7 +25,7 @@ from worker.core.model.row import Row
 from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, origin, own
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.producer import Outgoing
-from worker.edges.kafka.writer import TopicWriter, WriterSpec
+from worker.edges.kafka.writer import NoteWrite, TopicWriter, WriterSpec
 
 # The bytes that are kept of the value, and of each header, of a record that is larger than its
 # dead-letter topic accepts.
@@ -40,6 +40,7 @@ def dead_letter_writer(
     topics: Mapping[str, str],
     worker_version: str,
     post: Callable[[Event], None],
+    note_write: NoteWrite[Rejection] | None = None,
 ) -> TopicWriter[Rejection]:
     """Make the writer for the dead-letter topics.
 
@@ -48,6 +49,7 @@ def dead_letter_writer(
         topics: the dead-letter topic of each topic.
         worker_version: for the header of that name.
         post: takes `DeadLettersAcknowledged` and `DeadLettersFailed`.
+        note_write: takes note of each attempt.
     """
 
     def outgoing(rejection: Rejection) -> Outgoing:
@@ -85,6 +87,7 @@ def dead_letter_writer(
         connection,
         WriterSpec(outgoing, shortened, DeadLettersAcknowledged, DeadLettersFailed),
         post,
+        note_write,
     )
 
 
@@ -127,6 +130,7 @@ def parking_writer(
     topics: Mapping[str, str],
     applications: Collection[int],
     post: Callable[[Event], None],
+    note_write: NoteWrite[Row] | None = None,
 ) -> TopicWriter[Row]:
     """Make the writer for the parking topics.
 
@@ -136,6 +140,7 @@ def parking_writer(
         applications: all whose records may be parked. Each has a partition of its own in a topic
             with as many partitions.
         post: takes `ParkingAcknowledged` and `ParkingFailed`.
+        note_write: takes note of each attempt.
     """
     # Of several applications on hold, one that has recovered must not wait behind another. By rank:
     # ids of any pattern may collide.
@@ -152,7 +157,10 @@ def parking_writer(
         )
 
     return TopicWriter(
-        connection, WriterSpec(outgoing, None, ParkingAcknowledged, ParkingFailed), post
+        connection,
+        WriterSpec(outgoing, None, ParkingAcknowledged, ParkingFailed),
+        post,
+        note_write,
     )
 
 

@@ -12,6 +12,7 @@ Records go in pieces, and one after the other within a piece (see `worker.edges.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ class WriterSpec(Generic[T]):
     failed: Callable[[int, str], Event]
 
 
+# Takes note of an attempt that ends now: its topic, its entries, the faults among them, and when it
+# began, in Unix nanoseconds.
+NoteWrite = Callable[[str, Sequence[T], Sequence[Exception], int], None]
+
+
 class TopicWriter(Generic[T]):
     """Writes entries of one kind.
 
@@ -76,15 +82,21 @@ class TopicWriter(Generic[T]):
         connection: the brokers.
         spec: how records and events are made.
         post: takes the events.
+        note_write: takes note of each attempt; None: nobody does.
     """
 
     def __init__(
-        self, connection: KafkaConnection, spec: WriterSpec[T], post: Callable[[Event], None]
+        self,
+        connection: KafkaConnection,
+        spec: WriterSpec[T],
+        post: Callable[[Event], None],
+        note_write: NoteWrite[T] | None = None,
     ) -> None:
         self._connection = connection
         self._seconds_max = connection.request_timeout_seconds + GRACE_SECONDS
         self._spec = spec
         self._post = post
+        self._note_write = note_write
         self._waiting: deque[T] = deque()
         self._arrival = asyncio.Event()
         self._producer: AIOKafkaProducer | None = None
@@ -123,7 +135,9 @@ class TopicWriter(Generic[T]):
         """Return when all are acknowledged, and not before."""
         wait_seconds = RETRY_SECONDS_FIRST
         while entries:
+            started = time.time_ns()
             faults = await self._attempt(entries)
+            self._note(entries, faults, started)
             done = tuple(one for one, fault in zip(entries, faults, strict=True) if fault is None)
             entries = [one for one, fault in zip(entries, faults, strict=True) if fault is not None]
             if done:
@@ -134,6 +148,17 @@ class TopicWriter(Generic[T]):
                 await self.close()
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, RETRY_SECONDS_MAX)
+
+    def _note(self, entries: Sequence[T], faults: Sequence[Exception | None], started: int) -> None:
+        if self._note_write is None:
+            return
+        by_topic: dict[str, list[tuple[T, Exception | None]]] = {}
+        for entry, fault in zip(entries, faults, strict=True):
+            by_topic.setdefault(self._spec.outgoing(entry).topic, []).append((entry, fault))
+        for topic, attempted in by_topic.items():
+            ours = [entry for entry, _ in attempted]
+            failed = [fault for _, fault in attempted if fault is not None]
+            self._note_write(topic, ours, failed, started)
 
     async def _attempt(self, entries: Sequence[T]) -> list[Exception | None]:
         """For each entry, None if it is acknowledged, or else what went wrong."""

@@ -47,6 +47,21 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanCounts:
+    """Spans of traces since the start of the process; 0 while no traces are made.
+
+    Attributes:
+        exported: the collector has accepted them.
+        failed: the collector was not there, or has refused them.
+        dropped: the queue was full.
+    """
+
+    exported: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionReading:
     """A partition and its end; `end` is None while it is not known."""
 
@@ -116,6 +131,7 @@ class Reading:
         loop_lag_seconds: the delays of the event loop.
         history: the last 15 minutes.
         stop_deadline_unix_seconds: the end of the drain; None while the worker isn't stopping.
+        spans: the spans of traces.
     """
 
     info: WorkerInfo
@@ -132,6 +148,7 @@ class Reading:
     loop_lag_seconds: Histogram
     history: History
     stop_deadline_unix_seconds: float | None
+    spans: SpanCounts
 
     @property
     def partitions(self) -> list[PartitionReading]:

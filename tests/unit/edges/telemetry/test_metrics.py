@@ -152,6 +152,9 @@ VALUES: dict[str, float] = {
     'log_messages_total{level="error"}': 39,
     'log_messages_total{level="warning"}': 0,
     "log_lines_dropped_total": 38,
+    'trace_spans_total{result="exported"}': 91,
+    'trace_spans_total{result="failed"}': 92,
+    'trace_spans_total{result="dropped"}': 93,
 }
 
 

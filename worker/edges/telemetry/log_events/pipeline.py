@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from worker.edges.telemetry.log_events.definition import LogEvent, error, info, warning
 
+# Of a line that follows from the answer to the request of a batch.
+_BATCH = ("batch_id", "producer_trace_id", "trace_id")
+
 PIPELINE = (
     info("partitions_assigned", "The group has assigned partitions.", "", ("partitions",)),
     info("partitions_revoked", "The group takes partitions away.", "", ("partitions",)),
@@ -62,46 +65,46 @@ PIPELINE = (
         "The API refuses an application for a reason that is not in its rows. Its rows wait, and a "
         "probe is sent from time to time.",
         "By reason: see docs/operations.md. http_401 or http_403: fix the key.",
-        ("application_id", "reason"),
+        ("application_id", "reason", *_BATCH),
     ),
     info(
         "application_healed",
         "The API accepts the application again. Its rows follow.",
         "",
-        ("application_id",),
+        ("application_id", *_BATCH),
     ),
     warning(
         "throttling_began",
         "The API throttles an application. Its rows wait as long as the API asks for.",
         "Often: send larger batches, or lower delivery.requests_per_second_max.",
-        ("application_id", "reason", "pause_seconds"),
+        ("application_id", "reason", "pause_seconds", *_BATCH),
     ),
-    info("throttling_ended", "The throttling has ended.", "", ("application_id",)),
+    info("throttling_ended", "The throttling has ended.", "", ("application_id", *_BATCH)),
     error(
         "breaker_opened",
         "The API fails. Nothing is sent but one probe from time to time.",
         "Wait, or check network and proxy. Keep the retention longer than the outage.",
-        ("reason",),
+        ("reason", *_BATCH),
     ),
-    info("breaker_closed", "The API works again."),
+    info("breaker_closed", "The API works again.", "", _BATCH),
     warning(
         "batch_suspected",
         "A batch fails while others of its application are accepted. It is halved until the rows "
         "that fail are found.",
         "Look at the dead letters with the reason fails_alone, if there are any.",
-        ("application_id", "resource", "rows"),
+        ("application_id", "resource", "rows", *_BATCH),
     ),
     warning(
         "request_size_reduced",
         "The API is too slow for full batches. Requests have fewer rows, or more time.",
         "Often: lower batching.rows_max or raise appmetrica.read_timeout_seconds.",
-        ("application_id", "resource", "rows_max", "time_factor"),
+        ("application_id", "resource", "rows_max", "time_factor", *_BATCH),
     ),
     info(
         "request_size_restored",
         "Requests have their ordinary size and time again.",
         "",
-        ("application_id", "resource"),
+        ("application_id", "resource", *_BATCH),
     ),
     error(
         "clock_doubted",

@@ -145,6 +145,20 @@ PROCESS = (
         "Check the process that reads the log, and the disk.",
         ("lines",),
     ),
+    warning(
+        "traces_not_accepted",
+        "The collector was not reached, or refused spans. They are lost and counted; delivery goes "
+        "on. No further line until it accepts spans again.",
+        "Fix what the detail names: address, header, network policy.",
+        ("detail",),
+    ),
+    info("traces_accepted_again", "The collector accepts spans again."),
+    warning(
+        "traces_left_behind",
+        "The worker stops, and the collector did not take the last spans in time.",
+        "Often: see traces_not_accepted.",
+        ("spans",),
+    ),
 )
 
 KAFKA = (

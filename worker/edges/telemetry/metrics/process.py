@@ -19,6 +19,11 @@ def _log_messages(reading: Reading) -> dict[Labels, float]:
     return {(level,): counts[level] for level in sorted({*counts, *LEVELS})}
 
 
+def _spans(reading: Reading) -> dict[Labels, float]:
+    spans = reading.spans
+    return {("exported",): spans.exported, ("failed",): spans.failed, ("dropped",): spans.dropped}
+
+
 def _memory_limit_bytes(reading: Reading) -> dict[Labels, float]:
     limit = reading.info.container_bytes_max
     return {} if limit is None else {(): limit}
@@ -108,5 +113,13 @@ PROCESS = (
         "waits) or could not be written (a full disk).",
         "Check the process that reads standard error.",
         single(lambda reading: reading.logs.lines_dropped),
+    ),
+    CounterMetric(
+        "trace_spans_total",
+        ("result",),
+        "Spans of traces: exported, failed (the collector was not reached or refused them) or "
+        "dropped (the queue was full). 0 while tracing.enabled is false.",
+        "failed or dropped rise: see the line traces_not_accepted in the log. Delivery goes on.",
+        _spans,
     ),
 )
