@@ -18,8 +18,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from worker.sandbox.topics import started
-
 PAGE_ROWS = 20_000
 READ_SECONDS_MAX = 600.0
 GROUP = "chaos"
@@ -116,7 +114,8 @@ async def _read(servers: str, topic: str, of: Callable[[Any], T]) -> list[T]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    async with started(consumer):
+    try:
+        await consumer.start()
         async with asyncio.timeout(READ_SECONDS_MAX):
             partitions = await _partitions(servers, topic)
             consumer.assign(partitions)
@@ -127,6 +126,8 @@ async def _read(servers: str, topic: str, of: Callable[[Any], T]) -> list[T]:
                     chunk = await consumer.getmany(partition, timeout_ms=1000)
                     found.extend(of(record) for record in chunk.get(partition, ()))
             return found
+    finally:
+        await consumer.stop()
 
 
 async def lag(servers: str, topic: str) -> int:
