@@ -7,13 +7,33 @@ closed at its first request, for no reason that anybody could see. Source: RFC 7
 
 from __future__ import annotations
 
+import asyncio
+
 from aiokafka.conn import AIOKafkaConnection, BaseSaslAuthenticator, OAuthAuthenticator
 
 _ACKNOWLEDGED = b"\x01"
+FAREWELL_SECONDS_MAX = 0.5
 
 
 class Connection(AIOKafkaConnection):
-    """A connection of aiokafka that gets the error where a token is refused."""
+    """A connection that gets the error where a token is refused, and ends with its failed login."""
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            return await super().connect()  # type: ignore[no-untyped-call, no-any-return]
+        except BaseException:
+            await self._farewell()
+            raise
+
+    async def _farewell(self) -> None:
+        """Wait for the end of a TLS connection, which nobody else knows of.
+
+        A client that stops while it logs in would leave it open behind the event loop.
+        """
+        if self._protocol is None or self._ssl_context is None:
+            return
+        closed: asyncio.Future[None] = self.close()  # type: ignore[no-untyped-call]
+        await asyncio.wait([closed], timeout=FAREWELL_SECONDS_MAX)
 
     def authenticator_oauth(self) -> BaseSaslAuthenticator:
         return _Authenticator(super().authenticator_oauth())  # type: ignore[no-untyped-call]
