@@ -29,8 +29,9 @@ import yaml
 
 from tests.certificates import make_certificates
 from tests.leaks import leaks, notations
-from tests.secured import PASSWORD, USER, Secured
+from tests.secured import GROUP, PASSWORD, PREFIXED, TOPIC, USER, Secured
 from worker.daemon.assembly import assemble
+from worker.edges.kafka.topics import Operation
 from worker.sandbox.kafka import free_ports
 from worker.sandbox.processes import end_with
 from worker.sandbox.topics import create_topics, publish, read_all
@@ -283,6 +284,9 @@ async def scene(
     topic = new_topic("secrets")
     plain = f"localhost:{secured.plain}"
     await create_topics(plain, {topic: 1, f"{topic}.dlq": 1, f"{topic}.parked": 1})
+    rights = (Operation.READ, Operation.WRITE, Operation.DESCRIBE)
+    await secured.allow(TOPIC, topic, *rights, pattern=PREFIXED)
+    await secured.allow(GROUP, topic, Operation.READ, Operation.DESCRIBE)
     rows = [
         (b"k", json.dumps(event).encode())
         for event in (_event(1111, "fine"), _event(1111, "bad"), _event(2222, "any"), {"no": 1})
@@ -346,11 +350,12 @@ async def test_a_worker_with_a_wrong_password_shows_no_secret(scene: Scene) -> N
         configuration = scene.configuration(kafka=login, log={"format": format_})
         process = await scene.start(name, configuration)
         try:
-            await scene.until("a refused login", partial(_has, scene, name, "uthentication"))
+            await scene.until("a refused login", partial(_has, scene, name, "kafka_not_reached"))
             await scene.look(name, configuration["admin"]["port"])
         finally:
             await scene.end(name, process)
-        _with(scene.captured, {name: "uthentication", f"{name} /status": "uthentication"})
+        marks = (name, f"{name} /status", f"{name} /page/status")
+        _with(scene.captured, dict.fromkeys(marks, "kafka_not_reached"))
     assert not leaks(scene.captured, SECRETS)
 
 
@@ -503,7 +508,7 @@ async def test_tools_that_connect_show_no_secret(scene: Scene) -> None:
     await scene.command(
         "a proxy that is not there", "check-config", "--connect", AMW_CONFIG=str(file), **nowhere
     )
-    _with(scene.captured, {"a proxy that is not there": "proxy"})
+    _with(scene.captured, {"a proxy that is not there": "ProxyConnectionError"})
     assert not leaks(scene.captured, SECRETS)
 
 
