@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -317,6 +318,18 @@ class TestAnswers:
         world.handle(Committed({FIRST: Position(7)}, 0.0))
         world.handle(DeadLettersAcknowledged((rejection,)))
         assert committed(world.wait(1.0)) == {FIRST: 10}
+
+    def test_a_line_that_follows_from_an_answer_names_the_batch_and_a_trace_of_its_records(
+        self, world: World
+    ) -> None:
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        context = ("traceparent", f"00-{trace}-00f067aa0ba902b7-01".encode())
+        world.receive(event(0), replace(event(1), headers=[context]))
+        (batch,) = posted(world.wait(1.0))
+        (held,) = only(WriteLog, world.answer(batch, status(403)))
+        assert held.event == "application_held"
+        assert held.fields["batch_id"] == batch.id
+        assert held.fields["producer_trace_id"] == trace
 
     def test_a_held_application_stops_nobody_else_and_heals_by_a_probe(self, world: World) -> None:
         world.receive(event(0, application=1), event(1, application=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from worker.edges.kafka.client import (
     KafkaSecurity,
 )
 from worker.edges.kafka.stored_records import dead_letter_writer
-from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX
+from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX, NoteWrite
 
 REQUEST_SECONDS = 40.0
 TOPICS = {"source": "dlq", "other": "other-dlq"}
@@ -107,7 +108,10 @@ def rejections(
 
 
 def written(
-    connection: Connection, *writes: tuple[Rejection, ...], events_max: int | None = None
+    connection: Connection,
+    *writes: tuple[Rejection, ...],
+    events_max: int | None = None,
+    note_write: NoteWrite[Rejection] | None = None,
 ) -> list[tuple[float, Event]]:
     """The writer's events and their times, until all is acknowledged or there are enough."""
 
@@ -123,7 +127,7 @@ def written(
             if done or (events_max is not None and len(events) >= events_max):
                 is_over.set()
 
-        writer = dead_letter_writer(connection, TOPICS, "1", post)
+        writer = dead_letter_writer(connection, TOPICS, "1", post, note_write)
         for entries in writes:
             writer.write(entries)
         task = asyncio.create_task(writer.run())
@@ -162,6 +166,25 @@ def test_what_was_asked_for_at_several_times_goes_together() -> None:
     producer = Producer()
     events = written(Connection(producer), *(rejections(1, start=number) for number in range(300)))
     assert [len(one.rejections) for one in _acknowledged(events)] == [300]
+
+
+def test_each_attempt_is_noted_by_topic_with_its_faults() -> None:
+    noted: list[tuple[str, int, list[str]]] = []
+
+    def note(
+        topic: str, entries: Sequence[Rejection], faults: Sequence[Exception], started: int
+    ) -> None:
+        assert started > 0
+        noted.append((topic, len(entries), [type(fault).__name__ for fault in faults]))
+
+    producer = Producer(missing_topic="other-dlq")
+    both = (*rejections(2), *rejections(1, start=2, topic="other"))
+    written(Connection(producer, Producer()), both, note_write=note)
+    assert noted == [
+        ("dlq", 2, []),
+        ("other-dlq", 1, ["TimeoutError"]),
+        ("other-dlq", 1, []),
+    ]
 
 
 def test_a_producer_that_gets_nowhere_is_a_failure_and_another_one_takes_its_place() -> None:
