@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
+# All that every target needs: what is installed, and the compiled pass of the intake.
+STAMP  := $(VENV)/.ready
+COMPILED_SOURCE := worker/core/intake/compiled_pass.pyx
 BENCH_STAMP := $(VENV)/.bench-installed
 QUIX   := .venv-quix
 ARGS   ?=
@@ -10,7 +13,7 @@ UNIT_ARGS :=
 
 .DEFAULT_GOAL := help
 ALL_CORES := -n auto --dist worksteal
-.PHONY: help setup demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos cluster bench bench-full bench-stages profile clean
+.PHONY: help setup compiled sanitize demo run image quick test lint types contracts unit pytest format schema lock simulate fuzz sbom chaos cluster bench bench-full bench-stages profile clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +22,7 @@ setup: $(STAMP) ## Create .venv with the command appmetrica-worker in it (30 s)
 
 # The lock names everything, so pip has nothing to resolve: left to itself it prefers a newer release for `package[extra]`, which has
 # no hash in the lock, and fails on the day of that release.
-$(STAMP): pyproject.toml requirements-dev.lock
+$(INSTALLED): pyproject.toml requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is older than Python 3.11. Install a newer one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
@@ -27,6 +30,23 @@ $(STAMP): pyproject.toml requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
+
+# Where there is no C compiler, the intake runs as pure Python.
+$(STAMP): $(INSTALLED) $(COMPILED_SOURCE) hatch_build.py
+	$(BIN)/python hatch_build.py
+	@touch $@
+
+compiled: $(INSTALLED) ## Build the compiled pass of the intake; fails without a C compiler
+	$(BIN)/python hatch_build.py --required
+
+# Python's own allocator would hide a read behind the end of an object. Whatever happens, the next target builds it anew.
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
+sanitize: $(STAMP) ## Run the compiled pass under AddressSanitizer and UBSan (gcc; ARGS="--count 100000")
+	@rm $(STAMP)
+	CFLAGS="$(SANITIZERS)" $(BIN)/python hatch_build.py --required
+	export LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc; \
+	  $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/core/intake/test_compiled_pass.py && \
+	  $(BIN)/python -m verification.fuzz $(or $(ARGS),--count 20000)
 
 demo: $(STAMP) ## The main job on real Kafka, from nothing to a balanced account (ARGS="--keep" leaves it running)
 	$(BIN)/appmetrica-worker demo $(ARGS)
@@ -133,4 +153,5 @@ bench-stages: $(STAMP) ## Measure each stage without a broker, in µs and in ins
 
 clean: ## Remove everything that make has made here
 	rm -rf $(VENV) $(QUIX) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -f $(COMPILED_SOURCE:.pyx=.*.so)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

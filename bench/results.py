@@ -23,6 +23,7 @@ from bench.plot import Chart, svg
 from bench.scenarios import PARTITIONS, PLAIN_LOOPS_OF, RESOURCES, Samples
 from bench.stages import Cost
 from bench.stages import table as stage_table
+from worker.core.intake.pass_choice import PASS_FORM, PassForm
 
 ROOT = Path(__file__).parents[1]
 DIRECTORY = ROOT / "bench"
@@ -141,12 +142,11 @@ def machine(command: str) -> dict[str, str]:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, check=False
     )
-    is_compiled = any((ROOT / "worker" / "core").rglob("*.so"))
     return {
         "command": command,
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit.stdout.decode().strip(),
-        "build": "compiled" if is_compiled else "pure Python",
+        "build": "compiled" if PASS_FORM is PassForm.COMPILED else "pure Python",
         "cores": str(os.cpu_count()),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pass_forms import needs_compiled
 from worker.edges.telemetry.status_page import DIRECTORY
 
 ROOT = Path(__file__).parents[2]
@@ -138,3 +140,52 @@ def test_the_wheel_has_the_files_of_the_page(tmp_path: Path) -> None:
     files = {path.relative_to(ROOT).as_posix() for path in DIRECTORY.iterdir()}
     assert len(files) > 4
     assert files <= packed
+
+
+def _wheel(directory: Path, environment: dict[str, str]) -> tuple[Path, str]:
+    """A wheel, unpacked, and what its build printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    (wheel,) = directory.glob("*.whl")
+    unpacked = directory / "unpacked"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    return wheel, done.stdout + done.stderr
+
+
+def _form_of(directory: Path) -> str:
+    """The form of the fast pass of the package in this directory."""
+    script = "from worker.core.intake.pass_choice import PASS_FORM; print(PASS_FORM)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, cwd=directory, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"PATH": "/nonexistent"}, "no C compiler"),
+        ({"APPMETRICA_WORKER_PURE": "1"}, "APPMETRICA_WORKER_PURE is set"),
+    ],
+)
+def test_a_wheel_without_a_compiler_is_pure_and_says_so(
+    tmp_path: Path, environment: dict[str, str], reason: str
+) -> None:
+    wheel, printed = _wheel(tmp_path, {**os.environ, **environment})
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert printed.count(f"{reason}") == 1
+    assert _form_of(tmp_path / "unpacked") == "python"
+
+
+@needs_compiled
+def test_a_wheel_that_is_built_with_a_compiler_has_the_compiled_pass(tmp_path: Path) -> None:
+    wheel, _ = _wheel(tmp_path, dict(os.environ))
+    assert not wheel.name.endswith("-none-any.whl")
+    assert _form_of(tmp_path / "unpacked") == "compiled"

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from verification.fuzz.judging import Variant, judge, route_for, variants
 from verification.fuzz.mutations import BINARY, Mutator
+from worker.core.intake.pass_choice import PASS_FORM
 from worker.core.model.row import Row
 
 STEP = 1000
@@ -54,8 +55,8 @@ def _mutated(count: int, seed: int) -> int:
                 progress.update(task, completed=number)
     seconds = time.monotonic() - started
     console.print(
-        f"{count:,} values, {rows:,} of them rows, {len(routes)} routes: everything held "
-        f"({seconds:.0f} s)",
+        f"{count:,} values, {rows:,} of them rows, {len(routes)} routes, fast pass {PASS_FORM}: "
+        f"everything held ({seconds:.0f} s)",
         highlight=False,
     )
     return 0

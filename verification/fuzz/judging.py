@@ -1,7 +1,8 @@
 """What must hold for any value.
 
-The intake ends in a row or in faults, never in an exception. Both passes agree: what the fast pass
-accepts, the thorough pass accepts with the same cells, destination and key. A row is a line that
+The intake ends in a row or in faults, never in an exception. The passes agree: what the fast pass
+accepts in its compiled form or in its generated form, the thorough pass accepts with the same
+cells, destination and key. A row is a line that
 the emulator, which doesn't know the worker's rules, accepts. Every fault has a message that is safe
 to print.
 """
@@ -19,6 +20,7 @@ from tests.builders import (
     make_rules,
     now_at,
 )
+from tests.pass_forms import GeneratedReader
 from worker.core.batching.batcher import header
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake.fast_pass import FinishRow, RefuseLine
@@ -66,13 +68,15 @@ class DisagreementError(AssertionError):
 class Variant:
     """A route by which values are judged.
 
-    `bare` reads values without the route's framing, `thorough` without the fast pass.
+    `bare` reads values without the route's framing, `generated` without the compiled pass,
+    `thorough` without any fast pass.
     """
 
     name: str
     rules: IntakeRules
     intake: Intake
     bare: Intake
+    generated: Intake
     thorough: Intake
 
 
@@ -194,14 +198,18 @@ def judge(
 
 
 def _judge_passes(variant: Variant, record: FakeRecord) -> None:
-    """Both passes must make the same row of a record, or reject it with the same faults."""
-    fast, slow = ContractDrift(), ContractDrift()
-    by_both = variant.intake.read(make_assignment(), [record], now_at(), fast)
-    by_thorough = variant.thorough.read(make_assignment(), [record], now_at(), slow)
-    if by_both != by_thorough:
-        raise DisagreementError(f"fast pass {by_both}, thorough pass {by_thorough}")
-    if fast != slow:
-        raise DisagreementError(f"the fast pass counts {fast}, the thorough pass {slow}")
+    """All passes must make the same row of a record, or reject it with the same faults."""
+    best = _reading_of(variant.intake, record)
+    for name, intake in (("generated", variant.generated), ("thorough", variant.thorough)):
+        other = _reading_of(intake, record)
+        if best != other:
+            raise DisagreementError(f"the fast pass reads {best}, the {name} pass {other}")
+
+
+def _reading_of(intake: Intake, record: FakeRecord) -> object:
+    """The rows, the rejections, and what is counted."""
+    drift = ContractDrift()
+    return intake.read(make_assignment(), [record], now_at(), drift), drift
 
 
 def _judge_framing(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
@@ -254,4 +262,5 @@ def _variant(name: str, **changes: object) -> Variant:
 def variant_of(name: str, rules: IntakeRules) -> Variant:
     """The route of these rules."""
     bare = Intake(replace(rules, framing=Framing.NONE))
-    return Variant(name, rules, Intake(rules), bare, Intake(rules, ThoroughReader))
+    others = (Intake(rules, reader) for reader in (GeneratedReader, ThoroughReader))
+    return Variant(name, rules, Intake(rules), bare, *others)

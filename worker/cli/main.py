@@ -19,6 +19,7 @@ from worker.cli.sandbox import demo, sandbox
 from worker.cli.top import top
 from worker.cli.validate import validate
 from worker.cli.why import why
+from worker.core.intake.pass_choice import PASS_FORM
 from worker.daemon.app import Process, run
 from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
@@ -83,8 +84,9 @@ def _log_environment(loaded: Loaded) -> None:
 @cli.command("version")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def version(as_json: bool) -> None:
-    """Print the version."""
-    click.echo(orjson.dumps({"version": __version__}) if as_json else __version__)
+    """Print the version; as JSON, also whether the intake's fast pass is compiled."""
+    details = {"version": __version__, "fast_pass": PASS_FORM}
+    click.echo(orjson.dumps(details) if as_json else __version__)
 
 
 for command in (

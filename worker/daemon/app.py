@@ -18,6 +18,7 @@ from worker import __version__
 from worker.core.counters.forecast import OBSERVE_SECONDS, Forecaster, observation_of
 from worker.core.counters.history import History
 from worker.core.counters.trail import Trail
+from worker.core.intake.pass_choice import PASS_FORM
 from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
@@ -161,7 +162,12 @@ class _Daemon:
         try:
             async with parts.sink, asyncio.TaskGroup() as tasks:
                 logger.info(
-                    "started", extra={"version": __version__, "admin_port": self._admin.port}
+                    "started",
+                    extra={
+                        "version": __version__,
+                        "fast_pass": PASS_FORM,
+                        "admin_port": self._admin.port,
+                    },
                 )
                 # What exists now stays: the garbage collector need not visit it again and again.
                 gc.collect()

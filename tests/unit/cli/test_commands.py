@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from worker import __version__
 from worker.cli.configuration import schema
 from worker.cli.main import cli
+from worker.core.intake.pass_choice import PASS_FORM
 from worker.core.post_api.resource import RESOURCES
 from worker.errors import ConfigurationError
 
@@ -120,7 +121,8 @@ def test_every_schema_command_has_a_help_text_with_an_example() -> None:
 
 def test_version_prints_the_version() -> None:
     assert run("version").output == f"{__version__}\n"
-    assert json.loads(run("version", "--json").output) == {"version": __version__}
+    shown = json.loads(run("version", "--json").output)
+    assert shown == {"version": __version__, "fast_pass": PASS_FORM}
 
 
 def test_every_command_has_a_help_text_with_an_example() -> None:

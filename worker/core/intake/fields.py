@@ -55,9 +55,10 @@ _EXPONENT_CHARACTERS_MAX = 4
 _JSON_SPACE = " \t\n\r"
 _UNUSABLE = (*ARRAY_SEPARATORS, "\n", "\r")
 
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# The fields of a JSON object, and the content of a JSON string.
+decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+decode_text = msgspec.json.Decoder(str).decode
 _array = msgspec.json.Decoder(list[str])
-_text_in_json = msgspec.json.Decoder(str)
 
 
 def check(column: Column, value: object, window: TimeWindow) -> str | FieldFault:
@@ -180,7 +181,7 @@ def _object_text(column: Column, value: object, _: TimeWindow) -> str | FieldFau
     if not inner:
         return inner
     try:
-        _object.decode(inner)
+        decode_object(inner)
     except (msgspec.DecodeError, RecursionError):
         fault = wrong_type(column, inner)
         message = f"the string does not hold a JSON object, found {fault.found}"
@@ -196,7 +197,7 @@ def _attributes(column: Column, value: object, window: TimeWindow) -> str | Fiel
     text = _object_text(column, value, window)
     if isinstance(text, FieldFault) or not text:
         return text
-    for name, attribute in _object.decode(text).items():
+    for name, attribute in decode_object(text).items():
         # By its first character: msgspec has checked the rest.
         if bytes(attribute)[:1] not in b'"-0123456789tf':
             return wrong_type(column, f"{name}: {bytes(attribute).decode()}")
@@ -288,7 +289,7 @@ def _in_string(text: str) -> str | None:
     """The content of a JSON string; None where the text isn't a string, empty for an empty text."""
     if not text:
         return ""
-    return _text_in_json.decode(text) if text.startswith('"') else None
+    return decode_text(text) if text.startswith('"') else None
 
 
 # A table and not a chain of branches: the fast pass looks up its column's rule once, not once per

@@ -1,4 +1,4 @@
-"""The generated function of the fast pass: its text, its tracebacks, and every resource's rows."""
+"""The fast pass: its rows, and the text and the tracebacks of the generated function."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from worker.core.intake.fast_pass import (
     FastPass,
     InvalidEvent,
     RowEnds,
-    fast_pass,
 )
 from worker.core.intake.layout import Layout
 from worker.core.intake.line import comma_quoted, special_quoted
+from worker.core.intake.pass_choice import PassForm
+from worker.core.intake.reader import Reader
 from worker.core.intake.rules import IntakeRules
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.model.row import KeySource, Row
@@ -30,12 +31,14 @@ from worker.core.model.row import KeySource, Row
 TOO_LARGE = InvalidEvent((FieldFault(Reason.TOO_LARGE, "", "too large"),))
 FINISHED = InvalidEvent((FieldFault(Reason.MISSING, "", "finished"),))
 
+only_generated = pytest.mark.parametrize("pass_form", [PassForm.PYTHON], indirect=True)
+
 
 def made(rules: IntakeRules) -> FastPass:
     layout = Layout.of(rules)
     decoder = value_decoder(rules, layout, Unknown.FORBID)
     ends = RowEnds(None, lambda _: TOO_LARGE, lambda *_: FINISHED)
-    return fast_pass(rules, layout, decoder, ends)
+    return Reader.make_fast_pass(rules, layout, decoder, ends)
 
 
 def read(rules: IntakeRules, value: bytes, headers: Any = ()) -> Row | InvalidEvent | None:
@@ -57,6 +60,7 @@ def test_headers_and_large_lines_are_left_to_others() -> None:
     assert read(make_rules(row_bytes_max=10), make_value()) is TOO_LARGE
 
 
+@only_generated
 def test_a_traceback_shows_the_line_of_the_generated_text() -> None:
     rules = make_rules()
     row = made(rules)
@@ -67,6 +71,7 @@ def test_a_traceback_shows_the_line_of_the_generated_text() -> None:
     assert last.line == "window, drift = reading.window, reading.drift"
 
 
+@only_generated
 def test_routes_of_one_resource_have_names_of_their_own() -> None:
     names = {
         made(rules).__code__.co_filename  # type: ignore[attr-defined]

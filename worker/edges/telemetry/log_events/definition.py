@@ -33,6 +33,7 @@ FIELDS = {
     "error_kind": "The class of an exception.",
     "events": "Events and commands: time, kind, and their numbers.",
     "exit_code": "The exit code; docs/operations.md lists them.",
+    "fast_pass": "The form of the intake's fast pass: `compiled` or `python`.",
     "fault": "The fault of a request without a usable answer.",
     "group_id": "The consumer group.",
     "kind": "The kind of event or command.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.edges.telemetry.log_events.definition import LogEvent, error, info, warning
 
 PROCESS = (
-    info("started", "The worker has started.", "", ("version", "admin_port")),
+    info("started", "The worker has started.", "", ("version", "fast_pass", "admin_port")),
     info(
         "stopping", "A signal has arrived, and the drain begins.", "", ("signal", "drain_seconds")
     ),
