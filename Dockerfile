@@ -4,6 +4,11 @@ ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+# A compiler for the fast pass of the intake. Its version is the base's, and it stays behind in this stage.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
 # With traces: --build-arg REQUIREMENTS=requirements-otel.lock
 ARG REQUIREMENTS=requirements.lock
 # What builds the package is pinned like what runs it, and stays behind in this stage.
@@ -14,12 +19,13 @@ RUN python3 -m venv /opt/build \
  && /opt/build/bin/pip --python /opt/worker/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
       --requirement "${REQUIREMENTS}" \
  && /opt/build/bin/pip --python /opt/worker/bin/python check
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY worker ./worker
 # Byte code that isn't compared with the time of its source: copying a layer may change times.
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/build/bin/pip --python /opt/worker/bin/python install --no-cache-dir --no-compile --no-deps --no-index /wheels/*.whl \
- && /opt/worker/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/worker/lib
+ && /opt/worker/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/worker/lib \
+ && /opt/worker/bin/python -P -c "import worker.core.intake.compiled_pass"
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=""

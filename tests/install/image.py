@@ -23,7 +23,7 @@ TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "runc": "runc"}
 # The keys of Debian's packages, where the machine is of another family.
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "trixie"
-BASE = "localhost/python-base:test"
+BASE = "localhost/python-base:with-headers"
 IMAGE = "localhost/appmetrica-worker:test"
 # The base is made once: a second run takes a minute.
 DIRECTORY = PROJECT / ".cache" / "image"
@@ -86,12 +86,12 @@ class Buildah:
         return _run(["buildah", *self._options, *arguments]).strip()
 
     def make_base(self) -> None:
-        """A minimal Debian with its Python, in place of python:3.13-slim."""
+        """A minimal Debian with its Python and the header files, in place of python:3.13-slim."""
         if BASE in self("images", "--format", "{{.Name}}:{{.Tag}}").split():
             return
         root = self._directory / "base"
         shutil.rmtree(root, ignore_errors=True)
-        packages = "--include=python3,python3-venv,ca-certificates"
+        packages = "--include=python3,python3-venv,libpython3-dev,ca-certificates"
         try:
             _run(["debootstrap", "--variant=minbase", packages, SUITE, str(root), _mirror()])
         finally:

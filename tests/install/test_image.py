@@ -102,7 +102,7 @@ def test_image_adds_only_the_worker_to_its_base(buildah: Buildah, root: Path) ->
         before = {path.relative_to(base) for path in _files(base)}
     added = {path.relative_to(root) for path in _files(root)} - before
     assert {path.parts[:2] for path in added} == {("opt", "worker")}
-    assert not any(part in {"pip", "hatchling"} for path in added for part in path.parts)
+    assert not any(part in {"pip", "hatchling", "Cython"} for path in added for part in path.parts)
     assert not (root / MACHINE_FILES[0].lstrip("/")).exists()
     installed = [path.lstat() for path in _files(root / "opt")]
     assert {(found.st_uid, found.st_gid) for found in installed} == {(0, 0)}
@@ -142,6 +142,13 @@ def test_commands_run_for_any_user(new_container: NewContainer, options: RunOpti
     code, output = new_container().finish(["version"], options)
     assert code == 0, output
     assert worker.__version__ in output
+
+
+@pytest.mark.image
+def test_the_image_has_the_compiled_pass(new_container: NewContainer) -> None:
+    code, output = new_container().finish(["version", "--json"], RunOptions())
+    assert code == 0, output
+    assert orjson.loads(output) == {"version": worker.__version__, "fast_pass": "compiled"}
 
 
 @pytest.mark.image
