@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
@@ -52,7 +52,8 @@ class Traced:
 
     def __init__(self, options: TraceOptions = OPTIONS, draws: Sequence[float] = ()) -> None:
         self._memory = InMemorySpanExporter()
-        provider = TracerProvider(shutdown_on_exit=False)
+        # The SDK's own bound is the same number, and would hide a missing bound.
+        provider = TracerProvider(shutdown_on_exit=False, span_limits=SpanLimits(max_links=10_000))
         provider.add_span_processor(SimpleSpanProcessor(self._memory))
         left = list(draws)
         self.traces = Traces(
