@@ -56,8 +56,10 @@ def _base64(secret: bytes) -> Iterator[str]:
     for shift in range(3):
         whole = b64encode(b"\0" * shift + secret).decode()
         inner = whole[-(-shift * 4 // 3) : (shift + len(secret)) * 4 // 3]
-        yield inner
-        yield inner.translate(_FOR_URLS)
+        # Of a secret of one byte nothing may be left; an empty notation would be found everywhere.
+        if inner:
+            yield inner
+            yield inner.translate(_FOR_URLS)
 
 
 class Redactor:
