@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -38,6 +39,8 @@ from worker.core.model.record import Assignment, Record
 from worker.core.wire.trace_context import trace_context
 from worker.edges.telemetry.trace_export import LINKS_MAX
 
+# Records of a batch whose headers are read: each takes 2 µs of the event loop.
+RECORDS_READ_MAX = 10_000
 # Batches that may still be sent again. Each is some hundred bytes.
 BATCHES_MAX = 1000
 
@@ -233,7 +236,8 @@ class Traces:
         }
         for topic in _common_topic(entries):
             attributes["messaging.destination.name"] = topic
-        partitions = {entry.assignment.topic_partition for entry in entries}
+        assignments = {entry.assignment for entry in entries}
+        partitions = {assignment.topic_partition for assignment in assignments}
         if len(partitions) == 1:
             attributes["messaging.destination.partition.id"] = str(partitions.pop().partition)
         return attributes
@@ -306,10 +310,13 @@ def _end(span: Span, error: str | None) -> None:
 
 
 def _links(entries: Iterable[FromRecord]) -> tuple[list[Link], int]:
-    """Return links to the first `LINKS_MAX` sampled records, and how many records are sampled."""
+    """Return links to the first `LINKS_MAX` sampled records, and how many records are sampled.
+
+    Of the first `RECORDS_READ_MAX` records.
+    """
     links: list[Link] = []
     sampled = 0
-    for entry in entries:
+    for entry in islice(entries, RECORDS_READ_MAX):
         record = entry.record
         context = trace_context(record) if record.headers else None
         if context is None or not context.is_sampled:

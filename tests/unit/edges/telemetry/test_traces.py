@@ -18,7 +18,7 @@ from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, Trans
 from worker.core.model.batch import Batch, RequestForm
 from worker.core.model.row import Row
 from worker.edges.telemetry.trace_export import LINKS_MAX, SCHEMA_URL
-from worker.edges.telemetry.traces import BATCHES_MAX, TraceOptions, Traces
+from worker.edges.telemetry.traces import BATCHES_MAX, RECORDS_READ_MAX, TraceOptions, Traces
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 OPTIONS = TraceOptions(
@@ -162,6 +162,15 @@ async def test_links_are_bounded_and_the_others_are_counted() -> None:
     (span,) = traced.batches()
     assert len(span.links) == LINKS_MAX
     assert (span.attributes or {})["appmetrica.batch.records_traced"] == LINKS_MAX + 50
+
+
+async def test_the_headers_of_a_bounded_number_of_records_are_read() -> None:
+    traced = Traced()
+    rows = [*[make_row(0)] * (RECORDS_READ_MAX - 1), traced_row(1), traced_row(2)]
+    await traced.post(make_batch(rows), OK)
+    (span,) = traced.batches()
+    assert (span.attributes or {})["messaging.batch.message_count"] == RECORDS_READ_MAX + 1
+    assert (span.attributes or {})["appmetrica.batch.records_traced"] == 1
 
 
 async def test_a_retry_is_a_further_request_of_the_same_trace() -> None:
