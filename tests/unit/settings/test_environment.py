@@ -76,9 +76,9 @@ def test_a_setting_beside_them_is_a_setting() -> None:
 def test_what_is_not_exactly_of_that_shape_stays_a_fault(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(None, KEY | links("AMW") | {name: value}, None, {})
-    assert [(one.source, one.message) for one in caught.value.faults] == [
-        (name, "no setting has this name")
-    ]
+    (fault,) = caught.value.faults
+    # A variable of a similar name may be suggested behind it.
+    assert (fault.source, fault.message.partition(";")[0]) == (name, "no setting has this name")
 
 
 def test_they_are_faults_where_no_service_has_such_an_address() -> None:
