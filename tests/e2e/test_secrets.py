@@ -44,6 +44,8 @@ PROXY_PASSWORD = "Proxy/pass+word=of?ours"
 WRONG_PASSWORD = "Wrong/pass+word%for=brokers"
 KEY_PASSWORD = "Tls/key+pass%word=here"
 ADMIN_TOKEN = "Admin/token+of~the.port=="
+TRACES_PASSWORD = "Traces/pass+word%of=collector"
+CLIENT_SECRET = "Client/secret+for%tokens=here"
 SECRETS = (
     KEY,
     OTHER_KEY,
@@ -53,7 +55,10 @@ SECRETS = (
     WRONG_PASSWORD,
     KEY_PASSWORD,
     ADMIN_TOKEN,
+    TRACES_PASSWORD,
+    CLIENT_SECRET,
 )
+PATHS = ("/", "/status", "/page/status", "/metrics", "/livez", "/readyz", "/debug/stacks")
 LOOKS_MAX = 240
 LOOK_SECONDS = 0.25
 WORKER = (sys.executable, "-m", "worker")
@@ -77,7 +82,10 @@ main()
 
 @dataclass(slots=True)
 class Echo:
-    """An API behind a proxy, in one: refuses, redirects and fails, and repeats what it was sent."""
+    """An API behind a proxy, a collector and a token endpoint, in one.
+
+    It refuses, redirects and fails, and repeats what it was sent.
+    """
 
     port: int = 0
     requests: list[str] = field(default_factory=list)
@@ -115,7 +123,7 @@ class Echo:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 names = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
                 body = await reader.readexactly(int(names.get("content-length", "0")))
-                writer.write(self.answer(head, body.decode()))
+                writer.write(self.answer(head, body.decode("utf-8", "replace")))
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             writer.close()
@@ -166,7 +174,12 @@ class Scene:
             },
             "batching": {"rows_max": 1},
             "delivery": {"hold_probe_seconds": 0.5, "backoff_initial_seconds": 0.1},
-            "admin": {"host": "127.0.0.1", "port": free_ports(1)[0]},
+            "admin": {"host": "127.0.0.1", "port": free_ports(1)[0], "debug_stacks": True},
+            "tracing": {
+                "enabled": True,
+                "endpoint": f"http://127.0.0.1:{self.api.port}",
+                "headers": {"authorization": TRACES_PASSWORD},
+            },
             "log": {"level": "debug"},
         }
         for name, values in changes.items():
@@ -255,6 +268,9 @@ class Scene:
         try:
             await self.until_refused()
             await self.look(name, configuration["admin"]["port"])
+            process.send_signal(signal.SIGQUIT)
+            await self.until("the stacks", lambda: '"diagnostics_partitions"' in self.log(name))
+            await self.until("refused traces", lambda: "traces_not_accepted" in self.log(name))
             (self.directory / "key").write_text(f"{NEW_KEY} and more")
             await self.until("a faulty key", lambda: '"key_not_usable"' in self.log(name))
             (self.directory / "key").write_text(NEW_KEY)
@@ -270,7 +286,7 @@ class Scene:
         async with aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}
         ) as session:
-            for path in ("/", "/status", "/page/status", "/metrics", "/livez", "/readyz"):
+            for path in PATHS:
                 async with session.get(url + path) as response:
                     self.captured[f"{name} {path}"] = await response.text()
             await self.command(f"{name} top", "top", "--once", "--url", url)
@@ -320,6 +336,7 @@ async def test_a_worker_under_every_fault_of_the_api_shows_no_secret(scene: Scen
             "worker /": "<html",
             "worker /status": '"http_403"',
             "worker /page/status": '"last_errors"',
+            "worker /debug/stacks": '"status": 403',
             "worker /metrics": 'application_held{application_id="2222",reason="http_403"}',
             "worker top": "2222",
             "worker top --json": '"http_403"',
@@ -327,7 +344,8 @@ async def test_a_worker_under_every_fault_of_the_api_shows_no_secret(scene: Scen
         },
     )
     assert {"500", "302", "400", "403"} <= scene.api.statuses
-    assert "Proxy-Authorization" in scene.api.requests[0]
+    assert any("Proxy-Authorization" in head for head in scene.api.requests)
+    assert any(f"authorization: {TRACES_PASSWORD}" in head for head in scene.api.requests)
     assert not leaks(scene.captured, SECRETS)
 
 
@@ -356,6 +374,38 @@ async def test_a_worker_with_a_wrong_password_shows_no_secret(scene: Scene) -> N
             await scene.end(name, process)
         marks = (name, f"{name} /status", f"{name} /page/status")
         _with(scene.captured, dict.fromkeys(marks, "kafka_not_reached"))
+    assert not leaks(scene.captured, SECRETS)
+
+
+async def test_a_worker_whose_tokens_are_refused_shows_no_secret(scene: Scene) -> None:
+    oauth = {
+        "token_endpoint": f"http://127.0.0.1:{scene.api.port}/token",
+        "client_id": "worker",
+        "client_secret": CLIENT_SECRET,
+    }
+    configuration = scene.configuration(
+        kafka={"sasl_mechanism": "OAUTHBEARER", "sasl_oauth": oauth}
+    )
+    for name in ("sasl_username", "sasl_password_file"):
+        del configuration["kafka"][name]
+    process = await scene.start("tokens", configuration)
+    try:
+        await scene.until("a refused client", lambda: "answers HTTP 400" in scene.log("tokens"))
+        await scene.look("tokens", configuration["admin"]["port"])
+    finally:
+        await scene.end("tokens", process)
+    for command in (("check-config", "--connect"), ("show-config",)):
+        shown = f"tokens: {command[0]}"
+        await scene.command(shown, *command, AMW_CONFIG=str(scene.directory / "tokens.yaml"))
+    _with(
+        scene.captured,
+        {
+            "tokens /status": "answers HTTP 400",
+            "tokens: check-config": "answers HTTP 400",
+            "tokens: show-config": "token_endpoint",
+        },
+    )
+    assert any("Basic" in head and "/token" in head for head in scene.api.requests)
     assert not leaks(scene.captured, SECRETS)
 
 
