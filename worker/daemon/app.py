@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -15,26 +14,24 @@ from typing import Any
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from worker import __version__
-from worker.core.counters.forecast import OBSERVE_SECONDS, Forecaster, observation_of
-from worker.core.counters.history import History
+from worker.core.counters.forecast import Forecaster
 from worker.core.counters.trail import Trail
 from worker.core.intake.pass_choice import PASS_FORM
 from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
 from worker.daemon.assembly import Parts, admin_credentials, assemble
+from worker.daemon.observation import Observation, worker_info
 from worker.daemon.runner import Edges, Runner
 from worker.daemon.signals import Signals
-from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.kafka.aiokafka_internals import expected_names
 from worker.edges.kafka.instance import Instance, claim, take_over
 from worker.edges.telemetry.admin_listener import Address
 from worker.edges.telemetry.admin_server import AdminServer, Answers
 from worker.edges.telemetry.diagnostics import Diagnostics
-from worker.edges.telemetry.event_loop import LoopLag, LoopWatchdog
+from worker.edges.telemetry.event_loop import LoopWatchdog
 from worker.edges.telemetry.log_filters import RecentLogs
 from worker.edges.telemetry.metrics.collector import WorkerCollector
-from worker.edges.telemetry.reading import Reading, SpanCounts, WorkerInfo
 from worker.edges.telemetry.status import status_of
 from worker.edges.telemetry.status_page import page_document
 from worker.errors import ExitCode, WorkerError
@@ -103,21 +100,25 @@ class _Daemon:
         self._instance = instance
         self._settings = process.settings
         self._logs = process.logs
-        self._info = _info(process)
         self._signals = process.signals
-        self._loop_lag = LoopLag()
-        self._forecaster = Forecaster(process.settings.limits.event_age_seconds_max)
-        self._history = History(read_clock().monotonic_seconds)
-        self._trail = Trail()
-        self._diagnostics = Diagnostics(self._trail, self._read)
         # The end of the drain, in Unix seconds.
         self._stop_deadline: float | None = None
+        self._observation = Observation(
+            parts,
+            worker_info(process.settings, process.config_hash, read_clock().unix_seconds),
+            Forecaster(process.settings.limits.event_age_seconds_max),
+            process.logs,
+            read_clock,
+            lambda: self._stop_deadline,
+        )
+        self._trail = Trail()
+        self._diagnostics = Diagnostics(self._trail, self._observation.read)
         registry = CollectorRegistry()
         for collector in (
             PROCESS_COLLECTOR,
             PLATFORM_COLLECTOR,
             GC_COLLECTOR,
-            WorkerCollector(self._read),
+            WorkerCollector(self._observation.read),
         ):
             registry.register(collector)
         admin = process.settings.admin
@@ -126,10 +127,10 @@ class _Daemon:
             Address(admin.host, admin.port),
             Answers(
                 registry,
-                lambda: status_of(self._read()),
-                lambda: page_document(self._read()),
-                self._unready,
-                self._remark,
+                lambda: status_of(self._observation.read()),
+                lambda: page_document(self._observation.read()),
+                self._observation.unready,
+                self._observation.remark,
                 self._diagnostics.document if admin.debug_stacks else None,
             ),
             admin.allowed_hosts,
@@ -183,9 +184,9 @@ class _Daemon:
                         ("parking", parts.parking.run),
                         ("keys", parts.keys.run),
                         ("admin credentials", self._admin_credentials.run),
-                        ("loop lag", self._loop_lag.run),
+                        ("loop lag", self._observation.loop_lag.run),
                         ("loop watchdog", LoopWatchdog(self._diagnostics.report_blockade).run),
-                        ("forecast", self._observe),
+                        ("forecast", self._observation.run),
                     )
                 ]
                 edges = _edges(parts)
@@ -258,70 +259,6 @@ class _Daemon:
         logger.info("stopped", extra=left)
         return ExitCode.UNSETTLED if any(left.values()) else ExitCode.OK
 
-    def _unready(self) -> str | None:
-        """Return why this worker isn't ready.
-
-        None while it is a member of its group, with or without partitions, and not stopping.
-        """
-        return (
-            "it is stopping"
-            if self._stop_deadline is not None
-            else self._parts.source.membership.unready_reason()
-        )
-
-    def _remark(self) -> str:
-        """Return the line that `/readyz` adds to "ready".
-
-        A doubted clock is no reason to restart the worker, but it must be easy to find.
-        """
-        clock = self._parts.pipeline.clock.status(read_clock())
-        if clock.trust != "doubted":
-            return ""
-        ahead = clock.seconds_ahead
-        where = (
-            "behind the records'"
-            if ahead is None
-            else f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the API's"
-        )
-        return f"the local clock is doubted: {where}; nothing is received until they agree\n"
-
-    async def _observe(self) -> None:
-        """Observe the worker for forecasts and for the history, until cancelled."""
-        while True:
-            await asyncio.sleep(OBSERVE_SECONDS)
-            reading = self._read()
-            self._history.observe(reading.history_point())
-            observation = observation_of(reading.snapshot, reading.ends, reading.monotonic_seconds)
-            if observation is not None:
-                self._forecaster.observe(observation)
-
-    def _read(self) -> Reading:
-        """Take a reading for a scrape or for `/status`."""
-        now = read_clock()
-        source, snapshot = self._parts.source, self._parts.pipeline.snapshot(now)
-        oldest = snapshot.oldest_event_timestamp
-        return Reading(
-            info=self._info,
-            unix_seconds=now.unix_seconds,
-            monotonic_seconds=now.monotonic_seconds,
-            snapshot=snapshot,
-            ends=source.ends(),
-            partition_errors=source.partition_errors(),
-            consumer_rebuilds=source.rebuilds,
-            key_files_unusable=self._parts.keys.unusable_files,
-            not_ready_because=self._unready(),
-            forecast=self._forecaster.forecast(
-                None if oldest is None else max(0.0, now.unix_seconds - oldest)
-            ),
-            logs=self._logs,
-            loop_lag_seconds=self._loop_lag.histogram,
-            history=self._history,
-            stop_deadline_unix_seconds=self._stop_deadline,
-            spans=SpanCounts()
-            if self._parts.tracing is None
-            else self._parts.tracing.export.counts(),
-        )
-
 
 def _edges(parts: Parts) -> Edges:
     """The edges, with spans around their work where traces are made."""
@@ -335,25 +272,6 @@ def _edges(parts: Parts) -> Edges:
         parts.dead_letters,
         parts.parking,
         traces.log_fields,
-    )
-
-
-def _info(process: Process) -> WorkerInfo:
-    routes = process.settings.resolved_routes()
-    return WorkerInfo(
-        version=__version__,
-        config_hash=process.config_hash,
-        topics=tuple(route.topic for route in routes),
-        parking_topics={
-            route.topic: route.parking_topic for route in routes if route.parking_topic is not None
-        },
-        buffer_bytes_max=process.settings.limits.memory_bytes_max,
-        container_bytes_max=memory_limit_bytes(),
-        host=socket.gethostname(),
-        group_id=process.settings.kafka.group_id,
-        started_unix_seconds=round(read_clock().unix_seconds, 3),
-        applications=tuple(process.settings.appmetrica.applications),
-        span_records_max=process.settings.limits.span_records_max,
     )
 
 
