@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from worker.daemon.kafka_options import kafka_connection
-from worker.edges.kafka.tokens import TokenCommand, TokenNotObtainedError, TokenProvider
+from worker.edges.kafka.token_sources import TokenCommand
+from worker.edges.kafka.tokens import TokenNotObtainedError, TokenProvider
 from worker.settings.load import load
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}

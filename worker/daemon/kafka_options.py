@@ -10,13 +10,8 @@ from worker.core.wire import commit_metadata
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka.membership import SourceOptions
 from worker.edges.kafka.receiver import PollOptions
-from worker.edges.kafka.tokens import (
-    TokenCommand,
-    TokenEndpoint,
-    TokenFile,
-    TokenProvider,
-    TokenSource,
-)
+from worker.edges.kafka.token_sources import TokenCommand, TokenEndpoint, TokenFile
+from worker.edges.kafka.tokens import TokenProvider, TokenSource
 from worker.edges.kafka.window_rebuild import TailOptions
 from worker.settings.environment import ENVIRONMENT_PREFIX
 from worker.settings.routing import ResolvedRoute

@@ -15,7 +15,8 @@ from tests.secured import NAME, OTHER_NAME, PASSWORD, USER, Secured, unsigned_to
 from worker.edges.kafka.broker_address import Cause
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret
 from worker.edges.kafka.diagnosis import BrokerFault, diagnose
-from worker.edges.kafka.tokens import TokenFile, TokenProvider
+from worker.edges.kafka.token_sources import TokenFile
+from worker.edges.kafka.tokens import TokenProvider
 from worker.sandbox.kafka import free_ports
 
 PLAINTEXT = KafkaSecurity()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import encode_basic_auth, web
 
-from worker.edges.kafka.tokens import TokenEndpoint, TokenNotObtainedError
+from worker.edges.kafka.token_sources import TokenEndpoint
+from worker.edges.kafka.tokens import TokenNotObtainedError
 from worker.sandbox.kafka import free_ports
 
 SECRET = "hidden & secret"

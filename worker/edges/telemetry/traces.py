@@ -13,20 +13,17 @@ Source: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from opentelemetry.trace import (
-    Link,
     NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
     StatusCode,
-    TraceFlags,
     Tracer,
     format_trace_id,
     set_span_in_context,
@@ -35,12 +32,8 @@ from opentelemetry.util.types import AttributeValue
 
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response
 from worker.core.model.batch import Batch, RequestForm
-from worker.core.model.record import Assignment, Record
-from worker.core.wire.trace_context import trace_context
-from worker.edges.telemetry.trace_export import LINKS_MAX
+from worker.edges.telemetry.trace_links import FromRecord, common_topic, links_of
 
-# Records of a batch whose headers are read: each takes 2 µs of the event loop.
-RECORDS_READ_MAX = 10_000
 # Batches that may still be sent again. Each is some hundred bytes.
 BATCHES_MAX = 1000
 
@@ -55,18 +48,6 @@ class Requests(Protocol):
 
     async def ask_time(self) -> Answer:
         """Ask for the date of an answer."""
-
-
-class FromRecord(Protocol):
-    """What a record has become: a row or a rejection."""
-
-    @property
-    def assignment(self) -> Assignment:
-        """Where the record was received."""
-
-    @property
-    def record(self) -> Record:
-        """The record itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +132,7 @@ class Traces:
 
     def _batch_span(self, batch: Batch) -> Span:
         destination = batch.destination
-        links, records_traced = _links(batch.rows)
+        links, records_traced = links_of(batch.rows)
         attributes: Attributes = {
             **self._kafka("process", batch.rows),
             "messaging.operation.type": "process",
@@ -161,7 +142,7 @@ class Traces:
             "appmetrica.batch.id": batch.id,
             "appmetrica.batch.records_traced": records_traced,
         }
-        name = " ".join(["process", *_common_topic(batch.rows)])
+        name = " ".join(["process", *common_topic(batch.rows)])
         return self._tracer.start_span(
             name, kind=SpanKind.CONSUMER, attributes=attributes, links=links
         )
@@ -204,7 +185,7 @@ class Traces:
         """
         if self._uniform() >= self._options.sample_ratio:
             return
-        links, records_traced = _links(entries)
+        links, records_traced = links_of(entries)
         attributes: Attributes = {
             "messaging.system": "kafka",
             "messaging.operation.name": "send",
@@ -234,7 +215,7 @@ class Traces:
             "messaging.client.id": self._options.client_id,
             "messaging.batch.message_count": len(entries),
         }
-        for topic in _common_topic(entries):
+        for topic in common_topic(entries):
             attributes["messaging.destination.name"] = topic
         assignments = {entry.assignment for entry in entries}
         partitions = {assignment.topic_partition for assignment in assignments}
@@ -307,42 +288,3 @@ def _end(span: Span, error: str | None) -> None:
         span.set_attribute("error.type", error)
         span.set_status(StatusCode.ERROR)
     span.end()
-
-
-def _links(entries: Iterable[FromRecord]) -> tuple[list[Link], int]:
-    """Return links to the first `LINKS_MAX` sampled records, and how many records are sampled.
-
-    Of the first `RECORDS_READ_MAX` records.
-    """
-    links: list[Link] = []
-    sampled = 0
-    for entry in islice(entries, RECORDS_READ_MAX):
-        record = entry.record
-        context = trace_context(record) if record.headers else None
-        if context is None or not context.is_sampled:
-            continue
-        sampled += 1
-        if len(links) < LINKS_MAX:
-            assignment = entry.assignment
-            links.append(
-                Link(
-                    SpanContext(
-                        int(context.trace_id, 16),
-                        int(context.span_id, 16),
-                        is_remote=True,
-                        trace_flags=TraceFlags(TraceFlags.SAMPLED),
-                    ),
-                    {
-                        "messaging.destination.name": assignment.topic,
-                        "messaging.destination.partition.id": str(assignment.partition),
-                        "messaging.kafka.offset": record.offset,
-                    },
-                )
-            )
-    return links, sampled
-
-
-def _common_topic(entries: Iterable[FromRecord]) -> list[str]:
-    """Return the topic of the entries, if they have one topic."""
-    topics = {entry.assignment.topic for entry in entries}
-    return list(topics) if len(topics) == 1 else []

@@ -10,13 +10,12 @@ import pytest
 from tests.secured import unsigned_token
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka.diagnosis import diagnose
+from worker.edges.kafka.token_sources import TokenEndpoint, TokenFile
 from worker.edges.kafka.tokens import (
     FETCH_SECONDS_MAX,
     REUSE_SECONDS,
     TOKEN_BYTES_MAX,
     Token,
-    TokenEndpoint,
-    TokenFile,
     TokenNotObtainedError,
     TokenProvider,
     reuse_seconds,

@@ -18,7 +18,8 @@ from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, Trans
 from worker.core.model.batch import Batch, RequestForm
 from worker.core.model.row import Row
 from worker.edges.telemetry.trace_export import LINKS_MAX, SCHEMA_URL
-from worker.edges.telemetry.traces import BATCHES_MAX, RECORDS_READ_MAX, TraceOptions, Traces
+from worker.edges.telemetry.trace_links import RECORDS_READ_MAX
+from worker.edges.telemetry.traces import BATCHES_MAX, TraceOptions, Traces
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 OPTIONS = TraceOptions(
