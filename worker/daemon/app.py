@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
 from worker.daemon.assembly import Parts, admin_credentials, assemble
-from worker.daemon.observation import Observation, worker_info
+from worker.daemon.readings import Readings, worker_info
 from worker.daemon.runner import Edges, Runner
 from worker.daemon.signals import Signals
 from worker.edges.kafka.aiokafka_internals import expected_names
@@ -35,6 +35,7 @@ from worker.edges.telemetry.metrics.collector import WorkerCollector
 from worker.edges.telemetry.status import status_of
 from worker.edges.telemetry.status_page import page_document
 from worker.errors import ExitCode, WorkerError
+from worker.settings.admin import Admin
 from worker.settings.schema import Settings
 from worker.supervision import supervise
 
@@ -103,7 +104,7 @@ class _Daemon:
         self._signals = process.signals
         # The end of the drain, in Unix seconds.
         self._stop_deadline: float | None = None
-        self._observation = Observation(
+        self._readings = Readings(
             parts,
             worker_info(process.settings, process.config_hash, read_clock().unix_seconds),
             Forecaster(process.settings.limits.event_age_seconds_max),
@@ -112,25 +113,29 @@ class _Daemon:
             lambda: self._stop_deadline,
         )
         self._trail = Trail()
-        self._diagnostics = Diagnostics(self._trail, self._observation.read)
+        self._diagnostics = Diagnostics(self._trail, self._readings.read)
+        self._admin_credentials = admin_credentials(
+            process.settings.admin, process.logs.learn_secret
+        )
+        self._admin = self._admin_server(process.settings.admin)
+
+    def _admin_server(self, admin: Admin) -> AdminServer:
         registry = CollectorRegistry()
         for collector in (
             PROCESS_COLLECTOR,
             PLATFORM_COLLECTOR,
             GC_COLLECTOR,
-            WorkerCollector(self._observation.read),
+            WorkerCollector(self._readings.read),
         ):
             registry.register(collector)
-        admin = process.settings.admin
-        self._admin_credentials = admin_credentials(admin, process.logs.learn_secret)
-        self._admin = AdminServer(
+        return AdminServer(
             Address(admin.host, admin.port),
             Answers(
                 registry,
-                lambda: status_of(self._observation.read()),
-                lambda: page_document(self._observation.read()),
-                self._observation.unready,
-                self._observation.remark,
+                lambda: status_of(self._readings.read()),
+                lambda: page_document(self._readings.read()),
+                self._readings.unready,
+                self._readings.remark,
                 self._diagnostics.document if admin.debug_stacks else None,
             ),
             admin.allowed_hosts,
@@ -176,18 +181,7 @@ class _Daemon:
                 gc.set_threshold(50_000, 20, 100)
                 background = [
                     tasks.create_task(supervise(name, work), name=name)
-                    for name, work in (
-                        ("kafka source", self._consume),
-                        ("missing topics", parts.source.watch_topics),
-                        ("ends of partitions", parts.source.watch_ends),
-                        ("dead letters", parts.dead_letters.run),
-                        ("parking", parts.parking.run),
-                        ("keys", parts.keys.run),
-                        ("admin credentials", self._admin_credentials.run),
-                        ("loop lag", self._observation.loop_lag.run),
-                        ("loop watchdog", LoopWatchdog(self._diagnostics.report_blockade).run),
-                        ("forecast", self._observation.run),
-                    )
+                    for name, work in self._background()
                 ]
                 edges = _edges(parts)
                 runner = Runner(parts.pipeline, parts.inbox, edges, read_clock, self._trail)
@@ -206,6 +200,22 @@ class _Daemon:
             # The admin port last: a scrape sees the final state.
             await self._admin.stop()
         return self._ended(finish)
+
+    def _background(self) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """What goes on beside the pipeline until the drain has ended, by name."""
+        parts = self._parts
+        return (
+            ("kafka source", self._consume),
+            ("missing topics", parts.source.watch_topics),
+            ("ends of partitions", parts.source.watch_ends),
+            ("dead letters", parts.dead_letters.run),
+            ("parking", parts.parking.run),
+            ("keys", parts.keys.run),
+            ("admin credentials", self._admin_credentials.run),
+            ("loop lag", self._readings.loop_lag.run),
+            ("loop watchdog", LoopWatchdog(self._diagnostics.report_blockade).run),
+            ("forecast", self._readings.run),
+        )
 
     async def _consume(self) -> None:
         """Consume until cancelled.

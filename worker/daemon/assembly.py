@@ -49,7 +49,7 @@ REAL = ClockAndRandom()
 
 
 @dataclass(frozen=True, slots=True)
-class Tracing:
+class TraceParts:
     """What makes spans, and what sends them."""
 
     traces: Traces
@@ -68,7 +68,7 @@ class Parts:
     sink: HttpSink
     dead_letters: TopicWriter[Rejection]
     parking: TopicWriter[Row]
-    tracing: Tracing | None
+    tracing: TraceParts | None
 
 
 def assemble(
@@ -150,7 +150,7 @@ def admin_credentials(admin: Admin, learn_secret: Callable[[str], None]) -> Admi
 
 def _tracing(
     settings: Settings, client_id: str, instance_id: str, uniform: Callable[[], float]
-) -> Tracing | None:
+) -> TraceParts | None:
     if not settings.tracing.enabled:
         return None
     # Only here: without traces, nothing of the extra is imported.
@@ -178,7 +178,7 @@ def _tracing(
         export.tracer(),
         uniform,
     )
-    return Tracing(traces, export)
+    return TraceParts(traces, export)
 
 
 def _sink_options(settings: Settings) -> SinkOptions:

@@ -62,7 +62,7 @@ def listen_everywhere(
     return create(("0.0.0.0", port), family=socket.AF_INET)
 
 
-class Listener:
+class AdminListener:
     """Listens on one address, of each family that its host has.
 
     Args:

@@ -33,7 +33,7 @@ from worker.edges.telemetry.admin_access import (
     carries_token,
 )
 from worker.edges.telemetry.admin_credentials import AdminCredentials
-from worker.edges.telemetry.admin_listener import Address, Listener
+from worker.edges.telemetry.admin_listener import Address, AdminListener
 from worker.edges.telemetry.redaction import plain
 from worker.edges.telemetry.status_page import StatusPage
 from worker.errors import UnavailableError
@@ -218,7 +218,7 @@ class _Site:
     def __init__(self, address: Address, runner: web.AppRunner) -> None:
         self._address = address
         self._runner = runner
-        self._listener: Listener | None = None
+        self._listener: AdminListener | None = None
 
     @property
     def port(self) -> int:
@@ -234,7 +234,7 @@ class _Site:
         await self._runner.setup()
         if self._runner.server is None:
             raise AssertionError("a runner has a server after its setup")
-        listener = Listener(self._address, self._runner.server, context)
+        listener = AdminListener(self._address, self._runner.server, context)
         await listener.start()
         self._listener = listener
 

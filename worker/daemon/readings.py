@@ -18,7 +18,7 @@ from worker.edges.telemetry.reading import Reading, SpanCounts, WorkerInfo
 from worker.settings.schema import Settings
 
 
-class Observation:
+class Readings:
     """Takes readings of a running worker, and remembers those of the latest minutes.
 
     Args:
