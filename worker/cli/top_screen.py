@@ -140,8 +140,8 @@ def _details(status: Mapping[str, Any]) -> Iterator[RenderableType]:
         ],
     )
     for error in objects(status, "last_errors")[-ERRORS_MAX:]:
-        detail = text(error, "detail")
-        yield _cell(f"{text(error, 'ts')[11:19]} {text(error, 'event')} {detail}", "yellow")
+        words = (text(error, "ts")[11:19], text(error, "event"), text(error, "detail"))
+        yield _cell(" ".join(filter(None, (*words, text(error, "action")))), "yellow")
 
 
 def _outlook(status: Mapping[str, Any]) -> Iterator[RenderableType]:

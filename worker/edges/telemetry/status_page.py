@@ -91,8 +91,8 @@ def _partitions(reading: Reading) -> list[dict[str, object]]:
 
 
 def _error(line: Mapping[str, object]) -> dict[str, object]:
-    """Return a log line with its fields as one text."""
-    named = ("ts", "level", "event", "logger")
+    """Return a log line with what to do, and its fields as one text."""
+    named = ("ts", "level", "event", "logger", "action")
     fields = " ".join(f"{name}={line[name]}" for name in line if name not in named)
     shown = {name: str(line.get(name, ""))[:CHARACTERS_MAX] for name in named}
     return {**shown, "fields": fields[:CHARACTERS_MAX]}

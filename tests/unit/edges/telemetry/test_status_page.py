@@ -77,6 +77,8 @@ def test_an_error_is_one_text_of_bounded_length() -> None:
     newest, before = plain_list(page_document(reading)["last_errors"])
     assert (newest["event"], newest["level"], before["event"]) == ("odd", "error", "commit_failed")
     assert newest["fields"] == ("detail=" + "x" * 10_000)[:CHARACTERS_MAX]
+    assert (newest["action"], "action=" in before["fields"]) == ("", False)
+    assert before["action"].endswith("check the brokers and the rights of the group.")
 
 
 def plain_list(value: object) -> list[dict[str, str]]:

@@ -241,7 +241,7 @@ function renderErrors({ last_errors: errors }) {
     return [
       Number.isNaN(moment.getTime()) ? line.ts || "no time" : clock(moment),
       { text: line.event, className: line.level === "warning" ? "u-warning" : "u-critical" },
-      { text: line.fields, className: "fields" },
+      { text: [line.action, line.fields].filter(Boolean).join("\n"), className: "fields" },
     ];
   });
   fillTable(byId("errors"), rows, "None since the start of the worker.");
