@@ -6,6 +6,7 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -362,6 +363,29 @@ class TestTheLedger:
         assert emulator.ledger.summary()["rows_total"] == 0
         with pytest.raises(TimeoutError, match="not within"):
             await emulator.ledger.wait_for(lambda ledger: ledger.rows_total == 1, 0.01)
+
+
+class TestTheClock:
+    async def test_answers_have_its_time_and_ages_are_checked_with_it(
+        self, emulator: Emulator, client: aiohttp.ClientSession
+    ) -> None:
+        ahead = 15 * 86_400
+        async with client.put("/_emulator/clock", json={"ahead_seconds": ahead}) as response:
+            assert response.status == 204
+        for path in ("/", "/_emulator/ledger"):
+            async with client.head(path) as response:
+                date = parsedate_to_datetime(response.headers["Date"]).timestamp()
+                assert abs(date - time.time() - ahead) < 60
+        assert (await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n"))[0] == 400
+        emulator.set_clock(0)
+        assert (await post(client, f"{MINIMAL_HEADER}\n{MINIMAL}\n"))[0] == 200
+
+    @pytest.mark.parametrize("clock", [[], {}, {"ahead_seconds": True}, {"ahead_seconds": 10**12}])
+    async def test_an_impossible_clock_is_refused(
+        self, client: aiohttp.ClientSession, clock: object
+    ) -> None:
+        async with client.put("/_emulator/clock", json=clock) as response:
+            assert response.status == 400
 
 
 class TestFaults:

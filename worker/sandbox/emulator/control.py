@@ -9,6 +9,7 @@ PUT     /_emulator/faults     [fault, …]             replace the fault plan
 DELETE  /_emulator/faults                            no faults
 PUT     /_emulator/keys       {"1111": "key"}        the key of each application
 PUT     /_emulator/refused    {"event_name": ["…"]}  values to refuse although they are well-formed
+PUT     /_emulator/clock      {"ahead_seconds": 60}  how far the emulator's clock is ahead
 """
 
 from __future__ import annotations
@@ -26,16 +27,25 @@ from worker.sandbox.emulator.faults import FaultPlan, PlanError, PlannedFault, p
 from worker.sandbox.emulator.ledger import RequestLedger
 
 PAGE_MAX = 100_000
+CLOCK_AHEAD_MAX = 366 * 86_400
 
 
 @dataclass(slots=True)
 class State:
-    """Keys by application, values to refuse by column, the ledger and the fault plan."""
+    """Keys by application, values to refuse by column, the ledger, the fault plan and the clock.
+
+    `clock_ahead_seconds` is how far the emulator's clock is ahead of the machine's.
+    """
 
     keys: Mapping[int, str]
     refused: Mapping[str, frozenset[str]]
     ledger: RequestLedger
     faults: FaultPlan = field(default_factory=FaultPlan)
+    clock_ahead_seconds: float = 0.0
+
+    def unix_seconds(self) -> float:
+        """Return the time by the emulator's clock."""
+        return time.time() + self.clock_ahead_seconds
 
     def plan(self, *faults: PlannedFault) -> None:
         """Replace the fault plan; without arguments nothing fails."""
@@ -71,6 +81,7 @@ class Control:
             web.delete("/_emulator/faults", self._delete_faults),
             web.put("/_emulator/keys", self._put_keys),
             web.put("/_emulator/refused", self._put_refused),
+            web.put("/_emulator/clock", self._put_clock),
         ]
 
     async def _serve_ledger(self, _: web.Request) -> web.Response:
@@ -119,6 +130,16 @@ class Control:
         if unknown:
             return web.Response(status=400, text=f"no resource has the column {unknown[0]!r}\n")
         self._state.refused = {name: frozenset(values) for name, values in refused.items()}
+        return web.Response(status=204)
+
+    async def _put_clock(self, request: web.Request) -> web.Response:
+        clock = await _object(request)
+        ahead = None if clock is None else clock.get("ahead_seconds")
+        if type(ahead) is not int or abs(ahead) > CLOCK_AHEAD_MAX:
+            return web.Response(
+                status=400, text='a clock is an object: {"ahead_seconds": 60}; at most a year\n'
+            )
+        self._state.clock_ahead_seconds = float(ahead)
         return web.Response(status=204)
 
 

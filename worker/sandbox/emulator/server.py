@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from hashlib import sha256
 
 from aiohttp import web
@@ -87,6 +88,7 @@ class Emulator:
                 *Control(self._state).routes(),
             ]
         )
+        application.on_response_prepare.append(self._date)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
     async def __aenter__(self) -> Emulator:
@@ -123,6 +125,13 @@ class Emulator:
     def set_keys(self, keys: Mapping[int, str]) -> None:
         """Replace the keys of all applications."""
         self._state.keys = dict(keys)
+
+    def set_clock(self, ahead_seconds: float) -> None:
+        """Set how far the emulator's clock is ahead of the machine's."""
+        self._state.clock_ahead_seconds = ahead_seconds
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(self._state.unix_seconds(), usegmt=True)
 
     async def _serve_body(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, is_body=True)
@@ -272,7 +281,7 @@ class Emulator:
         )
 
     def _bounds(self, applications: frozenset[int]) -> AcceptanceBounds:
-        now = int(time.time())
+        now = int(self._state.unix_seconds())
         # A second each way: the sender has read its clock earlier.
         oldest = now - self._options.event_age_seconds_max - 1
         return AcceptanceBounds(
