@@ -109,7 +109,7 @@ chaos: $(STAMP) ## Kill, stop and cut off real workers and brokers, and reconcil
 	$(BIN)/python -m verification.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) \
 	  $(if $(MUTANT),$(if $(filter all,$(MUTANT)),--mutants,--mutant $(MUTANT))) $(ARGS)
 
-runbook: $(STAMP) ## Make the faults of docs/runbook.md, run its commands, apply its fixes (5 min; ARGS="--scene outage")
+runbook: $(STAMP) ## Make the faults of docs/runbook.md, run its commands, apply its fixes (6 min; ARGS="--scene outage")
 	$(BIN)/python -m verification.runbook $(ARGS)
 
 # On a base made by debootstrap, without Docker. As root of a Debian it installs what is missing by apt.

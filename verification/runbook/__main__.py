@@ -20,9 +20,12 @@ from verification.runbook.scene import Scene, SceneFailedError
 from verification.runbook.scenes import NOT_PLAYED, SCENES, Script
 from verification.runbook.shell import missing_programs
 from worker.errors import WorkerError
-from worker.sandbox.kafka import KafkaCluster
+from worker.sandbox.kafka import ClusterOptions, KafkaCluster, Listener, free_ports
 
 SCENE_SECONDS_MAX = 240.0
+
+# With the listener that is advertised with the port of a proxy.
+Brokers = tuple[KafkaCluster, Listener]
 
 
 def main() -> int:
@@ -34,26 +37,28 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     missing = missing_programs()
     if missing:
-        console.print(f"install Debian's packages {' '.join(missing)}: the runbook uses them")
+        console.print(f"install Debian's packages {' '.join(missing)}: the scenes use them")
         return 2
     failed = 0
-    with KafkaCluster() as kafka:
+    port, advertised_port = free_ports(2)
+    proxied = Listener("PROXIED", "PLAINTEXT", port, advertised_port=advertised_port)
+    with KafkaCluster(ClusterOptions(listeners=(proxied,))) as kafka:
         for script, headings in SCENES.items():
             if chosen in {None, script.__name__}:
                 console.print(f"{', '.join(headings)}: {script.__doc__}")
-                failed += not _play(script, kafka.bootstrap_servers, console)
+                failed += not _play(script, (kafka, proxied), console)
     for heading, reason in NOT_PLAYED.items():
         console.print(f"not played: {heading}: {reason}")
     console.print(f"{len(SCENES) if chosen is None else 1} scenes, {failed} failed")
     return 1 if failed else 0
 
 
-def _play(script: Script, bootstrap_servers: str, console: Console) -> bool:
+def _play(script: Script, brokers: Brokers, console: Console) -> bool:
     """Play a scene; false if it failed."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="appmetrica-worker-runbook-") as directory:
         try:
-            asyncio.run(_perform(script, bootstrap_servers, Path(directory), console))
+            asyncio.run(_perform(script, brokers, Path(directory), console))
         except (SceneFailedError, WorkerError, TimeoutError, RuntimeError) as error:
             console.print(f"  FAILED: {type(error).__name__}: {error}")
             return False
@@ -61,15 +66,14 @@ def _play(script: Script, bootstrap_servers: str, console: Console) -> bool:
     return True
 
 
-async def _perform(
-    script: Script, bootstrap_servers: str, directory: Path, console: Console
-) -> None:
+async def _perform(script: Script, brokers: Brokers, directory: Path, console: Console) -> None:
     topic = f"runbook-{script.__name__.replace('_', '-')}-{secrets.token_hex(2)}"
+    kafka, proxied = brokers
     async with (
         asyncio.timeout(SCENE_SECONDS_MAX),
-        on_stage(bootstrap_servers, topic, directory) as stage,
+        on_stage(kafka.bootstrap_servers, topic, directory) as stage,
     ):
-        await script(Scene(stage, directory, console.print))
+        await script(Scene(stage, kafka, proxied, directory, console.print))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +18,14 @@ import aiohttp
 from tests.e2e.stage import KEYS, Stage
 from verification.runbook.page import commands
 from verification.runbook.shell import Shell
+from worker.sandbox.kafka import KafkaCluster, Listener
 from worker.sandbox.processes import WorkerProcess
 from worker.sandbox.topics import Published, create_topics, publish
 
 WAIT_SECONDS_MAX = 90.0
+STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.5
+UNAVAILABLE = 69
 KEY_FOLDER = "/etc/appmetrica-worker/keys"
 
 
@@ -44,11 +48,19 @@ class NotHere:
     reason: str
 
 
+NO_CLUSTER = NotHere("there is no cluster on this machine")
+
+
 @dataclass
 class Scene:
-    """A worker and everything around it; its methods are used by the scripts of scenes."""
+    """A worker and everything around it; its methods are used by the scripts of scenes.
+
+    `proxied` is the listener of the brokers that is advertised with the port of a proxy.
+    """
 
     stage: Stage
+    kafka: KafkaCluster
+    proxied: Listener
     directory: Path
     say: Callable[[str], None]
     keys: Mapping[int, str] = field(default_factory=lambda: KEYS)
@@ -68,6 +80,11 @@ class Scene:
         if not self.stage.workers:
             await create_topics(self.stage.bootstrap_servers, {self.parking_topic: 1})
         await self.stage.start_worker({"delivery": QUICK_DELIVERY, **(overrides or {})}, self.keys)
+
+    async def stop(self) -> None:
+        """Stop the newest worker in order."""
+        self.worker.send(signal.SIGTERM)
+        await self.worker.wait(STOP_SECONDS_MAX)
 
     async def publish(self, *events: Mapping[str, Any]) -> None:
         """Publish events as JSON."""
@@ -96,6 +113,21 @@ class Scene:
         page = await self.worker.metrics()
         found = re.findall(rf"^appmetrica_worker_{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE)
         return [float(value) for value in found]
+
+    async def until_metric(self, name: str, value: float) -> None:
+        """Wait until a metric has only this value.
+
+        Raises:
+            SceneFailedError: it did not come to this in time.
+        """
+        found: list[float] = []
+        for _ in range(round(WAIT_SECONDS_MAX / POLL_SECONDS)):
+            found = await self.metric(name)
+            if found == [value]:
+                self.say(f"  {name} is {value:g}")
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise SceneFailedError(f"{name} is {found} instead of {value:g}")
 
     async def run(
         self, heading: str, *expected: Expected | NotHere, topic: str | None = None

@@ -17,6 +17,7 @@ from worker.errors import UnavailableError
 from worker.sandbox.kafka_node import ENDPOINT, find
 from worker.sandbox.processes import end_with
 
+PROGRAMS = ("curl", "jq", "kcat", "prometheus")
 COMMAND_SECONDS_MAX = 90.0
 # A command that repeats until Ctrl-C, such as `lag --watch`, is ended after this time.
 WATCH_SECONDS = 6
@@ -29,6 +30,8 @@ _SCRIPTS = {
     "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
     "kafka-configs.sh": "kafka.admin.ConfigCommand",
 }
+# As Kafka's own scripts have it: only warnings.
+_QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 # There is no cluster here: a pod's log is the worker's log file, and its files are this machine's.
 _KUBECTL = """#!/bin/bash
 case "$1" in
@@ -40,8 +43,8 @@ esac
 
 
 def missing_programs() -> list[str]:
-    """The programs of the runbook that are not installed; Debian's packages have these names."""
-    return [name for name in ("curl", "jq", "kcat") if shutil.which(name) is None]
+    """The programs of scenes that are not installed; Debian's packages have these names."""
+    return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def _scripts(directory: Path) -> Path:
     folder.mkdir(exist_ok=True)
     java, class_path = _kafka_tools()
     scripts = {
-        name: f'#!/bin/bash\nexec "{java}" -cp "{class_path}" {main} "$@"\n'
+        name: f'#!/bin/bash\nexec "{java}" {_QUIET} -cp "{class_path}" {main} "$@"\n'
         for name, main in _SCRIPTS.items()
     }
     for name, text in {**scripts, "kubectl": _KUBECTL}.items():

@@ -1,0 +1,111 @@
+"""Scenes of the process: its configuration and key files, its end, its memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.e2e.stage import KEYS
+from verification.runbook.scene import NO_CLUSTER, Expected, Scene, SceneFailedError, events
+from worker.errors import UnavailableError
+from worker.sandbox.prometheus import PrometheusOptions, PrometheusServer
+
+WRONG_CONFIGURATION = 78
+
+
+async def key_file_unusable(scene: Scene) -> None:
+    """A key file becomes empty."""
+    file = scene.directory / "1111"
+    file.write_text(KEYS[1111], encoding="utf-8")
+    scene.keys = {}
+    await scene.start({"appmetrica": {"applications": _key_in(file)}})
+    _replace(file, "")
+    await scene.until_metric("key_files_unusable", 1)
+    await scene.run(
+        "Key file unusable", Expected("key_not_(read|usable)"), Expected("1111"), NO_CLUSTER
+    )
+    _replace(file, "a-new-key-for-the-application-0c44")
+    scene.stage.emulator.set_keys({1111: "a-new-key-for-the-application-0c44"})
+    await scene.until_metric("key_files_unusable", 0)
+    if "key_changed" not in scene.worker.log_file.read_text(encoding="utf-8"):
+        raise SceneFailedError("the log has no key_changed")
+
+
+def _key_in(file: Path) -> dict[str, Any]:
+    return {"1111": {"post_api_key_file": str(file)}}
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replace a file at once, as the kubelet does."""
+    new = file.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.rename(file)
+
+
+async def crash_loop(scene: Scene) -> None:
+    """A setting is wrong: the process ends as often as it is started."""
+    for _ in range(3):
+        try:
+            await scene.start({"batching": {"rows_max": 0}})
+        except UnavailableError:
+            code = await scene.worker.wait(1)
+        else:
+            raise SceneFailedError("the worker started")
+        if code != WRONG_CONFIGURATION:
+            raise SceneFailedError(f"the exit code is {code}")
+    scene.say(f"  the process has ended three times with {WRONG_CONFIGURATION}")
+    await scene.run(
+        "Crash loop",
+        NO_CLUSTER,
+        Expected(r"batching\.rows_max"),
+        Expected(r"batching\.rows_max", (WRONG_CONFIGURATION,)),
+    )
+    await scene.start()
+    await scene.publish(*events(10))
+    await scene.stage.await_rows(10)
+
+
+async def absent(scene: Scene) -> None:
+    """The worker has ended; then a worker runs that Prometheus doesn't scrape."""
+    await scene.start()
+    async with _prometheus(scene.directory) as prometheus:
+        prometheus.scrape({"workers": [scene.worker.admin_url]})
+        await _until_absent(scene, prometheus, is_absent=False)
+        scene.worker.kill()
+        await _until_absent(scene, prometheus, is_absent=True)
+        await scene.run("Absent", NO_CLUSTER, NO_CLUSTER, Expected("consumer|started"))
+        await scene.start()
+        await _until_absent(scene, prometheus, is_absent=True)
+        prometheus.scrape({"workers": [scene.worker.admin_url]})
+        await _until_absent(scene, prometheus, is_absent=False)
+
+
+@asynccontextmanager
+async def _prometheus(directory: Path) -> AsyncIterator[PrometheusServer]:
+    server = PrometheusServer(PrometheusOptions(directory, scrape_seconds=1))
+    try:
+        server.scrape({})
+        await server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+async def _until_absent(scene: Scene, prometheus: PrometheusServer, *, is_absent: bool) -> None:
+    """Wait until the expression of the alert has a value, or none."""
+    query = {"query": "absent(appmetrica_worker_build_info)"}
+    answer: dict[str, Any] = {}
+    async with aiohttp.ClientSession() as session:
+        for _ in range(60):
+            async with session.get(f"{prometheus.url}/api/v1/query", params=query) as response:
+                answer = await response.json()
+            if bool(answer["data"]["result"]) is is_absent:
+                scene.say(f"  build_info is {'absent' if is_absent else 'there'}")
+                return
+            await asyncio.sleep(0.5)
+    raise SceneFailedError(f"Prometheus still answers {answer}")
