@@ -125,7 +125,7 @@ STATUS: tuple[Key[Reading], ...] = (
     ),
     Key(
         "held_bytes_max",
-        "limits.memory_bytes_max: reception pauses there, and resumes at half of it.",
+        "limits.memory_bytes_max: reception pauses at seven eighths of it, and resumes at half.",
         lambda reading: reading.info.buffer_bytes_max,
     ),
     Key(
