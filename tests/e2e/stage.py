@@ -33,7 +33,10 @@ QUICK_GROUP = {
 
 
 class Stage:
-    """One topic, one group, one emulator; any number of workers."""
+    """One topic, one group, one emulator; any number of workers.
+
+    `wrapper` is for the workers that are started next: see `WorkerOptions`.
+    """
 
     def __init__(
         self, bootstrap_servers: str, topic: str, emulator: Emulator, directory: Path
@@ -45,6 +48,7 @@ class Stage:
         self.directory = directory
         self.workers: list[WorkerProcess] = []
         self.produced: list[Sample] = []
+        self.wrapper: tuple[str, ...] = ()
 
     async def publish(self, produced: Sequence[Sample]) -> None:
         """Publish these, behind what was published before."""
@@ -73,6 +77,7 @@ class Stage:
                     "batching": {"rows_max": 500},
                     **(overrides or {}),
                 },
+                wrapper=self.wrapper,
             ),
         )
         self.workers.append(worker)

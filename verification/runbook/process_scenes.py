@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +14,30 @@ import aiohttp
 from tests.e2e.stage import KEYS
 from verification.runbook.scene import NO_CLUSTER, Expected, Scene, SceneFailedError, events
 from worker.errors import UnavailableError
+from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.prometheus import PrometheusOptions, PrometheusServer
 
 WRONG_CONFIGURATION = 78
+MEBIBYTE = 1024 * 1024
+ALERT_SHARE = 0.9
+LARGE_EVENTS = 14_000
+LARGE_EVENT_BYTES = 5000
+CONTAINER_BYTES = 135 * MEBIBYTE
+# A container shows its limit here, by either version of control groups. The kernel doesn't enforce
+# this limit.
+CONTAINER = (
+    "unshare",
+    "--map-root-user",
+    "--mount",
+    "bash",
+    "-ec",
+    f"""mount -t tmpfs none /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/memory
+    echo {CONTAINER_BYTES} > /sys/fs/cgroup/memory.max
+    echo {CONTAINER_BYTES} > /sys/fs/cgroup/memory/memory.limit_in_bytes
+    exec "$@" """,
+    "container",
+)
 
 
 async def key_file_unusable(scene: Scene) -> None:
@@ -109,3 +131,57 @@ async def _until_absent(scene: Scene, prometheus: PrometheusServer, *, is_absent
                 return
             await asyncio.sleep(0.5)
     raise SceneFailedError(f"Prometheus still answers {answer}")
+
+
+async def memory_near_limit(scene: Scene) -> None:
+    """The API is down, and the buffer is too large for the container."""
+    scene.stage.wrapper = CONTAINER
+    scene.stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=503))
+    await scene.start(_memory(64))
+    await scene.publish(*events(LARGE_EVENTS, event_json={"text": "x" * LARGE_EVENT_BYTES}))
+    await _until_full(scene)
+    share = await _memory_share(scene)
+    if share <= ALERT_SHARE:
+        raise SceneFailedError(f"only {share:.0%} of the container's memory is in use")
+    await scene.run(
+        "Memory near limit",
+        Expected(r"(?s)resident_memory.*memory_limit_bytes \d"),
+        Expected("warning: memory: at most 161 MiB; the container allows 135 MiB"),
+        NO_CLUSTER,
+    )
+    await scene.stop()
+    await scene.start(_memory(32))
+    await scene.fix("! appmetrica-worker check-config | grep warning")
+    await _until_full(scene)
+    for _ in range(5):
+        share = await _memory_share(scene)
+        if share > ALERT_SHARE:
+            raise SceneFailedError("the share does not stay below 90 %")
+        await asyncio.sleep(1)
+    scene.stage.emulator.plan()
+    await scene.stage.await_rows(LARGE_EVENTS)
+
+
+def _memory(mebibytes: int) -> dict[str, Any]:
+    return {
+        "limits": {"memory_bytes_max": mebibytes * MEBIBYTE, "span_records_max": 1_000_000},
+        "dedup": {"window_rows_max": 10_000, "rebuild_records_max": 1000},
+    }
+
+
+async def _until_full(scene: Scene) -> None:
+    """Wait until reception has paused."""
+    await scene.until(
+        "the buffer is full",
+        lambda status: status["held_bytes"] > 7 / 8 * status["held_bytes_max"],
+    )
+
+
+async def _memory_share(scene: Scene) -> float:
+    """The expression of the alert."""
+    page = await scene.worker.metrics()
+    (resident,) = re.findall(r"^process_resident_memory_bytes (\S+)$", page, re.MULTILINE)
+    (limit,) = await scene.metric("memory_limit_bytes")
+    share = float(resident) / limit
+    scene.say(f"  {share:.0%} of the container's memory is in use")
+    return share

@@ -178,7 +178,7 @@ class Scene:
             "GROUP": self.stage.topic,
             KEY_FOLDER: str(self.directory),
         }
-        return Shell(self.directory, variables, names)
+        return Shell(self.directory, variables, names, self.stage.wrapper)
 
     async def fix(self, command: str) -> None:
         """Run a command that the text of a fix names.

@@ -14,7 +14,6 @@ Script = Callable[[Scene], Awaitable[None]]
 
 NOT_PLAYED: Mapping[str, str] = {
     "Accounting imbalance": "it would be a bug; no setting makes it",
-    "Memory near limit": "needs a container with a limit; make image",
 }
 
 SCENES: Mapping[Script, tuple[str, ...]] = {
@@ -34,5 +33,6 @@ SCENES: Mapping[Script, tuple[str, ...]] = {
     group_scenes.rebalance_storm: ("Rebalance storm",),
     process_scenes.absent: ("Absent",),
     process_scenes.crash_loop: ("Crash loop",),
+    process_scenes.memory_near_limit: ("Memory near limit",),
     process_scenes.key_file_unusable: ("Key file unusable",),
 }

@@ -62,12 +62,18 @@ class Shell:
         directory: for its scripts and files.
         variables: of the environment; `ADMIN` is the worker's address.
         names: the placeholders of the runbook (BROKER, TOPIC, GROUP, POD …) and their values.
+        wrapper: a command that replaces itself by the command that follows it.
     """
 
     def __init__(
-        self, directory: Path, variables: Mapping[str, str], names: Mapping[str, str]
+        self,
+        directory: Path,
+        variables: Mapping[str, str],
+        names: Mapping[str, str],
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self._directory = directory
+        self._wrapper = wrapper
         self._names = names
         path = os.pathsep.join(
             [str(_scripts(directory)), str(Path(sys.executable).parent), os.environ["PATH"]]
@@ -84,7 +90,7 @@ class Shell:
         if "--watch" in command:
             command = f"timeout {WATCH_SECONDS} {command}"
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-o", "pipefail", "-c", command),
+            *(*self._wrapper, "bash", "-o", "pipefail", "-c", command),
             cwd=self._directory,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,

@@ -69,7 +69,10 @@ def _end_with(parent: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """The configuration of a worker; `overrides` are merged over the other values."""
+    """The configuration of a worker; `overrides` are merged over the other values.
+
+    `wrapper` is a command that replaces itself by the worker's command, which follows it.
+    """
 
     bootstrap_servers: str
     base_url: str
@@ -79,6 +82,7 @@ class WorkerOptions:
     keys: Mapping[int, str]
     admin_port: int
     overrides: Mapping[str, Any]
+    wrapper: tuple[str, ...] = ()
 
 
 class WorkerProcess:
@@ -117,7 +121,7 @@ class WorkerProcess:
         if installed.exists():
             command = [str(installed), "run", "--config", str(self._config_file)]
         with self.log_file.open("ab") as log:
-            self._process = start_process(command, log, inherited | keys)
+            self._process = start_process([*self._options.wrapper, *command], log, inherited | keys)
 
     async def await_ready(self) -> None:
         """Wait until the worker is ready.
