@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from tests.e2e.stage import KEYS
-from verification.runbook.scene import NO_CLUSTER, Expected, Scene, SceneFailedError, events
+from verification.runbook.scene import (
+    NO_CLUSTER,
+    UNAVAILABLE,
+    Expected,
+    Scene,
+    SceneFailedError,
+    events,
+)
 from worker.errors import UnavailableError
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.prometheus import PrometheusOptions, PrometheusServer
@@ -70,17 +78,14 @@ def _replace(file: Path, text: str) -> None:
 
 
 async def crash_loop(scene: Scene) -> None:
-    """A setting is wrong: the process ends as often as it is started."""
-    for _ in range(3):
-        try:
-            await scene.start({"batching": {"rows_max": 0}})
-        except UnavailableError:
-            code = await scene.worker.wait(1)
-        else:
-            raise SceneFailedError("the worker started")
-        if code != WRONG_CONFIGURATION:
-            raise SceneFailedError(f"the exit code is {code}")
-    scene.say(f"  the process has ended three times with {WRONG_CONFIGURATION}")
+    """The admin port is in use, then a setting is wrong: the process ends after each start."""
+    port = URL(scene.stage.emulator.base_url).port
+    await _start_in_vain(scene, {"admin": {"port": port}}, UNAVAILABLE)
+    log = await scene.shell(scene.stage.topic).run("kubectl logs POD --previous")
+    if not re.search(rf'"run_failed".*"detail":"cannot listen on 127.0.0.1:{port}', log.output):
+        raise SceneFailedError(f"the log does not name the port: {log.output[-2000:]}")
+    for _ in range(2):
+        await _start_in_vain(scene, {"batching": {"rows_max": 0}}, WRONG_CONFIGURATION)
     await scene.run(
         "Crash loop",
         NO_CLUSTER,
@@ -90,6 +95,15 @@ async def crash_loop(scene: Scene) -> None:
     await scene.start()
     await scene.publish(*events(10))
     await scene.stage.await_rows(10)
+
+
+async def _start_in_vain(scene: Scene, overrides: Mapping[str, Any], code: int) -> None:
+    with suppress(UnavailableError):
+        await scene.start(overrides)
+    ended = await scene.worker.wait(1)
+    if ended != code:
+        raise SceneFailedError(f"the exit code is {ended} instead of {code}")
+    scene.say(f"  the process has ended with {code}")
 
 
 async def absent(scene: Scene) -> None:
