@@ -15,7 +15,7 @@ from threading import Event
 
 import pytest
 
-from verification.simulation.mutants import MUTANTS, mutated
+from verification.simulation.mutants import MUTANTS, NOTICED_AT, mutated
 from worker.core.progress.tracker import Tracker
 from worker.sandbox.processes import end_with
 
@@ -53,7 +53,7 @@ def test_every_safeguard_that_is_switched_off_is_noticed(
         sys.stdout.write(f"\n{result.stdout}")
     caught = dict(re.findall(r"^(\w+) +seed \d+: (.+)$", result.stdout, re.MULTILINE))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert caught.keys() == MUTANTS.keys()
+    assert caught.keys() == MUTANTS.keys() >= NOTICED_AT.keys()
     assert len(MUTANTS) >= 20
 
 
