@@ -16,7 +16,12 @@ from worker.sandbox.topics import committed_lag, publish
 pytestmark = pytest.mark.cluster
 
 NEW_KEY = "new-key-of-the-first-application"
-PLACEHOLDERS = {"<key>": KEYS[1111], "<new key>": NEW_KEY, "<password>": "password-of-a-service"}
+PLACEHOLDERS = {
+    "<key>": KEYS[1111],
+    "<new key>": NEW_KEY,
+    "<password>": "password-of-a-service",
+    "<secret>": "secret-of-a-client",
+}
 HEALED_SECONDS_MAX = 60.0
 EVENT = (
     b'{"application_id": 1111, "profile_id": "user-2", "event_name": "order_paid", '
