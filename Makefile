@@ -55,7 +55,7 @@ run: $(STAMP) ## Run the worker with your settings (ARGS="--config FILE")
 	$(BIN)/appmetrica-worker run $(ARGS)
 
 quick: UNIT_ARGS := --hypothesis-profile=quick
-quick: lint types contracts unit ## Lint, types, import contracts, tests/unit: no network, no broker (under 1 min)
+quick: lint types contracts unit ## Lint, types, import contracts, tests/unit: no network, no broker (1 to 2 min)
 
 test: lint types contracts unit pytest ## Everything that must hold: quick (with longer searches), then sockets, processes, simulation, real Kafka (20 min; busy: 40)
 
