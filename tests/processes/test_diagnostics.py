@@ -14,34 +14,12 @@ import aiohttp
 import pytest
 
 from tests.log_lines import faults_of
-from worker.sandbox.kafka import free_ports
-from worker.sandbox.processes import WorkerOptions, WorkerProcess
+from tests.lone_worker import KEY, lone_worker
+from worker.sandbox.processes import WorkerProcess
 
-KEY = "a-key-that-nobody-sees"
 PARTS = ("threads", "tasks", "events", "partitions")
 # No test waits so long as long as the code is right.
 HANGING_SECONDS = 60
-
-
-def worker_without_brokers(directory: Path) -> WorkerProcess:
-    nobody, admin = free_ports(2)
-    return WorkerProcess(
-        directory,
-        "stuck",
-        WorkerOptions(
-            bootstrap_servers=f"127.0.0.1:{nobody}",
-            base_url=f"http://127.0.0.1:{nobody}",
-            topic="t",
-            dead_letter_topic="t.dlq",
-            group_id="g",
-            keys={1111: KEY},
-            admin_port=admin,
-            overrides={
-                "admin": {"host": "127.0.0.1", "port": admin, "debug_stacks": True},
-                "log": {"level": "error"},
-            },
-        ),
-    )
 
 
 async def lines_of(worker: WorkerProcess, event: str) -> list[dict[str, Any]]:
@@ -69,7 +47,7 @@ async def stacks(worker: WorkerProcess) -> dict[str, list[str]]:
 
 
 async def test_a_worker_shows_what_it_does_at_sigquit_and_on_the_admin_port(tmp_path: Path) -> None:
-    worker = worker_without_brokers(tmp_path)
+    worker = lone_worker(tmp_path, admin={"debug_stacks": True}, log={"level": "error"})
     worker.start()
     try:
         document = await stacks(worker)

@@ -8,26 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.sandbox.kafka import free_ports
-from worker.sandbox.processes import WorkerOptions, WorkerProcess
-
-
-def worker_without_brokers(directory: Path) -> WorkerProcess:
-    nobody, admin = free_ports(2)
-    return WorkerProcess(
-        directory,
-        "early",
-        WorkerOptions(
-            bootstrap_servers=f"127.0.0.1:{nobody}",
-            base_url=f"http://127.0.0.1:{nobody}",
-            topic="t",
-            dead_letter_topic="t.dlq",
-            group_id="g",
-            keys={1111: "a-key-that-nobody-sees"},
-            admin_port=admin,
-            overrides={"state_dir": str(directory)},
-        ),
-    )
+from tests.lone_worker import lone_worker
+from worker.sandbox.processes import WorkerProcess
 
 
 async def until_logged(worker: WorkerProcess, what: str) -> None:
@@ -40,7 +22,7 @@ async def until_logged(worker: WorkerProcess, what: str) -> None:
 
 @pytest.mark.parametrize("moment", ['"started"', "kafka_not_reached"])
 async def test_a_stop_while_no_broker_can_be_reached_is_clean(tmp_path: Path, moment: str) -> None:
-    worker = worker_without_brokers(tmp_path)
+    worker = lone_worker(tmp_path, state_dir=str(tmp_path))
     worker.start()
     try:
         await until_logged(worker, moment)
@@ -58,7 +40,7 @@ async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_
 
     The second signal may arrive at the very end.
     """
-    worker = worker_without_brokers(tmp_path)
+    worker = lone_worker(tmp_path, state_dir=str(tmp_path))
     worker.start()
     try:
         await until_logged(worker, "kafka_not_reached")
@@ -74,7 +56,7 @@ async def test_a_second_signal_does_not_make_a_clean_exit_a_death_by_signal(tmp_
 async def test_a_signal_that_asks_for_nothing_is_logged_and_the_worker_goes_on(
     tmp_path: Path,
 ) -> None:
-    worker = worker_without_brokers(tmp_path)
+    worker = lone_worker(tmp_path, state_dir=str(tmp_path))
     worker.start()
     try:
         await until_logged(worker, "kafka_not_reached")
@@ -87,7 +69,7 @@ async def test_a_signal_that_asks_for_nothing_is_logged_and_the_worker_goes_on(
 
 
 async def test_sigusr1_switches_debugging_on_and_off(tmp_path: Path) -> None:
-    worker = worker_without_brokers(tmp_path)
+    worker = lone_worker(tmp_path, state_dir=str(tmp_path))
     worker.start()
     try:
         await until_logged(worker, "kafka_not_reached")
@@ -108,7 +90,7 @@ async def test_sigusr1_switches_debugging_on_and_off(tmp_path: Path) -> None:
 
 
 async def test_a_hangup_drains(tmp_path: Path) -> None:
-    worker = worker_without_brokers(tmp_path)
+    worker = lone_worker(tmp_path, state_dir=str(tmp_path))
     worker.start()
     try:
         await until_logged(worker, "kafka_not_reached")

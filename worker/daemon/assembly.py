@@ -89,19 +89,9 @@ def assemble(
     inbox = Inbox(clock_and_random.turn_clock)
     connection = kafka_connection(settings, f"{CLIENT_ID}-{instance_id}")
     routes = settings.resolved_routes()
-    applications = settings.appmetrica.applications
     tracing = _tracing(settings, connection.client_id, instance_id, clock_and_random.uniform)
     note_write = None if tracing is None else tracing.traces.note_write
-    keys = Keys(
-        {application_id: Secret(one.key) for application_id, one in applications.items()},
-        {
-            number: one.post_api_key_file
-            for number, one in applications.items()
-            if one.post_api_key_file is not None
-        },
-        learn_secret,
-        inbox.post,
-    )
+    keys = _keys(settings, learn_secret, inbox)
     return Parts(
         pipeline=make_pipeline(settings, routes, clock_and_random.uniform),
         connection=connection,
@@ -129,11 +119,25 @@ def assemble(
                 for route in routes
                 if route.parking_topic is not None
             },
-            applications,
+            settings.appmetrica.applications,
             inbox.post,
             note_write,
         ),
         tracing=tracing,
+    )
+
+
+def _keys(settings: Settings, learn_secret: Callable[[str], None], inbox: Inbox) -> Keys:
+    applications = settings.appmetrica.applications
+    return Keys(
+        {application_id: Secret(one.key) for application_id, one in applications.items()},
+        {
+            number: one.post_api_key_file
+            for number, one in applications.items()
+            if one.post_api_key_file is not None
+        },
+        learn_secret,
+        inbox.post,
     )
 
 
