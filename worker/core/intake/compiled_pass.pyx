@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The fast pass, compiled: driven by the resource's table, it writes a row's CSV line into a buffer.
 
-Its twin and reference is the function that `fast_pass.fast_pass` makes: both accept the same events,
+Its twin and reference is the function that `generate_fast_pass` makes: both accept the same events,
 with the same rows and the same counts. Only the values of nearly every event are decided here; any
 other value goes to the same checks as in the twin.
 
@@ -18,7 +18,7 @@ from libc.string cimport memcpy, memset
 
 from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.faults import shown_name
-from worker.core.intake.fields import decode_object, decode_text
+from worker.core.intake.raw_fields import decode_object, decode_text
 from worker.core.intake.line import QUOTED
 from worker.core.model.row import RECORD_OVERHEAD_BYTES, KeySource, Row
 from worker.core.post_api.column import PAYLOAD_BYTES_MAX, Kind

@@ -21,7 +21,7 @@ from worker.core.intake.faults import (
     unknown_field,
     wrong_type,
 )
-from worker.core.intake.fields import check, is_empty_array
+from worker.core.intake.fields import check
 from worker.core.intake.json_object import (
     UnknownField,
     elements,
@@ -33,6 +33,7 @@ from worker.core.intake.json_object import (
 from worker.core.intake.layout import ColumnPlace, Layout, Node
 from worker.core.intake.paths import Path, spelled
 from worker.core.intake.raw_cell import cell_of, is_same
+from worker.core.intake.raw_fields import is_empty_array
 from worker.core.intake.rules import IntakeRules, InvalidOptional, TimeWindow, UnknownFields
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import Column, Kind

@@ -1,7 +1,7 @@
 """The choice between the two forms of the fast pass, and the table from which one is driven.
 
 Where the package was built with a compiler, the compiled form reads the events of routes that send
-CSV with all columns. The function that `fast_pass` generates reads the others, and is its
+CSV with all columns. The function that `generated_pass` makes reads the others, and is its
 reference: the rows of both are equal, byte for byte.
 """
 
@@ -20,12 +20,12 @@ from worker.core.intake.fast_pass import (
     RowEnds,
     applications,
     check_of_constant,
-    fast_pass,
     has_content_keys,
     is_plain_csv,
     repeated_constants,
 )
 from worker.core.intake.fields import Check
+from worker.core.intake.generated_pass import generate_fast_pass
 from worker.core.intake.layout import ColumnPlace, Layout
 from worker.core.intake.line import LineFormat
 from worker.core.intake.rules import IntakeRules
@@ -85,7 +85,7 @@ def best_fast_pass(
 ) -> FastPass:
     """The compiled pass of these rules where there is one, else the generated pass."""
     if CompiledPass is None or not is_plain_csv(rules):
-        return fast_pass(rules, layout, decoder, ends)
+        return generate_fast_pass(rules, layout, decoder, ends)
     return CompiledPass(_table(rules, layout, decoder, ends)).read
 
 

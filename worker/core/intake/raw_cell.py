@@ -11,8 +11,9 @@ from worker.core.intake.decode import DECODE_FAILURES
 from worker.core.intake.device_id import inexact_device_id
 from worker.core.intake.event_time import advice_on_text
 from worker.core.intake.faults import wrong_number
-from worker.core.intake.fields import DIGITS_MAX, check, integral
+from worker.core.intake.fields import DIGITS_MAX, check
 from worker.core.intake.layout import ColumnPlace
+from worker.core.intake.raw_fields import integral
 from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import RAW_KINDS, Column, Kind

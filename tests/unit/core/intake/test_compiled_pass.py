@@ -38,9 +38,9 @@ from worker.core.intake.fast_pass import (
     FastPass,
     InvalidEvent,
     RowEnds,
-    fast_pass,
 )
 from worker.core.intake.forms import Unwrapped
+from worker.core.intake.generated_pass import generate_fast_pass
 from worker.core.intake.layout import Layout
 from worker.core.intake.pass_choice import PassForm, best_fast_pass
 from worker.core.intake.reader import Reader
@@ -83,7 +83,7 @@ class Twins:
         lenient, _ = value_decoder(rules, layout, Unknown.SKIP)
         return cls(
             best_fast_pass(rules, layout, decoder, ends),
-            fast_pass(rules, layout, decoder, ends),
+            generate_fast_pass(rules, layout, decoder, ends),
             lenient,
         )
 
