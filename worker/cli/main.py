@@ -23,7 +23,7 @@ from worker.core.intake.pass_choice import PASS_FORM
 from worker.daemon.app import Process, run
 from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
-from worker.edges.post_api.connections import proxy_passwords
+from worker.edges.post_api.reachability import proxy_passwords
 from worker.edges.telemetry.logs import configure_logging, log_stray_exceptions
 from worker.settings.load import Loaded
 from worker.tools.environment_check import CheckResult, check_memory

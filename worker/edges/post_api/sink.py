@@ -19,16 +19,9 @@ from yarl import URL
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch, RequestForm
 from worker.core.wire.http_date import unix_seconds_of
-from worker.edges.post_api.connections import (
-    HEADERS_MAX,
-    LINE_BYTES_MAX,
-    AnswerHead,
-    Exchange,
-    QuietConnector,
-    Upload,
-    proxy_passwords,
-    verifying,
-)
+from worker.edges.post_api.answer_head import HEADERS_MAX, LINE_BYTES_MAX, AnswerHead
+from worker.edges.post_api.connections import Exchange, QuietConnector, Upload
+from worker.edges.post_api.reachability import proxy_passwords, verifying
 from worker.edges.telemetry.redaction import Redactor
 
 EXCERPT_CHARACTERS_MAX = 500

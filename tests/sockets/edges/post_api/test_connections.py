@@ -15,7 +15,8 @@ from tests.builders import make_batch, make_row
 from tests.sinks import sink_to
 from worker.core.model.answer import Ambiguous, Answer, Response, TransportFault
 from worker.core.model.batch import Batch
-from worker.edges.post_api.connections import CHUNK_BYTES, Upload, Witness
+from worker.edges.post_api.answer_head import Witness
+from worker.edges.post_api.connections import CHUNK_BYTES, Upload
 
 LARGE_BYTES = 4_000_000
 ATTEMPTS = 15

@@ -16,7 +16,8 @@ from tests.builders import make_batch, make_row
 from tests.sinks import KEY, raw_server, recent, sink_to
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch, RequestForm
-from worker.edges.post_api.connections import HEAD_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX, Upload
+from worker.edges.post_api.answer_head import HEAD_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX
+from worker.edges.post_api.connections import Upload
 from worker.edges.post_api.sink import EXCERPT_CHARACTERS_MAX, excerpt_of
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions

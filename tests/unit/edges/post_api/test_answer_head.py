@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.edges.post_api.connections import HEAD_BYTES_MAX, LINE_BYTES_MAX, AnswerHead
+from worker.edges.post_api.answer_head import HEAD_BYTES_MAX, LINE_BYTES_MAX, AnswerHead
 
 HEAD = (
     b"HTTP/1.1 429 Slow\r\nX: y\r\nretry-AFTER: 7 \r\nDate: Sun, 06 Nov 1994 08:49:37 "
