@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -82,8 +82,34 @@ def read_query(raw: str) -> list[tuple[str, str]] | RefusedRequest:
         return RefusedRequest(400, f"the query string {kind}")
 
 
+# The rows of a request to this contract, from its parameters (without the key) and its body.
+ReadRows = Callable[
+    [Contract, list[tuple[str, str]], bytes, AcceptanceBounds], Rows | RefusedRequest
+]
+
+
+def read_body_request(
+    contract: Contract, parameters: list[tuple[str, str]], body: bytes, bounds: AcceptanceBounds
+) -> Rows | RefusedRequest:
+    """Return the rows of a request whose rows are in its body."""
+    if parameters:
+        return RefusedRequest(
+            400, f"parameter {parameters[0][0]!r} beside a body: the rows are in the body"
+        )
+    return read_body(contract, body, bounds)
+
+
+def read_query_request(
+    contract: Contract, parameters: list[tuple[str, str]], body: bytes, bounds: AcceptanceBounds
+) -> Rows | RefusedRequest:
+    """Return the row of a request whose row is in its query string."""
+    if body:
+        return RefusedRequest(400, "a request in the query string has no body")
+    return read_parameters(contract, parameters, bounds)
+
+
 def read_body(contract: Contract, body: bytes, bounds: AcceptanceBounds) -> Rows | RefusedRequest:
-    """The rows of a CSV body."""
+    """Return the rows of a CSV body."""
     if body.startswith(b"\xef\xbb\xbf"):
         return RefusedRequest(400, "the body starts with a byte order mark")
     try:
@@ -113,7 +139,7 @@ def read_body(contract: Contract, body: bytes, bounds: AcceptanceBounds) -> Rows
 def read_parameters(
     contract: Contract, parameters: list[tuple[str, str]], bounds: AcceptanceBounds
 ) -> Rows | RefusedRequest:
-    """The row of a request in the query string."""
+    """Return the row of decoded parameters."""
     columns = [name for name, _ in parameters]
     fault = fault_of_header(contract, columns)
     if fault is not None:

@@ -11,31 +11,34 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from hashlib import sha256
 
 from aiohttp import web
 
 from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.control import Control, State
-from worker.sandbox.emulator.faults import FaultKind, PlannedFault
+from worker.sandbox.emulator.fault_answers import (
+    accept,
+    delay_seconds,
+    early_answer,
+    fail_early,
+    late_answer,
+    read_before_failing,
+)
+from worker.sandbox.emulator.faults import PlannedFault
 from worker.sandbox.emulator.ledger import ReceivedRequest, RequestLedger
 from worker.sandbox.emulator.reader import (
     AcceptanceBounds,
+    ReadRows,
     RefusedRequest,
     Rows,
-    read_body,
-    read_parameters,
+    read_body_request,
     read_query,
+    read_query_request,
 )
 
 KEY_PARAMETER = "post_api_key"
-# Longer than any sender waits.
-HANG_SECONDS = 3600.0
-KEPT: Mapping[FaultKind, str] = {
-    FaultKind.ACCEPT_THEN_DROP: "kept, then dropped",
-    FaultKind.BROKEN_BODY: "200",
-    FaultKind.SLOW_DRIP: "200",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ class Emulator:
         application = web.Application(client_max_size=options.body_bytes_max)
         application.add_routes(
             [
-                web.post("/logs/v1/import/{resource}.csv", self._serve_body),
-                web.post("/logs/v1/import/{resource}", self._serve_parameters),
+                web.post("/logs/v1/import/{resource}.csv", partial(self._serve, read_body_request)),
+                web.post("/logs/v1/import/{resource}", partial(self._serve, read_query_request)),
                 *Control(self._state).routes(),
             ]
         )
@@ -133,13 +136,7 @@ class Emulator:
     async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers["Date"] = formatdate(self._state.unix_seconds(), usegmt=True)
 
-    async def _serve_body(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, is_body=True)
-
-    async def _serve_parameters(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, is_body=False)
-
-    async def _serve(self, request: web.Request, *, is_body: bool) -> web.StreamResponse:
+    async def _serve(self, read_rows: ReadRows, request: web.Request) -> web.StreamResponse:
         query = read_query(request.rel_url.raw_query_string)
         applications = (
             self._applications(query) if not isinstance(query, RefusedRequest) else frozenset[int]()
@@ -147,62 +144,28 @@ class Emulator:
         arrival = _Arrival(
             request.match_info["resource"], request.headers.get("X-Request-Id", ""), applications
         )
-        rows = await _text_of(request) if self._state.faults.reads_rows else ""
-        fault = self._state.faults.take(applications, rows, time.monotonic())
-        delay = self._options.delay_seconds
-        if fault is not None:
-            early = await self._fail_early(request, arrival, fault)
-            if early is not None:
-                return early
-            delay += fault.delay_seconds if fault.kind is FaultKind.DELAY else 0.0
-        verdict = await self._validate(request, arrival, query, is_body=is_body)
-        if fault is not None and fault.kind is FaultKind.SLOW_ROWS and isinstance(verdict, Rows):
-            delay += fault.delay_seconds * len(verdict.cells)
-        if delay:
+        text = await _text_of(request) if self._state.faults.reads_rows else ""
+        fault = self._state.faults.take(applications, text, time.monotonic())
+        if fault is not None and (answer := early_answer(fault)) is not None:
+            arrival.body = await read_before_failing(request, fault)
+            await self._enter(arrival, answer, "planned")
+            return await fail_early(request, fault)
+        verdict = await self._validate(request, arrival, query, read_rows)
+        rows = len(verdict.cells) if isinstance(verdict, Rows) else 0
+        if delay := self._options.delay_seconds + delay_seconds(fault, rows):
             await asyncio.sleep(delay)
         if isinstance(verdict, RefusedRequest):
             await self._enter(arrival, str(verdict.status), verdict.reason)
             return web.Response(status=verdict.status, text=verdict.reason + "\n")
-        answer = KEPT.get(fault.kind, "200") if fault is not None else "200"
-        await self._enter(arrival, answer, "", verdict)
-        return await self._accept(request, fault)
-
-    async def _fail_early(
-        self, request: web.Request, arrival: _Arrival, fault: PlannedFault
-    ) -> web.StreamResponse | None:
-        """Answer a fault that comes before the rows are read; None for other faults."""
-        match fault.kind:
-            case FaultKind.STATUS | FaultKind.REDIRECT:
-                arrival.body = await request.read()
-                headers = (
-                    {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
-                )
-                if fault.kind is FaultKind.REDIRECT:
-                    headers["Location"] = fault.location
-                await self._enter(arrival, str(fault.answer_status), "planned")
-                return web.Response(status=fault.answer_status, headers=headers, text="planned\n")
-            case FaultKind.RESET_BEFORE | FaultKind.RESET_DURING | FaultKind.RESET_AFTER:
-                if fault.kind is FaultKind.RESET_DURING:
-                    await request.content.readany()
-                elif fault.kind is FaultKind.RESET_AFTER:
-                    arrival.body = await request.read()
-                await self._enter(arrival, "reset", "planned")
-                return _reset(request)
-            case FaultKind.HANG:
-                arrival.body = await request.read()
-                await self._enter(arrival, "none", "planned")
-                await asyncio.sleep(HANG_SECONDS)
-                return _reset(request)
-            case _:
-                return None
+        await self._enter(arrival, late_answer(fault), "", verdict)
+        return await accept(request, fault)
 
     async def _validate(
         self,
         request: web.Request,
         arrival: _Arrival,
         query: list[tuple[str, str]] | RefusedRequest,
-        *,
-        is_body: bool,
+        read_rows: ReadRows,
     ) -> Rows | RefusedRequest:
         contract = CONTRACTS.get(arrival.resource)
         if contract is None:
@@ -220,15 +183,7 @@ class Emulator:
         if not self._options.is_thorough:
             return Rows(min(arrival.applications), (), [()] * (arrival.body.count(b"\n") - 1))
         parameters = [(name, value) for name, value in query if name != KEY_PARAMETER]
-        if not is_body:
-            if arrival.body:
-                return RefusedRequest(400, "a request in the query string has no body")
-            return read_parameters(contract, parameters, self._bounds(arrival.applications))
-        if parameters:
-            return RefusedRequest(
-                400, f"parameter {parameters[0][0]!r} beside a body: the rows are in the body"
-            )
-        return read_body(contract, arrival.body, self._bounds(arrival.applications))
+        return read_rows(contract, parameters, arrival.body, self._bounds(arrival.applications))
 
     def _applications(self, query: list[tuple[str, str]]) -> frozenset[int]:
         """The applications of the request's key; none without a key, or with two keys."""
@@ -236,24 +191,6 @@ class Emulator:
         return frozenset(
             application for application, key in self._state.keys.items() if keys == [key]
         )
-
-    async def _accept(self, request: web.Request, fault: PlannedFault | None) -> web.StreamResponse:
-        kind = fault.kind if fault is not None else None
-        if kind is FaultKind.ACCEPT_THEN_DROP:
-            return _reset(request)
-        if kind is FaultKind.BROKEN_BODY:
-            response = web.StreamResponse(headers={"Content-Length": "1000"})
-            await response.prepare(request)
-            await response.write(b"accep")
-            return _reset(request)
-        if kind is FaultKind.SLOW_DRIP and fault is not None:
-            response = web.StreamResponse(headers={"Content-Length": "9"})
-            await response.prepare(request)
-            for byte in b"accepted\n":
-                await response.write(bytes((byte,)))
-                await asyncio.sleep(fault.delay_seconds)
-            return response
-        return web.Response(text="accepted\n")
 
     async def _enter(
         self, arrival: _Arrival, answer: str, reason: str, rows: Rows | None = None
@@ -299,10 +236,3 @@ async def _text_of(request: web.Request) -> str:
     except web.HTTPRequestEntityTooLarge:
         body = b""
     return f"{request.rel_url.query_string}\n{body.decode(errors='replace')}"
-
-
-def _reset(request: web.Request) -> web.Response:
-    """End the connection without another byte."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
