@@ -26,7 +26,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
 _CODE = re.compile(
     r"`[^`]*`|(?<![\w/.`-])(?:--[a-z-]+|/[a-z]+\b|[a-z]\w*(?:[._][a-z0-9_]\w*)+(?:=\w+)?)(?![\w`/])"
 )
-_PAGE = re.compile(r"docs/(\w+\.md)")
+_PAGE = re.compile(r"docs/(\w+\.md)(#[a-z-]+)?")
 
 
 def page() -> str:
@@ -79,7 +79,7 @@ def _type(metric: Metric) -> str:
 
 def marked(text: str) -> str:
     """Return the text with names as code and pages as links."""
-    linked = _PAGE.sub(r"[\1](\1)", text)
+    linked = _PAGE.sub(r"[\1](\1\2)", text)
     parts = re.split(r"(\[[^\]]*\]\([^)]*\))", linked)
     return "".join(
         part if part.startswith("[") else _CODE.sub(lambda found: f"`{found[0].strip('`')}`", part)

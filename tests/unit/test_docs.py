@@ -58,11 +58,60 @@ def test_what_a_document_names_is_there(document: Path) -> None:
     assert missing == []
 
 
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
+# A text that the worker shows names a page by its path in the repository.
+MENTION = re.compile(r"(docs/\w+\.md)#([\w-]+)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(text: str, page: Path) -> list[str]:
+    """The links of a text in this page that lead to no file, or to no heading of a page."""
+    broken = []
+    for target, anchor in LINK.findall(text):
+        if target.startswith(("http://", "https://")):
+            continue
+        file = page.parent / target if target else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(f"{target}#{anchor}")
+    return broken
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, ROOT / "helm" / "README.md"], ids=lambda path: path.name
+)
+def test_every_link_of_a_document_leads_to_a_file_and_a_heading(document: Path) -> None:
+    assert broken_links(document.read_text(encoding="utf-8"), document) == []
+
+
+def test_a_link_to_no_file_and_to_no_heading_would_be_noticed() -> None:
+    text = "[a](reasons.md) [b](none.md) [c](operations.md#the-log) [d](operations.md#none) [e](#x)"
+    page = ROOT / "docs" / "tools.md"
+    assert broken_links(text, page) == ["none.md#", "operations.md#none", "#x"]
+
+
+def test_every_section_that_the_worker_names_is_there() -> None:
+    sources = [*(ROOT / "worker").rglob("*.py"), *(ROOT / "helm").rglob("*.yaml")]
+    named = {
+        mention for file in sources for mention in MENTION.findall(file.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 5
+    assert [
+        f"{page}#{anchor}" for page, anchor in named if anchor not in anchors(ROOT / page)
+    ] == []
+
+
 # What operators search for in a log or a page of metrics: a code that is nowhere leads nowhere.
 CODE = re.compile(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`")
 # Made of a status (`http_404`), a setting of the environment, metric names.
 COMPOSED = re.compile(r"(http|proxy)_\w+|https_proxy")
-READ_BY_OPERATORS = [ROOT / "docs" / name for name in ("operations.md", "runbook.md", "tools.md")]
+READ_BY_OPERATORS = [
+    ROOT / "docs" / f"{name}.md" for name in ("operations", "runbook", "tools", "troubleshooting")
+]
 
 
 @pytest.mark.parametrize("document", READ_BY_OPERATORS, ids=lambda path: path.name)

@@ -187,7 +187,7 @@ def _unreadable(seen: Circumstances) -> Situation | None:
         Urgency.WARNING,
         f"Partition {place}{others} can't be read",
         f"{detail[:DETAIL_CHARACTERS_MAX]}. Only these partitions wait; the others are delivered.",
-        "See “A partition can't be read” in docs/operations.md.",
+        "See docs/troubleshooting.md#a-partition-cannot-be-read.",
     )
 
 

@@ -146,7 +146,8 @@ HOLD: tuple[Key[HoldStatus], ...] = (
     key_of("application_id", "The application."),
     key_of(
         "reason",
-        "Why the API refuses it. http_401 or http_403: fix the key; see docs/operations.md.",
+        "Why the API refuses it. http_401 or http_403: fix the key. Others: see "
+        "docs/troubleshooting.md#an-application-is-on-hold.",
     ),
     key_of("since_unix_seconds", "Start of the hold."),
     key_of("next_probe_unix_seconds", "When one batch is sent to see whether the hold is over."),

@@ -136,7 +136,9 @@ def test_the_pages_name_only_codes_that_exist() -> None:
     named = {
         code
         for page in (WORKER.parent / "docs").glob("*.md")
-        for code in re.findall(r"\blogs?(?: lines?)? `([a-z_]+)`", page.read_text(encoding="utf-8"))
+        for code in re.findall(
+            r"\b[Ll]ogs?(?: lines?)? `([a-z_]+)`", page.read_text(encoding="utf-8")
+        )
     }
     assert len(named) > 20
     assert named - EVENTS.keys() == set()

@@ -262,7 +262,7 @@ def test_the_rest_is_the_reading_s() -> None:
     }
     assert status["last_errors"] == [
         {
-            "action": "Often: check the brokers and the rights of the group.",
+            "action": "If it repeats: check the brokers and the rights of the group.",
             "event": "commit_failed",
         }
     ]

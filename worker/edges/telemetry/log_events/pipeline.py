@@ -14,7 +14,7 @@ PIPELINE = (
         "partitions_lost",
         "Partitions have another owner already, or the consumer was replaced: nothing is committed "
         "for them here. Records that were sent and not committed are sent again.",
-        "Often: see rebalances in docs/runbook.md.",
+        "If it repeats: see docs/runbook.md#rebalance-storm.",
         ("partitions",),
     ),
     error(
@@ -26,13 +26,14 @@ PIPELINE = (
     error(
         "log_truncated",
         "The brokers have lost the end of a partition with records that were read.",
-        "See docs/operations.md. Keep unclean.leader.election.enable=false.",
+        "See docs/troubleshooting.md#a-log-was-truncated. Keep "
+        "unclean.leader.election.enable=false.",
         ("partition", "position", "resumed_at", "may_pass_over_records"),
     ),
     warning(
         "commit_failed",
         "A commit was refused or not answered in time. The positions are committed again.",
-        "Often: check the brokers and the rights of the group.",
+        "If it repeats: check the brokers and the rights of the group.",
         ("detail", "partitions"),
     ),
     warning(
@@ -64,7 +65,8 @@ PIPELINE = (
         "application_held",
         "The API refuses an application for a reason that is not in its rows. Its rows wait, and a "
         "probe is sent from time to time.",
-        "By reason: see docs/operations.md. http_401 or http_403: fix the key.",
+        "http_401 or http_403: fix the key. Other reasons: see "
+        "docs/troubleshooting.md#an-application-is-on-hold.",
         ("application_id", "reason", *_BATCH),
     ),
     info(
@@ -75,15 +77,15 @@ PIPELINE = (
     ),
     warning(
         "throttling_began",
-        "The API throttles an application. Its rows wait as long as the API asks for.",
-        "Often: send larger batches, or lower delivery.requests_per_second_max.",
+        "The API throttles an application. Its rows wait as long as the API requests.",
+        "If it repeats: send larger batches, or lower delivery.requests_per_second_max.",
         ("application_id", "reason", "pause_seconds", *_BATCH),
     ),
     info("throttling_ended", "The throttling has ended.", "", ("application_id", *_BATCH)),
     error(
         "breaker_opened",
         "The API fails. Nothing is sent but one probe from time to time.",
-        "Wait, or check network and proxy. Keep the retention longer than the outage.",
+        "Wait, or check network and proxy. Keep the retention of the topic longer than the outage.",
         ("reason", *_BATCH),
     ),
     info("breaker_closed", "The API works again.", "", _BATCH),
@@ -97,7 +99,7 @@ PIPELINE = (
     warning(
         "request_size_reduced",
         "The API is too slow for full batches. Requests have fewer rows, or more time.",
-        "Often: lower batching.rows_max or raise appmetrica.read_timeout_seconds.",
+        "If it repeats: lower batching.rows_max or raise appmetrica.read_timeout_seconds.",
         ("application_id", "resource", "rows_max", "time_factor", *_BATCH),
     ),
     info(
@@ -146,5 +148,10 @@ PIPELINE = (
             "unsettled_records",
         ),
     ),
-    info("clock_vouched", "The local clock is right.", "", ("witness", "seconds_ahead")),
+    info(
+        "clock_vouched",
+        "The local clock agrees with its witness, and is trusted.",
+        "",
+        ("witness", "seconds_ahead"),
+    ),
 )

@@ -24,31 +24,34 @@ PROCESS = (
     warning("close_failed", "A connection could not be closed.", "Check the brokers.", ("part",)),
     warning(
         "event_loop_blocked",
-        "The event loop has not turned for 5 s: no probe is answered, and nothing is sent.",
+        "The event loop has been blocked for 5 s: no probe is answered, and no request is sent.",
         "Report it, with the next line, diagnostics_threads. Too little CPU: raise its limit.",
         ("seconds",),
     ),
     info(
         "diagnostics_threads",
-        "At SIGQUIT, for a replaced consumer and for a blocked event loop: where each thread is.",
-        "See the section about a stuck worker in docs/operations.md.",
+        "Where each thread is in the code. Written at SIGQUIT, when the consumer is replaced, and "
+        "when the event loop is blocked.",
+        "See docs/operations.md#a-stuck-worker.",
         ("cause", "count", "threads"),
     ),
     info(
         "diagnostics_tasks",
-        "The same: where each task waits.",
+        "Written with `diagnostics_threads`: where each task waits.",
         "",
         ("cause", "count", "tasks"),
     ),
     info(
         "diagnostics_events",
-        "The same: the last 200 events and commands of the pipeline, oldest first.",
+        "Written with `diagnostics_threads`: the last 200 events and commands of the pipeline, the "
+        "oldest first.",
         "",
         ("cause", "count", "events"),
     ),
     info(
         "diagnostics_partitions",
-        "The same: the state of each partition, with the keys of /status.",
+        "Written with `diagnostics_threads`: the state of each partition, with the keys of "
+        "/status.",
         "",
         ("cause", "count", "partitions"),
     ),
@@ -156,7 +159,7 @@ PROCESS = (
     warning(
         "traces_left_behind",
         "The worker stops, and the collector did not take the last spans in time.",
-        "Often: see traces_not_accepted.",
+        "If it repeats: see traces_not_accepted.",
         ("spans",),
     ),
 )
@@ -184,7 +187,7 @@ KAFKA = (
     warning(
         "topics_not_looked_for",
         "The brokers could not be asked which topics exist. They are asked again.",
-        "Often: check the brokers.",
+        "If it repeats: check the brokers.",
         ("detail",),
     ),
     warning(
@@ -196,13 +199,13 @@ KAFKA = (
     warning(
         "ends_not_known",
         "The brokers could not be asked where partitions end. Lag and forecasts are old.",
-        "Often: check the brokers.",
+        "If it repeats: check the brokers.",
         ("detail", "retry_seconds"),
     ),
     error(
         "poll_failed",
         "A partition can't be read at an offset. The other partitions are read.",
-        "By detail: see docs/operations.md.",
+        "The detail names the cause: see docs/troubleshooting.md#a-partition-cannot-be-read.",
         ("partition", "offset", "detail"),
     ),
     error(
@@ -214,7 +217,7 @@ KAFKA = (
     warning(
         "position_set_back",
         "The client's position was not where the last chunk ended, and was corrected.",
-        "Often: report it.",
+        "If it repeats: report it.",
         ("partition", "offset"),
     ),
     warning(

@@ -118,7 +118,7 @@ DELIVERY = (
         "1 while an application is on hold: the API refuses it for a reason that is not in its "
         "rows. Beyond 100 applications, further ones are counted as (other).",
         "http_401 or http_403: fix the key. refused_systemically: more than half of a batch is "
-        "refused. See docs/operations.md.",
+        "refused. See docs/troubleshooting.md#an-application-is-on-hold.",
         by_application(lambda reading: reading.snapshot.holds),
     ),
     GaugeMetric(

@@ -169,8 +169,8 @@ KAFKA = (
         ("stage",),
         "1 while records wait because their topic can't be written: dead_letter or parking. "
         "Consumption is paused.",
-        "Create the topic or grant WRITE; the worker resumes by itself. See topic_blocked in the "
-        "log.",
+        "Create the topic or grant WRITE; the worker resumes by itself. The log line "
+        "dead_letters_failed or parking_failed has the cause.",
         lambda reading: {
             ("dead_letter",): reading.snapshot.is_dead_letter_blocked,
             ("parking",): reading.snapshot.is_parking_blocked,

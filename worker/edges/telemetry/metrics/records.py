@@ -185,7 +185,7 @@ RECORDS = (
         ("topic",),
         "Truncations of a partition's log below the group's position: the brokers lost records.",
         "Set unclean.leader.election.enable=false and min.insync.replicas=2; see "
-        "docs/operations.md.",
+        "docs/troubleshooting.md#a-log-was-truncated.",
         by_topic(lambda counters: counters.log_truncations),
     ),
     CounterMetric(
