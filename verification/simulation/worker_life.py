@@ -217,7 +217,7 @@ class WorkerLife:
                     supervise(f"{self.name} {what}", work), name=f"{self.name} {what}"
                 )
                 for what, work in (
-                    ("source", parts.source.run),
+                    ("source", lambda: parts.source.run(diagnose=lambda _reason: None)),
                     ("missing topics", parts.source.watch_topics),
                     ("ends of partitions", parts.source.watch_ends),
                     ("dead letters", parts.dead_letters.run),

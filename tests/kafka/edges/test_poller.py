@@ -230,7 +230,7 @@ async def test_with_one_unrecoverable_consumer_after_the_other_the_source_gives_
     await create_topics(bootstrap_servers, {topic: 1})
     hopeless = HopelessConnection((bootstrap_servers,), "test", 9.0, KafkaSecurity())
     reader = SourceReader(hopeless, topic)
-    running = asyncio.create_task(reader.source.run())
+    running = asyncio.create_task(reader.run())
     async with asyncio.timeout(60.0):
         while not running.done():
             await reader.inbox.get(asyncio.get_running_loop().time() + 0.05)

@@ -17,13 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import (
-    BrokerResponseError,
-    IllegalSaslStateError,
-    KafkaError,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
-)
+from aiokafka.errors import BrokerResponseError, KafkaError
 from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -38,16 +32,14 @@ from worker.edges.kafka.broker_address import (
     reach_advertised,
     text_of,
 )
+from worker.edges.kafka.broker_refusal import about_certificate, of_login, of_server_certificate
 from worker.edges.kafka.client import KafkaConnection, TlsNotUsableError
-from worker.edges.kafka.tokens import TokenNotObtainedError, TokenProvider
-from worker.edges.telemetry.redaction import printable
+from worker.edges.kafka.tokens import TokenNotObtainedError
 
 SECONDS_MAX = 5.0
 # A broker refuses a certificate at once.
 REFUSAL_SECONDS = 1.0
 CLOSE_SECONDS_MAX = 0.5
-# Of the text with which a broker refuses a token.
-REFUSAL_CHARACTERS_MAX = 200
 # The errors of a connection; time-outs and faults of TLS are OSErrors. EOFError: it was cut off.
 CONNECTION_ERRORS = (KafkaError, OSError, EOFError)
 
@@ -91,9 +83,9 @@ async def diagnose(
         *(_Server(server, arguments).check(seconds_max) for server in servers)
     )
     return [
-        BrokerFault(server, *one)
-        for server, one in zip(servers, found, strict=True)
-        if one is not None
+        BrokerFault(server, *diagnosis)
+        for server, diagnosis in zip(servers, found, strict=True)
+        if diagnosis is not None
     ]
 
 
@@ -131,7 +123,7 @@ class _Server:
             async with self._connected(self._arguments) as connected:
                 answer = cast(Any, await connected.send(MetadataRequest([])))
         except CONNECTION_ERRORS as error:
-            return self._of_login(error) or await (
+            return of_login(error, self._arguments) or await (
                 self._of_tls(error) if self._protocol.endswith("SSL") else self._of_plain(error)
             )
         return await reach_advertised([(host, port) for _, host, port, *_ in answer.brokers])
@@ -148,64 +140,9 @@ class _Server:
             if closed is not None:
                 await asyncio.wait([closed], timeout=CLOSE_SECONDS_MAX)
 
-    def _of_login(self, error: Exception) -> Diagnosis | None:
-        mechanism = self._arguments.get("sasl_mechanism")
-        match error:
-            case SaslAuthenticationFailed() if mechanism == "OAUTHBEARER":
-                return self._of_token(error)
-            case SaslAuthenticationFailed():
-                user = self._arguments.get("sasl_plain_username")
-                what = f"it refuses the login of user {user!r} by {mechanism}"
-                return Diagnosis(
-                    Cause.PASSWORD,
-                    f"{what}: correct kafka.sasl_username, sasl_password or sasl_mechanism",
-                )
-            case IllegalSaslStateError():
-                protocol = "SSL" if self._protocol == "SASL_SSL" else "PLAINTEXT"
-                return Diagnosis(
-                    Cause.NO_LOGIN_WANTED,
-                    f"this port requires no login: set kafka.security_protocol to {protocol}",
-                )
-            case UnsupportedSaslMechanismError():
-                return Diagnosis(
-                    Cause.MECHANISM,
-                    f"it does not offer the SASL mechanism {mechanism}: correct "
-                    "kafka.sasl_mechanism",
-                )
-            case _:
-                return None
-
-    def _of_token(self, error: SaslAuthenticationFailed) -> Diagnosis:
-        provider: TokenProvider = self._arguments["sasl_oauth_token_provider"]
-        # Another token may do: its source may have changed meanwhile.
-        provider.note_refusal()
-        seconds = provider.expired_seconds_ago()
-        advice = (
-            "its issuer, audience and scope must be those that the brokers expect"
-            if seconds is None
-            else f"it expired {seconds:.0f} s ago: what writes it must renew it in time"
-        )
-        text = printable(str(error))[:REFUSAL_CHARACTERS_MAX]
-        return Diagnosis(
-            Cause.TOKEN, f"it refuses the token of {provider.source} ({text}): {advice}"
-        )
-
     async def _of_tls(self, error: Exception) -> Diagnosis:
         if isinstance(error, ssl.SSLCertVerificationError):
-            why = error.verify_message
-            if "mismatch" in why:
-                return Diagnosis(
-                    Cause.OTHER_NAME,
-                    f"its certificate is for another name ({why}): use the name of the "
-                    "certificate in kafka.bootstrap_servers",
-                )
-            if "expired" in why:
-                return Diagnosis(
-                    Cause.UNTRUSTED, f"its certificate isn't trusted ({why}): renew it"
-                )
-            return Diagnosis(
-                Cause.UNTRUSTED, f"its certificate isn't trusted ({why}): correct kafka.ssl_ca_file"
-            )
+            return of_server_certificate(error)
         if (mechanisms := await self._mechanisms(None)) is not None:
             protocol = "SASL_PLAINTEXT" if mechanisms else "PLAINTEXT"
             what = "this port does not use TLS"
@@ -281,13 +218,13 @@ class _Server:
                 self._host, self._port, ssl=self._arguments["ssl_context"]
             )
         except (OSError, EOFError) as error:
-            return _about_certificate(error)
+            return about_certificate(error)
         try:
             # A broker that accepts it waits for a request.
             async with asyncio.timeout(REFUSAL_SECONDS):
                 await reader.read(1)
         except OSError as error:
-            return _about_certificate(error)
+            return about_certificate(error)
         finally:
             await abort(writer)
         return None
@@ -302,13 +239,3 @@ class _Server:
             return False
         await abort(writer)
         return True
-
-
-def _about_certificate(error: Exception) -> str | None:
-    """The reason of TLS if it is about certificates: CERTIFICATE_REQUIRED, UNKNOWN_CA and so on."""
-    reason = error.reason if isinstance(error, ssl.SSLError) else None
-    return (
-        reason
-        if reason is not None and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
-        else None
-    )

@@ -118,7 +118,8 @@ class KafkaSource:
         )
         if isinstance(result, Committed):
             self._settled_here |= {
-                one.topic_partition: position.offset for one, position in positions.items()
+                assignment.topic_partition: position.offset
+                for assignment, position in positions.items()
             }
         return result
 
@@ -147,11 +148,12 @@ class KafkaSource:
 
     # --- the life of the member -------------------------------------------------------------------
 
-    async def run(self, diagnose: Callable[[str], object] = str) -> None:
+    async def run(self, diagnose: Callable[[str], None]) -> None:
         """Join the group and receive, until cancelled. Waits for brokers that aren't there yet.
 
         Args:
-            diagnose: called with the reason when a consumer is given up, before it is closed.
+            diagnose: called with the reason before an unusable consumer is closed; writes what the
+                worker is doing at that moment.
 
         Raises:
             UnavailableError: one consumer after the other was unusable.

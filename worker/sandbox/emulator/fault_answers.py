@@ -33,7 +33,7 @@ def late_answer(fault: PlannedFault | None) -> str:
 
 
 def delay_seconds(fault: PlannedFault | None, rows: int) -> float:
-    """Return how much later a request of so many rows is answered."""
+    """Return how much later a request with this number of rows is answered."""
     match fault:
         case PlannedFault(kind=FaultKind.DELAY):
             return fault.delay_seconds

@@ -58,7 +58,7 @@ async def test_a_source_waits_while_a_file_is_being_replaced_and_goes_on_with_th
     lines = Lines("kafka_not_reached")
     logger = logging.getLogger("worker.kafka")
     logger.addHandler(lines)
-    source = asyncio.create_task(reader.source.run())
+    source = asyncio.create_task(reader.run())
     try:
         async with asyncio.timeout(EVENT_SECONDS_MAX):
             assert str(ca) in await lines.details.get()

@@ -208,7 +208,7 @@ def test_a_source_whose_consumers_fail_one_after_the_other_gives_up() -> None:
     async def history(kafka: ModelKafka) -> None:
         append(kafka, 1)
         reader = SourceReader(breaking(kafka, 100), TOPIC)
-        source = asyncio.create_task(reader.source.run())
+        source = asyncio.create_task(reader.run())
         await ended(reader, source)
         assert reader.source.rebuilds == REBUILDS_MAX + 1
         with pytest.raises(UnavailableError, match="replaced more than 3 times in 15 minutes"):
