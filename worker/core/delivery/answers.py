@@ -1,10 +1,8 @@
-"""What happens to a batch when its request has ended.
+"""Moves a batch on when its request has ended: settled, sent again, split, held or given up.
 
-It is settled, sent again, split, held, or given up.
-
-Functions without a state of their own: they move the batch through the waiting places, and put the
-rows that leave into the settlement. Each returns the batches that can't be decided on before others
-of their application are accepted.
+These functions have no state: they move the batch to the place where it waits next, and put the
+rows that leave into the settlement. Each returns the batches that can't be decided on before other
+rows of their application are accepted.
 """
 
 from __future__ import annotations
@@ -93,8 +91,8 @@ def _refused(
         waiting.heal(application_id, settlement)
     kept = waiting.row_filter.that_may_be_sent(batch, settlement)
     if kept is not batch:
-        # Rows have left with their partition; whether the rest would be refused is not known, so it
-        # is sent again.
+        # Rows have left with their partition. The API may accept the rest, so the rest is sent
+        # again.
         waiting.put_first(*([] if kept is None else [kept]))
         return []
     refusal = refused_by_api(batch, status, ended.answer)

@@ -1,23 +1,23 @@
 """Finding the bad rows of a refused batch.
 
 The API refuses a whole request for one bad row and doesn't say which. So the batch is halved, both
-halves are sent, and a refused half is halved again, until the bad rows stand alone: for k bad rows
-of n about 2·k·log2(n/k) + 2·k requests. Both halves are always sent: that one is accepted shows
+halves are sent, and a refused half is halved again, until each bad row is alone: for k bad rows of
+n about 2·k·log2(n/k) + 2·k requests. Both halves are always sent, because the result of one shows
 nothing about the other.
 
-A row that is refused alone is *unproven*: the API may refuse everything at present. It is sent
-again once something of its application has been accepted, in a request that started after the
-refusal was known; a second refusal proves it bad. Where all other rows of a larger piece have been
-accepted, the refusal of that piece was this row's: it counts as the first one, so that the row
-needn't wait for others. Until then it waits (`Quarantine`); a hold begins where nothing is accepted
-for long.
+A row that is refused alone is *unproven*: the API may refuse everything at present. It waits
+(`Quarantine`) until another row of its application has been accepted, in a request that started
+after the refusal was known, and is then sent again; a second refusal proves that it is bad. If all
+other rows of a larger piece have been accepted, this row was the cause of that piece's refusal,
+which then counts as the first refusal of the row. If nothing is accepted for long, the application
+is put on hold.
 
-A dead letter can't be taken back, so nothing is dead-lettered before the whole batch is known, but
-an ordered row of whose subject a newer row was accepted: it must not be sent any more. If
-more than `systemic_ratio` of it is refused row by row, the cause isn't in the rows (a wrong
-address, a change of the API): all are kept. A batch of a few rows is too small to show that. But
-batch after batch of which no row was accepted does show it, once they have as many rows as a batch
-would need: so an API that refuses everything costs fewer than that, however small the batches.
+A dead letter can't be taken back, so no row is dead-lettered before the results of the whole batch
+are known. (An exception is an ordered row of whose subject a newer row was accepted: it must not be
+sent any more.) If more than `systemic_ratio` of the batch is refused row by row, the cause isn't in
+the rows (a wrong address, a change of the API), and all rows are kept. A batch of fewer than
+`systemic_rows_min` rows is too small to show that; but consecutive batches that have as many rows
+together, of which none was accepted, do show it.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class Bisections:
 
     Args:
         systemic_ratio: the share of refused rows above which the rows aren't the cause, in (0, 1].
-        systemic_rows_min: smaller batches are no proof of that; this many refused rows in a row
-            are, if the API accepted none in between.
+        systemic_rows_min: smaller batches are no proof of that; this many consecutive
+            refused rows are, if the API accepted none in between.
     """
 
     def __init__(self, *, systemic_ratio: float, systemic_rows_min: int) -> None:

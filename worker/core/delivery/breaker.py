@@ -1,15 +1,14 @@
-"""The circuit breaker of the destination.
+"""A circuit breaker: while requests fail, a single request at a time is sent as a probe.
 
-While the destination doesn't work at all, one request probes it, instead of all of them.
+The worker has one for the API, and one for each throttled application.
 
-    CLOSED ─ failures in a row ─► OPEN ─ its wait is over ─► PROBING ─ success ─► RAMPING ─► CLOSED
+    CLOSED ─ some failures ──────► OPEN ─ its wait is over ─► PROBING ─ success ─► RAMPING ─► CLOSED
                                    ▲                            │ failure            │ failure
                                    └────────────────────────────┴────────────────────┘
 
-A failure is a connection that wasn't made, a time-out, a 5xx. Any other answer shows that the
-destination works: a refused row, a wrong key or too many requests don't count against it. The ramp
-(1, 2, 4 … requests at once) protects a destination that has just recovered from all that has
-waited.
+Failures of the API are a connection that wasn't made, a time-out, a 5xx. Any other answer shows
+that the API works, such as a refused row, a wrong key or too many requests. The ramp (1, 2, 4 …
+requests in flight) protects an API that has just recovered from all the batches that have waited.
 
 Source: the pattern of that name in M. Nygard, "Release It!".
 """
@@ -31,11 +30,11 @@ class BreakerState(StrEnum):
 
 
 class Breaker:
-    """One destination's breaker.
+    """The breaker of the API, or of a throttled application.
 
     Args:
-        failures_max: the number of failures in a row that opens it.
-        permits_max: the number of requests at once at which a ramp ends.
+        failures_max: the number of consecutive failures that opens it.
+        permits_max: the number of requests in flight at which a ramp ends.
         backoff: the wait before each probe.
     """
 
@@ -49,7 +48,7 @@ class Breaker:
         self._successes = 0
         self.state = BreakerState.CLOSED
         self.due_seconds = 0.0
-        # When it opened first since it was closed.
+        # The time at which it opened after it was last closed.
         self.opened_seconds = 0.0
 
     @property
@@ -64,11 +63,11 @@ class Breaker:
                 return 0
 
     def probe(self) -> None:
-        """The wait of an open breaker is over, and a request probes the destination."""
+        """Begin a probe: the wait of the open breaker is over, and a request starts."""
         self.state = BreakerState.PROBING
 
     def succeed(self) -> None:
-        """The destination answered."""
+        """Count an answer that shows that the API works."""
         self._failures = 0
         match self.state:
             case BreakerState.OPEN | BreakerState.PROBING:

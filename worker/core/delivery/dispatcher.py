@@ -1,8 +1,8 @@
-"""Every sealed batch until its rows are settled or given back: which is sent when.
+"""Every sealed batch until its rows are settled or given back, and the order of sending.
 
 The dispatcher owns the requests in flight (`Limiter`) and the batches that wait
 (`WaitingBatches`), and a batch is in one of the two. `outcome` has the meaning of an answer,
-`answers` what becomes of the batch, `fault_isolation` what it is the cause of.
+`answers` moves the batch accordingly, `fault_isolation` finds the cause of refusals and failures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from worker.core.model.record import Assignment, StateOf
 class Dispatcher:
     """Owns every batch from `submit` to its end.
 
-    `waiting` are those that aren't in flight: they are parked and given back there.
+    `waiting` has the batches that aren't in flight. Batches are parked and given back there.
 
     Args:
         rules: the bounds.
@@ -41,8 +41,8 @@ class Dispatcher:
         self._rules = rules
         self._limiter = Limiter(rules.limiter, backoff)
         self.waiting = WaitingBatches(rules, backoff, state_of)
-        # A whole minute's worth at once: one bad batch is taken apart quickly, many of them don't
-        # flood the API.
+        # The requests of a whole minute may start at once: so one bad batch is taken apart quickly,
+        # and many bad batches don't flood the API.
         self._bisect_rate = Rate(rules.bisect_requests_per_minute_max / 60, burst_seconds=60.0)
         self._was_suspect_last = False
         self._was_ordered_last = False
@@ -74,7 +74,7 @@ class Dispatcher:
     def next_deadline(self) -> float | None:
         """When a batch that waits can be sent or parked, in monotonic seconds.
 
-        None while an answer has to come first.
+        None while no batch may be sent before an answer arrives.
         """
         if self.waiting.holds.has_chosen:
             return -math.inf
@@ -87,7 +87,7 @@ class Dispatcher:
     def start(self, now: Now, trust: Trust = Trust.VOUCHED) -> tuple[list[Batch], Settlement]:
         """The batches to be posted now, each in flight until its `answer`; and rows that left.
 
-        `trust` is that in the clock, where it shows a row to be too old.
+        `trust`: whether the local clock may decide that a row is too old.
 
         The number of rows set aside meanwhile is bounded: `next_deadline` is not in the future
         while there are more.
@@ -134,10 +134,10 @@ class Dispatcher:
     def _next(self, at: float) -> Batch | None:
         """The next batch to be sent: a probe, then a throttled or delayed one, then a ready one.
 
-        A broken destination is probed with a batch that never failed, if there is any, and then
-        with a piece that did not fail by itself: a batch that fails alone would get no answer, and
-        is due again before such a piece has its turn. Ordered lanes and the other batches take
-        turns.
+        While the API fails, its probe is a batch that never failed, if there is any, and then a
+        piece that did not fail by itself: a batch that fails alone would get no answer, and would
+        be due again before such a piece has its turn. Ordered lanes and the other batches
+        alternate.
         """
         waiting, busy, suspects = self.waiting, self._busy_lanes(), self.waiting.isolation.suspects
         batch = waiting.hold_turns.next_probe(at, busy)
@@ -158,9 +158,10 @@ class Dispatcher:
     def _are_others_first(self) -> bool:
         """True if a suspect would take the last request that is left to others.
 
-        A row that gets no answer keeps its request for as long as a request may take. If such rows
-        kept all requests, no other row would be accepted, the rows couldn't be told from a broken
-        API, and they would be sent for ever. With one request at a time they take turns.
+        A row that gets no answer occupies a request until its time-out. If such rows occupied all
+        requests, no other row would be accepted. Then nothing would show whether the rows or the
+        API are the cause, and they would be sent for ever. With one request at a time they
+        alternate.
         """
         if self._limiter.is_broken:
             return True
@@ -218,7 +219,7 @@ class Dispatcher:
     def _undecided_in_quarantine(self, application_id: int) -> list[Batch]:
         """The rows in quarantine, if no request in flight or ready can lead to a decision.
 
-        To be asked after each answer: it may have been that of the last such request.
+        Called after each answer, because it may be the answer to the last such request.
         """
         quarantined = self.waiting.quarantine.of(application_id)
         others = chain(self._limiter.batches(), self.waiting.ready())
@@ -229,9 +230,9 @@ class Dispatcher:
     def _needs_records(self, undecided: list[Batch]) -> frozenset[Assignment]:
         """The partitions of these batches, where records that come later can lead to a decision.
 
-        While the destination fails they can't. But where every batch here has failed again and
-        again, the destination may only seem to fail: a row that makes the API fail has opened the
-        breaker, and nothing is left that could close it.
+        While the API fails they can't. But if every batch here has failed again and again, the API
+        may only seem to fail: a row that makes the API fail has opened the breaker, and no other
+        batch is left that could close it.
         """
         is_alone = self.waiting.isolation.suspects.is_alone
         if not self._limiter.is_healthy and not all(

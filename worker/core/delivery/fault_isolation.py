@@ -1,14 +1,15 @@
-"""Which batches and rows are the cause of refusals and failures: one owner of all that is known.
+"""Finds out which batches and rows are the cause of refusals and failures.
 
     refused (400, 422)                     `bisection`: halves, then the unproven row, then a second
                                            refusal
     failed while others are accepted       `suspects`: halves, then lone failures, then given up
-    no answer in time, and none as large   `request_size`: fewer rows to a request, and more time
-    accepted requests, and when            `request_history`: the others decide by it
+    no answer in time, and no request as   `request_size`: fewer rows to a request, and more time
+    large was accepted
+    accepted requests, and when            `request_history`: the others decide with it
 
 A batch may be a piece of a bisection and have failed as well. A batch that loses rows or is split
-goes on under a new id, and what is known of it has to go on with it: so every batch is changed
-here, and nowhere else.
+has successors with new ids, to which everything known about it has to be passed on: so batches are
+changed here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Remainder:
 
 
 class FaultIsolation:
-    """Every batch that was refused or failed, and how its application's requests ended.
+    """Owns the facts about every batch that was refused or failed.
 
-    `suspects` may be asked; only this object changes it.
+    `suspects` may be read from outside; only this object changes it.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class FaultIsolation:
         self, batch: Batch, outcome: Outcome, request: RequestSpan
     ) -> tuple[Decision, list[WriteLog]]:
         """This batch failed. Returns the next step, and what is to be logged."""
-        # An API that forbids a request may have read its rows.
+        # The API, or a firewall, may have answered 403 because of the rows.
         failure = (
             FAILURES.get(outcome.kind, Failure.NEUTRAL)
             if isinstance(outcome, Retry)
@@ -126,9 +127,9 @@ class FaultIsolation:
         return self._bisections.concerns(batch_id) or self.suspects.is_suspect(batch_id)
 
     def is_general(self, application_id: int) -> bool:
-        """True if a failure isn't one batch's.
+        """True if a failure concerns the application, not one batch.
 
-        Nothing of the application was ever accepted, or nothing for several failures.
+        No request of the application was ever accepted, or none since several failures.
         """
         return self._history.newest_accepted(application_id) == NEVER or self.suspects.is_general(
             application_id

@@ -1,11 +1,10 @@
 """How much is sent, and when: a rate, a wait between attempts, a number of requests at once.
 
-    Rate                  at most n per second in the mean
+    Rate                  at most n per second on average
     Backoff               exponential waits with full jitter
     AdaptiveConcurrency   as many requests at once as the API accepts
 
-None of them has to do with batches or answers: the limiter, the breaker and the throttles apply
-them.
+They know nothing of batches and answers: the limiter, the breaker and the throttles use them.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ DOUBLINGS_MAX = 32
 
 
 class Rate:
-    """At most `per_second` units in the mean, with `burst_seconds` worth of them at once.
+    """At most `per_second` units on average; the units of `burst_seconds` may be taken at once.
 
     A token bucket, kept as the moment up to which everything taken has been paid for:
 
         take n:   paid_until = max(paid_until, now) + n / per_second
         free:     now >= paid_until - burst_seconds
 
-    Taking may overdraw (a batch has as many rows as it has); the next request then waits longer, so
-    that the mean holds. `per_second` None: no limit.
+    `take` may take more than is free, because a batch is sent as a whole. Then the next request
+    waits longer, so that the average holds. `per_second` None: no limit.
 
     Source: the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371.
     """
@@ -57,8 +56,8 @@ class Backoff:
 
     Full jitter spreads the retries of many workers evenly, so that an API that has just recovered
     isn't overloaded by all of them at once. It is added to `Retry-After`, which names the same
-    moment to all. `uniform` draws from [0, 1): chance is an argument, so that a test or a
-    simulation decides it.
+    moment to all. `uniform` draws from [0, 1). It is an argument, so that a test or a simulation
+    decides it.
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
@@ -68,7 +67,7 @@ class Backoff:
     uniform: Callable[[], float]
 
     def wait_seconds(self, *, attempts: int, wait_seconds_min: float) -> float:
-        """The wait after the `attempts`-th failure in a row (counted from 1).
+        """The wait after this many consecutive failures, `attempts` (at least 1).
 
         It lies in [wait_seconds_min, wait_seconds_min + max_seconds].
         """

@@ -1,7 +1,7 @@
 """The batches that wait under one hold, indexed for probes and for parking.
 
-There may be a hundred thousand batches of one row, and questions come with each event: none is
-answered by a walk over all of them.
+There may be a hundred thousand batches of one row, and the pipeline asks at each event: so no
+method that is called then walks over all batches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.core.model.record import Assignment
 
 @dataclass(slots=True, eq=False)
 class HeldBatch:
-    """A batch under a hold, with the facts that probes and parking go by.
+    """A batch under a hold, with what probes and parking need to know of it.
 
     `probes` is how often it was a probe, `topic` that of its rows: a batch never mixes topics.
     """
@@ -53,7 +53,7 @@ class Choice:
 class HeldPartitions:
     """The partitions of all rows under any hold, and those whose rows under it have changed.
 
-    Asked for with each event: an answer costs what has changed since, whatever waits.
+    Called at each event: the cost is that of the changes since the last call.
     """
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class HeldBatches:
     def pop_for_probe(self) -> HeldBatch:
         """Take out the batch that was a probe least often, the smallest of several.
 
-        So one bad batch isn't the probe for ever.
+        So one bad batch isn't the only probe.
 
         Raises:
             IndexError: none waits.
@@ -140,9 +140,9 @@ class HeldBatches:
         return bool(self._order) and self._order[0][-1].probes == 0
 
     def pins(self, over_span: Mapping[Assignment, int], topics: Collection[str]) -> bool:
-        """True if a record that waits here pins one of these partitions.
+        """True if a record that waits here is the first unsettled one of these partitions.
 
-        It is then the partition's first unsettled offset; only these topics count.
+        Then the hold alone keeps that safe position where it is. Only these topics count.
         """
         return any(pin in self._firsts for pin in over_span.items() if pin[0].topic in topics)
 
@@ -157,7 +157,7 @@ class HeldBatches:
     def take_chosen(self, choice: Choice, rows_max: int) -> list[Batch]:
         """Take out chosen batches of about `rows_max` rows, in order of arrival.
 
-        None is left when this is empty.
+        Empty if none is left.
         """
         chosen: list[HeldBatch] = []
         rows = 0
@@ -221,7 +221,7 @@ class HeldBatches:
                 self._firsts[first] = left
 
     def _compact(self) -> None:
-        """Keep no more entries of batches that have left than of batches that are here."""
+        """Remove entries of batches that have left, once they are more than half of all entries."""
         if len(self._order) > 2 * self._count:
             self._order = [entry for entry in self._order if entry[-1].is_waiting]
             heapq.heapify(self._order)

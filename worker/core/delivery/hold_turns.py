@@ -1,4 +1,4 @@
-"""Which rows are the probe of an application on hold, and what becomes of a probe in vain."""
+"""Which rows are the probe of an application on hold, and where they go if the probe fails."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class HoldTurns:
     def next_probe(self, monotonic_seconds: float, busy: Set[Lane]) -> Batch | None:
         """A probe of an application on hold; None while none is due.
 
-        Where the API refuses everything, and where the batch was a probe in vain several times, a
-        single row is the probe, and each time another: one bad row would have a whole batch refused
-        for ever, and no hold would ever end. Where the API is too slow, a probe has as many rows as
-        it answers in time.
+        If the API refuses everything, or if the batch was a probe in vain several times, a single
+        row is the probe, another row each time: with one bad row a whole batch would be refused
+        again and again, and the hold would not end. If the API is too slow, a probe has as many
+        rows as the API answers in time.
         """
         probe = self._holds.due(monotonic_seconds)
         if probe is None:

@@ -1,13 +1,11 @@
-"""Applications on hold: a fault that isn't in the rows stops one application alone.
+"""Applications on hold: a fault that isn't in the rows stops only its application.
 
-Such a fault is a wrong key or an unknown path.
+Such a fault is a wrong key or an unknown path. No row is dropped: once per interval one waiting
+batch is sent as a probe, and when the API accepts it, the other batches follow.
 
-Nothing is dropped and no operator is needed: once per interval one waiting batch is sent as a
-probe, and when the API accepts it all the others follow.
-
-A hold that would stop its neighbours *parks*: the waiting records go to the parking topic, and so
-do later ones. The parking topic is read by the same workers, so its records wait under the hold as
-well, and become the probes.
+If a hold would stop other applications, it *parks*: the waiting records and all later records of
+its application go to the parking topic. The same workers read the parking topic, so these records
+wait under the hold as well, and become its probes.
 """
 
 from __future__ import annotations
@@ -37,15 +35,15 @@ class _Hold:
     chosen: Choice | None = None
 
 
-# After this many requests in vain, a row of the batch may be the reason: a firewall answers 403 to
-# texts that it dislikes.
+# After this many failed probes, a row of the batch may be the reason: a firewall may answer 403 to
+# certain texts.
 WHOLE_PROBES_MAX = 3
 
 
 class Holds:
     """The applications on hold, each with its waiting batches.
 
-    `probe_seconds` is the time between two probes of one.
+    `probe_seconds` is the time between two probes of an application.
     """
 
     def __init__(self, probe_seconds: float) -> None:
@@ -64,7 +62,7 @@ class Holds:
         return hold is not None and hold.probe is not None and hold.probe.batch is batch
 
     def was_often_tried(self, probe: Batch) -> bool:
-        """True if the rows of the probe under way were refused together again and again."""
+        """True if this batch was a probe in vain more than WHOLE_PROBES_MAX times."""
         return self._probe(probe)[1].probes > WHOLE_PROBES_MAX
 
     def begin(
@@ -105,7 +103,7 @@ class Holds:
             hold.probe_due_seconds = max(hold.probe_due_seconds, monotonic_seconds)
 
     def add(self, batch: Batch, *, probes: int = 0) -> None:
-        """Let this batch wait, after `probes` probes in vain. Its application must be on hold."""
+        """Let this batch wait, after `probes` failed probes; its application must be on hold."""
         self._holds[batch.destination.application_id].waiting.add(batch, probes)
 
     @property
@@ -121,7 +119,7 @@ class Holds:
     def lacks_untried(self, application_id: int) -> bool:
         """True if the application is on hold and every batch here was a probe before.
 
-        All of them may have bad rows: then a record has to be sent the ordinary way.
+        All of them may have bad rows: then a newly received row has to be the next probe.
         """
         hold = self._holds.get(application_id)
         return hold is not None and hold.probe is None and not hold.waiting.has_untried
@@ -129,14 +127,14 @@ class Holds:
     def choose_for_parking(
         self, over_span: Mapping[Assignment, int], *, bytes_min: int, topics: Collection[str]
     ) -> None:
-        """Choose the waiting batches of applications that alone stop others; they park from now on.
+        """Choose the batches of holds that alone stop other applications; they park from now on.
 
         Args:
             over_span: the partitions that are paused for their span, each with its first unsettled
-                offset. Where that is a record on hold, the hold is what pauses it.
-            bytes_min: where the batches of one application take this much, they alone keep the
+                offset. If that record is on hold, the hold is the cause of the pause.
+            bytes_min: if the batches of one application take this much, they alone keep the
                 memory full.
-            topics: whose records may be parked.
+            topics: the topics whose records may be parked.
         """
         for hold in self._holds.values():
             size_bytes = hold.waiting.size_bytes(topics)
@@ -164,8 +162,8 @@ class Holds:
     def due(self, monotonic_seconds: float) -> Batch | None:
         """A probe that is due, taken out of the waiting batches; it is under way from now on.
 
-        The batch probed least often goes first, the smallest among those: one bad batch can't keep
-        a healed application held.
+        It is the batch that was a probe least often, the smallest of several: so one bad batch
+        can't keep an application on hold that the API accepts again.
         """
         for hold in self._holds.values():
             if hold.probe is None and hold.waiting and hold.probe_due_seconds <= monotonic_seconds:
@@ -183,9 +181,9 @@ class Holds:
         *,
         wait_seconds_min: float,
     ) -> None:
-        """The probe under way failed.
+        """End a probe that failed.
 
-        `successor` is what is left of its batch, to wait again; None if nothing is.
+        `successor` has the rows of its batch that wait again; None if none is left.
         """
         hold, probe = self._probe(batch)
         if successor is not None:
@@ -194,10 +192,10 @@ class Holds:
         hold.probe_due_seconds = monotonic_seconds + max(self._probe_seconds, wait_seconds_min)
 
     def narrow_probe(self, batch: Batch, part: Batch, rest: Batch | None) -> None:
-        """Only a part of the batch is the probe; the rest waits on, as if it had been a probe too.
+        """Make a part of the batch the probe; the rest waits again, as if it had been a probe too.
 
-        If it is refused, that part is a probe again only after all rows of the rest: rows that were
-        no probe yet come first. `rest` None: it waits elsewhere.
+        If the part is refused, it is a probe again only after all rows of the rest, because rows
+        that were no probe yet come first. `rest` is None if the rest waits elsewhere.
         """
         hold, probe = self._probe(batch)
         rows_left = len(batch.rows) - len(part.rows)
@@ -208,9 +206,9 @@ class Holds:
     def replace_probe(
         self, batch: Batch, successor: Batch | None, monotonic_seconds: float
     ) -> None:
-        """The probe lost rows before it was sent.
+        """Replace a probe that lost rows before it was sent.
 
-        None if nothing is left: then another is due at once.
+        `successor` is None if no row is left: then another probe is due at once.
         """
         hold, probe = self._probe(batch)
         hold.probe = HeldBatch(successor, probe.probes) if successor is not None else None

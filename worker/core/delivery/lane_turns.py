@@ -1,7 +1,7 @@
-"""Whose turn it is in the ordered lanes, and what may pass a batch that fails.
+"""The next batch of the ordered lanes, and which batches may pass a batch that fails.
 
-A lane goes on while its application is neither on hold nor throttled. Rows that stepped aside wait
-in quarantine or under a hold, so a lane's next batch depends on these places as well.
+A lane continues while its application is neither on hold nor throttled. Rows that stepped aside
+wait in quarantine or under a hold, so a lane's next batch depends on these places as well.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class LaneTurns:
     def pop_for_holds(self, busy: Set[Lane]) -> Iterator[Batch]:
         """Take out the oldest batch of each lane whose application is on hold, as its next probe.
 
-        Another batch follows whenever all were tried: one bad batch must not be the probe for ever.
+        Another batch follows when all were failed probes: one bad batch must not be the only probe.
         Each batch has to wait under its hold before the next one is asked for.
         """
         for lane in self._ordered.lanes():
@@ -104,7 +104,7 @@ class LaneTurns:
         self._ordered.delay(first, due_seconds, may_be_passed=may_be_passed)
 
     def ready(self) -> Iterator[Batch]:
-        """Every batch that waits for nothing but its turn."""
+        """Every batch that may be sent as soon as it has its turn."""
         for lane in self._ordered.lanes():
             yield from self._ordered.ready(lane)
 

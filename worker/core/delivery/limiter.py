@@ -1,8 +1,8 @@
 """The requests in flight, and whether one more may start.
 
-Three rules behind one question: `AdaptiveConcurrency` (how many at once), `Breaker` (whether the
-destination works at all) and `Rate` (what the operator allows per second). A batch that waits for
-its next attempt holds no permit: it must not keep others from being sent.
+Three rules decide: `AdaptiveConcurrency` (how many requests the API accepts at once), `Breaker`
+(whether the API works at all) and `Rate` (how many requests and rows the operator allows per
+second). A batch that waits for its next attempt holds no permit, so it doesn't delay others.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DeliveryRules:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A batch in flight. `is_probe`: its request asks for an open breaker."""
+    """A batch in flight. `is_probe`: the request is the probe of the open breaker."""
 
     batch: Batch
     round_of_start: int
@@ -81,7 +81,7 @@ class Limiter:
         return [request.batch for request in self._requests.values()]
 
     def status(self, now: Now) -> DestinationStatus:
-        """The state of the destination, for operators."""
+        """The state of the API, for operators."""
         breaker = self._breaker
         is_open = breaker.state is BreakerState.OPEN
         wait_seconds = max(0.0, breaker.due_seconds - now.monotonic_seconds)
@@ -104,7 +104,7 @@ class Limiter:
 
     @property
     def is_broken(self) -> bool:
-        """True while the next request is the one that asks whether the destination works again."""
+        """True while the next request is a probe of the API."""
         return self._breaker.state is BreakerState.OPEN
 
     @property
@@ -115,7 +115,7 @@ class Limiter:
     def free_at(self) -> float | None:
         """The time from which a request may start, in monotonic seconds.
 
-        None while an answer has to come first.
+        None while no request may start before an answer arrives.
         """
         paced = max(self._request_rate.free_at, self._row_rate.free_at)
         if self._breaker.state is BreakerState.OPEN:
@@ -148,7 +148,7 @@ class Limiter:
     def end(
         self, batch_id: str, outcome: Outcome, monotonic_seconds: float
     ) -> tuple[Batch, list[WriteLog]]:
-        """A request ended; returns its batch, and what is to be logged of the destination.
+        """A request ended; returns its batch, and the log lines about the API.
 
         Raises:
             KeyError: it isn't in flight.
@@ -173,8 +173,8 @@ class Limiter:
     ) -> tuple[Batch, list[WriteLog]]:
         """The request of a batch that fails while others are accepted ended, see `suspects`.
 
-        A failure that its rows can cause isn't counted against the destination. Any other answer
-        counts as for every batch: the destination answers, or can't be reached.
+        A failure that its rows can cause doesn't count against the API. Any other answer counts as
+        for every batch: it shows that the API works, or that it can't be reached.
         """
         request = self._requests[batch_id]
         may_be_the_rows = isinstance(outcome, Retry) and outcome.kind in ROW_FAILURES

@@ -1,15 +1,15 @@
 """Batches of ordered resources: one request at a time, in the topic's order.
 
-A later row of a profile overwrites an earlier one, so an earlier one that arrives late is wrong for
-ever. So each *lane* (a resource of an application) that is ordered has a line of its own:
+A later row of a profile overwrites an earlier row, so an earlier row that arrives late leaves a
+wrong value for ever. So each ordered *lane* (a resource of an application) has a line of its own:
 
     at most one request of a lane is in flight
     a retry is sent before anything newer, the pieces of a split batch left to right
 
-A row that the API refuses or fails on, and that nothing else can be compared with, would stop its
-lane for ever. Such a row *steps aside*: it waits elsewhere (in quarantine, under a hold, for its
-retry), and rows of other subjects go on. A *subject* is what the order is about: the profile or
-device that a row names. Rows of a subject that is aside stay behind it.
+If the API refuses a row or fails on it, other rows must be sent, because only a comparison with
+them shows whether the row is the cause. So the row *steps aside*: it waits elsewhere (in
+quarantine, under a hold, for its retry), and rows of other subjects pass it. The *subject* of a row
+is the profile or device that it names. Rows of a subject that stepped aside stay behind its row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.core.delivery.subjects import LinkedRows, Subject, is_newer_than, su
 from worker.core.model.batch import Batch
 from worker.core.model.row import Row
 
-# What may be sent of a batch, and what has to stay behind; None for no rows.
+# The rows of a batch that may be sent, and those that have to stay behind; None for no rows.
 Split = Callable[[Batch, Callable[[Row], bool]], tuple[Batch | None, Batch | None]]
 
 
@@ -62,7 +62,7 @@ class _Line:
                 yield batch
 
     def step_aside(self, batch: Batch, due_seconds: float) -> None:
-        """Let others pass this retry."""
+        """Let rows of other subjects pass this retry."""
         self.aside.append((due_seconds, batch))
         self.subjects_aside.update(subject_of(row) for row in batch.rows)
 
@@ -89,7 +89,8 @@ class _Line:
                 return None
             self.retry = None
             return batch
-        # In turns: a row that gets no answer in time is due again after each of its requests.
+        # Retries and other rows alternate: a row without an answer in time is due again after each
+        # of its requests.
         if self.was_aside_last and (ready := self.pop_ready(elsewhere, split)) is not None:
             self.was_aside_last = False
             return ready

@@ -3,16 +3,16 @@
     200                                       Delivered
     400, 422                                  Refused: bisected until the bad rows stand alone
     413                                       TooLarge: split in two
-    408, 420, 425, 429, 5xx                   Retry, at least `Retry-After`; 420 and 429 throttle
+    408, 420, 425, 429, 5xx                   Retry, not before `Retry-After`; 420 and 429 throttle
     no connection                             Retry; where a proxy refused it, by the proxy's status
     connection lost while the body was sent   Retry, ambiguous; the second time the batch is split
     connection lost after that                Retry, ambiguous: the rows may have been loaded
-    no answer in time, a gateway's 504        Retry, timed out: the same, and fewer rows may be in
-                                              time
-    everything else (401, 403, 404, 3xx, …)   Held: no row is dropped for a fault that isn't its own
+    no answer in time, a gateway's 504        Retry, timed out: the rows may have been loaded, and
+                                              a request of fewer rows may be fast enough
+    everything else (401, 403, 404, 3xx, …)   Held: the fault isn't in the rows, so none is dropped
 
-Only 200 is success: the documentation knows no other, and a redirect's or a proxy's 2xx would be a
-loss.
+Only 200 is success. The documentation names no other status, and a proxy's 2xx doesn't show that
+the API has loaded the rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, Trans
 from worker.core.wire.http_date import unix_seconds_of
 
 REFUSED_STATUSES = frozenset({400, 422})
-# More digits than any wait makes sense in; int() of a hostile header of thousands would raise.
+# No sensible wait has more digits. int() of a hostile header with thousands of digits would raise.
 DIGITS_MAX = 9
 
 
@@ -49,13 +49,13 @@ class TooLarge:
 
 
 class RetryKind(Enum):
-    """The state of the destination that a passing fault shows.
+    """The cause of a retry.
 
-    THROTTLED: it asks for fewer requests. FAILED: it answered with an error of its own. AMBIGUOUS:
-    it gave no answer to what was sent, so the rows may have been loaded and a retry may duplicate
-    them. TIMED_OUT: the same, because it takes too long. NOT_SENT: it couldn't be reached. EARLY:
-    it asks for the same request again. CUT_OFF: as AMBIGUOUS, but while the body was being sent: it
-    may be too large.
+    THROTTLED: the API requests fewer requests. FAILED: the API answered with an error. AMBIGUOUS:
+    the request was sent and got no answer, so a retry may duplicate its rows. TIMED_OUT: as
+    AMBIGUOUS, because the API takes too long. NOT_SENT: the API couldn't be reached. EARLY: the API
+    asks for the same request again. CUT_OFF: as AMBIGUOUS, but the connection was lost while the
+    body was being sent, so the body may be too large.
     """
 
     THROTTLED = auto()
@@ -81,15 +81,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A fault of the application's configuration or of a proxy: the rows wait for a good probe."""
+    """A fault of the application's configuration or of a proxy: the rows wait for a probe."""
 
     reason: str
 
 
-# Rows that may have been loaded: the budget of duplicates.
+# The rows of these requests may have been loaded: a retry may duplicate them.
 AMBIGUOUS = frozenset({RetryKind.AMBIGUOUS, RetryKind.TIMED_OUT, RetryKind.CUT_OFF})
 
-# Beside these, every 5xx is a failure.
+# Every 5xx that isn't listed here is FAILED.
 RETRIED_STATUSES = {
     408: RetryKind.FAILED,
     420: RetryKind.THROTTLED,
@@ -102,11 +102,10 @@ Outcome = Delivered | Refused | TooLarge | Retry | Held
 
 
 def classify(answer: Answer, *, unix_seconds: float, retry_after_seconds_max: float) -> Outcome:
-    """The outcome of this answer. Total: every status and every fault has one."""
+    """The outcome of this answer: every status and every fault has an outcome."""
     match answer:
         case NotSent(proxy_status=int(status)):
-            # 502 passes; 407 and its like are faults of the configuration, and don't pass by
-            # themselves.
+            # A proxy's 502 ends by itself. 407 and other 4xx are faults of the configuration.
             reason = f"proxy_{status}"
             return Retry(reason, 0.0, RetryKind.NOT_SENT) if _passes(status) else Held(reason)
         case NotSent(fault=fault):

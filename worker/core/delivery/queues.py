@@ -1,4 +1,4 @@
-"""Where batches wait to be sent: for their turn, for a time, or for others to be accepted."""
+"""Batches that wait for their turn, for a time, or until other rows are accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import count
 
 from worker.core.model.batch import Batch
 
-# What becomes of a batch that waits: it stays, is replaced, or (None) leaves.
+# Returns the batch itself if it stays, another batch in its place, or None if it leaves.
 Transform = Callable[[Batch], Batch | None]
 
 
@@ -89,12 +89,14 @@ class _Waiting:
 
 
 class Quarantine:
-    """Rows refused alone, each a batch of one row, until others of their application are accepted.
+    """Rows that were refused alone, until other rows of their application are accepted.
 
-    A quiet application may send nothing else for hours, and then a bad row looks like an API that
-    refuses everything. So the wait is bounded: once a row has waited `wait_seconds_max`, the time
-    between two probes, its application is put on hold. There it is visible, sent again and again,
-    and parked before it stops a partition.
+    Each is a batch of one row.
+
+    A quiet application may send no other row for hours, and then a bad row looks the same as an API
+    that refuses everything. So the wait is bounded: when a row has waited `wait_seconds_max` (the
+    time between two probes), its application is put on hold. There operators see the row, it is
+    sent again as a probe, and it is parked before it stops a partition.
     """
 
     def __init__(self, wait_seconds_max: float) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from worker.core.model.batch import Batch
 
 NEVER = 0
-# A resource and an application: what may be slow on its own, and what has an order. Bounded by the
-# settings, where destinations needn't be.
+# A lane: a resource of an application. The API may be slow for it alone, and its rows may have an
+# order. The settings bound the number of lanes, but not of destinations.
 Lane = tuple[str, int]
 
 
@@ -66,8 +66,8 @@ class RequestHistory:
     _moment: int = NEVER
     _starts: dict[str, _Start] = field(default_factory=dict)
     _applications: dict[int, _Application] = field(default_factory=dict)
-    # By lane and magnitude (bits of the row count): when the latest accepted request of that
-    # magnitude had started.
+    # By lane and magnitude (the number of bits of the row count): the start of the latest accepted
+    # request of that magnitude.
     _newest_of_size: dict[Lane, dict[int, int]] = field(default_factory=dict)
 
     def start(self, batch: Batch) -> None:

@@ -2,9 +2,9 @@
 
     no answer in time, and none as large accepted meanwhile   rows_max = rows / 2
     … again, and nothing was accepted in between              time allowed x 2, at most x 4
-    accepted in a quarter of the ordinary time                rows_max x 2: twice the rows will be
-                                                              in time as well
-    accepted SUCCESSES_TO_GROW times in a row                 rows_max x 2: the time may not depend
+    accepted in a quarter of the ordinary time                rows_max x 2: twice the rows will
+                                                              also be fast enough
+    accepted SUCCESSES_TO_GROW consecutive times              rows_max x 2: the time may not depend
                                                               on the rows
 
 A request that gets no answer in time may have been loaded all the same, so the same rows sent again

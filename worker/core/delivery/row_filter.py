@@ -1,4 +1,4 @@
-"""The rows of a batch that may not wait, or not be sent, because their partition drains or left."""
+"""Takes out the rows of a batch whose partition drains or was released."""
 
 from __future__ import annotations
 

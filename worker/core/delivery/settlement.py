@@ -1,7 +1,7 @@
-"""What becomes of a batch: rows that leave the delivery, and smaller batches that go on.
+"""The results of a batch: rows that leave the delivery, and smaller batches in its place.
 
-A smaller batch has an id of its own: a batch id always stands for the same bytes. Its rows keep
-their lines: nothing is encoded again.
+A smaller batch has an id of its own, because a batch id always stands for the same bytes. The rows
+keep their lines: no row is encoded again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the order of rows is about: the profile or device that a row names, and what comes first."""
+"""The subject of a row (the profile or device that it names), and which row comes first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.core.model.record import Assignment
 from worker.core.model.row import Row
 
 Subject = tuple[str, bytes]
-# Rows of one series have an order, by their offsets.
+# Rows of the same series have an order: that of their offsets.
 Series = tuple[Lane, Assignment, Subject]
 
 

@@ -1,6 +1,6 @@
-"""Batches that fail while others of their application are accepted.
+"""Suspects: batches that fail while others of their application are accepted.
 
-A row in them makes the API fail.
+Probably a row in them makes the API fail, and halving finds that row:
 
     failed twice, and another was accepted in between     halved: the good half goes on
     a piece of it fails, and another was accepted         halved again: one request for each half
@@ -10,19 +10,21 @@ A row in them makes the API fail.
     started after the row's last failure
     enough lone failures                                  the row is given up: it fails alone
 
-To halve a batch costs a request, so any acceptance since its first attempt is enough. To give a row
-up costs the row. While nothing of the application is accepted no lone failure is counted: an outage
-and a wrong key blame no row, however long they last.
+A batch is halved after any acceptance since its first attempt, because halving costs only a
+request. To give up a row costs the row, so it takes several lone failures. While no request of the
+application is accepted, no lone failure is counted: so an outage or a wrong key never makes the
+worker give up a row, however long it lasts.
 
-How many lone failures are enough for a row depends on how many of the application's other requests
-fail meanwhile, so that chance blames no row either: where a share `f` of them fails, a good row
-fails `n` times in a row with the chance f^n.
+How many lone failures are enough depends on how many of the application's other requests fail
+meanwhile, so that no good row is given up by chance: where a share `f` of them fails, a good row
+fails `n` consecutive times with the probability f^n.
 
     given up when   n >= 5  and  f^n <= 10^-9,   f = (failed + 1) / (failed + accepted + 2)
 
-So 5 are enough where hundreds are accepted, 9 where one is accepted between any two, 19 where a
-third of all requests fails. Failures of a row that has 5 are not counted among the others', nor is
-a failure with nothing accepted since the same batch's last one: bad rows don't excuse each other.
+So 5 are enough where hundreds of requests are accepted, 9 where one is accepted between any two
+failures, 19 where a third of all requests fails. `failed` leaves out the failures of rows that have
+5 lone failures, and a batch's further failures while nothing is accepted: otherwise several bad
+rows would keep each other from being given up.
 """
 
 from __future__ import annotations
@@ -35,11 +37,11 @@ from worker.core.delivery.request_history import RequestHistory, RequestSpan, Ta
 from worker.core.model.batch import Batch
 
 LONE_FAILURES_MIN = 5
-# One connection may be lost for any reason; the same batch twice, and it may be the body's size
-# that a proxy doesn't accept.
+# One connection may be lost for any reason. If the same batch loses two, a proxy may not accept the
+# size of its body.
 CUT_OFFS_TO_SPLIT = 2
 CHANCE_MAX = 1e-9
-# After this many failures in a row of an application with nothing accepted in between, the cause
+# After this many consecutive failures of an application without an accepted request, the cause
 # isn't a row.
 IN_A_ROW_MAX = 5
 
@@ -74,7 +76,7 @@ class Decision(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """A decision. `counts_against_others`: the failure is one of the application in general."""
+    """A decision. `counts_against_others`: the failure counts as one of the application."""
 
     decision: Decision
     counts_against_others: bool = False
@@ -84,10 +86,11 @@ class Assessment:
 class _Case:
     """The failures of one batch.
 
-    `failures` in a row determine its waits. It has failed since `began_at` (a moment), last at
-    `failed_at`. `tally` is how the application's requests had ended at its first failure, `counted`
-    how many failures of its own are among those since. `is_alone`: it has failed again, and nothing
-    was accepted in between.
+    `failures` is the number of consecutive failures; it determines the waits. The first failed
+    request started at `began_at` (a moment), the last ended at `failed_at`. `tally` has the results
+    of the application's requests up to the first failure; `counted` is how many of the failures
+    since then are this batch's own. `is_alone`: the batch failed again, and no request was accepted
+    in between.
     """
 
     failures: int = 0
@@ -113,7 +116,7 @@ class Suspects:
         return case is not None and case.is_suspect
 
     def failures(self, batch_id: str) -> int:
-        """How often this batch has failed in a row."""
+        """The number of consecutive failures of this batch."""
         case = self._cases.get(batch_id)
         return case.failures if case is not None else 0
 
@@ -211,7 +214,7 @@ def _of_several_rows(case: _Case, failure: Failure, *, may_be_halved: bool) -> D
 
 
 def _is_enough(case: _Case, now: Tally) -> bool:
-    """True if the row's lone failures can't be chance: see the formula above."""
+    """True if the row's lone failures can't be chance: see the formula of the module."""
     if case.lone_failures < LONE_FAILURES_MIN or case.tally is None:
         return False
     accepted = now.accepted - case.tally.accepted

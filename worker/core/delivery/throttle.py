@@ -1,14 +1,15 @@
-"""Applications that the API throttles: a 429 to one batch is one to all of its application.
+"""Applications that the API throttles: a 429 to one batch stops all batches of its application.
 
-The application is paused for as long as the API asks, and for some time more by chance, so that not
-all workers resume at one moment. Then one request is the probe; when it is accepted one may be in
-flight, then 2, 4, …, until the throttling is over. A further 429 begins another pause.
+The application is paused for as long as the API requests, plus a random time, so that not all
+workers resume at the same moment. Then one request is the probe. When it is accepted, 1 request may
+be in flight, then 2, 4, …, until the throttling is over. Another 429 begins another pause.
 
-By application and not by host: a key is an application's own and the only name by which the API
-knows its client, so its limits (the documentation has a daily one) are an application's. The others
-go on: where one has used up its limit, they would be stopped for nothing. `AdaptiveConcurrency`
-finds out how much the host accepts, and each 429 halves that for all. Where the host throttles
-every client, each application learns it by the requests it has in flight, and then sends one.
+An application is throttled, not the host: the API knows its client only by the key, and a key
+belongs to one application, so the limits (the documentation has a daily limit) are an
+application's. The other applications continue: if one has used up its limit, there is no reason to
+stop them. Each 429 also halves the number of requests in flight of all applications
+(`AdaptiveConcurrency`), because the load on the host concerns all. If the host throttles every
+client, each application gets a 429 to its own requests, and is then paused as well.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from worker.core.model.command import Severity, WriteLog
 
 @dataclass(slots=True, eq=False)
 class _Throttle:
-    """`in_flight` are the requests that were started under it: earlier ones can't end it."""
+    """A throttled application.
+
+    `in_flight` are the requests that started after the throttling began. Only they can end it.
+    """
 
     breaker: Breaker
     reason: str
@@ -40,14 +44,14 @@ class _Throttle:
     def free_at(self) -> float | None:
         """The time from which one more request may start, in monotonic seconds.
 
-        None while an answer has to come first.
+        None while no request may start before an answer arrives.
         """
         if self.breaker.state is BreakerState.OPEN:
             return self.breaker.due_seconds
         return -math.inf if len(self.in_flight) < self.breaker.permits else None
 
     def pause(self, outcome: Retry, now: Now, *, is_probe: bool) -> None:
-        """Send nothing for a while. Requests from before the pause can't end it."""
+        """Send nothing until the pause is over; requests that started before it can't end it."""
         self.breaker.fail(
             now.monotonic_seconds, wait_seconds_min=outcome.wait_seconds_min, is_probe=is_probe
         )
@@ -59,15 +63,15 @@ class Throttles:
     """The throttled applications, each with the batches that wait for their turn.
 
     Args:
-        requests_in_flight_max: the number of requests at once at which a ramp ends.
-        backoff: the wait beyond what the API asks for.
+        requests_in_flight_max: the number of requests in flight at which a ramp ends.
+        backoff: the random time that is added to the pause.
     """
 
     def __init__(self, requests_in_flight_max: int, backoff: Backoff) -> None:
         self._requests_in_flight_max = requests_in_flight_max
         self._backoff = backoff
         self._throttles: dict[int, _Throttle] = {}
-        # Of applications that are throttled no more.
+        # The batches of applications whose throttling has ended.
         self._released: deque[Batch] = deque()
 
     def admits(self, application_id: int, monotonic_seconds: float) -> bool:
@@ -81,7 +85,8 @@ class Throttles:
     def free_at(self, application_id: int) -> float | None:
         """The time from which one more request of this application may start.
 
-        In the past where it isn't throttled; None while an answer has to come first.
+        In the past where the application isn't throttled; None while no request may start before an
+        answer arrives.
         """
         throttle = self._throttles.get(application_id)
         return -math.inf if throttle is None else throttle.free_at()
@@ -104,7 +109,7 @@ class Throttles:
                 throttle.breaker.probe()
 
     def end(self, batch: Batch, outcome: Outcome, now: Now) -> list[WriteLog]:
-        """The request of this batch ended; returns what is to be logged of the application."""
+        """The request of this batch ended; returns the log lines about the application."""
         application_id = batch.destination.application_id
         throttle = self._throttles.get(application_id)
         if isinstance(outcome, Retry) and outcome.kind is RetryKind.THROTTLED:
@@ -115,7 +120,7 @@ class Throttles:
         if not isinstance(outcome, Retry):
             throttle.breaker.succeed()
         elif throttle.breaker.state is BreakerState.PROBING:
-            # The probe got no answer: another follows.
+            # The probe failed, so another pause and another probe follow.
             throttle.pause(outcome, now, is_probe=True)
         return self._ended(application_id, throttle)
 
@@ -142,7 +147,7 @@ class Throttles:
     def next_deadline(self) -> float | None:
         """When the next waiting batch may be sent, in monotonic seconds.
 
-        None while answers have to come first.
+        None while no batch may be sent before an answer arrives.
         """
         if self._released:
             return -math.inf
@@ -206,7 +211,7 @@ class Throttles:
         return [WriteLog(Severity.WARNING, "throttling_began", fields)]
 
     def _ended(self, application_id: int, throttle: _Throttle) -> list[WriteLog]:
-        """End the throttling at the top of the ramp, or when nothing waits any more."""
+        """End the throttling when the ramp ends, or when no batch waits and none is in flight."""
         state = throttle.breaker.state
         is_through = (
             state is BreakerState.RAMPING and not throttle.waiting and not throttle.in_flight

@@ -1,6 +1,4 @@
-"""Every batch that isn't in flight: the owner of the places where batches wait.
-
-And of what is known about their faults.
+"""Every batch that isn't in flight, and the places where batches wait.
 
 A batch waits in exactly one place: ready or delayed (`Queue`, or `OrderedLanes` if its rows have an
 order), in quarantine (a row refused alone that waits for others to be accepted), under a hold
@@ -34,10 +32,10 @@ from worker.core.model.command import Severity, WriteLog
 from worker.core.model.record import Assignment, StateOf
 from worker.core.post_api.resource import RESOURCES
 
-# The most that one step sets aside or parks: 25 µs each for batches of one row, so 25 ms of the
-# event loop.
+# The maximum number of rows that one step sets aside or parks: at 25 µs for a batch of one row, a
+# step blocks the event loop for 25 ms.
 STEP_ROWS_MAX = 1000
-# The wait of rows whose age can't be known yet.
+# How long rows wait whose age can't be checked yet.
 AGE_WAIT_SECONDS = 5.0
 
 
@@ -141,7 +139,7 @@ class WaitingBatches:
             self.throttles.wait_first(batch)
 
     def ready(self) -> Iterable[Batch]:
-        """Every batch that waits for nothing but its turn."""
+        """Every batch that may be sent as soon as it has its turn."""
         return chain(self.queue.ready(), self.turns.ready())
 
     def candidates(self) -> Iterator[Batch]:
@@ -198,10 +196,9 @@ class WaitingBatches:
     def hold_overdue(self, now: Now, settlement: Settlement, *, is_healthy: bool) -> None:
         """Hold an application whose quarantined rows have waited too long.
 
-        These rows may be all that is left of the application: operators have to see
-        that.
+        No other row of the application may be left, and operators have to see that.
 
-        Not while the destination itself fails: then everything waits, and that is visible.
+        Not while the API itself fails: then all batches wait, and that is visible.
         """
         for application_id in self.quarantine.overdue(now.monotonic_seconds):
             if is_healthy:
@@ -219,7 +216,7 @@ class WaitingBatches:
     # --- rows that leave --------------------------------------------------------------------------
 
     def park(self) -> Settlement:
-        """Give up some of the rows chosen for parking. Called until `holds` has none left."""
+        """Take out some of the rows chosen for parking; called until `holds` has none left."""
         settlement = Settlement()
         for batch in self.holds.take_chosen(STEP_ROWS_MAX):
             settlement.refused.extend(self.isolation.end(batch.id))
@@ -227,10 +224,10 @@ class WaitingBatches:
         return settlement
 
     def take_back_waiting(self, assignments: Set[Assignment]) -> Settlement:
-        """Give back the rows of these assignments that wait for more than their turn.
+        """Give back the rows of these assignments that wait for a time, a probe or other rows.
 
-        Of ordered lanes every row: were one given back and a later one sent, the next owner would
-        send the earlier one last.
+        Of ordered lanes every row: if one were given back and a later row sent, the next owner
+        would send the earlier row last.
         """
         settlement = Settlement()
         take = self.row_filter.taking_out(assignments, settlement)
@@ -254,10 +251,10 @@ class WaitingBatches:
     ) -> Batch | None:
         """The batch as it may be sent: without events that became too old while it waited.
 
-        One of them would have all the others refused.
+        If one of them were sent, the API would refuse the whole batch.
 
-        By a clock that is contradicted nothing is too old; while nothing vouches for the clock,
-        such events wait.
+        While the local clock is doubted, no event counts as too old; while it is unvouched, such
+        events wait.
         """
         earliest = int(now.unix_seconds) - self._event_age_seconds_max
         if (
@@ -268,7 +265,7 @@ class WaitingBatches:
             return batch
         was_probe = self.holds.is_probe(batch)
         if trust is Trust.UNVOUCHED:
-            # Rows that have an order wait together.
+            # Rows that have an order must wait together.
             kept, aged = (
                 (None, batch)
                 if self.ordered.has_order(batch)
