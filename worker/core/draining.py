@@ -4,10 +4,11 @@ A drain passes these stages, in this order:
 
     SENDING           requests may start, for the first two thirds of its time
     AWAITING_ANSWERS  nothing is sent any more; answers still count
-    OVER              none of its records is being worked on, or its time has passed
+    OVER              no record of the drain is being worked on, or its time has passed
     COMMITTED         its last commit was sent, or there was nothing to commit
 
-What is unsettled at the end stays uncommitted: the next owner of the partition receives it again.
+Records that are unsettled at the end stay uncommitted: the next owner of the partition receives
+them again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from worker.core.model.record import Assignment
 from worker.core.route import Components
 from worker.core.settlement import RowFlow
 
-# The last part of a drain, in which nothing is sent: a request that starts just before the end is
-# answered after it, and its rows are sent a second time by the next owner.
+# The last part of a drain, in which no request starts: the answer to a request that starts just
+# before the end arrives after it, and the next owner sends its rows a second time.
 QUIET_SHARE = 1 / 3
 
 
@@ -104,7 +105,7 @@ class Draining:
                 self._ledger.offsets.end_sending(drain.assignments)
                 commands += self._give_up(drain.assignments, now)
         for drain in [drain for drain in self._drains if self._is_over(drain, now)]:
-            # A commit may still be in flight, and a second commit must wait for it.
+            # If a commit is still in flight, the last commit has to wait for its result.
             if self._ledger.commits.is_in_flight:
                 break
             if drain.stage is DrainStage.OVER:
@@ -115,7 +116,7 @@ class Draining:
         return commands
 
     def commit_again(self) -> None:
-        """Send the last commit again: what made it fail is different now."""
+        """Send the last commit again: the cause of its failure has been removed."""
         for drain in self._drains:
             drain.stage = min(drain.stage, DrainStage.OVER)
 
@@ -130,7 +131,7 @@ class Draining:
         return self._give_up(gone, now)
 
     def _is_over(self, drain: Drain, now: Now) -> bool:
-        """True from the moment at which nothing of the drain is in motion, or its time is up."""
+        """True once no record of the drain is being worked on, or its time has passed."""
         if drain.stage < DrainStage.OVER and (
             now.monotonic_seconds >= drain.deadline_seconds
             or self._ledger.offsets.in_motion(drain.assignments) == 0
@@ -139,7 +140,7 @@ class Draining:
         return drain.stage >= DrainStage.OVER
 
     def _give_up(self, assignments: Set[Assignment], now: Now) -> list[Command]:
-        """Leave everything that isn't in flight to the next owners."""
+        """Give back all rows that aren't in flight."""
         for route in self._routes.values():
             self._flow.give_back(route.batcher.take_back(assignments), now)
         return self._flow.settle(self._dispatcher.waiting.take_back(assignments), now)

@@ -1,9 +1,10 @@
-"""The components in order: events in, commands out. Calls everything, owns no rule.
+"""Calls the components in order: events in, commands out. Has no rules of its own.
 
     Received → intake → window → batcher → dispatcher → Post … Answered → settle → Commit
 
-Pure and synchronous: time comes in with each event, chance was given to the backoff, and what is to
-be done goes out as commands. So any history can be written as a test of ten lines, and replayed.
+Pure and synchronous: each event comes with its time, the backoff gets its random numbers from
+outside, and the result is a list of commands. So any history can be a test of ten lines, and can be
+replayed.
 
 Calls go one way: pipeline → reception, draining → settlement → components.
 """
@@ -49,13 +50,13 @@ from worker.core.status import build_status
 
 
 class Pipeline:
-    """Every decision of the worker.
+    """The decisions of the worker, from its components.
 
-    `clock` says what the local clock is worth.
+    `clock` knows whether the local clock can be trusted.
 
     Args:
         components: the parts that decide, each within its subject.
-        reception: which partitions are received.
+        reception: decides which partitions are received.
     """
 
     def __init__(self, components: Components, reception: ReceptionControl) -> None:
@@ -73,7 +74,7 @@ class Pipeline:
             for topic, route in components.routes.items()
             if route.role is RouteRole.SOURCE_WITH_PARKING
         )
-        # The partitions for which it is to be checked whether a hold alone pauses them.
+        # The partitions for which `_park` has to check whether a hold alone pauses them.
         self._to_check: set[Assignment] = set()
 
     @property
@@ -82,7 +83,7 @@ class Pipeline:
         return self._draining.is_finished
 
     def handle(self, event: Event, now: Now) -> list[Command]:
-        """Take in an event; return what is to be done, in order."""
+        """Take in an event; return the commands, in the order in which they are to be executed."""
         return [*self._take_in(event, now), *self._move_on(now)]
 
     def next_deadline(self) -> float | None:
@@ -141,8 +142,8 @@ class Pipeline:
         self.clock.note_answer(answer, now)
         result = self._dispatcher.answer(batch_id, answer, now)
         if result.needs_records:
-            # What is left of a full memory is for partitions within their span: those over theirs
-            # could fill it with rows that wait as well.
+            # The last part of the memory is for partitions within their span: those over their span
+            # could fill it with rows that would wait as well.
             if not self._ledger.memory.is_high:
                 self._reception.admit(result.needs_records)
             self._ledger.memory.resume()
@@ -195,8 +196,8 @@ class Pipeline:
             self._flow.submit(route.batcher.due(now.monotonic_seconds))
         commands += self._flow.send(now)
         commands += self.clock.look(now, is_waiting=self._receiving.is_waiting)
-        # The last commit of a drain comes before the regular commit: where each fails, there is
-        # always a regular commit to wait for.
+        # The last commit of a drain comes before the regular commit. If the regular commit were
+        # first and failed each time, a drain would always have a commit in flight to wait for.
         commands += self._draining.advance(now)
         if self._ledger.commits.is_due(now.monotonic_seconds) and not self.is_finished:
             commands += self._ledger.commits.start(now.monotonic_seconds)
@@ -206,8 +207,8 @@ class Pipeline:
 
     def _change_reception(self, now: Now) -> list[Command]:
         offsets = self._ledger.offsets
-        # Only the partitions that have changed: with hundreds of partitions a look at each of them
-        # would cost more than the event.
+        # Only the partitions that have changed: with hundreds of partitions, to check all of them
+        # would cost more than the event itself.
         reaches = {
             assignment: offsets.reach(assignment)
             if offsets.state(assignment) is AssignmentState.ASSIGNED
@@ -218,8 +219,7 @@ class Pipeline:
         held_changed = held.take_changed()
         self._to_check |= held_changed
         self._to_check |= reaches.keys()
-        # A parking topic whose records are on hold has nothing to do but to wait for the hold to
-        # heal.
+        # More records of a parking topic would only wait while its application is on hold.
         resting = {
             assignment: assignment in held
             for assignment in held_changed
@@ -244,8 +244,8 @@ class Pipeline:
             if assignment in self._reception.over_span
             and assignment.topic in self._topics_with_parking
         }
-        # While chosen rows are still here, their hold makes no new choice: its partitions are
-        # checked again after that.
+        # While chosen rows are still here, their hold can't choose again: its partitions stay in
+        # the set and are checked after that.
         if not waiting.holds.has_chosen:
             self._to_check.clear()
         if over_span or memory.is_high:

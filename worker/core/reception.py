@@ -1,7 +1,7 @@
-"""The way of received records to the batchers, and records that wait until the clock is trusted.
+"""Takes received records to the batchers; sets them aside until the clock is vouched for.
 
-Moves records between the components, as the pipeline does, and owns no rule but the order of the
-records that wait.
+Moves records between the components, as the pipeline does. Its only rule is the order of the
+records that were set aside.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ class KeylessLog:
 class Receiving:
     """Takes chunks in, and returns the commands that this needs.
 
-    A chunk that is put aside is not in the books: for every other component it isn't received yet.
-    What is put aside is bounded by what was being received when reception paused: a chunk for each
-    partition.
+    A chunk that is set aside isn't tracked or counted: for every other component it isn't received
+    yet. Reception is paused meanwhile, so at most one chunk for each partition is set aside.
     """
 
     def __init__(self, components: Components, flow: RowFlow) -> None:
@@ -65,7 +64,7 @@ class Receiving:
 
     @property
     def is_waiting(self) -> bool:
-        """True while chunks wait until the clock is trusted."""
+        """True while chunks wait until the clock is vouched for."""
         return bool(self._aside)
 
     def take(self, event: Received, now: Now) -> list[Command]:
@@ -80,7 +79,7 @@ class Receiving:
         return self._receive(event, now)
 
     def resume(self, now: Now) -> list[Command]:
-        """Take in the chunks that were put aside, if the clock is trusted now.
+        """Take in the chunks that were set aside, if the clock is vouched for now.
 
         Chunks of partitions that drain meanwhile are dropped.
         """
@@ -103,9 +102,10 @@ class Receiving:
         return commands
 
     def restore(self, event: TailRead, now: Now) -> None:
-        """Remember what an earlier owner has settled.
+        """Put the records of a rebuilt tail into the window.
 
-        Delivered records are remembered by key, parked records by content, and no others at all.
+        Delivered records are remembered by key, parked records by content, other records not at
+        all.
         """
         start = event.start
         metadata = commit_metadata.of(start)
@@ -117,8 +117,8 @@ class Receiving:
         ]
         rows = route.intake.read_again(start.assignment, settled, self._clock.best_guess(now))
         received = start.assignment.topic_partition
-        # By origin: a record that was read from the parking topic and then refused is listed by
-        # the place where it was first received.
+        # Records are compared by the place where they were first received: the dead-letter topic
+        # names that place also for a record that was read from the parking topic and then refused.
         accepted = [
             (row, place)
             for row in rows
@@ -134,8 +134,8 @@ class Receiving:
     def _may_be_judged(self, event: Received, now: Now) -> bool:
         trust = self._clock.trust(now)
         if trust is Trust.UNVOUCHED:
-            # The chunk is read twice, but only until the API's first answer: most records need no
-            # clock to be judged.
+            # Most chunks have no record that would be rejected only for its age. So the chunk is
+            # read twice, but only until the API's first answer.
             intake = self._routes[event.assignment.topic].intake
             selected, _ = intake.select(event.records)
             _, rejections = intake.read(event.assignment, selected, now)

@@ -1,4 +1,4 @@
-"""A route, and the components that all routes share: what the pipeline moves records between."""
+"""A route, and the components that all routes share: the pipeline moves records between them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from worker.core.progress.ledger import Ledger
 class RouteRole(Enum):
     """Whether a topic's records may be parked.
 
-    SOURCE: they wait where they are while their application is on hold. SOURCE_WITH_PARKING: where
-    they stop others, they go to a parking topic. PARKING: the topic is such a parking topic, and
-    its records wait there.
+    SOURCE: while their application is on hold, records wait in memory and in the topic.
+    SOURCE_WITH_PARKING: if they would stop other applications, they go to the parking topic.
+    PARKING: the topic is a parking topic.
     """
 
     SOURCE = auto()

@@ -1,6 +1,7 @@
-"""The way of rows after their batch is sealed: sending, answers, settling, and giving back.
+"""Takes rows on after their batch is sealed: sending, answers, settling, giving back.
 
-Moves rows between window, batcher, dispatcher and ledger, as the pipeline does, and owns no rule.
+Moves rows between window, batcher, dispatcher and ledger, as the pipeline does, and has no rules of
+its own.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from worker.core.wire.trace_context import first_trace_id
 
 @dataclass(slots=True)
 class TopicWrites:
-    """The records on their way to another topic.
+    """The records that are being written to another topic.
 
     `waiting` is how many are not acknowledged yet. `is_blocked`: the last attempt to write failed.
     """
@@ -50,7 +51,7 @@ class TopicWrites:
 
 
 class RowFlow:
-    """Carries rows from one component to the next, and returns the commands that this needs."""
+    """Moves rows from one component to the next, and returns the necessary commands."""
 
     def __init__(self, components: Components) -> None:
         self._routes = components.routes
@@ -101,7 +102,8 @@ class RowFlow:
             duplicates: list[Row] = []
             for topic, rows in _by_topic(settlement.delivered).items():
                 duplicates += self._routes[topic].window.deliver(rows, now.monotonic_seconds)
-            # The ledger observes ages and latencies: they hold whatever the local clock says.
+            # The ledger measures ages and latencies, by the best known time: the local clock may be
+            # wrong.
             self._ledger.deliver(settlement.delivered, self._clock.best_guess(now))
             self._drop_duplicates(duplicates)
         commands = self.reject(
@@ -140,8 +142,8 @@ class RowFlow:
     def split_off_parked(self, rows: Sequence[Row]) -> tuple[list[Row], list[Command]]:
         """Park the rows that may not wait here; return the rows that continue.
 
-        A single row of an application of which everything was a probe in vain continues: it is the
-        next probe.
+        If every waiting batch of an application was a failed probe, a single row continues: it is
+        the next probe.
         """
         holds = self._dispatcher.waiting.holds
         continuing: list[Row] = []
@@ -216,10 +218,10 @@ class RowFlow:
             self._continue(topic, self._routes[topic].window.take_back(of_topic), now)
 
     def _continue(self, topic: str, promoted: Sequence[Row], now: Now) -> None:
-        """Batch rows that are linked no longer; give them back where their partition drains.
+        """Batch rows that are linked no longer; give them back if their partition drains.
 
-        Newer rows were received while these were linked. Where rows have an order, what is open is
-        sealed, and the promoted rows enter the line of their lane before what is newer.
+        Newer rows were received while these were linked. Where rows have an order, open batches are
+        sealed, and the promoted rows enter the line of their lane before the newer rows.
         """
         self._dispatcher.waiting.ordered.unlink(promoted)
         state = self._ledger.offsets.state

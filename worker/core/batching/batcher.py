@@ -45,7 +45,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A batch that is ready to be sent, and what sealed it."""
+    """A batch that is ready to be sent, and the reason for which it was sealed."""
 
     batch: Batch
     trigger: FlushTrigger
@@ -64,8 +64,8 @@ class Batcher:
 
     Args:
         limits: when a batch is full or due.
-        batch_id_prefix: what makes the ids unique among processes and routes.
-        head: what a body of a destination begins with.
+        batch_id_prefix: makes the ids unique among processes and routes.
+        head: returns the first line of a destination's bodies.
         ordered: the resources whose rows keep their order from batch to batch. They have a single
             open batch per application and identity kind, even where rows fill different columns.
     """
@@ -82,12 +82,12 @@ class Batcher:
         self._head = head
         self._ordered = ordered
         self._numbers = count(1)
-        # In the order in which they were opened, so in that in which they are due.
+        # In the order in which they were opened, which is the order in which they are due.
         self._open: dict[Destination, _Open] = {}
 
     @property
     def rows(self) -> int:
-        """How many rows lie in open batches."""
+        """How many rows are in open batches."""
         return sum(len(batch.rows) for batch in self._open.values())
 
     @property

@@ -1,13 +1,14 @@
 """A bounded memory of deduplication keys, and the budget that all memories of a process share.
 
-Keys live in generations: sets that are filled one after the other and forgotten whole, oldest
-first. One set of millions would stall the loop for 200 ms whenever it grows, and forgetting key by
-key would cost as much as remembering. No Bloom filter: a false positive there is a lost event.
+Keys are in generations: sets that are filled one after the other and forgotten as a whole, the
+oldest first. A single set of millions of keys would block the event loop for 200 ms whenever it
+grows, and to forget key by key would cost as much as to remember. A Bloom filter is not used,
+because its false positives would be lost events.
 
 The budget is shared by need: a topic that nobody writes to needs no room, and a busy topic may use
-the whole budget. Where no room is left, the memory that holds most forgets its oldest generation.
-So a memory that holds less than seven eighths of an equal share loses nothing to others, and a
-memory that asks for room while it holds most pays for it itself.
+the whole budget. If no room is left, the memory with the most keys forgets its oldest generation.
+So a memory that holds less than seven eighths of an equal share loses no keys to others, and the
+largest memory makes room for itself by forgetting its own keys.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-# What one key takes at most: 16 bytes in an object of 64, and its place in the table of a set.
+# The maximum memory of a key: an object of 64 bytes, and its place in the table of a set.
 KEY_BYTES = 128
 
 

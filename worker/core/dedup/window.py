@@ -1,16 +1,15 @@
 """Deduplication of one route: a key is new, then in flight, then delivered.
 
-The rule behind everything here: **a key counts as delivered only after a 200.** Marked any
-earlier, a crash or a refusal would turn the event's next appearance, which is its rescue, into a
-dropped duplicate. For the same reason a replay from a dead-letter topic is never a duplicate of
-what was delivered.
+The rule: **a key counts as delivered only after a 200.** If it counted earlier, and the event were
+then refused or lost in a crash, its repetition would be dropped as a duplicate, and the event would
+be lost. For the same reason a replay from a dead-letter topic is never a duplicate.
 
-So while an event is in flight, an event with the same key is *linked* to it and shares its fate: it
-is settled when the first is delivered. If the first is refused or given back instead, the oldest
-linked event takes its place.
+So while an event is in flight, a second event with the same key is *linked* to it: it is settled
+when the first is delivered. If the first is refused or given back instead, the oldest linked event
+takes its place.
 
-A row of state without a time (a profile) and without a key of its producer has the place of its
-record as its key: the same value may be right a second time, the same record may not.
+A profile has no time. Without a key of its producer, its row's key is the place of its record: a
+profile may get the same value again, but the same record is always a repetition.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from worker.core.model.row import Row
 class Admission:
     """The rows of a chunk: `fresh` continue, `duplicates` of delivered rows are settled.
 
-    `linked` share the fate of a row in flight.
+    `linked` wait for the result of a row in flight with the same key.
     """
 
     fresh: list[Row]
@@ -65,12 +64,12 @@ class Window:
 
     @property
     def evicted(self) -> int:
-        """How many keys were forgotten early, for lack of room."""
+        """How many keys were forgotten before their age limit, for lack of room."""
         return self._delivered.evicted + self._parked.evicted
 
     @property
     def linked(self) -> int:
-        """How many rows share the fate of a row in flight."""
+        """How many rows are linked to a row in flight."""
         return sum(len(rows) for rows in self._linked.values())
 
     def admit(self, rows: Sequence[Row], monotonic_seconds: float) -> Admission:
@@ -108,7 +107,8 @@ class Window:
     def _seen(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return the keys that are in flight or delivered, or twice in the chunk.
 
-        By whole sets, 0.2 µs a key: to ask each generation for each key takes five times as long.
+        It works with whole sets, 0.2 µs a key: to look up each key in each generation takes five
+        times as long.
         """
         different = set(keys)
         seen = self._delivered.known(different)
@@ -209,9 +209,9 @@ class Window:
 
 
 def _content(row: Row) -> bytes:
-    """Return what a parked row is remembered by: its key and all that would be sent.
+    """Return the digest of a parked row's key, columns and line.
 
-    A line alone doesn't name its columns.
+    The columns are part of it because a line doesn't name them.
     """
     resource, _, identity, filled = row.destination
     columns = f"{resource}\0{identity}\0{filled}\0".encode()

@@ -1,8 +1,8 @@
 """The decoder of the fast pass: a record's value becomes typed values in one step.
 
 msgspec decodes directly into a struct made from the resource's table: 0.9 µs for an event of 300 B,
-against 2.9 µs through a dictionary. It stops at the first error, with a message that helps nobody;
-`explain` then finds all faults.
+against 2.9 µs through a dictionary. It stops at the first error, whose message doesn't help a
+producer; `explain` then finds all faults.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The deduplication key of an event: 16 bytes that are the same when the event comes again.
+"""The deduplication key of an event: 16 bytes that are the same when the event is repeated.
 
-128 bits, because an event is lost if it shares its key with another by chance: among 10^9 keys the
-probability is 10^-21.
+It has 128 bits, because an event would be lost if it had the key of another event by chance: among
+10^9 keys the probability is 10^-21.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from worker.core.post_api.resource import RESOURCES, Identity
 
 KEY_BYTES = 16
 
-# A line doesn't contain its header: without this, a row of one resource could have the key of a row
-# of another.
+# A line doesn't contain its header: without this prefix, rows of different resources could have the
+# same key.
 _KINDS = {
     (resource, identity): f"{resource}\0{identity}\0".encode()
     for resource in RESOURCES
@@ -26,7 +26,7 @@ _KINDS = {
 
 
 class UnusableKey(Enum):
-    """Why a record has no key of its producer, in the labels of the metrics."""
+    """Why a record has no usable key of its producer; the labels of the metrics."""
 
     MISSING = "missing"
     WRONG_TYPE = "wrong_type"
@@ -35,27 +35,28 @@ class UnusableKey(Enum):
 def of_producer(destination: Destination, identifier: bytes) -> bytes:
     """The key of an event with a producer's id.
 
-    Per resource and application: two applications may use the same ids, and a purchase and its
-    refund may have the same order number. The topic is that of the window that holds the key.
+    It includes resource and application, because two applications may use the same ids, and a
+    purchase and its refund may have the same order number. It needn't include the topic, because
+    each topic has a window of its own.
     """
     scope = b"%s\0%d\0" % (destination.resource.encode(), destination.application_id)
     return blake2b(scope + identifier, digest_size=KEY_BYTES).digest()
 
 
 def of_record(assignment: Assignment, record: Record, line: bytes) -> bytes:
-    """The key of state that may have the same value again: the record itself.
+    """The key of a row whose content may rightly be repeated (a profile): the place of its record.
 
-    With the record's time and line, because a log that lost its end has other records at the same
-    offsets afterwards.
+    It includes the record's time and the line, because a log that lost its end has other records at
+    the same offsets afterwards.
     """
     place = b"%d\0%d\0%d\0" % (assignment.partition, record.offset, record.timestamp)
     return blake2b(place + line, digest_size=KEY_BYTES).digest()
 
 
 def joined(texts: Sequence[str]) -> str:
-    """One id of the texts of several fields, empty if any of them is empty.
+    """Make one id of the texts of several fields; empty if any text is empty.
 
-    Each text comes with its length, so that two different lists never make the same id.
+    Each text is preceded by its length, so that two different lists never make the same id.
     """
     if len(texts) == 1:
         return texts[0]
@@ -63,9 +64,10 @@ def joined(texts: Sequence[str]) -> str:
 
 
 def line_digest(resource: str, identity: Identity) -> Callable[[], blake2b]:
-    """Begins the digest of lines with all columns: `update` by the line, and it is `of_line`.
+    """Return a function that begins the digest of a line with all columns.
 
-    A copy of the begun digest takes a third less than its construction.
+    Updated with the line, the digest equals `of_line`. To copy a begun digest takes a third less
+    time than to construct it.
     """
     return blake2b(_KINDS[resource, identity], digest_size=KEY_BYTES).copy
 

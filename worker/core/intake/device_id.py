@@ -1,7 +1,7 @@
-"""What is wrong with a device id, and what the producer's language has to call.
+"""Advice about invalid device ids: the cause, and the function that the producer has to call.
 
 AppMetrica's device id is the hash of the device, an unsigned integer of 64 bits. Languages without
-such a type write it as a signed integer, and people send other ids of the device in its place.
+such a type write it as a signed integer, and some producers send other ids of the device instead.
 """
 
 from __future__ import annotations

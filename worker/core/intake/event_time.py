@@ -1,11 +1,11 @@
-"""The time of an event: from the form that a route's records have to Unix seconds in the window.
+"""The time of an event: converts the unit of a route to Unix seconds, and checks the window.
 
-Exact to the second, rounded down: a time is computed in integers, whether it is a number, a
-fraction, or a number as text. A float has 53 bits: it changes microseconds of this century.
+The result is exact to the second, rounded down. A time is computed in integers, whether it is a
+number, a fraction, or a number as text: a float has 53 bits and changes microseconds.
 
-The unit `auto` is unambiguous: between `PLAIN_FROM` and `PLAIN_UNTIL` seconds of Unix time (1973 to
-5138) lies a factor of a thousand, as between the units. So of the units a number may have, exactly
-one means a time within these years, and a number that has no such unit is refused.
+The unit `auto` is unambiguous. Between `PLAIN_FROM` and `PLAIN_UNTIL` (in Unix seconds the years
+1973 and 5138) lies a factor of a thousand, as between two units. So a number is a time within these
+years in one unit at most. A number that is such a time in no unit is refused.
 
 Sources: RFC 3339; ISO 8601 as Java, Python, PHP and PostgreSQL write it.
 """
@@ -33,7 +33,7 @@ _PER_SECOND = {
     TimeUnit.MICROSECONDS: 10**6,
     TimeUnit.NANOSECONDS: 10**9,
 }
-# A longer text is no time, and 1e999999999 would fill the memory.
+# A longer text is no time, and the digits of 1e999999999 would fill the memory.
 _CHARACTERS_MAX = 64
 _NUMBER = re.compile(
     r"(?P<whole>-?[0-9]+)(?:\.(?P<fraction>[0-9]+))?(?:[eE](?P<exponent>[+-]?[0-9]{1,2}))?"
@@ -80,7 +80,7 @@ def time_check(time: RecordTime) -> Callable[[Column, object, TimeWindow], str |
             return in_window(column, value, window)
         digits = bytes(value)  # type: ignore[call-overload]
         if per_second and len(digits) <= _CHARACTERS_MAX and digits.isdigit():
-            # Nearly every number: no call more than that needs.
+            # The path of nearly every number, without further calls.
             seconds = int(digits) // per_second
             if window.earliest <= seconds <= window.latest:
                 return str(seconds)
@@ -90,7 +90,7 @@ def time_check(time: RecordTime) -> Callable[[Column, object, TimeWindow], str |
 
 
 def in_window(column: Column, seconds: int, window: TimeWindow) -> str | FieldFault:
-    """The cell of a time in the window, or why it isn't accepted."""
+    """The cell of a time in the window, or the fault of a time outside."""
     if window.earliest <= seconds <= window.latest:
         return str(seconds)
     unit = _unit_of(seconds)

@@ -104,10 +104,10 @@ class RowEnds:
 
 
 def applications(rules: IntakeRules) -> dict[int | str, ApplicationRows]:
-    """What an application's id means: its text, and where rows of profiles and of devices go.
+    """Map each application's id to its text and to the destinations of its rows.
 
-    By its number and its text: one lookup finds out that the id is well-formed and has a key. Other
-    spellings ("01111") are left to the thorough pass.
+    The keys are its number and its text: so one lookup finds out that the id is well-formed and
+    that the application has a key. Other spellings ("01111") are left to the thorough pass.
     """
     resource = rules.resource.name
     return {

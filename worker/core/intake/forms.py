@@ -1,4 +1,4 @@
-"""The envelope of an event, and what all wrappings have in common.
+"""The envelope of an event, and the result that all wrappings have in common.
 
 Unwrapping doesn't validate the event inside. The faults of the wrapping are reported together with
 those of the event, so that a producer sees all of them at once.

@@ -201,7 +201,7 @@ class Intake:
                 return found
             source = found
             if unwrapped is not None and unwrapped.is_dated_by_record:
-                # Without a time of its own its content may be right twice.
+                # Two events without a time of their own may rightly have the same content.
                 source = KeySource.RECORD
             key = (
                 dedup_key.of_line(destination, line)
@@ -254,7 +254,7 @@ class Intake:
 
 
 def _dated(unwrapped: Unwrapped, record: Record) -> Unwrapped:
-    """With the time of the record, if neither wrapping nor event has a time."""
+    """The event with the time of its record, if neither wrapping nor event has a time."""
     written = written_milliseconds(record)
     if written <= 0 or unwrapped.timestamp is not None:
         return unwrapped

@@ -1,4 +1,4 @@
-"""The choice between the two forms of the fast pass, and the table from which one is driven.
+"""The choice between the two forms of the fast pass, and the table of the compiled form.
 
 Where the package was built with a compiler, the compiled form reads the events of routes that send
 CSV with all columns. The function that `generated_pass` makes reads the others, and is its
@@ -51,7 +51,7 @@ PASS_FORM = PassForm.PYTHON if CompiledPass is None else PassForm.COMPILED
 
 @dataclass(frozen=True, slots=True)
 class PassTable:
-    """What drives the compiled pass.
+    """The data of a route that the compiled pass works with.
 
     Attributes:
         decoder: the strict decoder, and the function that makes a tuple of its result.

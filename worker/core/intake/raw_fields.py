@@ -54,7 +54,7 @@ def is_empty_array(text: str) -> bool:
 def object_text(column: Column, value: object, _: TimeWindow) -> str | FieldFault:
     """The text of a JSON object, byte for byte: an object, or a string that contains it."""
     try:
-        # In nearly every event it is an object: no call more than that needs.
+        # The path of nearly every event, without further calls.
         text: str = bytes(value).decode()  # type: ignore[call-overload]
     except UnicodeDecodeError as error:
         return _not_utf8(column, error)

@@ -28,7 +28,8 @@ class InvalidOptional(StrEnum):
 class Form(StrEnum):
     """How a record wraps its event.
 
-    Not at all, as `{"type": resource, "data": event}`, or as CloudEvents 1.0.
+    JSON: the record is the event. ENVELOPE: `{"type": resource, "data": event}`. CLOUDEVENTS:
+    CloudEvents 1.0.
     """
 
     JSON = "json"
@@ -45,9 +46,10 @@ class WithoutKey(StrEnum):
 
 
 class Framing(StrEnum):
-    """What surrounds a value's JSON.
+    """The bytes around a value's JSON.
 
-    Nothing, Confluent's magic byte and schema id, or the wrapper of Kafka Connect's JSON converter.
+    NONE: no other bytes. CONFLUENT: a magic byte and the schema id. CONNECT: the wrapper of Kafka
+    Connect's JSON converter.
     """
 
     NONE = "none"
@@ -80,7 +82,7 @@ Selected = str | int
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a selected record has: one of the values, in a header or at a path of its value.
+    """A condition on records: a header, or a path of the value, must have one of some values.
 
     Attributes:
         place: the header's name, or the path.
@@ -177,13 +179,13 @@ class IntakeRules:
 
     @property
     def is_dated_by_record(self) -> bool:
-        """True if an event without a time of its own gets the record's."""
+        """True if an event without a time of its own gets the time of its record."""
         return self.time is not None and self.time.default is TimeDefault.RECORD
 
     def has_content_key(self, resource: Resource) -> bool:
         """True if rows of the resource without a producer's key have the key of their content.
 
-        State without a time may have the same value again: no content is its repetition.
+        A resource without a time (profiles) may rightly have the same content again.
         """
         return self.is_content_a_key and resource.is_dated
 

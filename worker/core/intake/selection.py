@@ -1,8 +1,8 @@
 """The selection of a route: which records are its events, and which are skipped.
 
 A topic may hold events of many kinds, and tombstones. A skipped record is settled at once and
-counted; nothing of it is delivered, remembered or dead-lettered. A value that can't be read is not
-skipped: whether it was meant to be selected can't be known, so it is dead-lettered with its fault.
+counted; it is not delivered, remembered or dead-lettered. A value that can't be read is not
+skipped: it may have been meant to be selected, so it is dead-lettered with its fault.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Selection:
 
     def _reason_to_skip(self, record: Record) -> SkipReason | None:
         if record.value is None:
-            # Without a value no condition on it can hold, and none can be seen to fail.
+            # A tombstone has no value on which the conditions could be checked.
             return SkipReason.TOMBSTONE if self._skips_tombstones else None
         is_selected = self._has_headers(record) and self._has_values(record.value)
         return None if is_selected else SkipReason.NOT_SELECTED

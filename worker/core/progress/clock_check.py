@@ -1,25 +1,26 @@
-"""Whether the local clock may judge the age of events: a dead letter can't be taken back.
+"""Checks whether the local clock may decide that an event is too old or in the future.
 
-The witnesses, in this order:
+A wrong decision would make a dead letter, which can't be taken back. So the clock is compared with
+its *witnesses*, in this order:
 
-- The API's `Date` is the time where the age limit is applied. Between two answers the monotonic
-  clock continues from the last one, so a clock that jumps is noticed at the next event, before
-  anything is judged by it.
+- The API's `Date`, because the API applies the age limit by its own clock. Between two answers the
+  monotonic clock continues from the last answer, so a jump of the local clock is noticed at the
+  next event, before any age is checked.
 - The local clock has to agree with it within `difference_seconds_max`.
-- Records' timestamps count only before the API has answered: it is at least as late as the newest
+- Records' timestamps, only before the API has answered: it can't be earlier than the newest
   record's timestamp.
 
 | known                                              | trust     | the worker                      |
 | -------------------------------------------------- | --------- | ------------------------------- |
-| the API's time, and the local clock agrees         | VOUCHED   | judges ages                     |
-| the API's time, and the local clock doesn't agree  | DOUBTED   | receives nothing, judges no age |
-| no time of the API, a record is ahead of the clock | DOUBTED   | receives nothing, judges no age |
+| the API's time, and the local clock agrees         | VOUCHED   | checks ages                     |
+| the API's time, and the local clock doesn't agree  | DOUBTED   | receives nothing, checks no age |
+| no time of the API, a record is ahead of the clock | DOUBTED   | receives nothing, checks no age |
 | no time of the API                                 | UNVOUCHED | lets events wait for their age  |
-| no time in DATELESS_ANSWERS_MAX answers of the API | VOUCHED   | judges ages                     |
+| no time in DATELESS_ANSWERS_MAX answers of the API | VOUCHED   | checks ages                     |
 
 A date that agrees with the local clock is believed at once. Another date may be a proxy's or a
 cache's: it is believed after a second answer with the same time. While the clock isn't vouched for
-and something depends on it, the API is asked for its time.
+and a record or a row waits for it, the API is asked for its time.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from worker.core.model.command import AskTime, Severity, WriteLog
 # How far two answers with the same time may differ: by the time from a date's creation to its
 # arrival, and by a clock's drift.
 SAME_SECONDS = 300.0
-# An API that never sends a date can't vouch; a single answer without a date may be a proxy's.
+# An API that never sends a date can't be a witness; one answer without a date may be a proxy's.
 DATELESS_ANSWERS_MAX = 3
 ASK_SECONDS = 5.0
-# A date has whole seconds and is older by the way of its answer: a smaller difference says nothing.
+# A date has whole seconds, and its answer took some time: a smaller difference is normal.
 DATE_SECONDS = 2.0
 
 
@@ -59,7 +60,7 @@ class ClockCheck:
         self._ask_at: float | None = None
 
     def trust(self, now: Now) -> Trust:
-        """Return what the local clock is worth at this moment."""
+        """Return whether the local clock is vouched for, unvouched or doubted at this moment."""
         if self._difference_max == 0:
             return Trust.VOUCHED
         difference = self._difference(now)
@@ -75,7 +76,7 @@ class ClockCheck:
         return Trust.DOUBTED if ahead > self._difference_max else Trust.UNVOUCHED
 
     def best_guess(self, now: Now) -> Now:
-        """Return this moment by the best witness, for judgements that needn't be exact."""
+        """Return this moment by the best witness, for uses that needn't be exact."""
         difference = self._difference(now)
         if difference is None or abs(difference) <= DATE_SECONDS:
             return now
@@ -109,7 +110,7 @@ class ClockCheck:
             )
 
     def want(self) -> None:
-        """Ask the API for its time until the clock is vouched for: something waits for it."""
+        """Ask the API for its time until the clock is vouched for, because a row waits for that."""
         self._is_wanted = True
 
     def look(self, now: Now, *, is_waiting: bool) -> list[WriteLog | AskTime]:

@@ -10,7 +10,7 @@ from worker.core.progress.offsets import Offsets
 
 
 class Commits:
-    """The rhythm of commits of these offsets.
+    """Decides when the safe positions of these offsets are committed.
 
     Args:
         offsets: whose safe positions are committed.
@@ -30,7 +30,7 @@ class Commits:
         return self._is_in_flight
 
     def note_progress(self) -> None:
-        """Expect that a safe position has moved."""
+        """Note that a safe position may have moved."""
         self._has_progress = True
 
     def is_due(self, monotonic_seconds: float) -> bool:
@@ -47,7 +47,7 @@ class Commits:
         return self._due_seconds if self._has_progress and not self._is_in_flight else None
 
     def start(self, monotonic_seconds: float) -> list[Commit]:
-        """Return the commit of all safe positions; none if the broker has them already."""
+        """Return the commit of all safe positions; no command if the broker has them already."""
         positions = self._offsets.to_commit()
         self._has_progress = False
         self._is_in_flight = bool(positions)
@@ -64,5 +64,5 @@ class Commits:
         self._has_progress = True
 
     def commit_soon(self) -> None:
-        """Make the next commit due at once: what made the last commit fail is different now."""
+        """Make the next commit due at once: the cause of the last failure has been removed."""
         self._due_seconds = 0.0

@@ -1,8 +1,8 @@
-"""The books: a record's offset, its share of the counters and its share of the memory.
+"""The account of every record: its offset, its share of the counters and of the memory.
 
-They change together and only here, so that they cannot drift apart. Rows whose assignment is
-released still free their memory, but nothing is settled and nothing counted for them: their next
-owner will do that.
+They change together and only here, so that they always agree. Rows whose assignment is released
+still free their memory, but they are neither settled nor counted: the next owner of the partition
+does that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _assignment = attrgetter("assignment")
 
 @dataclass(frozen=True, slots=True)
 class LedgerLimits:
-    """The bounds of what is held, and how often it is committed.
+    """The bounds of what is in memory, and the interval of commits.
 
     `span_max` is how far a partition may reach beyond its safe position, in offsets;
     `chunk_records_max` how many records are received at once.
@@ -43,7 +43,7 @@ class LedgerLimits:
 
 
 class Rebalance(StrEnum):
-    """How partitions came or went."""
+    """The kind of an event of a rebalance."""
 
     ASSIGNED = "assigned"
     REVOKED = "revoked"
@@ -95,7 +95,7 @@ class Ledger:
         self.offsets.remove(assignments)
 
     def left(self) -> Left:
-        """Return what would be left to others if this process ended now."""
+        """Return what would be unsettled or uncommitted if this process ended now."""
         total = self.abandoned.total()
         for assignment in self.offsets:
             total = total.plus(self.offsets.left(assignment))
@@ -106,7 +106,7 @@ class Ledger:
     def receive(self, event: Received, now: Now) -> Sequence[Record]:
         """Track a chunk; return the records to be processed.
 
-        These are all but the records that were settled in the partition's earlier life. Their
+        These are all but the records that the commit metadata names as settled. Their
         memory is reserved by `reserve`, after their size is known.
         """
         assignment, records = event.assignment, event.records
@@ -125,7 +125,7 @@ class Ledger:
         return records
 
     def contract_drift(self, topic: str) -> ContractDrift:
-        """Return where the intake notes what is unusual about a topic's records."""
+        """Return the counters for differences of a topic's records from the contract."""
         return self.counters.topics[topic].contract_drift
 
     def reserve(self, entries: Iterable[Row | Rejection]) -> None:
@@ -213,7 +213,7 @@ class Ledger:
         Returns how many were settled, by assignment.
         """
         counts: dict[Assignment, int] = {}
-        # By runs: the rows of a chunk follow each other, also in a batch.
+        # By runs of one assignment: rows of the same chunk are next to each other in a batch too.
         for assignment, run in groupby(entries, _assignment):
             if assignment in self.offsets:
                 settled = [entry.record.offset for entry in run]
@@ -235,7 +235,7 @@ class Ledger:
         self.counters.last_commit_unix_seconds = now.unix_seconds
 
     def fail_commit(self, event: CommitFailed) -> int | None:
-        """Take over that a commit failed.
+        """Note that a commit failed.
 
         Returns the new limit of metadata, in characters, where the broker found the metadata too
         large and less will be sent; the next commit is due at once then.
@@ -251,7 +251,7 @@ class Ledger:
     def imbalance(self) -> int:
         """Return how many records the counters cannot explain, over all topics.
 
-        0, or this program has a fault.
+        Always 0, unless this program has a bug.
         """
         outstanding = dict.fromkeys(self.counters.topics, 0)
         for assignment in self.offsets:

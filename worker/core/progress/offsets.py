@@ -15,16 +15,16 @@ from worker.core.progress.pressure import Reach
 from worker.core.progress.tracker import Tracker
 from worker.core.wire import commit_metadata
 
-# A span that is wider than what metadata can always name shrinks when the metadata fills this share
-# of its room, and grows again when it fills less than the other share.
+# If the span is larger than the metadata can name in every case, it shrinks when the metadata fills
+# the first share of its room, and grows again when the metadata fills less than the second share.
 SHRINK_SHARE = 0.75
 GROW_SHARE = 0.25
-# However little a broker allows: a span must hold some batches.
+# However little metadata a broker allows, a span must hold some batches.
 SPAN_RECORDS_MIN = 500
 
 
 class Left(NamedTuple):
-    """What the next owner of a partition has to do again.
+    """The work that the next owner of a partition has to repeat.
 
     `unsettled` is how many received records aren't settled, `uncommitted` by how many offsets the
     committed position lies behind the safe position.
@@ -57,7 +57,7 @@ class Abandoned:
         self._left.pop(partition, None)
 
     def keep_only(self, partitions: Set[TopicPartition]) -> None:
-        """Forget all but these partitions of ours: the others have other owners."""
+        """Forget all partitions but these, which are ours: the others have other owners."""
         self._left = {
             partition: left for partition, left in self._left.items() if partition in partitions
         }
@@ -83,10 +83,10 @@ class _Progress:
 class Offsets:
     """The assignments of this process.
 
-    Settled ranges above a safe position travel in the commit's metadata; ranges without room there
-    are delivered again after a crash. So a partition reaches no further ahead than metadata can
-    name, in whatever order its records are settled. A larger span (so that an outage fills the
-    memory and not the span) accepts that some ranges may find no room.
+    The commit metadata names the settled ranges above a safe position. Ranges for which it has no
+    room are delivered again after a crash. So a partition is read no further ahead than the
+    metadata can name, in whatever order its records are settled. With a larger span (so that in an
+    outage the memory is the bound, not the span) some ranges may find no room.
 
     Args:
         span_max: how far one partition may reach beyond its safe position, in offsets.
@@ -151,7 +151,7 @@ class Offsets:
         return progress.state if progress is not None else AssignmentState.RELEASED
 
     def drain(self, assignments: Collection[Assignment]) -> None:
-        """Receive nothing more of these assignments, and finish what is under way."""
+        """Receive no more records of these assignments; the work in progress is finished."""
         self._changed.update(assignments)
         for assignment in assignments:
             # An assignment that awaits its last answers stays in that state: a stop may come in the
@@ -160,7 +160,7 @@ class Offsets:
                 self._progress[assignment].state = AssignmentState.DRAINING
 
     def end_sending(self, assignments: Collection[Assignment]) -> None:
-        """Send nothing more of these assignments; answers still count."""
+        """Send no more rows of these assignments; answers still count."""
         self._changed.update(assignments)
         for assignment in assignments:
             if assignment in self._progress:
@@ -201,9 +201,8 @@ class Offsets:
     def limit_metadata(self, refused: Collection[Position]) -> int | None:
         """Lower the limit of metadata below what the broker refused; None if it stays.
 
-        The broker doesn't name its own limit. So the next lower value of 4096, 3072, 2048, 1536,
-        1024 and so on is tried: limits are mostly powers of two, and empty metadata is never too
-        large.
+        The broker doesn't name its limit. So the next lower value of 4096, 3072, 2048, 1536, 1024
+        and so on is tried: limits are mostly powers of two, and empty metadata is never too large.
         """
         if not refused:
             return None

@@ -1,12 +1,12 @@
 """When to pause reception and when to resume it, so that memory stays bounded in any outage.
 
-There are two bounds, each with two marks: reception pauses at the high mark and resumes at half of
-it. With a single mark it would flicker. The marks are soft by one chunk: a chunk that is being
-received when the mark is passed is still taken in.
+There are two bounds: the memory of the worker, and the span of each partition. Each has two marks:
+reception pauses at the high mark and resumes at half of it. With a single mark it would switch all
+the time. A chunk that is being received when the mark is passed is still taken in.
 
-A partition may be paused by a row that can't be judged, because nothing else is left to be sent
-that would show whether the API works. Then the partition is admitted one chunk at a time, up to
-CHUNKS_BEYOND_MAX of them beyond its span.
+A row whose failure may be the API's fault can keep a partition paused: only other rows could show
+whether the API works, and they lie beyond the span. Then the partition is received one chunk at a
+time, up to CHUNKS_BEYOND_MAX chunks beyond its span.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from worker.core.model.record import Assignment
 
 
 class MemoryGauge:
-    """The bytes held by everything that holds records, and whether they are too many.
+    """The bytes of all records in memory, and whether they are too many.
 
-    The last eighth is for records without which nothing that is held can leave: rows of an ordered
-    lane that wait behind a failing row could fill all the rest.
+    Reception pauses at seven eighths. The last eighth is for records that are needed to decide on a
+    failing row: rows of an ordered lane that wait behind it could fill the rest.
 
     Args:
-        bytes_max: the most that is held, but for what is being received when reception pauses.
+        bytes_max: the maximum, apart from a chunk that is being received when reception pauses.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -37,7 +37,7 @@ class MemoryGauge:
 
     @property
     def held_bytes(self) -> int:
-        """The bytes held now."""
+        """The bytes of all records in memory now."""
         return self._held
 
     @property
@@ -51,17 +51,17 @@ class MemoryGauge:
         return self._low
 
     def resume(self) -> None:
-        """Let reception resume above the low mark, once: nothing leaves without new records."""
+        """Let reception resume above the low mark, once: new records are needed to go on."""
         self._is_high = self._held >= self._bytes_max
 
     def reserve(self, size_bytes: int) -> None:
-        """Hold this many bytes more."""
+        """Count this many bytes more."""
         self._held += size_bytes
         if self._held >= self._high:
             self._is_high = True
 
     def release(self, size_bytes: int) -> None:
-        """Hold this many bytes less."""
+        """Count this many bytes less."""
         self._held -= size_bytes
         if self._held < 0:
             raise ValueError(f"{-self._held} bytes released that were not held")
@@ -70,22 +70,22 @@ class MemoryGauge:
 
 
 NOTHING: Mapping[Assignment, bool] = MappingProxyType({})
-# A row is judged by about ten other rows that are accepted, each in a request of its own; twice as
-# many, because some of these may be bad rows too.
+# About ten accepted rows, each in its own request, decide on a row. Twice as many chunks, because
+# some of these rows may be bad too.
 CHUNKS_BEYOND_MAX = 20
 
 
 class Reach(NamedTuple):
-    """How far a partition reaches beyond its safe position, and how far it may, in offsets."""
+    """How far a partition has been read beyond its safe position, and the limit, in offsets."""
 
     span: int
     span_max: int
 
 
 class ReceptionControl:
-    """Which assignments are received. `change` returns what to pause and what to resume.
+    """Decides which assignments are received: `change` returns what to pause and what to resume.
 
-    The cost of a call is that of the assignments that have changed, not of all of them.
+    The cost of a call depends on the assignments that have changed, not on all of them.
     `chunk_records_max` is how many records of a partition are received at once.
     """
 
@@ -110,9 +110,9 @@ class ReceptionControl:
         return self._over_span
 
     def admit(self, assignments: Iterable[Assignment]) -> None:
-        """Receive one more chunk of each of these, although they are over their span.
+        """Receive one more chunk of each of these assignments that are over their span.
 
-        Not of those that reach too far beyond their spans already.
+        Except those that have been read too far beyond their spans already.
         """
         for assignment in assignments:
             if assignment in self._over_span and self._beyond(assignment) < self._beyond_max:
@@ -120,7 +120,7 @@ class ReceptionControl:
                 self._changed.add(assignment)
 
     def receive(self, assignment: Assignment) -> None:
-        """Take note of a received chunk."""
+        """Note a received chunk: its admission beyond the span is used up."""
         if assignment in self._admitted:
             self._admitted.remove(assignment)
             self._changed.add(assignment)
@@ -136,11 +136,11 @@ class ReceptionControl:
 
         Args:
             reaches: the assignments whose reach has changed since the last call; None for an
-                assignment that nothing more may be received of, which is forgotten.
-            resting: the assignments that began (true) or ended to have nothing to do but to wait,
-                whatever their span.
-            stop_all: nothing at all may be received now (the memory is full, or the dead-letter
-                topic can't be written).
+                assignment that drains or was released: it is forgotten.
+            resting: the assignments that are paused whatever their span, because all their records
+                would only wait (true), and those for which that has ended (false).
+            stop_all: no record may be received now: the memory is full, a topic can't be written,
+                or records wait for the clock.
         """
         changed = self._changed | reaches.keys() | resting.keys()
         self._changed.clear()

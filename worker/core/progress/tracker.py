@@ -1,9 +1,8 @@
 """One assignment's offsets: received, settled, and the position that is safe to commit.
 
-The rule: **a committed position never passes an unsettled record.** Safe is the first unsettled
-offset; with nothing unsettled, the position after all that was received. Only received offsets are
-recorded, so gaps (compaction, transaction markers) need no special case, and "the highest offset
-settled so far" appears nowhere.
+The rule: **a committed position never passes an unsettled record.** The safe position is the first
+unsettled offset; if no record is unsettled, the offset after the last received record. Only
+received offsets are recorded, so gaps (compaction, transaction markers) need no special case.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ class Tracker:
 
     Args:
         position: where the first record is expected.
-        settled: ranges of offsets from there on that were settled in an earlier life of the
-            partition, rising.
+        settled: ranges of offsets from there on, rising, that the commit metadata names as settled
+            (by this or an earlier owner of the partition).
     """
 
     def __init__(self, position: int, settled: Sequence[tuple[int, int]] = ()) -> None:
         self._position = position
-        # What is settled beyond the position: received later, and skipped then.
+        # Settled ranges beyond the position: their records are received later and skipped then.
         self._foreseen = deque(settled)
         # A dict, because it keeps the order of insertion.
         self._unsettled: dict[int, None] = {}
-        # The same, with what has been settled since behind the first: the first key of a dict is
-        # found by a walk over all that was taken from its front.
+        # The unsettled offsets again, with some that have been settled since: to find the first key
+        # of a dict takes a walk over all keys that were removed from its front.
         self._in_order: deque[int] = deque()
         self._returned = 0
 
@@ -63,7 +62,7 @@ class Tracker:
         return in_order[0] if in_order else self._position
 
     def is_settled(self, offset: int) -> bool:
-        """True for an offset that was settled in an earlier life of the partition.
+        """True for an offset that the commit metadata named as settled.
 
         Asked in rising order, before `track`.
         """
@@ -79,7 +78,7 @@ class Tracker:
     def settled_ranges(self) -> list[tuple[int, int]]:
         """Return the settled ranges from the safe position on, rising, each with an exclusive end.
 
-        Offsets that don't exist (gaps) lie in them as well: nobody will ever ask for them.
+        They include offsets that don't exist (gaps): no record will ever have these.
         """
         ranges: list[tuple[int, int]] = []
         expected = self.safe_position
