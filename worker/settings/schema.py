@@ -35,7 +35,8 @@ class Limits(Section):
         le=2**40,
         description=(
             "Maximum bytes of records held in memory. Reception pauses at seven eighths; the rest "
-            "is for records without which nothing can be delivered"
+            "is for records without which nothing can be delivered. The bodies of requests in "
+            "flight come on top"
         ),
     )
     span_records_max: int = Field(

@@ -845,6 +845,24 @@ class TestParking:
         (again,) = posted(world.wait(60.0))
         assert only(Resume, world.answer(again, status(500))) == [Resume(frozenset({SECOND}))]
 
+    def test_the_bodies_of_requests_in_flight_come_on_top_of_the_bound_on_records(self) -> None:
+        memory_bytes_max, chunk = 400_000, 4
+        world = World(memory_bytes_max=memory_bytes_max, rows_max=1000)
+        world.assign(FIRST)
+        paused: list[Pause] = []
+        offset, held = 0, 0
+        while not paused:
+            assert held <= memory_bytes_max
+            records = [event(offset + more, name="x" * 5000) for more in range(chunk)]
+            paused = only(Pause, world.receive(*records))
+            offset += chunk
+            held = world.ledger.memory.held_bytes
+        chunk_bytes = held * chunk // offset
+        assert held <= memory_bytes_max + chunk_bytes
+        batches = posted(world.wait(1.0))
+        bodies = sum(batch.body_bytes for batch in batches)
+        assert world.ledger.memory.held_bytes == held + bodies > memory_bytes_max + chunk_bytes
+
 
 class TestWhatIsLeftAtAStop:
     def stop(self, world: World) -> list[Finish]:

@@ -2,7 +2,8 @@
 
 There are two bounds: the memory of the worker, and the span of each partition. Each has two marks:
 reception pauses at the high mark and resumes at half of it. With a single mark it would switch all
-the time. A chunk that is being received when the mark is passed is still taken in.
+the time. A chunk that is being received when the mark is passed is still taken in. Requests start
+whatever the memory, because they are what releases it: their bodies come on top.
 
 A row whose failure may be the API's fault can keep a partition paused: only other rows could show
 whether the API works, and they lie beyond the span. Then the partition is received one chunk at a
@@ -19,13 +20,14 @@ from worker.core.model.record import Assignment
 
 
 class MemoryGauge:
-    """The bytes of all records in memory, and whether they are too many.
+    """The bytes of all records in memory and of requests' bodies, and whether they are too many.
 
     Reception pauses at seven eighths. The last eighth is for records that are needed to decide on a
     failing row: rows of an ordered lane that wait behind it could fill the rest.
 
     Args:
-        bytes_max: the maximum, apart from a chunk that is being received when reception pauses.
+        bytes_max: the maximum of records, apart from a chunk that is being received when reception
+            pauses.
     """
 
     def __init__(self, bytes_max: int) -> None:

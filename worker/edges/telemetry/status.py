@@ -120,7 +120,8 @@ STATUS: tuple[Key[Reading], ...] = (
     ),
     Key(
         "held_bytes",
-        "Bytes of records in memory, at most limits.memory_bytes_max plus one chunk.",
+        "Bytes of records and of the bodies of requests in flight. Records take at most "
+        "limits.memory_bytes_max plus one chunk; the bodies come on top.",
         lambda reading: reading.snapshot.held_bytes,
     ),
     Key(

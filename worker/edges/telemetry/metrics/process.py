@@ -55,7 +55,8 @@ PROCESS = (
     GaugeMetric(
         "buffer_bytes",
         (),
-        "Bytes of records in memory, at most limits.memory_bytes_max plus one chunk.",
+        "Bytes of records and of the bodies of requests in flight. Records take at most "
+        "limits.memory_bytes_max plus one chunk; the bodies come on top.",
         "At seven eighths of the limit for long: see records_outstanding and application_held.",
         single(lambda reading: reading.snapshot.held_bytes),
     ),
