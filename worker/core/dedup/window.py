@@ -14,7 +14,7 @@ profile may get the same value again, but the same record is always a repetition
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -55,7 +55,8 @@ class Window:
         self._age_seconds = age_seconds
         self._has_parked = False
         self._in_flight: dict[bytes, Row] = {}
-        self._linked: dict[bytes, deque[Row]] = {}
+        # Lists: mostly a key has one linked row, and a deque takes 760 bytes for it.
+        self._linked: dict[bytes, list[Row]] = {}
 
     @property
     def rows(self) -> int:
@@ -93,7 +94,7 @@ class Window:
                 self._in_flight[key] = row
                 fresh.append(row)
             elif key in self._in_flight:
-                self._linked.setdefault(key, deque()).append(row)
+                self._linked.setdefault(key, []).append(row)
                 linked.append(row)
             elif not row.is_replay and (
                 key in self._delivered or (self._has_parked and _content(row) in self._parked)
@@ -166,9 +167,9 @@ class Window:
         for row in rows:
             content = _content(row)
             self._parked.add(content, monotonic_seconds)
-            linked = self._linked.get(row.key, deque())
+            linked = self._linked.get(row.key, [])
             duplicates.extend(one for one in linked if _content(one) == content)
-            others = deque(one for one in linked if _content(one) != content)
+            others = [one for one in linked if _content(one) != content]
             if others:
                 self._linked[row.key] = others
             else:
@@ -186,7 +187,7 @@ class Window:
             del self._in_flight[row.key]
             linked = self._linked.get(row.key)
             if linked is not None:
-                successor = linked.popleft()
+                successor = linked.pop(0)
                 if not linked:
                     del self._linked[row.key]
                 self._in_flight[row.key] = successor
@@ -197,7 +198,7 @@ class Window:
         """Remove and return the linked rows of partitions that were released."""
         removed: list[Row] = []
         for key, linked in list(self._linked.items()):
-            kept = deque(row for row in linked if row.assignment not in assignments)
+            kept = [row for row in linked if row.assignment not in assignments]
             if len(kept) == len(linked):
                 continue
             removed.extend(row for row in linked if row.assignment in assignments)
