@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
 from worker.cli.main import cli
+from worker.cli.sandbox import sandbox
 from worker.sandbox.kafka_node import ENDPOINT
 from worker.settings.load import load
 
@@ -86,7 +87,6 @@ def test_the_worker_accepts_its_configuration_and_its_memory() -> None:
 def test_worker_and_emulator_have_the_same_key() -> None:
     (key,) = SERVICES["worker"]["environment"].values()
     assert f"1111={key}" in SERVICES["emulator"]["command"]
-    sandbox = cli.commands["sandbox"]
     context = sandbox.make_context("sandbox", SERVICES["emulator"]["command"][1:])
     assert (context.params["host"], context.params["port"]) == ("0.0.0.0", 8080)
 

@@ -1,4 +1,4 @@
-"""The worker without the packages of the extra `otel`."""
+"""What the worker imports, and the worker without the packages of the extra `otel`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMPORTED = """
 import asyncio, sys
 from worker.daemon.assembly import assemble
 from worker.settings.schema import Settings
-import worker.cli.main, worker.daemon.app
+import worker.cli.daemon, worker.daemon.app
 
 async def start():
     settings = Settings.model_validate({
@@ -42,6 +42,16 @@ async def start():
 asyncio.run(start())
 imported = {name.partition(".")[0] for name in sys.modules}
 print(*sorted(imported & {"opentelemetry", "google", "requests"}))
+"""
+# What the command `run` has imported of the tools.
+IMPORTED_BY_RUN = """
+import sys
+import click
+from worker.cli.main import cli
+
+cli.get_command(click.Context(cli), "run")
+tools = ("rich", "worker.contract", "worker.sandbox", "worker.tools.dead_letters")
+print(*sorted(name for name in sys.modules if name.startswith(tools)))
 """
 
 
@@ -61,6 +71,11 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_nothing_of_the_extra_is_imported_without_traces(tracing: str, imported: str) -> None:
     done = run(IMPORTED, tracing)
     assert (done.stdout.strip(), done.stderr) == (imported, "")
+
+
+def test_the_worker_imports_nothing_of_the_tools_at_its_start() -> None:
+    done = run(IMPORTED_BY_RUN)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 def test_the_commands_work_without_the_extra(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import orjson
 from rich.table import Column, Table
 from rich.text import Text
 
+from worker.cli.loading import require_extras, with_configuration
 from worker.cli.output import console, dump, readable, say
-from worker.cli.running import require_extras, run_tool, tool_connection, with_configuration
+from worker.cli.running import run_tool, tool_connection
 from worker.contract.texts import asyncapi_json, asyncapi_yaml, schema_text
 from worker.core.post_api.resource import RESOURCES
 from worker.edges.container_memory import memory_limit_bytes

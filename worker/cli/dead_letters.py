@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, NoReturn
 import click
 
 from worker.cli import stored_records
-from worker.cli.running import unix_milliseconds, with_configuration
+from worker.cli.loading import with_configuration
+from worker.cli.running import unix_milliseconds
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.tools.dead_letters.replay_plan import ReplayPlan

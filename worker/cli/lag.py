@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.loading import with_configuration
 from worker.cli.output import console, say
-from worker.cli.running import run_tool, tool_reader, with_configuration
+from worker.cli.running import run_tool, tool_reader
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.lag import PartitionLag, Trend, measure, trend

@@ -8,8 +8,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.loading import with_configuration
 from worker.cli.output import console, dump, progress, say
-from worker.cli.running import run_tool, tool_reader, unix_milliseconds, with_configuration
+from worker.cli.running import run_tool, tool_reader, unix_milliseconds
 from worker.daemon.app import read_clock
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings

@@ -13,8 +13,8 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.loading import NO_APPLICATION, with_optional_keys
 from worker.cli.output import console, progress, say
-from worker.cli.running import NO_APPLICATION, with_optional_keys
 from worker.core.model.clock import Now
 from worker.errors import ExitCode
 from worker.settings.load import Loaded

@@ -6,8 +6,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.loading import with_configuration
 from worker.cli.output import console, dump, readable, say, shown_time
-from worker.cli.running import run_tool, tool_reader, with_configuration
+from worker.cli.running import run_tool, tool_reader
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Place, Skipped
 from worker.core.model.row import Row

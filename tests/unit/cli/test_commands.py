@@ -126,17 +126,21 @@ def test_version_prints_the_version() -> None:
 
 
 def test_every_command_has_a_help_text_with_an_example() -> None:
-    for name, command in _leaves(cli):
+    for name, command in _leaves(cli, click.Context(cli)):
         if name != "version":
             assert f"Example: appmetrica-worker {name}" in (command.help or ""), name
 
 
-def _leaves(group: click.Group, before: str = "") -> list[tuple[str, click.Command]]:
+def _leaves(
+    group: click.Group, context: click.Context, before: str = ""
+) -> list[tuple[str, click.Command]]:
     """Every command that does something, under its whole name."""
     found: list[tuple[str, click.Command]] = []
-    for name, command in group.commands.items():
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None and command.name == name
         found += (
-            _leaves(command, f"{before}{name} ")
+            _leaves(command, context, f"{before}{name} ")
             if isinstance(command, click.Group)
             else [(before + name, command)]
         )
