@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -19,8 +20,11 @@ def main() -> None:
     _hold_standard_streams()
     signals = Signals()
     signals.install()
+    # Imports make next to no garbage, and the collector would look for it a hundred times. `cli`
+    # switches it on again.
+    gc.disable()
     try:
-        # Imported only now: it takes a second, in which a signal must not be lost.
+        # Imported only now: it takes time, in which a signal must not be lost.
         from worker.cli.main import cli
 
         cli(obj=signals)

@@ -53,6 +53,15 @@ cli.get_command(click.Context(cli), "run")
 tools = ("rich", "worker.contract", "worker.sandbox", "worker.tools.dead_letters")
 print(*sorted(name for name in sys.modules if name.startswith(tools)))
 """
+# The state of the garbage collector at the end of a command.
+COLLECTOR = """
+import atexit, gc, sys
+from worker.__main__ import main
+
+atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000))
+sys.argv = ["appmetrica-worker", *sys.argv[1:]]
+main()
+"""
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -76,6 +85,12 @@ def test_nothing_of_the_extra_is_imported_without_traces(tracing: str, imported:
 def test_the_worker_imports_nothing_of_the_tools_at_its_start() -> None:
     done = run(IMPORTED_BY_RUN)
     assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "version"])
+def test_the_garbage_collector_works_after_the_imports_and_leaves_them_out(command: str) -> None:
+    done = run(COLLECTOR, command, "--help" if command != "version" else "--json")
+    assert done.stdout.splitlines()[-1] == "True True"
 
 
 def test_the_commands_work_without_the_extra(tmp_path: Path) -> None:

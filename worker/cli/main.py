@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from types import MappingProxyType
 
@@ -62,8 +63,14 @@ def cli(context: click.Context) -> None:
     Each valid event is delivered at least once, and every record is accounted for.
     """
     signals = context.find_object(Signals)
+    if signals is None:
+        return
+    # The entry point has switched the collector off, and the command is imported by now. What it
+    # has imported stays: no collection need visit it.
+    gc.freeze()
+    gc.enable()
     # All other commands react to signals as terminal programs do.
-    if signals is not None and context.invoked_subcommand != RUN:
+    if context.invoked_subcommand != RUN:
         signals.give_back()
 
 
