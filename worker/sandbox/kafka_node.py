@@ -221,12 +221,22 @@ class KafkaNode:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
-    def java(self, *arguments: str) -> str:
-        """Run a tool of Kafka and return its output."""
+    def java(self, *arguments: str, seconds_max: float = START_SECONDS_MAX) -> str:
+        """Run a tool of Kafka and return its output.
+
+        Raises:
+            UnavailableError: the tool failed, or took too long.
+        """
         command = [str(self._packages.java), "-cp", self._packages.class_path, *arguments]
-        result = subprocess.run(
-            command, capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
-        )
+        try:
+            result = subprocess.run(
+                command, capture_output=True, text=True, timeout=seconds_max, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise UnavailableError(
+                f"Apache Kafka's {arguments[0]} took longer than {seconds_max:g} s: the machine is "
+                "too busy; try again, or give --bootstrap-servers"
+            ) from None
         if result.returncode != 0:
             lines = (result.stderr or result.stdout).strip().splitlines()
             # The first line of a stack trace names the exception.

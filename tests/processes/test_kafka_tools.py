@@ -1,0 +1,32 @@
+"""The tools of Apache Kafka that the sandbox runs: what fails is said in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.errors import UnavailableError
+from worker.sandbox.kafka_node import KafkaNode, KafkaPackages
+
+
+def node_with_java(directory: Path, script: str) -> KafkaNode:
+    """A node whose `java` is a shell script."""
+    java = directory / "java"
+    java.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    java.chmod(0o755)
+    return KafkaNode(KafkaPackages(java, ""), directory, "1g", port=0, direct_port=0)
+
+
+def test_a_tool_that_takes_too_long_is_a_fault_in_a_sentence(tmp_path: Path) -> None:
+    node = node_with_java(tmp_path, "exec sleep 60")
+    with pytest.raises(UnavailableError, match=r"StorageTool took longer than 0.01 s: the machine"):
+        node.java("kafka.tools.StorageTool", "format", seconds_max=0.01)
+
+
+def test_a_tool_that_fails_is_named_with_its_exception(tmp_path: Path) -> None:
+    node = node_with_java(tmp_path, "echo 'java.io.IOException: no space left' >&2; exit 1")
+    with pytest.raises(
+        UnavailableError, match=r"StorageTool failed: java.io.IOException: no space"
+    ):
+        node.java("kafka.tools.StorageTool", "format")
