@@ -77,7 +77,10 @@ def cli(context: click.Context) -> None:
 @cli.command("version")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def version(as_json: bool) -> None:
-    """Print the version; as JSON, also whether the intake's fast pass is compiled."""
+    """Print the version.
+
+    With --json also the form of the intake's fast pass: compiled, or python.
+    """
     if not as_json:
         click.echo(__version__)
         return

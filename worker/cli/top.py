@@ -98,10 +98,10 @@ def _token(file: Path | None) -> str | None:
     default=2.0,
     show_default=True,
     type=click.FloatRange(0.5, 3600),
-    help="Seconds between two looks.",
+    help="Seconds between two refreshes.",
 )
 @click.option("--once", is_flag=True, help="Print the state once and exit.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per look.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per refresh.")
 @_with_access
 def top(access: Access, urls: list[URL], interval: float, once: bool, as_json: bool) -> None:
     """Show the state of workers, until Ctrl-C.

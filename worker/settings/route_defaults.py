@@ -49,7 +49,7 @@ class Batching(Section):
         default="all",
         description=(
             "Columns of a request body: all of the resource, or exactly the filled ones; "
-            "batches per set of columns"
+            "each set of columns has batches of its own"
         ),
     )
 
@@ -109,8 +109,8 @@ class Dedup(Section):
     rebuild_seconds_max: Seconds = Field(
         default=10,
         description=(
-            "Maximum time to rebuild the window; duplicates of records that were not "
-            "read again may be delivered"
+            "Maximum time to rebuild the window, for all newly assigned partitions together; "
+            "duplicates of records that were not read again may be delivered"
         ),
     )
 

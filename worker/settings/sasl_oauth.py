@@ -58,7 +58,7 @@ class SaslOauth(Section):
         default=None, description="File that holds the client secret; replaces client_secret"
     )
     scope: str | None = Field(
-        default=None, min_length=1, description="Scope that is asked of the token endpoint"
+        default=None, min_length=1, description="Scope of the requested tokens"
     )
     ssl_ca_file: Path | None = Field(
         default=None,

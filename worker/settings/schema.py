@@ -35,7 +35,7 @@ class Limits(Section):
         le=2**40,
         description=(
             "Maximum bytes of records held in memory. Reception pauses at seven eighths; the rest "
-            "is for records without which nothing can be delivered. The bodies of requests in "
+            "is for records that are needed to decide on failing rows. The bodies of requests in "
             "flight come on top"
         ),
     )
@@ -63,7 +63,7 @@ class Limits(Section):
         le=YEAR_SECONDS,
         description=(
             "How far the local clock may be from the API's before nothing is received; "
-            "0: it is always right"
+            "0: it is always trusted"
         ),
     )
 

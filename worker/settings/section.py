@@ -13,7 +13,9 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 YEAR_SECONDS = 31_536_000
 Topic = Annotated[
     str,
-    Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$", description="A topic's name"),
+    Field(
+        min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$", description="Name of a topic"
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.log_lines import EVENTS, WORKER, LineCheck, faults_of
-from tests.logs_page import SECTIONS
+from tests.logs_page import EXAMPLES, SECTIONS
 from worker.edges.telemetry.log_events.definition import FIELDS
 
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
@@ -142,6 +142,15 @@ def test_the_pages_name_only_codes_that_exist() -> None:
     }
     assert len(named) > 20
     assert named - EVENTS.keys() == set()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example[2])
+def test_an_example_of_the_page_is_a_line_of_the_tables(
+    example: tuple[str, str, str, dict[str, object]],
+) -> None:
+    level, _, code, fields = example
+    assert level.lower() in EVENTS[code].levels
+    assert fields.keys() <= set(EVENTS[code].fields)
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)

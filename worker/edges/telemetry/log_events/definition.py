@@ -11,7 +11,7 @@ from dataclasses import dataclass
 # Fields that any line may have.
 COMMON_FIELDS = {
     "ts": "The time, RFC 3339 in UTC. In the console format: the local time of the day.",
-    "level": "debug, info, warning (the worker recovers by itself) or error (a person is needed).",
+    "level": "debug, info, warning (the worker recovers by itself) or error (needs attention).",
     "logger": "The part of the worker, or the library.",
     "event": "The code. Of a library's line: its text.",
     "error": "The stack of an exception.",

@@ -119,6 +119,12 @@ PIPELINE = (
         "The API's answers have no date. Ages are checked with the local clock only.",
         "Check what answers in place of the API.",
     ),
+    info(
+        "clock_vouched",
+        "The local clock agrees with its witness, and is trusted.",
+        "",
+        ("witness", "seconds_ahead"),
+    ),
     LogEvent(
         "pipeline_event",
         ("debug",),
@@ -147,11 +153,5 @@ PIPELINE = (
             "uncommitted_records",
             "unsettled_records",
         ),
-    ),
-    info(
-        "clock_vouched",
-        "The local clock agrees with its witness, and is trusted.",
-        "",
-        ("witness", "seconds_ahead"),
     ),
 )
