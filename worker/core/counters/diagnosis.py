@@ -24,9 +24,9 @@ _ORDER = (Urgency.CRITICAL, Urgency.WARNING, Urgency.NOTICE, Urgency.OK)
 
 
 def situations(seen: Circumstances) -> list[Situation]:
-    """Return what is the case, the most urgent situation first; there is always one.
+    """Return the situations of the worker, the most urgent first; there is always one.
 
-    A drain comes before all others: whatever else is the case ends with the process.
+    A drain comes before all others, because every other situation ends with the process.
     """
     found = [situation for rule in RULES if (situation := rule(seen)) is not None]
     is_enough = seen.snapshot.is_stopping or any(

@@ -30,13 +30,13 @@ class Urgency(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One thing that is the case.
+    """A situation of the worker: an obstacle, or ordinary operation.
 
     Attributes:
         state: a code that never changes.
         urgency: how soon a person should look.
-        title: what is the case.
-        consequence: what follows if nothing is done.
+        title: the situation in a few words.
+        consequence: what follows if nobody acts.
         action: what to do; empty where nothing is to be done.
         since_unix_seconds: its beginning; None where that is not known.
     """

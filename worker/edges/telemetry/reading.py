@@ -167,7 +167,7 @@ class Reading:
 
     @property
     def situations(self) -> list[Situation]:
-        """What is the case, the most urgent situation first."""
+        """The situations of the worker, the most urgent situation first."""
         ages = [self.unix_seconds - end.unix_seconds for end in self.ends.values()]
         return situations(
             Circumstances(

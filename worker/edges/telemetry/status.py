@@ -38,7 +38,7 @@ STATUS: tuple[Key[Reading], ...] = (
     Key("time_unix_seconds", "When this was read.", lambda reading: reading.unix_seconds),
     Key(
         "situations",
-        "What is the case, in words, the most urgent situation first.",
+        "The situations of the worker, in words, the most urgent situation first.",
         lambda reading: [object_of(SITUATION, one) for one in reading.situations],
         SITUATION,
     ),
@@ -131,7 +131,7 @@ STATUS: tuple[Key[Reading], ...] = (
     ),
     Key(
         "destination",
-        "How the API is doing.",
+        "The state of the API.",
         lambda reading: object_of(DESTINATION, reading.snapshot.destination),
         DESTINATION,
     ),

@@ -89,12 +89,12 @@ PARTITION: tuple[Key[PartitionReading], ...] = (
     ),
     Key(
         "is_paused",
-        "True while the partition is not read: its span or the memory is at its limit.",
+        "True while the partition is paused: see docs/troubleshooting.md#reading-is-paused.",
         lambda one: one.status.is_paused,
     ),
     Key(
         "is_draining",
-        "True after a revocation, until the last answers have come.",
+        "True after a revocation, until the last answers have arrived.",
         lambda one: one.status.is_draining,
     ),
 )
@@ -107,10 +107,10 @@ SITUATION: tuple[Key[Situation], ...] = (
         "falling_behind, throttled, standby, catching_up, idle or delivering.",
     ),
     key_of("urgency", "How soon a person should look: critical, warning, notice or ok."),
-    key_of("title", "What is the case."),
-    key_of("consequence", "What follows if nothing is done."),
+    key_of("title", "The situation in a few words."),
+    key_of("consequence", "What follows if nobody acts."),
     key_of("action", "What to do; empty where nothing is to be done."),
-    key_of("since_unix_seconds", "Its beginning; null where that is not known."),
+    key_of("since_unix_seconds", "Its start; null where that is not known."),
 )
 
 APPLICATION: tuple[Key[ApplicationReading], ...] = (

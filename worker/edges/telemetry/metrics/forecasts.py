@@ -73,8 +73,8 @@ FORECASTS = (
         "desired_replicas",
         (),
         "How many workers the assigned partitions need. Summed over all workers and rounded up: "
-        "the number of workers for the group. A worker asks for 1 until its speed is known, and "
-        "for at most 1 while the API holds, throttles or fails.",
+        "the number of workers for the group. It is 1 until the worker's speed is known, and "
+        "at most 1 while the API holds, throttles or fails.",
         "Scale by ceil(sum(appmetrica_worker_desired_replicas)).",
         _known(lambda forecast: forecast.desired_replicas),
     ),

@@ -102,8 +102,9 @@ KAFKA = (
     GaugeMetric(
         "consumer_paused",
         (),
-        "Partitions that are not read, because their span or the memory is at its limit.",
-        "Normal in an outage of the API. Otherwise see records_outstanding and application_held.",
+        "Partitions that are paused: no more of their records are received.",
+        "Normal in an outage of the API. Other causes: see "
+        "docs/troubleshooting.md#reading-is-paused.",
         single(lambda reading: sum(part.is_paused for part in reading.snapshot.partitions)),
     ),
     GaugeMetric(

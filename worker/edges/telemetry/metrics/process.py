@@ -96,7 +96,7 @@ PROCESS = (
     HistogramMetric(
         "loop_lag_seconds",
         (),
-        "Delay of the turns of the event loop.",
+        "Delay of the event loop: how late a timer fires.",
         "Often above 0.1: too little CPU.",
         single(lambda reading: reading.loop_lag_seconds),
     ),
