@@ -15,7 +15,7 @@ from worker.core.delivery.limiter import Limiter
 from worker.core.delivery.ordering import OrderedLanes
 from worker.core.delivery.outcome import Delivered, Outcome, Refused, Retry, RetryKind, classify
 from worker.core.delivery.queues import Quarantine, Queue
-from worker.core.delivery.request_history import RequestHistory, RequestSpan
+from worker.core.delivery.request_history import RequestHistory, RequestMoments
 from worker.core.delivery.request_size import RequestSizes
 from worker.core.delivery.settlement import RefusedRow
 from worker.core.delivery.subjects import LinkedRows
@@ -50,7 +50,7 @@ def bisect_only_the_first_half(swap: Swap) -> None:
     refuse = Bisections.refuse
 
     def incomplete(
-        self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestSpan
+        self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestMoments
     ) -> Finding:
         finding = refuse(self, batch, refusal, request)
         if not isinstance(finding, Halved):
@@ -63,7 +63,9 @@ def bisect_only_the_first_half(swap: Swap) -> None:
 
 
 def dead_letter_a_refused_batch_whole(swap: Swap) -> None:
-    def whole(self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestSpan) -> Finding:
+    def whole(
+        self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestMoments
+    ) -> Finding:
         return ProvenBad(
             tuple(RefusedRow(row, refusal.fault, refusal.http_status) for row in batch.rows)
         )
@@ -74,7 +76,9 @@ def dead_letter_a_refused_batch_whole(swap: Swap) -> None:
 def dead_letter_a_row_that_was_refused_once(swap: Swap) -> None:
     refuse = Bisections.refuse
 
-    def hasty(self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestSpan) -> Finding:
+    def hasty(
+        self: Bisections, batch: Batch, refusal: RefusedRow, request: RequestMoments
+    ) -> Finding:
         finding = refuse(self, batch, refusal, request)
         if not isinstance(finding, Unproven):
             return finding
@@ -96,7 +100,7 @@ def suspect_no_batch(swap: Swap) -> None:
         self: Suspects,
         batch: Batch,
         failure: Failure,
-        request: RequestSpan,
+        request: RequestMoments,
         history: RequestHistory,
     ) -> Assessment:
         assessment = fail(self, batch, failure, request, history)
@@ -113,7 +117,7 @@ def suspect_while_nothing_is_accepted(swap: Swap) -> None:
         self: Suspects,
         batch: Batch,
         failure: Failure,
-        request: RequestSpan,
+        request: RequestMoments,
         history: RequestHistory,
     ) -> Assessment:
         if failure is not Failure.NEUTRAL:

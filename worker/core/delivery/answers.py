@@ -22,7 +22,7 @@ from worker.core.delivery.outcome import (
     TooLarge,
     wait_seconds_min,
 )
-from worker.core.delivery.request_history import RequestSpan
+from worker.core.delivery.request_history import RequestMoments
 from worker.core.delivery.settlement import Settlement, failed_alone, piece, refused_by_api
 from worker.core.delivery.subjects import is_older_than
 from worker.core.delivery.suspects import Decision
@@ -39,7 +39,7 @@ class EndedRequest:
     batch: Batch
     answer: Answer
     outcome: Outcome
-    span: RequestSpan
+    moments: RequestMoments
     now: Now
 
     @property
@@ -49,7 +49,7 @@ class EndedRequest:
 
 
 def settle(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlement) -> list[Batch]:
-    """Move the batch to where its outcome leads."""
+    """Settle the batch, or move it to the place where it waits next, by its outcome."""
     match ended.outcome:
         case Delivered():
             return _delivered(ended, waiting, settlement)
@@ -66,13 +66,14 @@ def settle(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlement)
 def _delivered(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlement) -> list[Batch]:
     batch, application_id, holds = ended.batch, ended.application_id, waiting.holds
     settlement.delivered.extend(batch.rows)
-    bad_rows, logs = waiting.isolation.deliver(batch, ended.span, ended.answer.duration_seconds)
+    bad_rows, logs = waiting.isolation.deliver(batch, ended.moments, ended.answer.duration_seconds)
     settlement.refused.extend(bad_rows)
     settlement.logs.extend(logs)
     if waiting.ordered.has_order(batch):
-        # They could be sent again if the cause turned out not to be in the rows.
+        # Older bad rows of the same subjects are given up now. If the cause turned out not to be in
+        # the rows, they would be sent again, after this newer row.
         settlement.refused.extend(waiting.isolation.take_bad_rows(is_older_than(batch)))
-    if holds.is_probe(batch) or holds.is_disproved(application_id, ended.span.started):
+    if holds.is_probe(batch) or holds.is_disproved(application_id, ended.moments.started):
         waiting.heal(application_id, settlement)
     released = waiting.quarantine.release(application_id, waiting.isolation.may_be_sent_again)
     waiting.put_first(*released)
@@ -96,7 +97,7 @@ def _refused(
         waiting.put_first(*([] if kept is None else [kept]))
         return []
     refusal = refused_by_api(batch, status, ended.answer)
-    match waiting.isolation.refuse(batch, refusal, ended.span):
+    match waiting.isolation.refuse(batch, refusal, ended.moments):
         case Halved(pieces=pieces):
             waiting.put_first(*pieces)
         case ProvenBad(bad_rows=bad_rows):
@@ -132,7 +133,7 @@ def _failed(
     The cause is the API, the application, or this very batch.
     """
     batch, application_id = ended.batch, ended.application_id
-    decision, logs = waiting.isolation.fail(batch, outcome, ended.span)
+    decision, logs = waiting.isolation.fail(batch, outcome, ended.moments)
     settlement.logs.extend(logs)
     is_general = (
         waiting.holds.reason(application_id) is not None
@@ -140,7 +141,7 @@ def _failed(
         or waiting.isolation.is_general(application_id)
     )
     if isinstance(outcome, Held) and is_general:
-        started = ended.span.started
+        started = ended.moments.started
         waiting.hold(application_id, outcome.reason, ended.now, settlement, forbidden_at=started)
         waiting.hold_turns.end_probe(batch, outcome, ended.now, settlement)
         return []

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from worker.core.delivery.request_history import RequestSpan
+from worker.core.delivery.request_history import RequestMoments
 from worker.core.delivery.settlement import RefusedRow, halves
 from worker.core.model.batch import Batch
 from worker.core.model.row import Row
@@ -59,7 +59,7 @@ class Systemic:
     released: tuple[Row, ...]
 
 
-# What a refusal leads to.
+# The result of a refusal.
 Finding = Halved | ProvenBad | Unproven | Systemic
 
 
@@ -76,7 +76,10 @@ class _Bisection:
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """A refused piece of several rows: when, and how many of them weren't accepted since."""
+    """A refused piece of several rows.
+
+    `refused_at` is when it was refused, `unaccepted` how many of its rows weren't accepted since.
+    """
 
     parent: _Node | None
     refused_at: int
@@ -92,7 +95,7 @@ class _Piece:
     refused_at: int | None = None
 
     def first_refused_at(self) -> int | None:
-        """The earliest refusal that was this single row's; None if there was none."""
+        """When this single row was first the cause of a refusal; None if it never was."""
         earliest, node = self.refused_at, self.node
         while node is not None and node.unaccepted == 1:
             earliest, node = node.refused_at, node.parent
@@ -113,7 +116,7 @@ class Bisections:
         self._systemic_rows_min = systemic_rows_min
         self._pieces: dict[str, _Piece] = {}
         # By application: how many rows were refused alone since the API last accepted any.
-        self._refused_in_a_row: dict[int, int] = {}
+        self._consecutive_refusals: dict[int, int] = {}
 
     def concerns(self, batch_id: str) -> bool:
         """True if this batch is a piece of one that is being bisected."""
@@ -128,7 +131,7 @@ class Bisections:
         first = piece.first_refused_at() if piece is not None else None
         return first is None or newest_accepted > first
 
-    def refuse(self, batch: Batch, refusal: RefusedRow, request: RequestSpan) -> Finding:
+    def refuse(self, batch: Batch, refusal: RefusedRow, request: RequestMoments) -> Finding:
         """This batch was refused.
 
         `refusal` is that of its first row; it counts if that row stands alone.
@@ -146,7 +149,7 @@ class Bisections:
 
     def deliver(self, batch: Batch) -> tuple[RefusedRow, ...]:
         """This batch was accepted; returns the bad rows if it was the last piece of a bisection."""
-        self._refused_in_a_row.pop(batch.destination.application_id, None)
+        self._consecutive_refusals.pop(batch.destination.application_id, None)
         piece = self._pieces.get(batch.id)
         if piece is not None:
             piece.bisection.is_any_accepted = True
@@ -190,7 +193,7 @@ class Bisections:
             ]
         return taken
 
-    def _halve(self, batch: Batch, piece: _Piece, request: RequestSpan) -> Halved:
+    def _halve(self, batch: Batch, piece: _Piece, request: RequestMoments) -> Halved:
         node = _Node(piece.node, request.ended, len(batch.rows))
         pieces = halves(batch)
         for half in pieces:
@@ -199,7 +202,7 @@ class Bisections:
         return Halved(pieces)
 
     def _refuse_alone(
-        self, batch: Batch, piece: _Piece, request: RequestSpan
+        self, batch: Batch, piece: _Piece, request: RequestMoments
     ) -> Unproven | Systemic:
         is_first_time = piece.refused_at is None
         if is_first_time:
@@ -216,9 +219,9 @@ class Bisections:
             return refused > self._systemic_ratio * bisection.rows
         if bisection.pieces or bisection.is_any_accepted:
             return False
-        in_a_row = self._refused_in_a_row.get(application_id, 0) + refused
-        self._refused_in_a_row[application_id] = in_a_row
-        return in_a_row >= self._systemic_rows_min
+        consecutive = self._consecutive_refusals.get(application_id, 0) + refused
+        self._consecutive_refusals[application_id] = consecutive
+        return consecutive >= self._systemic_rows_min
 
     def _abandon(self, bisection: _Bisection) -> tuple[Row, ...]:
         """Stop the bisection: its pieces and unproven rows are ordinary batches again.

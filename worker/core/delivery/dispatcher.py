@@ -99,8 +99,10 @@ class Dispatcher:
         self.waiting.hold_turns.give_lanes_their_probes(self._busy_lanes(), settlement)
         rows_left = STEP_ROWS_MAX
         while rows_left > 0 and self._limiter.is_free(at) and (batch := self._next(at)) is not None:
-            may_go = not self._has_to_wait(batch, at, settlement)
-            fresh = self.waiting.without_expired(batch, now, trust, settlement) if may_go else None
+            is_aside = self._set_aside(batch, at, settlement)
+            fresh = (
+                None if is_aside else self.waiting.without_expired(batch, now, trust, settlement)
+            )
             if fresh is None:
                 rows_left -= len(batch.rows)
             else:
@@ -156,7 +158,7 @@ class Dispatcher:
         )
 
     def _are_others_first(self) -> bool:
-        """True if a suspect would take the last request that is left to others.
+        """True if a suspect would take the last free request.
 
         A row that gets no answer occupies a request until its time-out. If such rows occupied all
         requests, no other row would be accepted. Then nothing would show whether the rows or the
@@ -171,11 +173,10 @@ class Dispatcher:
         in_flight = sum(is_suspect(batch.id) for batch in self._limiter.batches())
         return in_flight + 1 >= self._limiter.permits
 
-    def _has_to_wait(self, batch: Batch, monotonic_seconds: float, settlement: Settlement) -> bool:
-        """True if the batch was set aside.
+    def _set_aside(self, batch: Batch, monotonic_seconds: float, settlement: Settlement) -> bool:
+        """Let the batch wait if it may not be sent now; True if it was set aside.
 
-        That is under a hold, for its turn in a bisection, or because its application is
-        throttled.
+        It waits under a hold, for its turn in a bisection, or because its application is throttled.
         """
         application_id = batch.destination.application_id
         if self.waiting.holds.is_probe(batch):
@@ -207,8 +208,8 @@ class Dispatcher:
         end = self._limiter.end_suspect if is_suspect else self._limiter.end
         batch, logs = end(batch_id, outcome, now.monotonic_seconds)
         settlement = Settlement(logs=[*logs, *self.waiting.throttles.end(batch, outcome, now)])
-        span = self.waiting.isolation.end_request(batch_id)
-        ended = EndedRequest(batch, answer, outcome, span, now)
+        moments = self.waiting.isolation.end_request(batch_id)
+        ended = EndedRequest(batch, answer, outcome, moments, now)
         undecided = settle(ended, self.waiting, settlement)
         undecided += self._undecided_in_quarantine(ended.application_id)
         paused_until = self.waiting.throttles.paused_until(ended.application_id)

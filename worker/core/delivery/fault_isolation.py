@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from worker.core.delivery import settlement
 from worker.core.delivery.bisection import Bisections, Finding
 from worker.core.delivery.outcome import Outcome, Retry, RetryKind
-from worker.core.delivery.request_history import NEVER, RequestHistory, RequestSpan, lane_of
+from worker.core.delivery.request_history import NEVER, RequestHistory, RequestMoments, lane_of
 from worker.core.delivery.request_size import RequestSizes
 from worker.core.delivery.settlement import RefusedRow
 from worker.core.delivery.suspects import Decision, Failure, Suspects
@@ -71,12 +71,12 @@ class FaultIsolation:
         """The request of this batch starts."""
         self._history.start(batch)
 
-    def end_request(self, batch_id: str) -> RequestSpan:
+    def end_request(self, batch_id: str) -> RequestMoments:
         """The request of this batch ended."""
         return self._history.end(batch_id)
 
     def deliver(
-        self, batch: Batch, request: RequestSpan, duration_seconds: float
+        self, batch: Batch, request: RequestMoments, duration_seconds: float
     ) -> tuple[tuple[RefusedRow, ...], list[WriteLog]]:
         """This batch was accepted.
 
@@ -89,13 +89,13 @@ class FaultIsolation:
             logs.append(WriteLog(Severity.INFO, "request_size_restored", _fields(batch)))
         return self._bisections.deliver(batch), logs
 
-    def refuse(self, batch: Batch, refusal: RefusedRow, request: RequestSpan) -> Finding:
+    def refuse(self, batch: Batch, refusal: RefusedRow, request: RequestMoments) -> Finding:
         """This batch was refused because of its rows."""
         self.suspects.forget(batch.id)
         return self._bisections.refuse(batch, refusal, request)
 
     def fail(
-        self, batch: Batch, outcome: Outcome, request: RequestSpan
+        self, batch: Batch, outcome: Outcome, request: RequestMoments
     ) -> tuple[Decision, list[WriteLog]]:
         """This batch failed. Returns the next step, and what is to be logged."""
         # The API, or a firewall, may have answered 403 because of the rows.

@@ -25,7 +25,7 @@ def lane_of(batch: Batch) -> Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestSpan:
+class RequestMoments:
     """One request from its start to its end, in moments.
 
     `accepted_before`: at its start, the moment at which the latest accepted request of its
@@ -77,7 +77,7 @@ class RequestHistory:
             self._moment, self.newest_accepted(batch.destination.application_id)
         )
 
-    def end(self, batch_id: str) -> RequestSpan:
+    def end(self, batch_id: str) -> RequestMoments:
         """The request of this batch ended, with whatever result.
 
         Raises:
@@ -85,9 +85,9 @@ class RequestHistory:
         """
         self._moment += 1
         start = self._starts.pop(batch_id)
-        return RequestSpan(start.moment, self._moment, start.accepted_before)
+        return RequestMoments(start.moment, self._moment, start.accepted_before)
 
-    def accept(self, batch: Batch, request: RequestSpan) -> None:
+    def accept(self, batch: Batch, request: RequestMoments) -> None:
         """That request was answered 200."""
         application = self._application(batch.destination.application_id)
         application.newest_accepted = max(application.newest_accepted, request.started)

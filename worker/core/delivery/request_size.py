@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.core.delivery.request_history import Lane, RequestSpan
+from worker.core.delivery.request_history import Lane, RequestMoments
 
 TIME_FACTOR_MAX = 4
 # At most one time-out per this many successes, where the time does not depend on the rows.
@@ -58,7 +58,7 @@ class RequestSizes:
         bound = self._bounds.get(lane)
         return bound.time_factor if bound is not None else 1
 
-    def slow_down(self, lane: Lane, rows: int, request: RequestSpan) -> bool:
+    def slow_down(self, lane: Lane, rows: int, request: RequestMoments) -> bool:
         """A request of `rows` rows got no answer in time; returns True if the bounds have changed.
 
         Requests of one round time out together: those that started before the last change have been

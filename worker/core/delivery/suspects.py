@@ -33,7 +33,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from worker.core.delivery.request_history import RequestHistory, RequestSpan, Tally
+from worker.core.delivery.request_history import RequestHistory, RequestMoments, Tally
 from worker.core.model.batch import Batch
 
 LONE_FAILURES_MIN = 5
@@ -43,7 +43,7 @@ CUT_OFFS_TO_SPLIT = 2
 CHANCE_MAX = 1e-9
 # After this many consecutive failures of an application without an accepted request, the cause
 # isn't a row.
-IN_A_ROW_MAX = 5
+CONSECUTIVE_FAILURES_MAX = 5
 
 
 class Failure(Enum):
@@ -108,7 +108,7 @@ class Suspects:
 
     def __init__(self) -> None:
         self._cases: dict[str, _Case] = {}
-        self._failed_in_a_row: dict[int, int] = {}
+        self._consecutive_failures: dict[int, int] = {}
 
     def is_suspect(self, batch_id: str) -> bool:
         """True if this batch, or the one it is a piece of, failed while others were accepted."""
@@ -132,12 +132,12 @@ class Suspects:
 
     def is_general(self, application_id: int) -> bool:
         """True if the application failed too often since its last acceptance to be one batch."""
-        return self._failed_in_a_row.get(application_id, 0) >= IN_A_ROW_MAX
+        return self._consecutive_failures.get(application_id, 0) >= CONSECUTIVE_FAILURES_MAX
 
     def accept(self, batch: Batch) -> None:
         """This batch was accepted: its failures are forgotten."""
         self._cases.pop(batch.id, None)
-        self._failed_in_a_row.pop(batch.destination.application_id, None)
+        self._consecutive_failures.pop(batch.destination.application_id, None)
 
     def forget(self, batch_id: str) -> None:
         """This batch came to another end, or was refused."""
@@ -164,7 +164,7 @@ class Suspects:
             )
 
     def fail(
-        self, batch: Batch, failure: Failure, request: RequestSpan, history: RequestHistory
+        self, batch: Batch, failure: Failure, request: RequestMoments, history: RequestHistory
     ) -> Assessment:
         """This batch failed; decide on its next step by what was accepted meanwhile."""
         case = self._cases.setdefault(batch.id, _Case())
@@ -185,7 +185,9 @@ class Suspects:
         )
         case.lone_failures += is_lone
         if not case.is_suspect:
-            self._failed_in_a_row[application_id] = self._failed_in_a_row.get(application_id, 0) + 1
+            self._consecutive_failures[application_id] = (
+                self._consecutive_failures.get(application_id, 0) + 1
+            )
         # A failure that this very batch is likely to cause says nothing about the others.
         is_counted = (since is None or is_lone) and case.lone_failures < LONE_FAILURES_MIN
         if failure is Failure.TIMED_OUT and not history.has_accepted_as_many(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.core.delivery.request_history import RequestSpan
+from worker.core.delivery.request_history import RequestMoments
 from worker.core.delivery.request_size import (
     ROWS_UNBOUNDED,
     SUCCESSES_TO_GROW,
@@ -18,8 +18,8 @@ REQUEST_SECONDS = 25.0
 QUICK, SLOW = 1.0, 20.0
 
 
-def attempt(started: int) -> RequestSpan:
-    return RequestSpan(started, started + 1, 0)
+def attempt(started: int) -> RequestMoments:
+    return RequestMoments(started, started + 1, 0)
 
 
 def slowed(*rows: int) -> RequestSizes:
@@ -48,7 +48,8 @@ def test_time_outs_halve_the_rows_and_the_second_allows_more_time() -> None:
 def test_requests_of_one_round_count_once() -> None:
     sizes = RequestSizes(REQUEST_SECONDS)
     assert [
-        sizes.slow_down(LANE, 5000, RequestSpan(started, 100 + started, 0)) for started in range(8)
+        sizes.slow_down(LANE, 5000, RequestMoments(started, 100 + started, 0))
+        for started in range(8)
     ] == [True] + [False] * 7
     assert bounds(sizes) == (2500, 1)
 
