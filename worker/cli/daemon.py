@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from pathlib import Path
 
 import click
 
 from worker.cli.loading import require_extras, with_configuration
+from worker.core import intake
+from worker.core.intake.pass_choice import PASS_FORM
 from worker.daemon.app import Process, run
 from worker.daemon.signals import Signals
 from worker.edges.container_memory import memory_limit_bytes
 from worker.edges.post_api.reachability import proxy_passwords
 from worker.edges.telemetry.logs import configure_logging, log_stray_exceptions
 from worker.settings.load import Loaded
-from worker.tools.environment_check import CheckResult, check_memory
+from worker.tools.environment_check import CheckResult, check_fast_pass, check_memory
 
 logger = logging.getLogger("worker.run")
 
@@ -45,7 +48,7 @@ def run_command(signals: Signals, loaded: Loaded) -> None:
 
 
 def _log_environment(loaded: Loaded) -> None:
-    """Log what is unusual in the environment: Service variables, a low memory limit."""
+    """Log what is unusual: Service variables, a low memory limit, an unused compiled pass."""
     if loaded.ignored:
         logger.info(
             "service_links_ignored",
@@ -54,3 +57,6 @@ def _log_environment(loaded: Loaded) -> None:
     memory = check_memory(loaded.settings, memory_limit_bytes())
     if memory.result is not CheckResult.OK:
         logger.warning("container_memory_low", extra={"detail": memory.detail})
+    fast_pass = check_fast_pass(PASS_FORM, Path(*intake.__path__))
+    if fast_pass.result is not CheckResult.OK:
+        logger.warning("compiled_pass_not_usable", extra={"detail": fast_pass.detail})

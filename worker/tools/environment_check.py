@@ -1,4 +1,4 @@
-"""Checks the worker's environment: brokers, topics, permissions, the API, and the memory limit.
+"""Checks the environment: brokers, topics, permissions, the API, memory, the compiled pass.
 
 The checks join no group, write no record and send no event.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 from aiokafka.errors import BrokerResponseError, GroupAuthorizationFailedError, KafkaError
 
 from worker.core.dedup.key_memory import KEY_BYTES
+from worker.core.intake.pass_choice import PassForm
 from worker.daemon.assembly import CLIENT_ID
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.coordinator import GroupDescription
@@ -227,6 +230,27 @@ def check_memory(settings: Settings, limit_bytes: int | None) -> Check:
         "get the worker killed"
     )
     return Check("memory", CheckResult.WARNING, f"{detail} ({parts}): {advice}")
+
+
+def check_fast_pass(form: PassForm, directory: Path) -> Check:
+    """Return the check of the intake's compiled pass: present and not used is a warning.
+
+    Args:
+        form: the form that runs.
+        directory: of the intake's modules.
+    """
+    subject = "fast pass"
+    files = sorted(
+        path.name for path in directory.glob("compiled_pass.*") if path.suffix in (".so", ".pyd")
+    )
+    if form is PassForm.COMPILED or not files:
+        return Check(subject, CheckResult.OK, form)
+    return Check(
+        subject,
+        CheckResult.WARNING,
+        f"{', '.join(files)} in {directory} can't be loaded by this interpreter, which needs "
+        f"compiled_pass{EXTENSION_SUFFIXES[0]}: the intake runs in Python and takes twice the CPU",
+    )
 
 
 def _mebibytes(count: int) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
 import pytest
 
 from tests.unit.tools.stored import settings
+from worker.core.intake.pass_choice import PassForm
 from worker.edges.kafka.coordinator import GroupDescription, GroupMember
 from worker.edges.kafka.topics import Operation, TopicAccess
 from worker.tools.environment_check import (
     MEBIBYTE,
     CheckResult,
+    check_fast_pass,
     check_group,
     check_memory,
     check_topics,
@@ -142,3 +147,25 @@ def test_a_memory_warning_names_the_parts_and_the_remedy() -> None:
         "raise the container's limit",
     ):
         assert part in found.detail
+
+
+FOREIGN = "compiled_pass.cpython-39-x86_64-linux-gnu.so"
+
+
+@pytest.mark.parametrize(
+    ("form", "files", "is_warned"),
+    [
+        pytest.param(PassForm.PYTHON, [FOREIGN], True, id="of another interpreter"),
+        pytest.param(PassForm.PYTHON, ["compiled_pass.pyx"], False, id="not compiled"),
+        pytest.param(PassForm.COMPILED, [FOREIGN], False, id="beside the file that is used"),
+    ],
+)
+def test_a_compiled_pass_that_is_not_used_is_warned_of(
+    tmp_path: Path, form: PassForm, files: list[str], is_warned: bool
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    check = check_fast_pass(form, tmp_path)
+    assert (check.result is CheckResult.WARNING) is is_warned
+    assert (FOREIGN in check.detail) is is_warned
+    assert (EXTENSION_SUFFIXES[0] in check.detail) is is_warned

@@ -102,6 +102,13 @@ PROCESS = (
         "Raise the limit, or lower limits.memory_bytes_max or dedup.window_rows_max.",
         ("detail",),
     ),
+    warning(
+        "compiled_pass_not_usable",
+        "The intake's compiled pass is there, but not for this interpreter. The intake runs in "
+        "Python and takes twice the CPU.",
+        "Install the package with this interpreter, or run `make compiled`; or delete the file.",
+        ("detail",),
+    ),
     info("key_changed", "A key file has another key, which is used now.", "", ("application_id",)),
     warning(
         "key_not_read",
