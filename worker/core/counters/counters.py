@@ -1,10 +1,10 @@
-"""The account of every record: what was received, how it ended, and operators' figures.
+"""The account of every record: how many were received, how they ended, and operators' figures.
 
     consumed = delivered + dead-lettered + duplicates + skipped + parked + given back + outstanding
 
 holds after every step. `outstanding` is counted elsewhere (by the trackers), so the equation can
-fail, and a metric shows it. Counted per chunk and per batch, never per record: a labelled metric
-per record costs more than the record.
+fail, and a metric shows it. Counters change per chunk and per batch, never per record: to update a
+labelled metric for each record would cost more than the record.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from worker.core.model.row import Row
 class Histogram:
     """Counts of observed values by upper bound, and their sum.
 
-    The last bucket is everything above the bounds.
-
-    Prometheus takes the sum for a counter: whoever observes must see to it that no value is
-    negative.
+    The last bucket has the values above the bounds. Prometheus treats the sum as a counter, so a
+    caller must not observe a negative value.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -63,8 +61,8 @@ class Histogram:
         return result
 
 
-# Names come from producers: without a bound a broken one would fill the memory, and the metrics of
-# everybody.
+# Names come from producers: without a bound, a faulty producer would fill the memory and the
+# metrics.
 DRIFTS_MAX = 100
 OTHER = "(other)"
 UNKNOWN = "unknown"
@@ -90,7 +88,7 @@ class Drift(NamedTuple):
 
 @dataclass(slots=True)
 class ContractDrift:
-    """What is unusual about one topic's records.
+    """The differences of one topic's records from the contract.
 
     `unusual_values` counts by column, `drifts` by what differs, `without_key` by the reason for
     which a record has no usable key although the route's configuration names one.
@@ -103,7 +101,7 @@ class ContractDrift:
     def drift(self, event_name: str, field_name: str, change: str, count: int = 1) -> None:
         """Note one field of one record, or of this many.
 
-        Beyond `DRIFTS_MAX` different ones, new ones are counted together.
+        Beyond `DRIFTS_MAX` different drifts, new drifts are counted together.
         """
         drift = Drift(event_name, field_name, change)
         if drift not in self.drifts and len(self.drifts) >= DRIFTS_MAX:
@@ -151,8 +149,8 @@ _BYTES = tuple(float(4**power) for power in range(5, 16))
 class TopicCounters:
     """The records of one topic since the process started. All counts but `consumed_bytes`.
 
-    `skipped_settled` were received again although an earlier life of their partition had settled
-    them, as the commit's metadata named them; they are not in `consumed`. `hints_ignored` counts
+    `skipped_settled` were received again although the commit metadata names them as settled; they
+    are not in `consumed`. `hints_ignored` counts
     commits whose metadata wasn't ours or was damaged. `events_ahead` counts delivered events, and
     `records_ahead` delivered records, whose time lay ahead of the worker's clock: their age, or
     their latency, is observed as 0. `records_undated` were delivered and have no timestamp, and so
@@ -184,7 +182,7 @@ class TopicCounters:
 
     @property
     def settled(self) -> int:
-        """The records that are done with here."""
+        """The number of records that this worker has settled."""
         dropped = self.duplicates + self.skipped.total()
         return self.delivered + self.dead_lettered.total() + dropped + self.parked
 
@@ -195,10 +193,10 @@ class TopicCounters:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnd:
-    """What a request's answer means, in the labels of the metrics.
+    """The result of a request, in the labels of the metrics.
 
-    `retry_reason` is None where the batch isn't sent again. `is_ambiguous`: nobody knows whether
-    the API has loaded the rows.
+    `retry_reason` is None where the batch isn't sent again. `is_ambiguous`: the API may have loaded
+    the rows.
     """
 
     outcome: str
@@ -210,8 +208,8 @@ class RequestEnd:
 class Counters:
     """All topics' counts, and the counts of the work done for them.
 
-    Times are in Unix seconds, 0 for never. `ambiguous_rows` were in requests of which nobody knows
-    whether they were loaded: as many rows may be loaded twice.
+    Times are in Unix seconds, 0 for never. `ambiguous_rows` were in requests that the API may
+    have loaded without an answer: as many rows may be loaded twice.
     """
 
     topics: dict[str, TopicCounters]
@@ -250,8 +248,8 @@ class Counters:
     def observe_delivery(self, rows: Sequence[Row], unix_seconds: float) -> None:
         """Count the ages of delivered events and the latencies of their records.
 
-        A time ahead of our clock counts as now: with a negative value a histogram's sum would fall,
-        and a sum that falls is a restart to Prometheus.
+        A time ahead of our clock counts as now: a negative value would lower the histogram's sum,
+        and Prometheus takes a lower sum for a restart.
         """
         self.last_delivery_unix_seconds = unix_seconds
         ages = [unix_seconds - row.event_timestamp for row in rows]
@@ -272,12 +270,12 @@ class Counters:
 
 def _ahead(rows: Sequence[Row], seconds: Sequence[float]) -> Counter[str]:
     """Return how many of these rows have a negative age, by topic."""
-    # One comparison for all: times ahead are rare, and this is done for every batch.
+    # A single comparison for all rows: times ahead are rare, and this runs for every batch.
     if min(seconds, default=0.0) >= 0:
         return Counter()
     return Counter(row.assignment.topic for row, age in zip(rows, seconds, strict=True) if age < 0)
 
 
 def _not_negative(seconds: Sequence[float]) -> Sequence[float]:
-    """Return the ages with what is ahead of our clock counted as now."""
+    """Return the ages, with 0 for a time ahead of our clock."""
     return seconds if min(seconds, default=0.0) >= 0 else [max(0.0, age) for age in seconds]

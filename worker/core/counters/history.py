@@ -1,8 +1,8 @@
-"""The last 15 minutes of the worker, for a person who looks only now.
+"""The last 15 minutes of the worker, for the status page.
 
-A page that is opened after the alert must show how the worker came to this state. Nobody had it
-open before, and a small installation has no Prometheus. So the worker itself remembers a point
-every `OBSERVE_SECONDS`: 90 points of a dozen numbers each, whatever it delivers.
+A page that is opened after an alert must show how the worker came to its state, and a small
+installation has no Prometheus. So the worker itself remembers a point every `OBSERVE_SECONDS`: 90
+points of a dozen numbers each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A situation of the worker, what it is judged by, and its texts for people."""
+"""A situation of the worker, the data of its rules, and its texts for people."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the rules look at.
+    """The data from which the rules find situations.
 
     Attributes:
         unix_seconds: the moment.

@@ -1,8 +1,8 @@
-"""What hinders the worker, or is worth a look: a rule each.
+"""The rules that find the obstacles of the worker, one rule for each kind.
 
-Each rule looks at one thing and returns a situation or None. Among equally urgent situations the
-order of `RULES` decides, because an earlier one explains the later ones: behind an API that is down
-nothing else can be judged.
+Each rule returns a situation or None. Among equally urgent situations the order of `RULES` decides,
+because an earlier situation explains the later ones: while the API is down, records wait for that
+reason alone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from worker.core.model.clock import Trust
 
 # A broker is asked for the ends of its partitions every few seconds. Beyond this age it is silent.
 END_AGE_SECONDS_MAX = 45.0
-# A worker that starts joins its group in seconds, after a crash of its predecessor in a minute.
+# A worker joins its group within seconds, or within a minute if its predecessor crashed.
 JOINING_SECONDS_MAX = 60.0
 # A day: enough time to act, in working hours too.
 LOSS_NEAR_SECONDS = 86_400
-# A lag of more than this time's work that grows is no chance.
+# A growing lag of more than this time's work can't be chance.
 BEHIND_SECONDS = 60.0
 # The part of a broker's error text that fits into a headline's second line.
 DETAIL_CHARACTERS_MAX = 300

@@ -1,6 +1,6 @@
 """The state of the worker at one moment, for metrics and for `/status`.
 
-Taken when asked for, never kept.
+It is made on request and never kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class HoldStatus:
 
     Times in Unix seconds; `rows` is the number of rows that wait here.
 
-    `is_parking`: its records go to the parking topic, so that they stop nothing else.
+    `is_parking`: its records go to the parking topic, so that they don't stop other applications.
     """
 
     application_id: int
@@ -39,7 +39,7 @@ class HoldStatus:
 class ThrottleStatus:
     """An application that the API throttles.
 
-    Nothing of it is sent for `paused_seconds` yet; `rows` wait for their turn.
+    No request starts for another `paused_seconds`; `rows` is the number of rows that wait.
     """
 
     application_id: int
@@ -68,7 +68,7 @@ class DestinationStatus:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """All that is between the batchers and the API.
+    """The rows between the batchers and the API.
 
     `oldest_event_timestamp` in Unix seconds; None with no row there. `expiring_rows` counts rows
     whose event is too old within each of `EXPIRY_WINDOWS_SECONDS`.
@@ -101,7 +101,7 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything at once.
+    """The state of all components at one moment.
 
     `rows` counts the records held by stage: linked, batching, waiting, in_flight, dead_letter,
     parking. `imbalance` is the number of records that the counters can't explain: 0, or there is a

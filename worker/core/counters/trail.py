@@ -1,7 +1,7 @@
-"""The last events and commands of the pipeline, for a person who looks into a stuck worker.
+"""The last events and commands of the pipeline, for a person who examines a stuck worker.
 
-A step is remembered as names and numbers: no value of a record, no key, no answer's text. What it
-costs is per chunk, batch, answer and commit, not per record.
+A step is remembered as names and numbers: no value of a record, no key, no answer's text. There is
+a step per chunk, batch, answer and commit, not per record.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Trail:
         self._steps: deque[tuple[float, Fields]] = deque(maxlen=STEPS_MAX)
 
     def note(self, step: Event | Command, now: Now) -> None:
-        """Remember an event that is handled, or a command that is carried out, at this moment.
+        """Remember an event that is handled, or a command that is executed, at this moment.
 
         `TimePassed` is no step: it is only the clock, several times a second.
         """
@@ -132,7 +132,7 @@ class Trail:
 
 
 def _shown(fields: Fields) -> Fields:
-    # A partition is only named when somebody looks.
+    # The text of a partition is made only when the steps are read.
     return {
         name: str(value) if isinstance(value, Assignment) else value
         for name, value in fields.items()

@@ -127,7 +127,7 @@ class Generations:
         return sum(len(generation.keys) for generation in self._generations)
 
     def __contains__(self, key: bytes) -> bool:
-        # The newest first: an event that comes again mostly does so soon. A plain loop: any() would
+        # The newest first: an event that is repeated mostly is so soon. A plain loop: any() would
         # take twice as long.
         for generation in self._generations:  # noqa: SIM110
             if key in generation.keys:

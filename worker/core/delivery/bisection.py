@@ -134,7 +134,7 @@ class Bisections:
     def refuse(self, batch: Batch, refusal: RefusedRow, request: RequestMoments) -> Finding:
         """This batch was refused.
 
-        `refusal` is that of its first row; it counts if that row stands alone.
+        `refusal` is that of its first row; it counts if that row is alone.
         """
         piece = self._pieces.pop(batch.id, None) or _Piece(_Bisection(rows=len(batch.rows)), None)
         piece.bisection.pieces.discard(batch.id)
@@ -172,7 +172,7 @@ class Bisections:
         return self._bad_rows_of(piece.bisection)
 
     def replace(self, batch_id: str, *successors: Batch) -> None:
-        """This batch goes on as others: it has lost rows, or was split for its size."""
+        """Pass this batch's part on to its successors: it lost rows, or was split for its size."""
         piece = self._pieces.pop(batch_id, None)
         if piece is None:
             return

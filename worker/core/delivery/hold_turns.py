@@ -55,7 +55,7 @@ class HoldTurns:
     def next_probe(self, monotonic_seconds: float, busy: Set[Lane]) -> Batch | None:
         """A probe of an application on hold; None while none is due.
 
-        If the API refuses everything, or if the batch was a probe in vain several times, a single
+        If the API refuses everything, or if the batch was a failed probe several times, a single
         row is the probe, another row each time: with one bad row a whole batch would be refused
         again and again, and the hold would not end. If the API is too slow, a probe has as many
         rows as the API answers in time.

@@ -62,7 +62,7 @@ class Holds:
         return hold is not None and hold.probe is not None and hold.probe.batch is batch
 
     def was_often_tried(self, probe: Batch) -> bool:
-        """True if this batch was a probe in vain more than WHOLE_PROBES_MAX times."""
+        """True if this batch was a failed probe more than WHOLE_PROBES_MAX times."""
         return self._probe(probe)[1].probes > WHOLE_PROBES_MAX
 
     def begin(

@@ -46,7 +46,7 @@ class LaneTurns:
         self._isolation = isolation
 
     def next_deadline(self, busy: Set[Lane]) -> float | None:
-        """When the first lane may go on, in monotonic seconds; None while none may by itself."""
+        """When the first lane may continue, in monotonic seconds; None if that needs an answer."""
         dues = [self._deadline_of(lane) for lane in self._ordered.lanes() if lane not in busy]
         return min((due for due in dues if due is not None), default=None)
 
@@ -118,7 +118,7 @@ class LaneTurns:
             yield from self._ordered.candidates(lane, self._aside(lane))
 
     def _deadline_of(self, lane: Lane) -> float | None:
-        """When this lane may go on; None while it waits for an answer or for the end of a hold."""
+        """When this lane may continue; None while it waits for an answer or for a hold's end."""
         _, application_id = lane
         free_at = self._throttles.free_at(application_id)
         if self._holds.reason(application_id) is not None or free_at is None:

@@ -158,7 +158,7 @@ class _Line:
         self.ready.extendleft(batch for batch in reversed(before) if batch is not None)
 
     def restore(self) -> None:
-        """Put the rows that stayed behind into the line again, before the later ones."""
+        """Put the rows that stayed behind back into the line, before the later rows."""
         self.ready.extendleft(reversed(self.behind))
         self.behind, self.behind_of = [], frozenset()
 
@@ -230,7 +230,7 @@ class OrderedLanes:
             raise RuntimeError(f"{lane_of(batch)} waits for {line.retry[1].id}, not for {batch.id}")
 
     def let_others_pass(self, batches: Iterable[Batch]) -> None:
-        """Add batches that were probes in vain: rows of other subjects are sent first."""
+        """Add batches that were failed probes: rows of other subjects are sent first."""
         for batch in batches:
             line = self._line(lane_of(batch))
             line.step_aside(batch, -math.inf)

@@ -58,7 +58,7 @@ def is_older_than(batch: Batch) -> Callable[[Row], bool]:
 
 
 class LinkedRows:
-    """The rows that share the fate of a row in flight with the same key.
+    """The rows that are linked to a row in flight with the same key.
 
     Each may take that row's place and be sent, so newer rows of its subject wait until it is known
     whether it is.

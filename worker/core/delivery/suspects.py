@@ -49,7 +49,7 @@ CONSECUTIVE_FAILURES_MAX = 5
 class Failure(Enum):
     """The part of a batch in its failed attempt.
 
-    NEUTRAL: none, the fault came before the rows were processed, or the API asks for patience.
+    NEUTRAL: none, the fault came before the rows were processed, or the API requests a wait.
     FAILED: a row may be the cause. TIMED_OUT, CUT_OFF (while it was sent): its size may be, too.
     """
 
@@ -144,7 +144,7 @@ class Suspects:
         self._cases.pop(batch_id, None)
 
     def replace(self, batch_id: str, *successors: Batch) -> None:
-        """This batch goes on as others: as suspect as it was, but without its lone failures."""
+        """Pass this batch's case on to its successors, without its lone failures."""
         case = self._cases.pop(batch_id, None)
         if case is not None:
             for successor in successors:
@@ -156,7 +156,7 @@ class Suspects:
                 )
 
     def halve(self, batch_id: str, *pieces: Batch) -> None:
-        """This suspect goes on as these pieces, which are sent at once."""
+        """Replace this suspect by these pieces, which are sent at once as suspects."""
         case = self._cases.pop(batch_id)
         for piece in pieces:
             self._cases[piece.id] = _Case(

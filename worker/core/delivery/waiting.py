@@ -73,7 +73,7 @@ class WaitingBatches:
         self._event_age_seconds_max = rules.event_age_seconds_max
 
     def batches(self) -> list[Batch]:
-        """Every batch that waits, in whatever place."""
+        """Every batch that waits, in any place."""
         return [
             *self.queue.batches(),
             *self.ordered.batches(),
@@ -83,7 +83,7 @@ class WaitingBatches:
         ]
 
     def next_deadline(self, busy: Set[Lane]) -> float | None:
-        """When a batch that waits for a time may go on, in monotonic seconds; None for none.
+        """When a batch that waits for a time may continue, in monotonic seconds; None for none.
 
         In the past while a batch is ready. `busy`: ordered lanes with a request in flight.
         """

@@ -203,7 +203,7 @@ class _Validation:
     def _may_be_dropped(self, column: Column) -> bool:
         """Whether the event is delivered without an invalid value of this column.
 
-        The identity is never dropped: the event would be of nobody, or of somebody else.
+        The identity is never dropped: the event would belong to no user, or to another user.
         """
         is_optional = not column.required and column not in IDENTITY_COLUMNS.values()
         return is_optional and self._rules.invalid_optional is InvalidOptional.DROP

@@ -119,7 +119,7 @@ def special_quoted(cells: Sequence[str]) -> str:
 def comma_quoted(cells: Sequence[str]) -> str:
     """As `special_quoted`, for cells of which some have a comma and none a quote or a line end.
 
-    Mostly a single cell has one, so cells are not looked at one by one: half of the cost.
+    Mostly a single cell has a comma, so the cells are not checked one by one: half of the cost.
     """
     text = "\n".join(cells)
     at = text.find(",")

@@ -1,1 +1,1 @@
-"""Frozen nouns that travel between the rooms, the pipeline and the edges."""
+"""The frozen values that rooms, pipeline and edges exchange."""

@@ -29,8 +29,8 @@ class RequestForm(StrEnum):
 class Batch:
     """Rows of one destination, sealed: the same batch id always means the same bytes.
 
-    The body isn't kept beside the lines it is made of: it is joined anew, identically, for each
-    attempt, so that a batch that waits through an outage is held once and not twice.
+    The body isn't kept: it is joined from the lines for each attempt, to the same bytes. So a batch
+    that waits through an outage is in memory once, not twice.
     """
 
     id: str

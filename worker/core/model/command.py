@@ -1,4 +1,4 @@
-"""The commands that the pipeline returns and the runner carries out: imperatives."""
+"""The commands that the pipeline returns and the runner executes: imperatives."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class StopIntake:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End the process: what is unsettled is left to the next owners of the partitions.
+    """End the process: unsettled records are left to the next owners of the partitions.
 
     `unsettled` is the number of received records that aren't settled, `uncommitted` the number of
     offsets between the committed positions and the settled ones.
@@ -98,7 +98,7 @@ class Finish:
 class Severity(StrEnum):
     """The level of a log line, by its consequence.
 
-    A warning recovers by itself, an error needs a person.
+    From a warning the worker recovers by itself; an error needs attention.
     """
 
     INFO = "info"

@@ -33,9 +33,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class TailRead:
-    """The end of a partition's records below its start was read again.
+    """The newest records below a partition's start were read again, to rebuild the window.
 
-    The records that an earlier owner has settled are remembered, and none is processed.
+    Settled records are put into the window; no record is processed.
 
     `start` is the start of the partition, with an assignment that has no epoch yet; its commit
     metadata names the settled records. `refused` and `parked` are the places, by origin, of records
@@ -166,11 +166,11 @@ class OffsetsSkipped:
 class LogTruncated:
     """The brokers have lost the end of a partition's log, with records that were read.
 
-    Reading goes on at `resumed_at`.
+    Reading continues at `resumed_at`.
 
-    `position` is what would have been read next. Where `is_exact`, all that was written behind
-    `resumed_at` is received; else what was written into the lost range before `resumed_at` is
-    passed over.
+    `position` is the offset that would have been read next. If `is_exact`, all records that were
+    written after the cut are received. Otherwise records that were written into the lost range
+    before `resumed_at` are skipped.
     """
 
     assignment: Assignment

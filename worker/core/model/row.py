@@ -10,7 +10,7 @@ import msgspec
 from worker.core.model.record import Assignment, Record
 from worker.core.post_api.resource import Identity
 
-# All bits are set: whatever a header's columns are, they are all sent.
+# All bits are set: all columns of the header are sent.
 ALL_COLUMNS = -1
 
 

@@ -1,4 +1,4 @@
-"""What a file of a secret may hold: one rule at the start and at each replacement."""
+"""The rules for the content of a secret's file, the same at the start and at each change."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 # named by mistake.
 SECRET_BYTES_MAX = 64 * 1024
 
-# Secrets are masked wherever their characters stand in a log line. Those of a shorter one stand
-# nearly everywhere: lines would say nothing any more, and show by their holes what it is.
+# A secret is masked wherever its characters occur in a log line. The characters of a shorter secret
+# occur nearly everywhere: lines would be unreadable, and their gaps would show the secret.
 SECRET_CHARACTERS_MIN = 4
 
-# A neighbour may try as many tokens as it likes.
+# An attacker may try any number of tokens.
 TOKEN_CHARACTERS_MIN = 16
 # Source: RFC 6750, section 2.1.
 _TOKEN = re.compile(r"[0-9A-Za-z._~+/-]+=*")
@@ -25,7 +25,8 @@ _QUOTES = frozenset("'\"`\u2018\u2019\u201c\u201d\u00ab\u00bb")
 class Unusable:
     """Why a text is no secret.
 
-    `message` goes on from the name of what holds it, and shows nothing of it.
+    `message` continues a sentence that begins with the name of the file or setting. It doesn't
+    contain the text.
     """
 
     message: str
