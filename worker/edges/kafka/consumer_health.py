@@ -1,14 +1,14 @@
 """Which partitions of a consumer can't be read or are silent, and whether the consumer is dead.
 
-A partition that can't be read is tried again after a wait of its own that grows. A partition is
-silent if nothing has been fetched of it for a while, not even an empty answer: a healthy consumer
-goes on fetching, and each answer has a new mark.
+A partition that can't be read is tried again after a wait that grows with each failure. A partition
+is silent if nothing has been fetched of it for some time, not even an empty answer: a healthy
+consumer fetches all the time, and each answer has a new mark.
 
-A consumer whose fetch task has died answers nothing for ever (aiokafka #983, #1037), and only
-another consumer helps. A partition without a leader answers nothing either, and another consumer
-would get no more of it: it recovers by itself. So the leaders of silent partitions are asked over
-new connections. Where a leader answers, and goes on answering, while the consumer still fetches
-nothing of the partition, the consumer is to blame.
+A consumer whose fetch task has died never fetches again (aiokafka #983, #1037), and has to be
+replaced. A partition without a leader is silent too, but another consumer would fetch nothing of it
+either; it recovers by itself. So the leaders of silent partitions are asked over new connections.
+If a leader answers several times while the consumer still fetches nothing of its partition, the
+consumer is dead.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PartitionHealth:
 
     Args:
         stall_seconds: how long nothing may be fetched of a partition before it counts as silent,
-            and how long all may fail before the consumer is to blame.
+            and how long all partitions may fail before the consumer counts as dead.
     """
 
     def __init__(self, stall_seconds: float) -> None:
@@ -98,7 +98,7 @@ class PartitionHealth:
         logger.error("poll_failed", extra=fields)
 
     def note_read(self, assignment: Assignment) -> None:
-        """Take note that this partition has been read: it is neither failing nor silent."""
+        """Note that this partition has been read: it is neither failing nor silent."""
         self._errors.pop(assignment, None)
         self._silences.pop(assignment, None)
 
@@ -134,7 +134,7 @@ class PartitionHealth:
     # --- silence ----------------------------------------------------------------------------------
 
     def watch(self, polled: Collection[Assignment], marks: Mapping[Assignment, int | None]) -> None:
-        """Take note of the last fetches. Called about once a second.
+        """Note the last fetches. Called about once a second.
 
         Args:
             polled: the partitions of which the consumer should fetch.
@@ -187,7 +187,7 @@ class Watchdog:
 
     @property
     def unavailable(self) -> Mapping[Assignment, str]:
-        """Our partitions of which nothing is fetched because they are away, and why."""
+        """Our partitions whose leader can't be asked, and why."""
         answers = {one: self._answered.get(one.topic_partition) for one in self._health.silent()}
         return {
             one: answer.reason for one, answer in answers.items() if isinstance(answer, Unavailable)
@@ -244,7 +244,8 @@ class Watchdog:
         before, self._answered = self._answered, answers
         for one in sorted(silent):
             answer = answers.get(one.topic_partition)
-            # Twice: a leader that has just come back is fetched from a moment later.
+            # Only the second answer counts: the consumer fetches from a recovered leader a moment
+            # later.
             if isinstance(answer, LogBounds) and isinstance(
                 before.get(one.topic_partition), LogBounds
             ):

@@ -1,10 +1,10 @@
 """Bounds what the client fetches ahead, over all partitions together.
 
-aiokafka keeps a fetch of every partition ready, whether it is taken or not, and bounds each of them
-alone: a producer's batch of a megabyte comes whole however little is asked for, so 300 paused
-partitions could hold 300 MB. A partition that is paused in the client isn't fetched: that is how
-the bound is kept. (The flag vanishes at each rebalance, and a poll alone throws away what was
-fetched before.)
+aiokafka keeps a fetch of every partition ready, even if it isn't polled, and has a bound for each
+partition only. A producer's batch of a megabyte arrives as a whole, however small that bound is, so
+300 paused partitions could hold 300 MB. The client doesn't fetch a partition that is paused in it:
+so the bound is kept by pausing. (A rebalance resets the pause, and a poll discards the records that
+were fetched before it.)
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from worker.edges.kafka.aiokafka_internals.consumer import Fetched
 class FetchBudget:
     """Which partitions of one consumer are fetched.
 
-    Two marks, or it would flicker: beyond `bytes_max` nothing more is fetched, until the fetched
-    bytes fall to half of it. The records of resting partitions make room first, and are fetched
-    again another time. The bound is soft by the answers on their way, one from each broker.
+    There are two marks, or it would switch all the time: beyond `bytes_max` no more is fetched,
+    until the fetched bytes fall to half of it. Records of resting partitions are discarded first,
+    and are fetched again later. Answers that are on their way, one from each broker, may exceed the
+    bound.
 
     Args:
         consumer: a started member of the group.
@@ -43,7 +44,7 @@ class FetchBudget:
     def begin(self, partitions: Set[ClientPartition]) -> None:
         """Budget for these partitions from now on.
 
-        The client's flags are read anew: they vanish at each rebalance.
+        The client's flags are read again, because each rebalance resets them.
         """
         self._put_off = self._consumer.paused() & partitions
 

@@ -1,4 +1,4 @@
-"""Who this worker is, and how its partitions are freed from a predecessor that crashed.
+"""The identity of this worker, and how it frees the partitions of a predecessor that crashed.
 
 The id is kept in a file under `state_dir`. It is valid only in the very file that it names (host,
 device and inode), and that file is locked for as long as the process lives: a copy names another
@@ -7,10 +7,10 @@ from a valid file whose lock was free belongs to a predecessor that is gone. Whe
 established, the worker gets a fresh id: it has no predecessor, and the session of one that crashed
 has to time out.
 
-The group waits for a member that crashed until its session times out, and all that time its
-partitions stand still. But a coordinator removes a member at once when LeaveGroup is sent for its
-member id, and Kafka lets every client send it that may read the group. The dead member is found by
-its client id, which no living process shares with us.
+The group waits for a crashed member until its session times out, and meanwhile its partitions are
+not read. But a coordinator removes a member at once when it gets a LeaveGroup for the member's id,
+and every client with READ on the group may send that request. The dead member is found by its
+client id, which no living process shares with us.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 Each election of a leader begins an epoch, and each record batch carries the epoch in which it was
 written. After an unclean election the log may end before our position, and be written anew from
-there: the offsets go on as if nothing had happened. But the first batch behind our position is of a
-later epoch then, and the leader knows where the epoch of the last batch before it has ended: before
-our position, if records were lost.
+there, with the same offsets. But then the first batch after our position has a later epoch, and the
+leader knows where the epoch of the last batch before it ended: before our position, if records were
+lost.
 
 Source: KIP-101 and KIP-320. aiokafka fetches without epochs and doesn't show the epochs of batches,
-so they are read from the answers (`aiokafka_internals.consumer.show_batches`): one look at each
-batch's header, none at a record.
+so they are read from the answers (`aiokafka_internals.consumer.show_batches`): from the header of
+each batch, not from its records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEADER = Struct(">qiib")
 LENGTH_COUNTS_FROM = 12
 # Older formats have no epoch.
 FORMAT_MIN = 2
-# What is fetched ahead is a few batches; elections lie far apart.
+# Only a few batches are fetched ahead, and elections are rare.
 RUNS_MAX = 64
 
 
@@ -54,7 +54,7 @@ class FetchedEpochs:
             at += LENGTH_COUNTS_FROM + length
             if form < FORMAT_MIN:
                 continue
-            # Fetched again, after a seek.
+            # The batches are fetched again, after a seek.
             while runs and runs[-1][0] >= base:
                 runs.pop()
             if not runs or runs[-1][1] != epoch:
@@ -77,7 +77,7 @@ class FetchedEpochs:
             self._taken[partition] = epoch
 
     def trust(self, partition: ClientPartition, epoch: int) -> None:
-        """Note that up to this epoch the log is known to hold what was taken of it."""
+        """Note that the log up to this epoch is known to have the records that were taken."""
         self._taken[partition] = epoch
 
     def _of(self, partition: ClientPartition, offset: int) -> int | None:
@@ -100,14 +100,14 @@ class LogState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """Where to read on, and why there."""
+    """Where reading continues, and why there."""
 
     position: int
     log: LogState
 
 
 def resume(position: int, epoch: int | None, bounds: LogBounds) -> Resumption:
-    """Decide where to read on.
+    """Decide where reading continues.
 
     Args:
         position: the offset that would be read next.
@@ -115,7 +115,7 @@ def resume(position: int, epoch: int | None, bounds: LogBounds) -> Resumption:
         bounds: the answer of the leader; its `epoch_end` is where this epoch has ended.
 
     Without a known epoch, a log that ends before the position is truncated, and nothing shows from
-    where on it was written anew: reading goes on at its end.
+    where on it was written anew: reading continues at its end.
     """
     current = bounds.leader_epoch
     if epoch is not None and current is not None:

@@ -1,10 +1,8 @@
-"""Membership of the consumer group: how a consumer is created, joins and leaves.
+"""Membership of the consumer group: a consumer is created, joins and leaves.
 
-And whether the coordinator still answers it.
-
-A consumer is a member while its coordinator has answered within its session: after that the group
-goes on without it, whatever the consumer believes. A worker without partitions, which fetches
-nothing and commits nothing, knows it this way too.
+A consumer is a member while its coordinator has answered within its session. After that the group
+continues without the consumer, even if the consumer has not noticed. A worker without partitions
+fetches and commits nothing, and notices a lost membership only in this way.
 """
 
 from __future__ import annotations
@@ -40,8 +38,8 @@ logger = logging.getLogger("worker.kafka")
 
 # The name of the only assignor, which the members of the group must share.
 ASSIGNOR = RoundRobinPartitionAssignor.name
-# aiokafka leaves the group when nobody polls for max_poll_interval. With every partition paused
-# nobody does, by design.
+# aiokafka leaves the group if it isn't polled for max_poll_interval. The worker doesn't poll while
+# every partition is paused.
 POLL_INTERVAL_MILLISECONDS = 2**31 - 1
 # The longest wait until a new partition is noticed; aiokafka's own 5 minutes are an outage.
 METADATA_SECONDS = 60.0
@@ -130,7 +128,7 @@ class Membership:
     async def join(self, rebalances: Rebalances) -> AIOKafkaConsumer:
         """Join with a new consumer; returns it.
 
-        Waits for brokers that aren't there yet, and for a group that doesn't let us in.
+        Waits for brokers that aren't reachable yet, and for a group that another program holds.
         """
         wait_seconds = WAIT_SECONDS_FIRST
         while True:
@@ -153,9 +151,9 @@ class Membership:
     async def watch(self) -> str:
         """Wait until the last consumer has lost its coordinator; returns what shows it.
 
-        Where all brokers have moved to other addresses, a consumer without partitions, which
-        fetches nothing, goes on asking the old ones for ever. A coordinator that answers nobody is
-        no fault of the consumer.
+        If all brokers have moved to other addresses, a consumer without partitions asks the old
+        addresses for ever, because it fetches nothing. A coordinator that doesn't answer other
+        clients either is no fault of the consumer.
         """
         # A member that joins hears nothing while the group waits for others.
         patience = self._options.rebalance_seconds_max
@@ -191,8 +189,8 @@ class Membership:
             if not self._topics.present:
                 return "kafka_not_reached", self._topics.none_present()
             consumer.subscribe(topics=self._topics.present, listener=rebalances)
-            # aiokafka waits for ever where the brokers that it knows are gone for good: a new
-            # consumer asks the bootstrap servers.
+            # aiokafka waits for ever if the brokers that it knows are gone: a new consumer asks the
+            # bootstrap servers.
             async with asyncio.timeout(self._options.rebalance_seconds_max):
                 await start(consumer, self._note_answer)
         except InconsistentGroupProtocolError:
@@ -218,7 +216,7 @@ class Membership:
         """True if the group's coordinator answers over new connections."""
         try:
             async with TopicReader(self._connection.capped(DESCRIBE_SECONDS_MAX)) as reader:
-                # Any partition: what counts is that there is an answer.
+                # The partition doesn't matter: only whether there is an answer.
                 await reader.committed(
                     self._options.group_id, {TopicPartition(self._options.topics[0], 0)}
                 )

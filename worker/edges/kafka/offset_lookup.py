@@ -1,8 +1,8 @@
 """Asks the leader of each partition where its log begins and ends, and for its leader epochs.
 
-aiokafka's `beginning_offsets` and its like answer for all partitions or for none, and wait for a
-partition without a leader until their time is over. Here a partition that can't be asked is named
-with the reason, and holds up no other.
+aiokafka's `beginning_offsets` and similar calls answer for all partitions or for none, and wait for
+a partition without a leader until their time-out. Here a partition that can't be asked is named
+with the reason, and doesn't delay the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LogBounds:
         begin: the first offset.
         end: the offset behind the last record.
         leader_epoch: the latest epoch in the log; None where the broker doesn't say.
-        epoch_end: the offset at which the epoch has ended that was asked for; None likewise.
+        epoch_end: the offset at which the epoch has ended that was asked for; None as above.
     """
 
     begin: int

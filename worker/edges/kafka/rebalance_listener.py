@@ -1,6 +1,6 @@
-"""The group's rebalances: they wait until the pipeline has released its partitions.
+"""Delays the group's rebalances until the pipeline has released its partitions.
 
-Keeps the list of the partitions that are ours.
+It also keeps the list of the partitions that are ours.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ logger = logging.getLogger("worker.kafka")
 class Rebalances(ConsumerRebalanceListener):
     """The listener that aiokafka calls around a rebalance.
 
-    A partition *arrives* when the group assigns it, is *ours* from `begin` on, *draining* once the
-    group wants it back, and gone when the pipeline has released it.
+    A partition *arrives* when the group assigns it, is *ours* from `begin` on, *draining* after the
+    group has revoked it, and not ours any more when the pipeline has released it.
 
     Args:
         drain_seconds: how long the pipeline may take to drain partitions.
         release_seconds: how long a rebalance waits at most, last commit included. The group waits
-            for no member longer.
+            no longer for any member.
         post: takes `Revoked`, `Distributed` and `Lost`.
         stop_fetching: called when partitions are taken back and when partitions have arrived.
-            Records that the client fetches of them could only be thrown away, and nothing would
-            bound them while a rebalance lasts.
+            Records that the client fetched of them would be discarded, and without a bound on their
+            memory while a rebalance lasts.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Rebalances(ConsumerRebalanceListener):
 
     @property
     def arrivals(self) -> frozenset[TopicPartition]:
-        """The assigned partitions without an epoch yet: a new object after each change."""
+        """The assigned partitions that have no epoch yet; a new object after each change."""
         return self._arrivals
 
     @property
@@ -61,15 +61,15 @@ class Rebalances(ConsumerRebalanceListener):
         return frozenset(self._ours)
 
     def may_commit(self, assignment: Assignment) -> bool:
-        """True until the pipeline has released it."""
+        """True until the pipeline has released this assignment."""
         return assignment in self._ours
 
     def may_receive(self, assignment: Assignment) -> bool:
-        """True until the group wants it back."""
+        """True until the group revokes this assignment."""
         return assignment in self._ours and assignment not in self._draining
 
     def begin(self, assignments: Collection[Assignment]) -> None:
-        """Count these partitions as ours, in their epochs; other arrivals go on waiting."""
+        """Count these partitions as ours, in their epochs; other arrivals wait."""
         begun = {assignment.topic_partition for assignment in assignments}
         if not self._arrivals.isdisjoint(begun):
             self._arrivals -= begun
@@ -81,7 +81,7 @@ class Rebalances(ConsumerRebalanceListener):
         self._draining.difference_update(assignments)
 
     def release(self, assignments: Collection[Assignment]) -> None:
-        """Let the rebalance go on: the pipeline has drained and fenced these."""
+        """Let the rebalance continue: the pipeline has drained and fenced these assignments."""
         self.end(assignments)
         if not self._draining:
             self._released.set()
@@ -111,7 +111,7 @@ class Rebalances(ConsumerRebalanceListener):
             self._post(Lost(assignments))
 
     async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
-        """Take note of assigned partitions.
+        """Note the assigned partitions.
 
         They are polled once they have an epoch and a position; nothing is awaited here.
         """

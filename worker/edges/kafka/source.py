@@ -2,10 +2,10 @@
 
 It is replaced when aiokafka's consumer is unusable.
 
-The consumer is disposable. Its tasks may die in silence, and some answers of the broker leave it
-failing for ever (aiokafka #847, #983, #1037, #1154): then its partitions are given up without a
-commit, and another consumer joins. The deduplication window remembers the rows in flight, so that
-nothing is sent twice for it.
+The consumer can be replaced at any time. Its tasks may die without notice, and after some answers
+of the broker it fails for ever (aiokafka #847, #983, #1037, #1154): then its partitions are given
+up without a commit, and another consumer joins. The deduplication window has the rows in flight, so
+no row is sent twice because of that.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class KafkaSource:
         return ends
 
     async def watch_ends(self) -> None:
-        """Ask the brokers where partitions end, whatever is paused. Until cancelled."""
+        """Ask the brokers where partitions end, also of paused partitions. Until cancelled."""
         await self._ends.run()
 
     def partition_errors(self) -> dict[TopicPartition, str]:
@@ -184,8 +184,8 @@ class KafkaSource:
     async def watch_topics(self) -> None:
         """Look for missing topics, and read those that exist by now. Until cancelled.
 
-        A task of its own: brokers that are slow to answer hold up no records, and records hold up
-        no look.
+        It is a separate task, so that slow brokers don't delay records, and records don't delay the
+        search.
         """
         while True:
             await asyncio.sleep(self._options.look_seconds)

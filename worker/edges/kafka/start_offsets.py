@@ -1,14 +1,14 @@
-"""Where a partition is read from when it becomes ours, and the look-up beside the polling.
+"""Where a newly assigned partition is read from; looked up while others are polled.
 
 A partition starts at its committed offset, where there is one. Without one, `initial_offset` counts
 only at the very first start, when the group has committed nothing for the topic at all: a partition
 that is added to a topic later is always read from its earliest record, or the records written
 before we noticed it would be lost.
 
-The look-up uses new connections each time: the member's own may be dead without its knowing, and
-aiokafka, which ends a look-up at the very moment when the request under it would time out, would
-ask over the same dead connection for ever. A partition whose leader can't be asked waits on its own
-and is looked up again; the others begin without it.
+The look-up uses new connections each time, because the member's own connection may be dead without
+notice: aiokafka ends a look-up at the moment when its request would time out, and would use the
+same dead connection for ever. A partition whose leader can't be asked is looked up again later; the
+others begin without it.
 """
 
 from __future__ import annotations

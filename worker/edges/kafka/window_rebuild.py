@@ -1,15 +1,13 @@
-"""Rebuilds the deduplication windows of partitions that arrive.
+"""Rebuilds the deduplication windows of newly assigned partitions.
 
-Reads the records again that an earlier owner has settled, so that their events are known when they
-are written a second time.
+Reads again the records that an earlier owner has settled, so that a repetition of their events is
+recognised. It reads the tail of the partition up to its committed position, and the dead-letter and
+parking topics: the records that these topics name were refused or are parked, and must not count as
+delivered.
 
-What is read: the tail of the partition up to its committed position, and the dead-letter and
-parking topics. Records that these topics name were refused or are parked, and must not count as
-seen.
-
-Read without a group, under a deadline: records that can't be read in time cost duplicates and
-nothing else. So the newest records of every partition come first, because most repeated events
-follow soon; and while there is time, connections that fail or are silent are replaced by new ones.
+The tails are read without a group and under a deadline. Records that can't be read in time only
+cost duplicates. The newest records of every partition come first, because most repetitions follow
+soon; and while there is time, connections that fail or are silent are replaced by new ones.
 """
 
 from __future__ import annotations
@@ -31,13 +29,12 @@ from worker.edges.kafka.undelivered import TooMuchError, UndeliveredRecords, rea
 
 logger = logging.getLogger("worker.kafka")
 
-# Read of each partition before any older record of another partition.
+# This many records of each partition are read before any older record of another partition.
 NEWEST_RECORDS = 5_000
-# Of the time allowed: the most that one request may take, and that a chunk may, which can need a
-# second request.
+# The largest shares of the time for a request, and for a chunk, which can need a second request.
 REQUEST_SHARE, CHUNK_SHARE = 0.15, 0.35
 REQUEST_SECONDS_MIN = 0.5
-# Between two attempts.
+# The wait between two attempts.
 WAIT_SECONDS = 0.2
 # Clocks of producers, brokers and workers differ.
 CLOCK_MARGIN_SECONDS = 86_400
@@ -48,13 +45,12 @@ Arrived = Mapping[TopicPartition, StartOffset]
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
-    """How far back to read, and how long it may take, for all partitions together.
+    """The bounds of a rebuild.
 
     Attributes:
-        records_max: per partition, 0 for not at all.
-        rows_max: per topic: the capacity of its window, and so the most that is read of all its
-            partitions.
-        seconds_max: for all partitions together.
+        records_max: how many records of each partition are read; 0: none.
+        rows_max: how many records of each topic are read: the capacity of its window.
+        seconds_max: how long it may take, for all partitions together.
         age_seconds: the age of the oldest record that the window still keeps.
         end: from the start of a partition, the offset behind the last record that the commit names
             as settled.

@@ -1,10 +1,10 @@
-"""Writes records to dead-letter and parking topics, for as long as it takes.
+"""Writes records to dead-letter and parking topics, until they are acknowledged.
 
 A record counts as written only when the topic has acknowledged it (`acks=all`). A record that can't
-be written is tried again, and each failure is reported: the pipeline stops receiving meanwhile. The
-producer is disposable: after a failure the next attempt uses a new producer, which begins with the
-bootstrap servers. aiokafka's own producer never gives up: it goes on asking addresses at which no
-broker is any more. So a missing acknowledgement is a failure too.
+be written is tried again, and each failure is reported: the pipeline stops receiving meanwhile.
+After a failure the next attempt uses a new producer, which begins with the bootstrap servers.
+aiokafka's producer never gives up: it asks old addresses even if no broker is there any more. So a
+missing acknowledgement is a failure too.
 
 Records go in pieces, and one after the other within a piece (see `worker.edges.kafka.producer`).
 """
@@ -82,7 +82,7 @@ class TopicWriter(Generic[T]):
         connection: the brokers.
         spec: how records and events are made.
         post: takes the events.
-        note_write: takes note of each attempt; None: nobody does.
+        note_write: called for each attempt; None: attempts aren't noted.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class TopicWriter(Generic[T]):
         self._arrival.set()
 
     async def run(self) -> None:
-        """Write entries as they come, until cancelled."""
+        """Write the entries that wait, until cancelled."""
         while True:
             await self._arrival.wait()
             while self._waiting:
@@ -161,7 +161,7 @@ class TopicWriter(Generic[T]):
             self._note_write(topic, ours, failed, started)
 
     async def _attempt(self, entries: Sequence[T]) -> list[Exception | None]:
-        """For each entry, None if it is acknowledged, or else what went wrong."""
+        """For each entry, None if it is acknowledged, or else the error."""
         try:
             producer = await self._connected()
         except (KafkaError, TimeoutError, OSError) as error:
