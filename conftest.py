@@ -15,6 +15,7 @@ from tests.log_lines import LineCheck
 from tests.record_batches import restored_decompression
 from tests.searches import register_profiles
 from tests.secured import Secured, secured_kafka
+from worker.edges.telemetry.log_filters import DIAGNOSTICS, WORKER
 from worker.sandbox.kafka import KafkaCluster
 
 register_profiles()
@@ -106,3 +107,16 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 def new_topic() -> Callable[[str], str]:
     """Names for topics and groups that no other test uses."""
     return lambda name: f"test-{name}-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, as a test may configure it; handlers and levels are restored afterwards."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    levels = {name: logging.getLogger(name).level for name in ("", WORKER, DIAGNOSTICS, "aiokafka")}
+    yield root
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(capture=False)

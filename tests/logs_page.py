@@ -56,7 +56,7 @@ slow reader: [operations.md](operations.md#the-log).
 {sections}
 ## Fields
 
-Every line has these fields, the last three where there is something to show:
+Every line has these fields, the last four where there is something to show:
 
 {_fields(COMMON_FIELDS)}
 

@@ -1,4 +1,4 @@
-"""What passes to the log: its level, the limit of repetitions, counts, the latest errors."""
+"""What passes to the log: its level, folded lines, repetitions, counts, the latest errors."""
 
 from __future__ import annotations
 
@@ -28,6 +28,52 @@ KINDS_MAX = 512
 # The latest warnings and errors that `/status` shows.
 LATEST_MAX = 20
 _ACTIONS = {event.code: event.action for event in (*PIPELINE, *KAFKA, *PROCESS) if event.action}
+# The texts of aiokafka's lines about connections of its clients, up to their first value.
+_OF_CONNECTIONS = (
+    "Unable connect to ",
+    "Unable to request metadata from ",
+    "Unable to update metadata from ",
+)
+_ABOUT_KAFKA = frozenset(event.code for event in KAFKA) | {
+    "commit_failed",
+    "dead_letters_failed",
+    "parking_failed",
+}
+
+
+class ClientConnections(logging.Filter):
+    """Folds aiokafka's lines about its connections into the worker's own line about the fault.
+
+    aiokafka writes several such lines at each attempt to connect. Every fault that lasts has a line
+    of the worker: that line gets the latest text of aiokafka as `client_detail`. A text of which
+    the worker takes no notice passes in the next window.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._latest: str | None = None
+        self._since_seconds = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is to be written."""
+        if record.name == "aiokafka" and str(record.msg).startswith(_OF_CONNECTIONS):
+            return self._is_due(record.getMessage())
+        if self._latest is not None and record.msg in _ABOUT_KAFKA:
+            record.client_detail = self._latest
+            self._latest = None
+        return True
+
+    def _is_due(self, text: str) -> bool:
+        """Keep the text; return whether it has to be written itself."""
+        now = self._clock()
+        if self._latest is not None and now - self._since_seconds >= WINDOW_SECONDS:
+            self._latest = None
+            return True
+        if self._latest is None:
+            self._since_seconds = now
+        self._latest = text
+        return False
 
 
 @dataclass(slots=True)

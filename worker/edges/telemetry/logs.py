@@ -19,7 +19,13 @@ from functools import partial
 
 import orjson
 
-from worker.edges.telemetry.log_filters import Lines, LogLevel, RecentLogs, RepeatLimit
+from worker.edges.telemetry.log_filters import (
+    ClientConnections,
+    Lines,
+    LogLevel,
+    RecentLogs,
+    RepeatLimit,
+)
 from worker.edges.telemetry.log_writer import LineWriter
 from worker.edges.telemetry.redaction import Redactor, plain, printable, text
 
@@ -162,6 +168,8 @@ def configure_logging(
     recent = RecentLogs(redactor, lines, LogLevel(level))
     handler = LogHandler(lines, recent, redactor)
     handler.setFormatter(formatter)
+    # First: a folded line is not counted.
+    handler.addFilter(ClientConnections())
     handler.addFilter(recent)
     handler.addFilter(RepeatLimit())
     root = logging.getLogger()

@@ -14,6 +14,7 @@ from worker.edges.telemetry.log_filters import (
     LATEST_MAX,
     REPEATS_MAX,
     WINDOW_SECONDS,
+    ClientConnections,
     RepeatLimit,
 )
 
@@ -92,6 +93,46 @@ class TestLevel:
         for _ in range(REPEATS_MAX * 3):
             logging.getLogger("worker.x").debug("pipeline_event")
         assert len(events_of(stream)) == REPEATS_MAX * 3
+
+
+class TestConnectionsOfTheClient:
+    """aiokafka's own lines about a broker that is away, beside the worker's line."""
+
+    TEMPLATE = "Unable connect to node with id %s: %s"
+
+    def line(self, name: str, message: str, *values: object) -> logging.LogRecord:
+        return logging.LogRecord(name, logging.ERROR, "", 0, message, values, None)
+
+    @pytest.mark.parametrize("code", ["kafka_not_reached", "ends_not_known", "commit_failed"])
+    def test_a_fault_is_the_worker_s_line_alone_with_the_client_s_text(self, code: str) -> None:
+        fold = ClientConnections(lambda: 0.0)
+        assert not any(
+            fold.filter(self.line("aiokafka", self.TEMPLATE, node, "refused")) for node in range(9)
+        )
+        own = [self.line("worker.kafka", code) for _ in range(2)]
+        assert all(map(fold.filter, own))
+        assert vars(own[0])["client_detail"] == "Unable connect to node with id 8: refused"
+        assert "client_detail" not in vars(own[1])
+
+    def test_a_text_without_a_line_of_the_worker_passes_once_a_window(self) -> None:
+        seconds = 0.0
+        fold = ClientConnections(lambda: seconds)
+        passed = 0
+        for _ in range(100):
+            passed += fold.filter(self.line("aiokafka", self.TEMPLATE, 1, "refused"))
+            seconds += WINDOW_SECONDS / 10
+        assert passed == 9
+
+    def test_other_lines_pass_as_they_are(self) -> None:
+        fold = ClientConnections(lambda: 0.0)
+        fold.filter(self.line("aiokafka", self.TEMPLATE, 1, "refused"))
+        others = [
+            self.line("aiokafka", "Unclosed AIOKafkaConsumer"),
+            self.line("aiokafka.consumer.fetcher", self.TEMPLATE, 1, "x"),
+            self.line("worker.post_api", "application_held"),
+        ]
+        assert all(map(fold.filter, others))
+        assert not any("client_detail" in vars(line) for line in others)
 
 
 class TestRepeats:

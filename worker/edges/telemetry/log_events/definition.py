@@ -16,6 +16,7 @@ COMMON_FIELDS = {
     "event": "The code. Of a library's line: its text.",
     "error": "The stack of an exception.",
     "stack": "The stack of the caller.",
+    "client_detail": "Of a line about Kafka: what the client wrote last about its connections.",
     "repeats_held_back": "Lines of the same kind that were suppressed in the minute before.",
 }
 
