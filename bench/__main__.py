@@ -17,9 +17,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench import instructions, results, scenarios, stages
+from bench import instructions, report, results, scenarios, stages
+from bench.broker_stage import Samples, Sizes, Stage
 from bench.events import SHAPES
-from bench.scenarios import Samples, Sizes, Stage
 from worker.sandbox.kafka import ClusterOptions, KafkaCluster
 
 Scenario = Callable[[Stage], Samples]
@@ -92,7 +92,7 @@ def brokers(given: str) -> Iterator[str]:
 
 def run_stages(found: results.Results, sizes: Sizes) -> None:
     """Measure the stages without a broker."""
-    for shape in results.SHAPES_SHOWN:
+    for shape in report.SHAPES_SHOWN:
         microseconds = stages.timed(
             SHAPES[shape], stages.STAGES, sizes.stage_events, sizes.stage_repeats
         )
@@ -135,7 +135,8 @@ def main() -> None:
 
     def save() -> None:
         found.about = about | {"load_after": _load()}
-        results.save(found, options.output, results.PERFORMANCE if is_published else None)
+        results.save(found, options.output)
+        report.write(found, options.output, report.PERFORMANCE if is_published else None)
 
     if chosen:
         with brokers(options.bootstrap_servers) as servers:

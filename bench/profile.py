@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.broker_stage import Sizes, Stage
 from bench.contenders import WORKER, running
 from bench.events import SHAPES
 from bench.publishing import Records
 from bench.receiver import Receiver
-from bench.scenarios import Sizes, Stage
 from worker.sandbox.kafka import KafkaCluster
 
 EVENTS_PER_SECOND_MAX = 120_000

@@ -6,7 +6,6 @@ processes of a round alike.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import statistics
@@ -14,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import publishing
+from bench.broker_stage import Samples, Stage, add, latest, quantile
 from bench.contenders import (
     PLAIN_LOOP,
     RUN_SECONDS_MAX,
@@ -34,14 +33,12 @@ from bench.contenders import (
     running,
     worker_with,
 )
-from bench.events import SHAPES, TWENTY_APPLICATIONS, valid_rows
+from bench.events import TWENTY_APPLICATIONS
 from bench.process_figures import cpu_seconds
 from bench.publishing import Records
 from bench.receiver import Receiver
-from worker.sandbox.topics import create_topics
 
 MIB = 2**20
-PARTITIONS = 6
 # The defaults of the worker, which bound the rate against a slow receiver.
 BATCH_ROWS, REQUESTS_IN_FLIGHT = 5_000, 8
 # How many events per CPU-second the plain loop reads for each of the peer. Measured once, on
@@ -50,64 +47,6 @@ PLAIN_LOOPS_OF = {"vector": 2.5, "redpanda_connect": 2.5, "kafka_connect": 1.3}
 # The smallest window that the settings allow.
 EMPTY_WINDOW = worker_with(dedup={"window_rows_max": 8})
 RESOURCES = ("revenue", "adrevenue", "ecommerce", "profiles")
-
-Samples = dict[str, list[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is measured.
-
-    `million` are the events of the scenarios that only `make bench-full` has; `counted_events` are
-    those of a count of instructions, 0: nothing is counted.
-    """
-
-    events: int = 250_000
-    rounds: int = 5
-    delays_ms: tuple[int, ...] = (0, 50, 200, 500)
-    latency_seconds: int = 12
-    idle_seconds: float = 15.0
-    idle_partitions: int = 60
-    starts: int = 3
-    outage_seconds: float = 30.0
-    million: int = 1_000_000
-    repeats: int = 2
-    stage_events: int = 30_000
-    stage_repeats: int = 5
-    counted_events: int = 6_000
-
-
-@dataclass
-class Stage:
-    """A broker, its topics, and what is measured on it."""
-
-    bootstrap_servers: str
-    sizes: Sizes
-    quix_python: str = ""
-    series: dict[str, list[list[float]]] = field(default_factory=dict)
-    _feeds: dict[tuple[Records, int], Feed] = field(default_factory=dict)
-
-    def topic(self, partitions: int = PARTITIONS) -> str:
-        """A new topic, with its dead-letter topic and its parking topic."""
-        name = f"bench-{len(self._feeds)}-{os.urandom(3).hex()}"
-        topics = {name: partitions, f"{name}.dlq": 1, f"{name}.parked": 1}
-        asyncio.run(create_topics(self.bootstrap_servers, topics))
-        return name
-
-    def feed(self, records: Records, partitions: int = PARTITIONS) -> Feed:
-        """A topic with these records; it is filled once."""
-        found = self._feeds.get((records, partitions))
-        if found is None:
-            name = self.topic(partitions)
-            publishing.publish(self.bootstrap_servers, name, records)
-            rows = valid_rows(SHAPES[records.shape], records.distinct or records.count)
-            found = Feed(self.bootstrap_servers, name, records.count, rows)
-            self._feeds[records, partitions] = found
-        return found
-
-    def rich(self) -> Feed:
-        """The topic that most scenarios read."""
-        return self.feed(Records("rich", self.sizes.events))
 
 
 def side_by_side(stage: Stage, shape: str) -> Samples:
@@ -123,8 +62,8 @@ def side_by_side(stage: Stage, shape: str) -> Samples:
         shift = number % len(contenders)
         for contender in contenders[shift:] + contenders[:shift]:
             runs[contender.name] = measure(contender, feed)
-        _add(samples, _of_round(runs, shape))
-        print(f"{shape}, round {number + 1}:", _shown(samples, -1), flush=True)
+        add(samples, _of_round(runs, shape))
+        print(f"{shape}, round {number + 1}:", latest(samples), flush=True)
     return samples
 
 
@@ -158,7 +97,7 @@ def memory(stage: Stage) -> Samples:
     for _ in range(stage.sizes.repeats):
         empty, full = measure(EMPTY_WINDOW, feed), measure(WORKER, feed)
         bytes_per_key = (full.peak_bytes - empty.peak_bytes) / feed.rows
-        _add(samples, {"peak_mib": empty.peak_bytes / MIB, "bytes_per_key": bytes_per_key})
+        add(samples, {"peak_mib": empty.peak_bytes / MIB, "bytes_per_key": bytes_per_key})
     return samples
 
 
@@ -173,7 +112,7 @@ def receiver_delay(stage: Stage) -> Samples:
             unhindered = rate
             continue
         possible = min(unhindered, BATCH_ROWS * REQUESTS_IN_FLIGHT / delay_ms * 1000)
-        _add(samples, {f"rate_{delay_ms}": rate, f"share_{delay_ms}": rate / possible})
+        add(samples, {f"rate_{delay_ms}": rate, f"share_{delay_ms}": rate / possible})
     stage.series["delay"] = series
     return samples
 
@@ -196,8 +135,8 @@ def latency(stage: Stage) -> Samples:
             # The first second: connections are new, and the worker has just started.
             taken = sorted(receiver.accepted().latencies[1_000:])
         name = f"{linger * 1000:.0f}"
-        points = {f"p50_ms_{name}": _at(taken, 0.5), f"p99_ms_{name}": _at(taken, 0.99)}
-        _add(samples, {key: seconds * 1000 for key, seconds in points.items()})
+        points = {f"p50_ms_{name}": quantile(taken, 0.5), f"p99_ms_{name}": quantile(taken, 0.99)}
+        add(samples, {key: seconds * 1000 for key, seconds in points.items()})
     return samples
 
 
@@ -227,7 +166,7 @@ def start(stage: Stage) -> Samples:
             began = time.time()
             with running(WORKER, feed, receiver.base_url):
                 first = receiver.wait_for(1, RUN_SECONDS_MAX).first_unix - began
-        _add(samples, {"start_seconds": first, "start_ratio": first / imports})
+        add(samples, {"start_seconds": first, "start_ratio": first / imports})
     return samples
 
 
@@ -239,8 +178,8 @@ def stall(stage: Stage) -> Samples:
         measure(observed_worker(file), feed)
         taken = sorted(json.loads(file.read_text(encoding="utf-8")))
     return {
-        "stall_ms": [_at(taken, 0.999) * 1000],
-        "stall_ms_max": [_at(taken, 1.0) * 1000],
+        "stall_ms": [quantile(taken, 0.999) * 1000],
+        "stall_ms_max": [quantile(taken, 1.0) * 1000],
     }
 
 
@@ -274,8 +213,8 @@ def variety(stage: Stage) -> Samples:
     samples: Samples = {}
     for name, (worker, records) in cases.items():
         run = measure(worker, stage.feed(records))
-        _add(samples, {f"us_{name}": run.cpu_microseconds, f"rate_{name}": run.events_per_second})
-        print(f"{name}:", _shown(samples, -1), flush=True)
+        add(samples, {f"us_{name}": run.cpu_microseconds, f"rate_{name}": run.events_per_second})
+        print(f"{name}:", latest(samples), flush=True)
     return samples
 
 
@@ -289,7 +228,7 @@ def growth(stage: Stage) -> Samples:
     many = worker_with(applications=TWENTY_APPLICATIONS)
     for _ in range(stage.sizes.repeats):
         base = measure(WORKER, ordinary).cpu_microseconds
-        _add(
+        add(
             samples,
             {
                 "us_million": base,
@@ -318,7 +257,7 @@ def two_processes(stage: Stage) -> Samples:
             group = f"bench-{os.urandom(4).hex()}"
             with Receiver() as receiver:
                 rates.append(_rate_of(workers, feed, receiver, group))
-        _add(samples, {"two_processes": rates[1] / rates[0]})
+        add(samples, {"two_processes": rates[1] / rates[0]})
     return samples
 
 
@@ -337,16 +276,3 @@ def _rate_between(receiver: Receiver, rows: int) -> float:
     before = receiver.wait_for(max(1, receiver.accepted().rows + rows // 20), RUN_SECONDS_MAX)
     after = receiver.wait_for(before.rows + (rows - before.rows) // 2, RUN_SECONDS_MAX)
     return (after.rows - before.rows) / (after.last_unix - before.last_unix)
-
-
-def _add(samples: Samples, figures: Mapping[str, float]) -> None:
-    for name, value in figures.items():
-        samples.setdefault(name, []).append(value)
-
-
-def _at(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
-
-
-def _shown(samples: Samples, index: int) -> str:
-    return ", ".join(f"{name} {values[index]:,.2f}" for name, values in samples.items())
