@@ -76,7 +76,7 @@ class Absences:
         await asyncio.sleep(absence.end - absence.begin - HELD_SECONDS if self._is_calm else 0)
         await self._check_that_others_are_held(absence)
         for number in absence.partitions:
-            self._kafka.find_leader(TopicPartition(TOPIC, number))
+            self._kafka.faults.find_leader(TopicPartition(TOPIC, number))
 
     def check_rebuilds(self, rebuilds: int) -> None:
         """Nothing was wrong but that partitions were away: no consumer is replaced for that."""
@@ -93,7 +93,7 @@ class Absences:
 
     def _lose(self, absence: Absence) -> None:
         for number in absence.partitions:
-            self._kafka.lose_leader(TopicPartition(TOPIC, number))
+            self._kafka.faults.lose_leader(TopicPartition(TOPIC, number))
 
     async def _check_that_others_are_held(self, absence: Absence) -> None:
         """Until the end of the absence every other partition is seen in somebody's hands."""

@@ -176,10 +176,10 @@ class _History:
             *(((USERS_TOPIC, USER_PARTITIONS),) if self._has_users else ()),
         ):
             self._kafka.add_topic(topic, count)
-        self._kafka.limit_commit_metadata(
+        self._kafka.coordinator.limit_commit_metadata(
             scenario.commit_metadata_bytes_max, self._on_refusal_for_size
         )
-        self._kafka.set_chances(scenario.chances)
+        self._kafka.faults.chances = scenario.chances
         self._api = ModelApi(scenario, self._truth)
         self._producers = Producers(
             self._kafka,
@@ -206,7 +206,7 @@ class _History:
             *(self._at(moment) for moment in scenario.moments),
         )
         self._say("all faults end")
-        self._kafka.set_chances(Chances())
+        self._kafka.faults.chances = Chances()
         self._api.heal()
         await self._settle()
         if await truncate(self._kafka, scenario, self._truth, self._producers):
@@ -305,23 +305,23 @@ class _History:
             case "zombie":
                 await self._cut_off(worker)
             case "silence":
-                self._kafka.silence_connections(
+                self._kafka.network.silence_connections(
                     but_memberships=self._scenario.mood is not Mood.WILD
                 )
             case "rebalance":
-                self._kafka.force_rebalance(GROUP)
+                self._kafka.coordinator.force_rebalance(GROUP)
             case "expire":
-                self._kafka.expire_session(GROUP, worker.client_id)
+                self._kafka.coordinator.expire_session(GROUP, worker.client_id)
             case "brokers":
-                self._kafka.take_down()
+                self._kafka.network.take_down()
                 await asyncio.sleep(self._chance.uniform(0.5, 6))
-                self._kafka.bring_up()
+                self._kafka.network.bring_up()
             case "scribble":
-                self._kafka.damage_metadata(GROUP)
+                self._kafka.coordinator.damage_metadata(GROUP)
             case "hang":
-                self._kafka.hang()
+                self._kafka.network.hang()
                 await asyncio.sleep(self._chance.uniform(2, 16))
-                self._kafka.bring_up()
+                self._kafka.network.bring_up()
             case _:
                 raise AssertionError(f"no such moment: {moment.what}")
 
@@ -330,13 +330,13 @@ class _History:
         if self._scenario.move_seconds is not None:
             await asyncio.sleep(self._scenario.move_seconds)
             self._say("the brokers move")
-            self._kafka.move()
+            self._kafka.network.move()
 
     async def _kill(self, worker: WorkerLife) -> None:
         worker.check()
         if self._scenario.mood is Mood.STEADY:
             worker.watch.check_committed(
-                lambda one: self._kafka.committed(GROUP, one), self._loop.time()
+                lambda one: self._kafka.coordinator.committed(GROUP, one), self._loop.time()
             )
         self.has_killed = True
         await worker.kill()
@@ -350,20 +350,20 @@ class _History:
         with suppress(TimeoutError):
             async with asyncio.timeout(SILENT_SECONDS):
                 while True:
-                    await self._kafka.onlooker_comes()
+                    await self._kafka.await_onlooker()
                     await asyncio.sleep(self._chance.uniform(0, SILENCE_SECONDS_MAX))
-                    self._kafka.silence_connections()
+                    self._kafka.network.silence_connections()
 
     async def _cut_off(self, worker: WorkerLife) -> None:
         """Cut this worker off from the brokers for a while, even if it is dead already."""
         if worker.client_id in self._apart:
             return
         self._apart.add(worker.client_id)
-        self._kafka.cut_off(worker.client_id)
+        self._kafka.network.cut_off(worker.client_id)
         await asyncio.sleep(self._chance.uniform(1, 20))
         if worker.is_running:
             self._apart.discard(worker.client_id)
-            self._kafka.reconnect(worker.client_id)
+            self._kafka.network.reconnect(worker.client_id)
 
     async def _ended(self, worker: WorkerLife) -> None:
         try:
@@ -451,7 +451,8 @@ class _History:
             await asyncio.sleep(0.5)
         raise ViolationError(
             "7 liveness",
-            f"after {LIVENESS_SECONDS:g} s: {self._behind()}; members {self._kafka.members(GROUP)}",
+            f"after {LIVENESS_SECONDS:g} s: {self._behind()}; "
+            f"members {self._kafka.coordinator.members(GROUP)}",
         )
 
     def _let_events_come(self) -> None:
@@ -488,6 +489,6 @@ class _History:
 
         Of a log that was truncated, what the group has committed before says nothing of it.
         """
-        committed = self._kafka.committed(GROUP, partition)
+        committed = self._kafka.coordinator.committed(GROUP, partition)
         offset = committed[0] if committed is not None else -1
         return min(offset, self._truth.committed.get(partition, offset))

@@ -74,13 +74,21 @@ class Faults:
     _asked: defaultdict[int, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     _corrupted: set[TopicPartition] = field(default_factory=set)
 
-    def ask(self, request: type[Request[Any]], fault: Fault) -> None:
-        """The next request of this kind meets this fault; several queue up."""
+    def disturb(self, request: type[Request[Any]], fault: Fault) -> None:
+        """The next request of this kind, from whomever, meets this fault; several queue up."""
         self._asked[request.API_KEY].append(fault)
 
-    def corrupt(self, partition: TopicPartition) -> None:
-        """The last batch of the next answer with records of this partition has a wrong checksum."""
+    def corrupt_fetch(self, partition: TopicPartition) -> None:
+        """Corrupt the last batch of the next answer for this partition; later answers are whole."""
         self._corrupted.add(partition)
+
+    def lose_leader(self, partition: TopicPartition) -> None:
+        """Take all replicas of this partition away: no leader, no look-up, no write."""
+        self.leaderless.add(partition)
+
+    def find_leader(self, partition: TopicPartition) -> None:
+        """End what `lose_leader` has begun."""
+        self.leaderless.discard(partition)
 
     def latency(self) -> float:
         """How long a message is on its way, in seconds."""

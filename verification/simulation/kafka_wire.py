@@ -1,17 +1,35 @@
-"""The connection between a client and the model in one process: Kafka's frames in and out."""
+"""The wire between a client and the model: Kafka's frames in and out, and who sends a request."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
 from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from aiokafka.errors import BrokerResponseError, NoError
 from aiokafka.protocol.api import RequestHeader_v1, Response
 
 SIZE_FORMAT = ">i"
 SIZE_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The client that sends a request, and the error that the request must meet, if any."""
+
+    client_id: str
+    error: type[BrokerResponseError] | None
+
+    def code(self, otherwise: type[Any] = NoError) -> int:
+        """The code of the requested error, else of the other error."""
+        return (self.error or otherwise).errno
+
+
+Handler = Callable[[Any, Caller], Awaitable[Response]]
 
 
 class Connection(asyncio.Transport):

@@ -23,10 +23,12 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from verification.simulation.clusters import Rebalances
-from verification.simulation.kafka_faults import Answer, Chances
+from verification.simulation.kafka_faults import Answer, Chances, Fault
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.virtual_loop import run
 
@@ -71,8 +73,8 @@ def test_an_accepted_commit_is_observed_with_who_made_it() -> None:
         consumer = await joined(kafka)
         await consumer.commit({ZERO: OffsetAndMetadata(3, "hints")})
         assert commits == [(GROUP, "one", {ZERO: (3, "hints")})]
-        assert kafka.committed(GROUP, ZERO) == (3, "hints")
-        assert kafka.committed(GROUP, ONE) is None
+        assert kafka.coordinator.committed(GROUP, ZERO) == (3, "hints")
+        assert kafka.coordinator.committed(GROUP, ONE) is None
         await consumer.stop()
 
     run(history(), seconds_max=60)
@@ -85,7 +87,7 @@ def test_a_commit_whose_answer_is_lost_has_its_effect_and_is_sent_again(answer: 
         kafka = ModelKafka(on_commit=lambda *commit: commits.append(commit))
         kafka.add_topic(TOPIC, 2)
         consumer = await joined(kafka, request_timeout_ms=40_000, session_timeout_ms=60_000)
-        kafka.lose_commit_answer(answer)
+        kafka.faults.disturb(OffsetCommitRequest, Fault(answer=answer))
         started = clock()
         await consumer.commit({ZERO: OffsetAndMetadata(3, "")})
         assert len(commits) == 2
@@ -103,10 +105,10 @@ def test_a_refused_commit_has_no_effect_and_makes_the_member_join_again(error: A
     async def history(kafka: ModelKafka) -> None:
         rebalances = Rebalances()
         consumer = await joined(kafka, rebalances)
-        kafka.refuse_commit(error)
+        kafka.faults.disturb(OffsetCommitRequest, Fault(error))
         with pytest.raises(CommitFailedError):
             await consumer.commit({ZERO: OffsetAndMetadata(3, "")})
-        assert kafka.committed(GROUP, ZERO) is None
+        assert kafka.coordinator.committed(GROUP, ZERO) is None
         await rebalances.until(4)
         assert [what for what, _ in rebalances.calls] == ["revoked", "assigned"] * 2
         await consumer.stop()
@@ -117,9 +119,9 @@ def test_a_refused_commit_has_no_effect_and_makes_the_member_join_again(error: A
 def test_a_commit_sent_to_the_wrong_coordinator_is_sent_again() -> None:
     async def history(kafka: ModelKafka) -> None:
         consumer = await joined(kafka)
-        kafka.refuse_commit(NotCoordinatorForGroupError)
+        kafka.faults.disturb(OffsetCommitRequest, Fault(NotCoordinatorForGroupError))
         await consumer.commit({ZERO: OffsetAndMetadata(3, "")})
-        assert kafka.committed(GROUP, ZERO) == (3, "")
+        assert kafka.coordinator.committed(GROUP, ZERO) == (3, "")
         await consumer.stop()
 
     play(history)
@@ -128,7 +130,7 @@ def test_a_commit_sent_to_the_wrong_coordinator_is_sent_again() -> None:
 def test_a_delayed_commit_takes_its_time() -> None:
     async def history(kafka: ModelKafka) -> None:
         consumer = await joined(kafka)
-        kafka.delay_commit(5)
+        kafka.faults.disturb(OffsetCommitRequest, Fault(delay_seconds=5))
         started = clock()
         await consumer.commit({ZERO: OffsetAndMetadata(3, "")})
         assert clock() - started == pytest.approx(5, abs=0.1)
@@ -140,7 +142,7 @@ def test_a_delayed_commit_takes_its_time() -> None:
 def test_a_corrupt_partition_costs_what_was_taken_from_another_in_the_same_call() -> None:
     async def history(kafka: ModelKafka) -> None:
         consumer = await joined(kafka)
-        kafka.corrupt_fetch(ONE)
+        kafka.faults.corrupt_fetch(ONE)
         for partition in (0, 1):
             kafka.append(TOPIC, partition, None, b"value")
         await asyncio.sleep(1)
@@ -160,8 +162,8 @@ def test_a_session_that_ends_is_noticed_with_the_next_heartbeat() -> None:
     async def history(kafka: ModelKafka) -> None:
         rebalances = Rebalances()
         consumer = await joined(kafka, rebalances, heartbeat_interval_ms=3000)
-        kafka.expire_session(GROUP, "one")
-        assert kafka.members(GROUP) == []
+        kafka.coordinator.expire_session(GROUP, "one")
+        assert kafka.coordinator.members(GROUP) == []
         await rebalances.until(4)
         assert 1 < clock() < 4
         assert rebalances.calls[2:] == [
@@ -176,18 +178,18 @@ def test_a_session_that_ends_is_noticed_with_the_next_heartbeat() -> None:
 def test_a_silent_member_is_removed_after_its_session_and_can_not_commit_when_it_is_back() -> None:
     async def history(kafka: ModelKafka) -> None:
         first = await joined(kafka, session_timeout_ms=10_000, rebalance_timeout_ms=60_000)
-        kafka.cut_off("one")
+        kafka.network.cut_off("one")
         started = clock()
         second = await joined(kafka, client_id="two", session_timeout_ms=10_000)
         assert clock() - started == pytest.approx(10, abs=3.1)
         assert first.assignment() == second.assignment() == {ZERO, ONE}
-        kafka.reconnect("one")
+        kafka.network.reconnect("one")
         with pytest.raises(CommitFailedError):
             await first.commit({ZERO: OffsetAndMetadata(1, "")})
-        assert kafka.committed(GROUP, ZERO) is None
+        assert kafka.coordinator.committed(GROUP, ZERO) is None
         await first.stop()
         await second.stop()
-        assert kafka.members(GROUP) == []
+        assert kafka.coordinator.members(GROUP) == []
 
     play(history)
 
@@ -196,7 +198,7 @@ def test_a_forced_rebalance_takes_partitions_away_and_gives_them_back() -> None:
     async def history(kafka: ModelKafka) -> None:
         rebalances = Rebalances()
         consumer = await joined(kafka, rebalances)
-        kafka.force_rebalance(GROUP)
+        kafka.coordinator.force_rebalance(GROUP)
         await rebalances.until(4)
         assert rebalances.calls[3] == ("assigned", frozenset({0, 1}))
         await consumer.stop()
@@ -208,7 +210,7 @@ def test_a_cluster_that_is_down_refuses_and_comes_back_with_everything() -> None
     async def history(kafka: ModelKafka) -> None:
         rebalances = Rebalances()
         consumer = await joined(kafka, rebalances)
-        kafka.take_down()
+        kafka.network.take_down()
         newcomer = kafka.consumer(group_id="others")
         with pytest.raises(KafkaConnectionError):
             await newcomer.start()
@@ -218,7 +220,7 @@ def test_a_cluster_that_is_down_refuses_and_comes_back_with_everything() -> None
             async with asyncio.timeout(120):
                 await consumer.commit({ZERO: OffsetAndMetadata(0, "")})
         assert await consumer.getmany(timeout_ms=1000) == {}
-        kafka.bring_up()
+        kafka.network.bring_up()
         assert len((await consumer.getmany(timeout_ms=10_000))[ZERO]) == 1
         await consumer.commit({ZERO: OffsetAndMetadata(1, "")})
         assert len(rebalances.calls) == 2
@@ -230,13 +232,13 @@ def test_a_cluster_that_is_down_refuses_and_comes_back_with_everything() -> None
 def test_a_cluster_that_hangs_lets_requests_wait() -> None:
     async def history(kafka: ModelKafka) -> None:
         consumer = await joined(kafka)
-        kafka.hang()
+        kafka.network.hang()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(10):
                 await consumer.commit({ZERO: OffsetAndMetadata(0, "")})
-        kafka.bring_up()
+        kafka.network.bring_up()
         await consumer.commit({ZERO: OffsetAndMetadata(1, "")})
-        assert kafka.committed(GROUP, ZERO) == (1, "")
+        assert kafka.coordinator.committed(GROUP, ZERO) == (1, "")
         await consumer.stop()
 
     play(history)
@@ -246,7 +248,7 @@ def test_a_refused_record_is_sent_again_and_is_there_once() -> None:
     async def history(kafka: ModelKafka) -> None:
         producer = kafka.producer(acks="all", enable_idempotence=True)
         await producer.start()
-        kafka.refuse_produce(NotLeaderForPartitionError)
+        kafka.faults.disturb(ProduceRequest, Fault(NotLeaderForPartitionError))
         written = await producer.send_and_wait(TOPIC, b"value", key=b"key")
         assert [record.offset for record in kafka.records(TOPIC)] == [written.offset]
         await producer.stop()
@@ -286,14 +288,14 @@ def faulty_history(seed: int) -> list[tuple[float, Any]]:
                 except (KafkaError, TimeoutError) as error:
                     happened.append((clock(), (name, type(error).__name__)))
             await asyncio.sleep(0.5)
-        kafka.set_chances(Chances())
+        kafka.faults.chances = Chances()
         await consumer.stop()
 
     async def history() -> None:
         randomness = random.Random(seed)
         kafka = ModelKafka(randomness, on_commit=lambda *commit: happened.append((clock(), commit)))
         kafka.add_topic(TOPIC, 2)
-        kafka.set_chances(Chances(0.01, 0.05, 0.05, 0.1, 10, 0.05))
+        kafka.faults.chances = Chances(0.01, 0.05, 0.05, 0.1, 10, 0.05)
         async with asyncio.TaskGroup() as tasks:
             for name in ("one", "two"):
                 tasks.create_task(work(kafka, name, 240), name=name)

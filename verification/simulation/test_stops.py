@@ -58,7 +58,7 @@ def seen(name: str, count: int = 1) -> Callable[[WorkerLife, ModelKafka], bool]:
 def brokers_go_down(life: WorkerLife, kafka: ModelKafka) -> bool:
     if not life.watch.seen["Answered"]:
         return False
-    kafka.take_down()
+    kafka.network.take_down()
     return True
 
 
@@ -69,7 +69,7 @@ def brokers_go_down_when_all_is_answered(life: WorkerLife, kafka: ModelKafka) ->
         ledger.offsets.tracker(one).unsettled for one in ledger.offsets
     ):
         return False
-    kafka.take_down()
+    kafka.network.take_down()
     return True
 
 
@@ -148,7 +148,7 @@ class History:
         self.api = ModelApi(scenario_of(state), self.truth)
         self.publish(EVENTS, 2 * EVENTS, has_refused=state.has_refused)
         await self.stop_in_state()
-        self.kafka.bring_up()
+        self.kafka.network.bring_up()
         if state.missing is not None:
             self.kafka.add_topic(state.missing, 1)
         self.api.heal()
@@ -227,7 +227,9 @@ class History:
         ends: dict[int, int] = {}
         for record in self.kafka.records(TOPIC):
             ends[record.partition] = record.offset + 1
-        positions = {one: self.kafka.committed(GROUP, TopicPartition(TOPIC, one)) for one in ends}
+        positions = {
+            one: self.kafka.coordinator.committed(GROUP, TopicPartition(TOPIC, one)) for one in ends
+        }
         return sum(
             end - (position[0] if (position := positions[one]) is not None else 0)
             for one, end in ends.items()
@@ -235,7 +237,8 @@ class History:
 
     def committed(self) -> int:
         positions = (
-            self.kafka.committed(GROUP, TopicPartition(TOPIC, number)) for number in range(4)
+            self.kafka.coordinator.committed(GROUP, TopicPartition(TOPIC, number))
+            for number in range(4)
         )
         return sum(position[0] for position in positions if position is not None)
 

@@ -202,7 +202,7 @@ class WorkerLife:
     async def kill(self) -> None:
         """End the worker as SIGKILL does: nothing that it sends arrives any more."""
         self._is_alive = False
-        self._kafka.cut_off(self.client_id)
+        self._kafka.network.cut_off(self.client_id)
         self._task.cancel()
         await asyncio.wait([self._task])
 

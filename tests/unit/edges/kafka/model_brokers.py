@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from tests.source_reader import SourceReader
 from verification.simulation.kafka_model import ModelKafka
@@ -35,10 +35,8 @@ def commit(
     kafka: ModelKafka, partition: int, offset: int, settled: Sequence[tuple[int, int]] = ()
 ) -> None:
     """Commit this position for the group, with these settled ranges above it in the metadata."""
-    committed = kafka._broker.group(TOPIC).committed
-    committed[TopicPartition(TOPIC, partition)] = OffsetAndMetadata(
-        offset, commit_metadata.encode(offset, 0, settled)
-    )
+    metadata = commit_metadata.encode(offset, 0, settled)
+    kafka.coordinator.set_committed(TOPIC, TopicPartition(TOPIC, partition), offset, metadata)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from verification.simulation.kafka_faults import Answer, Fault
 from verification.simulation.kafka_model import ModelKafka
+from verification.simulation.kafka_network import Network
 from verification.simulation.virtual_loop import run
 from worker.edges.kafka.aiokafka_internals.closing import close_consumer, close_producer
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
@@ -18,7 +19,7 @@ from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 TOPIC = "events"
 
 
-def go_on(kafka: ModelKafka) -> None:
+def go_on(network: Network) -> None:
     """Nothing happens to the brokers."""
 
 
@@ -30,11 +31,11 @@ def remains() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections]
+    "disturb", [go_on, Network.take_down, Network.hang, Network.silence_connections]
 )
 @pytest.mark.parametrize("group_id", [None, "group"])
 def test_nothing_remains_of_a_consumer_that_is_closed(
-    disturb: Callable[[ModelKafka], None], group_id: str | None
+    disturb: Callable[[Network], None], group_id: str | None
 ) -> None:
     async def history(after_seconds: float) -> None:
         kafka = ModelKafka()
@@ -44,12 +45,12 @@ def test_nothing_remains_of_a_consumer_that_is_closed(
         )
         await consumer.start()
         await asyncio.sleep(2)
-        disturb(kafka)
+        disturb(kafka.network)
         await asyncio.sleep(after_seconds)
         began = asyncio.get_running_loop().time()
         await close_consumer(consumer, 1.0)
         assert asyncio.get_running_loop().time() - began <= 4.0
-        kafka.bring_up()
+        kafka.network.bring_up()
         await asyncio.sleep(1)
         assert remains() == []
 
@@ -64,17 +65,17 @@ def test_a_stop_that_fails_is_reported() -> None:
         kafka.add_topic(TOPIC, 1)
         consumer = kafka.consumer(TOPIC, group_id="group")
         await consumer.start()
-        kafka.hang()
+        kafka.network.hang()
         assert await close_consumer(consumer, 1.0) == "not stopped in 1 s"
 
     run(history(), seconds_max=600)
 
 
 @pytest.mark.parametrize(
-    "disturb", [go_on, ModelKafka.take_down, ModelKafka.hang, ModelKafka.silence_connections]
+    "disturb", [go_on, Network.take_down, Network.hang, Network.silence_connections]
 )
 def test_nothing_remains_of_a_producer_that_is_closed(
-    disturb: Callable[[ModelKafka], None],
+    disturb: Callable[[Network], None],
 ) -> None:
     async def history(after_seconds: float) -> None:
         kafka = ModelKafka()
@@ -82,7 +83,7 @@ def test_nothing_remains_of_a_producer_that_is_closed(
         producer = kafka.producer(acks="all", enable_idempotence=True, request_timeout_ms=5000)
         await producer.start()
         await producer.send_and_wait(TOPIC, b"before", partition=0)
-        disturb(kafka)
+        disturb(kafka.network)
         acknowledgements = [
             await producer.send(TOPIC, b"v", partition=number) for number in range(2)
         ]
@@ -92,7 +93,7 @@ def test_nothing_remains_of_a_producer_that_is_closed(
         assert asyncio.get_running_loop().time() - began <= 5.0
         for one in acknowledgements:
             one.cancel()
-        kafka.bring_up()
+        kafka.network.bring_up()
         await asyncio.sleep(1)
         assert remains() == []
 
@@ -117,14 +118,14 @@ def test_a_producer_is_closed_when_all_that_was_sent_is_written() -> None:
 def test_a_client_that_is_closed_before_it_has_started_leaves_nothing() -> None:
     async def history() -> None:
         kafka = ModelKafka()
-        kafka.hang()
+        kafka.network.hang()
         producer = kafka.producer(request_timeout_ms=5000)
         starting = asyncio.create_task(producer.start())
         await asyncio.sleep(1)
         starting.cancel()
         await asyncio.wait([starting])
         await close_producer(producer, 1.0)
-        kafka.bring_up()
+        kafka.network.bring_up()
         await asyncio.sleep(1)
         assert remains() == []
 
@@ -138,7 +139,7 @@ def test_nothing_remains_of_a_client_that_is_cancelled_while_it_bootstraps(
     async def history() -> None:
         kafka = ModelKafka()
         kafka.add_topic(TOPIC, 2)
-        kafka.disturb(MetadataRequest, Fault(answer=Answer.NEVER))
+        kafka.faults.disturb(MetadataRequest, Fault(answer=Answer.NEVER))
         client = KafkaConnection((kafka.bootstrap_servers,), "test", 9.0, KafkaSecurity()).client()
         starting = asyncio.create_task(client.bootstrap())
         await asyncio.sleep(after_seconds)

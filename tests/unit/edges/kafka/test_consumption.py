@@ -79,7 +79,7 @@ def test_an_election_that_loses_nothing_costs_one_question_and_no_epoch_of_ours(
                 await reader.records(5)
                 append(kafka, 5)
                 await reader.records(5)
-                assert kafka.requests["EpochEndRequestStruct"] == election + 1
+                assert kafka.network.requests["EpochEndRequestStruct"] == election + 1
             assert not seen(reader, Lost)
 
     play(history, partitions=1)
@@ -138,8 +138,8 @@ def test_a_log_is_not_believed_while_its_leader_can_not_be_asked() -> None:
         async with reading_on(kafka, 20) as reader:
             kafka.elect_uncleanly(PARTITION, 15)
             append(kafka, 10)
-            kafka.lose_leader(PARTITION)
-            asyncio.get_running_loop().call_later(20, kafka.find_leader, PARTITION)
+            kafka.faults.lose_leader(PARTITION)
+            asyncio.get_running_loop().call_later(20, kafka.faults.find_leader, PARTITION)
             assert await offsets(reader, 10) == list(range(15, 25))
 
     play(history, partitions=1)
@@ -154,7 +154,7 @@ def test_partitions_that_went_and_came_back_while_they_were_looked_up_are_looked
             # The tail isn't read on here, as long as nobody asks for the next event.
             tail = await reader.until(TailRead)
             assert tail.start.position == 3
-            kafka.force_rebalance(TOPIC)
+            kafka.coordinator.force_rebalance(TOPIC)
             # Whoever had the partition meanwhile has got on with it.
             commit(kafka, 0, 7)
             await asyncio.sleep(5)
@@ -186,8 +186,8 @@ def test_partitions_are_looked_up_although_the_connections_have_died_silently() 
         async with running(kafka) as reader:
             await reader.until(Assigned)
             # Nothing is fetched from now on, so that nothing shows that this connection is dead.
-            kafka.silence_connections()
-            kafka.force_rebalance(TOPIC)
+            kafka.network.silence_connections()
+            kafka.coordinator.force_rebalance(TOPIC)
             await reader.until(Assigned)
 
     play(history, partitions=1)

@@ -51,7 +51,7 @@ def test_an_end_is_asked_for_over_new_connections_where_the_old_ones_have_died_s
             # Fetched, and nothing more is fetched as long as nobody takes it.
             await write(kafka, 10)
             await asyncio.sleep(2 * LOOK_SECONDS)
-            kafka.silence_connections()
+            kafka.network.silence_connections()
             await write(kafka, 5000)
             await asyncio.sleep(6 * LOOK_SECONDS)
             assert stable(reader) == {0: 5010, 1: 5010}

@@ -42,13 +42,13 @@ def test_a_member_without_partitions_knows_that_its_brokers_are_gone() -> None:
             idle = second if await has_partitions(first) else first
             assert not await has_partitions(idle)
             assert problem(first) is None and problem(second) is None
-            kafka.take_down()
+            kafka.network.take_down()
             # A short outage is none of a member's.
             await asyncio.sleep(SESSION_SECONDS / 2)
             assert problem(idle) is None
             await asyncio.sleep(SESSION_SECONDS)
             assert "has not answered for" in (problem(idle) or "")
-            kafka.bring_up()
+            kafka.network.bring_up()
             await asyncio.sleep(30)
             assert problem(idle) is None
 
@@ -62,12 +62,12 @@ async def has_partitions(reader: SourceReader) -> bool:
 
 def test_a_worker_that_has_not_joined_is_no_member() -> None:
     async def history(kafka: ModelKafka) -> None:
-        kafka.take_down()
+        kafka.network.take_down()
         async with running(kafka) as reader:
             assert problem(reader) == "it has not joined its group yet"
             await asyncio.sleep(1)
             assert "nothing listens at this address" in (problem(reader) or "")
-            kafka.bring_up()
+            kafka.network.bring_up()
             await asyncio.sleep(40)
             assert problem(reader) is None
 
@@ -104,7 +104,7 @@ def test_a_worker_that_joins_while_the_brokers_move_finds_them_again() -> None:
             # brokers move.
             async with running(kafka) as second:
                 await asyncio.sleep(1)
-                kafka.move()
+                kafka.network.move()
                 await asyncio.sleep(120)
                 assert problem(reader) is None and problem(second) is None
 
@@ -125,7 +125,7 @@ def test_a_member_without_partitions_finds_brokers_that_have_moved() -> None:
             pumps = [asyncio.create_task(handled(reader)) for reader in (first, second)]
             await asyncio.sleep(30)
             idle = second if await has_partitions(first) else first
-            kafka.move()
+            kafka.network.move()
             await asyncio.sleep(90)
             assert (problem(first), problem(second)) == (None, None)
             assert idle.source.rebuilds == 1, (
@@ -142,9 +142,9 @@ def test_no_consumer_is_replaced_for_a_coordinator_that_answers_nobody() -> None
         async with running(kafka) as first, running(kafka) as second:
             await asyncio.sleep(30)
             idle = second if await has_partitions(first) else first
-            kafka.hang()
+            kafka.network.hang()
             await asyncio.sleep(120)
-            kafka.bring_up()
+            kafka.network.bring_up()
             await asyncio.sleep(60)
             assert problem(idle) is None
             assert idle.source.rebuilds == 0

@@ -87,7 +87,7 @@ def test_a_partition_that_falls_silent_is_noticed_while_others_have_a_backlog() 
             kafka, poll=PollOptions(10_000, skips_corrupt=False, stall_seconds=5)
         ) as reader:
             received = len((await reader.until(Received)).records)
-            kafka.lose_leader(silent)
+            kafka.faults.lose_leader(silent)
             while silent not in reader.source.partition_errors():
                 event = await reader.next()
                 received += len(event.records) if isinstance(event, Received) else 0
@@ -214,7 +214,7 @@ def test_nothing_is_fetched_while_a_revocation_lasts() -> None:
     async def history(kafka: ModelKafka) -> None:
         async with running(kafka, **CHANGES) as reader:
             await reader.until(Assigned)
-            kafka.force_rebalance(TOPIC)
+            kafka.coordinator.force_rebalance(TOPIC)
             await reader.until_seen(Revoked)
             fill(kafka)
             # Not released: the rebalance waits.

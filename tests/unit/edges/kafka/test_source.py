@@ -59,14 +59,14 @@ def test_partitions_that_are_away_at_the_start_hold_up_no_other_and_begin_when_t
     async def history(kafka: ModelKafka) -> None:
         append(kafka, 10, PARTITIONS)
         for partition in AWAY:
-            kafka.lose_leader(partition)
+            kafka.faults.lose_leader(partition)
         async with running(kafka, poll=POLL) as reader:
             assert await received(reader, 40) == dict.fromkeys(THERE, 10)
             assert asyncio.get_running_loop().time() < 5
             assert set(reader.source.partition_errors()) == set(AWAY)
             await let_pass(reader, 10 * STALL_SECONDS)
             for partition in AWAY:
-                kafka.find_leader(partition)
+                kafka.faults.find_leader(partition)
             assert await received(reader, 20) == {1: 10, 4: 10}
             assert reader.source.rebuilds == 0
             assert not reader.source.partition_errors()
@@ -78,14 +78,14 @@ def test_partitions_that_go_away_hold_up_no_other_and_go_on_when_they_are_back()
     async def history(kafka: ModelKafka) -> None:
         async with reading_on(kafka, 10, PARTITIONS, poll=POLL) as reader:
             for partition in AWAY:
-                kafka.lose_leader(partition)
+                kafka.faults.lose_leader(partition)
             for _ in range(10):
                 append(kafka, 1, PARTITIONS)
                 assert await received(reader, 4) == dict.fromkeys(THERE, 1)
                 await let_pass(reader, STALL_SECONDS)
             assert set(reader.source.partition_errors()) == set(AWAY)
             for partition in AWAY:
-                kafka.find_leader(partition)
+                kafka.faults.find_leader(partition)
             assert await received(reader, 20) == {1: 10, 4: 10}
             await let_pass(reader, 1.0)
             assert not reader.source.partition_errors()
@@ -98,9 +98,9 @@ def test_partitions_that_go_away_hold_up_no_other_and_go_on_when_they_are_back()
 def test_a_consumer_whose_only_partition_is_away_is_not_to_blame() -> None:
     async def history(kafka: ModelKafka) -> None:
         async with reading_on(kafka, 1, poll=POLL) as reader:
-            kafka.lose_leader(TopicPartition(TOPIC, 0))
+            kafka.faults.lose_leader(TopicPartition(TOPIC, 0))
             await let_pass(reader, 30 * STALL_SECONDS)
-            kafka.find_leader(TopicPartition(TOPIC, 0))
+            kafka.faults.find_leader(TopicPartition(TOPIC, 0))
             append(kafka, 1)
             await received(reader, 1)
             assert reader.source.rebuilds == 0
@@ -127,11 +127,11 @@ def test_a_consumer_that_fetches_nothing_more_is_replaced() -> None:
 def test_a_consumer_does_not_ask_for_a_leader_as_often_as_brokers_answer() -> None:
     async def history(kafka: ModelKafka) -> None:
         async with reading_on(kafka, 1, poll=POLL) as reader:
-            kafka.lose_leader(TopicPartition(TOPIC, 0))
-            before = kafka.requests["MetadataRequest_v5"]
+            kafka.faults.lose_leader(TopicPartition(TOPIC, 0))
+            before = kafka.network.requests["MetadataRequest_v5"]
             await let_pass(reader, 60.0)
             # Twice a second, and what the watchdog asks.
-            assert kafka.requests["MetadataRequest_v5"] - before < 2.5 * 60
+            assert kafka.network.requests["MetadataRequest_v5"] - before < 2.5 * 60
 
     play(history, partitions=1)
 
@@ -141,7 +141,7 @@ def test_a_consumer_is_not_replaced_while_nobody_can_resolve_an_offset_out_of_ra
         async with reading_on(kafka, 10, PARTITIONS, poll=POLL) as reader:
             append(kafka, 10, PARTITIONS)
             kafka.truncate(TOPIC, 1, 14)
-            kafka.disturb(OffsetRequest, Fault(answer=Answer.NEVER))
+            kafka.faults.disturb(OffsetRequest, Fault(answer=Answer.NEVER))
             assert await received(reader, 56) == {1: 6, **dict.fromkeys((0, 2, 3, 4, 5), 10)}
             (skipped,) = seen(reader, OffsetsSkipped)
             assert skipped.count == 4
@@ -273,7 +273,7 @@ def test_a_stopped_source_receives_nothing_more_and_still_commits() -> None:
             await let_pass(reader, 60)
             assert len(seen(reader, Received)) == before
             assert isinstance(await reader.source.commit({assignment: Position(5)}), Committed)
-            assert kafka.committed(TOPIC, TopicPartition(TOPIC, 0)) == (5, "")
+            assert kafka.coordinator.committed(TOPIC, TopicPartition(TOPIC, 0)) == (5, "")
 
     play(history, partitions=1)
 

@@ -14,6 +14,7 @@ from tests.source_reader import SourceReader
 from tests.unit.edges.kafka.model_brokers import TOPIC, commit, play, running
 from verification.simulation.kafka_faults import Fault
 from verification.simulation.kafka_model import ModelKafka
+from verification.simulation.kafka_network import Network
 from worker.core.model.event import Assigned, TailRead
 from worker.core.wire import commit_metadata
 from worker.edges.kafka.window_rebuild import NEWEST_RECORDS, TailOptions
@@ -99,14 +100,15 @@ def nothing(kafka: ModelKafka) -> None:
     """All is well."""
 
 
-@pytest.mark.parametrize("disturb", [ModelKafka.cut_connections, ModelKafka.silence_connections])
-def test_tails_are_whole_whenever_the_connections_end(
-    disturb: Callable[[ModelKafka], None],
-) -> None:
+@pytest.mark.parametrize("disturb", [Network.cut_connections, Network.silence_connections])
+def test_tails_are_whole_whenever_the_connections_end(disturb: Callable[[Network], None]) -> None:
     # From before the group has formed to after the last tail.
     for at_seconds in [number * 0.03 for number in range(20)]:
         read = read_while(
-            disturb, at_seconds, records=1200, options=replace(OPTIONS, seconds_max=5.0)
+            lambda kafka: disturb(kafka.network),
+            at_seconds,
+            records=1200,
+            options=replace(OPTIONS, seconds_max=5.0),
         )
         assert offsets(read) == whole(1200), at_seconds
 
@@ -114,8 +116,8 @@ def test_tails_are_whole_whenever_the_connections_end(
 @pytest.mark.parametrize("at_seconds", [number * 0.05 for number in range(12)])
 def test_tails_are_whole_although_the_brokers_are_away_for_some_seconds(at_seconds: float) -> None:
     def disturb(kafka: ModelKafka) -> None:
-        kafka.take_down()
-        asyncio.get_running_loop().call_later(3.0, kafka.bring_up)
+        kafka.network.take_down()
+        asyncio.get_running_loop().call_later(3.0, kafka.network.bring_up)
 
     assert offsets(read_while(disturb, at_seconds, records=1200)) == whole(1200)
 
@@ -135,7 +137,7 @@ def test_when_time_runs_out_it_is_older_records_that_are_not_known(
 ) -> None:
     def disturb(kafka: ModelKafka) -> None:
         for _ in range(1000):
-            kafka.disturb(FetchRequest, Fault(delay_seconds=1.3))
+            kafka.faults.disturb(FetchRequest, Fault(delay_seconds=1.3))
 
     records = 4 * NEWEST_RECORDS
     read = offsets(read_while(disturb, 0.0, records, seconds_max=15.0))
@@ -179,7 +181,7 @@ def test_a_partition_that_is_damaged_for_good_is_given_up_and_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def disturb(kafka: ModelKafka) -> None:
-        kafka.corrupt_fetch(TopicPartition(TOPIC, 1))
+        kafka.faults.corrupt_fetch(TopicPartition(TOPIC, 1))
         asyncio.get_running_loop().call_later(0.001, disturb, kafka)
 
     read = offsets(read_while(disturb, 0.0, 1200, seconds_max=5.0))
@@ -193,7 +195,7 @@ def test_a_partition_that_is_damaged_for_good_is_given_up_and_no_other(
 def test_what_only_the_way_here_has_damaged_is_read_again() -> None:
     for partition in range(PARTITIONS):
         read = read_while(
-            lambda kafka, one=partition: kafka.corrupt_fetch(  # type: ignore[misc]
+            lambda kafka, one=partition: kafka.faults.corrupt_fetch(  # type: ignore[misc]
                 TopicPartition(TOPIC, one)
             ),
             0.0,
@@ -208,7 +210,7 @@ def test_a_partition_without_a_leader_holds_up_no_other() -> None:
         async with running(kafka, naming=NAMING, tail=OPTIONS) as reader:
             first = await reader.until(TailRead)
             assert first.start.assignment.partition == 0
-            kafka.lose_leader(TopicPartition(TOPIC, 1))
+            kafka.faults.lose_leader(TopicPartition(TOPIC, 1))
             read = offsets(await tails_until_assigned(reader))
             assert read == {0: set(range(1200)), 2: set(range(1200))}
 
@@ -219,7 +221,7 @@ def test_where_dead_letters_cannot_be_read_nothing_is_remembered_and_nothing_wai
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def disturb(kafka: ModelKafka) -> None:
-        kafka.corrupt_fetch(TopicPartition(DEAD_LETTERS, 0))
+        kafka.faults.corrupt_fetch(TopicPartition(DEAD_LETTERS, 0))
         asyncio.get_running_loop().call_later(0.001, disturb, kafka)
 
     assert read_while(disturb, 0.0, 100, seconds_max=5.0) == []
