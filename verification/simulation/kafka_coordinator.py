@@ -32,7 +32,8 @@ from aiokafka.protocol.group import (
 )
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from verification.simulation.kafka_group import Group, Joining, State
+from verification.simulation.kafka_group import Group, State
+from verification.simulation.kafka_member import Joining
 from verification.simulation.kafka_wire import Caller, Handler
 
 # The broker's default, offset.metadata.max.bytes.

@@ -13,10 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
-from typing import TypeVar
 
 from aiokafka.errors import (
-    BrokerResponseError,
     IllegalGenerationError,
     InconsistentGroupProtocolError,
     MemberIdRequired,
@@ -26,8 +24,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-T = TypeVar("T")
-ErrorType = type[BrokerResponseError]
+from verification.simulation.kafka_member import ErrorType, Joined, Joining, Member, Synced
 
 
 class State(Enum):
@@ -37,48 +34,6 @@ class State(Enum):
     PREPARING = "PreparingRebalance"
     COMPLETING = "CompletingRebalance"
     STABLE = "Stable"
-
-
-@dataclass(frozen=True, slots=True)
-class Joining:
-    """What a member asks for when it joins."""
-
-    member_id: str
-    client_id: str
-    session_timeout_seconds: float
-    rebalance_timeout_seconds: float
-    protocols: tuple[tuple[str, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The answer to it."""
-
-    error: ErrorType
-    member_id: str
-    generation: int = -1
-    protocol: str = ""
-    leader_id: str = ""
-    members: tuple[tuple[str, None, bytes], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """The answer to SyncGroup."""
-
-    error: ErrorType
-    assignment: bytes = b""
-
-
-@dataclass(slots=True)
-class Member:
-    """A member, and what it waits for."""
-
-    joining: Joining
-    assignment: bytes = b""
-    join_waiter: asyncio.Future[Joined] | None = None
-    sync_waiter: asyncio.Future[Synced] | None = None
-    session: asyncio.TimerHandle | None = None
 
 
 @dataclass(slots=True)
@@ -124,9 +79,8 @@ class Group:
         member.joining = joining
         if is_unchanged and self._answers_at_once(joining.member_id):
             return self._joined(joining.member_id)
-        member.join_waiter = asyncio.get_running_loop().create_future()
-        waiter = member.join_waiter
-        self._watch_session(joining.member_id)
+        waiter = member.join()
+        self._renew_session(joining.member_id)
         if self.state is not State.PREPARING:
             self.rebalance()
         self._complete_if_all_joined()
@@ -139,11 +93,10 @@ class Group:
             return Synced(error)
         if self.state is State.PREPARING:
             return Synced(RebalanceInProgressError)
-        self._watch_session(member_id)
+        self._renew_session(member_id)
         if self.state is State.STABLE:
             return Synced(NoError, self.members[member_id].assignment)
-        waiter: asyncio.Future[Synced] = asyncio.get_running_loop().create_future()
-        self.members[member_id].sync_waiter = waiter
+        waiter = self.members[member_id].sync()
         if member_id == self.leader_id:
             self._assign(assignments)
         return await waiter
@@ -153,7 +106,7 @@ class Group:
         error = self._fault(member_id, generation)
         if error is not None:
             return error
-        self._watch_session(member_id)
+        self._renew_session(member_id)
         return RebalanceInProgressError if self.state is State.PREPARING else NoError
 
     def leave(self, member_id: str) -> ErrorType:
@@ -182,7 +135,7 @@ class Group:
                 return error
             if self.state is State.COMPLETING:
                 return RebalanceInProgressError
-            self._watch_session(member_id)
+            self._renew_session(member_id)
         self.committed.update(offsets)
         return NoError
 
@@ -191,8 +144,7 @@ class Group:
     def rebalance(self) -> None:
         """Ask every member to join again, and wait for the slowest as long as it has asked for."""
         for member in self.members.values():
-            _answer(member.sync_waiter, Synced(RebalanceInProgressError))
-            member.sync_waiter = None
+            member.answer_sync(Synced(RebalanceInProgressError))
         self.state = State.PREPARING
         self._stop_deadline()
         seconds = max(
@@ -204,10 +156,9 @@ class Group:
     def remove(self, member_id: str) -> None:
         """The member is out: it has left, or its session is over."""
         member = self.members.pop(member_id)
-        if member.session is not None:
-            member.session.cancel()
-        _answer(member.join_waiter, Joined(UnknownMemberIdError, ""))
-        _answer(member.sync_waiter, Synced(UnknownMemberIdError))
+        member.end_session()
+        member.answer_join(Joined(UnknownMemberIdError, ""))
+        member.answer_sync(Synced(UnknownMemberIdError))
         if self.leader_id == member_id:
             self.leader_id = ""
         if self.state in (State.STABLE, State.COMPLETING):
@@ -260,19 +211,15 @@ class Group:
     def _complete_if_all_joined(self) -> None:
         if self.state is not State.PREPARING or self._pending:
             return
-        if all(member.join_waiter is not None for member in self.members.values()):
+        if all(member.has_joined for member in self.members.values()):
             self._end_joining()
 
     def _end_joining(self) -> None:
         """The next generation is made of those that have joined."""
         self._stop_deadline()
-        late = [
-            member_id for member_id, member in self.members.items() if member.join_waiter is None
-        ]
+        late = [member_id for member_id, member in self.members.items() if not member.has_joined]
         for member_id in late:
-            session = self.members.pop(member_id).session
-            if session is not None:
-                session.cancel()
+            self.members.pop(member_id).end_session()
         self.generation += 1
         if not self.members:
             self.state, self.leader_id = State.EMPTY, ""
@@ -281,16 +228,14 @@ class Group:
         if self.leader_id not in self.members:
             self.leader_id = next(iter(self.members))
         for member_id, member in self.members.items():
-            _answer(member.join_waiter, self._joined(member_id))
-            member.join_waiter = None
-            self._watch_session(member_id)
+            member.answer_join(self._joined(member_id))
+            self._renew_session(member_id)
 
     def _assign(self, assignments: dict[str, bytes]) -> None:
         self.state = State.STABLE
         for member_id, member in self.members.items():
             member.assignment = assignments.get(member_id, b"")
-            _answer(member.sync_waiter, Synced(NoError, member.assignment))
-            member.sync_waiter = None
+            member.answer_sync(Synced(NoError, member.assignment))
 
     # --- sessions ---------------------------------------------------------------------------------
 
@@ -299,25 +244,13 @@ class Group:
             return UnknownMemberIdError
         return IllegalGenerationError if generation != self.generation else None
 
-    def _watch_session(self, member_id: str) -> None:
-        member = self.members[member_id]
-        if member.session is not None:
-            member.session.cancel()
-        seconds = member.joining.session_timeout_seconds
-        member.session = asyncio.get_running_loop().call_later(
-            seconds, self._end_session, member_id
-        )
+    def _renew_session(self, member_id: str) -> None:
+        self.members[member_id].renew_session(lambda: self._end_session(member_id))
 
     def _end_session(self, member_id: str) -> None:
-        member = self.members[member_id]
-        # A member that waits for an answer can't send heartbeats; a coordinator that is down hears
-        # none, and starts anew.
-        if (
-            member.join_waiter is not None
-            or member.sync_waiter is not None
-            or not self.is_reachable()
-        ):
-            self._watch_session(member_id)
+        # A coordinator that is down hears no heartbeat, and starts anew.
+        if self.members[member_id].is_waiting or not self.is_reachable():
+            self._renew_session(member_id)
         else:
             self.remove(member_id)
 
@@ -325,8 +258,3 @@ class Group:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def _answer(waiter: asyncio.Future[T] | None, answer: T) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(answer)
