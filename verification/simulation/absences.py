@@ -11,7 +11,8 @@ from aiokafka.structs import TopicPartition
 
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.scenario import Mood, Scenario
-from verification.simulation.truth import TOPIC, ViolationError
+from verification.simulation.truth import TOPIC
+from verification.simulation.violation import ViolationError
 
 # How long it takes at most, where nothing else is wrong with brokers, until every partition that is
 # there is held by somebody: a handover, and connections that died silently and are given up after a

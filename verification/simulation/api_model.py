@@ -14,7 +14,8 @@ from random import Random
 
 from verification.simulation.kafka_model import UNIX_SECONDS
 from verification.simulation.scenario import Scenario
-from verification.simulation.truth import POISON, USERS_TOPIC, Truth, ViolationError, profile_at
+from verification.simulation.truth import POISON, USERS_TOPIC, Truth, profile_at
+from verification.simulation.violation import ViolationError
 from verification.simulation.watch import Watch
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response, TransportFault
 from worker.core.model.batch import Batch
@@ -68,7 +69,6 @@ class ModelApi:
         self.truth = truth
         self._chance = Random(scenario.seed + 1)
         self._is_healthy = False
-        self.ambiguous = 0
         # Until when a worker has been asked to leave an application alone.
         self._asked_to_wait: dict[tuple[Watch, int], float] = {}
 
@@ -144,7 +144,7 @@ class ModelApi:
         """Note the order of the rows that have an order."""
         if batch.rows[0].assignment.topic == USERS_TOPIC:
             for row in batch.rows:
-                self.truth.receive_profile(event_of(row), worker, row.assignment)
+                self.truth.profiles.load(event_of(row), worker, row.assignment)
 
     def _answer_for(self, batch: Batch) -> tuple[Answer, bool]:
         """The answer, and whether the rows are loaded."""
@@ -173,7 +173,6 @@ class ModelApi:
                 return self._answer(window.answer)
         roll = self._chance.random()
         if roll < self._scenario.ambiguous_share:
-            self.ambiguous += 1
             return TIMED_OUT, self._chance.random() < 0.5
         if roll < self._scenario.ambiguous_share + self._scenario.failure_share:
             return self._answer(self._chance.choice(("503", "429", "refused", "408", "425")))
@@ -182,7 +181,6 @@ class ModelApi:
     def _answer(self, kind: str) -> tuple[Answer, bool]:
         match kind:
             case "timeout":
-                self.ambiguous += 1
                 return TIMED_OUT, self._chance.random() < 0.5
             case "504":
                 return Response(504, None, "", 0.1), self._chance.random() < 0.5

@@ -30,12 +30,10 @@ from verification.simulation.truth import (
     TOPIC,
     USERS_TOPIC,
     Truth,
-    ViolationError,
 )
+from verification.simulation.violation import ViolationError
 from verification.simulation.virtual_loop import VirtualTimeError, run
 from verification.simulation.worker_life import KEY, Born, WorkerLife, commits_seen
-from worker.core.model.record import Position
-from worker.core.wire import commit_metadata
 from worker.edges.telemetry.logs import JsonFormatter
 from worker.edges.telemetry.redaction import Redactor
 from worker.errors import UnavailableError
@@ -218,7 +216,7 @@ class _History:
         may_repeat = scenario.mood is not Mood.CALM or has_forgotten
         self._truth.check_end(may_repeat=may_repeat)
         if not may_repeat:
-            self._truth.check_last_values()
+            self._truth.profiles.check_last_values(self._truth.accepted)
         absences.check_rebuilds(
             sum(worker.parts.source.rebuilds for worker in self._workers if worker is not None)
         )
@@ -384,12 +382,8 @@ class _History:
     ) -> None:
         self._look()
         for partition, (offset, metadata) in positions.items():
-            self._truth.note_commit(partition, Position(offset, metadata))
             self._hear(metadata)
-            decoded = commit_metadata.decode(offset, metadata)
-            self._truth.check_commit(
-                partition, offset, decoded.settled if decoded is not None else ()
-            )
+            self._truth.take_commit(partition, offset, metadata)
 
     def _on_refusal_for_size(self, client_id: str, size: int) -> None:
         """Check that commits get smaller after a refusal for size, unless answers are lost."""

@@ -255,7 +255,7 @@ class UserProducer:
         }
         key = b"user-%d" % (self._number if corrects is None else corrects)
         partition = profile % USER_PARTITIONS
-        self._truth.places[event] = (f"profile-{profile}", self._number)
+        self._truth.profiles.publish(event, f"profile-{profile}", self._number)
         offset = self._kafka.append(
             USERS_TOPIC, partition, b"%d" % profile, json.dumps(value).encode(), (("id", key),)
         )

@@ -22,8 +22,6 @@ from verification.simulation.truth import (
 )
 from verification.simulation.virtual_loop import run
 from verification.simulation.worker_life import DRAIN_SECONDS, Born, WorkerLife
-from worker.core.model.record import Position
-from worker.core.wire import commit_metadata
 from worker.daemon.app import CLOSING_SECONDS_MAX
 
 STATE_SECONDS_MAX = 40.0
@@ -248,11 +246,7 @@ class History:
         ):
             self.truth.write(DEAD_LETTER_TOPIC, dict(record.headers))
         for partition, (offset, metadata) in positions.items():
-            self.truth.note_commit(partition, Position(offset, metadata))
-            decoded = commit_metadata.decode(offset, metadata)
-            self.truth.check_commit(
-                partition, offset, decoded.settled if decoded is not None else ()
-            )
+            self.truth.take_commit(partition, offset, metadata)
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from aiokafka.structs import TopicPartition
 
+from verification.simulation.profile_order import ProfileOrder
+from verification.simulation.violation import ViolationError
 from worker.core.model.fault import Reason
-from worker.core.model.record import Assignment, Position, Start
+from worker.core.model.record import Position, Start
+from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX
 
 TOPIC = "events"
@@ -27,14 +30,6 @@ POISON = "poison"
 def profile_at(partition: int, offset: int) -> str:
     """The name of a change of a profile: its values may come again, its place doesn't."""
     return f"profile-{partition}-{offset}"
-
-
-class ViolationError(AssertionError):
-    """An invariant that doesn't hold: `name` identifies it, the text has the facts."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(f"{name}: {text}")
-        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +74,8 @@ class Truth:
     commits: dict[TopicPartition, list[Position]] = field(default_factory=dict)
     answered_to: dict[str, set[str]] = field(default_factory=dict)
     reasons: dict[str, set[str]] = field(default_factory=dict)
-
     truncated: dict[TopicPartition, list[Published]] = field(default_factory=dict)
-    # Of each record of a profile, the profile and its place among that profile's records.
-    places: dict[str, tuple[str, int]] = field(default_factory=dict)
-    # By sender and profile, the places that the API has loaded, in order.
-    loaded: dict[tuple[object, str], list[int]] = field(default_factory=dict)
+    profiles: ProfileOrder = field(default_factory=ProfileOrder)
 
     def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
         """A record lies in the topic."""
@@ -109,34 +100,6 @@ class Truth:
     def receive(self, events: list[str]) -> None:
         """Note that the API has accepted these rows."""
         self.accepted.update(events)
-
-    def receive_profile(self, event: str, worker: str, assignment: Assignment) -> None:
-        """Check the order of profiles: no row follows a newer one, except as a repetition.
-
-        A sender is an assignment of a worker: its successor begins anew from what was committed.
-        """
-        sender = (worker, assignment)
-        profile, place = self.places[event]
-        loaded = self.loaded.setdefault((sender, profile), [])
-        if loaded and place < max(loaded) and place not in loaded:
-            raise ViolationError(
-                "order", f"{sender}: {event} of {profile} comes after its newer {loaded[-3:]}"
-            )
-        loaded.append(place)
-
-    def check_last_values(self) -> None:
-        """Check that each profile ends with its newest accepted value, if nothing was repeated.
-
-        The senders of a partition follow each other.
-        """
-        newest: dict[str, int] = {}
-        for event, (profile, place) in self.places.items():
-            if self.accepted[event]:
-                newest[profile] = max(newest.get(profile, 0), place)
-        last = {profile: loaded[-1] for (_, profile), loaded in self.loaded.items()}
-        wrong = [profile for profile, place in newest.items() if last[profile] != place]
-        if wrong:
-            raise ViolationError("order", f"{wrong[0]} ends with an old value")
 
     def answer(self, events: list[str], at_seconds: float, sender: str) -> None:
         """Note that the sender knows the answer."""
@@ -174,31 +137,32 @@ class Truth:
         # custody.
         return is_known or record.event in self.parked or named in self.written["dead"]
 
-    def check_commit(
+    def take_commit(self, partition: TopicPartition, offset: int, metadata: str) -> None:
+        """Note what the group's coordinator has of the partition now, and check it."""
+        self.commits.setdefault(partition, []).append(Position(offset, metadata))
+        if partition.topic != PARKING_TOPIC:
+            decoded = commit_metadata.decode(offset, metadata)
+            self._check_commit(partition, offset, decoded.settled if decoded is not None else ())
+
+    def _check_commit(
         self, partition: TopicPartition, position: int, settled: tuple[tuple[int, int], ...]
     ) -> None:
-        """Invariant 1: a committed position, or a hint, never passes an unsettled record."""
-        if partition.topic == PARKING_TOPIC:
-            return
-        offsets = self.published.get(partition, {})
-        for offset in range(self.committed.get(partition, 0), position):
-            if offset in offsets and not self.is_settled(partition, offset):
-                raise ViolationError(
-                    "1 commit",
-                    f"{partition} committed to {position}, {offset} ({offsets[offset]}) is "
-                    "unsettled",
-                )
+        """Check invariant 1: neither the position nor the metadata covers an unsettled record."""
+        below = range(self.committed.get(partition, 0), position)
+        self._check_settled("1 commit", partition, below)
         for start, end in settled:
-            for offset in range(start, end):
-                if offset in offsets and not self.is_settled(partition, offset):
-                    raise ViolationError(
-                        "1 hint", f"{partition} hinted {offset} ({offsets[offset]}) is unsettled"
-                    )
+            self._check_settled("1 metadata", partition, range(start, end))
         self.committed[partition] = position
 
-    def note_commit(self, partition: TopicPartition, position: Position) -> None:
-        """This is what the group's coordinator has of the partition now."""
-        self.commits.setdefault(partition, []).append(position)
+    def _check_settled(self, name: str, partition: TopicPartition, covered: range) -> None:
+        offsets = self.published.get(partition, {})
+        for offset in covered:
+            if offset in offsets and not self.is_settled(partition, offset):
+                raise ViolationError(
+                    name,
+                    f"a commit of {partition} covers up to {covered.stop}, "
+                    f"{offset} ({offsets[offset]}) is unsettled",
+                )
 
     def check_start(self, start: Start) -> None:
         """Check that a worker starts from the group's last commit.
@@ -236,19 +200,30 @@ class Truth:
 
     def check_end(self, *, may_repeat: bool) -> None:
         """Check the end: nothing lost, nothing valid dead-lettered, no duplicate without cause."""
-        records = [record for offsets in self.published.values() for record in offsets.values()]
         published = {
-            one.event: one
-            for one in (*records, *(one for lost in self.truncated.values() for one in lost))
+            record.event: record
+            for records in (
+                *(offsets.values() for offsets in self.published.values()),
+                *self.truncated.values(),
+            )
+            for record in records
         }
         events = {event: record for event, record in published.items() if not record.is_skipped}
-        read = [
-            event
-            for event, record in published.items()
-            if record.is_skipped and (self.accepted[event] or self.dead_lettered[event])
+        self._check_skipped([event for event, record in published.items() if record.is_skipped])
+        self._check_delivered(events)
+        self._check_dead_letters(events)
+        twice = [
+            event for event, count in self.accepted.items() if count > max(1, self.wanted[event])
         ]
-        if read:
-            raise ViolationError("9 skipped", f"{len(read)} skipped records were read: {read[:5]}")
+        if not may_repeat:
+            _demand_none("8 duplicates", "events came more than once", twice)
+
+    def _check_skipped(self, skipped: list[str]) -> None:
+        read = [event for event in skipped if self.accepted[event] or self.dead_lettered[event]]
+        _demand_none("9 skipped", "skipped records were read", read)
+
+    def _check_delivered(self, events: dict[str, Published]) -> None:
+        """Check that each valid event, and each replay, was loaded, or was too old by then."""
         lost = [
             event
             for event, record in events.items()
@@ -256,8 +231,16 @@ class Truth:
             and not self.accepted[event]
             and not self._may_be_dead_lettered(event, record)
         ]
-        if lost:
-            raise ViolationError("lost", f"{len(lost)} events: {lost[:5]}")
+        _demand_none("lost", "events", lost)
+        missed = [
+            event
+            for event, count in self.wanted.items()
+            if self.accepted[event] < count and not self._may_be_dead_lettered(event, events[event])
+        ]
+        _demand_none("lost replay", "events", missed)
+
+    def _check_dead_letters(self, events: dict[str, Published]) -> None:
+        """Check that the events without a chance, and only these, are dead-lettered, and why."""
         missing = [
             event
             for event, record in events.items()
@@ -266,38 +249,23 @@ class Truth:
             and not self.dead_lettered[event]
             and record.key not in self.answered_keys
         ]
-        if missing:
-            raise ViolationError("2 dead letter missing", f"{len(missing)} events: {missing[:5]}")
-        valid = [event for event in self.dead_lettered if events[event].is_valid]
-        wrongly = [event for event in valid if not self._may_be_dead_lettered(event, events[event])]
-        if wrongly:
-            raise ViolationError(
-                "2 dead letter of a valid event", f"{len(wrongly)} events: {wrongly[:5]}"
-            )
-        misnamed = [
+        _demand_none("2 dead letter missing", "events", missing)
+        wrongly = [
             event
-            for event, reasons in self.reasons.items()
-            if (Reason.FAILS_ALONE in reasons) != event.startswith(POISON) and event not in wrongly
+            for event in self.dead_lettered
+            if events[event].is_valid and not self._may_be_dead_lettered(event, events[event])
         ]
-        if misnamed:
-            raise ViolationError(
-                "2 reason", f"{misnamed[0]} was dead-lettered for {self.reasons[misnamed[0]]}"
-            )
-        missed = [
-            event
-            for event, count in self.wanted.items()
-            if self.accepted[event] < count and not self._may_be_dead_lettered(event, events[event])
-        ]
-        if missed:
-            raise ViolationError("lost replay", f"{len(missed)} events: {missed[:5]}")
-        twice = [
-            event for event, count in self.accepted.items() if count > max(1, self.wanted[event])
-        ]
-        if twice and not may_repeat:
-            raise ViolationError(
-                "8 duplicates", f"{len(twice)} events came more than once: {twice[:5]}"
-            )
+        _demand_none("2 dead letter of a valid event", "events", wrongly)
+        for event, reasons in self.reasons.items():
+            if (Reason.FAILS_ALONE in reasons) != event.startswith(POISON):
+                raise ViolationError("2 reason", f"{event} was dead-lettered for {reasons}")
 
     def _may_be_dead_lettered(self, event: str, record: Published) -> bool:
         has_expired = record.may_expire and self.reasons.get(event) == {Reason.TOO_OLD}
         return bool(self.dead_lettered[event]) and has_expired
+
+
+def _demand_none(name: str, what: str, events: list[str]) -> None:
+    """Raise if there are any such events."""
+    if events:
+        raise ViolationError(name, f"{len(events)} {what}: {events[:5]}")

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from aiokafka.structs import TopicPartition
 
-from verification.simulation.truth import Truth, ViolationError
+from verification.simulation.truth import Truth
+from verification.simulation.violation import ViolationError
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
