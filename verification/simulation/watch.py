@@ -1,8 +1,7 @@
 """The checks of a worker at every step, by its pipeline's events, commands and requests.
 
-The bounds (5), the account (2), which partitions are assigned (3), that nothing known to be settled
-is sent again (8), that no step takes long (7): all of it is computed here, apart from the worker's
-own books, where that can be done at all.
+Which partitions are assigned (3), that no settled record is sent again (8), that no step takes long
+(7): all of this is computed here, apart from the worker's own books. `Books` checks the books.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from aiokafka.structs import TopicPartition
 
+from verification.simulation.books import Books
 from verification.simulation.truth import Truth
 from verification.simulation.violation import ViolationError
 from worker.core.model.answer import Ambiguous, Answer, NotSent, Response
@@ -23,20 +23,16 @@ from worker.core.model.command import Command, Release, WriteDeadLetters
 from worker.core.model.event import Answered, Assigned, Event, Lost
 from worker.core.model.fault import Rejection
 from worker.core.model.record import Assignment, Start
-from worker.core.model.row import RECORD_OVERHEAD_BYTES, Row
+from worker.core.model.row import Row
 from worker.core.pipeline import Pipeline
-from worker.core.progress.pressure import CHUNKS_BEYOND_MAX
 from worker.core.wire import commit_metadata
 from worker.settings.schema import Settings
 
-# More than any record of a history takes: its value, its line, and what holding them costs.
-ROW_BYTES_MAX = RECORD_OVERHEAD_BYTES + 600
 # Of the processor, not of the clock: a machine that is busy with something else makes no step
 # longer.
 STEP_CPU_SECONDS_MAX = 0.1
 # A commit is under way so long, where the brokers work, and may have to wait for the one before it.
 COMMIT_SECONDS = 0.1
-HISTORY_SECONDS_MAX = 1000.0
 
 
 class Watch:
@@ -52,16 +48,13 @@ class Watch:
         self._pipeline = pipeline
         self._settings = settings
         self._truth = truth
-        self._memory_bytes_max = memory_bytes_max
+        self.books = Books(pipeline, settings, memory_bytes_max)
         self._starts: dict[Assignment, Start] = {}
         self._settled: dict[Assignment, Sequence[tuple[int, int]]] = {}
         self._sent: dict[str, Sequence[Row]] = {}
         self._delivered: dict[Assignment, dict[int, float]] = {}
         self._faults_in_a_row = 0
         self._refused_in_a_row: Counter[int] = Counter()
-        self._sums: dict[str, float] = {}
-        # A clock that is wrong at the start is known to be so only after two answers.
-        self.had_wrong_clock = False
         self.seen: Counter[str] = Counter()
         self._handle: Callable[[Event, Now], list[Command]] = pipeline.handle
         pipeline.handle = self._watched  # type: ignore[method-assign]
@@ -158,8 +151,7 @@ class Watch:
                 case _:
                     pass
         self._check_breaker(was_closed=was_closed)
-        self._check_books(event)
-        self._check_sums()
+        self.books.check(event)
         return commands
 
     def _before(self, event: Event, now: Now) -> None:
@@ -227,58 +219,6 @@ class Watch:
         if in_flight > self._settings.delivery.requests_in_flight_max:
             raise ViolationError("5 in flight", f"{in_flight} requests")
 
-    def _check_books(self, event: Event) -> None:
-        ledger, kafka = self._pipeline._ledger, self._settings.kafka
-        if ledger.imbalance():
-            raise ViolationError(
-                "2 account",
-                f"{ledger.imbalance()} records unexplained after {type(event).__name__}",
-            )
-        for assignment in ledger.offsets:
-            # A chunk is this many records; the offsets of markers and gaps come on top, and the
-            # chunks that rows without others need.
-            span_max = (
-                self._settings.limits.span_records_max
-                + (2 + CHUNKS_BEYOND_MAX) * kafka.poll_records_max
-            )
-            if ledger.offsets.tracker(assignment).span > span_max:
-                raise ViolationError(
-                    "5 span", f"{assignment} reaches {ledger.offsets.tracker(assignment).span}"
-                )
-        # Soft by what was being received when the mark was passed, and by the bodies of the
-        # requests.
-        bodies = self._settings.delivery.requests_in_flight_max * self._settings.batching.rows_max
-        bytes_max = self._memory_bytes_max + (kafka.poll_records_max + bodies) * ROW_BYTES_MAX
-        if ledger.memory.held_bytes > bytes_max:
-            raise ViolationError("5 bytes", f"{ledger.memory.held_bytes} held of {bytes_max}")
-        keys = sum(route.window.rows for route in self._pipeline._routes.values())
-        if keys > self._settings.dedup.window_rows_max:
-            raise ViolationError(
-                "5 keys", f"{keys} remembered of {self._settings.dedup.window_rows_max}"
-            )
-
-    def _check_sums(self) -> None:
-        """A sum that falls is a restart to Prometheus."""
-        account = self._pipeline._ledger.counters
-        sums = {
-            "event age": account.event_age_seconds.sum,
-            "delivery latency": account.delivery_latency_seconds.sum,
-        }
-        for name, seconds in sums.items():
-            if seconds < self._sums.get(name, 0.0):
-                raise ViolationError(
-                    "sums", f"that of the {name} falls by {self._sums[name] - seconds:.1f} s"
-                )
-        if (
-            not self.had_wrong_clock
-            and sums["delivery latency"]
-            > account.delivery_latency_seconds.cumulative()[-1] * HISTORY_SECONDS_MAX
-        ):
-            raise ViolationError(
-                "sums", f"records took {sums['delivery latency']:.0f} s: more than there were"
-            )
-        self._sums = sums
-
     def check_fetched(self, held: int, bytes_max: int) -> None:
         """Invariant 5 for what the client has fetched ahead, over all partitions together."""
         if held > bytes_max:
@@ -288,14 +228,8 @@ class Watch:
 
     def check_end(self) -> None:
         """Check a worker that ended by itself: with no partition left, it holds no record."""
-        held = self._pipeline._ledger.memory.held_bytes
-        if self._pipeline.is_finished and not self._starts and held > self._bytes_under_way():
-            raise ViolationError("5 bytes at the end", f"{held} bytes are still held")
-
-    def _bytes_under_way(self) -> int:
-        """The bytes that only late answers of requests and writes will release."""
-        rows = self._pipeline.snapshot(Now(0.0, 0.0)).rows
-        return sum(rows.values()) * 2 * ROW_BYTES_MAX
+        if self._pipeline.is_finished and not self._starts:
+            self.books.check_end()
 
 
 def _is_fault_of_destination(answer: Answer) -> bool:

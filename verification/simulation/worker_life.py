@@ -251,7 +251,7 @@ class WorkerLife:
             self.watch.check_fetched(held, FETCHED_BYTES_MAX)
         now = asyncio.get_running_loop().time()
         ahead = self._clock_ahead()
-        self.watch.had_wrong_clock |= ahead != 0
+        self.watch.books.had_wrong_clock |= ahead != 0
         return Now(now, UNIX_SECONDS + now + ahead)
 
     async def _post(self, batch: Batch, time_factor: int) -> Answer:
