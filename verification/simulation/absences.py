@@ -48,6 +48,16 @@ def draw_absence(scenario: Scenario) -> Absence | None:
     )
 
 
+def reads_users(scenario: Scenario) -> bool:
+    """True if this history has a topic of ordered profiles.
+
+    How soon others are held beside partitions without a leader is checked without this topic: one
+    more partition to take over may need the time.
+    """
+    is_checked = scenario.mood is Mood.CALM and draw_absence(scenario) is not None
+    return bool(scenario.users) and not is_checked
+
+
 class Absences:
     """Takes the leaders away and brings them back.
 

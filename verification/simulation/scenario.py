@@ -72,6 +72,11 @@ class Scenario:
     dedup_rows_max: int
     users: int
 
+    @property
+    def has_profiles(self) -> bool:
+        """True if this history has a topic of profiles without an order."""
+        return self.seed % PROFILES_EVERY == 0
+
 
 # What may happen in each mood.
 MOMENTS = {
@@ -94,6 +99,8 @@ MOMENTS = {
 # The small one is met in an outage; the settings don't allow so little, so it is put in their
 # place.
 MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
+# One history of this many has a topic of profiles without an order.
+PROFILES_EVERY = 3
 # The share of histories that have profiles, an ordered resource, and the most records of them.
 USERS_SHARE, USERS_MAX = 0.5, 600
 # The share of wild histories in which the brokers move to other addresses.

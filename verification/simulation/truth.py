@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aiokafka.structs import TopicPartition
 
 from verification.simulation.profile_order import ProfileOrder
-from verification.simulation.violation import ViolationError
+from verification.simulation.violation import ViolationError, demand_none
 from worker.core.model.fault import Reason
 from worker.core.model.record import Position, Start
 from worker.core.wire import commit_metadata
@@ -216,11 +216,11 @@ class Truth:
             event for event, count in self.accepted.items() if count > max(1, self.wanted[event])
         ]
         if not may_repeat:
-            _demand_none("8 duplicates", "events came more than once", twice)
+            demand_none("8 duplicates", "events came more than once", twice)
 
     def _check_skipped(self, skipped: list[str]) -> None:
         read = [event for event in skipped if self.accepted[event] or self.dead_lettered[event]]
-        _demand_none("9 skipped", "skipped records were read", read)
+        demand_none("9 skipped", "skipped records were read", read)
 
     def _check_delivered(self, events: dict[str, Published]) -> None:
         """Check that each valid event, and each replay, was loaded, or was too old by then."""
@@ -231,13 +231,13 @@ class Truth:
             and not self.accepted[event]
             and not self._may_be_dead_lettered(event, record)
         ]
-        _demand_none("lost", "events", lost)
+        demand_none("lost", "events", lost)
         missed = [
             event
             for event, count in self.wanted.items()
             if self.accepted[event] < count and not self._may_be_dead_lettered(event, events[event])
         ]
-        _demand_none("lost replay", "events", missed)
+        demand_none("lost replay", "events", missed)
 
     def _check_dead_letters(self, events: dict[str, Published]) -> None:
         """Check that the events without a chance, and only these, are dead-lettered, and why."""
@@ -249,13 +249,13 @@ class Truth:
             and not self.dead_lettered[event]
             and record.key not in self.answered_keys
         ]
-        _demand_none("2 dead letter missing", "events", missing)
+        demand_none("2 dead letter missing", "events", missing)
         wrongly = [
             event
             for event in self.dead_lettered
             if events[event].is_valid and not self._may_be_dead_lettered(event, events[event])
         ]
-        _demand_none("2 dead letter of a valid event", "events", wrongly)
+        demand_none("2 dead letter of a valid event", "events", wrongly)
         for event, reasons in self.reasons.items():
             if (Reason.FAILS_ALONE in reasons) != event.startswith(POISON):
                 raise ViolationError("2 reason", f"{event} was dead-lettered for {reasons}")
@@ -263,9 +263,3 @@ class Truth:
     def _may_be_dead_lettered(self, event: str, record: Published) -> bool:
         has_expired = record.may_expire and self.reasons.get(event) == {Reason.TOO_OLD}
         return bool(self.dead_lettered[event]) and has_expired
-
-
-def _demand_none(name: str, what: str, events: list[str]) -> None:
-    """Raise if there are any such events."""
-    if events:
-        raise ViolationError(name, f"{len(events)} {what}: {events[:5]}")

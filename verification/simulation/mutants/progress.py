@@ -108,7 +108,7 @@ def send_until_the_very_end_of_a_drain(swap: Swap) -> None:
     swap(worker.core.draining, "QUIET_SHARE", 0.0)
 
 
-def believe_hints_without_their_checksum(swap: Swap) -> None:
+def believe_metadata_without_its_checksum(swap: Swap) -> None:
     def decode(position: int, metadata: str) -> CommitMetadata | None:
         read = {
             "1:": worker.core.wire.commit_metadata._of_runs,
@@ -123,11 +123,11 @@ def believe_hints_without_their_checksum(swap: Swap) -> None:
     swap(worker.core.wire.commit_metadata, "decode", decode)
 
 
-def ignore_the_hints(swap: Swap) -> None:
+def ignore_the_metadata(swap: Swap) -> None:
     swap(Tracker, "is_settled", lambda self, offset: False)
 
 
-def commit_without_hints(swap: Swap) -> None:
+def commit_without_metadata(swap: Swap) -> None:
     encode = worker.core.wire.commit_metadata.encode
     swap(
         worker.core.wire.commit_metadata,
@@ -177,9 +177,9 @@ MUTANTS: dict[str, Mutant] = {
         settle_dead_letters_before_they_are_acknowledged,
         settle_parked_records_before_they_are_acknowledged,
         send_until_the_very_end_of_a_drain,
-        believe_hints_without_their_checksum,
-        ignore_the_hints,
-        commit_without_hints,
+        believe_metadata_without_its_checksum,
+        ignore_the_metadata,
+        commit_without_metadata,
         commit_what_is_too_large_again_and_again,
         hold_whatever_comes,
         commit_seldom,
