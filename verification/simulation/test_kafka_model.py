@@ -1,6 +1,6 @@
 """The model's faults, as aiokafka's clients see them.
 
-What real Kafka can be asked is in test_kafka_conformance.
+What real Kafka can be asked is in the conformance tests.
 """
 
 from __future__ import annotations
