@@ -60,7 +60,10 @@ def with_selection(command: Callable[..., Any]) -> Callable[..., Any]:
             "--reason",
             "reasons",
             multiple=True,
-            help="Only records with this reason code, such as missing; repeatable.",
+            help=(
+                "Only records with this reason code, such as missing; repeatable. docs/reasons.md "
+                "has the codes."
+            ),
         ),
         click.option(
             "--application",

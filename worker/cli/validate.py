@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from worker.cli.loading import NO_APPLICATION, with_optional_keys
 from worker.cli.output import console, progress, say
+from worker.core.counters.situation import count_text
 from worker.core.model.clock import Now
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
@@ -99,9 +101,10 @@ def validate(
     try:
         source = _opened(file, format_name)
         is_body = source.file_format is FileFormat.CSV
+        configured = {route.topic for route in settings.resolved_routes()}
         settings, chosen = (_bodies if is_body else _route)(settings, topic, resource)
         is_routed = topic is None and resource is None
-        say(_rules(settings, chosen, is_routed=is_routed))
+        say(_rules(settings, chosen, configured, is_routed=is_routed))
         check = faults_of_cells if is_body else no_faults
         unit = "record" if source.file_format is FileFormat.JSON else "line"
         output = _Output(int(str(options["count"])), unit, as_json=bool(options["as_json"]))
@@ -134,11 +137,13 @@ def _opened(file: BinaryIO, format_name: str) -> DetectedFile:
     return replace(source, file_format=FileFormat(format_name))
 
 
-def _rules(settings: Settings, topic: str, *, is_routed: bool) -> str:
+def _rules(settings: Settings, topic: str, configured: Set[str], *, is_routed: bool) -> str:
     """Which rules apply, for people."""
     (route,) = (route for route in settings.resolved_routes() if route.topic == topic)
     what = "envelopes of any resource" if route.form == "envelope" else route.resource
     form = ", as CloudEvents" if route.form == "cloudevents" else ""
+    if topic not in configured:
+        return f"Its records are checked as {what}, by a route with the default settings."
     others = "; records of other topics by their routes" if is_routed else ""
     return f"Its records are checked as {what}{form}, by the route of topic {topic}{others}."
 
@@ -242,11 +247,11 @@ class _Output:
         out = console()
         by_content = summary.duplicates_by_content
         out.print(
-            f"{summary.records:,} records: {summary.delivered:,} would be delivered, "
-            f"{summary.duplicates:,} are duplicates"
+            f"{count_text(summary.records, 'record')}: {summary.delivered:,} would be delivered, "
+            f"duplicates: {summary.duplicates:,}"
             + (f" ({by_content:,} by content alone)" if by_content else "")
-            + (f", {summary.skipped:,} would be skipped" if summary.skipped else "")
-            + f", {summary.bad:,} are invalid"
+            + (f", skipped: {summary.skipped:,}" if summary.skipped else "")
+            + f", invalid: {summary.bad:,}"
         )
         if summary.by_reason:
             table = Table("reason", "records", box=None, pad_edge=False)

@@ -39,7 +39,7 @@ def test_good_records_end_with_0_and_bad_ones_with_65() -> None:
     result = run("-", stdin=good() + b"nonsense\n")
     assert result.exit_code == 65
     assert "line 2: dead-lettered\n  record: expected one JSON object" in result.output
-    assert "2 records: 1 would be delivered, 0 are duplicates, 1 are invalid" in result.output
+    assert "2 records: 1 would be delivered, duplicates: 0, invalid: 1" in result.output
 
 
 def test_machines_get_a_line_per_bad_record_and_one_with_the_sums() -> None:
@@ -73,9 +73,7 @@ def test_what_would_be_sent_can_be_written_and_is_valid_again(tmp_path: Path) ->
     names = sorted(file.name for file in bodies.iterdir())
     assert names == ["events-1111-appmetrica_device_id.csv", "events-1111-profile_id.csv"]
     for name in names:
-        assert (
-            "1 records: 1 would be delivered" in run(str(bodies / name), "--format", "csv").output
-        )
+        assert "1 record: 1 would be delivered" in run(str(bodies / name), "--format", "csv").output
     first = (bodies / names[0]).read_bytes()
     assert (
         run(
@@ -153,7 +151,7 @@ def test_records_without_a_key_and_ignored_fields_are_warnings_where_they_are_de
     ("arguments", "said"),
     [
         ((), "checked as events, by the route of topic offline-events; records of other"),
-        (("--resource", "revenue"), "checked as revenue, by the route of topic validate-revenue."),
+        (("--resource", "revenue"), "checked as revenue, by a route with the default settings."),
         (("--set", "routes=[{topic: a, form: envelope}]"), "checked as envelopes of any resource"),
         (("--set", "routes=[{topic: a, form: cloudevents}]"), "checked as events, as CloudEvents"),
     ],
@@ -232,7 +230,7 @@ def test_records_of_any_form_and_resource_become_bodies_that_are_valid_again(
             "--resource",
             resource,
         )
-        assert (again.exit_code, ", 0 are invalid" in again.output) == (0, True), again.output
+        assert (again.exit_code, ", invalid: 0" in again.output) == (0, True), again.output
 
 
 def test_each_set_of_columns_has_a_body_of_its_own_where_they_are_exact(tmp_path: Path) -> None:
@@ -279,7 +277,7 @@ def test_no_configuration_and_no_key_is_needed() -> None:
     records = b"".join(good(application_id=number) for number in (1, 77, 2**63 - 1))
     result = unconfigured("-", stdin=records + good(application_id=77, event_name=...))
     assert result.exit_code == 65, result.output
-    assert "4 records: 3 would be delivered, 0 are duplicates, 1 are invalid" in result.output
+    assert "4 records: 3 would be delivered, duplicates: 0, invalid: 1" in result.output
     assert "line 4: dead-lettered\n  event_name: required" in result.output
     assert "unknown_application" not in result.output
 
