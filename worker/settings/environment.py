@@ -13,21 +13,15 @@ https://kubernetes.io/docs/tutorials/services/connect-applications-service/#envi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
-
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, secret_in
 from worker.errors import Fault
-from worker.settings.layers import Layer, Values, add
-from worker.settings.schema import Settings
+from worker.settings.layers import Layer, add
 
 ENVIRONMENT_PREFIX = "AMW_"
 NESTING = "__"
@@ -47,41 +41,6 @@ _PORT = re.compile(
     r"PORT_(?P<number>[1-9][0-9]{0,4})_(?P<protocol>TCP|UDP|SCTP)(?:_(?P<part>PROTO|PORT|ADDR))?"
 )
 _PROTOCOLS = ("tcp", "udp", "sctp")
-
-
-class _Names(BaseSettings, Settings):
-    """The settings' names as pydantic-settings wants them."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter=NESTING
-    )
-
-
-class _OneVariable(EnvSettingsSource):
-    """pydantic-settings' source with a single variable, so that a fault names the variable."""
-
-    def __init__(self, name: str, value: str) -> None:
-        self._one = {name.lower(): value}
-        super().__init__(_Names)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._one
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """JSON as pydantic-settings reads it; a repeated key is an error.
-
-        Otherwise one of the two values would silently win.
-        """
-        decoded = super().decode_complex_value(field_name, field, value)
-        if decoded is not value:
-            json.loads(value, object_pairs_hook=_without_repetition)
-        return decoded
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> Values:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key is repeated")
-    return dict(pairs)
 
 
 def from_environment(environment: Mapping[str, str]) -> Layer:
@@ -199,9 +158,13 @@ def _add_variable(layer: Layer, name: str, value: str, source: str) -> None:
         # An empty path would be the working directory, and an empty text a valid name.
         layer.faults.append(Fault(path, source, _EMPTY))
         return
+    # Only here: a configuration without variables needs nothing of pydantic-settings, which takes
+    # 20 ms to import.
+    from worker.settings.one_variable import NotJsonError, values_of
+
     try:
-        values = _OneVariable(name, value)()
-    except SettingsError:
+        values = values_of(name, value)
+    except NotJsonError:
         layer.faults.append(
             Fault(
                 path,

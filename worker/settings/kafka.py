@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_settings import NoDecode
 
 from worker.settings.sasl_oauth import Password, SaslOauth
-from worker.settings.section import Seconds, Section, agreed
+from worker.settings.section import PlainText, Seconds, Section, agreed
 from worker.tls_files import TlsFiles
 
 PORT_MAX = 65_535
@@ -37,7 +36,7 @@ def _server(value: str) -> str:
 
 Servers = Annotated[
     tuple[Annotated[str, AfterValidator(_server)], ...],
-    NoDecode,
+    PlainText,
     BeforeValidator(_servers, json_schema_input_type=str | list[str]),
     Field(min_length=1),
 ]

@@ -19,6 +19,10 @@ Topic = Annotated[
 ]
 
 
+class PlainText:
+    """Marks a list whose variable holds plain text instead of JSON."""
+
+
 class Section(BaseModel):
     """A part of the configuration. Unknown keys are errors, and nothing changes after loading."""
 
