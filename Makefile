@@ -48,7 +48,7 @@ sanitize: $(STAMP) ## Run the compiled pass under AddressSanitizer and UBSan (gc
 	  $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/core/intake/test_compiled_pass.py && \
 	  $(BIN)/python -m verification.fuzz $(or $(ARGS),--count 20000)
 
-demo: $(STAMP) ## The main job on real Kafka, from nothing to a balanced account (ARGS="--keep" leaves it running)
+demo: $(STAMP) ## Start Kafka and an emulator, deliver samples, check that nothing is lost (ARGS="--keep" leaves it running)
 	$(BIN)/appmetrica-worker demo $(ARGS)
 
 run: $(STAMP) ## Run the worker with your settings (ARGS="--config FILE")
@@ -57,7 +57,7 @@ run: $(STAMP) ## Run the worker with your settings (ARGS="--config FILE")
 quick: UNIT_ARGS := --hypothesis-profile=quick
 quick: lint types contracts unit ## Lint, types, import contracts, tests/unit: no network, no broker (1 to 2 min)
 
-test: lint types contracts unit pytest ## Everything that must hold: quick (with longer searches), then sockets, processes, simulation, real Kafka (20 min; busy: 40)
+test: lint types contracts unit pytest ## All checks: quick (with longer searches), then sockets, processes, simulation, real Kafka (20 min; busy: 40)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -82,7 +82,7 @@ format: $(STAMP) ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(STAMP) ## Write docs/schema, the dashboards, the generated parts of docs/events.md and of helm anew
+schema: $(STAMP) ## Write the generated files anew: docs/schema, docs/logs.md, docs/metrics.md, the dashboards, parts of docs/events.md and of helm
 	$(BIN)/python -m tests.unit.contract
 	$(BIN)/python -m dashboards
 	$(BIN)/python -m tests.install
@@ -101,7 +101,7 @@ lock: $(STAMP) ## Pin the dependencies anew: requirements{,-otel,-build}.lock (i
 simulate: $(STAMP) ## Play random histories of the whole worker (300 in 2 min; SEEDS=300, or SEED=17 for one; ARGS=--mutants)
 	PYTHONHASHSEED=0 $(BIN)/python -m verification.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300)) $(ARGS)
 
-fuzz: $(STAMP) ## Throw a million values at the intake (ARGS="--count 5000000 --seed 2", or ARGS=--atheris)
+fuzz: $(STAMP) ## Run a million generated values through the intake (ARGS="--count 5000000 --seed 2", or ARGS=--atheris)
 	$(BIN)/python -m verification.fuzz $(ARGS)
 
 # MUTANT=all switches each of five safeguards off, one by one. How long that takes and what it shows: docs/reliability.md.
@@ -121,7 +121,7 @@ cluster: $(STAMP) ## Install the chart on a real one-node Kubernetes, and replac
 	$(BIN)/python -m verification.cluster $(ARGS)
 
 # The tool has a version of its own, because its dependencies change what other tests' tools accept.
-sbom: $(STAMP) ## List what is in the image, as CycloneDX: dist/appmetrica-worker.cdx.json
+sbom: $(STAMP) ## List the packages of the image, as CycloneDX: dist/appmetrica-worker.cdx.json
 	@mkdir -p dist
 	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
 	  --output-file dist/appmetrica-worker.cdx.json requirements.lock
@@ -141,11 +141,11 @@ bench: $(BENCH_STAMP) ## Measure speed on real Kafka: writes bench/RESULTS.md, p
 	$(BIN)/python -m bench $(ARGS)
 	$(BIN)/python -m tests.install
 
-bench-full: $(BENCH_STAMP) $(QUIX)/.installed ## The same with all scenarios, millions of events and Quix Streams (1 h)
+bench-full: $(BENCH_STAMP) $(QUIX)/.installed ## As bench, with all scenarios, millions of events and Quix Streams (1 h)
 	$(BIN)/python -m bench --full --quix $(QUIX)/bin/python $(ARGS)
 	$(BIN)/python -m tests.install
 
-profile: $(BENCH_STAMP) ## Where a running worker spends its time, by function (ARGS="--seconds 20")
+profile: $(BENCH_STAMP) ## Show where a running worker spends its time, by function (ARGS="--seconds 20")
 	$(BIN)/python -m bench.profile $(ARGS)
 
 bench-stages: $(STAMP) ## Measure each stage without a broker, in µs and in instructions (ARGS="--stage intake --shape rich")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from tests.metrics_page import marked, table_rows
+from tests.metrics_page import contents, marked, table_rows
 from worker.edges.telemetry.log_events.definition import COMMON_FIELDS, FIELDS, LogEvent
 from worker.edges.telemetry.log_events.pipeline import PIPELINE
 from worker.edges.telemetry.log_events.process import KAFKA, PROCESS
@@ -51,7 +51,10 @@ on it. Lines of libraries have a text in place of a code.
 An **error** needs attention: records wait or are lost, or a person has to act. From a **warning**
 the worker recovers by itself. **info** is ordinary operation. The latest warnings and errors are in
 `/status`, `last_errors`, each with what to do. What the log does with secrets, repetitions and a
-slow reader: [operations.md](operations.md#the-log).
+slow reader: [operations.md](operations.md#the-log). Problems and their causes:
+[troubleshooting.md](troubleshooting.md).
+
+{contents((*SECTIONS, "Fields"))}
 
 {sections}
 ## Fields

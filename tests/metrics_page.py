@@ -44,6 +44,8 @@ metrics of the process and of the garbage collector of the Prometheus client are
 
 The same texts are the HELP texts of a scrape.
 
+{contents((*SECTIONS, "/status"))}
+
 {sections}
 ## /status
 
@@ -62,6 +64,12 @@ def _table(metrics: Iterable[Metric]) -> str:
         for metric in metrics
     )
     return f"| metric | type | meaning | what to do |\n| --- | --- | --- | --- |\n{rows}"
+
+
+def contents(titles: Iterable[str]) -> str:
+    """Return a line of links to the sections of a page."""
+    anchors = {title: re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return " · ".join(f"[{title}](#{anchor})" for title, anchor in anchors.items())
 
 
 def table_rows(rows: Iterable[str]) -> str:
