@@ -37,3 +37,14 @@ def faults(
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, text, environment)
     return caught.value.faults
+
+
+def assert_fault(
+    tmp_path: Path, text: str, environment: Mapping[str, str], expected: tuple[str, str]
+) -> None:
+    """Check that a fault at this path, or below it, has this text in its message."""
+    path, message = expected
+    found = faults(tmp_path, text, environment)
+    assert [fault for fault in found if fault.path.startswith(path) and message in fault.message], (
+        found
+    )
