@@ -182,3 +182,11 @@ def committed(commands: list[Command]) -> dict[Assignment, int]:
 def offsets(batch: Batch) -> list[int]:
     """The offsets of a batch's rows."""
     return [row.record.offset for row in batch.rows]
+
+
+def world_with_two_partitions() -> World:
+    """A world that is assigned `FIRST` and `SECOND`, a second later."""
+    world = World()
+    world.assign(FIRST, SECOND)
+    world.wait(1.0)
+    return world
