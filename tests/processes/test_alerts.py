@@ -312,3 +312,17 @@ def test_a_fault_of_an_installation_is_not_hidden_by_a_healthy_one(
     faulty = {**other, **FAULTS["NotDelivering"].series}
     checks = [check(FAULT + 30, "AppMetricaWorkerNotDelivering", 1)]
     run(promtool, tmp_path, [alert_case("two installations", faulty, checks)])
+
+
+def test_a_parking_topic_without_a_worker_is_an_alert_though_nothing_is_counted_as_parked(
+    promtool: str, tmp_path: Path
+) -> None:
+    parking = series("consumer_assigned_partitions", 'topic="offline-events.parked"')
+    fault = FAULTS["PartitionsWithoutMember"]
+    checks = [
+        check(minute, f"AppMetricaWorker{name}", firing)
+        for minute in range(FAULT + fault.fires_after, RECOVERY, CHECK_MINUTES)
+        for name, firing in (("PartitionsWithoutMember", 1), ("ParkedNotShrinking", 0))
+    ]
+    changes: dict[str, str | None] = {parking: during("2", "0"), PARKED: f"0x{END}"}
+    run(promtool, tmp_path, [alert_case("parking topic", changes, checks)])

@@ -81,8 +81,10 @@ KAFKA = (
     GaugeMetric(
         "records_parked",
         ("topic",),
-        "Records in the parking topic that are not redelivered yet, by the topic they came from.",
-        "Falls by itself when the hold ends: see application_held.",
+        "Records in the parking topic that are not redelivered yet, by the topic they came from. "
+        "Only partitions of the parking topic that a worker has are counted.",
+        "Falls by itself when the hold ends: see application_held. `appmetrica-worker lag` "
+        "counts all partitions, also those that no worker has.",
         _records_parked,
     ),
     GaugeMetric(
