@@ -62,7 +62,7 @@ def demo(bootstrap_servers: str | None, count: int, keep: bool) -> None:
 @click.option(
     "--faults",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSON file with the faults to inject.",
+    help="JSON file with the faults to inject; README.md lists their kinds and fields.",
 )
 def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | None) -> None:
     """Run an emulator of the Post API.
