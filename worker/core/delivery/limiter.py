@@ -17,8 +17,10 @@ from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
 from worker.core.model.command import Severity, WriteLog
 
+# Failures that show that the API gets too many requests at once.
 OVERLOADS = frozenset({RetryKind.THROTTLED, RetryKind.FAILED}) | AMBIGUOUS
-DESTINATION_FAULTS = frozenset({RetryKind.FAILED, RetryKind.NOT_SENT}) | AMBIGUOUS
+# Failures that count against the API in its breaker.
+API_FAULTS = frozenset({RetryKind.FAILED, RetryKind.NOT_SENT}) | AMBIGUOUS
 # Failures that rows can cause: the API failed over them, or took too long.
 ROW_FAILURES = frozenset({RetryKind.FAILED}) | AMBIGUOUS
 
@@ -159,7 +161,7 @@ class Limiter:
             self._concurrency.grow(in_flight=len(self._requests))
         elif isinstance(outcome, Retry) and outcome.kind in OVERLOADS:
             self._concurrency.shrink(request.round_of_start)
-        if isinstance(outcome, Retry) and outcome.kind in DESTINATION_FAULTS:
+        if isinstance(outcome, Retry) and outcome.kind in API_FAULTS:
             wait = outcome.wait_seconds_min
             self._failure_reason = outcome.reason
             self._breaker.fail(monotonic_seconds, wait_seconds_min=wait, is_probe=request.is_probe)
