@@ -1,7 +1,7 @@
 """What can end the process, each with the exit code that operators and supervisors see.
 
-The world's failures (a broker away, an answer of 503) are events, never exceptions of these kinds:
-the worker lives through them. An error here means that a person or the supervisor has to do
+Failures of brokers and of the API (a broker that is away, a 503) are events, never exceptions of
+these kinds: the worker survives them. An error here means that a person or the supervisor has to do
 something.
 """
 
@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
 
 
 class WorkerError(Exception):
-    """An end of the process that we can explain. The message says what, where and what to do."""
+    """A known reason to end the process. The message says what, where and what to do."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
 

@@ -57,7 +57,7 @@ def _token_source(oauth: SaslOauth, environment: Mapping[str, str]) -> TokenSour
     if oauth.token_file is not None:
         return TokenFile(oauth.token_file)
     if oauth.token_command is not None:
-        # The worker's own variables may be secrets, which are none of this program's business.
+        # The worker's own variables may be secrets, which the program must not get.
         own = {
             name: value
             for name, value in environment.items()
@@ -104,7 +104,7 @@ def source_options(settings: Settings) -> SourceOptions:
         starts_at_latest=kafka.initial_offset == "latest",
         tail=TailOptions(
             records_max=settings.dedup.rebuild_records_max,
-            rows_max={route.topic: _rows_recalled(settings, route) for route in routes},
+            rows_max={route.topic: _rows_restored(settings, route) for route in routes},
             seconds_max=settings.dedup.rebuild_seconds_max,
             age_seconds=max(route.dedup.window_seconds for route in routes),
             end=commit_metadata.end,
@@ -126,10 +126,10 @@ def source_options(settings: Settings) -> SourceOptions:
     )
 
 
-def _rows_recalled(settings: Settings, route: ResolvedRoute) -> int:
-    """Return how many rows of a topic are remembered, whatever the other topics need.
+def _rows_restored(settings: Settings, route: ResolvedRoute) -> int:
+    """Return how many rows of a topic its window certainly has room for.
 
-    To read more rows of its partitions' tails again would be useless.
+    Reading more rows of the tails of its partitions would be useless.
     """
     # An equal share. A parking topic has a quarter of its route's share, because it holds only the
     # records of applications on hold.

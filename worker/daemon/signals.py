@@ -29,7 +29,7 @@ logger = logging.getLogger("worker.daemon.signals")
 
 # A closed terminal sends SIGHUP: nobody is left to stop the worker in another way.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# By default these end a process. A typing error must not cost a drain.
+# By default these end a process. A typing error must not end the worker without a drain.
 OTHER_SIGNALS = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # One stop may come as two signals: `timeout`, and init programs that signal a whole process group,
 # send both at once.

@@ -39,7 +39,7 @@ def _follows(
 ) -> bool:
     """Whether this error is only a consequence of another fault, which is shown.
 
-    pydantic also calls a list with one bad entry empty. And what can't be read of a layer is
+    For pydantic, a list with one bad entry is empty, and a value that a layer could not read is
     missing.
     """
     place = error["loc"]

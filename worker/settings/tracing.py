@@ -65,7 +65,7 @@ class Tracing(Section):
     )
 
     def spans_url(self) -> str | None:
-        """The URL to which spans are posted; None: the SDK's variables say it."""
+        """The URL to which spans are posted; None: the SDK's variables name it."""
         if self.endpoint is None:
             return None
         return str(self.endpoint).rstrip("/").removesuffix(SPANS_PATH) + SPANS_PATH

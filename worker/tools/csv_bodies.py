@@ -4,7 +4,7 @@ A producer's record may write a value in several ways, and the worker writes it 
 it: an exponent becomes digits, `[]` an object, an IPv4 address an IPv6 address. A CSV body is sent
 as it is, so a cell must have the API's own form.
 
-Source: the Post API's pages; `worker/sandbox/emulator/contract.py` judges cells independently.
+Source: the Post API's pages; `worker/sandbox/emulator/contract.py` checks cells independently.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Asks workers for `/status`, as the command `top` shows it.
 
-What comes back is a stranger's: a port may belong to another program, a worker may be older. So an
+No answer can be trusted: a port may belong to another program, and a worker may be older. So an
 answer is bounded, every value is read with its type, and a value of another type counts as absent.
 """
 
@@ -20,7 +20,7 @@ from yarl import URL
 
 from worker.tls_files import TlsFiles, tls_context
 
-# A worker answers in milliseconds; an answer that takes longer is late news.
+# A worker answers in milliseconds; a slower answer would not be current.
 ANSWER_SECONDS_MAX = 3.0
 # Some 20,000 partitions.
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
@@ -125,7 +125,7 @@ async def _ask(session: aiohttp.ClientSession, url: URL, server_name: str | None
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body up to its bound; a longer one is cut and is no JSON then."""
+    """Return the body up to its bound; a longer body is cut, and then is not JSON."""
     parts: list[bytes] = []
     left = ANSWER_BYTES_MAX
     async for part in response.content.iter_chunked(64 * 1024):

@@ -19,13 +19,13 @@ from worker.edges.kafka.aiokafka_internals.closing import (
 from worker.edges.kafka.tokens import TokenProvider
 from worker.tls_files import TlsFiles, TlsFilesError, tls_context
 
-# Beyond the time for a request: an error of the client's own comes first and says more.
+# Added to the time for a request: so the client's own error comes first, which says more.
 GRACE_SECONDS = 5.0
 STOP_SECONDS_MAX = 5.0
 
 
 class TlsNotUsableError(KafkaError):
-    """A file of TLS can't be used now: it is being replaced, say. Try again, as for brokers."""
+    """A file of TLS can't be used now, perhaps because it is being replaced. Try again later."""
 
     retriable = True
 

@@ -106,7 +106,7 @@ class GroupDescription:
     def is_of_another_program(self, assignor: str) -> bool:
         """True if the members share a protocol other than this assignor.
 
-        A client that has only this assignor is not let in.
+        The coordinator refuses a client that has only this assignor.
         """
         has_another = self.assignor not in ("", assignor)
         return bool(self.members) and (self.protocol_type not in CONSUMERS or has_another)

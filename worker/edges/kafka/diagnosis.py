@@ -179,7 +179,7 @@ class _Server:
         return await self._of_close() or closed
 
     async def _of_close(self) -> Diagnosis | None:
-        """A fault of the login: without one, a broker ends the connection at the first request."""
+        """Return the fault of a missing login, if the server offers logins and none is used."""
         mechanisms = await self._mechanisms(self._arguments.get("ssl_context"))
         if not mechanisms or self._protocol.startswith("SASL_"):
             return None
@@ -190,7 +190,7 @@ class _Server:
         )
 
     async def _mechanisms(self, context: ssl.SSLContext | None) -> list[str] | None:
-        """The logins that are offered, with or without TLS; None: it doesn't speak Kafka so."""
+        """Return the offered SASL mechanisms, asked with or without TLS; None: it isn't Kafka."""
         protocol = "PLAINTEXT" if context is None else "SSL"
         mechanisms: list[str] | None = None
         try:
@@ -204,14 +204,14 @@ class _Server:
                     ).enabled_mechanisms
                 )
         except CONNECTION_ERRORS:
-            # The answer so far counts.
+            # What was answered before the error counts.
             pass
         return mechanisms
 
     async def _refusal_of_certificate(self) -> str | None:
-        """The broker's refusal of our certificate, right after the handshake.
+        """Return the broker's refusal of our certificate, right after the handshake.
 
-        aiokafka doesn't report it.
+        aiokafka doesn't report the refusal.
         """
         try:
             reader, writer = await asyncio.open_connection(

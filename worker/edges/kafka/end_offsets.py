@@ -1,8 +1,8 @@
 """The ends of partitions: by the last fetch, and as the brokers say when they are asked.
 
 A consumer knows a partition's end from its fetches, and fetches nothing of a paused partition: the
-lag would not move in an outage, when everybody looks at it. So the leaders are asked too, in a
-rhythm of its own and over connections that carry nothing else: a request that hangs holds up no
+lag would not move in an outage, when everybody looks at it. So the leaders are asked too, at an
+interval of its own and over connections that carry nothing else: a request that hangs holds up no
 records, and a dead connection is given up with its time-out.
 """
 

@@ -4,11 +4,11 @@ Without a token, who reaches the port may read it. A token guards everything but
 a kubelet sends without one. It is also accepted as the password of HTTP Basic: browsers ask their
 user for that, and for no bearer token.
 
-A web page of a stranger must not reach it
-through the browser of somebody who can. Such a page may let its own name point to the worker's
-address (DNS rebinding): to the browser both are then one site. But the request still carries that
-name, so only names that no stranger can own are answered. `/metrics` and the probes are exempt:
-scrapers and load balancers come under any name, and these answers hold numbers.
+A web page of a stranger must not reach it through the browser of somebody who can. Such a page may
+let its own name point to the worker's address (DNS rebinding): to the browser both are then one
+site. But the request still carries that name, so only names that no stranger can own are answered.
+`/metrics` and the probes are exempt: scrapers and load balancers use any name, and these answers
+hold only numbers.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class AdminCredentials:
         """Return the context for the listening sockets; None: HTTP without TLS.
 
         Each handshake takes the latest certificate: the context that is listened with hands over
-        to a whole new one, so that no certificate ever stands beside the key of another one.
+        to a whole new one, so that no certificate is ever used with the key of another.
 
         Raises:
             TlsFilesError: a file is unusable.

@@ -31,7 +31,7 @@ _LINES = {
 
 
 class Diagnostics:
-    """Shows what the worker is doing. What is for another thread says so.
+    """Shows what the worker is doing. Methods for another thread have that in their name.
 
     Args:
         trail: the last events and commands.
@@ -52,7 +52,7 @@ class Diagnostics:
         self._write_loop(cause)
 
     def write_from_thread(self, loop: asyncio.AbstractEventLoop, cause: str) -> None:
-        """The same from another thread.
+        """Write everything to the log from another thread.
 
         A blocked event loop writes nothing, but the stacks of the threads show where it is blocked.
         """

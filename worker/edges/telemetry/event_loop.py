@@ -83,7 +83,7 @@ class LoopWatchdog:
     def look(self, monotonic_seconds: float) -> float | None:
         """Return for how long the loop has been blocked, once for each blockade.
 
-        A look that is late itself says that the whole process was stopped: that is no blockade.
+        A late look shows that the whole process was stopped, which is no blockade.
         """
         late_seconds = monotonic_seconds - self._looked_at - LOOK_SECONDS
         self._looked_at = monotonic_seconds

@@ -107,7 +107,7 @@ class SpanExport:
         return self._provider.get_tracer("worker", self._options.version, schema_url=SCHEMA_URL)
 
     def counts(self) -> SpanCounts:
-        """How many spans ended so far, by what became of them."""
+        """Return the numbers of ended spans: exported, failed and dropped."""
         if self._exporter is None or self._queue is None:
             return SpanCounts()
         return SpanCounts(self._exporter.exported, self._exporter.failed, self._queue.dropped)

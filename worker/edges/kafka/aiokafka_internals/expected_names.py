@@ -1,6 +1,6 @@
 """What this package expects of aiokafka, and the check at start-up that it is there.
 
-The names are private: any release may rename them without a word. A worker that finds this out in
+The names are private: any release may rename them without notice. A worker that finds this out in
 the middle of an outage is worse than a worker that does not start.
 """
 
