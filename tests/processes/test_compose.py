@@ -60,10 +60,16 @@ def test_images_have_a_tag_and_no_registry() -> None:
 
 
 def test_every_mounted_file_exists_and_ports_are_open_on_this_machine_only() -> None:
-    for service, definition in SERVICES.items():
-        if "volumes" in definition:
-            assert [path for path in mounts(service).values() if not path.exists()] == []
-        assert all(port.startswith("127.0.0.1:") for port in definition.get("ports", []))
+    mounted = [
+        path
+        for service, definition in SERVICES.items()
+        if "volumes" in definition
+        for path in mounts(service).values()
+    ]
+    ports = [port for definition in SERVICES.values() for port in definition.get("ports", [])]
+    assert mounted and ports
+    assert [path for path in mounted if not path.exists()] == []
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
 def test_the_worker_accepts_its_configuration_and_its_memory() -> None:

@@ -50,6 +50,7 @@ def test_every_metric_of_a_panel_is_defined_and_limited_to_the_chosen_workers(
     board: Board, panel: Panel
 ) -> None:
     defined = {metric.name for metric in METRICS}
+    assert panel.queries
     for query in panel.queries:
         named = re.findall(rf"{PREFIX}(\w+?)(?:_bucket|_sum|_count)?\{{([^}}]*)\}}", query.promql)
         assert set(query.metrics) == {name for name, _ in named} <= defined

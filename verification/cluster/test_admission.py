@@ -139,4 +139,4 @@ async def test_restricted_standard_refuses_a_plain_pod_where_the_release_runs(
     }
     with pytest.raises(RefusedError, match='violates PodSecurity "restricted:latest"'):
         await apply(plain)
-    assert all(pod.is_ready for pod in await release.pods())
+    assert {pod.is_ready for pod in await release.pods()} == {True}

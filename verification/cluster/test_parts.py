@@ -22,9 +22,10 @@ def test_page_has_commands_of_known_programs_only() -> None:
 
 
 def test_options_of_helm_on_the_page_are_known_options_of_helm() -> None:
-    for command in commands():
-        if command.startswith("helm "):
-            parser().parse_args(["added.json", *command.split()[1:]])
+    of_helm = [command.split()[1:] for command in commands() if command.startswith("helm ")]
+    assert of_helm
+    for arguments in of_helm:
+        parser().parse_args(["added.json", *arguments])
 
 
 def test_image_of_a_program_has_it_as_entry_point(tmp_path: Path) -> None:

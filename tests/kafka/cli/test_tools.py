@@ -207,6 +207,7 @@ async def test_the_trace_of_an_invalid_record_names_every_fault(stage: Stage) ->
         "why", origin["topic"], str(origin["partition"]), str(origin["offset"])
     )
     assert f"It was dead-lettered as {reason}" in result.stdout
+    assert dead_letter["faults"]
     assert all(
         fault["message"] in result.stdout and f"[{fault['reason']}]" in result.stdout
         for fault in dead_letter["faults"]

@@ -115,6 +115,7 @@ def test_schema_asyncapi_prints_the_document_that_is_in_the_docs() -> None:
 
 
 def test_every_schema_command_has_a_help_text_with_an_example() -> None:
+    assert schema.commands.keys() == {"asyncapi", "config", "event"}
     for name, command in schema.commands.items():
         assert f"Example: appmetrica-worker schema {name}" in (command.help or ""), name
 
@@ -126,7 +127,9 @@ def test_version_prints_the_version() -> None:
 
 
 def test_every_command_has_a_help_text_with_an_example() -> None:
-    for name, command in _leaves(cli, click.Context(cli)):
+    commands = _leaves(cli, click.Context(cli))
+    assert {"run", "dlq replay", "schema event"} <= {name for name, _ in commands}
+    for name, command in commands:
         if name != "version":
             assert f"Example: appmetrica-worker {name}" in (command.help or ""), name
 

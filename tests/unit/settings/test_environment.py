@@ -91,7 +91,9 @@ def test_they_are_faults_where_no_service_has_such_an_address() -> None:
 
 
 def test_a_secret_file_of_that_shape_is_a_fault(tmp_path: Path) -> None:
-    for name, value in links("AMW").items():
+    named = links("AMW")
+    for name, value in named.items():
         (tmp_path / name).write_text(value)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as caught:
         load(None, KEY, tmp_path, {})
+    assert {one.source for one in caught.value.faults} == {str(tmp_path / name) for name in named}

@@ -71,7 +71,7 @@ def test_no_byte_is_lost(size: int, pack: type[bytes]) -> None:
 @pytest.mark.parametrize("cut", [5, 40, 2000])
 def test_damaged_gzip_is_an_error(cut: int) -> None:
     packed = gzip.compress(b"".join(b"%d,%d\n" % (n, n * n) for n in range(100_000)))
-    with pytest.raises(FileFormatError):
+    with pytest.raises(FileFormatError, match="it seems to be gzip, but is damaged"):
         found = detect(io.BytesIO(packed[:cut]))
         list(read(found.stream, found.file_format))
 

@@ -125,7 +125,8 @@ async def test_a_collector_that_says_nothing_does_not_hold_up_the_end() -> None:
         await ours.wait_for_requests(1)
         await export.close(0.05)
         assert export.counts().exported == 0
-        assert all(thread.daemon for thread in threading.enumerate() if "Otel" in thread.name)
+        senders = [thread for thread in threading.enumerate() if "Otel" in thread.name]
+        assert [thread.daemon for thread in senders] == [True]
 
 
 async def test_the_loop_never_waits_for_a_collector() -> None:

@@ -349,5 +349,5 @@ def test_a_decoder_of_another_table_is_an_error() -> None:
 def test_a_decoder_that_gives_something_else_is_an_error() -> None:
     twins = Twins.of(make_rules())
     reading = ChunkReading(make_assignment(), WINDOW, now_at(), ContractDrift())
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"must be a `msgspec.Struct`"):
         twins.compiled(reading, FakeRecord(0), b"{}", None, lambda _: msgspec.Raw(b"{}"))
