@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -150,3 +150,14 @@ async def on_stage(bootstrap_servers: str, topic: str, directory: Path) -> Async
             for worker in stage.workers:
                 worker.send(signal.SIGCONT)
                 worker.kill()
+
+
+@asynccontextmanager
+async def meanwhile(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run this work beside the block, and cancel it at the block's end."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work(), name="meanwhile")
+        try:
+            yield
+        finally:
+            task.cancel()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from tests.e2e.stage import Stage, on_stage
+from tests.e2e.stage import Stage, meanwhile, on_stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.ledger import KeptRow
 from worker.sandbox.reconciliation import REASON_HEADER
@@ -73,12 +73,8 @@ async def streaming(stage: Stage) -> AsyncIterator[None]:
             await publish(stage.bootstrap_servers, stage.topic, [record(f"stream-{number}")])
             await asyncio.sleep(0.2)
 
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(stream(), name="stream")
-        try:
-            yield
-        finally:
-            task.cancel()
+    async with meanwhile(stream):
+        yield
 
 
 async def dead_letters(stage: Stage) -> list[ConsumerRecord[bytes, bytes]]:

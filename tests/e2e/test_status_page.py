@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.browser import assert_accessible, await_state, open_browser, open_page, take_pictures
-from tests.e2e.stage import KEYS, Stage, mixed, on_stage
+from tests.e2e.stage import KEYS, Stage, meanwhile, mixed, on_stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.kafka import free_ports
 from worker.sandbox.processes import WorkerOptions, WorkerProcess
@@ -45,12 +45,8 @@ async def streaming(stage: Stage) -> AsyncIterator[None]:
             await stage.publish(mixed(200, seed=round_number + 2, has_refused=False))
             await asyncio.sleep(0.5)
 
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(stream(), name="stream")
-        try:
-            yield
-        finally:
-            task.cancel()
+    async with meanwhile(stream):
+        yield
 
 
 async def await_text(page: Page, selector: str, wanted: str) -> None:

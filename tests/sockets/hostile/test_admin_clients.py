@@ -8,19 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.readings import make_answers
-from worker.edges.telemetry.admin_listener import CONNECTIONS_MAX, Address
+from worker.edges.telemetry.admin_listener import CONNECTIONS_MAX
 from worker.edges.telemetry.admin_server import AdminServer
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer(Address("127.0.0.1", 0), make_answers())
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @asynccontextmanager

@@ -6,25 +6,14 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from aiohttp.typedefs import Handler
 
-from tests.readings import make_answers
-from worker.edges.telemetry.admin_listener import Address
 from worker.edges.telemetry.admin_server import AdminServer
 from worker.sandbox.kafka import free_ports
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer(Address("127.0.0.1", 0), make_answers())
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def run_top(*arguments: str) -> tuple[int, str, str]:

@@ -8,7 +8,6 @@ import gzip
 import json
 import re
 import socket
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import aiohttp
@@ -28,14 +27,6 @@ from worker.edges.telemetry.status import status_of
 from worker.edges.telemetry.status_page import DOCUMENT_SECONDS
 from worker.errors import UnavailableError
 from worker.settings.schema import Settings
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[AdminServer]:
-    server = AdminServer(Address("127.0.0.1", 0), make_answers())
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def get(server: AdminServer, path: str) -> tuple[int, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka.structs import TopicPartition
 
-from tests.source_reader import SourceReader
+from tests.source_reader import SourceReader, reading
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.virtual_loop import run
 from worker.core.model.event import Event
@@ -43,18 +42,8 @@ def commit(
 async def running(brokers: ModelKafka | KafkaConnection, **changes: Any) -> AsyncIterator[Any]:
     """A `SourceReader` that runs on these brokers; untyped, because tests look into its parts."""
     known = brokers.bootstrap_servers if isinstance(brokers, ModelKafka) else brokers
-    reader = SourceReader(known, TOPIC, **changes)
-    tasks = [
-        asyncio.create_task(work())
-        for work in (reader.run, reader.source.watch_topics, reader.source.watch_ends)
-    ]
-    try:
+    async with reading(SourceReader(known, TOPIC, **changes)) as reader:
         yield reader
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        await reader.source.close()
 
 
 def append(kafka: ModelKafka, count: int, partitions: int = 1) -> None:
