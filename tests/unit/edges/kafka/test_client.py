@@ -14,6 +14,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from tests.builders import make_rejection
 from tests.certificates import make_certificates
 from tests.source_reader import EVENT_SECONDS_MAX, SourceReader, running
+from verification.simulation.virtual_loop import run
 from worker.core.model.event import DeadLettersFailed, Event
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity, Secret, TlsNotUsableError
 from worker.edges.kafka.stored_records import dead_letter_writer
@@ -49,28 +50,34 @@ def test_a_file_of_no_use_is_an_error_like_brokers_that_are_away(tmp_path: Path)
     assert caught.value.retriable
 
 
-async def test_a_source_waits_while_a_file_is_being_replaced_and_goes_on_with_the_new_one(
+def test_a_source_waits_while_a_file_is_being_replaced_and_goes_on_with_the_new_one(
     tmp_path: Path,
 ) -> None:
     ca = tmp_path / "ca"
     ca.write_text("being written")
-    reader = SourceReader(connection(KafkaSecurity("SSL", ca_file=ca)), "topic")
+    certificate = make_certificates(tmp_path).certificate.read_bytes()
     lines = Lines("kafka_not_reached")
-    logger = logging.getLogger("worker.kafka")
-    logger.addHandler(lines)
-    source = asyncio.create_task(reader.run())
-    try:
-        async with asyncio.timeout(EVENT_SECONDS_MAX):
+
+    async def history() -> None:
+        reader = SourceReader(connection(KafkaSecurity("SSL", ca_file=ca)), "topic")
+        source = asyncio.create_task(reader.run())
+        try:
             assert str(ca) in await lines.details.get()
-            ca.write_bytes(make_certificates(tmp_path).certificate.read_bytes())
+            ca.write_bytes(certificate)
             while str(ca) in (detail := await lines.details.get()):
                 pass
-        assert "127.0.0.1" in detail
+            assert "127.0.0.1" in detail
+        finally:
+            source.cancel()
+            await asyncio.gather(source, return_exceptions=True)
+            await reader.source.close()
+
+    logger = logging.getLogger("worker.kafka")
+    logger.addHandler(lines)
+    try:
+        run(history(), seconds_max=EVENT_SECONDS_MAX)
     finally:
         logger.removeHandler(lines)
-        source.cancel()
-        await asyncio.gather(source, return_exceptions=True)
-        await reader.source.close()
 
 
 class AlwaysTooLarge(AIOKafkaProducer):
