@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,23 @@ TIMEOUT_SECONDS = {
     "verification/simulation": 600.0,
     "": 120.0,
 }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Take what is there before the first test out of garbage collection.
+
+    The modules and thousands of collected tests live until the end. Each full collection would
+    look through all of them again.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        # What the collection of tests left unclosed is still collected, and warns.
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
