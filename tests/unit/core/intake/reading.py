@@ -1,14 +1,24 @@
-"""Reading single records through an intake, for this folder's tests."""
+"""Reads single records through an intake; and events of a producer with names of its own."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from tests.builders import FakeRecord, make_assignment, make_rules, now_at, parse_csv
+from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at, parse_csv
 from worker.core.intake.intake import Intake
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.row import Row
 from worker.core.post_api.resource import EVENTS
+
+# The fields of a route for `foreign` events.
+NESTED = {
+    "fields": {
+        "event_name": ("name",),
+        "profile_id": ("user", "id"),
+        "os_name": ("user", "device", "os"),
+    }
+}
 
 
 def read(record: FakeRecord, **rules: Any) -> Row | Rejection:
@@ -41,3 +51,18 @@ def cells_of(row: Row) -> dict[str, str]:
     """The cells of a row's one line by column name, read back by a strict CSV reader."""
     (cells,) = parse_csv(row.line)
     return dict(zip(EVENTS.header(row.destination.identity), cells, strict=True))
+
+
+def dumps(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def foreign(**changes: Any) -> dict[str, Any]:
+    """An event that `NESTED` maps; `...` leaves a field out."""
+    event = {
+        "application_id": 1111,
+        "name": "purchase",
+        "event_timestamp": UNIX_SECONDS,
+        "user": {"id": "user-1", "device": {"os": "ios"}},
+    }
+    return {name: value for name, value in (event | changes).items() if value is not ...}
