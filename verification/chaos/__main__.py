@@ -4,7 +4,7 @@
 full load. `--mutant NAME` switches a safeguard off in the shortest scenario that shows it,
 `--scenario NAME` plays the same with all safeguards on, `--mutants` both for each.
 
-Exit code 1 if anything was lost, was duplicated too often, or didn't come to rest; with
+Exit code 1 if anything was lost, was duplicated too often, or was not delivered in the end; with
 `--mutants`, if a mutant was not noticed.
 """
 
@@ -33,7 +33,7 @@ from verification.chaos.table import print_table
 RECORDS_MIN = 200_000
 NIGHT = Dose(clean_stops=12, random_kills=30, labelled_kills=24)
 WIDTH_MIN = 150
-# Records a second. At night less, as the API's ledger is kept in memory.
+# Records a second. Fewer in a long run, because the API's ledger is kept in memory.
 RATE = 700.0
 NIGHT_RATE = 500.0
 
@@ -64,7 +64,7 @@ async def perform(run: Run, console: Console) -> list[Verdict]:
 
 
 def rounds(seed: int, rate: float, minutes: float) -> Run:
-    """Every kind of fault: once, or in rounds for this many minutes."""
+    """Apply every kind of fault: once, or in rounds for this many minutes."""
 
     async def play(stage: Stage) -> None:
         until = time.monotonic() + minutes * 60
@@ -90,7 +90,7 @@ def long_outage(seed: int, rate: float, seconds: float) -> Run:
 
 
 def hunt(name: str, seed: int, rate: float, *, is_mutated: bool) -> Run:
-    """The scenario that shows this mutant, with it or without."""
+    """The scenario that shows this mutant, with the mutant or without."""
     scenario = HUNTS[name]
     mutant = name if is_mutated else None
     return Run(
@@ -106,7 +106,7 @@ def held(verdicts: Sequence[Verdict]) -> bool:
 
 
 async def hunt_all(seed: int, rate: float, console: Console) -> bool:
-    """Play each mutant, and its scenario without; True if just the mutants were noticed."""
+    """Play each scenario with its mutant and without; True if only the mutants were noticed."""
     table = Table(title="safeguards switched off", title_justify="left")
     for column in ("safeguard", "switched on", "switched off"):
         table.add_column(column)

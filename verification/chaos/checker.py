@@ -75,7 +75,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that was found."""
+    """The topics and the ledger, as they were read at the end."""
 
     produced: Sequence[Produced]
     dead_lettered: Sequence[DeadLettered]
@@ -83,7 +83,7 @@ class Evidence:
 
 
 def check(phases: Sequence[Phase], evidence: Evidence) -> list[Verdict]:
-    """The verdict on each phase."""
+    """Return the verdict on each phase."""
     account = _Account(phases, evidence)
     return [account.verdict(phase) for phase in phases]
 
@@ -117,7 +117,7 @@ class _Account:
             self._ambiguous[self._phase_at(dropped.unix_seconds)] += dropped.rows
 
     def verdict(self, phase: Phase) -> Verdict:
-        """How one phase ended."""
+        """Return the verdict on one phase."""
         records = self._produced[phase.key]
         valid = {record.number for record in records if record.kind == VALID}
         bad = [record for record in records if record.kind not in (VALID, REPEAT, SKIPPED)]

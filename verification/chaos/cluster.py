@@ -1,4 +1,4 @@
-"""Three brokers, each behind a proxy, and who leads what."""
+"""Three brokers, each behind a proxy, and the leader of each partition."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Topics:
 class Brokers:
     """The cluster and the proxies before it.
 
-    Clients at `servers` go through them, those at `direct_servers` round them.
+    Clients of `servers` connect through the proxies, clients of `direct_servers` without them.
     """
 
     def __init__(self, traps: Traps) -> None:
@@ -51,16 +51,16 @@ class Brokers:
 
     @property
     def servers(self) -> str:
-        """For the workers."""
+        """The addresses for the workers."""
         return ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies)
 
     @property
     def direct_servers(self) -> str:
-        """For the producer and the checker."""
+        """The addresses for the producer and the checker."""
         return self.cluster.direct_servers
 
     async def start(self) -> None:
-        """Blocks for the few seconds that it takes: nothing else runs yet."""
+        """Start the brokers; blocks for a few seconds, as nothing else runs yet."""
         for proxy in self.proxies:
             await proxy.open()
         ports = tuple(proxy.port for proxy in self.proxies)
@@ -72,7 +72,7 @@ class Brokers:
             proxy.upstream_port = node.port
 
     async def stop(self) -> None:
-        """The end."""
+        """Stop the brokers and the proxies."""
         for proxy in self.proxies:
             await proxy.close()
         if self._cluster is not None:
@@ -96,7 +96,7 @@ class Brokers:
             await client.close()
 
     async def relaunch(self, node: KafkaNode) -> None:
-        """Start it again, and wait until it listens."""
+        """Start a broker again, and wait until it listens."""
         # Launched here, in the main thread: a process dies with the thread that made it.
         node.relaunch()
         await asyncio.to_thread(node.await_start)
@@ -105,10 +105,10 @@ class Brokers:
         """Wait until each of these partitions has all its replicas again.
 
         Raises:
-            TimeoutError: it hasn't, in time.
+            TimeoutError: some replica was not in sync in time.
         """
         async with asyncio.timeout(IN_SYNC_SECONDS_MAX):
-            # Kafka notifies nobody: it has to be asked.
+            # Kafka sends no notice: the metadata has to be read again.
             while not await self._are_in_sync(topics):  # noqa: ASYNC110
                 await asyncio.sleep(POLL_SECONDS)
 

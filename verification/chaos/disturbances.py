@@ -1,4 +1,4 @@
-"""Bad days of the API and of the network before it and before the brokers."""
+"""Faults of the API, and of the networks before the API and before the brokers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def api_says_503(stage: Stage) -> None:
 
 
 async def api_refuses_connections(stage: Stage) -> None:
-    """Nobody listens. What was under way is ambiguous."""
+    """Refuse connections to the API. Requests under way are ambiguous."""
     async with stage.during("API refuses connections") as phase:
         await stage.pause(1, 2)
         proxies = [member.proxy for member in stage.members]
@@ -52,7 +52,7 @@ async def api_refuses_connections(stage: Stage) -> None:
 
 
 async def api_swallows_everything(stage: Stage) -> None:
-    """Give no answer for longer than a request waits; then what was swallowed arrives, late."""
+    """Hold requests longer than a worker waits for an answer; then let them arrive late."""
     async with stage.during("API swallows everything") as phase:
         await stage.pause(1, 2)
         proxies = [member.proxy for member in stage.members]
@@ -68,7 +68,7 @@ async def api_swallows_everything(stage: Stage) -> None:
 
 
 async def lost_answers(stage: Stage) -> None:
-    """The API takes the rows in, and its answer is lost. The ledger knows which."""
+    """Lose answers of the API after it has kept the rows. The ledger has these requests."""
     async with stage.during("accepted, then the answer lost") as phase:
         await stage.pause(1, 2)
         for _ in range(2):
@@ -84,7 +84,7 @@ async def lost_answers(stage: Stage) -> None:
 
 
 async def bad_network(stage: Stage) -> None:
-    """Latency, resets, black holes, half-open connections, cut answers, before API and brokers."""
+    """Disturb the networks: latency, resets, black holes, half-open connections, cut answers."""
     async with stage.during("bad network before API and brokers") as phase:
         before = stage.answers_withheld()
         kinds: list[Callable[[Proxy], Awaitable[None]]] = [

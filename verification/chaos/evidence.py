@@ -1,7 +1,7 @@
-"""What the checker goes by: the topics and the API's ledger, read from outside.
+"""The evidence for the checker: the topics and the API's ledger, read from outside.
 
-Knows nothing of the worker and imports nothing of it (`test_independence.py` holds that): what the
-worker believes of itself is no evidence.
+It imports nothing of the worker (`test_independence.py` checks that): the worker's own books are no
+evidence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ERRORS = "__appmetrica.errors."
 
 T = TypeVar("T")
 
-# While a lag is waited for, this many records are published every so many seconds.
+# During a wait for the lag, this many records are published at this interval in seconds.
 LATE_RECORDS, LATE_SECONDS = 10, 5.0
 
 
@@ -42,7 +42,7 @@ class Produced:
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """A dead letter, and the place it names."""
+    """A dead letter, and the place of the original record that it names."""
 
     partition: int
     offset: int
@@ -54,7 +54,7 @@ class DeadLettered:
 class Arrival:
     """A row that the API has accepted.
 
-    `sender`: the process that sent it, as its requests' ids tell.
+    `sender`: the process that sent it, by the id of its request.
     """
 
     number: int
@@ -64,7 +64,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A request whose rows the API kept and whose answer it didn't give."""
+    """A request whose rows the API kept without giving an answer."""
 
     rows: int
     unix_seconds: float
@@ -72,7 +72,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The API's account. `is_complete` False: it has forgotten some."""
+    """The API's account. `is_complete` is False if it has forgotten some rows."""
 
     arrivals: list[Arrival]
     dropped: list[Dropped]
@@ -80,7 +80,7 @@ class Ledger:
 
 
 async def read_produced(servers: str, topic: str) -> list[Produced]:
-    """Every record of the source topic."""
+    """Read every record of the source topic."""
 
     def of(record: Any) -> Produced:
         headers = dict(record.headers)
@@ -96,7 +96,7 @@ async def read_produced(servers: str, topic: str) -> list[Produced]:
 
 
 async def read_dead_lettered(servers: str, topic: str) -> list[DeadLettered]:
-    """Every dead letter."""
+    """Read every dead letter."""
 
     def of(record: Any) -> DeadLettered:
         headers = dict(record.headers)
@@ -134,7 +134,7 @@ async def lag(servers: str, topic: str) -> int:
     """Offsets between what the group has committed and the end of the topic.
 
     Raises:
-        aiokafka.errors.KafkaError: nobody can tell just now.
+        aiokafka.errors.KafkaError: no broker can answer now.
     """
     partitions = await _partitions(servers, topic)
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
@@ -159,10 +159,10 @@ async def await_no_lag(
     timeout_seconds: float,
     publish: Callable[[int], Awaitable[None]],
 ) -> float | None:
-    """How long it took until the group had committed everything; None if it didn't in that time.
+    """Wait until the group has committed everything; returns the seconds, or None on a time-out.
 
-    A few records are published now and then: where only refused rows are left, nobody can tell them
-    from an API that refuses everything.
+    A few records are published now and then: where only refused rows are left, a worker can't
+    distinguish them from an API that refuses everything.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -192,7 +192,7 @@ async def _partitions(servers: str, topic: str) -> list[TopicPartition]:
 
 
 async def read_ledger(url: str) -> Ledger:
-    """The emulator's account, page by page."""
+    """Read the emulator's ledger, page by page."""
     timeout = aiohttp.ClientTimeout(total=READ_SECONDS_MAX)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         async with session.get(f"{url}/_emulator/ledger") as response:

@@ -1,4 +1,4 @@
-"""The shortest scenario that shows each mutant. Without the mutant each of them holds."""
+"""The shortest scenario that shows each mutant. Without the mutant the scenario holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUTAGE_SECONDS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Hunt:
-    """A scenario and its stage."""
+    """A scenario that shows a mutant, and its stage."""
 
     play: Callable[[Stage], Awaitable[None]]
     script: Callable[[int, float, str | None], Script]

@@ -1,4 +1,4 @@
-"""kill -9: at any moment, and at the points where it hurts."""
+"""kill -9: at random moments, and between a message and its effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from verification.chaos.protocols import PRODUCE
 from verification.chaos.stage import API_LATENCY_SECONDS, STOP_SECONDS_MAX, Stage
 from verification.chaos.traps import Point
 
-# On a busy machine a worker that restarts takes its time.
+# On a busy machine a restart takes long.
 SPRING_SECONDS_MAX = 45.0
 # Longer than a commit interval: a commit passes in it.
 WITHHELD_SECONDS = 2.5
@@ -26,7 +26,7 @@ def kill(stage: Stage, member: Member) -> None:
 
 
 async def random_kills(stage: Stage, count: int) -> None:
-    """At any moment, now and then two at once."""
+    """Kill workers at random moments, now and then two at once."""
     async with stage.during("SIGKILL at random"):
         for member in stage.members:
             member.proxy.latency_seconds = SLOW_API_SECONDS
@@ -46,7 +46,7 @@ async def random_kills(stage: Stage, count: int) -> None:
 
 
 async def labelled_kills(stage: Stage, count: int) -> None:
-    """At the points where it hurts."""
+    """Kill a worker at each point of its conversations."""
     async with stage.during("SIGKILL at labelled points"):
         points = [*Point] * (count // len(Point) + 1)
         for point in points[:count]:
@@ -83,7 +83,7 @@ async def _kill_at(stage: Stage, point: Point) -> None:
 
     sprung = stage.traps.arm(point, strike)
     if point in (Point.JOIN_ASKED, Point.JOIN_ANSWERED, Point.SYNC_ANSWERED, Point.OFFSETS_ASKED):
-        # Something for the group to rebalance about.
+        # A change of the group, so that it rebalances.
         member = stage.chance.choice(stage.regulars)
         member.terminate()
         await member.wait(STOP_SECONDS_MAX)

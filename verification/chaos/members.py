@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """The orders for every worker of a run. `mutant` switches a safeguard off."""
+    """The options of every worker of a run. `mutant` switches a safeguard off."""
 
     servers: str
     topic: str
@@ -109,13 +109,13 @@ class Member:
         self._config_file = home / f"{name}.json"
         self._admin_port = free_ports(1)[0]
         self._process: subprocess.Popen[bytes] | None = None
-        # True while it is meant to live: then an end of its own is a fault.
+        # True while it must run: then an end by itself is a fault.
         self.is_wanted = False
         self.is_frozen = False
 
     @property
     def admin_url(self) -> str:
-        """Its admin port."""
+        """The URL of its admin port."""
         return f"http://127.0.0.1:{self._admin_port}"
 
     @property
@@ -132,17 +132,17 @@ class Member:
 
     @property
     def is_living(self) -> bool:
-        """True while there is a process."""
+        """True while its process exists."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def client_id(self) -> str:
-        """How it names itself to the brokers."""
+        """Its client id."""
         file = self._state_dir / "instance-id"
         return CLIENT_ID_PREFIX + file.read_text()[:INSTANCE_ID_CHARACTERS] if file.exists() else ""
 
     def start(self) -> None:
-        """Start it. From the main thread."""
+        """Start the process. Must be called from the main thread."""
         # JSON is YAML.
         configuration = self._orders.configuration(
             f"http://127.0.0.1:{self.proxy.port}", self._admin_port, self._state_dir
@@ -221,7 +221,7 @@ class Member:
             return False
 
     async def imbalance(self) -> float:
-        """How many records its own account can't explain."""
+        """The number of records that its own account can't explain."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"{self.admin_url}/metrics") as response,

@@ -29,7 +29,7 @@ NAMES = (
 
 
 def run(name: str) -> None:
-    """The command, without this safeguard."""
+    """Run the command without this safeguard."""
     if name in OWN:
         OWN[name](setattr)
         main()

@@ -1,4 +1,4 @@
-"""A long outage of the API at full load: memory stays flat, liveness green, and then all drains."""
+"""A long outage of the API at full load: memory stays flat, probes pass, and the lag goes to 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEMORY_BYTES_MAX = 32 * 1024 * 1024
 # The interpreter with all its modules, what the allocator keeps, and the window: see
 # `limits.memory_bytes_max` in the example.
 ALLOWANCE_BYTES = 96 * 1024 * 1024
-# Between one look and another, once everything is full.
+# Between two readings, once everything is full.
 DRIFT_BYTES_MAX = 16 * 1024 * 1024
 SAMPLE_SECONDS = 1.0
 # Published before the outage begins to count, so that nothing waits for records.
@@ -35,7 +35,7 @@ def script(seed: int, records_per_second: float, mutant: str | None) -> Script:
 
 
 async def long_outage(stage: Stage, seconds: float) -> None:
-    """The outage, and what was seen in it."""
+    """Play the outage, and check memory and probes during it."""
     async with stage.during(f"API down for {seconds:g} s at full load", DRAIN_SECONDS_MAX) as phase:
         await stage.plan({"kind": "status", "status": 503})
         await stage.producer.publish(BACKLOG)

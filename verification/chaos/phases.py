@@ -1,4 +1,4 @@
-"""The faults, one kind after the other."""
+"""The phases of a round, each with one kind of fault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Dose:
 
 
 async def run_round(stage: Stage, dose: Dose) -> None:
-    """Every kind of faults once."""
+    """Play a phase of every kind."""
     await clean_stops(stage, dose.clean_stops)
     await random_kills(stage, dose.random_kills)
     await labelled_kills(stage, dose.labelled_kills)
@@ -68,7 +68,7 @@ async def run_round(stage: Stage, dose: Dose) -> None:
 
 
 async def stop(stage: Stage, member: Member) -> None:
-    """SIGTERM, and the end that it must have."""
+    """Send SIGTERM, and check how the worker ends."""
     stage.phase.count += 1
     member.terminate()
     code = await member.wait(STOP_SECONDS_MAX)
@@ -80,7 +80,7 @@ async def stop(stage: Stage, member: Member) -> None:
 
 
 async def clean_stops(stage: Stage, count: int) -> None:
-    """Rolling restarts, joins and leaves, with a healthy API: not one duplicate."""
+    """Restart, join and leave with a healthy API: no duplicate is allowed."""
     async with stage.during("SIGTERM, joins, leaves; healthy API"):
         guest = await stage.new_member()
         await stage.pause(2, 3)
@@ -100,7 +100,7 @@ async def clean_stops(stage: Stage, count: int) -> None:
 
 
 async def zombies(stage: Stage, count: int) -> None:
-    """Stopped in the middle of everything, and back long after the group has given them up."""
+    """Freeze workers, and resume them long after the group has given them up."""
     async with stage.during("SIGSTOP 20-50 s"):
         guests = [await stage.new_member() for _ in range(2)]
         for guest in guests:
@@ -116,7 +116,7 @@ async def zombies(stage: Stage, count: int) -> None:
             ),
             reverse=True,
         )
-        # One of all lives on.
+        # One worker stays alive.
         candidates = [*stage.regulars, *guests][1:]
         lanes: list[list[float]] = [[] for _ in candidates]
         for span in spans:
@@ -137,8 +137,7 @@ async def _lane(stage: Stage, member: Member, spans: Sequence[float]) -> None:
         stage.note_kill()
         member.freeze()
         await asyncio.sleep(span)
-        # What it is about to send it sends before it learns that it was given up: as much as may be
-        # in flight.
+        # It sends before it learns that it was given up: at most as much as may be in flight.
         limits = stage.script.limits
         stage.phase.faults.append(
             Fault(time.time(), rows=limits.requests_in_flight * limits.rows_per_batch)
@@ -153,7 +152,7 @@ async def _lane(stage: Stage, member: Member, spans: Sequence[float]) -> None:
 async def broker_kills(
     stage: Stage, name: str, choose: Callable[[], Awaitable[KafkaNode]], count: int
 ) -> None:
-    """Kill the broker that matters, and start it again."""
+    """Kill the leader or the coordinator, and start it again."""
     async with stage.during(name):
         topics = (stage.topics.events, stage.topics.dead_letters, "__consumer_offsets")
         for _ in range(count):
@@ -167,7 +166,7 @@ async def broker_kills(
 
 
 async def storm(stage: Stage) -> None:
-    """Everything at once.
+    """Apply all kinds of faults at once.
 
     No commit is possible while there is no coordinator, so the bound is wide; nothing is lost.
     """
@@ -193,6 +192,6 @@ async def storm(stage: Stage) -> None:
         await stage.plan()
         await guest.wait(STOP_SECONDS_MAX)
         await stage.pause(2, 3)
-        # Whoever lives may have lost the group over it.
+        # Workers that are alive may have lost the group meanwhile.
         for _ in (*stage.regulars, guest):
             stage.note_kill(COORDINATOR_SECONDS_MAX)

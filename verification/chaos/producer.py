@@ -24,7 +24,7 @@ REPEAT_EVERY = 50
 BAD_EVERY = 200
 REFUSED_EVERY = 4001
 SKIPPED_EVERY = 110
-# The workers select the records of the others.
+# The workers don't select the records of this application.
 OTHER_APPLICATION = 3333
 RECENT_MAX = 500
 APPLICATIONS = (1111, 1111, 1111, 2222)
@@ -33,7 +33,7 @@ Planted = tuple[bytes, bytes | None, bytes]
 
 
 class Mill:
-    """Makes records: key, value, and kind. A bad record's kind is the reason in its dead letter."""
+    """Creates records: key, value, kind. The kind of a bad record is its dead letter's reason."""
 
     def __init__(self, seed: int, noise_characters: int) -> None:
         self._chance = random.Random(seed)
@@ -126,7 +126,7 @@ class Producer:
     async def publish(self, count: int = 1) -> None:
         """Publish this many records, now.
 
-        What can't be written is counted: only what is in the topic was produced.
+        Records that can't be written are counted: only records in the topic were produced.
         """
         for _ in range(count):
             key, value, kind = self._mill.next()
@@ -152,7 +152,7 @@ class Producer:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """The end."""
+        """Close the client."""
         await self._give_up()
 
     def _acknowledged(self, acknowledgement: asyncio.Future[Any]) -> None:

@@ -37,12 +37,12 @@ _ANSWERED = {
 
 
 class KafkaProxy(Proxy):
-    """Before a broker. Whose a conversation is, it learns from the client id."""
+    """A proxy before a broker: it identifies the owner of a connection by the client id."""
 
     def __init__(self, traps: Traps) -> None:
         super().__init__()
         self._traps = traps
-        # Kinds of requests that are held up, while they are in here.
+        # The API keys of requests that are held up.
         self.withheld_kinds: set[int] = set()
 
     async def forward_requests(self, connection: Connection) -> None:
@@ -89,7 +89,7 @@ class ApiProxy(Proxy):
             connection.awaited[0] = 0
 
     async def forward_answers(self, connection: Connection) -> None:
-        """The emulator writes an answer at once."""
+        """Forward answers. The emulator writes each answer in one piece."""
         while chunk := await connection.upstream[0].read(CHUNK_BYTES):
             if chunk.startswith(b"HTTP/1.1 200") and self._traps.spring(
                 Point.REQUEST_ANSWERED, self._owner

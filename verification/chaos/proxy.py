@@ -1,7 +1,6 @@
 """A TCP proxy that disturbs: latency, resets, black holes, half-open connections, cut answers.
 
-It knows as much of a protocol as it needs to see requests and answers pass; a subclass per protocol
-tells it.
+It needs to recognise requests and answers as they pass; a subclass per protocol does that.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from contextlib import suppress
 from worker.sandbox.kafka import free_ports
 
 CHUNK_BYTES = 64 * 1024
-# Closing with this sends a reset instead of a goodbye.
+# Closing with this option sends a reset instead of FIN.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -28,7 +27,7 @@ class Connection:
         self.client = client
         self.upstream = upstream
         self.owner = ""
-        # Requests that went through and whose answer hasn't.
+        # Requests that were forwarded and have no answer yet.
         self.awaited: dict[int, int] = {}
         self.is_silent = False
 
@@ -38,7 +37,7 @@ class Connection:
             _reset(writer)
 
     def half_close(self) -> None:
-        """End it towards the server, and let the client believe that it is open."""
+        """End it towards the server, without a sign to the client."""
         self.is_silent = True
         _reset(self.upstream[1])
 
@@ -70,7 +69,7 @@ class Proxy:
         self.reset_all()
 
     async def close(self) -> None:
-        """The end."""
+        """Stop listening, and end all connections."""
         self.shut()
         for task in list(self._tasks):
             task.cancel()
@@ -93,11 +92,11 @@ class Proxy:
         self._is_flowing.clear()
 
     def flow(self) -> None:
-        """What was held up passes, late."""
+        """End `swallow`: bytes that were held up pass late."""
         self._is_flowing.set()
 
     def truncate(self, count: int) -> None:
-        """The next answers break off in the middle."""
+        """Cut the next answers in the middle."""
         self._truncations += count
 
     # --- conversations ----------------------------------------------------------------------------
@@ -111,7 +110,7 @@ class Proxy:
         raise NotImplementedError
 
     async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        """Pass on, through the disturbances."""
+        """Forward bytes with the disturbances of the moment."""
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
         await self._is_flowing.wait()
@@ -119,10 +118,10 @@ class Proxy:
         await writer.drain()
 
     async def send_answer(self, connection: Connection, data: bytes) -> None:
-        """Pass an answer on; may break off in the middle.
+        """Forward an answer; it may be cut in the middle.
 
         Raises:
-            ConnectionError: it broke off.
+            ConnectionError: the answer was cut.
         """
         if self._truncations:
             self._truncations -= 1

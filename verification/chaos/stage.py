@@ -32,13 +32,13 @@ WATCH_SECONDS = 0.2
 LAG_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 30.0
 API_LATENCY_SECONDS = 0.02
-# Beyond the commit interval: how long a commit may take to be made, at rest.
+# On top of the commit interval: how long a commit may take without load.
 COMMIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a run is made of."""
+    """The parameters of a run."""
 
     seed: int
     records_per_second: float = 1000.0
@@ -68,7 +68,7 @@ class Stage:
 
     @property
     def api_url(self) -> str:
-        """The emulator, round the proxies."""
+        """The URL of the emulator, without the proxies."""
         return f"http://127.0.0.1:{self._api_port}"
 
     @property
@@ -85,7 +85,7 @@ class Stage:
 
     @property
     def regulars(self) -> list[Member]:
-        """The workers that are there all the time; the others are guests."""
+        """The workers of the whole run; the others are guests."""
         return self.members[: self.script.members]
 
     async def pause(self, low: float, high: float) -> None:
@@ -98,7 +98,7 @@ class Stage:
     async def during(
         self, name: str, lag_seconds_max: float = LAG_SECONDS_MAX
     ) -> AsyncIterator[Phase]:
-        """Run a phase: records flow; at its end only a few do until there is no lag."""
+        """Run a phase: records are published; at its end only a few, until there is no lag."""
         phase = Phase(f"{len(self.phases)}", name, time.time())
         self.phases.append(phase)
         self.producer.phase = phase.key.encode()
@@ -119,7 +119,7 @@ class Stage:
     def note_kill(self, commit_seconds: float = COMMIT_SECONDS) -> None:
         """Count a kill -9.
 
-        What was accepted since the last commit may be sent again, and what was in flight.
+        Rows accepted since the last commit, and rows in flight, may be sent again.
         """
         limits = self.script.limits
         window = limits.commit_interval_seconds + commit_seconds
@@ -168,7 +168,7 @@ class Stage:
         return member
 
     async def watch(self) -> None:
-        """A worker that ends by itself is a fault; it is started again, as its platform would."""
+        """Note each worker that ends by itself as a fault, and start it again."""
         while True:
             for member in self.members:
                 if member.is_wanted and member.ended_with is not None:
@@ -232,7 +232,7 @@ class Stage:
                     await asyncio.sleep(0.1)
 
     async def clear(self) -> None:
-        """End everything; nothing stays behind."""
+        """End all processes and tasks."""
         for member in self.members:
             member.thaw()
             member.kill()

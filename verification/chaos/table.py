@@ -1,4 +1,4 @@
-"""The table at the end."""
+"""The table of results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from verification.chaos.checker import Verdict, merged
 
 
 def print_table(console: Console, title: str, verdicts: Sequence[Verdict]) -> None:
-    """One line per kind of fault, the sum, and what was violated."""
+    """Print one line per kind of fault, the sum, and the violations."""
     table = Table(title=title, title_justify="left")
     table.add_column("fault")
     for column in (

@@ -1,4 +1,4 @@
-"""The account finds each kind of fault, and accepts what is right."""
+"""The checker finds each kind of violation, and accepts correct runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account is apart from the worker: the checker imports none of the worker's own books."""
+"""The checker is independent of the worker: it imports nothing of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 # Nothing of the worker, not even its sandbox.
 ACCOUNT = ("checker", "evidence", "table")
-# What makes mutants has to know what it changes.
+# Modules of mutants import what they change.
 KNOWS_THE_WORKER = ("mutants",)
 STAGE = sorted(
     path.stem

@@ -10,7 +10,7 @@ from enum import StrEnum
 class Point(StrEnum):
     """The message that passes.
 
-    `asked`: it has left the worker and reached nobody; `answered`: the other way round.
+    `asked`: a message from the worker, before it arrives; `answered`: an answer, before it arrives.
     """
 
     REQUEST_ASKED = "a request to the API, before it arrives"
@@ -34,21 +34,21 @@ class Traps:
         self._armed: dict[Point, tuple[Callable[[str], bool], asyncio.Future[str]]] = {}
 
     def arm(self, point: Point, action: Callable[[str], bool]) -> asyncio.Future[str]:
-        """Do this, with the name of whose conversation it is, when the point is passed next.
+        """Call the action with the owner of the connection that passes the point next.
 
-        The action says whether it concerns that one; if not, the trap stays. The result names whom
-        it sprang on.
+        The action returns whether it wants this owner; if not, the trap stays. The result is the
+        name of the owner on which it acted.
         """
         sprung: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._armed[point] = (action, sprung)
         return sprung
 
     def disarm(self, point: Point) -> None:
-        """Wait for it no longer."""
+        """Remove the trap of this point."""
         self._armed.pop(point, None)
 
     def spring(self, point: Point, owner: str) -> bool:
-        """A conversation of this owner passes that point; True if it ends here."""
+        """Act if a trap waits at this point for this owner; True if the connection must end."""
         action, sprung = self._armed.get(point, (None, None))
         if action is None or sprung is None or not action(owner):
             return False

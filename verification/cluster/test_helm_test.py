@@ -41,7 +41,7 @@ async def test_helm_test_names_the_missing_permission(world: None, tmp_path: Pat
     tool = kafka_tools(tmp_path)["kafka-acls.sh"]
     rules = [*tool, f"--bootstrap-server={SERVERS}", f"--allow-principal=User:{USER}"]
     reads = ("--operation=Read", "--operation=Describe")
-    letters = ("--operation=Write", f"--topic={topic}.dlq")
+    dead_letter_rules = ("--operation=Write", f"--topic={topic}.dlq")
     await run(*rules, "--add", *reads, f"--topic={topic}", f"--group={topic}")
     await run(*rules, "--add", *reads, f"--topic={topic}.dlq", f"--topic={topic}.parked")
     await run(
@@ -49,7 +49,7 @@ async def test_helm_test_names_the_missing_permission(world: None, tmp_path: Pat
     )
     await release.install(LOGIN_VALUES, {"replicas": 1})
     await release.test()
-    await run(*rules, "--remove", "--force", *letters)
+    await run(*rules, "--remove", "--force", *dead_letter_rules)
     with pytest.raises(helm_python.HelmError):
         await release.test()
     log = await release.kubectl("logs", f"pod/{release.name}-appmetrica-worker-test")

@@ -1,6 +1,6 @@
 """The fuzzer: `python -m verification.fuzz --count 1000000 --seed 1`.
 
-With `--atheris` the code that values reach guides the mutations.
+With `--atheris` coverage guides the mutations.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _guided(count: int, seed: int) -> int:
             "atheris is not installed: pip install '.[fuzz]' (Linux on x86-64)", markup=False
         )
         return 69
-    # The intake is imported already: what is loaded is instrumented where it lies.
+    # The intake is imported already: its loaded code is instrumented.
     atheris.instrument_all()
     routes, seeds = variants(), Mutator(seed)
 

@@ -2,9 +2,8 @@
 
 The intake ends in a row or in faults, never in an exception. The passes agree: what the fast pass
 accepts in its compiled form or in its generated form, the thorough pass accepts with the same
-cells, destination and key. A row is a line that
-the emulator, which doesn't know the worker's rules, accepts. Every fault has a message that is safe
-to print.
+cells, destination and key. The emulator, which doesn't know the worker's rules, accepts the line of
+every row. Every fault has a message that is safe to print.
 """
 
 from __future__ import annotations
@@ -61,12 +60,12 @@ CONFLUENT = b"\0\0\0\0\7"
 
 
 class DisagreementError(AssertionError):
-    """Something that must hold doesn't hold."""
+    """A rule of this module doesn't hold for a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A route by which values are judged.
+    """A route by which values are checked.
 
     `bare` reads values without the route's framing, `generated` without the compiled pass,
     `thorough` without any fast pass.
@@ -168,7 +167,7 @@ def variants() -> list[Variant]:
 
 
 def route_for(kind: str, chance: random.Random, routes: list[Variant]) -> Variant:
-    """Mostly a route for such a record: another route refuses nearly all records at once."""
+    """Mostly a route for such a record: other routes refuse nearly all of its mutations at once."""
     fitting = [one for one in routes if kind in one.name] if chance.random() < 0.8 else routes
     return chance.choice(fitting)
 
@@ -179,7 +178,7 @@ def judge(
     """Check one value.
 
     Raises:
-        DisagreementError: something that must hold doesn't hold.
+        DisagreementError: a rule of this module doesn't hold for the value.
     """
     if variant.rules.framing is Framing.CONFLUENT and value:
         _judge_framing(variant, value, headers)
@@ -198,7 +197,7 @@ def judge(
 
 
 def _judge_passes(variant: Variant, record: FakeRecord) -> None:
-    """All passes must make the same row of a record, or reject it with the same faults."""
+    """Check that all passes make the same row of a record, or reject it with the same faults."""
     best = _reading_of(variant.intake, record)
     for name, intake in (("generated", variant.generated), ("thorough", variant.thorough)):
         other = _reading_of(intake, record)
@@ -213,7 +212,7 @@ def _reading_of(intake: Intake, record: FakeRecord) -> object:
 
 
 def _judge_framing(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
-    """A framed value must be read as the same value without the framing is on a bare route."""
+    """Check that a framed value is read as the same value without framing on a bare route."""
     expected = _ending(variant.bare, FakeRecord(0, value, headers=headers))
     framings = [(variant.intake, CONFLUENT)]
     if not value.startswith(BYTE_ORDER_MARK):

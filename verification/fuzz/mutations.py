@@ -104,7 +104,7 @@ class Mutator:
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
         made = [value for one in fixtures() for value in one.values]
-        # The fixtures are of 2009; judged are events of 2023.
+        # The fixtures are of 2009; the events are checked as of 2023.
         self._plain = [
             re.sub(rb'("event_timestamp":)\d+', rb"\g<1>%d" % UNIX_SECONDS, value) for value in made
         ]

@@ -1,4 +1,4 @@
-"""The short form of the fuzzing, and that it would notice."""
+"""A short fuzzing run, and values that it must notice."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def test_everything_holds_for_thousands_of_values() -> None:
         kind, value, headers = mutator.draw()
         end = judge(route_for(kind, chance, routes), value, headers)
         ends.update(["row"] if isinstance(end, Row) else {fault.reason.value for fault in end})
-    # It must reach both what is taken and what is refused, for nearly every reason, to mean
-    # anything.
+    # The run is meaningful only if values are accepted, and refused for nearly every reason.
     assert ends["row"] > COUNT / 10
     assert len(ends) >= 12, ends
 

@@ -131,7 +131,7 @@ async def clock_doubted(scene: Scene) -> None:
     )
     if await scene.metric("clock_doubted") != [1.0] or scene.stage.emulator.ledger.rows_total > 10:
         raise SceneFailedError("the worker went on with a doubted clock")
-    # Only the difference counts: the API's clock comes to the node's, as the node's would.
+    # Only the difference counts: the API's clock is set right, in place of the node's.
     scene.stage.emulator.set_clock(0)
     await scene.until_metric("clock_doubted", 0)
     await scene.stage.await_rows(20)

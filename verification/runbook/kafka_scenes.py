@@ -1,4 +1,4 @@
-"""Scenes of brokers and topics: lost, damaged or missing ones, and a network that is silent."""
+"""Scenes of brokers and topics: lost, damaged or missing records and topics, a silent network."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def log_truncated(scene: Scene) -> None:
 
 
 def _replace_log(directory: Path, content: bytes) -> None:
-    """Replace the log of a partition; the broker makes the indexes again."""
+    """Replace the log of a partition; the broker creates the indexes again."""
     for file in directory.glob(f"{0:020}.*"):
         file.unlink()
     (directory / LOG).write_bytes(content)

@@ -1,4 +1,4 @@
-"""The runbook as it is read: its sections and their commands."""
+"""The runbook: its sections and their commands."""
 
 from __future__ import annotations
 

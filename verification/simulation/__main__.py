@@ -23,31 +23,30 @@ MUTANT_SEEDS = 200
 
 
 def begin_job(parent: int) -> None:
-    """What a process of the pool does first: it must not outlive a run that is killed."""
+    """Prepare a process of the pool: it must not outlive a run that is killed."""
     end_with(parent)()
     quiet()
 
 
 def quiet() -> None:
-    """Write no log: libraries log every fault of a history, which reads the worker's lines."""
+    """Write no log. Libraries log every fault of a history; a history reads the worker's lines."""
     logging.getLogger().setLevel(logging.CRITICAL + 1)
     worker = logging.getLogger("worker")
     worker.setLevel(logging.INFO)
     worker.propagate = False
-    # After each history what it left behind is collected: that needn't look through all modules
-    # again.
+    # Garbage is collected after each history: the collector needn't look through all modules again.
     gc.freeze()
 
 
 def describe(outcome: Outcome) -> str:
-    """A failure: the invariant, the seed, the last of what happened."""
+    """A failure: the invariant, the seed, and the last lines of the history."""
     lines = "\n".join(f"    {line}" for line in outcome.lines)
     head = f"seed {outcome.seed} violates {outcome.violation}\n  {outcome.text}"
     return f"{head}\n{lines}\n  again: make simulate SEED={outcome.seed}"
 
 
 def hunt(name: str) -> tuple[str, Outcome | None]:
-    """A history that notices this mutant; None if none of many does."""
+    """A history that notices this mutant; None if none of the first 200 does."""
     with mutated(name):
         for seed in (NOTICED_AT.get(name, 1), *range(1, MUTANT_SEEDS + 1)):
             outcome = play(seed)
@@ -88,7 +87,7 @@ def play_all(first: int, count: int, jobs: int) -> int:
 
 
 def play_mutants(jobs: int) -> int:
-    """Each safeguard switched off: which invariant notices, and in which history."""
+    """Switch each safeguard off; print which invariant notices, and in which history."""
     with ProcessPoolExecutor(jobs, initializer=begin_job, initargs=(os.getpid(),)) as pool:
         found = list(pool.map(hunt, MUTANTS))
     for name, outcome in found:

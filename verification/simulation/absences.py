@@ -1,4 +1,4 @@
-"""Partitions without a leader: drawn from a history's seed, and the checks while they are away."""
+"""Partitions without a leader: drawn from a history's seed, and checks while they have none."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from verification.simulation.scenario import Mood, Scenario
 from verification.simulation.truth import TOPIC
 from verification.simulation.violation import ViolationError
 
-# How long it takes at most, where nothing else is wrong with brokers, until every partition that is
-# there is held by somebody: a handover, and connections that died silently and are given up after a
-# request's time-out.
+# Where nothing else is wrong with the brokers, every partition with a leader has a worker within
+# this time: a handover, and connections that died silently and are given up after a request's
+# time-out.
 HELD_SECONDS = 14.0
 LOOK_SECONDS = 0.5
-# Connections that die silently let a consumer fetch nothing: then it is right to replace it.
+# Over a connection that has died silently a consumer fetches nothing: it is replaced with reason.
 SILENCING = frozenset({"silence", "replace"})
 
 
@@ -35,7 +35,7 @@ class Absence:
 def draw_absence(scenario: Scenario) -> Absence | None:
     """The absence in this history; None for none.
 
-    It has chance of its own: other events of the history don't change by it.
+    It has a random generator of its own, so other events of the history don't depend on it.
     """
     chance = Random(scenario.seed + 4)
     if chance.random() < 0.5:
@@ -51,8 +51,8 @@ def draw_absence(scenario: Scenario) -> Absence | None:
 def reads_users(scenario: Scenario) -> bool:
     """True if this history has a topic of ordered profiles.
 
-    How soon others are held beside partitions without a leader is checked without this topic: one
-    more partition to take over may need the time.
+    Not where it is checked how soon workers have the other partitions while some have no leader:
+    the partitions of this topic might take too much of that time.
     """
     is_checked = scenario.mood is Mood.CALM and draw_absence(scenario) is not None
     return bool(scenario.users) and not is_checked
@@ -78,7 +78,7 @@ class Absences:
             self._lose(self.drawn)
 
     async def play(self) -> None:
-        """From the beginning of the absence to its end."""
+        """Take the leaders away, check the other partitions, and bring the leaders back."""
         absence = self.drawn
         if absence is None:
             return
@@ -90,7 +90,7 @@ class Absences:
             self._kafka.faults.find_leader(TopicPartition(TOPIC, number))
 
     def check_rebuilds(self, rebuilds: int) -> None:
-        """Nothing was wrong but that partitions were away: no consumer is replaced for that."""
+        """Check that no consumer was replaced where only leaders were missing."""
         is_silenced = any(moment.what in SILENCING for moment in self._scenario.moments)
         if self.drawn is not None and self._is_calm and not is_silenced and rebuilds:
             raise ViolationError(
@@ -107,7 +107,7 @@ class Absences:
             self._kafka.faults.lose_leader(TopicPartition(TOPIC, number))
 
     async def _check_that_others_are_held(self, absence: Absence) -> None:
-        """Until the end of the absence every other partition is seen in somebody's hands."""
+        """Check that each other partition has a worker at some time before the absence ends."""
         there = {TopicPartition(TOPIC, number) for number in range(self._scenario.partitions)}
         missing = there - {TopicPartition(TOPIC, number) for number in absence.partitions}
         loop = asyncio.get_running_loop()

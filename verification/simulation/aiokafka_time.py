@@ -1,4 +1,4 @@
-"""Makes aiokafka tell the time by the loop it runs on.
+"""Makes aiokafka take the time from the loop that it runs on.
 
 aiokafka mixes the loop's timers with `time.monotonic()`. On a real loop both are the same clock. On
 a virtual one they aren't: a back-off that is timed by one and measured by the other would never
@@ -20,7 +20,7 @@ MODULES = (client, conn, fetcher, group_coordinator, subscription_state, message
 
 
 class LoopTime:
-    """As much of the module `time` as aiokafka uses."""
+    """The part of the module `time` that aiokafka uses."""
 
     time = staticmethod(time.time)
 

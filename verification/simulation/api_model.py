@@ -1,6 +1,6 @@
 """The Post API of a history: every row of the answer table, latency, and time-outs of both kinds.
 
-And rows that make it fail, and an API to which each row takes its time.
+Some rows make it fail, and in some histories it takes seconds for each row.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from worker.core.model.row import Row
 TIMEOUT_SECONDS = 5.0
 ROWS_MAX = 60
 TIMED_OUT = Ambiguous(TransportFault.TIMEOUT, TIMEOUT_SECONDS)
-# What comes of a request with a row that makes the API fail, by the second part of its event's
-# name.
+# The answer to a request with a row that makes the API fail, by the second part of its name.
 POISONED: dict[str, Answer] = {
     "500": Response(500, None, "internal error", 0.1),
     "403": Response(403, None, "blocked by the firewall", 0.1),
@@ -48,7 +47,7 @@ def event_of(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A sender. `watch` sees each request at its start; `is_alive` is asked when its bytes arrive.
+    """A sender. `watch` checks each request at its start; `is_alive` is read when its bytes arrive.
 
     It waits for the answer `time_factor` times as long as usual. While its clock is wrong it may
     send rows that are too old.
@@ -69,7 +68,7 @@ class ModelApi:
         self.truth = truth
         self._chance = Random(scenario.seed + 1)
         self._is_healthy = False
-        # Until when a worker has been asked to leave an application alone.
+        # Until when a worker must not send for an application, by the Retry-After of a 429.
         self._asked_to_wait: dict[tuple[Watch, int], float] = {}
 
     def heal(self) -> None:
@@ -119,7 +118,7 @@ class ModelApi:
         return answer
 
     async def ask_time(self) -> Answer:
-        """Somebody asks for the time: who answers events answers this."""
+        """Answer a request for the time; it fails where requests with events are refused too."""
         await asyncio.sleep(self._latency())
         now = asyncio.get_running_loop().time()
         if not self._is_healthy and any(
@@ -141,7 +140,7 @@ class ModelApi:
         )
 
     def _receive_profiles(self, batch: Batch, worker: str) -> None:
-        """Note the order of the rows that have an order."""
+        """Note the order in which rows of ordered profiles are loaded."""
         if batch.rows[0].assignment.topic == USERS_TOPIC:
             for row in batch.rows:
                 self.truth.profiles.load(event_of(row), worker, row.assignment)

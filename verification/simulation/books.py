@@ -46,8 +46,8 @@ class Books:
 
     def _check_spans(self) -> None:
         offsets, kafka = self._ledger.offsets, self._settings.kafka
-        # A chunk is this many records; the offsets of markers and gaps come on top, and the chunks
-        # that rows without others need.
+        # A chunk has this many records. On top come the offsets of markers and gaps, and the chunks
+        # that are received beyond the span, so that a lone row meets others.
         span_max = (
             self._settings.limits.span_records_max
             + (2 + CHUNKS_BEYOND_MAX) * kafka.poll_records_max
@@ -57,8 +57,7 @@ class Books:
                 raise ViolationError("5 span", f"{assignment} reaches {span}")
 
     def _check_memory(self) -> None:
-        # Soft by what was being received when the mark was passed, and by the bodies of the
-        # requests.
+        # The mark may be passed by the records of one chunk, and by the bodies of the requests.
         settings, held = self._settings, self._ledger.memory.held_bytes
         bodies = settings.delivery.requests_in_flight_max * settings.batching.rows_max
         rows = settings.kafka.poll_records_max + bodies
@@ -70,7 +69,7 @@ class Books:
             raise ViolationError("5 keys", f"{keys} remembered of {settings.dedup.window_rows_max}")
 
     def _check_sums(self) -> None:
-        """A sum that falls is a restart to Prometheus."""
+        """Check that no sum falls: Prometheus would take that for a restart."""
         counters = self._ledger.counters
         sums = {
             "event age": counters.event_age_seconds.sum,

@@ -1,4 +1,4 @@
-"""Two clusters for one suite, the model and real Kafka, with what a test needs of either."""
+"""The model and real Kafka behind one interface, for tests that run on both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cluster(Protocol):
     bootstrap_servers: str
 
     async def add_topic(self, name: str, partitions: int) -> None:
-        """Make a topic."""
+        """Create a topic."""
 
     async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
         """Write records."""
@@ -37,7 +37,7 @@ class Cluster(Protocol):
 
 
 class Model:
-    """The model, made inside its history."""
+    """The model, created inside its history."""
 
     def __init__(self) -> None:
         self.kafka = ModelKafka()
@@ -101,7 +101,7 @@ class RealKafka:
 
 
 class Rebalances(ConsumerRebalanceListener):
-    """What a listener has rebalances, in order, and a gate that holds up a revocation."""
+    """Notes revocations and assignments in order; a gate can hold up a revocation."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, frozenset[int]]] = []
@@ -117,7 +117,7 @@ class Rebalances(ConsumerRebalanceListener):
         self._hear("assigned", assigned)
 
     async def until(self, count: int) -> None:
-        """Wait until so much has been rebalances."""
+        """Wait until this many revocations and assignments are noted."""
         while len(self.calls) < count:
             self._news.clear()
             await self._news.wait()
@@ -128,7 +128,7 @@ class Rebalances(ConsumerRebalanceListener):
 
 
 class Clients:
-    """Makes clients of a cluster, and stops those that are left at the end of a history."""
+    """Creates clients of a cluster, and stops all of them at the end of a history."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -165,7 +165,7 @@ class Clients:
         return self._admin
 
     async def stop(self) -> None:
-        """Stop all."""
+        """Stop all clients."""
         for consumer in self._consumers:
             await consumer.stop()
         if self._admin is not None:

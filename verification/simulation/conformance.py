@@ -1,4 +1,4 @@
-"""What a history needs that is played on the model and on real Kafka: a stage, and small reads."""
+"""The stage of a history that runs on the model and on real Kafka, and small reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL = frozenset({0, 1, 2, 3})
 
 
 class Stage:
-    """A topic of four partitions, a group nobody uses, and clients."""
+    """A topic of four partitions, a new group, and clients."""
 
     def __init__(self, cluster: Cluster, topic: str, group: str) -> None:
         self.cluster = cluster
@@ -45,7 +45,7 @@ class Stage:
         await self.cluster.append(self.topic, partition, values)
 
     async def ask(self, request: Request[Any]) -> Any:
-        """Ask the group's coordinator from a connection of its own."""
+        """Send a request to the group's coordinator over a connection of its own."""
         client = AIOKafkaClient(bootstrap_servers=self.cluster.bootstrap_servers)
         await client.bootstrap()
         try:
@@ -54,8 +54,8 @@ class Stage:
         finally:
             await client.close()
 
-    async def throw_out(self, member: AIOKafkaConsumer) -> None:
-        """Take a member out of its group behind its back, as the end of its session does."""
+    async def remove(self, member: AIOKafkaConsumer) -> None:
+        """Remove a member from its group without its knowledge, as the end of its session does."""
         answer = await self.ask(LeaveGroupRequest(self.group, member_id(member)))
         assert answer.error_code == 0
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a history at its moments, with workers and with brokers."""
+"""Faults of workers and of brokers at the moments of a history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verification.simulation.truth import GROUP
 from verification.simulation.worker_life import WorkerLife
 from verification.simulation.workers import Workers
 
-# For this long connections die, all that are there at a time.
+# For this long all connections break repeatedly, within the second time after a look-up begins.
 SILENT_SECONDS = 3.0
 SILENCE_SECONDS_MAX = 0.02
 
@@ -45,14 +45,14 @@ class Disturbances:
         self._cut_off_clients: set[str] = set()
 
     async def move(self) -> None:
-        """Move the brokers to other addresses: what clients know of the cluster leads nowhere."""
+        """Move the brokers to another address: the address that clients know leads nowhere."""
         if self._scenario.move_seconds is not None:
             await asyncio.sleep(self._scenario.move_seconds)
             self._say("the brokers move")
             self._kafka.network.move()
 
     async def at(self, moment: Moment) -> None:
-        """Wait for the moment, and do what it has for its worker or for the brokers."""
+        """Wait for the moment, and apply its fault to its worker or to the brokers."""
         await asyncio.sleep(moment.seconds)
         worker = self._workers[moment.worker]
         if worker is None:

@@ -43,7 +43,7 @@ HISTORY_LINES_MAX = 40
 # steps of half a second.
 EVENTS_AT_ONCE = 4
 EVENT_EVERY = 4
-# What is closed is closed in so long.
+# All that a worker closes is closed within this time.
 LEAVING_SECONDS = 1.0
 
 
@@ -99,12 +99,11 @@ def play(seed: int) -> Outcome:
 
 
 def unexpected(complaints: Sequence[str], *, may_be_unclosed: bool) -> list[str]:
-    """What the loop complains of and the worker has to answer for.
+    """The complaints of the loop that are faults of the worker.
 
-    A commit that has run out of time goes on inside aiokafka, which shields it, and its end
-    concerns nobody any more. Where a client is given up while it asks its first broker, that
-    connection is closed by its finaliser, which says so. A worker that was killed has closed
-    nothing.
+    A commit that has run out of time goes on inside aiokafka, which shields it; its end is of no
+    consequence. Where a client is given up while it asks its first broker, that connection is
+    closed by its finaliser, which warns. A worker that was killed has closed nothing.
     """
     known = (
         "GroupCoordinator._do_commit_offsets",
@@ -189,7 +188,7 @@ class _History:
 
     def _check_end(self) -> None:
         # A worker whose clock is ahead takes the tails of its partitions for too old until the API
-        # has told the time.
+        # has given the time.
         has_forgotten = any(jump.seconds > 0 for jump in self.workers.jumps)
         may_repeat = self._scenario.mood is not Mood.CALM or has_forgotten
         self._truth.check_end(may_repeat=may_repeat)
@@ -234,8 +233,8 @@ class _History:
     async def _settle(self) -> None:
         """Wait until everything is committed; restart workers that gave up, as a supervisor would.
 
-        Publish events meanwhile: where only bad rows are left, nobody can distinguish them from an
-        API that refuses everything.
+        Publish events meanwhile: where only bad rows are left, a worker can't distinguish them
+        from an API that refuses everything.
         """
         # An API that takes seconds for a row has to come to the end of what it is sent.
         event_every = EVENT_EVERY + round(8 * self._scenario.seconds_per_row)
@@ -282,9 +281,9 @@ class _History:
         return behind
 
     def _committed(self, partition: TopicPartition) -> int:
-        """-1 for nothing.
+        """The committed offset; -1 for none.
 
-        Of a log that was truncated, what the group has committed before says nothing of it.
+        After a truncation, the position that was committed before it doesn't count.
         """
         committed = self._kafka.coordinator.committed(GROUP, partition)
         offset = committed[0] if committed is not None else -1

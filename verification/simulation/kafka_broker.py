@@ -1,7 +1,7 @@
-"""The only broker of the model: what it says of the cluster, and who answers which request.
+"""The only broker of the model: its metadata of the cluster, and the handler of each request.
 
 It speaks the newest versions that both aiokafka 0.14 and Kafka 4.2 know, so that the client takes
-the same paths as with that.
+the same paths as with Kafka 4.2.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Coordinator:
     """Owns the groups.
 
     Args:
-        has_partition: says whether a partition exists.
-        is_reachable: says whether heartbeats can arrive.
+        has_partition: whether a partition exists.
+        is_reachable: whether heartbeats can arrive.
         on_commit: called at every accepted commit, with the group, the member's client id and the
             positions.
     """
@@ -94,7 +94,7 @@ class Coordinator:
     def set_committed(
         self, group_id: str, partition: TopicPartition, offset: int, metadata: str
     ) -> None:
-        """Put this position in the place of what the group has committed."""
+        """Replace the committed position of the group for this partition."""
         self._group(group_id).committed[partition] = OffsetAndMetadata(offset, metadata)
 
     # --- faults -----------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class Coordinator:
     def expire_session(self, group_id: str, client_id: str) -> None:
         """Remove the members with this client id, as if no heartbeat had arrived.
 
-        They learn it from their next request.
+        They learn of it from the answer to their next request.
         """
         group = self._group(group_id)
         expired = [
@@ -129,7 +129,7 @@ class Coordinator:
         for partition, (offset, metadata) in list(self._group(group_id).committed.items()):
             if metadata:
                 middle = len(metadata) // 2
-                # Base64 stays base64: only the checksum can tell.
+                # The text is still base64: only the checksum shows the damage.
                 changed = "B" if metadata[middle] != "B" else "C"
                 damaged = metadata[:middle] + changed + metadata[middle + 1 :]
                 self.set_committed(group_id, partition, offset, damaged)
@@ -220,7 +220,7 @@ class Coordinator:
             for one, why in refused.items()
             if why is OffsetMetadataTooLargeError
         ]
-        # Where the whole commit is refused for something else the member learns nothing of sizes.
+        # Where the whole commit is refused for another reason, the answer doesn't mention sizes.
         if error is NoError and sizes and self._on_refusal_for_size is not None:
             self._on_refusal_for_size(caller.client_id, min(sizes))
         if error is NoError and accepted and self._on_commit is not None:
@@ -236,7 +236,7 @@ class Coordinator:
         )
 
     async def _fetch_committed(self, request: Any, caller: Caller) -> Response:
-        # A coordinator that can't answer for the group says so once, with no word on any partition.
+        # A coordinator that can't answer for the group sends one error, and no partitions.
         if caller.error is not None:
             return OffsetFetchResponse_v3(0, [], caller.code())
         committed = self._group(request.consumer_group).committed

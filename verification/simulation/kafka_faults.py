@@ -1,4 +1,4 @@
-"""What goes wrong in the cluster: asked for one by one, or drawn."""
+"""Faults of the cluster: requested one by one, or drawn at random."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition
 
-# What a coordinator refuses commits with. aiokafka makes CommitFailedError of the first three, and
-# tries again after the last.
+# The errors of refused commits. aiokafka raises CommitFailedError for the first three, and tries
+# again after the last.
 COMMIT_REFUSALS: tuple[type[BrokerResponseError], ...] = (
     IllegalGenerationError,
     RebalanceInProgressError,
@@ -30,7 +30,7 @@ COMMIT_REFUSALS: tuple[type[BrokerResponseError], ...] = (
 
 
 class Answer(Enum):
-    """What becomes of the answer to a request that was carried out."""
+    """The fate of the answer to a request that was carried out."""
 
     SENT = auto()
     # The connection breaks instead: the client notices at once.
@@ -41,7 +41,7 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request. With an error the request has no effect."""
+    """A fault of one request. With an error the request has no effect."""
 
     error: type[BrokerResponseError] | None = None
     delay_seconds: float = 0.0
@@ -65,7 +65,7 @@ class Chances:
 
 @dataclass(slots=True)
 class Faults:
-    """The next fault of each kind of request. What was asked for comes before what is drawn."""
+    """Owns the next fault of each kind of request. Requested faults come before drawn faults."""
 
     randomness: random.Random
     latency_seconds: tuple[float, float]
@@ -75,7 +75,7 @@ class Faults:
     _corrupted: set[TopicPartition] = field(default_factory=set)
 
     def disturb(self, request: type[Request[Any]], fault: Fault) -> None:
-        """The next request of this kind, from whomever, meets this fault; several queue up."""
+        """Let the next request of this kind, from any client, meet this fault; several queue up."""
         self._asked[request.API_KEY].append(fault)
 
     def corrupt_fetch(self, partition: TopicPartition) -> None:
@@ -91,11 +91,11 @@ class Faults:
         self.leaderless.discard(partition)
 
     def latency(self) -> float:
-        """How long a message is on its way, in seconds."""
+        """The seconds that a message takes."""
         return self.randomness.uniform(*self.latency_seconds)
 
     def next(self, api_key: int) -> Fault:
-        """The fault of this request; mostly none."""
+        """The fault of this request; mostly `NO_FAULT`."""
         if self._asked[api_key]:
             return self._asked[api_key].popleft()
         if self._draw(self.chances.connection_lost):

@@ -63,7 +63,7 @@ class Group:
     # --- what members send ------------------------------------------------------------------------
 
     async def join(self, joining: Joining) -> Joined:
-        """Answers when every member has joined, or the time for it is over."""
+        """Add a member; answer when every member has joined, or the time for that is over."""
         if self._is_inconsistent(joining):
             return Joined(InconsistentGroupProtocolError, joining.member_id)
         if not joining.member_id:
@@ -87,7 +87,7 @@ class Group:
         return await waiter
 
     async def sync(self, member_id: str, generation: int, assignments: dict[str, bytes]) -> Synced:
-        """Answers once the leader has assigned."""
+        """Answer with the member's partitions once the leader has assigned."""
         error = self._fault(member_id, generation)
         if error is not None:
             return Synced(error)
@@ -102,7 +102,7 @@ class Group:
         return await waiter
 
     def heartbeat(self, member_id: str, generation: int) -> ErrorType:
-        """Keeps the session alive, during a rebalance too."""
+        """Renew the session, during a rebalance too."""
         error = self._fault(member_id, generation)
         if error is not None:
             return error
@@ -110,7 +110,7 @@ class Group:
         return RebalanceInProgressError if self.state is State.PREPARING else NoError
 
     def leave(self, member_id: str) -> ErrorType:
-        """The others needn't wait for it."""
+        """Remove a member that leaves: the others needn't wait for it."""
         pending = self._pending.pop(member_id, None)
         if pending is not None:
             pending.cancel()
@@ -126,8 +126,8 @@ class Group:
     ) -> ErrorType:
         """Commit for members of this generation until the next is complete.
 
-        Nobody checks whose partition it is. Without a generation, as from a client that is no
-        member, a commit is accepted while the group is empty.
+        Which member has the partition isn't checked. Without a generation, as from a client that is
+        no member, a commit is accepted while the group is empty.
         """
         if generation >= 0 or self.state is not State.EMPTY:
             error = self._fault(member_id, generation)
@@ -154,7 +154,7 @@ class Group:
         self._deadline = asyncio.get_running_loop().call_later(seconds, self._end_joining)
 
     def remove(self, member_id: str) -> None:
-        """The member is out: it has left, or its session is over."""
+        """Remove a member that has left, or whose session is over."""
         member = self.members.pop(member_id)
         member.end_session()
         member.answer_join(Joined(UnknownMemberIdError, ""))
@@ -168,7 +168,7 @@ class Group:
     # --- the rebalance ----------------------------------------------------------------------------
 
     def _is_inconsistent(self, joining: Joining) -> bool:
-        """True if the others share no protocol with it."""
+        """True if the other members share no protocol with it."""
         others = [
             member.joining.protocols
             for one, member in self.members.items()
@@ -180,7 +180,7 @@ class Group:
         return bool(others) and not shared
 
     def _promise_member_id(self, joining: Joining) -> Joined:
-        # Numbered, not random: the assignor deals partitions out in the order of the member ids.
+        # Numbered, not random: the assignor gives partitions in the order of the member ids.
         member_id = f"{joining.client_id}-{next(self._numbers):06d}"
         timer = asyncio.get_running_loop().call_later(
             joining.session_timeout_seconds, self._forget, member_id
@@ -215,7 +215,7 @@ class Group:
             self._end_joining()
 
     def _end_joining(self) -> None:
-        """The next generation is made of those that have joined."""
+        """Begin the next generation with the members that have joined."""
         self._stop_deadline()
         late = [member_id for member_id, member in self.members.items() if not member.has_joined]
         for member_id in late:

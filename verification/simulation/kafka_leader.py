@@ -43,7 +43,7 @@ class Leader:
         self._faults = faults
         self._unix_milliseconds = unix_milliseconds
         self._producer_ids = count(1)
-        # An onlooker has asked for records: no member waits as short as that.
+        # Set when an onlooker asks for records: only onlookers wait this short.
         self._onlooked = asyncio.Event()
         self._appended = asyncio.Event()
 
@@ -65,7 +65,7 @@ class Leader:
         return logs[partition] if 0 <= partition < len(logs) else None
 
     def wake_fetches(self) -> None:
-        """Something was appended: answer the fetches that wait for it."""
+        """Answer the fetches that wait for new records."""
         self._appended.set()
         self._appended = asyncio.Event()
 
@@ -176,8 +176,8 @@ class Leader:
             return (partition.partition, NotLeaderForPartitionError.errno, -1, -1, -1, [], -1, b"")
         if not log.start <= offset <= log.end:
             return (partition.partition, OffsetOutOfRangeError.errno, -1, -1, -1, [], -1, b"")
-        # A budget that others have used up leaves nothing; an empty answer gets the first record
-        # however large it is.
+        # Nothing where other partitions have used up the budget; an empty answer gets the first
+        # record, however large it is.
         batches = log.read(offset, bytes_max) if bytes_max > 0 else []
         if batches and self._faults.takes_corruption(partition):
             batches[-1] = corrupted(batches[-1])

@@ -13,7 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 Header = tuple[str, bytes]
 
-# Where these stand in a record batch of format 2. Source:
+# The places of these fields in a record batch of format 2. Source:
 # https://kafka.apache.org/documentation/#recordbatch
 BASE_OFFSET_FORMAT = ">q"
 CHECKSUM_AT = 17
@@ -21,8 +21,8 @@ LEADER_EPOCH_AT = 12
 ATTRIBUTES_AT = 21
 CONTROL_FLAG = 0x20
 COMMIT_MARKER_KEY = b"\0\0\0\1"
-# Several batches per answer, as a broker has them: an error in one must find records of an earlier
-# one already read.
+# Several batches per answer, as a broker has them: when a batch has an error, records of an earlier
+# batch must have been read already.
 BATCH_RECORDS_MAX = 50
 
 
@@ -41,12 +41,12 @@ class Entry:
 
     @property
     def is_alone(self) -> bool:
-        """True of what has a batch of its own."""
+        """True if it has a batch of its own."""
         return self.is_control or self.is_damaged
 
     @property
     def size_bytes(self) -> int:
-        """About what it takes in a batch."""
+        """The bytes that it takes in a batch, about."""
         size = 30 + len(self.key or b"") + len(self.value or b"")
         return size + sum([len(name) + len(value) + 2 for name, value in self.headers])
 
@@ -68,7 +68,7 @@ class PartitionLog:
     def append(
         self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Header]
     ) -> int:
-        """Returns the record's offset."""
+        """Append a record; returns its offset."""
         self._entries.append(
             Entry(self.end, timestamp_ms, key, value, tuple(headers), epoch=self.epoch)
         )
@@ -76,7 +76,7 @@ class PartitionLog:
         return self.end - 1
 
     def append_control(self, timestamp_ms: int) -> int:
-        """Append what no consumer gets to see; returns its offset."""
+        """Append a marker, which no consumer sees; returns its offset."""
         self._entries.append(
             Entry(
                 self.end,
@@ -97,11 +97,11 @@ class PartitionLog:
         return self.end if self._transaction_start is None else self._transaction_start
 
     def open_transaction(self) -> None:
-        """Open a transaction: what is appended until its end is hidden from committed readers."""
+        """Open a transaction: records are hidden from committed readers until its end."""
         self._transaction_start = self.end
 
     def end_transaction(self) -> None:
-        """It is committed."""
+        """Commit the open transaction."""
         self._transaction_start = None
 
     def damage(self, offset: int) -> None:
@@ -127,7 +127,7 @@ class PartitionLog:
         self.end = end
 
     def elect(self) -> None:
-        """Another leader, with all records, and a new epoch."""
+        """Elect another leader, with all records, which begins a new epoch."""
         self.elect_uncleanly(self.end)
 
     def epoch_end(self, epoch: int) -> tuple[int, int]:
@@ -174,7 +174,7 @@ class PartitionLog:
         return [_encode(batch) for batch in _batches(taken)]
 
     def records(self, after_offset: int = -1) -> list[ConsumerRecord[bytes, bytes]]:
-        """All that was ever appended behind this offset, what retention has removed included."""
+        """All records ever appended behind this offset, including those that retention removed."""
         return [
             self._record(entry) for entry in self._from(after_offset + 1) if not entry.is_control
         ]

@@ -2,8 +2,8 @@
 
 The clients are not imitated: `ModelKafka.consumer` and its siblings build the real ones, and so
 does any code that connects to `ModelKafka.bootstrap_servers`. What is modelled is the broker, which
-speaks Kafka's protocol over the virtual loop's network. So all that aiokafka does by itself — its
-retries, its prefetching, what the rebalance listener sees — is as it will be.
+speaks Kafka's protocol over the virtual loop's network. So aiokafka's own behaviour (retries,
+prefetching, calls of the rebalance listener) is the real behaviour.
 
 Not modelled: several brokers (leader and coordinator never move), transactions beyond that one is
 open, static membership, compression limits, quotas, authentication, and that a produced record
@@ -82,7 +82,7 @@ class ModelKafka:
 
     @property
     def topics(self) -> Collection[str]:
-        """The topics that are there."""
+        """The existing topics."""
         return self._leader.topics.keys()
 
     def append(
@@ -111,7 +111,7 @@ class ModelKafka:
         self._log(topic, partition).open_transaction()
 
     def end_transaction(self, topic: str, partition: int) -> None:
-        """The open transaction is committed."""
+        """Commit the open transaction."""
         self._log(topic, partition).end_transaction()
         self._leader.wake_fetches()
 
@@ -125,13 +125,13 @@ class ModelKafka:
         self._leader.wake_fetches()
 
     def records(self, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
-        """Every record that was ever written, removed ones included, in order per partition."""
+        """Every record ever written, including removed records, in order per partition."""
         return [record for log in self._leader.topics[topic] for record in log.records()]
 
     def records_after(
         self, partition: TopicPartition, offset: int
     ) -> list[ConsumerRecord[bytes, bytes]]:
-        """As `records`, of one partition, and only what was written behind this offset."""
+        """The records of one partition that were written behind this offset; see `records`."""
         return self._log(*partition).records(offset)
 
     def last_offsets(self, topic: str) -> dict[TopicPartition, int]:
@@ -146,7 +146,7 @@ class ModelKafka:
         return self._log(*partition).end
 
     def unix_milliseconds(self) -> int:
-        """The virtual time as records carry it."""
+        """The virtual time as the timestamp of a record."""
         return UNIX_SECONDS * 1000 + round(self._loop.time() * 1000)
 
     async def await_onlooker(self) -> None:
@@ -159,7 +159,7 @@ class ModelKafka:
     # --- faults of logs and topics ----------------------------------------------------------------
 
     def damage(self, partition: TopicPartition, offset: int) -> None:
-        """This record can't be read any more, however often it is fetched; those beside it can."""
+        """Make this record unreadable, however often it is fetched; others stay readable."""
         self._log(*partition).damage(offset)
 
     def elect_uncleanly(self, partition: TopicPartition, end: int) -> None:
@@ -168,11 +168,11 @@ class ModelKafka:
         self._leader.wake_fetches()
 
     def elect(self, partition: TopicPartition) -> None:
-        """Another broker leads the partition, with all its records."""
+        """Elect another leader of the partition, which has all its records."""
         self._log(*partition).elect()
 
     def recreate_topic(self, topic: str) -> None:
-        """It is deleted and made again, empty."""
+        """Delete the topic, and create it again, empty."""
         self._leader.topics[topic] = [
             PartitionLog(topic, log.partition) for log in self._leader.topics[topic]
         ]
@@ -187,7 +187,7 @@ class ModelKafka:
     def producer(self, **options: Any) -> AIOKafkaProducer:
         """A real producer for this cluster, not yet started.
 
-        One that sends no keys draws partitions from `random`.
+        A producer that sends no keys draws partitions from `random`.
         """
         return AIOKafkaProducer(**{**options, "bootstrap_servers": self.bootstrap_servers})
 

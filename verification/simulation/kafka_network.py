@@ -16,7 +16,7 @@ from verification.simulation.kafka_faults import Answer, Faults
 from verification.simulation.kafka_wire import Caller, Connection, Handler
 from verification.simulation.virtual_loop import VirtualLoop
 
-# The cluster's name, by which clients find it, and the broker's name, which they ask from then on.
+# Clients find the cluster by the first name, and use the broker's name from then on.
 HOST, BROKER_HOST, PORT = "kafka.model", "broker.model", 9092
 MEMBERSHIP_API_KEYS = frozenset(
     request.API_KEY
@@ -61,7 +61,7 @@ class Network:
     def take_down(self) -> None:
         """Break all connections, and refuse new connections.
 
-        No session ends meanwhile: a coordinator that comes back waits anew.
+        No session ends meanwhile: a coordinator that comes back starts its timers anew.
         """
         self._is_up = False
         self.cut_connections()
@@ -72,7 +72,7 @@ class Network:
         self._flows.set()
 
     def move(self) -> None:
-        """Move the broker: the cluster's name leads to the new address, the old one nowhere."""
+        """Move the broker to a new address; the old address leads nowhere."""
         self._loop.close_listener(self._broker_host, PORT)
         self._broker_host = f"moved-{next(self._numbers)}.{BROKER_HOST}"
         self._loop.listen(self._broker_host, PORT, self._accept)

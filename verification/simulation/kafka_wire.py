@@ -33,7 +33,7 @@ Handler = Callable[[Any, Caller], Awaitable[Response]]
 
 
 class Connection(asyncio.Transport):
-    """The client's transport, and at the same time the broker's end of it."""
+    """The client's transport, and the broker's end of the same connection."""
 
     def __init__(self, protocol: asyncio.BaseProtocol) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Connection(asyncio.Transport):
             self._arrived.clear()
             await self._arrived.wait()
         frame = BytesIO(self._frames.popleft())
-        # Its constructor builds one from a request; the fields are read one by one.
+        # The header's constructor needs a request; so its fields are decoded one by one.
         api_key, version, correlation_id, client_id = (
             field.decode(frame) for field in RequestHeader_v1.SCHEMA.fields
         )

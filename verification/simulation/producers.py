@@ -1,6 +1,6 @@
 """What producers publish: mostly new events, and now and then a repetition or a mistake.
 
-Also a refused event or its correction, and a record that isn't for this worker.
+Also refused events and their corrections, and records that the route doesn't select.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from verification.simulation.truth import (
 )
 from worker.core.wire.record_headers import REPLAYS
 
-# Longer than any request, and than any worker knows nothing of another one's.
+# Longer than any request, and than workers may be without each other's commits.
 UNDER_WAY_SECONDS = 12.0
-# What the API does at the sight of such an event.
+# How the API fails at such an event.
 POISONS = ("500", "403", "reset", "hang")
 # The API's own limit: 14 days.
 EVENT_AGE_SECONDS_MAX = 1_209_600
 APPLICATIONS = (1, 2)
 # Of records that the route doesn't select.
 OTHER_APPLICATION = 3
-# A clock that is wrong; events may be dated a day ahead.
+# How far a wrong clock of a producer is ahead; events may be dated a day ahead.
 AHEAD_SECONDS = 3600
 
 
@@ -50,7 +50,7 @@ class _Sent:
 class Producers:
     """All producers of a history.
 
-    What belongs together (a repetition, a correction) goes to one partition.
+    A repetition and a correction go to the partition of the original.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Producers:
         self._number = 0
 
     def publish(self) -> None:
-        """One record."""
+        """Publish a record of a random kind."""
         self._number += 1
         roll = self._chance.random()
         if roll < 0.05 and self._sent:
@@ -95,7 +95,7 @@ class Producers:
         elif roll < 0.14 + self._poison_share:
             self._send(self._made(f"{POISON}-{self._chance.choice(POISONS)}", is_valid=False))
         elif roll < 0.16:
-            # Never repeated nor replayed: by then it may be refused.
+            # Not repeated or replayed: it may be too old by then.
             self._send(
                 self._made("ripe", age_seconds=EVENT_AGE_SECONDS_MAX - self._chance.randint(1, 8))
             )
@@ -120,7 +120,7 @@ class Producers:
             self._send(self._made("event", partition=where, application_id=application_id))
 
     def publish_profiles(self) -> None:
-        """Mostly nothing, else a few changes of some users: each back to a value that it had."""
+        """Publish a few changes of profiles, or none; earlier values of a profile come again."""
         chance = self._profile_chance
         for _ in range(chance.choice((0, 0, 1, 3))):
             partition = chance.randrange(PROFILE_PARTITIONS)
@@ -160,7 +160,7 @@ class Producers:
         return _Sent(where, own_key, value or json.dumps(event).encode(), published)
 
     def _skipped(self) -> _Sent:
-        """A record that is no event of the route: of another application, or a tombstone."""
+        """A record that the route skips: of another application, or a tombstone."""
         is_tombstone = self._number % 2 == 0
         sent = self._made("tombstone" if is_tombstone else "unselected")
         other = json.loads(sent.value or b"") | {"application_id": OTHER_APPLICATION}
@@ -182,10 +182,10 @@ class Producers:
         self._truth.publish(TopicPartition(TOPIC, sent.partition), offset, sent.record)
 
     def _replay(self, sent: _Sent) -> None:
-        """An event that was delivered is sent again on purpose: it has to arrive once more.
+        """Publish a delivered event again as a replay: it has to be delivered once more.
 
-        Once only, and when nothing of it can be under way any more: what is under way at the same
-        time is a duplicate.
+        Only once, and only when no request with it can be under way: a replay beside its original
+        is a duplicate.
         """
         event, now = sent.record.event, asyncio.get_running_loop().time()
         if (
@@ -196,7 +196,7 @@ class Producers:
             self._send(sent, ((REPLAYS, b"1"),))
 
 
-# Few, so that the records of one follow each other closely.
+# Few, so that the records of a profile follow each other closely.
 USERS = 12
 USER_PARTITIONS = 2
 
@@ -237,10 +237,9 @@ class UserProducer:
             self._to_correct.append((self._number, profile))
 
     def publish_newcomers(self) -> None:
-        """A record of a new profile for each lane.
+        """Publish a record of a new profile for each lane.
 
-        Without others of its resource, a row can't be distinguished from an API that is too slow
-        for it.
+        A row that fails can be given up only after other rows of its lane were accepted.
         """
         for application in range(2):
             self._publish("value", USERS + 2 * self._number + application)

@@ -23,7 +23,7 @@ class ProfileOrder:
         self._places[event] = (profile, place)
 
     def load(self, event: str, worker: str, assignment: Assignment) -> None:
-        """Check that the API loads no row after a newer one of its profile, except again."""
+        """Check that the API loads no row after a newer row of its profile, except again."""
         profile, place = self._places[event]
         loaded = self._loaded.setdefault((worker, assignment, profile), [])
         if loaded and place < max(loaded) and place not in loaded:

@@ -35,7 +35,7 @@ class Moment:
 class Window:
     """A failure of the API between two times, for one application or for all.
 
-    With a status, or with `timeout` or `refused`.
+    `answer` is a status, `timeout` or `refused`.
     """
 
     begin: float
@@ -46,10 +46,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A history. Times in virtual seconds; `share` chances per request, that of poison per event.
+    """A history. Times are in virtual seconds, shares per request, that of poison per event.
 
-    `seconds_per_row` and poison, events that make the API fail, outlast all other faults. The
-    brokers move at `move_seconds`, if at all. `users`: records of ordered profiles.
+    Poison is events that make the API fail. It and `seconds_per_row` last after all other faults
+    have ended. The brokers move at `move_seconds`; None: never. `users`: the number of records of
+    ordered profiles.
     """
 
     seed: int
@@ -96,8 +97,7 @@ MOMENTS = {
         "silence",
     ),
 }
-# The small one is met in an outage; the settings don't allow so little, so it is put in their
-# place.
+# An outage reaches the small bound. The settings don't allow so little, so the gauge is replaced.
 MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE = 120_000, 16_777_216
 # One history of this many has a topic of profiles without an order.
 PROFILES_EVERY = 3
@@ -107,8 +107,8 @@ USERS_SHARE, USERS_MAX = 0.5, 600
 MOVES_SHARE = 0.2
 DEDUP_ROWS_SMALL, DEDUP_ROWS_LARGE = 160, 1_000_000
 ANSWERS = ("503", "503", "504", "429", "timeout", "refused", "403", "404", "302", "201", "400")
-# Full batches of 20 rows, and then not even single rows, are in time; such an API takes only so
-# many records in a history.
+# Seconds per row, and records in the history. With 0.4 s full batches of 20 rows run out of time,
+# with 6 s even single rows.
 SLOWNESS = ((0.0, None), (0.0, None), (0.0, None), (0.0, None), (0.0, None), (0.4, 400), (6.0, 40))
 
 
@@ -148,11 +148,11 @@ def draw(seed: int) -> Scenario:
         poison_share=0.0 if is_calm or seconds_per_row else chance.choice((0.0, 0.0, 0.003)),
         memory_bytes_max=chance.choice((MEMORY_BYTES_SMALL, MEMORY_BYTES_LARGE)),
         mood=mood,
-        # Little, so that as short a span as a history has may not find room in runs.
+        # Sometimes so little that not all settled ranges of the short span find room.
         commit_metadata_bytes_max=chance.choice((4096, 48)),
         move_seconds=_move(seed, seconds) if mood is Mood.WILD else None,
-        # Little, so that windows take room from each other: what is forgotten may come twice, which
-        # is not looked at then.
+        # Sometimes so little that windows take room from each other. Then keys are forgotten, and
+        # duplicates are not checked.
         dedup_rows_max=DEDUP_ROWS_LARGE
         if is_calm
         else chance.choices((DEDUP_ROWS_LARGE, DEDUP_ROWS_SMALL), (5, 1))[0],
@@ -161,13 +161,13 @@ def draw(seed: int) -> Scenario:
 
 
 def _users(seed: int) -> int:
-    # Of a chance of its own, as below.
+    # From a generator of its own, as below.
     chance = Random(seed + 6)
     return chance.randint(100, USERS_MAX) if chance.random() < USERS_SHARE else 0
 
 
 def _move(seed: int, seconds: float) -> float | None:
-    # Of a chance of its own: what else a seed draws doesn't depend on it.
+    # From a generator of its own: the other draws of a seed don't depend on it.
     chance = Random(seed + 5)
     return chance.uniform(2, seconds) if chance.random() < MOVES_SHARE else None
 

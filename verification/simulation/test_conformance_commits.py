@@ -38,7 +38,7 @@ def test_a_commit_is_read_back_with_its_metadata(play: Play) -> None:
         member = await stage.member()
         await member.commit(
             {
-                stage.partition(0): OffsetAndMetadata(7, "hints"),
+                stage.partition(0): OffsetAndMetadata(7, "metadata"),
                 stage.partition(1): OffsetAndMetadata(0, ""),
             }
         )
@@ -48,19 +48,19 @@ def test_a_commit_is_read_back_with_its_metadata(play: Play) -> None:
         admin = await stage.clients.admin()
         asked = [stage.partition(0), stage.partition(1), stage.partition(2)]
         assert await admin.list_consumer_group_offsets(stage.group, partitions=asked) == {
-            stage.partition(0): OffsetAndMetadata(7, "hints"),
+            stage.partition(0): OffsetAndMetadata(7, "metadata"),
             stage.partition(1): OffsetAndMetadata(0, ""),
             stage.partition(2): OffsetAndMetadata(-1, ""),
         }
         assert await admin.list_consumer_group_offsets(stage.group) == {
-            stage.partition(0): OffsetAndMetadata(7, "hints"),
+            stage.partition(0): OffsetAndMetadata(7, "metadata"),
             stage.partition(1): OffsetAndMetadata(0, ""),
         }
 
     play(history)
 
 
-def test_a_group_that_nobody_knows_has_committed_nothing(play: Play) -> None:
+def test_an_unknown_group_has_committed_nothing(play: Play) -> None:
     async def history(stage: Stage) -> None:
         admin = await stage.clients.admin()
         assert await admin.list_consumer_group_offsets(stage.group) == {}
@@ -68,7 +68,7 @@ def test_a_group_that_nobody_knows_has_committed_nothing(play: Play) -> None:
     play(history)
 
 
-def test_partitions_that_are_not_assigned_can_not_be_committed_or_sought(play: Play) -> None:
+def test_partitions_that_are_not_assigned_cannot_be_committed_or_sought(play: Play) -> None:
     async def history(stage: Stage) -> None:
         rebalances = Rebalances()
         first = await stage.member(rebalances)
@@ -100,14 +100,14 @@ def test_a_commit_is_accepted_while_the_member_is_asked_to_let_go(play: Play) ->
     play(history)
 
 
-def test_a_member_that_was_thrown_out_can_not_commit_while_others_are_there(play: Play) -> None:
+def test_a_member_that_was_removed_cannot_commit_while_others_are_there(play: Play) -> None:
     async def history(stage: Stage) -> None:
         rebalances = Rebalances()
         first = await stage.member(rebalances)
         second = await stage.member()
         await rebalances.until(4)
         rebalances.may_revoke.clear()
-        await stage.throw_out(first)
+        await stage.remove(first)
         mine = min(first.assignment())
         with pytest.raises(CommitFailedError):
             await first.commit({mine: OffsetAndMetadata(1, "")})
@@ -117,12 +117,12 @@ def test_a_member_that_was_thrown_out_can_not_commit_while_others_are_there(play
     play(history)
 
 
-def test_a_member_that_was_thrown_out_can_commit_while_its_group_is_empty(play: Play) -> None:
+def test_a_member_that_was_removed_can_commit_while_its_group_is_empty(play: Play) -> None:
     async def history(stage: Stage) -> None:
         rebalances = Rebalances()
         member = await stage.member(rebalances)
         rebalances.may_revoke.clear()
-        await stage.throw_out(member)
+        await stage.remove(member)
         await rebalances.until(3)
         # aiokafka has forgotten its generation by now, and the broker takes that for a commit from
         # outside of the group.
@@ -150,7 +150,7 @@ def test_only_members_of_this_generation_can_commit(play: Play) -> None:
     play(history)
 
 
-def test_nobody_can_commit_between_joining_and_the_assignment(play: Play) -> None:
+def test_no_member_can_commit_between_joining_and_the_assignment(play: Play) -> None:
     async def history(stage: Stage) -> None:
         subscription = RoundRobinPartitionAssignor.metadata([stage.topic]).encode()
         protocols = [(RoundRobinPartitionAssignor.name, subscription)]
@@ -190,7 +190,7 @@ def test_metadata_that_is_too_large_is_refused(play: Play) -> None:
     play(history)
 
 
-def test_a_member_goes_on_from_where_its_predecessor_has_committed(play: Play) -> None:
+def test_a_member_continues_where_its_predecessor_has_committed(play: Play) -> None:
     async def history(stage: Stage) -> None:
         await stage.append(0, b"0", b"1", b"2")
         first = await stage.member()

@@ -66,7 +66,7 @@ def test_a_second_member_gets_half_once_the_first_has_let_go(play: Play) -> None
     play(history)
 
 
-def test_a_member_that_stops_hands_over_at_once_and_hears_nothing_of_it(play: Play) -> None:
+def test_a_member_that_stops_hands_over_at_once_and_gets_no_revocation(play: Play) -> None:
     async def history(stage: Stage) -> None:
         first_rebalances, second_rebalances = Rebalances(), Rebalances()
         first = await stage.member(first_rebalances)
@@ -84,11 +84,11 @@ def test_a_member_that_stops_hands_over_at_once_and_hears_nothing_of_it(play: Pl
     play(history)
 
 
-def test_a_member_that_was_thrown_out_hears_of_a_revocation_and_joins_again(play: Play) -> None:
+def test_a_member_that_was_removed_learns_of_a_revocation_and_joins_again(play: Play) -> None:
     async def history(stage: Stage) -> None:
         rebalances = Rebalances()
         member = await stage.member(rebalances)
-        await stage.throw_out(member)
+        await stage.remove(member)
         await rebalances.until(4)
         assert rebalances.calls[2:] == [("revoked", ALL), ("assigned", ALL)]
 

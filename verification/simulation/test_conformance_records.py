@@ -117,7 +117,7 @@ def test_without_a_commit_there_is_no_position(play: Play) -> None:
     play(history)
 
 
-def test_an_empty_partition_begins_and_ends_at_nought(play: Play) -> None:
+def test_an_empty_partition_begins_and_ends_at_0(play: Play) -> None:
     async def history(stage: Stage) -> None:
         await stage.append(1, b"0")
         member = await stage.member()

@@ -1,6 +1,6 @@
 """The model's faults, as aiokafka's clients see them.
 
-What real Kafka can be asked is in the conformance tests.
+Behaviour that can be compared with real Kafka is in the conformance tests.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def test_an_accepted_commit_is_observed_with_who_made_it() -> None:
         kafka = ModelKafka(on_commit=lambda *commit: commits.append(commit))
         kafka.add_topic(TOPIC, 2)
         consumer = await joined(kafka)
-        await consumer.commit({ZERO: OffsetAndMetadata(3, "hints")})
-        assert commits == [(GROUP, "one", {ZERO: (3, "hints")})]
-        assert kafka.coordinator.committed(GROUP, ZERO) == (3, "hints")
+        await consumer.commit({ZERO: OffsetAndMetadata(3, "metadata")})
+        assert commits == [(GROUP, "one", {ZERO: (3, "metadata")})]
+        assert kafka.coordinator.committed(GROUP, ZERO) == (3, "metadata")
         assert kafka.coordinator.committed(GROUP, ONE) is None
         await consumer.stop()
 
@@ -269,7 +269,7 @@ def test_new_partitions_are_found_with_the_metadata() -> None:
 
 
 def faulty_history(seed: int) -> list[tuple[float, Any]]:
-    """Two members that read and commit under every fault; what happened, and when."""
+    """Two members read and commit under every fault; returns the events with their times."""
     happened: list[tuple[float, Any]] = []
 
     async def work(kafka: ModelKafka, name: str, ends_at: float) -> None:

@@ -20,8 +20,7 @@ from worker.core.progress.tracker import Tracker
 from worker.sandbox.processes import end_with
 
 SEEDS = 300
-# Against a run that hangs; on a machine of a quarter of the usual speed the mutants take twenty
-# minutes.
+# A bound for a run that hangs. At a quarter of the usual speed the mutants take twenty minutes.
 SECONDS_MAX = 1800
 pytestmark = pytest.mark.timeout(SECONDS_MAX + 60)
 
@@ -70,7 +69,7 @@ def test_a_run_that_is_killed_leaves_no_process_behind() -> None:
 
 
 def await_some(look: Callable[[], list[int]], count: int) -> list[int]:
-    """What `look` finds, as soon as it finds this many."""
+    """Wait until `look` finds this many; returns them."""
     for _ in range(600):
         if len(found := look()) >= count:
             return found

@@ -32,12 +32,11 @@ EVER = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where the stop meets the worker.
+    """The state of the worker when it is stopped.
 
-    `is_reached` is asked again and again; `fault` is what the API answers until the stop is over;
-    `missing` is a topic that isn't there until then. `leaves`: something must be left unsettled
-    (None: it may or may not). `may_repeat`: an answer or a commit that didn't come through may make
-    for duplicates.
+    `is_reached` is called repeatedly; `fault` is the API's answer until the stop is over; `missing`
+    is a topic that doesn't exist until then. `leaves`: something must be left unsettled (None: it
+    may or may not). `may_repeat`: an answer or a commit that was lost may cause duplicates.
     """
 
     is_reached: Callable[[WorkerLife, ModelKafka], bool]
@@ -61,7 +60,7 @@ def brokers_go_down(life: WorkerLife, kafka: ModelKafka) -> bool:
 
 
 def brokers_go_down_when_all_is_answered(life: WorkerLife, kafka: ModelKafka) -> bool:
-    """Just when nothing is left to be done but to commit."""
+    """Take the brokers down when only the commit is left to do."""
     ledger = life.parts.pipeline._ledger
     if not life.watch.seen["Answered"] or any(
         ledger.offsets.tracker(one).unsettled for one in ledger.offsets
@@ -72,7 +71,7 @@ def brokers_go_down_when_all_is_answered(life: WorkerLife, kafka: ModelKafka) ->
 
 
 def brokers_went_down(life: WorkerLife, kafka: ModelKafka) -> bool:
-    """The consumer is unrecoverable, its partitions are lost, and another one finds no broker."""
+    """The consumer is unrecoverable, its partitions are lost, and its successor finds no broker."""
     brokers_go_down(life, kafka)
     return life.watch.seen["Lost"] > 0
 
@@ -94,7 +93,7 @@ STATES = {
     "rebuilding the window": State(seen("TailRead"), leaves=False),
     "just assigned": State(seen("Assigned")),
     "in full flight": State(seen("Post", 2), leaves=False),
-    # A refused row waits for another row of its application to be accepted. At a stop no other
+    # A refused row waits until another row of its application is accepted. At a stop no other row
     # comes: the next worker decides.
     "bisecting": State(is_bisecting, has_refused=True, leaves=True),
     "holding": State(seen("Answered", 2), fault=(Window(0, EVER, "403", 1),), leaves=True),
@@ -194,14 +193,14 @@ class History:
         account = life.parts.pipeline._ledger.counters.topics[TOPIC]
         is_left = account.consumed + account.skipped_settled > committed
         assert life.finish is not None
-        is_told = bool(life.finish.unsettled or life.finish.uncommitted)
-        # Of a commit whose answer was lost the worker can't know.
-        assert is_told == is_left or (is_told and self.state.may_repeat)
+        is_reported = bool(life.finish.unsettled or life.finish.uncommitted)
+        # The worker can't know of a commit whose answer was lost.
+        assert is_reported == is_left or (is_reported and self.state.may_repeat)
 
     async def run_until_settled(self) -> None:
         """Run until everything is settled, and publish valid events meanwhile.
 
-        Where only refused rows are left, nobody can distinguish them from a broken API.
+        Where only refused rows are left, a worker can't distinguish them from a broken API.
         """
         life = self.start()
         for turn in range(400):

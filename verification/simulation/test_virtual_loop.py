@@ -1,4 +1,4 @@
-"""Virtual time: it jumps, it repeats itself, and it says why it can't go on."""
+"""Virtual time: it jumps, histories repeat, and an error names why a history can't continue."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_same_coroutine_has_the_same_history() -> None:
     assert run(history(), seconds_max=100) == run(history(), seconds_max=100)
 
 
-def test_what_is_given_to_a_thread_is_done_in_line() -> None:
+def test_work_for_a_thread_is_done_in_line() -> None:
     async def history() -> int:
         return await asyncio.to_thread(sum, [1, 2, 3])
 

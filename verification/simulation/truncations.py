@@ -12,7 +12,7 @@ from verification.simulation.producers import Producers
 from verification.simulation.scenario import Scenario
 from verification.simulation.truth import TOPIC, Truth
 
-# By then every session of a worker that was killed is over: who has a partition has it to the end.
+# By then every session of a killed worker is over: no partition changes its worker any more.
 STABLE_SECONDS = 15.0
 LOST_MAX, WRITTEN_MAX = 30, 200
 
@@ -33,7 +33,7 @@ async def truncate(
         end = max(0, kafka.end(partition) - chance.randint(0, LOST_MAX))
         kafka.elect_uncleanly(partition, end)
         truth.forget(partition, end)
-    # An API that takes seconds for a row must come to the end of them.
+    # Few enough for an API that takes seconds for a row.
     for _ in range(min(chance.randint(1, WRITTEN_MAX), scenario.records // 2)):
         producers.publish_valid()
     return True

@@ -1,4 +1,4 @@
-"""What really became of every record, computed apart from the worker, and the invariants."""
+"""The true fate of every record, computed apart from the worker, and the invariants."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX
 
 TOPIC = "events"
 PARKING_TOPIC = f"{TOPIC}.parked"
-# State without a time and without a key: the same value may come again, and is no repetition.
+# Profiles have no time and no key: the same value may come again without being a repetition.
 PROFILES_TOPIC = "profiles"
 PROFILE_PARTITIONS = 2
-# Profiles that are written again and again, each by its key: a newer value overwrites an older one.
+# Ordered profiles, keyed by profile: a newer value overwrites an older value.
 USERS_TOPIC = "users"
 DEAD_LETTER_TOPIC = f"{TOPIC}.dlq"
 GROUP = "workers"
@@ -28,7 +28,7 @@ POISON = "poison"
 
 
 def profile_at(partition: int, offset: int) -> str:
-    """The name of a change of a profile: its values may come again, its place doesn't."""
+    """The name of a change of a profile: its values may come again, its offset doesn't."""
     return f"profile-{partition}-{offset}"
 
 
@@ -36,9 +36,9 @@ def profile_at(partition: int, offset: int) -> str:
 class Published:
     """A record as its producer meant it.
 
-    `event` names what happened: a duplicate has its original's. `is_valid`: the API takes it.
-    `may_expire`: it grows too old within the history. A correction has the key of an event that is
-    refused, and a name of its own. `is_skipped`: the route doesn't select it, or it is a tombstone.
+    `event` is the event's name; a duplicate has the name of its original. `is_valid`: the API takes
+    it. `may_expire`: it grows too old within the history. A correction has the key of a refused
+    event, and a name of its own. `is_skipped`: the route doesn't select it, or it is a tombstone.
     """
 
     event: str
@@ -78,12 +78,12 @@ class Truth:
     profiles: ProfileOrder = field(default_factory=ProfileOrder)
 
     def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
-        """A record lies in the topic."""
+        """Note a record that was written to a topic of the worker."""
         self.published.setdefault(partition, {})[offset] = record
         self.keys[record.event] = record.key
 
     def forget(self, partition: TopicPartition, end: int) -> None:
-        """Forget the settled records from this offset on: they are lost, and are written anew."""
+        """Forget the records from this offset on: the log has lost them."""
         published = self.published.get(partition, {})
         for offset in [one for one in published if one >= end]:
             self.truncated.setdefault(partition, []).append(published.pop(offset))
@@ -94,7 +94,7 @@ class Truth:
         self.committed[partition] = min(self.committed.get(partition, 0), end)
 
     def want_again(self, event: str) -> None:
-        """Note that this delivered event is sent again on purpose: it has to arrive once more."""
+        """Note that this delivered event is replayed: it has to be delivered once more."""
         self.wanted[event] = self.accepted[event] + 1
 
     def receive(self, events: list[str]) -> None:
@@ -109,7 +109,7 @@ class Truth:
         self.answered_keys.update(self.keys[event] for event in events)
 
     def write(self, topic: str, headers: dict[str, bytes]) -> None:
-        """A record lies in the dead-letter topic or in the parking topic."""
+        """Note a record that was written to the dead-letter topic or to the parking topic."""
         prefix, kind = (
             (ERRORS_PREFIX, "dead") if topic == DEAD_LETTER_TOPIC else (PARKED_PREFIX, "parked")
         )
@@ -133,8 +133,7 @@ class Truth:
         named = (partition.topic, partition.partition, offset)
         # Broken records have no key; any other whose key was answered is a duplicate.
         is_known = record.key in self.answered_keys and not record.event.startswith("broken")
-        # A repetition of what lies in the parking topic is its duplicate: the event is in safe
-        # custody.
+        # A repetition of a parked event is its duplicate.
         return is_known or record.event in self.parked or named in self.written["dead"]
 
     def take_commit(self, partition: TopicPartition, offset: int, metadata: str) -> None:
@@ -167,13 +166,13 @@ class Truth:
     def check_start(self, start: Start) -> None:
         """Check that a worker starts from the group's last commit.
 
-        Where commits arrive late or come from outside, from one of its commits.
+        Where commits arrive late or come from outside, any of its commits will do.
         """
         partition = TopicPartition(start.assignment.topic, start.assignment.partition)
         commits = self.commits.get(partition, [])
         last = commits[-1] if commits else None
         if partition in self.truncated and start.committed is None:
-            # It goes on in the log that is there now.
+            # It continues in the truncated log.
             return
         if start.committed != last and (
             self.commits_come_in_order or start.committed not in (None, *commits)
@@ -183,8 +182,8 @@ class Truth:
     def check_sender(self, sender: str, events: list[str]) -> None:
         """Check invariant 8: a sender that knows that an event is loaded doesn't send it again.
 
-        Whatever becomes of its partition. A sender is a worker and a topic: what was parked by one
-        and delivered by the next is redelivered all the same.
+        That holds whatever happens to its partition. A sender is a worker and a topic: an event
+        that one worker parked and another delivered is received again all the same.
         """
         known = self.answered_to.get(sender, set())
         again = [event for event in events if event in known and event not in self.wanted]

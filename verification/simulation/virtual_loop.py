@@ -28,12 +28,11 @@ logger = logging.getLogger("verification.simulation")
 
 T = TypeVar("T")
 
-# Far more than any burst of work takes: a loop that gets this far without time moving is spinning.
+# More turns than any burst of work takes: a loop that turns this often without time is spinning.
 TURNS_WITHOUT_TIME_MAX = 200_000
 CLEANUP_SECONDS_MAX = 3600.0
 CONNECT_SECONDS = 0.0005
-# The rest of an interval can be less than a float can add to the time; who sleeps for it would
-# spin.
+# The rest of an interval can be less than a float can add to the time; a sleep of it would spin.
 TIMER_SECONDS_MIN = 1e-6
 
 Listener = Callable[[asyncio.BaseProtocol], asyncio.Transport]
@@ -44,7 +43,7 @@ class VirtualTimeError(RuntimeError):
 
 
 class DeadlockError(VirtualTimeError):
-    """Nothing is ready and no timer is set: nobody will ever wake the tasks that are waiting."""
+    """Nothing is ready and no timer is set: nothing will ever wake the waiting tasks."""
 
 
 class TimeExceededError(VirtualTimeError):
@@ -63,8 +62,8 @@ def run(
     Args:
         main: what to run.
         seconds_max: how much virtual time it may take.
-        complaints: takes what the loop has to say of tasks that died unobserved, also after the
-            end, as garbage is collected.
+        complaints: takes the loop's reports of tasks that died unobserved, also after the end, when
+            garbage is collected.
 
     Raises:
         DeadlockError: the tasks wait for nothing that could happen.
@@ -85,7 +84,7 @@ def run(
 
 
 def _clean_up(loop: VirtualLoop) -> None:
-    """As `asyncio.run` does, but a history that is stuck must not hide why it got there."""
+    """Clean up as `asyncio.run` does, without hiding why a history is stuck."""
     loop.forgive(CLEANUP_SECONDS_MAX)
     left = _in_order(asyncio.all_tasks(loop))
     for task in left:
@@ -122,7 +121,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """As always, but no timer is shorter than a microsecond."""
+        """Set a timer of a microsecond at least."""
         return super().call_later(max(delay, TIMER_SECONDS_MIN), callback, *args, context=context)
 
     def listen(self, host: str, port: int, accept: Listener) -> None:
@@ -196,8 +195,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         port: int,
         **_options: object,
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
-        """Connect to what listens there; TLS is taken as read."""
-        # A refusal takes its time as well: aiokafka asks again at once.
+        """Connect to the listener at this address; TLS is ignored."""
+        # A refusal takes time as well: aiokafka tries again at once.
         await asyncio.sleep(CONNECT_SECONDS)
         accept = self._listeners.get((host, port))
         if accept is None:
@@ -210,13 +209,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def getaddrinfo(  # type: ignore[override]
         self, host: str, port: int, **_options: object
     ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-        """Each name is known, and is its own address."""
+        """Resolve each name to itself."""
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))]
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        """At once, in line: a thread would finish at a time that differs from run to run."""
+        """Run it at once, in line: a thread would finish at a time that differs from run to run."""
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))

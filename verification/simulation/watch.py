@@ -28,10 +28,9 @@ from worker.core.pipeline import Pipeline
 from worker.core.wire import commit_metadata
 from worker.settings.schema import Settings
 
-# Of the processor, not of the clock: a machine that is busy with something else makes no step
-# longer.
+# Processor time: a busy machine makes no step longer.
 STEP_CPU_SECONDS_MAX = 0.1
-# A commit is under way so long, where the brokers work, and may have to wait for the one before it.
+# A commit takes this long where the brokers work, and may wait for the commit before it.
 COMMIT_SECONDS = 0.1
 
 
@@ -61,13 +60,13 @@ class Watch:
 
     @property
     def held(self) -> set[TopicPartition]:
-        """The partitions that are its own."""
+        """The partitions that are assigned to the worker."""
         return {TopicPartition(one.topic, one.partition) for one in self._starts}
 
     # --- what it sends ----------------------------------------------------------------------------
 
     def check_post(self, batch: Batch, unix_seconds: float) -> None:
-        """A request with this batch starts."""
+        """Check a batch whose request starts."""
         self._sent[batch.id] = batch.rows
         earliest = int(unix_seconds) - self._settings.limits.event_age_seconds_max
         for row in batch.rows:
@@ -98,8 +97,8 @@ class Watch:
     ) -> None:
         """Check invariant 8 where the brokers work: a kill repeats only the last deliveries.
 
-        That is, what was answered longer ago than a commit takes is covered by the committed
-        position, or by the metadata beside it.
+        A row that was answered longer ago than a commit takes is covered by the committed position,
+        or by the metadata beside it.
         """
         since = now_seconds - self._settings.kafka.commit_interval_seconds - COMMIT_SECONDS
         for assignment in self._starts:
@@ -119,7 +118,7 @@ class Watch:
                     raise ViolationError("8 after a kill", text)
 
     def _check_that_it_was_not_settled(self, row: Row, start: Start) -> None:
-        """Check invariant 8: what a commit names as settled isn't sent again from there."""
+        """Check invariant 8: no row is sent that the commit at the start named as settled."""
         offset = row.record.offset
         if offset < start.position or any(
             first <= offset < end for first, end in self._settled[row.assignment]
@@ -187,10 +186,10 @@ class Watch:
             self._starts.pop(assignment, None)
 
     def _check_refusals(self, rejections: Collection[Rejection]) -> None:
-        """An API that refuses everything must not empty a topic into dead letters.
+        """Check that an API that refuses everything doesn't turn a topic into dead letters.
 
-        Of one application fewer in a row than show that it isn't the rows, and, of the batches that
-        were being taken apart when it began, as many as the ratio bears.
+        The bound, per application and in a row: the rows that show a systemic refusal, and those
+        of the batches that were being bisected when it began.
         """
         delivery = self._settings.delivery
         apart = delivery.requests_in_flight_max * int(
@@ -220,7 +219,7 @@ class Watch:
             raise ViolationError("5 in flight", f"{in_flight} requests")
 
     def check_fetched(self, held: int, bytes_max: int) -> None:
-        """Invariant 5 for what the client has fetched ahead, over all partitions together."""
+        """Check invariant 5: the bytes that the client has fetched ahead, of all partitions."""
         if held > bytes_max:
             raise ViolationError(
                 "5 fetched ahead", f"{self._name} holds {held} bytes of {bytes_max}"

@@ -44,8 +44,8 @@ KEY = "a-key-that-nobody-sees"
 IN_FLIGHT_MAX = 3
 DRAIN_SECONDS = 6.0
 POLL_MAX = 50
-# With little memory: what may be fetched ahead, and one answer, which each partition in it and its
-# last record may overstep.
+# With little memory: the bytes that may be fetched ahead, and the bytes of one answer. Each
+# partition in an answer, and its last record, may exceed them.
 FETCHED_BYTES_SMALL, ANSWER_BYTES_SMALL = 1_500, 3_000
 FETCHED_BYTES_MAX = FETCHED_BYTES_SMALL + ANSWER_BYTES_SMALL + 2_000
 
@@ -56,7 +56,7 @@ PROFILES_ROUTES = (
 
 
 def settings(dedup_rows_max: int, *, has_profiles: bool, has_users: bool = False) -> Settings:
-    """Short times in the demanded order, small batches, a short span: all bounds are met."""
+    """Short times in the required order, small batches, a short span: all bounds are reached."""
     return Settings.model_validate(
         {
             "kafka": {
@@ -123,9 +123,9 @@ def commits_seen(see: Callable[[str, Collection[TopicPartition]], None]) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Born:
-    """What a worker is given at its start.
+    """The conditions in which a worker starts.
 
-    `clock_ahead` says by how many seconds its clock is ahead now.
+    `clock_ahead` returns the seconds by which its clock is ahead now.
     """
 
     seed: int
@@ -137,7 +137,7 @@ class Born:
 
 
 class WorkerLife:
-    """A worker from its start to its end, of its own or by a kill."""
+    """A worker from its start to its end, by itself or by a kill."""
 
     def __init__(self, name: str, kafka: ModelKafka, api: ModelApi, born: Born) -> None:
         self.name = name
@@ -172,7 +172,7 @@ class WorkerLife:
 
     @property
     def client_id(self) -> str:
-        """What Kafka knows it by."""
+        """Its client id in Kafka."""
         return self.parts.connection.client_id
 
     @property
@@ -181,17 +181,17 @@ class WorkerLife:
         return not self._task.done()
 
     def stop(self) -> None:
-        """As SIGTERM does."""
+        """Ask it to stop, as SIGTERM does."""
         self.parts.inbox.post(StopRequested(asyncio.get_running_loop().time() + DRAIN_SECONDS))
 
     async def ended(self) -> None:
-        """Wait for its end; what ended it in an unseemly way is raised."""
+        """Wait for its end, and raise the error that ended it, if any."""
         await asyncio.wait([self._task])
         self.check()
         self.watch.check_end()
 
     def check(self) -> None:
-        """Raise what a task of this worker has died of."""
+        """Raise the error that has ended a task of this worker, if any."""
         if (
             self._task.done()
             and not self._task.cancelled()
@@ -200,7 +200,7 @@ class WorkerLife:
             raise _first(error)
 
     async def kill(self) -> None:
-        """End the worker as SIGKILL does: nothing that it sends arrives any more."""
+        """End the worker as SIGKILL does: no request of it arrives any more."""
         self._is_alive = False
         self._kafka.network.cut_off(self.client_id)
         self._task.cancel()
@@ -238,7 +238,7 @@ class WorkerLife:
             parts.parking.close(),
             return_exceptions=True,
         )
-        # As the application does: what hangs is left behind.
+        # A close that hangs is abandoned, as the application does.
         await asyncio.wait([closing], timeout=CLOSING_SECONDS_MAX)
 
     def _clock(self) -> Now:
@@ -264,7 +264,7 @@ class WorkerLife:
             lambda: self._clock_ahead() == 0,
         )
         answer = await self._api.post(batch, key, sender)
-        # As the sink does that speaks HTTP.
+        # As the real sink does.
         return (
             replace(answer, excerpt=excerpt_of(answer.excerpt.encode(), key))
             if isinstance(answer, Response)
@@ -282,7 +282,7 @@ class _Sink:
         self.ask_time = ask_time
 
     async def post(self, batch: Batch, time_factor: int) -> Answer:
-        """As the API's model has it."""
+        """Post to the model of the API."""
         return await self._post(batch, time_factor)
 
 

@@ -15,8 +15,8 @@ MUTANTS: dict[str, Mutant] = (
     progress.MUTANTS | delivery.MUTANTS | dedup.MUTANTS | kafka.MUTANTS | clocks.MUTANTS
 )
 
-# The history that noticed a mutant last, where the first ones do not. It is played first, which
-# saves most of the search; where it no longer notices, the search goes on from the first history.
+# The history that noticed a mutant last, for mutants that the first histories don't notice. It is
+# played first, which saves most of the search. If it no longer notices, all others are played.
 NOTICED_AT: Mapping[str, int] = {
     "believe_offsets_whatever_the_epoch": 14,
     "count_a_404_as_success": 12,

@@ -1,4 +1,4 @@
-"""What the local clock is worth."""
+"""Mutants of the clock: which times are trusted."""
 
 from __future__ import annotations
 

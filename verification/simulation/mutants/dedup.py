@@ -1,4 +1,4 @@
-"""What counts as seen, and what must not."""
+"""Mutants of deduplication: which records count as seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How records are received, skipped or selected, and how tails are read again."""
+"""Mutants of the Kafka edge: how records are received, and how tails are read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offsets, the fence, the account, commit metadata and memory: from a record to its commit."""
+"""Mutants of progress: offsets, the fence, the account, commit metadata and memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def settle_answers_of_another_epoch(swap: Swap) -> None:
 
 
 def commit_after_the_release(swap: Swap) -> None:
-    # Of what has been taken away as well: as if nobody kept count.
+    # For assignments that were revoked as well.
     swap(Rebalances, "may_commit", lambda self, assignment: True)
     swap(Commits, "start", _commit_all_ever)
 
