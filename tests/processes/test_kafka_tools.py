@@ -30,3 +30,13 @@ def test_a_tool_that_fails_is_named_with_its_exception(tmp_path: Path) -> None:
         UnavailableError, match=r"StorageTool failed: java.io.IOException: no space"
     ):
         node.java("kafka.tools.StorageTool", "format")
+
+
+def test_a_start_that_ends_is_named_with_the_last_lines_of_its_log(tmp_path: Path) -> None:
+    node = node_with_java(tmp_path, "echo 'no memory for the heap'; exit 1")
+    node.launch()
+    with pytest.raises(
+        UnavailableError,
+        match=r"did not start on 127.0.0.1:0, the process ended: no memory for the heap$",
+    ):
+        node.await_start()
