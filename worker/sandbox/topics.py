@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord
 
-from worker.edges.kafka.aiokafka_internals.closing import close_cancelled_bootstraps
+from worker.edges.kafka.aiokafka_internals.connection import close_cancelled_bootstraps
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka.diagnosis import explain
 from worker.errors import UnavailableError

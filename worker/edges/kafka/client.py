@@ -13,9 +13,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from worker.edges.kafka.aiokafka_internals.closing import (
-    close_cancelled_bootstraps,
     close_producer,
 )
+from worker.edges.kafka.aiokafka_internals.connection import close_cancelled_bootstraps
 from worker.edges.kafka.tokens import TokenProvider
 from worker.tls_files import TlsFiles, TlsFilesError, tls_context
 

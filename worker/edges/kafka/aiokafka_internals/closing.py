@@ -3,9 +3,6 @@
 aiokafka's stop may hang while brokers are away, swallow the cancellation that should end it, or
 raise CancelledError half way (aiokafka #647). Everything after that point would go on for ever:
 connections, the task that renews metadata, a fetch of records for nobody, a sender without callers.
-
-And a client that is cancelled while it bootstraps forgets the connection that it asks: nothing but
-garbage collection closes it.
 """
 
 from __future__ import annotations
@@ -13,14 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka import client as aiokafka_client
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import AIOKafkaConnection
 
-from worker.edges.kafka.aiokafka_internals.connection import Connection
 from worker.edges.kafka.aiokafka_internals.consumer import client_of, tasks_of
 
 # A fetcher that changes to another assignment may swallow the first cancellation; the second one
@@ -28,31 +21,6 @@ from worker.edges.kafka.aiokafka_internals.consumer import client_of, tasks_of
 CANCELLATIONS = 2
 # A cancelled task ends at once, and so does a connection.
 REST_SECONDS_MAX = 1.0
-
-
-class _BootstrapConnection(Connection):
-    """A connection that is closed when a request on it is cancelled."""
-
-    async def send(self, request: Any, expect_response: bool = True) -> Any:
-        try:
-            return await super().send(request, expect_response)  # type: ignore[no-untyped-call]
-        except asyncio.CancelledError:
-            self.close()  # type: ignore[no-untyped-call]
-            raise
-
-
-def close_cancelled_bootstraps() -> None:
-    """Let every client of this process close its bootstrap connection when it is cancelled."""
-    aiokafka_client.create_conn = _create_conn  # type: ignore[attr-defined]
-
-
-async def _create_conn(host: str, port: int, **options: Any) -> AIOKafkaConnection:
-    """As aiokafka's own; a bootstrap is known by the callback that it lacks."""
-    is_bootstrap = "on_close" not in options
-    connection_class = _BootstrapConnection if is_bootstrap else Connection
-    connection: AIOKafkaConnection = connection_class(host, port, **options)  # type: ignore[no-untyped-call]
-    await connection.connect()
-    return connection
 
 
 async def close_consumer(consumer: AIOKafkaConsumer, seconds_max: float) -> str | None:
