@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -114,8 +115,12 @@ def _print(found: Rehearsed) -> None:
         for reason, count in found.rejected.most_common():
             rejected.add_row(Text(reason), f"{count:,}")
         out.print(rejected)
-    if not found.traffic:
-        return
+    if found.traffic:
+        _print_traffic(out, found)
+
+
+def _print_traffic(out: Console, found: Rehearsed) -> None:
+    """Print what would be sent, and the start of a body of each resource and application."""
     table = Table(box=None, pad_edge=False)
     for name in (
         "resource",

@@ -132,15 +132,8 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
 
 
 async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> ExitCode:
-    say = stage.display.say
-    say(f"  The Post API emulator listens on {stage.emulator.base_url}")
-    read = (stage.topic, stage.imports_topic)
-    partitions = {
-        stage.dead_letter_topic: 1,
-        **dict.fromkeys(read, PARTITIONS),
-        **{f"{topic}.parked": 1 for topic in read},
-    }
-    await create_topics(stage.bootstrap_servers, partitions)
+    stage.display.say(f"  The Post API emulator listens on {stage.emulator.base_url}")
+    await _create_topics(stage)
     produced = list(
         samples(
             SampleOptions(
@@ -148,6 +141,43 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
             )
         )
     )
+    status, seconds = await _deliver(stage, produced)
+    if not options.keeps_running and not await _stop(stage):
+        return ExitCode.INTERNAL
+    dead_letters = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
+    topics = [status["topics"][topic] for topic in (stage.topic, stage.imports_topic)]
+    duplicates = sum(int(topic["duplicates"]) for topic in topics)
+    skipped = sum(sum(topic["skipped"].values()) for topic in topics)
+    reconciliation = reconcile(
+        produced, stage.emulator.ledger.rows, dead_letters, duplicates, skipped
+    )
+    rate = (
+        f"{reconciliation.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of "
+        f"{OUTAGE_SECONDS:g} s included"
+    )
+    show_account(console, reconciliation, stage.emulator.ledger.summary(), rate)
+    if options.keeps_running:
+        await _keep(stage, console)
+    return ExitCode.INTERNAL if reconciliation.faults else ExitCode.OK
+
+
+async def _create_topics(stage: _Stage) -> None:
+    read = (stage.topic, stage.imports_topic)
+    partitions = {
+        stage.dead_letter_topic: 1,
+        **dict.fromkeys(read, PARTITIONS),
+        **{f"{topic}.parked": 1 for topic in read},
+    }
+    await create_topics(stage.bootstrap_servers, partitions)
+
+
+async def _deliver(stage: _Stage, produced: Sequence[Sample]) -> tuple[dict[str, Any], float]:
+    """Publish the samples, and let a worker deliver them through an outage.
+
+    Returns:
+        The worker's last status, and the seconds since it was ready.
+    """
+    say = stage.display.say
     first = round(len(produced) * FIRST_PART)
     say(
         f"Publishing {len(produced):,} samples of all five resources, to {stage.topic} and "
@@ -164,28 +194,18 @@ async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> Exi
     began = time.monotonic()
     await asyncio.gather(_publish(stage, produced[first:]), _outage(stage, len(produced)))
     status = await _settled(stage, len(produced))
-    seconds = time.monotonic() - began
-    if not options.keeps_running:
-        say("Stopping the worker with SIGTERM …")
-        stage.worker.send(signal.SIGTERM)
-        code = await stage.worker.wait(STOP_SECONDS_MAX)
-        if code != ExitCode.OK:
-            say(f"The worker ended with exit code {code}: {stage.worker.log_tail()}")
-            return ExitCode.INTERNAL
-    dead_letters = await read_all(stage.bootstrap_servers, stage.dead_letter_topic)
-    duplicates = sum(int(status["topics"][topic]["duplicates"]) for topic in read)
-    skipped = sum(sum(status["topics"][topic]["skipped"].values()) for topic in read)
-    reconciliation = reconcile(
-        produced, stage.emulator.ledger.rows, dead_letters, duplicates, skipped
-    )
-    rate = (
-        f"{reconciliation.delivered / seconds:,.0f} events/s over {seconds:.1f} s, the outage of "
-        f"{OUTAGE_SECONDS:g} s included"
-    )
-    show_account(console, reconciliation, stage.emulator.ledger.summary(), rate)
-    if options.keeps_running:
-        await _keep(stage, console)
-    return ExitCode.INTERNAL if reconciliation.faults else ExitCode.OK
+    return status, time.monotonic() - began
+
+
+async def _stop(stage: _Stage) -> bool:
+    """Stop the worker; returns whether it ended as it should."""
+    stage.display.say("Stopping the worker with SIGTERM …")
+    stage.worker.send(signal.SIGTERM)
+    code = await stage.worker.wait(STOP_SECONDS_MAX)
+    if code == ExitCode.OK:
+        return True
+    stage.display.say(f"The worker ended with exit code {code}: {stage.worker.log_tail()}")
+    return False
 
 
 async def _publish(stage: _Stage, part: Sequence[Sample]) -> None:

@@ -36,26 +36,39 @@ def faults_of_shape(
     fields = fields_with_time(mapped, time_field)
     resources = _resources(resource, form)
     columns = {key: column for name in resources for key, column in _columns(name).items()}
-    who = (
-        f"{resource} has no such column" if len(resources) == 1 else "no resource has such a column"
-    )
+    one_resource = f"{resource} has no such column"
+    who = one_resource if len(resources) == 1 else "no resource has such a column"
     faults = [
         at(f"{section}.{name}", f"{who}{_hint(name, columns)}")
         for section, names in (("constants", constants), ("fields", mapped))
         for name in names
         if name not in columns
     ]
-    faults += [
+    faults += _faults_of_repetitions(constants, mapped, time_field)
+    for name, value in constants.items():
+        fault = _fault_of_constant(columns[name], value) if name in columns else ""
+        faults += [at(f"constants.{name}", fault)] if fault else []
+    for name in resources:
+        faults += [
+            fault
+            for fault in _faults_of_paths(_columns(name), constants, fields, time_field)
+            if fault not in faults
+        ]
+    return faults
+
+
+def _faults_of_repetitions(
+    constants: Mapping[str, str | int], mapped: Mapping[str, str], time_field: str | None
+) -> list[str]:
+    """The faults of settings that give the same value twice."""
+    faults = [
         at(_setting(name, time_field), "is set in constants too: remove one of the two")
-        for name in fields
+        for name in fields_with_time(mapped, time_field)
         if name in constants
     ]
     if time_field is not None and EVENT_TIMESTAMP.name in mapped:
         message = f"is set in fields.{EVENT_TIMESTAMP.name} too: remove one of the two"
         faults.append(at("time.field", message))
-    for name, value in constants.items():
-        fault = _fault_of_constant(columns[name], value) if name in columns else ""
-        faults += [at(f"constants.{name}", fault)] if fault else []
     if {Identity.PROFILE_ID, Identity.DEVICE_ID} <= constants.keys():
         faults.append(
             at(
@@ -63,12 +76,6 @@ def faults_of_shape(
                 "profile_id and appmetrica_device_id exclude each other: remove one of them",
             )
         )
-    for name in resources:
-        faults += [
-            fault
-            for fault in _faults_of_paths(_columns(name), constants, fields, time_field)
-            if fault not in faults
-        ]
     return faults
 
 

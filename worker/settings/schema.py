@@ -165,46 +165,31 @@ class Settings(Section):
 
     def _faults_of_limits(self, index: int, route: ResolvedRoute, topics: list[str]) -> list[str]:
         """The faults of a route's limits, at the path of the route's own or the common setting."""
-        given = self.routes[index]
-        faults = []
-        if route.dead_letter.topic in topics:
+        given, faults = self.routes[index], []
+
+        def add(own: object, path: str, message: str) -> None:
+            faults.append(at(path if own is None else f"routes.{index}.{path}", message))
+
+        dead_letter, rows_max = route.dead_letter.topic, route.batching.rows_max
+        if dead_letter in topics:
             message = (
-                f"the dead-letter topic {route.dead_letter.topic} of {route.topic} is also "
-                "read by a route"
+                f"the dead-letter topic {dead_letter} of {route.topic} is also read by a route"
             )
-            prefix = f"routes.{index}." if given.dead_letter is not None else ""
-            faults.append(at(f"{prefix}dead_letter.topic", f"{message}: use another name"))
+            add(given.dead_letter, "dead_letter.topic", f"{message}: use another name")
         # The span is per partition: a larger batch could never be filled from one partition, and
         # would always wait for linger.
-        if route.batching.rows_max > self.limits.span_records_max:
-            prefix = f"routes.{index}." if given.batching.rows_max is not None else ""
-            message = (
-                f"{route.batching.rows_max} for {route.topic} must be at most "
-                "limits.span_records_max"
-            )
-            faults.append(
-                at(f"{prefix}batching.rows_max", f"{message} ({self.limits.span_records_max})")
-            )
-        if route.dedup.window_rows_max > self.dedup.window_rows_max:
-            message = (
-                f"{route.dedup.window_rows_max} for {route.topic} must be at most "
-                "dedup.window_rows_max of all topics"
-            )
-            path = f"routes.{index}.dedup.window_rows_max"
-            faults.append(at(path, f"{message} ({self.dedup.window_rows_max})"))
+        if rows_max > (span_max := self.limits.span_records_max):
+            bound = f"at most limits.span_records_max ({span_max})"
+            message = f"{rows_max} for {route.topic} must be {bound}"
+            add(given.batching.rows_max, "batching.rows_max", message)
+        if (window := route.dedup.window_rows_max) > (shared := self.dedup.window_rows_max):
+            bound = f"at most dedup.window_rows_max of all topics ({shared})"
+            add(given, "dedup.window_rows_max", f"{window} for {route.topic} must be {bound}")
         # A body is held beside its rows while it is sent.
-        if route.batching.body_bytes_max * 2 > self.limits.memory_bytes_max:
-            prefix = f"routes.{index}." if given.batching.body_bytes_max is not None else ""
-            message = (
-                f"{route.batching.body_bytes_max} for {route.topic} must be at most half "
-                "of limits.memory_bytes_max"
-            )
-            faults.append(
-                at(
-                    f"{prefix}batching.body_bytes_max",
-                    f"{message} ({self.limits.memory_bytes_max})",
-                )
-            )
+        if (body_max := route.batching.body_bytes_max) * 2 > self.limits.memory_bytes_max:
+            bound = f"at most half of limits.memory_bytes_max ({self.limits.memory_bytes_max})"
+            message = f"{body_max} for {route.topic} must be {bound}"
+            add(given.batching.body_bytes_max, "batching.body_bytes_max", message)
         return faults
 
     def resolved_routes(self) -> tuple[ResolvedRoute, ...]:

@@ -5,7 +5,7 @@ Only the topics and the committed positions are read, so the trace ends where th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -114,48 +114,37 @@ async def trace(
     reader: TopicReader, settings: Settings, dry_run: DryRun, place: Place, now: Now
 ) -> Trace:
     """Trace the record at this address."""
-    partition = TopicPartition(place.topic, place.partition)
     presence, record = await _presence(reader, place)
-    committed: Mapping[TopicPartition, Position | None] = (
-        {}
-        if presence is Presence.NO_TOPIC
-        else await reader.committed(settings.kafka.group_id, [partition])
-    )
-    at = committed.get(partition)
-    progress = _progress(place.offset, at)
+    committed = None
+    if presence is not Presence.NO_TOPIC:
+        partition = TopicPartition(place.topic, place.partition)
+        committed = (await reader.committed(settings.kafka.group_id, [partition]))[partition]
+    written_at = record.timestamp / 1000 if record is not None and record.timestamp > 0 else None
+    judged_at = now.unix_seconds
+    if written_at is not None and _is_settled(place.offset, committed):
+        judged_at = written_at
     route = dry_run.routes.get(place.topic)
-    is_settled = progress in (CommitState.COMMITTED, CommitState.HINTED)
-    judged_at = (
-        record.timestamp / 1000
-        if record is not None and is_settled and record.timestamp > 0
-        else now.unix_seconds
-    )
     verdict = None
-    if record is not None and route is not None:
-        verdict = dry_run.check(
-            place.topic, place.partition, record, Now(now.monotonic_seconds, judged_at)
-        )
     dead: list[StoredRecord] = []
     parked: list[ParkedRecord] = []
     if route is not None:
-        is_dated = record is not None and record.timestamp > 0
-        since = (
-            max(0, record.timestamp - CLOCK_MARGIN_MILLISECONDS)
-            if record is not None and is_dated
-            else None
-        )
+        if record is not None:
+            at = Now(now.monotonic_seconds, judged_at)
+            verdict = dry_run.check(place.topic, place.partition, record, at)
+        since = None
+        if record is not None and written_at is not None:
+            since = max(0, record.timestamp - CLOCK_MARGIN_MILLISECONDS)
         dead = await _naming(reader, [route.dead_letter.topic], place, since)
         parked = await _parked(reader, settings, route, place, since)
-    replayed = record is not None and is_replay(record)
     return Trace(
         place,
         presence,
         record,
         verdict,
         judged_at,
-        progress,
-        at,
-        replayed,
+        _progress(place.offset, committed),
+        committed,
+        record is not None and is_replay(record),
         tuple(dead),
         tuple(parked),
     )

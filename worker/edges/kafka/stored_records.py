@@ -51,44 +51,49 @@ def dead_letter_writer(
         post: takes `DeadLettersAcknowledged` and `DeadLettersFailed`.
         note_write: takes note of each attempt.
     """
+    form = _DeadLetterForm(topics, worker_version)
+    return TopicWriter(
+        connection,
+        WriterSpec(form.outgoing, form.shortened, DeadLettersAcknowledged, DeadLettersFailed),
+        post,
+        note_write,
+    )
 
-    def outgoing(rejection: Rejection) -> Outgoing:
+
+class _DeadLetterForm:
+    """Makes the record of a dead letter: whole, or with a part of its value."""
+
+    def __init__(self, topics: Mapping[str, str], worker_version: str) -> None:
+        self._topics = topics
+        self._worker_version = worker_version
+
+    def outgoing(self, rejection: Rejection) -> Outgoing:
         record = rejection.record
+        headers = dead_letter_headers(rejection, self._worker_version)
         return Outgoing(
-            topics[rejection.assignment.topic],
-            record.key,
-            record.value,
-            dead_letter_headers(rejection, worker_version),
-            spread=None,
+            self._topics[rejection.assignment.topic], record.key, record.value, headers, spread=None
         )
 
-    def shortened(rejection: Rejection) -> Outgoing:
-        """A dead letter with a part of its value.
+    def shortened(self, rejection: Rejection) -> Outgoing:
+        """Return a dead letter with a part of its value.
 
-        Better than consumption paused by a record that nobody can deliver. The headers name the
-        source record, which stays in its topic until retention deletes it.
+        That is better than to pause consumption for a record that nobody can deliver. The headers
+        name the source record, which stays in its topic until retention deletes it.
         """
         record = rejection.record
         value = record.value or b""
         kept = [
             (name, (data or b"")[:SHORTENED_DETAIL_BYTES])
-            for name, data in dead_letter_headers(rejection, worker_version)
+            for name, data in dead_letter_headers(rejection, self._worker_version)
         ]
         note = orjson.dumps({"bytes": len(value), "sha256": sha256(value).hexdigest()})
         ours = [entry for entry in kept if entry[0].startswith(ERRORS_PREFIX)]
         return Outgoing(
-            topics[rejection.assignment.topic],
+            self._topics[rejection.assignment.topic],
             (record.key or b"")[:SHORTENED_VALUE_BYTES] or None,
             value[:SHORTENED_VALUE_BYTES],
             [*ours, (f"{ERRORS_PREFIX}shortened", note)],
         )
-
-    return TopicWriter(
-        connection,
-        WriterSpec(outgoing, shortened, DeadLettersAcknowledged, DeadLettersFailed),
-        post,
-        note_write,
-    )
 
 
 def dead_letter_headers(

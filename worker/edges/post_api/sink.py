@@ -7,7 +7,7 @@ of them leaves this file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import clear_frames
@@ -143,9 +143,8 @@ class HttpSink:
     ) -> Answer:
         started = asyncio.get_running_loop().time()
         key = self._key(batch.destination.application_id)
-        encoded_key = quote(key, safe="")
         body = batch.body()
-        query, headers = f"post_api_key={encoded_key}", {"X-Request-Id": batch.id}
+        query, headers = f"post_api_key={quote(key, safe='')}", {"X-Request-Id": batch.id}
         data: bytes | Upload | None = None
         if self._options.form is RequestForm.PARAMS:
             query = f"{query}&{body.decode()}"
@@ -163,19 +162,8 @@ class HttpSink:
             timeout=timeout,
         )
         try:
-            # Whatever happens to the rest of the answer, this is its status.
             duration = asyncio.get_running_loop().time() - started
-            if response.status == 200 and not exchange.is_uploaded:
-                return Ambiguous(TransportFault.EARLY_ANSWER, duration)
-            # Read it before the connection serves another request.
-            date = _date_of(exchange.head)
-            answer_body = await _body_of(response)
-            excerpt = (
-                "" if response.status == 200 else excerpt_of(answer_body, (key, *self._passwords))
-            )
-            return Response(
-                response.status, response.headers.get("Retry-After"), excerpt, duration, date
-            )
+            return await _answer_in(response, exchange, duration, (key, *self._passwords))
         finally:
             # Not `async with`: its exit waits for the upload, and would turn a reset after the
             # status into a failure.
@@ -197,6 +185,19 @@ class HttpSink:
         name = resource if self._options.form is RequestForm.PARAMS else f"{resource}.csv"
         address = URL(self._options.base_url).joinpath("logs/v1/import", name)
         return URL(f"{address}?{query}", encoded=True)
+
+
+async def _answer_in(
+    response: aiohttp.ClientResponse, exchange: Exchange, seconds: float, secrets: Sequence[str]
+) -> Answer:
+    """Return the answer in a response: its status, whatever happens to the rest of it."""
+    if response.status == 200 and not exchange.is_uploaded:
+        return Ambiguous(TransportFault.EARLY_ANSWER, seconds)
+    # Read the date before the connection serves another request.
+    date = _date_of(exchange.head)
+    body = await _body_of(response)
+    excerpt = "" if response.status == 200 else excerpt_of(body, secrets)
+    return Response(response.status, response.headers.get("Retry-After"), excerpt, seconds, date)
 
 
 def _answer_to(error: aiohttp.ClientError | OSError, exchange: Exchange, seconds: float) -> Answer:
