@@ -162,9 +162,7 @@ def make_batch(
     """A sealed batch of these rows, or of this many; its destination is that of the first row."""
     held = tuple(make_rows(rows, **changes)) if isinstance(rows, int) else tuple(rows)
     line = header(held[0].destination)
-    return Batch(
-        batch_id, held[0].destination, line, held, len(line) + sum(len(row.line) for row in held)
-    )
+    return Batch.of(batch_id, held[0].destination, line, held)
 
 
 def parse_csv(body: bytes) -> list[list[str]]:

@@ -16,7 +16,7 @@ from worker.core.counters.counters import RequestEnd
 from worker.core.delivery.outcome import AMBIGUOUS, Outcome, Retry, label
 from worker.core.delivery.settlement import AnswerResult, Settlement
 from worker.core.model.answer import Answer
-from worker.core.model.batch import Batch
+from worker.core.model.batch import Batch, Shares
 from worker.core.model.clock import Now
 from worker.core.model.command import (
     Command,
@@ -98,14 +98,8 @@ class RowFlow:
 
     def settle(self, settlement: Settlement, now: Now) -> list[Command]:
         """Settle, dead-letter, give back or park the rows that have left the delivery."""
-        if settlement.delivered:
-            duplicates: list[Row] = []
-            for topic, rows in _by_topic(settlement.delivered).items():
-                duplicates += self._routes[topic].window.deliver(rows, now.monotonic_seconds)
-            # The ledger measures ages and latencies, by the best known time: the local clock may be
-            # wrong.
-            self._ledger.deliver(settlement.delivered, self._clock.best_guess(now))
-            self._drop_duplicates(duplicates)
+        for batch in settlement.delivered:
+            self._deliver(batch.shares, now)
         commands = self.reject(
             [
                 Rejection(
@@ -121,6 +115,17 @@ class RowFlow:
         self._promote([refusal.row for refusal in settlement.refused], now)
         self.give_back(settlement.returned, now)
         return [*commands, *self.park(settlement.parked), *settlement.logs]
+
+    def _deliver(self, shares: Shares, now: Now) -> None:
+        """Settle rows that were answered 200, and their linked duplicates."""
+        duplicates: list[Row] = []
+        for assignment, share in shares.items():
+            window = self._routes[assignment.topic].window
+            duplicates += window.deliver(share.keys, now.monotonic_seconds)
+        # The ledger measures ages and latencies, by the best known time: the local clock may be
+        # wrong.
+        self._ledger.deliver(shares, self._clock.best_guess(now))
+        self._drop_duplicates(duplicates)
 
     # --- dead letters and parking -----------------------------------------------------------------
 

@@ -159,7 +159,8 @@ class Rehearsal:
     def _send(self, topic: str, sealed: Sequence[Sealed], now: Now) -> None:
         for one in sealed:
             batch = one.batch
-            self._dry_run.parts(topic).window.deliver(batch.rows, now.monotonic_seconds)
+            window = self._dry_run.parts(topic).window
+            window.deliver([row.key for row in batch.rows], now.monotonic_seconds)
             self.found.flushes[one.trigger.value] += 1
             key = (batch.destination.resource, batch.destination.application_id)
             traffic = self.found.traffic.setdefault(key, Traffic())

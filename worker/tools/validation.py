@@ -190,7 +190,7 @@ class Validation:
             self.summary.skipped += len(skipped)
             fresh = parts.window.admit(rows, now.monotonic_seconds).fresh
             # Each row counts as delivered at once, so a later row with its key is a duplicate.
-            parts.window.deliver(fresh, now.monotonic_seconds)
+            parts.window.deliver([row.key for row in fresh], now.monotonic_seconds)
             self.summary.delivered += len(fresh)
             self.summary.duplicates += len(rows) - len(fresh)
             self.summary.duplicates_by_content += by_content(rows) - by_content(fresh)

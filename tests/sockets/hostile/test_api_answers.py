@@ -233,13 +233,8 @@ async def test_a_hostile_answer_to_one_holds_up_no_other() -> None:
         await asyncio.sleep(0.1)
         row = make_row(0, line=f"2222,u,x,{int(time.time())}{',' * 19}\n".encode())
         neighbour = make_batch([row])
-        neighbour = Batch(
-            neighbour.id,
-            row.destination._replace(application_id=2222),
-            neighbour.header,
-            (row,),
-            100,
-        )
+        destination = row.destination._replace(application_id=2222)
+        neighbour = Batch.of(neighbour.id, destination, neighbour.header, (row,))
         answer = await sink.post(neighbour)
         assert isinstance(answer, Response)
         assert answer.status == 200

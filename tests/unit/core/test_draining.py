@@ -56,7 +56,7 @@ def test_a_drain_is_over_when_nothing_of_it_is_in_motion(world: Drained) -> None
     world.begin(FIRST, until=200.0)
     assert world.released() == []
     world.components.dispatcher.answer(batch.id, ok(), world.now)
-    world.ledger.deliver(batch.rows, world.now)
+    world.ledger.deliver(batch.shares, world.now)
     assert world.released() == [(FIRST,)]
     assert world.ledger.offsets.state(FIRST) is AssignmentState.RELEASED
 
@@ -85,7 +85,7 @@ def test_a_drain_commits_once_and_again_only_if_asked_to(world: Drained) -> None
     batch = world.send(FIRST)
     world.begin(FIRST, until=200.0)
     world.components.dispatcher.answer(batch.id, ok(), world.now)
-    world.ledger.deliver(batch.rows, world.now)
+    world.ledger.deliver(batch.shares, world.now)
     assert committed(world.drains.advance(world.now)) == {FIRST: 1}
     assert world.drains.advance(world.now) == [], "its commit is in flight"
     world.ledger.commits.fail()

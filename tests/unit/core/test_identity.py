@@ -58,7 +58,7 @@ def delivered(parts: Route, *values: dict[str, Any], header: str | None = None) 
     count = 0
     for row in read(parts, *values, header=header)[0]:
         fresh = parts.window.admit([row], 0.0).fresh
-        parts.window.deliver(fresh, 0.0)
+        parts.window.deliver([row.key for row in fresh], 0.0)
         count += len(fresh)
     return count
 
@@ -100,7 +100,8 @@ class TestContent:
         parts = route(resource="profiles")
         (first,) = read(parts, PROFILE)[0]
         (again,) = read(parts, PROFILE)[0]
-        parts.window.deliver(parts.window.admit([first], 0.0).fresh, 0.0)
+        parts.window.admit([first], 0.0)
+        parts.window.deliver([first.key], 0.0)
         assert parts.window.admit([again], 0.0).duplicates == [again]
 
     def test_another_record_at_the_place_of_a_lost_one_is_no_duplicate(self) -> None:

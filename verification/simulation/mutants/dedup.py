@@ -55,7 +55,7 @@ def share_no_budget(swap: Swap) -> None:
 def drop_linked_duplicates(swap: Swap) -> None:
     def take_back(self: Window, rows: Any) -> list[Any]:
         for row in rows:
-            del self._in_flight[row.key]
+            self._in_flight.remove(row.key)
             self._linked.pop(row.key, None)
         return []
 
@@ -79,7 +79,7 @@ def remember_parked_records_by_their_key(swap: Swap) -> None:
     _recall(swap, lambda event: replace(event, parked=frozenset()))
 
     def park(self: Window, rows: Any, at: float) -> tuple[list[Any], list[Any]]:
-        return self.deliver(rows, at), []
+        return self.deliver([row.key for row in rows], at), []
 
     swap(Window, "park", park)
 
@@ -94,7 +94,7 @@ def share_one_window_with_the_parking_topic(swap: Swap) -> None:
         return replace(made, window=shared[(len(shared) - 1) // 2 * 2])
 
     def park(self: Window, rows: Any, at: float) -> tuple[list[Any], list[Any]]:
-        return self.deliver(rows, at), []
+        return self.deliver([row.key for row in rows], at), []
 
     swap(worker.daemon.pipeline_parts, "_route", sharing)
     swap(Window, "park", park)
@@ -110,7 +110,7 @@ def keep_the_key_of_a_refused_row(swap: Swap) -> None:
     def keep(self: Window, rows: Any) -> list[Any]:
         for row in rows:
             self._delivered.add(row.key, 0.0)
-            del self._in_flight[row.key]
+            self._in_flight.remove(row.key)
         return []
 
     swap(Window, "take_back", keep)

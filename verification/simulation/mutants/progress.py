@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import urlsafe_b64decode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import worker.core.counters.counters
@@ -31,18 +31,17 @@ def commit_the_highest_offset_seen(swap: Swap) -> None:
 
 
 def settle_answers_of_another_epoch(swap: Swap) -> None:
-    def settle(self: Ledger, entries: Sequence[Any]) -> dict[Any, int]:
+    def settle(self: Ledger, offsets: Mapping[Any, Sequence[int]]) -> dict[Any, int]:
         counts: dict[Any, int] = {}
-        for entry in entries:
+        for of, settled in offsets.items():
             for assignment in self.offsets:
-                if assignment.topic_partition == entry.assignment.topic_partition:
-                    self.offsets.tracker(assignment)._unsettled.pop(entry.record.offset, None)
-                    counts[assignment] = counts.get(assignment, 0) + 1
+                if assignment.topic_partition == of.topic_partition:
+                    self.offsets.tracker(assignment)._unsettled.difference_update(settled)
+                    counts[assignment] = counts.get(assignment, 0) + len(settled)
         self.commits.note_progress()
-        self.release(entries)
         return counts
 
-    swap(Ledger, "_settle", settle)
+    swap(Ledger, "_settle_offsets", settle)
 
 
 def commit_after_the_release(swap: Swap) -> None:
@@ -150,7 +149,7 @@ def commit_seldom(swap: Swap) -> None:
 
 
 def observe_negative_ages(swap: Swap) -> None:
-    swap(worker.core.counters.counters, "_not_negative", list)
+    swap(worker.core.counters.counters, "_set_to_now", lambda ages: 0)
 
 
 def let_a_task_die_unobserved(swap: Swap) -> None:

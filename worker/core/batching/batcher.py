@@ -7,12 +7,19 @@ each line. Source: the Post API's documentation, "body" form; RFC 4180.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import accumulate, count, groupby, takewhile
 from operator import attrgetter
 
-from worker.core.model.batch import Batch, FlushTrigger
+from worker.core.model.batch import (
+    Batch,
+    FlushTrigger,
+    Share,
+    add_to_shares,
+    oldest_event_timestamp,
+)
 from worker.core.model.record import Assignment
 from worker.core.model.row import Destination, Row
 from worker.core.post_api.resource import RESOURCES, Identity
@@ -57,6 +64,7 @@ class _Open:
     due_seconds: float
     body_bytes: int
     rows: list[Row] = field(default_factory=list)
+    shares: dict[Assignment, Share] = field(default_factory=dict)
 
 
 class Batcher:
@@ -94,8 +102,7 @@ class Batcher:
     def oldest_event_timestamp(self) -> int | None:
         """The earliest event time among the rows here, in Unix seconds; None with no row here."""
         return min(
-            (row.event_timestamp for batch in self._open.values() for row in batch.rows),
-            default=None,
+            (oldest_event_timestamp(batch.shares) for batch in self._open.values()), default=None
         )
 
     def add(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Sealed]:
@@ -128,7 +135,7 @@ class Batcher:
         holding = [
             destination
             for destination, batch in self._open.items()
-            if any(row.assignment in assignments for row in batch.rows)
+            if not assignments.isdisjoint(batch.shares)
         ]
         return [self._seal(destination, FlushTrigger.DRAIN) for destination in holding]
 
@@ -144,6 +151,8 @@ class Batcher:
                 del self._open[destination]
                 continue
             batch.rows = kept
+            for assignment in assignments & batch.shares.keys():
+                del batch.shares[assignment]
             batch.body_bytes = len(batch.header) + sum(len(row.line) for row in kept)
         return taken_back
 
@@ -165,7 +174,9 @@ class Batcher:
                     yield from self._seal_lanes({destination[:3]})
                 batch = self._begin(destination, monotonic_seconds)
             end = self._end_of_fitting(batch, sizes, start)
-            batch.rows += rows[start:end]
+            fitting = rows[start:end]
+            batch.rows += fitting
+            add_to_shares(batch.shares, fitting)
             batch.body_bytes += sum(sizes[start:end])
             if len(batch.rows) >= self._limits.rows_max:
                 yield self._seal(destination, FlushTrigger.ROWS)
@@ -199,17 +210,22 @@ class Batcher:
     def _seal(self, destination: Destination, trigger: FlushTrigger) -> Sealed:
         gathered = self._open.pop(destination)
         batch_id = f"{self._prefix}-{next(self._numbers)}"
-        rows = tuple(gathered.rows)
-        return Sealed(
-            Batch(batch_id, destination, gathered.header, rows, gathered.body_bytes), trigger
+        batch = Batch(
+            batch_id,
+            destination,
+            gathered.header,
+            tuple(gathered.rows),
+            gathered.body_bytes,
+            gathered.shares,
         )
+        return Sealed(batch, trigger)
 
 
 def _groups(rows: Iterable[Row]) -> Iterable[tuple[Destination, list[Row]]]:
     """Return the rows of each destination, in order."""
-    groups: dict[Destination, list[Row]] = {}
+    groups: defaultdict[Destination, list[Row]] = defaultdict(list)
     for row in rows:
-        groups.setdefault(row.destination, []).append(row)
+        groups[row.destination].append(row)
     return groups.items()
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from worker.core.model.answer import Answer, Response
+from worker.core.model.batch import Shares
 from worker.core.model.fault import Reason
 from worker.core.model.record import SkipReason
-from worker.core.model.row import Row
 
 
 class Histogram:
@@ -245,37 +245,36 @@ class Counters:
             self.request_seconds[end.outcome] = Histogram(_SECONDS)
         self.request_seconds[end.outcome].observe(answer.duration_seconds)
 
-    def observe_delivery(self, rows: Sequence[Row], unix_seconds: float) -> None:
+    def observe_delivery(self, shares: Shares, unix_seconds: float) -> None:
         """Count the ages of delivered events and the latencies of their records.
 
         A time ahead of our clock counts as now: a negative value would lower the histogram's sum,
         and Prometheus takes a lower sum for a restart.
         """
         self.last_delivery_unix_seconds = unix_seconds
-        ages = [unix_seconds - row.event_timestamp for row in rows]
-        for topic, count in _ahead(rows, ages).items():
-            self.topics[topic].events_ahead += count
-        self.event_age_seconds.observe_all(_not_negative(ages))
-        milliseconds = [row.record.timestamp for row in rows]
-        if min(milliseconds, default=1) <= 0:
-            for row in rows:
-                self.topics[row.assignment.topic].records_undated += row.record.timestamp <= 0
-            rows = [row for row in rows if row.record.timestamp > 0]
-            milliseconds = [one for one in milliseconds if one > 0]
-        latencies = [unix_seconds - one / 1000 for one in milliseconds]
-        for topic, count in _ahead(rows, latencies).items():
-            self.topics[topic].records_ahead += count
-        self.delivery_latency_seconds.observe_all(_not_negative(latencies))
+        ages: list[float] = []
+        latencies: list[float] = []
+        for assignment, share in shares.items():
+            topic = self.topics[assignment.topic]
+            written: Sequence[int] = share.record_timestamps
+            if min(written) <= 0:
+                topic.records_undated += sum(time <= 0 for time in written)
+                written = [time for time in written if time > 0]
+            its_ages = [unix_seconds - time for time in share.event_timestamps]
+            its_latencies = [unix_seconds - time / 1000 for time in written]
+            topic.events_ahead += _set_to_now(its_ages)
+            topic.records_ahead += _set_to_now(its_latencies)
+            ages += its_ages
+            latencies += its_latencies
+        self.event_age_seconds.observe_all(ages)
+        self.delivery_latency_seconds.observe_all(latencies)
 
 
-def _ahead(rows: Sequence[Row], seconds: Sequence[float]) -> Counter[str]:
-    """Return how many of these rows have a negative age, by topic."""
+def _set_to_now(ages: list[float]) -> int:
+    """Set the negative ages to 0, and return how many there were."""
     # A single comparison for all rows: times ahead are rare, and this runs for every batch.
-    if min(seconds, default=0.0) >= 0:
-        return Counter()
-    return Counter(row.assignment.topic for row, age in zip(rows, seconds, strict=True) if age < 0)
-
-
-def _not_negative(seconds: Sequence[float]) -> Sequence[float]:
-    """Return the ages, with 0 for a time ahead of our clock."""
-    return seconds if min(seconds, default=0.0) >= 0 else [max(0.0, age) for age in seconds]
+    if min(ages, default=0.0) >= 0:
+        return 0
+    ahead = sum(age < 0 for age in ages)
+    ages[:] = [max(0.0, age) for age in ages]
+    return ahead

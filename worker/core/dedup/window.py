@@ -54,7 +54,7 @@ class Window:
         self._parked = Generations(budget, rows_max=rows_max, age_seconds=age_seconds)
         self._age_seconds = age_seconds
         self._has_parked = False
-        self._in_flight: dict[bytes, Row] = {}
+        self._in_flight: set[bytes] = set()
         # Lists: mostly a key has one linked row, and a deque takes 760 bytes for it.
         self._linked: dict[bytes, list[Row]] = {}
 
@@ -84,14 +84,14 @@ class Window:
         keys = [row.key for row in rows]
         seen = self._seen(keys)
         if not seen and not self._has_parked:
-            self._in_flight.update(zip(keys, rows, strict=True))
+            self._in_flight.update(keys)
             return Admission(list(rows), [], [])
         fresh: list[Row] = []
         duplicates: list[Row] = []
         linked: list[Row] = []
         for key, row in zip(keys, rows, strict=True):
             if key not in seen and not self._has_parked:
-                self._in_flight[key] = row
+                self._in_flight.add(key)
                 fresh.append(row)
             elif key in self._in_flight:
                 self._linked.setdefault(key, []).append(row)
@@ -101,7 +101,7 @@ class Window:
             ):
                 duplicates.append(row)
             else:
-                self._in_flight[key] = row
+                self._in_flight.add(key)
                 fresh.append(row)
         return Admission(fresh, duplicates, linked)
 
@@ -113,7 +113,7 @@ class Window:
         """
         different = set(keys)
         seen = self._delivered.known(different)
-        seen.update(filter(self._in_flight.__contains__, different))
+        seen |= different & self._in_flight
         if len(different) < len(keys):
             seen.update(key for key, count in Counter(keys).items() if count > 1)
         return seen
@@ -138,14 +138,18 @@ class Window:
             if _written_milliseconds(row) >= earliest:
                 self._parked.add(_content(row), now.monotonic_seconds)
 
-    def deliver(self, rows: Iterable[Row], monotonic_seconds: float) -> list[Row]:
-        """Remember delivered rows.
+    def deliver(self, keys: Sequence[bytes], monotonic_seconds: float) -> list[Row]:
+        """Remember delivered rows by their keys.
 
         Returns the rows linked to them: duplicates, settled with them.
+
+        Raises:
+            KeyError: a key is not in flight.
         """
-        keys = [row.key for row in rows]
-        for key in keys:
-            del self._in_flight[key]
+        before = len(self._in_flight)
+        self._in_flight.difference_update(keys)
+        if before - len(self._in_flight) != len(keys):
+            raise KeyError(f"{len(keys) - before + len(self._in_flight)} keys are not in flight")
         self._delivered.add_all(keys, monotonic_seconds)
         settled: list[Row] = []
         # Mostly nothing is linked: then no key is looked up.
@@ -184,13 +188,13 @@ class Window:
         """
         promoted: list[Row] = []
         for row in rows:
-            del self._in_flight[row.key]
+            self._in_flight.remove(row.key)
             linked = self._linked.get(row.key)
             if linked is not None:
                 successor = linked.pop(0)
                 if not linked:
                     del self._linked[row.key]
-                self._in_flight[row.key] = successor
+                self._in_flight.add(successor.key)
                 promoted.append(successor)
         return promoted
 

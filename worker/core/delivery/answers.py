@@ -65,7 +65,7 @@ def settle(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlement)
 
 def _delivered(ended: EndedRequest, waiting: WaitingBatches, settlement: Settlement) -> list[Batch]:
     batch, application_id, holds = ended.batch, ended.application_id, waiting.holds
-    settlement.delivered.extend(batch.rows)
+    settlement.delivered.append(batch)
     bad_rows, logs = waiting.isolation.deliver(batch, ended.moments, ended.answer.duration_seconds)
     settlement.refused.extend(bad_rows)
     settlement.logs.extend(logs)

@@ -33,13 +33,10 @@ class HeldBatch:
 
     def __post_init__(self) -> None:
         self.topic = self.batch.rows[0].assignment.topic
-        self.size_bytes = sum([row.size_bytes for row in self.batch.rows])
-        self.first_offsets = {}
-        for row in self.batch.rows:
-            offset = row.record.offset
-            self.first_offsets[row.assignment] = min(
-                offset, self.first_offsets.get(row.assignment, offset)
-            )
+        self.size_bytes = self.batch.size_bytes
+        self.first_offsets = {
+            assignment: min(share.offsets) for assignment, share in self.batch.shares.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)

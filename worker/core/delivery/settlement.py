@@ -36,13 +36,13 @@ class RefusedRow:
 class Settlement:
     """The rows that one step has taken out of the delivery, and what is to be logged.
 
-    `delivered` were answered 200; `refused` go to the dead-letter topic; `parked` go to the parking
-    topic; `returned` stay uncommitted for the next owner of their partitions. Rows that wait are in
-    none of them; `waits_for_time` is true if some wait until the clock is vouched for. The
-    dispatcher fills it during the step and keeps no part of it.
+    Rows of `delivered` were answered 200; `refused` go to the dead-letter topic; `parked` go to the
+    parking topic; `returned` stay uncommitted for the next owner of their partitions. Rows that
+    wait are in none of them; `waits_for_time` is true if some wait until the clock is vouched for.
+    The dispatcher fills it during the step and keeps no part of it.
     """
 
-    delivered: list[Row] = field(default_factory=list)
+    delivered: list[Batch] = field(default_factory=list)
     refused: list[RefusedRow] = field(default_factory=list)
     returned: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
@@ -103,8 +103,7 @@ def _text_of(answer: Answer) -> str:
 
 def piece(batch: Batch, rows: tuple[Row, ...], name: str) -> Batch:
     """A batch of some of this batch's rows."""
-    body_bytes = len(batch.header) + sum(len(row.line) for row in rows)
-    return Batch(f"{batch.id}.{name}", batch.destination, batch.header, rows, body_bytes)
+    return Batch.of(f"{batch.id}.{name}", batch.destination, batch.header, rows)
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:

@@ -7,15 +7,13 @@ does that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
-from operator import attrgetter
 
 from worker.core.counters.counters import ContractDrift, Counters, RequestEnd
 from worker.core.model.answer import Answer
-from worker.core.model.batch import Batch, FlushTrigger
+from worker.core.model.batch import Batch, FlushTrigger, Shares
 from worker.core.model.clock import Now
 from worker.core.model.event import CommitFailed, Committed, Received
 from worker.core.model.fault import Rejection
@@ -24,8 +22,6 @@ from worker.core.model.row import KeySource, Row
 from worker.core.progress.commits import Commits
 from worker.core.progress.offsets import Abandoned, Left, Offsets
 from worker.core.progress.pressure import MemoryGauge
-
-_assignment = attrgetter("assignment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +162,13 @@ class Ledger:
 
     # --- records settled or given back ------------------------------------------------------------
 
-    def deliver(self, rows: Sequence[Row], now: Now) -> None:
+    def deliver(self, shares: Shares, now: Now) -> None:
         """Settle rows that were answered 200."""
-        for assignment, count in self._settle(rows).items():
+        offsets = {assignment: share.offsets for assignment, share in shares.items()}
+        for assignment, count in self._settle_offsets(offsets).items():
             self.counters.topics[assignment.topic].delivered += count
-        self.counters.observe_delivery(rows, now.unix_seconds)
+        self.memory.release(sum(share.size_bytes for share in shares.values()))
+        self.counters.observe_delivery(shares, now.unix_seconds)
 
     def drop_duplicates(self, rows: Sequence[Row]) -> None:
         """Settle rows that are duplicates of delivered rows."""
@@ -208,20 +206,25 @@ class Ledger:
         self.release(rows)
 
     def _settle(self, entries: Sequence[Row | Rejection]) -> dict[Assignment, int]:
-        """Settle the offsets of assignments that are in force, and release the entries' memory.
+        """Settle these entries, and release their memory; return counts as `_settle_offsets`."""
+        offsets: dict[Assignment, list[int]] = {}
+        for entry in entries:
+            offsets.setdefault(entry.assignment, []).append(entry.record.offset)
+        self.release(entries)
+        return self._settle_offsets(offsets)
+
+    def _settle_offsets(self, offsets: Mapping[Assignment, Sequence[int]]) -> dict[Assignment, int]:
+        """Settle the offsets of assignments that are in force.
 
         Returns how many were settled, by assignment.
         """
         counts: dict[Assignment, int] = {}
-        # By runs of one assignment: rows of the same chunk are next to each other in a batch too.
-        for assignment, run in groupby(entries, _assignment):
+        for assignment, settled in offsets.items():
             if assignment in self.offsets:
-                settled = [entry.record.offset for entry in run]
                 self.offsets.tracker(assignment).settle(settled)
-                counts[assignment] = counts.get(assignment, 0) + len(settled)
+                counts[assignment] = len(settled)
         self.offsets.note_change(counts)
         self.commits.note_progress()
-        self.release(entries)
         return counts
 
     # --- commits and the account ------------------------------------------------------------------

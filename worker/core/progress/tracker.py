@@ -8,7 +8,7 @@ received offsets are recorded, so gaps (compaction, transaction markers) need no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 
 class Tracker:
@@ -26,10 +26,8 @@ class Tracker:
         self._position = position
         # Settled ranges beyond the position: their records are received later and skipped then.
         self._foreseen = deque(settled)
-        # A dict, because it keeps the order of insertion.
-        self._unsettled: dict[int, None] = {}
-        # The unsettled offsets again, with some that have been settled since: to find the first key
-        # of a dict takes a walk over all keys that were removed from its front.
+        self._unsettled: set[int] = set()
+        # The unsettled offsets in order, with some that have been settled since.
         self._in_order: deque[int] = deque()
         self._returned = 0
 
@@ -82,7 +80,7 @@ class Tracker:
         """
         ranges: list[tuple[int, int]] = []
         expected = self.safe_position
-        for offset in self._unsettled:
+        for offset in sorted(self._unsettled):
             if offset != expected:
                 ranges.append((expected, offset))
             expected = offset + 1
@@ -95,24 +93,24 @@ class Tracker:
                 ranges.append((max(start, self._position), end))
         return ranges
 
-    def track(self, offsets: Iterable[int], next_offset: int) -> None:
+    def track(self, offsets: Sequence[int], next_offset: int) -> None:
         """Track received records; the next record is expected at `next_offset`."""
         if next_offset < self._position:
             raise ValueError(f"position {next_offset} is below {self._position}")
-        tracked = dict.fromkeys(offsets)
-        self._unsettled.update(tracked)
-        self._in_order.extend(tracked)
+        self._unsettled.update(offsets)
+        self._in_order.extend(offsets)
         self._position = next_offset
 
-    def settle(self, offsets: Iterable[int]) -> None:
+    def settle(self, offsets: Sequence[int]) -> None:
         """Settle records: delivered, duplicate, or acknowledged by another topic.
 
         Raises:
             KeyError: a record is not unsettled: it was settled before, or never received.
         """
-        unsettled = self._unsettled
-        for offset in offsets:
-            del unsettled[offset]
+        before = len(self._unsettled)
+        self._unsettled.difference_update(offsets)
+        if before - len(self._unsettled) != len(offsets):
+            raise KeyError(f"{len(offsets) - before + len(self._unsettled)} are not unsettled")
 
     def give_back(self, count: int) -> None:
         """Leave this many of the unsettled records to the partition's next owner."""

@@ -74,7 +74,7 @@ QUERY = (
 
 def one_query() -> Batch:
     row = make_row(0, line=QUERY % int(time.time()))
-    return Batch("b-1", row.destination, b"", (row,), len(row.line))
+    return Batch.of("b-1", row.destination, b"", (row,))
 
 
 async def test_a_row_in_the_query_string_arrives_cell_by_cell(emulator: Emulator) -> None:

@@ -14,7 +14,7 @@ from tests.builders import make_assignment, make_destination, make_row, make_row
 from tests.searches import examples
 from worker.core.batching.batcher import Batcher, BatchLimits, Sealed, header
 from worker.core.intake.line import csv_line
-from worker.core.model.batch import Batch, FlushTrigger
+from worker.core.model.batch import Batch, FlushTrigger, shares_of
 from worker.core.model.row import Destination, Row
 from worker.core.post_api.resource import EVENTS, Identity
 
@@ -41,6 +41,7 @@ def assert_whole(batch: Batch) -> None:
     assert body == header(batch.destination) + b"".join(row.line for row in batch.rows)
     assert len(body) == batch.body_bytes
     assert {row.destination for row in batch.rows} == {batch.destination}
+    assert batch.shares == shares_of(batch.rows)
 
 
 def test_the_header_names_all_columns_with_the_identity_of_the_batch() -> None:
@@ -253,6 +254,8 @@ def test_every_row_comes_out_once_in_order_and_reads_back(
             )
             batches += [one.batch for one in sealed]
     batches += [one.batch for one in batcher.drain({FIRST, SECOND})]
+    for batch in batches:
+        assert_whole(batch)
     offsets = [row.record.offset for batch in batches for row in batch.rows] + [
         row.record.offset for row in taken_back
     ]

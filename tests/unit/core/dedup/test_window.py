@@ -25,6 +25,10 @@ def row(offset: int, key: bytes = b"k", assignment: Assignment = FIRST) -> Row:
     return make_row(offset, key=key, assignment=assignment)
 
 
+def keys(*rows: Row) -> list[bytes]:
+    return [row.key for row in rows]
+
+
 def make_window(rows_max: int = 80, age_seconds: float = DAY) -> Window:
     return Window(KeyBudget(rows_max), rows_max=rows_max, age_seconds=age_seconds)
 
@@ -36,6 +40,14 @@ def test_a_new_key_goes_on_and_is_in_flight_from_then_on() -> None:
     admission = window.admit([again], 0.0)
     assert (admission.fresh, admission.duplicates, window.linked) == ([], [], 1)
     assert window.rows == 0
+
+
+def test_a_key_that_is_not_in_flight_is_not_delivered() -> None:
+    window = make_window()
+    window.admit([row(0)], 0.0)
+    for delivered in ([b"k", b"other"], [b"k"]):
+        with pytest.raises(KeyError, match="1 keys are not in flight"):
+            window.deliver(delivered, 0.0)
 
 
 def test_two_rows_of_one_key_in_one_chunk_are_linked() -> None:
@@ -50,7 +62,7 @@ def test_a_delivered_row_settles_those_linked_to_it_in_order() -> None:
     window = make_window()
     rows = [row(offset) for offset in range(4)]
     window.admit(rows, 0.0)
-    assert window.deliver([rows[0]], 1.0) == rows[1:]
+    assert window.deliver(keys(rows[0]), 1.0) == rows[1:]
     assert (window.linked, window.rows) == (0, 1)
 
 
@@ -92,7 +104,7 @@ class TestParking:
         window.admit([first, again, corrected, once_more], 0.0)
         assert window.park([first], 1.0) == ([again], [corrected])
         assert window.linked == 1
-        assert window.deliver([corrected], 2.0) == [once_more]
+        assert window.deliver(keys(corrected), 2.0) == [once_more]
 
     def test_it_is_forgotten_with_age(self) -> None:
         window = make_window(age_seconds=8.0)
@@ -107,7 +119,7 @@ def test_a_replay_passes_what_was_delivered_and_is_linked_to_what_is_in_flight()
     window = make_window()
     first = row(0)
     window.admit([first], 0.0)
-    window.deliver([first], 1.0)
+    window.deliver(keys(first), 1.0)
     replay, again = (structs.replace(row(offset), is_replay=True) for offset in (1, 2))
     assert window.admit([replay], 2.0).fresh == [replay]
     admission = window.admit([again], 3.0)
@@ -118,7 +130,7 @@ def test_a_key_is_a_duplicate_only_once_it_is_delivered() -> None:
     window = make_window()
     first, again = row(0), row(1)
     window.admit([first], 0.0)
-    window.deliver([first], 1.0)
+    window.deliver(keys(first), 1.0)
     admission = window.admit([again], 2.0)
     assert (admission.fresh, admission.duplicates) == ([], [again])
 
@@ -137,7 +149,7 @@ def test_the_oldest_linked_row_takes_the_place_of_one_that_leaves() -> None:
     window.admit(rows, 0.0)
     assert window.take_back([rows[0]]) == [rows[1]]
     assert window.linked == 1
-    assert window.deliver([rows[1]], 1.0) == [rows[2]]
+    assert window.deliver(keys(rows[1]), 1.0) == [rows[2]]
 
 
 def test_promotion_goes_on_until_nobody_is_left() -> None:
@@ -158,14 +170,14 @@ def test_unlinking_takes_out_the_rows_of_those_partitions_only() -> None:
     window.admit([leader, mine, theirs, mine_too, alone, follower], 0.0)
     assert window.unlink({SECOND}) == [theirs, follower]
     assert window.unlink({SECOND}) == []
-    assert window.deliver([leader, alone], 1.0) == [mine, mine_too]
+    assert window.deliver(keys(leader, alone), 1.0) == [mine, mine_too]
 
 
 def test_a_delivered_key_is_forgotten_after_its_time() -> None:
     window = make_window(age_seconds=80.0)
     first = row(0)
     window.admit([first], 0.0)
-    window.deliver([first], 0.0)
+    window.deliver(keys(first), 0.0)
     assert window.admit([row(1)], 79.9).duplicates
     assert window.admit([row(2)], 80.0).fresh
 
@@ -208,7 +220,7 @@ def test_a_key_in_flight_is_never_forgotten() -> None:
 def test_a_row_that_is_not_in_flight_cannot_be_settled() -> None:
     window = make_window()
     with pytest.raises(KeyError):
-        window.deliver([row(0)], 0.0)
+        window.deliver(keys(row(0)), 0.0)
     with pytest.raises(KeyError):
         window.take_back([row(0)])
 
@@ -249,7 +261,7 @@ class WindowAgainstAModel(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.leaders)))
         leader = self.leaders.pop(key)
         self.delivered.add(key)
-        assert self.window.deliver([leader], 0.0) == self.queues.pop(key, [])
+        assert self.window.deliver(keys(leader), 0.0) == self.queues.pop(key, [])
 
     @precondition(lambda self: self.leaders)
     @rule(data=st.data())

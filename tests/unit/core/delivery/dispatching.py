@@ -26,6 +26,11 @@ def status(code: int, retry_after: str | None = None, excerpt: str = "") -> Resp
     return Response(code, retry_after, excerpt, 0.1)
 
 
+def delivered_rows(settlement: Settlement) -> list[Row]:
+    """The rows that were answered 200."""
+    return [row for batch in settlement.delivered for row in batch.rows]
+
+
 def offsets(rows: list[Row] | tuple[Row, ...]) -> list[int]:
     """The offsets of these rows."""
     return [row.record.offset for row in rows]

@@ -9,7 +9,14 @@ from math import ceil, log2
 import pytest
 
 from tests.builders import make_batch, make_destination, make_row, now_at
-from tests.unit.core.delivery.dispatching import LOST, TIMED_OUT, Stage, offsets, status
+from tests.unit.core.delivery.dispatching import (
+    LOST,
+    TIMED_OUT,
+    Stage,
+    delivered_rows,
+    offsets,
+    status,
+)
 from worker.core.delivery.breaker import BreakerState
 from worker.core.delivery.request_size import SUCCESSES_TO_GROW
 from worker.core.delivery.settlement import RefusedRow, Settlement
@@ -68,7 +75,7 @@ class Api:
             self.stage.seconds = max(self.stage.seconds, deadline)
 
     def settle(self, settlement: Settlement) -> None:
-        self.delivered += offsets(settlement.delivered)
+        self.delivered += offsets(delivered_rows(settlement))
         self.refused += settlement.refused
         self.logs += [log.event for log in settlement.logs]
 
@@ -446,8 +453,8 @@ def test_a_batch_cut_off_twice_goes_on_in_halves_until_they_get_through() -> Non
         stage, *again(stage, *stage.submit(make_batch(5)), answer=CUT_OFF), answer=CUT_OFF
     )
     assert [offsets(piece.rows) for piece in pieces] == [[0, 1, 2], [3, 4]]
-    assert [row for piece in pieces for row in stage.answer(piece, status(200)).delivered] == [
-        *make_batch(5).rows
+    assert [stage.answer(piece, status(200)).delivered for piece in pieces] == [
+        [piece] for piece in pieces
     ]
 
 

@@ -9,6 +9,7 @@ from tests.unit.core.delivery.dispatching import (
     LOST,
     REFUSED_CONNECTION,
     Stage,
+    delivered_rows,
     offsets,
     refused_again,
     status,
@@ -36,7 +37,7 @@ def test_a_delivered_batch_settles_all_its_rows_and_frees_its_permit() -> None:
     result = stage.result(batch, status(200))
     settlement = result.settlement
     assert (result.batch, result.outcome) == (batch, Delivered())
-    assert settlement.delivered == list(batch.rows)
+    assert settlement.delivered == [batch]
     assert (settlement.refused, settlement.returned, settlement.logs) == ([], [], [])
     assert (
         stage.status().destination.requests_in_flight,
@@ -68,7 +69,7 @@ def test_a_refused_batch_is_bisected_and_the_guilty_row_is_dead_lettered_at_the_
     assert stage.answer(batch, status(400)).refused == []
     left, right = stage.start()
     assert offsets(left.rows) + offsets(right.rows) == [0, 1, 2, 3]
-    assert stage.answer(left, status(200)).delivered == list(left.rows)
+    assert stage.answer(left, status(200)).delivered == [left]
     stage.answer(right, status(422))
     third, fourth = stage.start()
     assert stage.answer(third, status(400, excerpt="bad event_name")).refused == []
@@ -106,7 +107,7 @@ def test_a_batch_too_large_is_split_and_a_single_row_too_large_is_dead_lettered(
         413,
         Reason.TOO_LARGE_FOR_API,
     )
-    assert stage.answer(second, status(200)).delivered == [batch.rows[1]]
+    assert delivered_rows(stage.answer(second, status(200))) == [batch.rows[1]]
 
 
 def test_a_piece_of_a_bisection_that_is_too_large_keeps_the_bad_rows_waiting() -> None:
@@ -232,7 +233,7 @@ def test_rows_that_grew_too_old_are_taken_out_before_a_send_and_the_rest_goes() 
         (1, Reason.TOO_OLD, None),
     ]
     assert settlement.refused[0].fault.field == "event_timestamp"
-    assert stage.answer(posts[0], status(200)).delivered == rows[2:]
+    assert delivered_rows(stage.answer(posts[0], status(200))) == rows[2:]
 
 
 def test_a_row_exactly_at_the_age_limit_is_still_sent() -> None:

@@ -17,7 +17,13 @@ from tests.builders import (
     now_at,
 )
 from tests.searches import examples
-from tests.unit.core.delivery.dispatching import LOST, REFUSED_CONNECTION, Stage, status
+from tests.unit.core.delivery.dispatching import (
+    LOST,
+    REFUSED_CONNECTION,
+    Stage,
+    delivered_rows,
+    status,
+)
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
@@ -71,7 +77,7 @@ class History:
 
     def settle(self, settlement: Settlement) -> None:
         rows = [
-            *settlement.delivered,
+            *delivered_rows(settlement),
             *settlement.returned,
             *(refusal.row for refusal in settlement.refused),
         ]

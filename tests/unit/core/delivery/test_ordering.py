@@ -16,6 +16,7 @@ from tests.unit.core.delivery.dispatching import (
     REFUSED_CONNECTION,
     TIMED_OUT,
     Stage,
+    delivered_rows,
     offsets,
     status,
 )
@@ -174,7 +175,7 @@ def test_a_bad_row_is_given_up_as_soon_as_a_newer_row_of_its_profile_is_accepted
         # For a time the API refuses every profile but the newer row of the first one.
         is_accepted = offsets(post.rows) in ([1], [100]) or lane.seconds > 600.0
         settlement = lane.answer(post, status(200 if is_accepted else 400))
-        loaded += offsets(settlement.delivered)
+        loaded += offsets(delivered_rows(settlement))
         given_up += offsets([refused.row for refused in settlement.refused])
         if offsets(post.rows) == [0] and not loaded:
             lane.dispatcher.submit([event])
@@ -194,7 +195,7 @@ def test_a_row_that_makes_the_api_fail_does_not_stop_its_lane() -> None:
         for batch in posts:
             settlement = one.answer(batch, status(500 if 0 in offsets(batch.rows) else 200))
             given_up += offsets([row.row for row in settlement.refused])
-            loaded += offsets(settlement.delivered)
+            loaded += offsets(delivered_rows(settlement))
         posts = one.start_at(one.seconds + 10.0)
         assert given_up or all(offset % 2 for offset in loaded), "of a nothing passes"
     assert given_up == [0]
@@ -212,7 +213,7 @@ def test_a_batch_that_fails_with_rows_of_all_subjects_and_nothing_else_is_halved
         lane.seconds += 1
         for post in posts:
             answer = LOST if 2 in offsets(post.rows) else status(200)
-            delivered += offsets(lane.answer(post, answer).delivered)
+            delivered += offsets(delivered_rows(lane.answer(post, answer)))
         deadline = lane.dispatcher.next_deadline()
         lane.seconds = max(lane.seconds, deadline if deadline is not None else 0.0)
     # All but the row that makes the API fail, and the row that waits behind it.
@@ -423,7 +424,7 @@ class History:
         self.stage.dispatcher.submit([make_batch(rows, batch_id=f"batch-{rows[0].record.offset}")])
 
     def settle(self, settlement: Settlement) -> None:
-        ended = [*settlement.delivered, *(refused.row for refused in settlement.refused)]
+        ended = [*delivered_rows(settlement), *(refused.row for refused in settlement.refused)]
         for offset in offsets([*ended, *settlement.returned]):
             assert offset not in self.ended, "a row left twice"
             self.ended.add(offset)

@@ -12,7 +12,14 @@ from tests.builders import (
     make_row,
     now_at,
 )
-from tests.unit.core.delivery.dispatching import LOST, Stage, offsets, refused_again, status
+from tests.unit.core.delivery.dispatching import (
+    LOST,
+    Stage,
+    delivered_rows,
+    offsets,
+    refused_again,
+    status,
+)
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
@@ -71,7 +78,7 @@ def test_a_batch_of_which_every_row_is_gone_is_not_sent_again(answer: Answer) ->
 def test_a_delivery_counts_even_for_a_partition_that_is_gone() -> None:
     stage = sent(Stage(), leaving())
     stage.states[LEAVING] = AssignmentState.RELEASED
-    assert offsets(stage.answer(leaving(), status(200)).delivered) == [100, 101]
+    assert offsets(delivered_rows(stage.answer(leaving(), status(200)))) == [100, 101]
 
 
 def test_a_draining_partition_s_refused_rows_are_still_bisected() -> None:
@@ -106,7 +113,7 @@ def test_a_refused_batch_that_lost_rows_is_sent_again_before_it_is_split() -> No
     assert returned(stage.answer(mixed(), status(400))) == [1, 3]
     (again,) = stage.start()
     assert offsets(again.rows) == [0, 2]
-    assert offsets(stage.answer(again, status(200)).delivered) == [0, 2]
+    assert offsets(delivered_rows(stage.answer(again, status(200)))) == [0, 2]
 
 
 def test_a_batch_too_large_that_lost_rows_is_split_without_them() -> None:

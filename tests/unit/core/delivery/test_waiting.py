@@ -11,7 +11,7 @@ from tests.builders import (
     make_rows,
     now_at,
 )
-from tests.unit.core.delivery.dispatching import LOST, Stage, offsets, status
+from tests.unit.core.delivery.dispatching import LOST, Stage, delivered_rows, offsets, status
 from worker.core.delivery.waiting import AGE_WAIT_SECONDS
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
@@ -71,7 +71,7 @@ def test_a_held_application_waits_while_the_others_flow() -> None:
         make_batch(1, batch_id="theirs", destination=OTHER),
     )
     assert stage.submit(mine, theirs) == [theirs]
-    assert stage.answer(theirs, status(200)).delivered == list(theirs.rows)
+    assert stage.answer(theirs, status(200)).delivered == [theirs]
     assert stage.status().rows_waiting == 2
 
 
@@ -85,7 +85,7 @@ def test_a_probe_that_gets_through_heals_the_application_and_all_follow() -> Non
     assert probe.id == "b"
     assert stage.status(30.0).holds[0].rows == 6
     settlement = stage.answer(probe, status(200))
-    assert settlement.delivered == list(probe.rows)
+    assert settlement.delivered == [probe]
     assert [(log.severity, log.event) for log in settlement.logs] == [
         (Severity.INFO, "application_healed")
     ]
@@ -147,7 +147,7 @@ def test_an_answer_from_before_the_hold_does_not_end_it() -> None:
     first, second = make_batch(1, batch_id="first"), make_batch(1, batch_id="second")
     stage.submit(first, second)
     stage.answer(second, status(403))
-    assert stage.answer(first, status(200)).delivered == list(first.rows)
+    assert stage.answer(first, status(200)).delivered == [first]
     assert len(stage.status(0).holds) == 1
 
 
@@ -224,10 +224,10 @@ def test_refusals_under_a_systemic_hold_do_not_bisect() -> None:
 def test_a_systemic_hold_heals_like_any_other() -> None:
     stage = systemic_stage()
     (probe,) = stage.start_at(30.0)
-    delivered = offsets(stage.answer(probe, status(200)).delivered)
+    delivered = offsets(delivered_rows(stage.answer(probe, status(200))))
     for _ in range(4):
         for batch in stage.start():
-            delivered += offsets(stage.answer(batch, status(200)).delivered)
+            delivered += offsets(delivered_rows(stage.answer(batch, status(200))))
     assert sorted(delivered) == [0, 1, 2, 3]
 
 

@@ -21,6 +21,7 @@ from tests.builders import (
 )
 from tests.searches import examples
 from worker.core.counters.counters import TopicCounters
+from worker.core.model.batch import shares_of
 from worker.core.model.event import Received
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.record import Assignment, Start
@@ -76,7 +77,7 @@ def test_received_records_are_counted_and_held() -> None:
 def test_delivered_rows_are_settled_counted_and_let_go() -> None:
     ledger = two_partitions()
     rows = [*receive(ledger, 2), *receive(ledger, 1, assignment=SECOND)]
-    ledger.deliver(rows, now_at(10))
+    ledger.deliver(shares_of(rows), now_at(10))
     assert topic(ledger).delivered == 3
     assert ledger.memory.held_bytes == 0
     assert positions(ledger) == {FIRST: 2, SECOND: 1}
@@ -95,7 +96,7 @@ def test_a_record_without_a_time_has_no_latency_and_is_counted(timestamp: int) -
     ledger.receive(Received(FIRST, [undated, dated], 2), now_at())
     rows = [make_row(record.offset, record=record) for record in (undated, dated)]
     ledger.reserve(rows)
-    ledger.deliver(rows, now_at(10))
+    ledger.deliver(shares_of(rows), now_at(10))
     account = ledger.counters
     assert (
         account.delivery_latency_seconds.cumulative()[-1],
@@ -115,9 +116,9 @@ def test_what_is_dated_ahead_makes_no_sum_fall_and_is_counted() -> None:
     behind = make_row(1, record=FakeRecord(1, b"value"))
     ledger.receive(Received(FIRST, [ahead.record, behind.record], 2), now_at())
     ledger.reserve([ahead, behind])
-    ledger.deliver([behind], now_at(10))
+    ledger.deliver(shares_of([behind]), now_at(10))
     before = (ledger.counters.event_age_seconds.sum, ledger.counters.delivery_latency_seconds.sum)
-    ledger.deliver([ahead], now_at(10))
+    ledger.deliver(shares_of([ahead]), now_at(10))
     account = ledger.counters
     assert (
         (account.event_age_seconds.sum, account.delivery_latency_seconds.sum)
@@ -165,7 +166,7 @@ def test_what_ends_after_its_partition_is_gone_is_let_go_and_counted_nowhere() -
     rows = receive(ledger, 4)
     ledger.remove([FIRST])
     ledger.assign([Start(make_assignment(0, epoch=2), 0, None)])
-    ledger.deliver(rows[:1], now_at(1))
+    ledger.deliver(shares_of(rows[:1]), now_at(1))
     ledger.drop_duplicates(rows[1:2])
     ledger.write_dead_letters([rejection(rows[2])])
     ledger.give_back(rows[3:])
@@ -219,7 +220,7 @@ def test_the_account_explains_every_record_at_every_step(seed: int, steps: int) 
     acts: list[Callable[[], None]] = [
         come,
         come,
-        lambda: ledger.deliver(take(), now_at(1)),
+        lambda: ledger.deliver(shares_of(take()), now_at(1)),
         lambda: ledger.drop_duplicates(take()),
         lambda: ledger.write_dead_letters([rejection(row) for row in take()]),
         lambda: ledger.give_back(take()),

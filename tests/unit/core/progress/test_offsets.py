@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from tests.builders import TOPIC, make_assignment, make_ledger, make_record, make_rows, now_at
+from worker.core.model.batch import shares_of
 from worker.core.model.event import Received
 from worker.core.model.record import Assignment, AssignmentState, Position, Start
 from worker.core.progress.ledger import Ledger
@@ -257,7 +258,7 @@ def with_three_of_five_settled() -> Ledger:
     ledger.receive(Received(FIRST, records, 15), now_at())
     rows = make_rows(5, start=10)
     ledger.reserve(rows)
-    ledger.deliver(rows[:3], now_at(0))
+    ledger.deliver(shares_of(rows[:3]), now_at(0))
     return ledger
 
 
