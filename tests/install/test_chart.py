@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import helm_python
 import pytest
 import yaml
-from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
-from kubernetes_validate.utils import latest_version, validate
 
 import worker
 from tests.certificates import make_certificates
 from tests.install.chart import (
     NOTES,
-    Object,
     Values,
     container,
     merged,
@@ -29,8 +22,8 @@ from tests.install.chart import (
     rendered,
 )
 from tests.install.golden import golden_files
+from tests.install.object_check import check_object
 from tests.install.value_sets import (
-    EVERYTHING,
     MINIMAL,
     OF_VERSION_0_1_0,
     STRIMZI,
@@ -40,38 +33,9 @@ from tests.install.values import CHART
 from worker.settings.load import load
 from worker.tools.environment_check import MEBIBYTE, memory_needed_bytes
 
-VERSIONS = ["1.31", "1.32", "1.33", "1.34", latest_version()]
-MODELS: dict[str, Any] = {
-    model.model_fields["kind"].default: model
-    for model in (ScaledObject, PodMonitor, ServiceMonitor, PrometheusRule)
-}
-# Strimzi has no published models: the fields of its definitions that the chart may use.
-STRIMZI_FIELDS = {
-    "KafkaTopic": {"topicName", "partitions", "replicas", "config"},
-    "KafkaUser": {"authentication", "authorization"},
-}
 every_set = pytest.mark.parametrize(
     "values", [pytest.param(values, id=name) for name, values in VALUE_SETS.items()]
 )
-
-
-@cache
-def _validated(text: str, version: str) -> None:
-    validate(json.loads(text), version, strict=True)
-
-
-def _check(found: Object) -> None:
-    kind = found["kind"]
-    if kind in MODELS:
-        # The models pass over fields that they don't know: these would be missing afterwards.
-        model = MODELS[kind].model_validate(found)
-        assert model.model_dump(mode="json", by_alias=True, exclude_unset=True) == found
-    elif kind in STRIMZI_FIELDS:
-        assert found["spec"].keys() <= STRIMZI_FIELDS[kind]
-        assert found["metadata"]["labels"]["strimzi.io/cluster"]
-    else:
-        for version in VERSIONS:
-            _validated(json.dumps(found, sort_keys=True), version)
 
 
 @every_set
@@ -79,7 +43,7 @@ def test_every_object_is_valid(values: Values) -> None:
     found = objects(values)
     assert {"Deployment", "ConfigMap"} <= {candidate["kind"] for candidate in found}
     for candidate in found:
-        _check(candidate)
+        check_object(candidate)
 
 
 @every_set
@@ -289,77 +253,6 @@ def test_network_policy_has_the_ports_of_the_configuration() -> None:
     ]["ports"] == [{"protocol": "TCP", "port": 443}]
 
 
-def test_strimzi_user_has_the_permissions_that_check_config_asks_for() -> None:
-    permissions = {
-        (rule["resource"]["type"], rule["resource"]["name"]): set(rule["operations"])
-        for rule in one(EVERYTHING, "KafkaUser")["spec"]["authorization"]["acls"]
-    }
-    assert permissions == {
-        ("group", "appmetrica-worker"): {"Read", "Describe"},
-        ("topic", "offline-events"): {"Read", "Describe"},
-        ("topic", "offline-events.parked"): {"Read", "Write", "Describe"},
-        ("topic", "offline-events.dlq"): {"Read", "Write", "Describe"},
-        ("topic", "Purchases_v2"): {"Read", "Describe"},
-        ("topic", "Purchases_v2.dlq"): {"Read", "Write", "Describe"},
-    }
-
-
-def test_strimzi_topics_are_all_that_the_routes_need() -> None:
-    topics = {
-        found["spec"]["topicName"]: found
-        for found in objects(EVERYTHING)
-        if found["kind"] == "KafkaTopic"
-    }
-    partitions = {name: found["spec"]["partitions"] for name, found in topics.items()}
-    assert partitions == {
-        "offline-events": 6,
-        "offline-events.parked": 6,
-        "offline-events.dlq": 1,
-        "Purchases_v2": 6,
-        "Purchases_v2.dlq": 1,
-    }
-    names = {found["metadata"]["name"] for found in topics.values()}
-    assert len(names) == len(topics)
-    assert all(name == name.lower() and "_" not in name for name in names)
-    keep = {
-        found["metadata"]["annotations"]["helm.sh/resource-policy"] for found in topics.values()
-    }
-    assert keep == {"keep"}
-
-
-def test_scaled_object_asks_for_the_lag_of_each_topic() -> None:
-    triggers = one(EVERYTHING, "ScaledObject")["spec"]["triggers"]
-    assert [trigger["metadata"]["topic"] for trigger in triggers] == [
-        "offline-events",
-        "Purchases_v2",
-    ]
-    assert triggers[0]["metadata"] == {
-        "bootstrapServers": "main-kafka-bootstrap.kafka:9093",
-        "consumerGroup": "appmetrica-worker",
-        "topic": "offline-events",
-        "lagThreshold": "50000",
-        "offsetResetPolicy": "earliest",
-        "excludePersistentLag": "true",
-        "tls": "enable",
-        "sasl": "scram_sha512",
-    }
-    assert triggers[0]["authenticationRef"] == {"name": "kafka"}
-
-
-def test_scaled_object_asks_for_the_sum_of_what_the_workers_want() -> None:
-    values = VALUE_SETS["autoscaling by the worker's metric"]
-    (trigger,) = one(values, "ScaledObject")["spec"]["triggers"]
-    selector = 'namespace="events",pod=~"amw-appmetrica-worker-.*"'
-    query = f"sum(appmetrica_worker_desired_replicas{{{selector}}})"
-    assert trigger["metadata"]["query"] == query
-    assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "1")
-
-
-@pytest.mark.parametrize("name", [name for name in VALUE_SETS if name.startswith("autoscaling")])
-def test_autoscaling_owns_the_number_of_replicas(name: str) -> None:
-    assert "replicas" not in one(VALUE_SETS[name], "Deployment")["spec"]
-
-
 def test_values_of_the_previous_version_keep_their_names_and_selectors() -> None:
     """The selector of a Deployment can't change: an upgrade would fail."""
     deployment = one(OF_VERSION_0_1_0, "Deployment")
@@ -398,78 +291,3 @@ def test_notes_name_the_topics_that_must_exist_and_what_is_doubtful() -> None:
     assert "must exist" not in rendered(merged(MINIMAL, STRIMZI))[NOTES]
     assert "resources.requests.memory (384Mi)" in rendered(OF_VERSION_0_1_0)[NOTES]
     assert "keys.secretName" in rendered(VALUE_SETS["keys in the values"])[NOTES]
-
-
-def test_alerts_and_dashboards_are_those_of_the_files() -> None:
-    values = VALUE_SETS["alerts and dashboards"]
-    alerts = CHART / "files" / "alerts.yaml"
-    assert one(values, "PrometheusRule")["spec"] == yaml.safe_load(alerts.read_text())
-    shown = {
-        name: json.loads(text)
-        for found in objects(values)
-        if found["metadata"]["labels"].get("grafana_dashboard") == "1"
-        for name, text in found["data"].items()
-    }
-    files = (CHART / "files" / "dashboards").glob("*.json")
-    assert shown == {file.name: json.loads(file.read_text()) for file in files}
-    assert {"fleet.json", "worker.json"} <= shown.keys()
-
-
-DASHBOARD = {"title": "A worker", "panels": [{"legendFormat": "{{topic}}: {{ .partition }}"}]}
-
-
-@pytest.fixture
-def chart_with_dashboard(tmp_path: Path) -> Path:
-    """A copy of the chart with one dashboard, whatever dashboards the chart has."""
-    copy = tmp_path / "helm"
-    shutil.copytree(CHART, copy)
-    shutil.rmtree(copy / "files" / "dashboards", ignore_errors=True)
-    (copy / "files" / "dashboards").mkdir()
-    (copy / "files" / "dashboards" / "one_worker.json").write_text(json.dumps(DASHBOARD))
-    return copy
-
-
-def test_each_dashboard_is_a_configmap_for_the_sidecar(chart_with_dashboard: Path) -> None:
-    dashboards = {
-        "enabled": True,
-        "labels": {"grafana_dashboard": "yes"},
-        "annotations": {"grafana_folder": "Events"},
-    }
-    values = merged(MINIMAL, {"monitoring": {"dashboards": dashboards}})
-    texts = rendered(values, path=chart_with_dashboard)
-    found = yaml.safe_load(texts["templates/dashboards.yaml"])
-    assert found["metadata"]["name"] == "amw-appmetrica-worker-one-worker"
-    assert found["metadata"]["labels"]["grafana_dashboard"] == "yes"
-    assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == "amw"
-    assert found["metadata"]["annotations"] == {"grafana_folder": "Events"}
-    # Grafana's own braces stay.
-    assert json.loads(found["data"]["one_worker.json"]) == DASHBOARD
-    _check(found)
-
-
-def test_dashboards_are_off_until_wanted(chart_with_dashboard: Path) -> None:
-    texts = rendered(MINIMAL, path=chart_with_dashboard)
-    assert texts["templates/dashboards.yaml"].strip() == ""
-
-
-def test_notes_name_alerts_and_dashboards_to_look_at(chart_with_dashboard: Path) -> None:
-    notes = rendered(VALUE_SETS["alerts and dashboards"], path=chart_with_dashboard)[NOTES]
-    assert "PrometheusRule amw-appmetrica-worker" in notes
-    assert "\n  AppMetricaWorkerNotDelivering\n" in notes
-    assert "\n  A worker\n" in notes
-    without = rendered(MINIMAL, path=chart_with_dashboard)[NOTES]
-    assert "monitoring.prometheusRule.enabled" in without
-    assert "monitoring.dashboards.enabled" in without
-
-
-def test_links_of_alerts_and_dashboards_lead_to_the_given_runbook() -> None:
-    address = "https://wiki.example.com/runbook"
-    values = merged(VALUE_SETS["alerts and dashboards"], {"monitoring": {"runbookUrl": address}})
-    texts = [
-        text
-        for path, text in rendered(values).items()
-        if path in {"templates/monitoring.yaml", "templates/dashboards.yaml"}
-    ]
-    assert len(texts) == 2
-    assert all(f"{address}#application-held" in text for text in texts)
-    assert not any("docs/runbook.md#" in text for text in texts)
