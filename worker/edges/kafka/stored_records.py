@@ -7,7 +7,6 @@ those of a parked record where it was first received.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
 from hashlib import sha256
 
 import orjson
@@ -19,7 +18,7 @@ from worker.core.model.event import (
     ParkingAcknowledged,
     ParkingFailed,
 )
-from worker.core.model.fault import Rejection
+from worker.core.model.fault import FieldFault, Rejection
 from worker.core.model.record import Record
 from worker.core.model.row import Row
 from worker.core.wire.record_headers import ERRORS_PREFIX, PARKED_PREFIX, REPLAYS, origin, own
@@ -31,8 +30,6 @@ from worker.edges.kafka.writer import NoteWrite, TopicWriter, WriterSpec
 # dead-letter topic accepts.
 SHORTENED_VALUE_BYTES = 4096
 SHORTENED_DETAIL_BYTES = 4096
-# The keys of each fault in the header `detail` that are written even where they are empty.
-ALWAYS_WRITTEN = frozenset({"reason", "field", "message"})
 
 
 def dead_letter_writer(
@@ -105,13 +102,9 @@ def dead_letter_headers(
     """
     record, assignment = rejection.record, rejection.assignment
     first = origin(record, assignment.topic, assignment.partition)
-    faults = [
-        {name: text for name, text in asdict(one).items() if text or name in ALWAYS_WRITTEN}
-        for one in rejection.faults
-    ]
     ours = {
         "reason": rejection.reason.value.encode(),
-        "detail": orjson.dumps(faults),
+        "detail": orjson.dumps([_detail(fault) for fault in rejection.faults]),
         "topic": first.topic,
         "partition": first.partition,
         "offset": first.offset,
@@ -121,6 +114,17 @@ def dead_letter_headers(
         "replays": replays(record),
     }
     return [*own(record), *((ERRORS_PREFIX + name, value) for name, value in ours.items())]
+
+
+def _detail(fault: FieldFault) -> dict[str, str]:
+    """Return a fault as JSON; `expected` and `found` only where it has them."""
+    # Not asdict: it copies each value, and takes as long as all the rest of the headers.
+    detail = {"reason": fault.reason.value, "field": fault.field, "message": fault.message}
+    if fault.expected:
+        detail["expected"] = fault.expected
+    if fault.found:
+        detail["found"] = fault.found
+    return detail
 
 
 def replays(record: Record) -> bytes:
