@@ -194,9 +194,11 @@ class Ledger:
 
     def write_dead_letters(self, rejections: Sequence[Rejection]) -> None:
         """Settle records that the dead-letter topic has acknowledged."""
+        settled = self._settle(rejections)
         for rejection in rejections:
-            for assignment in self._settle((rejection,)):
-                self.counters.topics[assignment.topic].dead_lettered[rejection.reason] += 1
+            if rejection.assignment in settled:
+                topic = self.counters.topics[rejection.assignment.topic]
+                topic.dead_lettered[rejection.reason] += 1
 
     def give_back(self, rows: Sequence[Row]) -> None:
         """Stop working on these rows; their records stay unsettled."""
