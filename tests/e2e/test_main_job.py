@@ -222,7 +222,7 @@ async def test_a_second_signal_ends_the_worker_at_once(stage: Stage) -> None:
     assert await worker.wait(3.0) == 75
 
 
-async def test_a_held_application_is_parked_its_neighbour_flows_and_all_come_home(
+async def test_a_held_application_is_parked_its_neighbour_flows_and_all_are_delivered(
     stage: Stage,
 ) -> None:
     await create_topics(stage.bootstrap_servers, {f"{stage.topic}.parked": 2})

@@ -103,7 +103,7 @@ async def test_a_replay_after_a_restart_arrives(stage: Stage) -> None:
     assert names(stage) == [("user-1", "film_watched")] * 2
 
 
-async def test_a_parked_record_comes_home_after_a_restart_and_its_correction_too(
+async def test_a_parked_record_is_delivered_after_a_restart_and_its_correction_too(
     stage: Stage,
 ) -> None:
     stage.emulator.set_keys({1111: KEYS[1111]})

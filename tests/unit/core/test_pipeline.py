@@ -146,7 +146,7 @@ class TestTheWayOfARecord:
         assert [row.record.offset for row in batch.rows] == [8, 100, 101, 105, 120]
         assert world.ledger.counters.topics[TOPIC].duplicates == 5
 
-    def test_what_was_refused_after_it_came_home_is_not_seen_there_either(
+    def test_a_parked_record_that_was_refused_later_does_not_count_as_seen(
         self, world: World
     ) -> None:
         noted = {"topic": TOPIC.encode(), "partition": b"0", "offset": b"5", "timestamp": b"0"}
