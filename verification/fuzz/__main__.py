@@ -13,7 +13,7 @@ import time
 from rich.console import Console
 from rich.progress import Progress
 
-from verification.fuzz.judging import Variant, judge, route_for, variants
+from verification.fuzz.checking import Variant, check, route_for, variants
 from verification.fuzz.mutations import BINARY, Mutator
 from worker.core.intake.pass_choice import PASS_FORM
 from worker.core.model.row import Row
@@ -43,7 +43,7 @@ def _mutated(count: int, seed: int) -> int:
             kind, value, headers = mutator.draw()
             variant = route_for(kind, chance, routes)
             try:
-                rows += isinstance(judge(variant, value, headers), Row)
+                rows += isinstance(check(variant, value, headers), Row)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
                 console.print(
                     _report(variant, number, seed, value, headers, error),
@@ -76,7 +76,7 @@ def _guided(count: int, seed: int) -> int:
 
     def one(data: bytes) -> None:
         if len(data) > 1:
-            judge(routes[data[0] % len(routes)], data[2:], BINARY if data[1] % 4 == 0 else ())
+            check(routes[data[0] % len(routes)], data[2:], BINARY if data[1] % 4 == 0 else ())
 
     def mutate(data: bytes, size_max: int, number: int) -> bytes:
         if number % 4 == 0:

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from verification.fuzz.judging import (
+from verification.fuzz.checking import (
     DisagreementError,
     Variant,
-    judge,
+    check,
     route_for,
     variant_of,
     variants,
@@ -28,7 +28,7 @@ def test_everything_holds_for_thousands_of_values() -> None:
     ends: Counter[str] = Counter()
     for _ in range(COUNT):
         kind, value, headers = mutator.draw()
-        end = judge(route_for(kind, chance, routes), value, headers)
+        end = check(route_for(kind, chance, routes), value, headers)
         ends.update(["row"] if isinstance(end, Row) else {fault.reason.value for fault in end})
     # The run is meaningful only if values are accepted, and refused for nearly every reason.
     assert ends["row"] > COUNT / 10
@@ -39,7 +39,7 @@ def test_everything_holds_for_thousands_of_values() -> None:
 def test_every_route_takes_some_of_them(variant: Variant) -> None:
     mutator = Mutator(3)
     drawn = (mutator.draw() for _ in range(3000))
-    assert any(isinstance(judge(variant, value, headers), Row) for _, value, headers in drawn)
+    assert any(isinstance(check(variant, value, headers), Row) for _, value, headers in drawn)
 
 
 def test_the_same_seed_draws_the_same_values() -> None:
@@ -55,10 +55,10 @@ def test_a_row_that_the_emulator_refuses_is_noticed() -> None:
     broken = variant_of("broken", replace(variant.rules, constants=constants))
     value = b'{"application_id":1111,"name":"n","event_timestamp":1700000000,"user":{"id":"u"}}'
     with pytest.raises(DisagreementError):
-        judge(broken, value)
+        check(broken, value)
 
 
 def test_faults_are_reported_for_what_is_no_row() -> None:
-    end = judge(variants()[0], b"{}")
+    end = check(variants()[0], b"{}")
     assert isinstance(end, tuple)
     assert {type(fault) for fault in end} == {FieldFault}

@@ -11,11 +11,11 @@ from worker.core.model.command import AskTime, WriteLog
 from worker.core.progress.clock_check import ClockCheck
 
 
-def judge_ages_by_a_clock_that_jumps(swap: Swap) -> None:
+def check_ages_by_a_clock_that_jumps(swap: Swap) -> None:
     swap(ClockCheck, "trust", lambda self, now: Trust.VOUCHED)
 
 
-def judge_ages_before_the_api_has_told_its_time(swap: Swap) -> None:
+def check_ages_before_the_api_has_given_its_time(swap: Swap) -> None:
     trust = ClockCheck.trust
     swap(
         ClockCheck,
@@ -24,10 +24,10 @@ def judge_ages_before_the_api_has_told_its_time(swap: Swap) -> None:
     )
 
 
-def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
+def send_what_is_too_old_until_the_api_has_given_its_time(swap: Swap) -> None:
     without_expired = WaitingBatches.without_expired
 
-    def unjudged(
+    def unchecked(
         self: WaitingBatches, batch: Batch, now: Now, trust: Trust, settlement: Settlement
     ) -> Batch | None:
         return (
@@ -36,7 +36,7 @@ def send_what_is_too_old_until_the_api_has_told_its_time(swap: Swap) -> None:
             else without_expired(self, batch, now, trust, settlement)
         )
 
-    swap(WaitingBatches, "without_expired", unjudged)
+    swap(WaitingBatches, "without_expired", unchecked)
 
 
 def never_ask_for_the_time(swap: Swap) -> None:
@@ -55,9 +55,9 @@ def never_ask_for_the_time(swap: Swap) -> None:
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
-        judge_ages_by_a_clock_that_jumps,
-        judge_ages_before_the_api_has_told_its_time,
-        send_what_is_too_old_until_the_api_has_told_its_time,
+        check_ages_by_a_clock_that_jumps,
+        check_ages_before_the_api_has_given_its_time,
+        send_what_is_too_old_until_the_api_has_given_its_time,
         never_ask_for_the_time,
     )
 }

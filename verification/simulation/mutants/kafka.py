@@ -75,7 +75,7 @@ def trust_the_position_of_the_client(swap: Swap) -> None:
     swap(ChunkReceiver, "receive", trusting)
 
 
-def give_up_a_tail_at_the_first_trouble(swap: Swap) -> None:
+def give_up_a_tail_at_the_first_error(swap: Swap) -> None:
     async def read_once(self: WindowRebuild, todo: Any, arrived: Any) -> None:
         async with TopicReader(self._connection) as reader:
             undelivered = await self._undelivered(
@@ -149,7 +149,7 @@ MUTANTS: dict[str, Mutant] = {
         receive_of_paused_partitions,
         poll_all_partitions_at_once,
         trust_the_position_of_the_client,
-        give_up_a_tail_at_the_first_trouble,
+        give_up_a_tail_at_the_first_error,
         wait_for_a_dead_connection_as_long_as_there_is_time,
         leave_a_half_joined_member_behind,
         wait_for_all_partitions_before_any_begins,

@@ -172,7 +172,7 @@ def route_for(kind: str, chance: random.Random, routes: list[Variant]) -> Varian
     return chance.choice(fitting)
 
 
-def judge(
+def check(
     variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()
 ) -> Row | tuple[FieldFault, ...]:
     """Check one value.
@@ -181,22 +181,22 @@ def judge(
         DisagreementError: a rule of this module doesn't hold for the value.
     """
     if variant.rules.framing is Framing.CONFLUENT and value:
-        _judge_framing(variant, value, headers)
+        _check_framing(variant, value, headers)
         value = CONFLUENT + value
     record = FakeRecord(0, value, headers=headers)
     rows, rejections = variant.intake.read(make_assignment(), [record], now_at(), ContractDrift())
     if len(rows) + len(rejections) != 1:
         raise DisagreementError(f"{len(rows)} rows and {len(rejections)} rejections of one record")
-    _judge_passes(variant, record)
+    _check_passes(variant, record)
     if rows:
-        _judge_row(variant, rows[0])
+        _check_row(variant, rows[0])
         return rows[0]
     for fault in rejections[0].faults:
-        _judge_fault(fault)
+        _check_fault(fault)
     return rejections[0].faults
 
 
-def _judge_passes(variant: Variant, record: FakeRecord) -> None:
+def _check_passes(variant: Variant, record: FakeRecord) -> None:
     """Check that all passes make the same row of a record, or reject it with the same faults."""
     best = _reading_of(variant.intake, record)
     for name, intake in (("generated", variant.generated), ("thorough", variant.thorough)):
@@ -211,7 +211,7 @@ def _reading_of(intake: Intake, record: FakeRecord) -> object:
     return intake.read(make_assignment(), [record], now_at(), drift), drift
 
 
-def _judge_framing(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+def _check_framing(variant: Variant, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
     """Check that a framed value is read as the same value without framing on a bare route."""
     expected = _ending(variant.bare, FakeRecord(0, value, headers=headers))
     framings = [(variant.intake, CONFLUENT)]
@@ -230,7 +230,7 @@ def _ending(intake: Intake, record: FakeRecord) -> tuple[bytes | None, tuple[Rea
     return rows[0].line if rows else None, reasons
 
 
-def _judge_row(variant: Variant, row: Row) -> None:
+def _check_row(variant: Variant, row: Row) -> None:
     contract = CONTRACTS[row.destination.resource]
     if variant.rules.request is RequestForm.PARAMS:
         query = read_query(row.line.decode("ascii"))
@@ -245,7 +245,7 @@ def _judge_row(variant: Variant, row: Row) -> None:
         raise DisagreementError(f"{len(taken.cells)} rows in one line")
 
 
-def _judge_fault(fault: FieldFault) -> None:
+def _check_fault(fault: FieldFault) -> None:
     if not fault.message:
         raise DisagreementError(f"a fault without a word: {fault}")
     if not (fault.found.isascii() and fault.found.isprintable() and len(fault.found) <= FOUND_MAX):
