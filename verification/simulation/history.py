@@ -43,6 +43,8 @@ HISTORY_LINES_MAX = 40
 # steps of half a second.
 EVENTS_AT_ONCE = 4
 EVENT_EVERY = 4
+# The violation of a history in which a task of a worker has raised an error.
+TASK_DIED = "7 a task died"
 # All that a worker closes is closed within this time.
 LEAVING_SECONDS = 1.0
 
@@ -86,7 +88,7 @@ def play(seed: int) -> Outcome:
     except VirtualTimeError as error:
         violation, text = "7 liveness", str(error)
     except Exception as error:  # noqa: BLE001  # whatever a task dies of is a violation
-        violation, text = "7 a task died", f"{type(error).__name__}: {error}"
+        violation, text = TASK_DIED, f"{type(error).__name__}: {error}"
     if not violation:
         may_be_unclosed = history.workers.has_killed
         del history

@@ -10,11 +10,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
+from verification.simulation.__main__ import is_noticed
+from verification.simulation.history import TASK_DIED, Outcome
 from verification.simulation.mutants import MUTANTS, NOTICED_AT, mutated
 from worker.core.progress.tracker import Tracker
 from worker.sandbox.processes import end_with
@@ -54,6 +57,13 @@ def test_every_safeguard_that_is_switched_off_is_noticed(
     assert result.returncode == 0, result.stdout + result.stderr
     assert caught.keys() == MUTANTS.keys() >= NOTICED_AT.keys()
     assert len(MUTANTS) >= 20
+
+
+def test_a_mutant_that_makes_the_worker_crash_is_not_noticed() -> None:
+    noticed = Outcome(1, "1 commit", "", (), 0, 0)
+    assert is_noticed(noticed)
+    assert not is_noticed(replace(noticed, violation=TASK_DIED))
+    assert not is_noticed(replace(noticed, violation=""))
 
 
 def test_a_run_that_is_killed_leaves_no_process_behind() -> None:

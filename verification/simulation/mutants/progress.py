@@ -131,7 +131,7 @@ def commit_without_metadata(swap: Swap) -> None:
     swap(
         worker.core.wire.commit_metadata,
         "encode",
-        lambda position, floor, settled: encode(position, floor, []),
+        lambda position, floor, settled, *limits: encode(position, floor, [], *limits),
     )
 
 
