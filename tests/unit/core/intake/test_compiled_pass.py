@@ -27,7 +27,7 @@ from tests.builders import (
 from tests.hostile_values import hostile_values, huge_values
 from tests.pass_forms import NOT_BUILT, needs_compiled
 from tests.searches import examples
-from verification.fuzz.judging import APPLICATIONS, Variant, variants
+from verification.fuzz.checking import APPLICATIONS, Variant, variants
 from verification.fuzz.mutations import Headers, Mutator
 from worker.core.counters.counters import ContractDrift
 from worker.core.intake import fields
