@@ -131,14 +131,18 @@ def expiring_rows(
 ) -> dict[int, int]:
     """Count the rows whose event is too old within each of `EXPIRY_WINDOWS_SECONDS`.
 
-    Only batches with such a row are walked through: in health none.
+    Only batches with such a row are walked through.
     """
-    counts = dict.fromkeys(EXPIRY_WINDOWS_SECONDS, 0)
     too_old = unix_seconds - event_age_seconds_max
-    for batch in batches:
-        if batch.oldest_event_timestamp >= too_old + max(EXPIRY_WINDOWS_SECONDS):
-            continue
-        timestamps = sorted(row.event_timestamp for row in batch.rows)
-        for window in EXPIRY_WINDOWS_SECONDS:
-            counts[window] += bisect_left(timestamps, too_old + window)
-    return counts
+    end = too_old + max(EXPIRY_WINDOWS_SECONDS)
+    timestamps = sorted(
+        [
+            timestamp
+            for batch in batches
+            if batch.oldest_event_timestamp < end
+            for share in batch.shares.values()
+            for timestamp in share.event_timestamps
+            if timestamp < end
+        ]
+    )
+    return {window: bisect_left(timestamps, too_old + window) for window in EXPIRY_WINDOWS_SECONDS}

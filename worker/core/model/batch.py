@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Share:
     offsets: array[int] = field(default_factory=_integers)
     event_timestamps: list[int] = field(default_factory=list)
     record_timestamps: array[int] = field(default_factory=_integers)
+    oldest_event_timestamp: int = sys.maxsize
     size_bytes: int = 0
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -57,7 +59,9 @@ class Share:
         records = [row.record for row in rows]
         self.keys += [row.key for row in rows]
         self.offsets.fromlist([record.offset for record in records])
-        self.event_timestamps += [row.event_timestamp for row in rows]
+        event_timestamps = [row.event_timestamp for row in rows]
+        self.event_timestamps += event_timestamps
+        self.oldest_event_timestamp = min([self.oldest_event_timestamp, *event_timestamps])
         self.record_timestamps.fromlist([record.timestamp for record in records])
         self.size_bytes += sum([row.size_bytes for row in rows])
 
@@ -125,4 +129,4 @@ class Batch:
 
 def oldest_event_timestamp(shares: Shares) -> int:
     """Return the earliest event time of shares of at least one row, in Unix seconds."""
-    return min([min(share.event_timestamps) for share in shares.values()])
+    return min([share.oldest_event_timestamp for share in shares.values()])
