@@ -19,6 +19,8 @@ COUNT = 20
 PARTS = 2
 SETTLE_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.25
+# Longer than the test may take: a file or a command gives the same token for ever.
+TOKEN_SECONDS = 3600.0
 # Every token begins so: it is the beginning of a JSON object.
 TOKEN_BEGINS = "eyJ"
 
@@ -33,22 +35,21 @@ async def test_a_worker_delivers_through_every_login(
         logins.token_endpoint() as endpoint,
         on_stage(secured.bootstrap_servers, topic, tmp_path) as stage,
     ):
+        token = unsigned_token(TOKEN_SECONDS)
         ways = {
             "tls": logins.tls(secured),
             "mutual-tls": logins.mutual(secured),
             "plain": logins.login(secured, "PLAIN"),
             "scram-256": logins.login(secured, "SCRAM-SHA-256"),
             "scram-512": logins.login(secured, "SCRAM-SHA-512"),
-            "token-file": logins.token(
-                secured, token_file=logins.token_file(tmp_path, unsigned_token())
-            ),
-            "token-command": logins.token(
-                secured, token_command=logins.token_command(unsigned_token())
-            ),
+            "token-file": logins.token(secured, token_file=logins.token_file(tmp_path, token)),
+            "token-command": logins.token(secured, token_command=logins.token_command(token)),
             "token-endpoint": logins.token(secured, **logins.client(endpoint)),
         }
-        for name, kafka in ways.items():
-            _start(stage, name, kafka)
+        # All at once: a port that is drawn alone may be one that an earlier worker, still on its
+        # way, has not opened yet.
+        for (name, kafka), port in zip(ways.items(), free_ports(len(ways)), strict=True):
+            _start(stage, name, kafka, port)
         for part in range(PARTS):
             await stage.publish(mixed(COUNT, seed=part))
             for name in ways:
@@ -59,7 +60,7 @@ async def test_a_worker_delivers_through_every_login(
             assert (shown, "Traceback" in log) == ([], False), worker.log_file.name
 
 
-def _start(stage: Stage, name: str, kafka: logins.Settings) -> None:
+def _start(stage: Stage, name: str, kafka: logins.Settings, admin_port: int) -> None:
     """Start a worker with a group of its own."""
     options = WorkerOptions(
         bootstrap_servers=kafka["bootstrap_servers"],
@@ -68,7 +69,7 @@ def _start(stage: Stage, name: str, kafka: logins.Settings) -> None:
         dead_letter_topic=stage.dead_letter_topic,
         group_id=f"{stage.topic}.{name}",
         keys=KEYS,
-        admin_port=free_ports(1)[0],
+        admin_port=admin_port,
         overrides={"kafka": QUICK_GROUP | kafka, "log": {"level": "debug"}},
     )
     worker = WorkerProcess(stage.directory, name, options)
