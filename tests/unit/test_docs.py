@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def found(path: str) -> Path | None:
     return None
 
 
-def names_in(file: Path) -> set[str]:
+@cache
+def names_in(file: Path) -> frozenset[str]:
     """The functions, classes, methods (as Class.method, and bare) and constants of a module."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -43,7 +45,7 @@ def names_in(file: Path) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
-    return names
+    return frozenset(names)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ CONTENTS = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_authorities(made: Certificates) -> Iterator[None]:
+    """One authority in place of the system's 140, which take longer to load than a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(made.certificate))
+        patch.setenv("SSL_CERT_DIR", str(made.certificate.parent))
+        yield
 
 
 @pytest.fixture(scope="module")

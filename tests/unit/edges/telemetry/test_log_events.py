@@ -6,6 +6,7 @@ import ast
 import logging
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -34,12 +35,6 @@ VARIABLE = {
     "edges/telemetry/diagnostics.py:_write",
     "__main__.py:_log",
 }
-SOURCES = {
-    str(file.relative_to(WORKER)): ast.parse(file.read_text(encoding="utf-8"))
-    for file in WORKER.rglob("*.py")
-    # The tables themselves, and programs that are not the worker.
-    if not {"log_events", "sandbox"} & set(file.parts)
-}
 
 
 class Written(NamedTuple):
@@ -48,6 +43,13 @@ class Written(NamedTuple):
     place: str
     codes: tuple[str, ...]
     level: str
+
+
+class Source(NamedTuple):
+    """Every call that writes a line, and every constant, of the worker's modules."""
+
+    lines: tuple[Written, ...]
+    constants: frozenset[object]
 
 
 def constants(node: ast.expr) -> tuple[str, ...]:
@@ -89,19 +91,33 @@ def code_and_level(path: str, call: ast.Call) -> tuple[ast.expr, str] | None:
             return None
 
 
-def written() -> Iterator[Written]:
-    """Every call of the source that writes a line."""
-    for path, tree in SOURCES.items():
-        for function in ast.walk(tree):
-            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            for node in ast.walk(function):
-                if isinstance(node, ast.Call) and (found := code_and_level(path, node)):
-                    yield Written(f"{path}:{function.name}", constants(found[0]), found[1])
+@cache
+def source() -> Source:
+    """Read the worker's modules once; their trees are large, and are not kept."""
+    lines: list[Written] = []
+    texts: set[object] = set()
+    for file in WORKER.rglob("*.py"):
+        # The tables themselves, and programs that are not the worker.
+        if {"log_events", "sandbox"} & set(file.parts):
+            continue
+        path, tree = str(file.relative_to(WORKER)), ast.parse(file.read_text(encoding="utf-8"))
+        lines += written(path, tree)
+        texts |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    return Source(tuple(lines), frozenset(texts))
+
+
+def written(path: str, tree: ast.Module) -> Iterator[Written]:
+    """Every call of the module that writes a line."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and (found := code_and_level(path, node)):
+                yield Written(f"{path}:{function.name}", constants(found[0]), found[1])
 
 
 def test_every_line_of_the_source_is_in_a_table_with_its_level() -> None:
-    lines = list(written())
+    lines = source().lines
     assert len(lines) > 50
     assert {
         f"{line.place}: {code} {line.level}"
@@ -112,17 +128,11 @@ def test_every_line_of_the_source_is_in_a_table_with_its_level() -> None:
 
 
 def test_a_code_is_a_variable_only_where_its_callers_are_looked_at() -> None:
-    assert {line.place for line in written() if not line.codes} == VARIABLE
+    assert {line.place for line in source().lines if not line.codes} == VARIABLE
 
 
 def test_every_row_of_a_table_is_a_line_of_the_source() -> None:
-    used = {
-        node.value
-        for tree in SOURCES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-    }
-    assert EVENTS.keys() - used == set()
+    assert EVENTS.keys() - source().constants == set()
 
 
 def test_no_code_stands_twice_and_the_fields_of_all_are_explained() -> None:
