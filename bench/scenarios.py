@@ -50,6 +50,7 @@ PLAIN_LOOPS_OF = {"vector": 2.5, "redpanda_connect": 2.5, "kafka_connect": 1.3}
 EMPTY_WINDOW = worker_with(dedup={"window_rows_max": 8})
 # Of each of two workers beside a broker and a receiver on two cores.
 CORE_SHARE = 0.35
+TWO_PROCESSES_EVENTS_MIN = 500_000
 RESOURCES = ("revenue", "adrevenue", "ecommerce", "profiles")
 
 
@@ -257,7 +258,11 @@ def two_processes(stage: Stage) -> Samples:
     Broker and receiver need a core of their own to serve two workers at full speed. So that two
     cores are enough, each worker may take `CORE_SHARE` of a core.
     """
-    if why := why_unshareable():
+    why = why_unshareable()
+    if stage.sizes.million < TWO_PROCESSES_EVENTS_MIN:
+        # The first worker would take them all before the second has its partitions.
+        why = f"it needs {TWO_PROCESSES_EVENTS_MIN:,} events"
+    if why:
         print(f"two_processes is not measured: {why}", flush=True)
         return {}
     feed = stage.feed(Records("rich", stage.sizes.million))
