@@ -21,7 +21,6 @@ from tests.unit.core.pipeline_world import (
     posted,
     profile,
     status,
-    world_with_two_partitions,
 )
 from worker.core.intake.rules import Condition, Tombstones
 from worker.core.model.answer import Ambiguous, Answer, TransportFault
@@ -44,11 +43,6 @@ from worker.core.model.record import Assignment, Place, Position, SkipReason, St
 from worker.core.post_api.resource import PROFILES
 from worker.core.wire import commit_metadata
 from worker.core.wire.record_headers import PARKED_PREFIX
-
-
-@pytest.fixture
-def world() -> World:
-    return world_with_two_partitions()
 
 
 class TestTheWayOfARecord:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.builders import TOPIC, FakeRecord
 from tests.unit.core.pipeline_world import (
     FIRST,
@@ -15,7 +13,6 @@ from tests.unit.core.pipeline_world import (
     only,
     posted,
     status,
-    world_with_two_partitions,
 )
 from worker.core.model.command import (
     Command,
@@ -33,11 +30,6 @@ from worker.core.model.event import (
     StopRequested,
 )
 from worker.core.model.record import Assignment, Position
-
-
-@pytest.fixture
-def world() -> World:
-    return world_with_two_partitions()
 
 
 class TestRebalances:

@@ -18,7 +18,6 @@ from tests.unit.core.pipeline_world import (
     only,
     posted,
     status,
-    world_with_two_partitions,
 )
 from worker.core.model.answer import Ambiguous, Answer, NotSent, TransportFault
 from worker.core.model.batch import Batch
@@ -37,11 +36,6 @@ from worker.core.model.event import (
 )
 from worker.core.model.fault import Reason
 from worker.core.model.record import Position
-
-
-@pytest.fixture
-def world() -> World:
-    return world_with_two_partitions()
 
 
 class TestAnswers:
