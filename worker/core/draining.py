@@ -87,7 +87,10 @@ class Draining:
         deadline_seconds: float,
         now: Now,
     ) -> list[Command]:
-        """Start a drain: seal open batches, give back rows that wait for a retry or a probe."""
+        """Start a drain: seal open batches, give back rows that wait for a retry or a probe.
+
+        A row that waits for the acceptance of others stays while there are any: see `advance`.
+        """
         drained = frozenset(assignments)
         quiet_seconds = deadline_seconds - (deadline_seconds - now.monotonic_seconds) * QUIET_SHARE
         self._drains.append(Drain(goal, drained, quiet_seconds, deadline_seconds))
@@ -104,6 +107,9 @@ class Draining:
                 drain.stage = DrainStage.AWAITING_ANSWERS
                 self._ledger.offsets.end_sending(drain.assignments)
                 commands += self._give_up(drain.assignments, now)
+            elif drain.stage is DrainStage.SENDING:
+                undecided = self._dispatcher.take_back_undecided(drain.assignments)
+                commands += self._flow.settle(undecided, now)
         for drain in [drain for drain in self._drains if self._is_over(drain, now)]:
             # If a commit is still in flight, the last commit has to wait for its result.
             if self._ledger.commits.is_in_flight:

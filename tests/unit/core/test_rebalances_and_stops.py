@@ -19,10 +19,12 @@ from worker.core.model.command import (
     Finish,
     Release,
     StopIntake,
+    WriteDeadLetters,
 )
 from worker.core.model.event import (
     CommitFailed,
     Committed,
+    DeadLettersAcknowledged,
     Distributed,
     Lost,
     Received,
@@ -173,3 +175,45 @@ class TestWhatIsLeftAtAStop:
         commands = world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         assert len(only(Release, commands)) == 1
         assert self.stop(world) == [Finish(1, 0)]
+
+
+class TestABadRowAtAStop:
+    def test_a_row_refused_alone_is_proven_bad_while_its_neighbours_answer_is_on_its_way(
+        self, world: World
+    ) -> None:
+        world.receive(event(0), event(1))
+        (batch,) = posted(world.handle(StopRequested(world.seconds + 30)))
+        bad, good = posted(world.answer(batch, status(400)))
+        assert only(Finish, world.answer(bad, status(400))) == []
+        (again,) = posted(world.answer(good, ok()))
+        (dead_letters,) = only(WriteDeadLetters, world.answer(again, status(400)))
+        commands = world.handle(DeadLettersAcknowledged(dead_letters.rejections))
+        assert committed(commands) == {FIRST: 2}
+        (finish,) = only(Finish, world.handle(Committed({FIRST: Position(2)}, 0.01)))
+        assert finish == Finish(0, 0)
+
+    def test_one_refused_just_before_the_stop_waits_for_that_answer_too(self, world: World) -> None:
+        world.receive(event(0), event(1))
+        (batch,) = posted(world.wait(1.0))
+        bad, good = posted(world.answer(batch, status(400)))
+        world.answer(bad, status(400))
+        assert only(Finish, world.handle(StopRequested(world.seconds + 30))) == []
+        assert posted(world.answer(good, ok())) == [bad]
+
+    def test_when_the_last_answer_proves_nothing_it_is_left_at_once(self, world: World) -> None:
+        world.receive(event(0), event(1))
+        (batch,) = posted(world.handle(StopRequested(world.seconds + 30)))
+        bad, also_bad = posted(world.answer(batch, status(400)))
+        assert only(Finish, world.answer(bad, status(400))) == []
+        assert only(Finish, world.answer(also_bad, status(400))) == [Finish(2, 0)]
+
+    def test_it_does_not_wait_after_requests_may_start(self, world: World) -> None:
+        world.receive(event(0), event(1))
+        (batch,) = posted(world.handle(StopRequested(world.seconds + 30)))
+        bad, good = posted(world.answer(batch, status(400)))
+        world.answer(bad, status(400))
+        assert world.ledger.offsets.in_motion({FIRST}) == 2
+        world.wait(20.0)
+        assert world.ledger.offsets.in_motion({FIRST}) == 1, "the good one is in flight"
+        assert only(Finish, world.answer(good, ok())) == []
+        assert world.ledger.offsets.in_motion({FIRST}) == 0

@@ -8,7 +8,7 @@ The dispatcher owns the requests in flight (`Limiter`) and the batches that wait
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from itertools import chain
 
 from worker.core.counters.snapshot import DeliveryStatus, expiring_rows
@@ -216,6 +216,23 @@ class Dispatcher:
         if paused_until is not None:
             self.waiting.holds.postpone(ended.application_id, paused_until)
         return AnswerResult(batch, outcome, settlement, self._needs_records(undecided))
+
+    def take_back_undecided(self, assignments: Set[Assignment]) -> Settlement:
+        """Give back the rows of these assignments in quarantine that nothing here can decide on.
+
+        A row that is refused alone while its neighbours' answers are on their way isn't left to the
+        next owner of its partition: one of these answers may prove that it is bad.
+        """
+        settlement = Settlement()
+        quarantine = self.waiting.quarantine
+        take = self.waiting.row_filter.taking_out(assignments, settlement)
+        undecided = {
+            batch.id
+            for application_id in quarantine.applications()
+            for batch in self._undecided_in_quarantine(application_id)
+        }
+        quarantine.replace(lambda batch: take(batch) if batch.id in undecided else batch)
+        return settlement
 
     def _undecided_in_quarantine(self, application_id: int) -> list[Batch]:
         """The rows in quarantine, if no request in flight or ready can lead to a decision.

@@ -123,6 +123,10 @@ class Quarantine:
             self._waiting[application_id] = staying
         return going
 
+    def applications(self) -> list[int]:
+        """The applications that have a batch here."""
+        return list(self._waiting)
+
     def of(self, application_id: int) -> list[Batch]:
         """The batches of this application that wait."""
         return [waiting.batch for waiting in self._waiting.get(application_id, ())]

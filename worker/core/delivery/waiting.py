@@ -5,7 +5,8 @@ order), in quarantine (a row refused alone that waits for others to be accepted)
 (`Holds`), or throttled (`Throttles`). None of these places knows another: batches are moved between
 them here.
 
-On its way into a place a batch loses the rows that may not wait: those of partitions that drain.
+On its way into a place a batch loses the rows that may not wait there: those of partitions that
+drain.
 """
 
 from __future__ import annotations
@@ -207,10 +208,14 @@ class WaitingBatches:
                 self.quarantine.postpone(application_id, now.monotonic_seconds)
 
     def wait_in_quarantine(self, batch: Batch, now: Now, settlement: Settlement) -> None:
-        """Let this row wait until others are accepted; if some were, it is sent again at once."""
+        """Let this row wait until others are accepted; if some were, it is sent again at once.
+
+        If its partition drains, it waits only for requests that are in flight or ready: see
+        `Dispatcher.take_back_undecided`.
+        """
         if self.isolation.may_be_sent_again(batch):
             self.put_first(batch)
-        elif (kept := self.row_filter.that_may_wait(batch, settlement)) is not None:
+        elif (kept := self.row_filter.that_may_be_sent(batch, settlement)) is not None:
             self.quarantine.add(kept, now.monotonic_seconds)
 
     # --- rows that leave --------------------------------------------------------------------------
@@ -224,7 +229,7 @@ class WaitingBatches:
         return settlement
 
     def take_back_waiting(self, assignments: Set[Assignment]) -> Settlement:
-        """Give back the rows of these assignments that wait for a time, a probe or other rows.
+        """Give back the rows of these assignments that wait for a time or a probe.
 
         Of ordered lanes every row: if one were given back and a later row sent, the next owner
         would send the earlier row last.
@@ -233,7 +238,9 @@ class WaitingBatches:
         take = self.row_filter.taking_out(assignments, settlement)
         self.queue.replace_delayed(take)
         self.ordered.replace(take)
-        self.quarantine.replace(take)
+        self.quarantine.replace(
+            lambda batch: take(batch) if self.ordered.has_order(batch) else batch
+        )
         self.holds.replace_waiting(take)
         self.throttles.replace_waiting(take)
         return settlement
@@ -241,7 +248,9 @@ class WaitingBatches:
     def take_back(self, assignments: Set[Assignment]) -> Settlement:
         """Give back every row of these assignments that isn't in flight."""
         settlement = self.take_back_waiting(assignments)
-        self.queue.replace_ready(self.row_filter.taking_out(assignments, settlement))
+        take = self.row_filter.taking_out(assignments, settlement)
+        self.queue.replace_ready(take)
+        self.quarantine.replace(take)
         bad_rows = self.isolation.take_bad_rows(lambda row: row.assignment in assignments)
         settlement.returned.extend(refusal.row for refusal in bad_rows)
         return settlement

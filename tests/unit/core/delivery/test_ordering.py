@@ -334,3 +334,14 @@ def test_a_lane_gives_back_all_that_waits_of_a_partition_that_drains(
     if answer is not None:
         assert offsets(one.answer(batch, answer).returned) == [0, 1]
     assert one.start_at(1000.0) == []
+
+
+def test_a_quarantined_row_of_a_lane_does_not_wait_for_others_while_its_partition_drains() -> None:
+    one, bad = stage(), batch_of(0, "a")
+    of_other_partition = make_batch([profile(9, "z", make_assignment(1))], batch_id="other")
+    one.submit(bad, of_other_partition)
+    one.answer(bad, status(400))
+    assert one.start() == [of_other_partition]
+    one.states[make_assignment()] = AssignmentState.DRAINING
+    returned = one.dispatcher.waiting.take_back_waiting({make_assignment()}).returned
+    assert offsets(returned) == [0]

@@ -92,19 +92,50 @@ def test_a_draining_partition_s_refused_rows_are_still_bisected() -> None:
     assert offsets([one.row for one in stage.answer(first, status(400)).refused]) == [100]
 
 
-def test_a_quarantined_row_of_a_draining_partition_does_not_wait_for_others() -> None:
+def test_a_quarantined_row_of_a_draining_partition_waits_for_no_later_rows() -> None:
     stage = sent(Stage(), leaving(rows=1))
     stage.states[LEAVING] = AssignmentState.DRAINING
-    assert returned(stage.answer(leaving(rows=1), status(400))) == [100]
-    assert stage.status().rows_waiting == 0
-
-
-def test_a_quarantined_row_that_waits_is_given_back_with_its_partition() -> None:
-    stage = sent(Stage(), leaving(rows=1))
-    stage.answer(leaving(rows=1), status(400))
-    assert stage.status().rows_waiting == 1
-    assert returned(stage.dispatcher.waiting.take_back_waiting({LEAVING})) == [100]
+    assert returned(stage.answer(leaving(rows=1), status(400))) == []
+    assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == [100]
     assert (stage.status().rows_waiting, stage.dispatcher.next_deadline()) == (0, None)
+
+
+def test_a_quarantined_row_of_a_draining_partition_waits_for_its_neighbours_answer() -> None:
+    bad, good = leaving(), make_batch([make_row(0, assignment=STAYING)], batch_id="good")
+    stage = sent(Stage(requests_in_flight_max=2), bad)
+    stage.states[LEAVING] = AssignmentState.DRAINING
+    stage.answer(bad, status(400))
+    first, second = stage.start()
+    stage.dispatcher.submit([good])
+    stage.answer(first, status(400))
+    assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == [], "second is in flight"
+    assert offsets(delivered_rows(stage.answer(second, status(200)))) == [101]
+    again = stage.start()[0]
+    assert again is first
+    assert offsets([one.row for one in stage.answer(again, status(400)).refused]) == [100]
+
+
+def test_a_quarantined_row_of_a_partition_that_starts_to_drain_waits_for_what_is_ready() -> None:
+    stage = sent(Stage(requests_in_flight_max=1), leaving(rows=1))
+    ready = make_batch([make_row(0, assignment=STAYING)], batch_id="ready")
+    stage.dispatcher.submit([ready])
+    stage.answer(leaving(rows=1), status(400))
+    assert returned(stage.dispatcher.waiting.take_back_waiting({LEAVING})) == []
+    assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == []
+    assert stage.start() == [ready]
+    stage.answer(ready, status(403))
+    assert returned(stage.dispatcher.take_back_undecided({STAYING})) == []
+    assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == [100]
+
+
+def test_nothing_waits_in_quarantine_once_its_partition_may_not_be_sent() -> None:
+    stage = sent(Stage(), leaving(), leaving("other"))
+    stage.answer(leaving(), status(400))
+    first, _ = stage.start()
+    stage.answer(first, status(400))
+    assert stage.status().rows_waiting == 1
+    assert returned(stage.dispatcher.waiting.take_back({LEAVING})) == [100]
+    assert stage.status().rows_waiting == 0
 
 
 def test_a_refused_batch_that_lost_rows_is_sent_again_before_it_is_split() -> None:
