@@ -13,7 +13,7 @@ from worker.edges.kafka.receiver import PollOptions
 from worker.edges.kafka.token_sources import TokenCommand, TokenEndpoint, TokenFile
 from worker.edges.kafka.tokens import TokenProvider, TokenSource
 from worker.edges.kafka.window_rebuild import TailOptions
-from worker.settings.environment import ENVIRONMENT_PREFIX
+from worker.settings.layers import ENVIRONMENT_PREFIX
 from worker.settings.routing import ResolvedRoute
 from worker.settings.sasl_oauth import SaslOauth
 from worker.settings.schema import Settings

@@ -21,10 +21,8 @@ from pathlib import Path
 
 from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, secret_in
 from worker.errors import Fault
-from worker.settings.layers import Layer, add
+from worker.settings.layers import ENVIRONMENT_PREFIX, NESTING, Layer, add
 
-ENVIRONMENT_PREFIX = "AMW_"
-NESTING = "__"
 # Variables for the command itself, which are not settings.
 CONFIG_VARIABLE, SECRETS_VARIABLE = "AMW_CONFIG", "AMW_SECRETS_DIR"
 COMMAND_VARIABLES = frozenset(

@@ -15,6 +15,9 @@ from worker.errors import Fault
 from worker.settings import yaml_text
 from worker.settings.yaml_text import KeyPath
 
+# The variable of the setting `kafka.group_id` is `AMW_KAFKA__GROUP_ID`.
+ENVIRONMENT_PREFIX = "AMW_"
+NESTING = "__"
 # Settings that replace each other, beside every `…_file` and the setting that its file contains.
 _INSTEAD = {
     "key_header": ("key_field", "key_fields"),

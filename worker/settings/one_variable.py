@@ -9,8 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
-from worker.settings.environment import ENVIRONMENT_PREFIX, NESTING
-from worker.settings.layers import Values
+from worker.settings.layers import ENVIRONMENT_PREFIX, NESTING, Values
 from worker.settings.schema import Settings
 from worker.settings.section import PlainText
 
