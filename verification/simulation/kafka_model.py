@@ -80,6 +80,10 @@ class ModelKafka:
         logs = self._leader.topics.setdefault(name, [])
         logs.extend(PartitionLog(name, number) for number in range(len(logs), partitions))
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records."""
+        del self._leader.topics[name]
+
     @property
     def topics(self) -> Collection[str]:
         """The existing topics."""

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 
 from worker.core.model.event import CommitFailed, Committed, Event, Lost
 from worker.core.model.record import Assignment, End, Position, TopicPartition
+from worker.edges.kafka.aiokafka_internals.consumer import add_topics
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.commit import commit
 from worker.edges.kafka.consumption import LOOK_UP_SECONDS_MAX, Consumption, Surroundings
@@ -192,9 +193,9 @@ class KafkaSource:
             await self._topics.find_missing()
             if self._consumption is None or self._is_stopped:
                 continue
-            consumer = self._consumption.consumer
-            if consumer.subscription() != frozenset(self._topics.present):
-                consumer.subscribe(topics=self._topics.present, listener=self._rebalances)
+            # A topic that is gone stays subscribed: it may come back, and the list of a broker that
+            # has just started may be incomplete.
+            add_topics(self._consumption.consumer, self._topics.present)
 
     async def close(self) -> None:
         """Leave the group and close the connections, also those of a consumer that is joining."""

@@ -295,6 +295,35 @@ def test_a_topic_that_appears_is_read_and_not_after_a_stop() -> None:
     play(history, partitions=1)
 
 
+def test_what_is_settled_is_committed_before_the_rebalance_for_a_topic_that_appears() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        topics = (TOPIC, "second")
+        async with reading_on(kafka, 5, topics=topics, look_seconds=1.0) as reader:
+            kafka.add_topic("second", 1)
+            (assignment,) = (await reader.until_seen(Revoked)).assignments
+            assert isinstance(await reader.source.commit({assignment: Position(5)}), Committed)
+            reader.source.release([assignment])
+            assert {one.topic for one in await assigned_after(reader)} == {TOPIC, "second"}
+
+    play(history, partitions=1)
+
+
+def test_topics_are_looked_for_although_all_that_were_there_are_gone() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        topics = (TOPIC, "second")
+        async with reading_on(kafka, 5, topics=topics, look_seconds=1.0) as reader:
+            kafka.delete_topic(TOPIC)
+            await let_pass(reader, 5)
+            for topic in topics:
+                kafka.add_topic(topic, 1)
+            found: set[str] = set()
+            while found != set(topics):
+                found = {one.topic for one in await assigned_after(reader)}
+            assert reader.source.rebuilds == 0
+
+    play(history, partitions=1)
+
+
 async def assigned_after(reader: SourceReader) -> set[Assignment]:
     """The partitions that are assigned next."""
     return {start.assignment for start in (await reader.until(Assigned)).starts}

@@ -5,6 +5,8 @@
   busy. `pace_look_ups_of_leaders` lets it ask twice a second.
 - Nothing shows whether the group's coordinator still answers. A member without partitions fetches
   nothing and commits nothing, so only its heartbeats can show it: see `note_coordinator_answers`.
+- `subscribe` drops the assignment at once, and nothing can be committed before the rebalance that
+  follows: see `add_topics`.
 - Nothing shows the leader epochs of fetched batches: see `show_batches`.
 - Nothing shows which partitions have fetched records, and nothing waits for any of them without
   taking some. To poll each of 300 partitions fifty times a second costs a tenth of a core: see
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -75,6 +77,26 @@ def note_coordinator_answers(consumer: AIOKafkaConsumer, answered: Callable[[], 
         return answer
 
     client.send = noted_send
+
+
+def add_topics(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
+    """Let this member join its group again, with these topics beside those it has.
+
+    The assignment stays until its partitions are revoked, as in any other rebalance. During a
+    rebalance nothing happens, because its JoinGroup may be sent already: call again later.
+    """
+    subscriptions: Any = consumer._subscription
+    coordinator = consumer._coordinator
+    further = frozenset(topics) - subscriptions.topics
+    if (
+        not further
+        or subscriptions.reassignment_in_progress
+        or not isinstance(coordinator, GroupCoordinator)
+    ):
+        return
+    subscriptions.subscription._topics |= further
+    consumer._client.set_topics(subscriptions.topics)
+    coordinator.request_rejoin()
 
 
 def show_batches(consumer: AIOKafkaConsumer, show: Callable[[TopicPartition, bytes], None]) -> None:

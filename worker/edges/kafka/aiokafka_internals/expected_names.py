@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator, NoGroupCoordinator
+from aiokafka.consumer.subscription_state import Subscription
 from aiokafka.producer.sender import Sender
 
 from worker.edges.kafka.aiokafka_internals import wrong_release
@@ -51,16 +52,18 @@ class ExpectedName:
 
 def _expected() -> tuple[ExpectedName, ...]:
     instances: dict[type, tuple[str, ...]] = {
-        AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher"),
+        AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
         AIOKafkaProducer: ("_closed", "_sender"),
         Fetcher: ("_closed", "_fetch_task", "_pending_tasks", "_records"),
         FetchResult: ("_partition_records",),
         PartitionRecords: ("_records",),
         GroupCoordinator: ("_commit_refresh_task", "_coordination_task", "_heartbeat_task"),
         NoGroupCoordinator: ("_reset_committed_task",),
+        Subscription: ("_topics",),
     }
     classes: dict[type, tuple[str, ...]] = {
         Fetcher: ("_create_fetch_waiter", "_get_actions_per_node"),
+        GroupCoordinator: ("request_rejoin",),
         AIOKafkaConnection: ("authenticator_oauth",),
         PartitionRecords: ("_consumer_record",),
         Sender: ("sender_task",),
