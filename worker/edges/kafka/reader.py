@@ -95,8 +95,10 @@ class TopicReader:
 
     async def close(self) -> None:
         """Close the connections."""
-        await close_consumer(self._consumer, STOP_SECONDS_MAX)
-        await self._admin.close()
+        try:
+            await close_consumer(self._consumer, STOP_SECONDS_MAX)
+        finally:
+            await self._admin.close()
 
     async def partitions(self, topics: Collection[str]) -> dict[str, list[TopicPartition]]:
         """The partitions of those topics that exist.

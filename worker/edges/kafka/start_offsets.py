@@ -168,7 +168,9 @@ class Arrivals:
                 found = look_up_done.result()
         if self._asked is not arrivals:
             self._retry_at, self._retry_seconds = 0.0, RETRY_SECONDS_FIRST
-            if self._look_up is not None:
+            # Once: this is called in every round, and a second cancellation would interrupt the
+            # closing of its connections.
+            if self._look_up is not None and not self._look_up.cancelling():
                 self._look_up.cancel()
         if (
             arrivals

@@ -13,8 +13,10 @@ from verification.simulation.kafka_faults import Answer, Fault
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.kafka_network import Network
 from verification.simulation.virtual_loop import run
+from worker.core.model.record import TopicPartition
 from worker.edges.kafka.aiokafka_internals.closing import close_consumer, close_producer
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
+from worker.edges.kafka.reader import Span, TopicReader
 
 TOPIC = "events"
 
@@ -151,3 +153,28 @@ def test_nothing_remains_of_a_client_that_is_cancelled_while_it_bootstraps(
         assert remains() == []
 
     run(history(), seconds_max=60)
+
+
+def test_nothing_remains_of_a_reader_that_is_cancelled_again_while_it_closes() -> None:
+    async def history(turns: int) -> None:
+        kafka = ModelKafka()
+        kafka.add_topic(TOPIC, 1)
+        connection = KafkaConnection((kafka.bootstrap_servers,), "test", 5.0, KafkaSecurity())
+
+        async def read() -> None:
+            async with TopicReader(connection) as reader:
+                async for _ in reader.chunks([Span(TopicPartition(TOPIC, 0), 0, 10)]):
+                    raise AssertionError("an empty partition has no records")
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(2)
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(1)
+        assert remains() == []
+
+    for turns in range(1, 10):
+        run(history(turns), seconds_max=600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Any
 
@@ -15,7 +16,8 @@ from verification.simulation.virtual_loop import run
 from worker.core.model.record import Position, TopicPartition
 from worker.edges.kafka.aiokafka_internals.requests import OffsetsRequestStruct, OffsetsResponse
 from worker.edges.kafka.coordinator import NOTHING_COMMITTED
-from worker.edges.kafka.start_offsets import StartOffset, StartOffsets
+from worker.edges.kafka.rebalance_listener import Rebalances
+from worker.edges.kafka.start_offsets import Arrivals, LookedUp, StartOffset, StartOffsets
 
 ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -116,3 +118,36 @@ async def test_the_very_first_start_may_begin_at_the_end_and_no_later_one() -> N
 async def test_a_topic_whose_partitions_are_not_known_is_no_first_start() -> None:
     with pytest.raises(UnknownTopicOrPartitionError):
         await starts(Brokers({0: NOTHING}, partitions=None), at_latest=True).find([ZERO])
+
+
+class SlowToClose(StartOffsets):
+    """A look-up that takes some turns of the loop to close its connections."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def find(self, partitions: Collection[TopicPartition]) -> LookedUp:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            self.closed += 1
+        raise AssertionError("a look-up that waits without an end")
+
+
+async def test_a_look_up_that_is_out_of_date_closes_its_connections() -> None:
+    async def rebuild(_: object) -> None:
+        raise AssertionError("nothing is found")
+
+    rebalances = Rebalances(1.0, 1.0, lambda _: None, lambda: None)
+    starts = SlowToClose()
+    arrivals = Arrivals(rebalances, starts, rebuild, lambda: None)
+    for partitions in ([ZERO], [ZERO, ONE]):
+        await rebalances.on_partitions_assigned([ClientPartition(*one) for one in partitions])
+        for _ in range(10):
+            assert arrivals.advance() == {}
+            await asyncio.sleep(0)
+    assert starts.closed == 1
+    await arrivals.close()
+    assert starts.closed == 2
