@@ -54,6 +54,13 @@ async def test_it_is_asked_as_the_standard_says() -> None:
     assert (token.text, token.reuse_seconds) == ("a-token", 80.0)
 
 
+async def test_a_lifetime_may_be_written_as_text() -> None:
+    answer = web.json_response({"access_token": "a-token", "expires_in": "100"})
+    async with answering(answer) as (url, _):
+        token = await TokenEndpoint(url, "an id", SECRET).fetch()
+    assert (token.text, token.reuse_seconds) == ("a-token", 80.0)
+
+
 @pytest.mark.parametrize(
     ("answer", "fault"),
     [

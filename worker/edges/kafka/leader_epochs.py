@@ -51,6 +51,9 @@ class FetchedEpochs:
         at = 0
         while at + HEADER.size <= len(batches):
             base, length, epoch, form = HEADER.unpack_from(batches, at)
+            if length <= 0:
+                # Damage, which the client reports when it reads the batch.
+                break
             at += LENGTH_COUNTS_FROM + length
             if form < FORMAT_MIN:
                 continue

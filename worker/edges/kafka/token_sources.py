@@ -111,7 +111,8 @@ class TokenEndpoint:
 
     def _token(self, status: int, body: bytes) -> Token:
         try:
-            answer = msgspec.json.decode(body, type=_EndpointAnswer)
+            # Some servers write the number of `expires_in` as text.
+            answer = msgspec.json.decode(body, type=_EndpointAnswer, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError):
             answer = _EndpointAnswer()
         if status != 200:

@@ -64,3 +64,11 @@ def test_batches_without_an_epoch_and_batches_that_are_cut_short_say_nothing() -
     epochs.note(PARTITION, batch(0, 3, form=1) + batch(10, 4)[: HEADER.size - 1])
     epochs.take(PARTITION, 5)
     assert epochs.taken(PARTITION) is None and not epochs.is_later(PARTITION, 10)
+
+
+@pytest.mark.parametrize("length", [-13, -12])
+def test_a_batch_with_a_damaged_length_ends_the_look_at_batches(length: int) -> None:
+    epochs = FetchedEpochs()
+    epochs.note(PARTITION, batch(0, 3) + HEADER.pack(10, length, 4, 2) + bytes(30))
+    epochs.take(PARTITION, 10)
+    assert epochs.taken(PARTITION) == 3
