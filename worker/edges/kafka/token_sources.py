@@ -45,17 +45,20 @@ class TokenFile:
         return f"sasl_oauth.token_file {self.path}"
 
     async def fetch(self) -> Token:
-        """Read the file."""
+        """Read the file, in a thread: a file system that hangs must not block the loop."""
         try:
-            # A pipe without a writer would stop the process.
-            if self.path.exists() and not self.path.is_file():
-                raise TokenNotObtainedError(f"{self} is not a file: set the path of the file")
-            with self.path.open("rb") as file:
-                data = file.read(TOKEN_BYTES_MAX + 1)
+            data = await asyncio.to_thread(self._beginning)
         except OSError as error:
             raise TokenNotObtainedError(f"{self} can't be read: {error.strerror}") from None
         # Another program may replace it at any time.
         return Token(token_in(data, f"{self} holds"), reuse_seconds=0.0)
+
+    def _beginning(self) -> bytes:
+        # A pipe without a writer would keep the thread for ever.
+        if self.path.exists() and not self.path.is_file():
+            raise TokenNotObtainedError(f"{self} is not a file: set the path of the file")
+        with self.path.open("rb") as file:
+            return file.read(TOKEN_BYTES_MAX + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +89,20 @@ async def test_a_file_is_read_for_each_connection(tmp_path: Path) -> None:
     assert await provider.token() == "first"
     file.write_text(" second ")
     assert await provider.token() == "second"
+
+
+async def test_a_file_is_not_read_on_the_event_loop(tmp_path: Path) -> None:
+    class Noting(type(tmp_path)):  # type: ignore[misc]
+        def open(self, *arguments: Any, **options: Any) -> Any:
+            readers.append(threading.current_thread())
+            return super().open(*arguments, **options)
+
+    readers: list[threading.Thread] = []
+    file = Noting(tmp_path / "token")
+    file.write_text("first")
+    readers.clear()
+    assert (await TokenFile(file).fetch()).text == "first"
+    assert readers and threading.current_thread() not in readers
 
 
 @pytest.mark.parametrize(
