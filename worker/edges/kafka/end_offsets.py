@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer
@@ -159,6 +159,16 @@ class Ends:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS_MAX):
                     await client.close()
+
+
+def latest(ends: Iterable[End], unix_seconds: float) -> End | None:
+    """The end that was read last.
+
+    An end with a date ahead of this time was read before the clock was set back.
+    """
+    return max(
+        ends, key=lambda end: (end.unix_seconds <= unix_seconds, end.unix_seconds), default=None
+    )
 
 
 def fetched_end(consumer: AIOKafkaConsumer, partition: ClientPartition) -> End | None:

@@ -26,7 +26,7 @@ from worker.edges.kafka.aiokafka_internals.consumer import add_topics
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.commit import commit
 from worker.edges.kafka.consumption import LOOK_UP_SECONDS_MAX, Consumption, Surroundings
-from worker.edges.kafka.end_offsets import Ends
+from worker.edges.kafka.end_offsets import Ends, latest
 from worker.edges.kafka.membership import Membership, SourceOptions, stop
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.edges.kafka.start_offsets import StartOffset
@@ -129,14 +129,15 @@ class KafkaSource:
     def ends(self) -> dict[Assignment, End]:
         """The end of each assigned partition, by its last fetch or look-up, whichever is newer."""
         ends: dict[Assignment, End] = {}
+        now = time.time()
         for assignment in self._rebalances.ours:
             fetched = (
                 self._consumption.fetched_end(assignment) if self._consumption is not None else None
             )
             asked = self._ends.known.get(assignment.topic_partition)
-            known = [end for end in (fetched, asked) if end is not None]
-            if known:
-                ends[assignment] = max(known, key=lambda end: end.unix_seconds)
+            end = latest((end for end in (fetched, asked) if end is not None), now)
+            if end is not None:
+                ends[assignment] = end
         return ends
 
     async def watch_ends(self) -> None:

@@ -8,7 +8,8 @@ from tests.source_reader import SourceReader
 from tests.unit.edges.kafka.model_brokers import TOPIC, play, running
 from verification.simulation.kafka_model import ModelKafka
 from worker.core.model.event import Assigned
-from worker.edges.kafka.end_offsets import LOOK_SECONDS
+from worker.core.model.record import End
+from worker.edges.kafka.end_offsets import LOOK_SECONDS, latest
 
 
 def stable(reader: SourceReader) -> dict[int, int]:
@@ -92,3 +93,14 @@ def test_what_waits_behind_an_open_transaction_is_known() -> None:
             assert behind(reader) == {0: 0, 1: 0}
 
     play(history, partitions=2)
+
+
+def test_after_the_clock_was_set_back_an_end_of_the_time_before_does_not_count_as_the_latest() -> (
+    None
+):
+    before, after = End(10, 10, 5000.0), End(20, 20, 1000.0)
+    assert latest([before, after], unix_seconds=1001.0) == after
+    assert latest([before, after], unix_seconds=5001.0) == before
+    # Nothing newer is known.
+    assert latest([before], unix_seconds=1001.0) == before
+    assert latest([], unix_seconds=1001.0) is None
