@@ -102,15 +102,15 @@ class _Daemon:
         self._settings = process.settings
         self._logs = process.logs
         self._signals = process.signals
-        # The end of the drain, in Unix seconds.
-        self._stop_deadline: float | None = None
+        # The end of the drain; None while the worker isn't stopping.
+        self._stop_ends: Now | None = None
         self._readings = Readings(
             parts,
             worker_info(process.settings, process.config_hash, read_clock().unix_seconds),
             Forecaster(process.settings.limits.event_age_seconds_max),
             process.logs,
             read_clock,
-            lambda: self._stop_deadline,
+            lambda: None if self._stop_ends is None else self._stop_ends.unix_seconds,
         )
         self._trail = Trail()
         self._diagnostics = Diagnostics(self._trail, self._readings.read)
@@ -151,7 +151,25 @@ class _Daemon:
 
     async def run(self) -> ExitCode:
         """Start, run, stop: each step in order, with its reason."""
-        parts = self._parts
+        self._take_signals()
+        # The admin port first: liveness must answer while the brokers can't be reached yet.
+        await self._admin.start()
+        if self._parts.tracing is not None:
+            self._parts.tracing.export.start()
+        try:
+            async with self._parts.sink, asyncio.TaskGroup() as tasks:
+                fields = {"version": __version__, "fast_pass": PASS_FORM}
+                logger.info("started", extra={**fields, "admin_port": self._admin.port})
+                finish = await self._work(tasks)
+            # The last commit is made: leave the group, so that the other members need not wait
+            # until this worker's session ends.
+            await self._close_all()
+        finally:
+            # The admin port last: a scrape sees the final state.
+            await self._admin.stop()
+        return self._ended(finish)
+
+    def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         self._signals.hand_over(
             lambda number: loop.call_soon_threadsafe(self._stop, number),
@@ -161,48 +179,25 @@ class _Daemon:
                 signal.SIGUSR1: self._logs.level.toggle_debug,
             },
         )
-        # The admin port first: liveness must answer while the brokers can't be reached yet.
-        await self._admin.start()
-        if parts.tracing is not None:
-            parts.tracing.export.start()
-        try:
-            async with parts.sink, asyncio.TaskGroup() as tasks:
-                logger.info(
-                    "started",
-                    extra={
-                        "version": __version__,
-                        "fast_pass": PASS_FORM,
-                        "admin_port": self._admin.port,
-                    },
-                )
-                # What exists now stays: the garbage collector need not visit it again and again.
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(50_000, 20, 100)
-                background = [
-                    tasks.create_task(supervise(name, work), name=name)
-                    for name, work in self._background()
-                ]
-                edges = _edges(parts)
-                runner = Runner(parts.pipeline, parts.inbox, edges, read_clock, self._trail)
-                finish = await runner.run()
-                for task in background:
-                    task.cancel()
-            # The last commit is made: leave the group, so that the other members need not wait
-            # until this worker's session ends.
-            await asyncio.gather(
-                self._close("kafka source", parts.source.close),
-                parts.dead_letters.close(),
-                parts.parking.close(),
-                self._close_traces(),
-            )
-        finally:
-            # The admin port last: a scrape sees the final state.
-            await self._admin.stop()
-        return self._ended(finish)
+
+    async def _work(self, tasks: asyncio.TaskGroup) -> Finish:
+        """Run the pipeline and the tasks beside it, until the drain has ended."""
+        # What exists now stays: the garbage collector need not visit it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        background = [
+            tasks.create_task(supervise(name, work), name=name) for name, work in self._background()
+        ]
+        parts = self._parts
+        runner = Runner(parts.pipeline, parts.inbox, _edges(parts), read_clock, self._trail)
+        finish = await runner.run()
+        for task in background:
+            task.cancel()
+        return finish
 
     def _background(self) -> Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
-        """What goes on beside the pipeline until the drain has ended, by name."""
+        """Return what runs beside the pipeline until the drain has ended, by name."""
         parts = self._parts
         return (
             ("kafka source", self._consume),
@@ -233,12 +228,21 @@ class _Daemon:
 
         A second signal and the deadline are handled in `signals`, without the event loop.
         """
-        drain_seconds = self._settings.shutdown.drain_seconds
-        self._stop_deadline = read_clock().unix_seconds + drain_seconds
+        now, drain_seconds = read_clock(), self._settings.shutdown.drain_seconds
+        self._stop_ends = Now(
+            now.monotonic_seconds + drain_seconds, now.unix_seconds + drain_seconds
+        )
         reserve = min(CLOSING_SECONDS_MAX, drain_seconds / 4)
         logger.info("stopping", extra={"signal": number.name, "drain_seconds": drain_seconds})
-        self._parts.inbox.post(
-            StopRequested(asyncio.get_running_loop().time() + drain_seconds - reserve)
+        self._parts.inbox.post(StopRequested(self._stop_ends.monotonic_seconds - reserve))
+
+    async def _close_all(self) -> None:
+        parts = self._parts
+        await asyncio.gather(
+            self._close("kafka source", parts.source.close),
+            parts.dead_letters.close(),
+            parts.parking.close(),
+            self._close_traces(),
         )
 
     async def _close(self, name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -251,17 +255,19 @@ class _Daemon:
         if not done:
             task.cancel()
             logger.warning("close_timed_out", extra={"part": name})
-        elif task.cancelled() or task.exception() is not None:
-            logger.warning("close_failed", extra={"part": name})
+        elif task.cancelled():
+            logger.warning("close_failed", extra={"part": name, "detail": "it was cancelled"})
+        elif (error := task.exception()) is not None:
+            fields = {"part": name, "detail": f"{type(error).__name__}: {error}"}
+            logger.warning("close_failed", extra=fields)
 
     async def _close_traces(self) -> None:
-        """Send the last spans: at most half of the time that is left, and without delaying more.
+        """Send the last spans, in half of the time that is left at most.
 
-        The others that close need this time too.
+        The other parts that close need this time too.
         """
-        if self._parts.tracing is not None:
-            deadline = self._stop_deadline or 0.0
-            left = max(0.0, deadline - read_clock().unix_seconds)
+        if self._parts.tracing is not None and self._stop_ends is not None:
+            left = max(0.0, self._stop_ends.monotonic_seconds - read_clock().monotonic_seconds)
             await self._parts.tracing.export.close(min(LAST_SPANS_SECONDS_MAX, left / 2))
 
     def _ended(self, finish: Finish) -> ExitCode:

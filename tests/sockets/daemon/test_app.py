@@ -8,14 +8,17 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from operator import add
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.readings import WrittenLines
+from worker.core.model.clock import Now
 from worker.daemon import app
 from worker.daemon.app import Process
 from worker.daemon.assembly import Parts, assemble
@@ -23,6 +26,7 @@ from worker.daemon.signals import NO_OTHERS, Others, Signals
 from worker.edges.kafka.instance import claim
 from worker.edges.kafka.source import KafkaSource
 from worker.edges.telemetry.log_filters import DIAGNOSTICS, LogLevel, RecentLogs
+from worker.edges.telemetry.reading import SpanCounts
 from worker.edges.telemetry.redaction import Redactor
 from worker.errors import ExitCode, UnavailableError
 from worker.sandbox.kafka import free_ports
@@ -240,3 +244,66 @@ async def test_a_source_that_does_not_close_is_logged_and_waited_for_with_a_boun
     events = [one.message for one in caplog.records if one.name == "worker.app"]
     assert events == ["started", "stopping", "close_timed_out", "stopped"]
     await KafkaSource.close(sources[0])
+
+
+async def test_a_source_that_fails_to_close_is_logged_with_what_was_wrong(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources: list[KafkaSource] = []
+
+    async def fail() -> None:
+        raise ConnectionResetError("the broker is gone")
+
+    def let_fail(parts: Any) -> None:
+        sources.append(parts.source)
+        monkeypatch.setattr(parts.source, "close", fail)
+
+    change_parts(monkeypatch, let_fail)
+    with caplog.at_level(logging.INFO, logger="worker.app"):
+        async with daemon.running() as run:
+            daemon.signals.stop(signal.SIGTERM)
+            assert await run == ExitCode.OK
+    (line,) = (vars(one) for one in caplog.records if one.message == "close_failed")
+    assert (line["part"], line["detail"]) == (
+        "kafka source",
+        "ConnectionResetError: the broker is gone",
+    )
+    await KafkaSource.close(sources[0])
+
+
+class LastSpans:
+    """Takes the place of the spans' export, and notes how long the last spans may take."""
+
+    def __init__(self) -> None:
+        self.seconds_max: float | None = None
+
+    def start(self) -> None:
+        """Start nothing."""
+
+    def counts(self) -> SpanCounts:
+        return SpanCounts()
+
+    async def close(self, seconds_max: float) -> None:
+        self.seconds_max = seconds_max
+
+
+async def test_the_last_spans_have_their_time_although_the_clock_is_set_meanwhile(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = LastSpans()
+    traces = SimpleNamespace(requests=lambda sink: sink, log_fields=lambda _: {})
+
+    def traced(*arguments: Any) -> Parts:
+        tracing: Any = SimpleNamespace(traces=traces, export=export)
+        return replace(assemble(*arguments), tracing=tracing)
+
+    monkeypatch.setattr(app, "assemble", traced)
+    async with daemon.running() as run:
+        daemon.signals.stop(signal.SIGTERM)
+        # The signal is handled in the loop's next turn; then the clock is set forward by an hour.
+        await asyncio.sleep(0)
+        read_clock = app.read_clock
+        ahead = Now(0.0, 3600.0)
+        monkeypatch.setattr(app, "read_clock", lambda: Now(*map(add, read_clock(), ahead)))
+        assert await run == ExitCode.OK
+    assert export.seconds_max is not None and export.seconds_max > 0

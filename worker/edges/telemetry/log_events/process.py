@@ -21,7 +21,12 @@ PROCESS = (
         "Check the brokers.",
         ("part",),
     ),
-    warning("close_failed", "A connection could not be closed.", "Check the brokers.", ("part",)),
+    warning(
+        "close_failed",
+        "A connection could not be closed.",
+        "Check the brokers.",
+        ("part", "detail"),
+    ),
     warning(
         "event_loop_blocked",
         "The event loop has been blocked for 5 s: no probe is answered, and no request is sent.",
