@@ -24,6 +24,7 @@ from worker.edges.post_api.api_keys import Keys
 from worker.edges.post_api.sink import HttpSink, SinkOptions
 from worker.edges.telemetry.admin_credentials import AdminCredentials
 from worker.settings.admin import Admin
+from worker.settings.routing import ResolvedRoute
 from worker.settings.schema import Settings
 
 if TYPE_CHECKING:
@@ -106,25 +107,25 @@ def assemble(
         keys=keys,
         sink=HttpSink(_sink_options(settings), keys.key),
         dead_letters=dead_letter_writer(
-            connection,
-            {route.topic: route.dead_letter.topic for route in routes},
-            __version__,
-            inbox.post,
-            note_write,
+            connection, _dead_letter_topics(routes), __version__, inbox.post, note_write
         ),
         parking=parking_writer(
             connection,
-            {
-                route.topic: route.parking_topic
-                for route in routes
-                if route.parking_topic is not None
-            },
+            _parking_topics(routes),
             settings.appmetrica.applications,
             inbox.post,
             note_write,
         ),
         tracing=tracing,
     )
+
+
+def _dead_letter_topics(routes: tuple[ResolvedRoute, ...]) -> dict[str, str]:
+    return {route.topic: route.dead_letter.topic for route in routes}
+
+
+def _parking_topics(routes: tuple[ResolvedRoute, ...]) -> dict[str, str]:
+    return {route.topic: route.parking_topic for route in routes if route.parking_topic is not None}
 
 
 def _keys(settings: Settings, learn_secret: Callable[[str], None], inbox: Inbox) -> Keys:

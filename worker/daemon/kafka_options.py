@@ -102,19 +102,9 @@ def source_options(settings: Settings) -> SourceOptions:
         ),
         batch_bytes_max=batch_bytes_max(settings),
         starts_at_latest=kafka.initial_offset == "latest",
-        tail=TailOptions(
-            records_max=settings.dedup.rebuild_records_max,
-            rows_max={route.topic: _rows_restored(settings, route) for route in routes},
-            seconds_max=settings.dedup.rebuild_seconds_max,
-            age_seconds=max(route.dedup.window_seconds for route in routes),
-            end=commit_metadata.end,
-        ),
+        tail=_tail_options(settings, routes),
         naming={
-            route.topic: frozenset(
-                topic
-                for topic in (route.dead_letter.topic, route.parking_topic)
-                if topic is not None
-            )
+            route.topic: frozenset(filter(None, (route.dead_letter.topic, route.parking_topic)))
             for route in routes
         },
         poll=PollOptions(
@@ -123,6 +113,16 @@ def source_options(settings: Settings) -> SourceOptions:
             kafka.stall_seconds,
             settings.limits.memory_bytes_max // FETCHED_IN_MEMORY,
         ),
+    )
+
+
+def _tail_options(settings: Settings, routes: tuple[ResolvedRoute, ...]) -> TailOptions:
+    return TailOptions(
+        records_max=settings.dedup.rebuild_records_max,
+        rows_max={route.topic: _rows_restored(settings, route) for route in routes},
+        seconds_max=settings.dedup.rebuild_seconds_max,
+        age_seconds=max(route.dedup.window_seconds for route in routes),
+        end=commit_metadata.end,
     )
 
 

@@ -48,18 +48,36 @@ def make_pipeline(
 ) -> Pipeline:
     """Make the pipeline with all its components. `uniform` draws from [0, 1)."""
     counters = Counters(topics={route.topic: TopicCounters() for route in routes})
-    limits = settings.limits
-    ledger = Ledger(
-        counters,
-        LedgerLimits(
-            limits.memory_bytes_max,
-            limits.span_records_max,
-            settings.kafka.poll_records_max,
-            settings.kafka.commit_interval_seconds,
-        ),
-    )
+    ledger = Ledger(counters, _ledger_limits(settings))
     delivery = settings.delivery
-    rules = DeliveryRules(
+    backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)
+    # Makes batch ids unique among all processes.
+    prefix = secrets.token_hex(6)
+    budget = KeyBudget(settings.dedup.window_rows_max)
+    components = Components(
+        routes={
+            route.topic: _route(settings, route, budget, f"{prefix}-{index}")
+            for index, route in enumerate(routes)
+        },
+        dispatcher=Dispatcher(_delivery_rules(settings, routes), backoff, ledger.offsets.state),
+        ledger=ledger,
+        clock=ClockCheck(settings.limits.clock_difference_seconds_max),
+    )
+    return Pipeline(components, ReceptionControl(settings.kafka.poll_records_max))
+
+
+def _ledger_limits(settings: Settings) -> LedgerLimits:
+    return LedgerLimits(
+        settings.limits.memory_bytes_max,
+        settings.limits.span_records_max,
+        settings.kafka.poll_records_max,
+        settings.kafka.commit_interval_seconds,
+    )
+
+
+def _delivery_rules(settings: Settings, routes: tuple[ResolvedRoute, ...]) -> DeliveryRules:
+    delivery = settings.delivery
+    return DeliveryRules(
         limiter=LimiterRules(
             requests_in_flight_max=delivery.requests_in_flight_max,
             breaker_failures_max=delivery.breaker_failures_max,
@@ -79,20 +97,6 @@ def make_pipeline(
             (route.topic, resource) for route in routes for resource in route.ordered_resources
         ),
     )
-    backoff = Backoff(delivery.backoff_initial_seconds, delivery.backoff_max_seconds, uniform)
-    # Makes batch ids unique among all processes.
-    prefix = secrets.token_hex(6)
-    budget = KeyBudget(settings.dedup.window_rows_max)
-    components = Components(
-        routes={
-            route.topic: _route(settings, route, budget, f"{prefix}-{index}")
-            for index, route in enumerate(routes)
-        },
-        dispatcher=Dispatcher(rules, backoff, ledger.offsets.state),
-        ledger=ledger,
-        clock=ClockCheck(settings.limits.clock_difference_seconds_max),
-    )
-    return Pipeline(components, ReceptionControl(settings.kafka.poll_records_max))
 
 
 def route_parts(settings: Settings, route: ResolvedRoute) -> Route:
