@@ -7,13 +7,16 @@ records that were set aside.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from worker.core.counters.counters import ContractDrift
 from worker.core.model.clock import Now, Trust
 from worker.core.model.command import Command, Severity, WriteLog
 from worker.core.model.event import Received, TailRead
 from worker.core.model.fault import Reason, Rejection
-from worker.core.model.record import Assignment, AssignmentState
+from worker.core.model.record import Assignment, AssignmentState, Record, Skipped
+from worker.core.model.row import Row
 from worker.core.route import Components, RouteRole
 from worker.core.settlement import RowFlow
 from worker.core.wire import commit_metadata
@@ -46,6 +49,24 @@ class KeylessLog:
         return [WriteLog(Severity.WARNING, "records_without_key", fields)]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadChunk:
+    """What the intake made of a chunk's records. Nothing is tracked or counted yet."""
+
+    skipped: Sequence[Skipped]
+    rows: Sequence[Row]
+    rejections: Sequence[Rejection]
+    drift: ContractDrift
+
+    @property
+    def needs_clock(self) -> bool:
+        """True if a record would be rejected only for its age."""
+        return any(
+            all(fault.reason in AGE_REASONS for fault in rejection.faults)
+            for rejection in self.rejections
+        )
+
+
 class Receiving:
     """Takes chunks in, and returns the commands that this needs.
 
@@ -73,10 +94,19 @@ class Receiving:
             return []
         if event.records:
             self._clock.note_record(event.records[-1].timestamp, now)
-        if event.assignment in self._aside or not self._may_be_judged(event, now):
-            self._aside.setdefault(event.assignment, []).append(event)
-            return []
-        return self._receive(event, now)
+        if event.assignment not in self._aside:
+            match self._clock.trust(now):
+                case Trust.VOUCHED:
+                    return self._receive(event, now)
+                case Trust.UNVOUCHED:
+                    # Most chunks have no record that would be rejected only for its age.
+                    read = self._read(event.assignment, event.records, now)
+                    if not read.needs_clock:
+                        return self._receive(event, now, read)
+                case Trust.DOUBTED:
+                    pass
+        self._aside.setdefault(event.assignment, []).append(event)
+        return []
 
     def resume(self, now: Now) -> list[Command]:
         """Take in the chunks that were set aside, if the clock is vouched for now.
@@ -131,23 +161,23 @@ class Receiving:
             delivered, parked, now, named_from_milliseconds=event.named_from_milliseconds
         )
 
-    def _may_be_judged(self, event: Received, now: Now) -> bool:
-        trust = self._clock.trust(now)
-        if trust is Trust.UNVOUCHED:
-            # Most chunks have no record that would be rejected only for its age. So the chunk is
-            # read twice, but only until the API's first answer.
-            intake = self._routes[event.assignment.topic].intake
-            selected, _ = intake.select(event.records)
-            _, rejections = intake.read(event.assignment, selected, now)
-            return not any(_is_for_age(rejection) for rejection in rejections)
-        return trust is Trust.VOUCHED
+    def _read(self, assignment: Assignment, records: Sequence[Record], now: Now) -> ReadChunk:
+        intake, drift = self._routes[assignment.topic].intake, ContractDrift()
+        selected, skipped = intake.select(records)
+        rows, rejections = intake.read(assignment, selected, now, drift)
+        return ReadChunk(skipped, rows, rejections, drift)
 
-    def _receive(self, event: Received, now: Now) -> list[Command]:
+    def _receive(self, event: Received, now: Now, read: ReadChunk | None = None) -> list[Command]:
+        """Take in a chunk; `read` is what was made of all its records at this moment."""
         route = self._routes[event.assignment.topic]
-        records, skipped = route.intake.select(self._ledger.receive(event, now))
-        self._ledger.skip_records(event.assignment, skipped)
+        records = self._ledger.receive(event, now)
+        if read is None or records is not event.records:
+            # In the second case some records may be settled: they must not become rows.
+            read = self._read(event.assignment, records, now)
+        self._ledger.skip_records(event.assignment, read.skipped)
         drift = self._ledger.contract_drift(event.assignment.topic)
-        rows, rejections = route.intake.read(event.assignment, records, now, drift)
+        drift.add(read.drift)
+        rows, rejections = read.rows, read.rejections
         self._ledger.reserve(rows)
         self._ledger.reserve(rejections)
         commands = self._flow.reject(rejections)
@@ -165,8 +195,3 @@ class Receiving:
             commands += parking
         self._flow.submit(route.batcher.add(fresh, now.monotonic_seconds))
         return commands
-
-
-def _is_for_age(rejection: Rejection) -> bool:
-    """True if nothing but the event's time is wrong."""
-    return all(fault.reason in AGE_REASONS for fault in rejection.faults)

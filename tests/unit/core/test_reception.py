@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord
-from tests.unit.core.pipeline_world import World, event
+from tests.builders import TOPIC, UNIX_SECONDS, FakeRecord, make_rules
+from tests.unit.core.pipeline_world import World, event, offsets, only
 from worker.core.counters.counters import ContractDrift
 from worker.core.delivery.waiting import AGE_WAIT_SECONDS
+from worker.core.intake.intake import Intake
 from worker.core.intake.rules import WithoutKey
 from worker.core.model.answer import NotSent, Response, TransportFault
 from worker.core.model.clock import Now
@@ -30,8 +32,11 @@ from worker.core.model.event import (
     TailRead,
     TimePassed,
 )
-from worker.core.model.fault import Reason
-from worker.core.model.record import Assignment, Position, Start
+from worker.core.model.fault import Reason, Rejection
+from worker.core.model.record import Assignment, Position, Record, Start
+from worker.core.model.row import Row
+from worker.core.pipeline import Pipeline
+from worker.core.progress.pressure import ReceptionControl
 from worker.core.reception import KeylessLog
 from worker.core.wire import commit_metadata
 
@@ -150,6 +155,56 @@ def test_before_the_time_of_the_api_is_known_only_what_an_age_would_decide_waits
     commands = stage.handle_api_time()
     assert dead_lettered(commands) == [(1, Reason.TOO_OLD)]
     assert of(Resume, commands) == [Resume(frozenset({A0, A1}))]
+
+
+class CountingIntake(Intake):
+    """An intake that counts the records that it reads."""
+
+    records_read = 0
+
+    def read(
+        self,
+        assignment: Assignment,
+        records: Sequence[Record],
+        now: Now,
+        drift: ContractDrift | None = None,
+    ) -> tuple[list[Row], list[Rejection]]:
+        self.records_read += len(records)
+        return super().read(assignment, records, now, drift)
+
+
+def test_before_the_time_of_the_api_is_known_a_chunk_is_read_only_once() -> None:
+    stage = Clocked(clock_difference_seconds_max=HOUR)
+    intake = CountingIntake(make_rules())
+    routes = {TOPIC: replace(stage.components.routes[TOPIC], intake=intake)}
+    stage.pipeline = Pipeline(replace(stage.components, routes=routes), ReceptionControl(100))
+    stage.assign(A0)
+    stage.come(A0, event(0), event(1))
+    assert stage.ledger.offsets.tracker(A0).position == 2
+    assert intake.records_read == 2
+
+
+def test_before_the_time_of_the_api_is_known_settled_records_become_no_rows() -> None:
+    stage = world()
+    stage.handle(Lost((A0,)))
+    committed = Position(0, commit_metadata.encode(0, 0, [(1, 3)]))
+    again = Assignment(TOPIC, 0, 2)
+    stage.handle(Assigned((Start(again, 0, committed),)))
+    stage.come(again, event(0), event(1), event(2), event(3))
+    assert stage.ledger.counters.topics[TOPIC].skipped_settled == 2
+    (post,) = only(Post, stage.wait(2))
+    assert offsets(post.batch) == [0, 3]
+
+
+def test_a_difference_from_the_contract_is_counted_once_also_where_its_chunk_waits() -> None:
+    stage = world()
+    drift = stage.ledger.contract_drift(TOPIC)
+    stage.come(A0, event(0, connection_type="pigeon"))
+    assert drift.unusual_values == {"connection_type": 1}
+    stage.come(A0, event(1, connection_type="pigeon"), aged(2, 15))
+    assert drift.unusual_values == {"connection_type": 1}
+    stage.handle_api_time()
+    assert drift.unusual_values == {"connection_type": 2}
 
 
 def test_while_the_api_cannot_be_reached_it_is_asked_again_and_nothing_is_given_up() -> None:

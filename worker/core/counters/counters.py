@@ -108,6 +108,13 @@ class ContractDrift:
             drift = Drift(OTHER, OTHER, change)
         self.drifts[drift] += count
 
+    def add(self, other: ContractDrift) -> None:
+        """Add the differences of further records of the topic."""
+        self.unusual_values.update(other.unusual_values)
+        self.without_key.update(other.without_key)
+        for drift, count in other.drifts.items():
+            self.drift(drift.event_name, drift.field, drift.change, count)
+
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LATENCY_SECONDS = (
