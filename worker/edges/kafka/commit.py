@@ -23,10 +23,13 @@ COMMIT_CHARACTERS_MAX = 262_144
 
 @dataclass(frozen=True, slots=True)
 class _CommitFault:
-    """A failed attempt. `is_for_size`: the broker found the metadata too large."""
+    """A failed attempt. `too_large`: the positions whose metadata the broker found too large."""
 
     detail: str
-    is_for_size: bool = False
+    too_large: tuple[Position, ...] = ()
+
+
+_NOT_OURS = _CommitFault("none of the partitions is assigned to this worker any more")
 
 
 async def commit(
@@ -48,31 +51,41 @@ async def commit(
     mine = {
         assignment: at for assignment, at in positions.items() if rebalances.may_commit(assignment)
     }
-    faults = (
-        [] if mine else [_CommitFault("none of the partitions is assigned to this worker any more")]
-    )
-    too_large: list[Position] = []
+    faults: list[_CommitFault] = []
     for piece in _pieces(mine):
-        together = await _attempt(consumer, rebalances, piece, started + timeout_seconds / 2)
-        if together is None:
-            continue
-        refused: list[Position] = []
-        for assignment, at in piece.items():
-            fault = await _attempt(
-                consumer, rebalances, {assignment: at}, started + timeout_seconds
-            )
-            if fault is not None:
-                faults.append(fault)
-                refused += [at] if fault.is_for_size else []
-        if together.is_for_size and not refused:
-            # Another failure has come between, but the largest metadata certainly is too large.
-            refused = [max(piece.values(), key=lambda at: len(at.metadata))]
-        too_large += refused
-    if not faults and len(mine) < len(positions):
+        faults += await _commit_piece(consumer, rebalances, piece, started, timeout_seconds)
+    if not mine:
+        faults.append(_NOT_OURS)
+    elif len(mine) < len(positions):
         faults.append(_CommitFault("partitions were revoked"))
     if not faults:
         return Committed(positions, clock() - started)
-    return CommitFailed(positions, faults[0].detail, clock() - started, tuple(too_large))
+    too_large = tuple(at for fault in faults for at in fault.too_large)
+    return CommitFailed(positions, faults[0].detail, clock() - started, too_large)
+
+
+async def _commit_piece(
+    consumer: AIOKafkaConsumer | None,
+    rebalances: Rebalances,
+    piece: dict[Assignment, Position],
+    started_seconds: float,
+    timeout_seconds: float,
+) -> list[_CommitFault]:
+    """Commit these positions; returns what went wrong with each partition."""
+    together = await _attempt(consumer, rebalances, piece, started_seconds + timeout_seconds / 2)
+    if together is None:
+        return []
+    faults: list[_CommitFault] = []
+    for assignment, at in piece.items():
+        deadline = started_seconds + timeout_seconds
+        fault = await _attempt(consumer, rebalances, {assignment: at}, deadline)
+        if fault is not None:
+            faults.append(fault)
+    if faults and together.too_large and not any(fault.too_large for fault in faults):
+        # Another failure has come between, but the largest metadata certainly is too large.
+        largest = max(piece.values(), key=lambda at: len(at.metadata))
+        faults.append(_CommitFault(together.detail, (largest,)))
+    return faults
 
 
 def _pieces(positions: dict[Assignment, Position]) -> Iterator[dict[Assignment, Position]]:
@@ -107,7 +120,7 @@ async def _attempt(
         if rebalances.may_commit(assignment)
     }
     if not offsets:
-        return _CommitFault("none of the partitions is assigned to this worker any more")
+        return _NOT_OURS
     try:
         # aiokafka has no deadline of its own here: it would try for ever against a dead
         # coordinator.
@@ -116,7 +129,8 @@ async def _attempt(
     except TimeoutError:
         return _CommitFault("no answer in time")
     except KafkaError as error:
-        return _CommitFault(text_of(error), isinstance(error, OffsetMetadataTooLargeError))
+        is_for_size = isinstance(error, OffsetMetadataTooLargeError)
+        return _CommitFault(text_of(error), tuple(positions.values()) if is_for_size else ())
     except asyncio.CancelledError:
         if not is_cancelled_from_within():
             raise
