@@ -190,7 +190,10 @@ class WindowRebuild:
                 await self._drained()
                 todo.spans[0] = replace(span, begin=records[-1].offset + 1)
         except (KafkaError, OSError, UnicodeDecodeError) as error:
-            todo.put_off(may_pass=_may_pass(error))
+            if _may_pass(error):
+                todo.put_off()
+            else:
+                todo.put_off_once()
             raise
         todo.spans.popleft()
 
@@ -202,25 +205,27 @@ class _Todo:
     spans: deque[Span]
     given_up: list[Span] = field(default_factory=list)
     problems: deque[str] = field(default_factory=lambda: deque(maxlen=2))
-    _damaged: set[TopicPartition] = field(default_factory=set)
+    _put_off_once: set[TopicPartition] = field(default_factory=set)
 
     def note(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def put_off(self, *, may_pass: bool) -> None:
-        """Read the first span last.
+    def put_off(self) -> None:
+        """Read the first span last."""
+        self.spans.rotate(-1)
 
-        Or never, if it can't be read for the second time: the first failure may be due to the
-        network.
+    def put_off_once(self) -> None:
+        """Read the first span last; give it up if this has happened to its partition before.
+
+        The first damage may have come from the network.
         """
-        span = self.spans.popleft()
-        if may_pass or span.partition not in self._damaged:
-            self.spans.append(span)
+        partition = self.spans[0].partition
+        if partition in self._put_off_once:
+            self.given_up.append(self.spans.popleft())
         else:
-            self.given_up.append(span)
-        if not may_pass:
-            self._damaged.add(span.partition)
+            self._put_off_once.add(partition)
+            self.put_off()
 
 
 def _newest_first(tails: Sequence[Span]) -> Iterator[Span]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from worker.core.model.secret_text import Unusable, token_in
 from worker.edges.kafka.client import Secret
@@ -19,8 +22,47 @@ from worker.tls_files import TlsFiles, TlsFilesError, server_context
 
 logger = logging.getLogger("worker.admin")
 
-# Reads files, after a change or for the first time, and returns what is wrong with them.
-Read = Callable[[bool], Awaitable[str | None]]
+
+@dataclass(frozen=True, slots=True)
+class _NotUsable:
+    """Why files can't be used."""
+
+    detail: str
+
+
+class _WatchedFiles:
+    """Files that are read together, after a change of any of them.
+
+    Args:
+        paths: where they are.
+        read: takes what they hold; returns what is wrong with them.
+    """
+
+    def __init__(self, paths: Iterable[Path], read: Callable[[], Awaitable[str | None]]) -> None:
+        self._paths = tuple(paths)
+        self._read = read
+        # The state that was read to its end; None: no state was.
+        self._marks: list[Mark] | None = None
+        self._error_detail: str | None = None
+
+    async def check(self) -> Literal["changed"] | _NotUsable | None:
+        """Read the files if one has changed; unusable files are read again the next time.
+
+        Returns:
+            What is new since the last call; the first reading is no change.
+        """
+        marks: list[Mark] = []
+        try:
+            marks = [await mark_of(path) for path in self._paths]
+            detail = await self._read() if marks != self._marks else None
+        except OSError as error:
+            # Being replaced, or not readable yet.
+            detail = f"can't be read: {error.strerror}"
+        known, self._error_detail = self._error_detail, detail
+        if detail is not None:
+            return _NotUsable(detail) if detail != known else None
+        before, self._marks = self._marks, marks
+        return "changed" if before not in (None, marks) else None
 
 
 class AdminCredentials:
@@ -41,12 +83,16 @@ class AdminCredentials:
         learn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._token = token
-        self._token_file = token_file
         self._tls = tls
         self._learn = learn
-        self._marks: dict[tuple[Path, ...], list[Mark]] = {}
-        self._errors: dict[tuple[Path, ...], str] = {}
         self._current: ssl.SSLContext | None = None
+        self._token_files: _WatchedFiles | None = None
+        if token_file is not None:
+            self._token_files = _WatchedFiles([token_file], partial(self._read_token, token_file))
+        self._tls_files: _WatchedFiles | None = None
+        if tls is not None:
+            paths = filter(None, (tls.certificate_file, tls.key_file))
+            self._tls_files = _WatchedFiles(paths, partial(self._read_certificate, tls))
 
     @property
     def token(self) -> str | None:
@@ -77,65 +123,38 @@ class AdminCredentials:
 
     async def check(self) -> None:
         """Read what has changed since it was last read."""
-        if self._token_file is not None:
-            detail = await self._check((self._token_file,), self._read_token)
-            if detail is not None:
-                logger.warning("admin_token_not_usable", extra={"detail": detail})
-        if self._tls is not None:
-            paths = tuple(
-                path
-                for path in (self._tls.certificate_file, self._tls.key_file)
-                if path is not None
-            )
-            detail = await self._check(paths, self._read_certificate)
-            if detail is not None:
-                logger.warning("admin_certificate_not_usable", extra={"detail": detail})
+        if self._token_files is not None:
+            match await self._token_files.check():
+                case "changed":
+                    logger.info("admin_token_changed")
+                case _NotUsable(detail):
+                    logger.warning("admin_token_not_usable", extra={"detail": detail})
+                case None:
+                    pass
+        if self._tls_files is not None:
+            match await self._tls_files.check():
+                case "changed":
+                    logger.info("admin_certificate_changed")
+                case _NotUsable(detail):
+                    logger.warning("admin_certificate_not_usable", extra={"detail": detail})
+                case None:
+                    pass
 
-    async def _check(self, paths: tuple[Path, ...], read: Read) -> str | None:
-        """Read the files if one has changed; what is unusable is read again the next time.
-
-        Returns:
-            What is wrong with them, if that is new.
-        """
-        marks: list[Mark] = []
-        try:
-            marks = [await mark_of(path) for path in paths]
-            if marks == self._marks.get(paths):
-                return None
-            detail = await read(paths in self._marks)
-        except OSError as error:
-            # Being replaced, or not readable yet.
-            detail = f"can't be read: {error.strerror}"
-        known = self._errors.pop(paths, None)
-        if detail is None:
-            self._marks[paths] = marks
-            return None
-        self._errors[paths] = detail
-        return None if detail == known else detail
-
-    async def _read_token(self, is_changed: bool) -> str | None:
+    async def _read_token(self, path: Path) -> str | None:
         """Take the token of the file; returns what is wrong with it."""
-        if self._token_file is None:
-            raise AssertionError("a watched token has a file")
-        found = token_in(await secret_bytes(self._token_file))
+        found = token_in(await secret_bytes(path))
         if isinstance(found, Unusable):
-            return f"{self._token_file} {found.message}"
+            return f"{path} {found.message}"
         self._learn(found)
         self._token = Secret(found)
-        if is_changed:
-            logger.info("admin_token_changed")
         return None
 
-    async def _read_certificate(self, is_changed: bool) -> str | None:
+    async def _read_certificate(self, tls: TlsFiles) -> str | None:
         """Take the certificate of the files; returns what is wrong with them."""
-        if self._tls is None:
-            raise AssertionError("a watched certificate has files")
         try:
-            self._current = await asyncio.to_thread(server_context, self._tls)
+            self._current = await asyncio.to_thread(server_context, tls)
         except TlsFilesError as error:
             return f"{error.setting}: {error}"
-        if is_changed:
-            logger.info("admin_certificate_changed")
         return None
 
     def _hand_over(

@@ -175,6 +175,21 @@ def test_old_versions_of_tls_are_refused(tmp_path: Path) -> None:
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+async def test_a_file_that_is_unusable_again_is_logged_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, good, bad = (tmp_path / name for name in ("token", "good", "bad"))
+    good.write_text(TOKEN)
+    bad.write_text("too short")
+    credentials = AdminCredentials(Secret(TOKEN), file)
+    # A mounted secret is such a link; the file behind it stays the same.
+    for target in (good, bad, bad, good, bad):
+        file.unlink(missing_ok=True)
+        file.symlink_to(target)
+        await credentials.check()
+    assert [record.message for record in caplog.records] == ["admin_token_not_usable"] * 2
+
+
 async def test_a_changed_certificate_is_used_and_a_key_that_does_not_belong_to_it_is_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
