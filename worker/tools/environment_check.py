@@ -16,6 +16,7 @@ from aiokafka.errors import BrokerResponseError, GroupAuthorizationFailedError, 
 from worker.core.dedup.key_memory import KEY_BYTES
 from worker.core.intake.pass_choice import PassForm
 from worker.daemon.assembly import CLIENT_ID
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.coordinator import GroupDescription
 from worker.edges.kafka.diagnosis import diagnose
@@ -72,9 +73,7 @@ async def _kafka(settings: Settings, connection: KafkaConnection) -> list[Check]
     except (KafkaError, TimeoutError, OSError) as error:
         faults = await diagnose(connection)
         if not faults or isinstance(error, BrokerResponseError):
-            return [
-                Check("brokers", CheckResult.FAULT, f"{type(error).__name__}: {error}".rstrip(": "))
-            ]
+            return [Check("brokers", CheckResult.FAULT, text_of(error))]
         return [
             Check(f"broker {fault.server}", CheckResult.FAULT, fault.detail) for fault in faults
         ]
@@ -88,7 +87,7 @@ async def _group(permissions: Permissions, group_id: str) -> Check:
         detail = f"can't be described: grant {_all_of(_OF_GROUP)} to the worker"
         return Check(subject, CheckResult.FAULT, detail)
     except KafkaError as error:
-        return Check(subject, CheckResult.FAULT, f"{type(error).__name__}: {error}")
+        return Check(subject, CheckResult.FAULT, text_of(error))
     return check_group(subject, description, allowed)
 
 

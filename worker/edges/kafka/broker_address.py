@@ -9,7 +9,12 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple
 
-from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    BrokerResponseError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 # The first servers of a long list show the problem.
 SERVERS_MAX = 5
@@ -111,7 +116,10 @@ async def abort(writer: asyncio.StreamWriter) -> None:
 
 
 def text_of(error: Exception) -> str:
-    """The kind and the text of an error; of a missing permission, what to do."""
+    """The kind and the text of an error; of a missing permission, what to do.
+
+    The text of aiokafka's own errors begins with their kind: here it would stand twice.
+    """
     match error:
         case GroupAuthorizationFailedError():
             what = "the worker's user may not use the group: grant READ and DESCRIBE on it"
@@ -121,6 +129,10 @@ def text_of(error: Exception) -> str:
                 f"the worker's user lacks a permission on the topic {topics}: "
                 "`check-config --connect` names it"
             )
+        case BrokerResponseError():
+            what = RuntimeError.__str__(error) or error.description
+        case KafkaError():
+            what = RuntimeError.__str__(error)
         case _:
             what = str(error)
     return f"{type(error).__name__}: {what}".rstrip(": ")

@@ -17,6 +17,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.record import Place, Record
+from worker.edges.kafka.broker_address import text_of
 
 # A thousand records of 60 KB, which a batch of 1 MB can hold, take most of a second to decode.
 SLICE_BYTES = 1024 * 1024
@@ -137,7 +138,7 @@ class DamageSkips:
             if self._in_a_row > DAMAGED_IN_A_ROW_MAX:
                 raise
             # One offset at a time: nothing shows how far the damage reaches.
-            self._on_damage(Place(*partition, position), f"{type(error).__name__}: {error}")
+            self._on_damage(Place(*partition, position), text_of(error))
             self._behind = (partition, position + 1)
             consumer.seek(partition, position + 1)
             return ()

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from aiokafka.errors import CorruptRecordException, KafkaError
 
 from worker.core.model.record import Assignment, TopicPartition
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.offset_lookup import LogBounds, Unavailable
 from worker.supervision import is_cancelled_from_within
 
@@ -225,7 +226,7 @@ class Watchdog:
         try:
             return await self._look_up(partitions)
         except (KafkaError, OSError) as error:
-            return f"{type(error).__name__}: {error}"
+            return text_of(error)
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise

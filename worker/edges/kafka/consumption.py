@@ -16,6 +16,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.event import Assigned, Event, LogTruncated, Lost, OffsetsSkipped
 from worker.core.model.record import Assignment, End, Start, TopicPartition
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.consumer_health import PartitionHealth, Watchdog
 from worker.edges.kafka.end_offsets import fetched_end
@@ -236,7 +237,7 @@ class Consumption:
         try:
             return await self._look_up(partitions, epochs)
         except (KafkaError, OSError) as error:
-            return dict.fromkeys(partitions, Unavailable(f"{type(error).__name__}: {error}"))
+            return dict.fromkeys(partitions, Unavailable(text_of(error)))
 
     def _end(self, assignment: Assignment, taken: Taken, resumption: Resumption) -> None:
         """End this epoch, and post why."""

@@ -25,6 +25,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.record import Position, TopicPartition
 from worker.edges.kafka.aiokafka_internals.requests import DescribeGroupRequest
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 
 ATTEMPTS_MAX = 40
@@ -158,7 +159,7 @@ async def describe_members(connection: KafkaConnection, group_id: str) -> str:
     # With NotImplementedError aiokafka reports a broker that accepts no version of a request that
     # aiokafka can write.
     except (KafkaError, OSError, NotImplementedError) as error:
-        return f"members that can't be described ({type(error).__name__}: {error})"
+        return f"members that can't be described ({text_of(error)})"
     finally:
         if client is not None:
             await client.close()

@@ -26,6 +26,7 @@ from worker.edges.kafka.aiokafka_internals.requests import (
     READ_UNCOMMITTED,
     OffsetsRequest,
 )
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.offset_lookup import NO_LEADER, by_leader, offsets
 from worker.supervision import is_cancelled_from_within
@@ -94,7 +95,7 @@ class Ends:
                 client = await self._connected({partition.topic for partition in partitions})
                 return await self._ask(client, partitions)
         except (KafkaError, OSError) as error:  # a time-out is an OSError
-            return f"{type(error).__name__}: {error}"
+            return text_of(error)
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise
@@ -141,7 +142,7 @@ class Ends:
                 client, leader, OffsetsRequest(partitions, latest, READ_UNCOMMITTED)
             )
         except (KafkaError, OSError, NotImplementedError) as error:
-            return f"{type(error).__name__}: {error}"
+            return text_of(error)
         unanswered = 0
         for partition in partitions:
             match stable.get(partition), written.get(partition):

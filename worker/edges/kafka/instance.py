@@ -33,6 +33,7 @@ from aiokafka.errors import KafkaError, NodeNotReadyError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 
 logger = logging.getLogger("worker.kafka")
@@ -153,7 +154,7 @@ def _content(instance_id: bytes, file: int) -> bytes:
 def _without_file(path: Path, error: OSError | ValueError) -> Instance:
     logger.warning(
         "instance_id_not_kept",
-        extra={"path": str(path), "detail": f"{type(error).__name__}: {error}"},
+        extra={"path": str(path), "detail": text_of(error)},
     )
     return _fresh()
 
@@ -192,7 +193,7 @@ async def take_over(
     except (KafkaError, OSError, NotImplementedError) as error:
         logger.warning(
             "take_over_failed",
-            extra={"group_id": group_id, "detail": f"{type(error).__name__}: {error}"},
+            extra={"group_id": group_id, "detail": text_of(error)},
         )
         return 0
     finally:

@@ -24,6 +24,7 @@ from worker.edges.kafka.aiokafka_internals.requests import (
     EpochEndRequest,
     OffsetsRequest,
 )
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 
 NO_LEADER = -1
@@ -112,7 +113,7 @@ async def _bounds(
     # With NotImplementedError aiokafka reports a broker that accepts no version of a request that
     # the worker can write.
     except (KafkaError, NotImplementedError) as error:
-        reason = f"its leader, broker {leader}: {type(error).__name__}: {error}"
+        reason = f"its leader, broker {leader}: {text_of(error)}"
         return dict.fromkeys(partitions, Unavailable(reason))
     found: dict[TopicPartition, LogBounds | Unavailable] = {}
     for partition in partitions:

@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError
 from worker.core.model.event import CommitFailed, Committed, Event, Lost
 from worker.core.model.record import Assignment, End, Position, TopicPartition
 from worker.edges.kafka.aiokafka_internals.consumer import add_topics
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.commit import commit
 from worker.edges.kafka.consumption import LOOK_UP_SECONDS_MAX, Consumption, Surroundings
@@ -171,7 +172,7 @@ class KafkaSource:
             try:
                 reason = await consumption.receive(silence)
             except KafkaError as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = text_of(error)
             except asyncio.CancelledError:
                 if not is_cancelled_from_within():
                     raise

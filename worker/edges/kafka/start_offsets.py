@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from worker.core.model.record import Position, TopicPartition
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.offset_lookup import Unavailable, look_up
 from worker.edges.kafka.reader import TopicReader
@@ -196,7 +197,7 @@ class Arrivals:
         try:
             looked_up = await self._starts.find(partitions)
         except (KafkaError, OSError) as error:
-            return self._put_off(len(partitions), f"{type(error).__name__}: {error}")
+            return self._put_off(len(partitions), text_of(error))
         except asyncio.CancelledError:
             if not is_cancelled_from_within():
                 raise

@@ -18,6 +18,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, NodeNotReadyError, for_code
 
 from worker.edges.kafka.aiokafka_internals.requests import MetadataRequest
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.coordinator import GroupDescription, describe
 from worker.supervision import is_cancelled_from_within
@@ -117,7 +118,7 @@ class Topics:
         try:
             await self.look()
         except (KafkaError, OSError) as error:
-            detail = f"{type(error).__name__}: {error}"
+            detail = text_of(error)
             logger.warning("topics_not_looked_for", extra={"detail": detail})
         except asyncio.CancelledError:
             if not is_cancelled_from_within():

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from worker.core.model.event import Event, TailRead
 from worker.core.model.record import NO_EPOCH, Assignment, Start, TopicPartition
+from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.reader import Span, TopicReader
 from worker.edges.kafka.start_offsets import StartOffset
@@ -110,7 +111,7 @@ class WindowRebuild:
         except TimeoutError:
             todo.note(f"not finished within {seconds_max:g} s")
         except (KafkaError, UnicodeDecodeError, TooMuchError) as error:
-            todo.note(f"{type(error).__name__}: {error}")
+            todo.note(text_of(error))
         unread = sum(span.length for span in (*todo.spans, *todo.given_up))
         if unread:
             fields = {"records": unread, "detail": "; ".join(todo.problems)}
@@ -151,7 +152,7 @@ class WindowRebuild:
             except (KafkaError, OSError, UnicodeDecodeError) as error:  # a time-out is an OSError
                 if undelivered is None and not _may_pass(error):
                     raise
-                todo.note(f"{type(error).__name__}: {error}")
+                todo.note(text_of(error))
                 await asyncio.sleep(WAIT_SECONDS)
 
     async def _undelivered(self, reader: TopicReader, topics: set[str]) -> UndeliveredRecords:

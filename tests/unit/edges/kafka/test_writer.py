@@ -192,9 +192,7 @@ def test_a_producer_that_gets_nowhere_is_a_failure_and_another_one_takes_its_pla
     events = written(Connection(unavailable, other), rejections(3))
     (at, failed), (_, acknowledged) = events
     assert at == REQUEST_SECONDS + GRACE_SECONDS
-    assert failed == DeadLettersFailed(
-        3, f"KafkaTimeoutError: KafkaTimeoutError: not acknowledged within {at:g} s"
-    )
+    assert failed == DeadLettersFailed(3, f"KafkaTimeoutError: not acknowledged within {at:g} s")
     assert acknowledged == DeadLettersAcknowledged(rejections(3))
     assert (unavailable._closed, unavailable.sent, other.sent) == (True, [0, 1, 2], [0, 1, 2])
 
@@ -205,7 +203,7 @@ def test_a_producer_that_never_starts_is_a_failure_and_another_one_takes_its_pla
     # The time for a start, then for the end of what was started.
     assert at == REQUEST_SECONDS + GRACE_SECONDS + STOP_SECONDS_MAX
     assert failed == DeadLettersFailed(
-        3, "KafkaTimeoutError: KafkaTimeoutError: no producer could be started within 45 s"
+        3, "KafkaTimeoutError: no producer could be started within 45 s"
     )
     assert acknowledged == DeadLettersAcknowledged(rejections(3))
     assert stuck._closed
