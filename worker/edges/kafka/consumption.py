@@ -15,7 +15,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from worker.core.model.event import Assigned, Event, LogTruncated, Lost, OffsetsSkipped
-from worker.core.model.record import Assignment, End, Start, TopicPartition
+from worker.core.model.record import Assignment, End, Position, Start, TopicPartition
 from worker.edges.kafka.broker_address import text_of
 from worker.edges.kafka.client import KafkaConnection
 from worker.edges.kafka.consumer_health import PartitionHealth, Watchdog
@@ -76,6 +76,8 @@ class Consumption:
         self._epochs = surroundings.epochs
         self._is_stopped = surroundings.is_stopped
         self._paused: set[Assignment] = set()
+        # Below these offsets every record is settled: the start of an epoch, then each commit.
+        self._settled: dict[Assignment, int] = {}
         connection = surroundings.connection.capped(LOOK_UP_SECONDS_MAX)
         self._look_up = partial(look_up, connection)
         self._health = PartitionHealth(options.poll.stall_seconds)
@@ -99,6 +101,14 @@ class Consumption:
         """Resume polling of these partitions."""
         self._paused -= assignments
         self.wake()
+
+    def note_committed(self, positions: Mapping[Assignment, Position]) -> None:
+        """Note that the group has these positions."""
+        self._settled |= {
+            assignment: position.offset
+            for assignment, position in positions.items()
+            if assignment in self._settled
+        }
 
     def wake(self) -> None:
         """Start the next round at once."""
@@ -182,6 +192,10 @@ class Consumption:
             starts.append(Start(assignment, at.position, at.committed, at.end))
         self._rebalances.begin([start.assignment for start in starts])
         self._poller.begin({start.assignment: start.position for start in starts})
+        ours = self._rebalances.ours
+        self._settled = {one: at for one, at in self._settled.items() if one in ours} | {
+            start.assignment: start.position for start in starts
+        }
         for start in starts:
             # Until the first record comes: if the log is cut off before it does, this epoch shows
             # where.
@@ -200,7 +214,8 @@ class Consumption:
     async def _examine(self, doubtful: Mapping[Assignment, Taken]) -> None:
         """Check that these logs are still those that were read.
 
-        A partition with another log goes on where it must, in a new epoch.
+        Where retention has removed the next records, reading continues behind them. A partition
+        with another log goes on where it must, in a new epoch.
         """
         # The brokers may take their time: meanwhile nothing would bound what the client fetches
         # ahead.
@@ -214,13 +229,18 @@ class Consumption:
                 self._receiver.put_off(assignment, log.reason)
             elif self._rebalances.may_receive(assignment):
                 resumption = resume(*taken, log)
-                if resumption.log is LogState.WHOLE:
-                    self._receiver.trust(assignment, log.leader_epoch)
-                else:
-                    self._end(assignment, taken, resumption)
-                    found[assignment.topic_partition] = StartOffset(
-                        resumption.position, None, None, log.leader_epoch
-                    )
+                match resumption.log:
+                    case LogState.WHOLE:
+                        self._receiver.trust(assignment, log.leader_epoch)
+                    case LogState.SHORTENED:
+                        # The same epoch: the records in memory are still to be delivered, and the
+                        # brokers have them no more.
+                        self._receiver.skip_to(assignment, resumption.position, log.leader_epoch)
+                    case LogState.TRUNCATED | LogState.REPLACED:
+                        start = self._end(assignment, taken, resumption)
+                        found[assignment.topic_partition] = StartOffset(
+                            start, None, None, log.leader_epoch
+                        )
         if found:
             await self._drained()
             self._begin(found)
@@ -239,12 +259,17 @@ class Consumption:
         except (KafkaError, OSError) as error:
             return dict.fromkeys(partitions, Unavailable(text_of(error)))
 
-    def _end(self, assignment: Assignment, taken: Taken, resumption: Resumption) -> None:
-        """End this epoch, and post why."""
+    def _end(self, assignment: Assignment, taken: Taken, resumption: Resumption) -> int:
+        """End this epoch, and post why; returns where the next one starts.
+
+        A log that lost its end still has the records before the cut. Those that aren't settled are
+        given back with the epoch, so they are read again.
+        """
         self._rebalances.end([assignment])
         self._post(Lost((assignment,)))
-        if resumption.log is LogState.TRUNCATED:
-            is_exact = taken.epoch is not None
-            self._post(LogTruncated(assignment, taken.position, resumption.position, is_exact))
-        else:
+        if resumption.log is LogState.REPLACED:
             self._post(OffsetsSkipped(assignment, max(0, resumption.position - taken.position)))
+            return resumption.position
+        is_exact = taken.epoch is not None
+        self._post(LogTruncated(assignment, taken.position, resumption.position, is_exact))
+        return min(resumption.position, self._settled[assignment])

@@ -189,6 +189,18 @@ class ChunkReceiver:
             self.put_off(assignment, "the leader refused an offset that it has")
         self._out_of_range.discard(assignment)
 
+    def skip_to(self, assignment: Assignment, offset: int, epoch: int | None) -> None:
+        """Continue reading at this offset: the brokers have no record before it any more."""
+        partition = client_partition(assignment)
+        self._consumer.seek(partition, offset)
+        self._post(OffsetsSkipped(assignment, offset - self._expected[assignment]))
+        # And the position behind them, so that it is committed although no record follows.
+        self._post(Received(assignment, (), offset))
+        self._expected[assignment] = offset
+        self._out_of_range.discard(assignment)
+        self._epochs.begin(partition)
+        self.trust(assignment, epoch)
+
     def put_off(self, assignment: Assignment, detail: str) -> None:
         """Receive of this partition again some time later: it can't be read at present."""
         self._health.note_error(assignment, self._expected[assignment], detail)

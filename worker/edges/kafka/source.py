@@ -114,11 +114,14 @@ class KafkaSource:
 
     async def commit(self, positions: dict[Assignment, Position]) -> Committed | CommitFailed:
         """Commit these positions: see `commit`."""
-        consumer = self._consumption.consumer if self._consumption is not None else None
+        consumption = self._consumption
+        consumer = consumption.consumer if consumption is not None else None
         result = await commit(
             consumer, self._rebalances, positions, self._options.commit_timeout_seconds
         )
         if isinstance(result, Committed):
+            if consumption is not None:
+                consumption.note_committed(positions)
             self._settled_here |= {
                 assignment.topic_partition: position.offset
                 for assignment, position in positions.items()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from aiokafka.structs import TopicPartition
 
 from tests.source_reader import SourceReader
@@ -19,7 +20,15 @@ from tests.unit.edges.kafka.model_brokers import (
     seen,
 )
 from verification.simulation.kafka_model import ModelKafka
-from worker.core.model.event import Assigned, LogTruncated, Lost, OffsetsSkipped, TailRead
+from worker.core.model.event import (
+    Assigned,
+    LogTruncated,
+    Lost,
+    OffsetsSkipped,
+    Received,
+    TailRead,
+)
+from worker.core.model.record import Position
 
 PARTITION = TopicPartition(TOPIC, 0)
 
@@ -38,6 +47,20 @@ async def cut_off_before_its_position(kafka: ModelKafka, reader: SourceReader) -
     assert (truncated.position, truncated.resumed_at, truncated.is_exact) == (20, 15, True)
 
 
+async def committed_here(reader: SourceReader, position: int) -> None:
+    """The group has this position of the partition, committed in the present epoch."""
+    (assigned,) = seen(reader, Assigned)
+    await reader.source.commit({assigned.starts[0].assignment: Position(position)})
+
+
+@asynccontextmanager
+async def settled_on(kafka: ModelKafka, count: int) -> AsyncIterator[SourceReader]:
+    """A source that has received this many records, all of which are settled and committed."""
+    async with reading_on(kafka, count) as reader:
+        await committed_here(reader, count)
+        yield reader
+
+
 @asynccontextmanager
 async def committed_to(kafka: ModelKafka, count: int) -> AsyncIterator[SourceReader]:
     """A source at the end of a log of `count` records that were all settled by an earlier life."""
@@ -50,7 +73,7 @@ async def committed_to(kafka: ModelKafka, count: int) -> AsyncIterator[SourceRea
 
 def test_reading_goes_on_where_the_log_was_cut_off_though_it_ends_before_the_position() -> None:
     async def history(kafka: ModelKafka) -> None:
-        async with reading_on(kafka, 20) as reader:
+        async with settled_on(kafka, 20) as reader:
             await cut_off_before_its_position(kafka, reader)
 
     play(history, partitions=1)
@@ -58,13 +81,58 @@ def test_reading_goes_on_where_the_log_was_cut_off_though_it_ends_before_the_pos
 
 def test_what_is_written_over_the_lost_range_and_beyond_is_not_passed_over() -> None:
     async def history(kafka: ModelKafka) -> None:
-        async with reading_on(kafka, 20) as reader:
+        async with settled_on(kafka, 20) as reader:
             kafka.elect_uncleanly(PARTITION, 15)
             append(kafka, 10)
             assert await offsets(reader, 10) == list(range(15, 25))
             append(kafka, 5)
             assert await offsets(reader, 5) == list(range(25, 30))
             assert len(seen(reader, LogTruncated)) == 1
+
+    play(history, partitions=1)
+
+
+@pytest.mark.parametrize(("committed", "start"), [(None, 0), (5, 5), (15, 15), (18, 15)])
+def test_records_before_the_cut_that_are_not_settled_are_read_again(
+    committed: int | None, start: int
+) -> None:
+    async def history(kafka: ModelKafka) -> None:
+        async with reading_on(kafka, 20) as reader:
+            if committed is not None:
+                await committed_here(reader, committed)
+            kafka.elect_uncleanly(PARTITION, 15)
+            append(kafka, 3)
+            assert await offsets(reader, 18 - start) == list(range(start, 18))
+            (truncated,) = seen(reader, LogTruncated)
+            assert (truncated.position, truncated.resumed_at) == (20, 15)
+
+    play(history, partitions=1)
+
+
+def test_records_that_retention_removes_end_no_epoch() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        async with reading_on(kafka, 10) as reader:
+            append(kafka, 10)
+            kafka.truncate(TOPIC, 0, 14)
+            assert await offsets(reader, 6) == list(range(14, 20))
+            (skipped,) = seen(reader, OffsetsSkipped)
+            assert skipped.count == 4
+            # What is in memory is still to be delivered: nobody can read it again.
+            assert not seen(reader, Lost)
+
+    play(history, partitions=1)
+
+
+def test_a_log_that_retention_empties_leaves_its_end_as_the_position() -> None:
+    async def history(kafka: ModelKafka) -> None:
+        async with reading_on(kafka, 10) as reader:
+            append(kafka, 10)
+            kafka.truncate(TOPIC, 0, 20)
+            await reader.until(OffsetsSkipped)
+            behind = await reader.until(Received)
+            assert (behind.records, behind.next_offset) == ((), 20)
+            append(kafka, 1)
+            assert await offsets(reader, 1) == [20]
 
     play(history, partitions=1)
 
@@ -135,7 +203,7 @@ def test_a_topic_that_was_made_again_is_no_log_that_was_cut_off() -> None:
 
 def test_a_log_is_not_believed_while_its_leader_can_not_be_asked() -> None:
     async def history(kafka: ModelKafka) -> None:
-        async with reading_on(kafka, 20) as reader:
+        async with settled_on(kafka, 20) as reader:
             kafka.elect_uncleanly(PARTITION, 15)
             append(kafka, 10)
             kafka.faults.lose_leader(PARTITION)
