@@ -190,7 +190,16 @@ class TopicWriter(Generic[T]):
             producer = await self._connection.started_producer(
                 acks="all", enable_idempotence=False, max_batch_size=1, **OPTIONS
             )
-            return [await self._send_alone(producer, one) for one in entries]
+            faults: list[Exception | None] = []
+            # Topics with a fault that is not the record's: each further record would wait as long.
+            lost: dict[str, Exception] = {}
+            for entry in entries:
+                topic = self._spec.outgoing(entry).topic
+                fault = lost.get(topic) or await self._send_alone(producer, entry)
+                if fault is not None and not isinstance(fault, TOO_LARGE):
+                    lost[topic] = fault
+                faults.append(fault)
+            return faults
         except (KafkaError, OSError) as error:
             return [error] * len(entries)
         finally:

@@ -8,6 +8,8 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+from aiokafka.errors import MessageSizeTooLargeError
+
 from tests.builders import FakeRecord, make_assignment
 from verification.simulation import virtual_loop
 from worker.core.model.event import DeadLettersAcknowledged, DeadLettersFailed, Event
@@ -30,13 +32,19 @@ ROUND_TRIP_SECONDS = 0.01
 class Producer:
     """A producer like aiokafka's, as far as the writer can see.
 
-    `is_unavailable`: it never reaches a broker, and never says so. `has_no_start`: nor does its
-    start.
+    `is_away`: it never reaches a broker, and never says so. `has_no_start`: nor does its start.
+    `finds_too_large`: its broker refuses each batch.
     """
 
     def __init__(
-        self, *, is_away: bool = False, has_no_start: bool = False, missing_topic: str = ""
+        self,
+        *,
+        is_away: bool = False,
+        has_no_start: bool = False,
+        missing_topic: str = "",
+        finds_too_large: bool = False,
     ) -> None:
+        self._finds_too_large = finds_too_large
         self._is_away = is_away or has_no_start
         self._has_no_start = has_no_start
         self._missing_topic = missing_topic
@@ -80,7 +88,10 @@ class Producer:
 
     def _acknowledge(self) -> None:
         for acknowledgement, _ in self._acknowledgements:
-            acknowledgement.set_result(None)
+            if self._finds_too_large:
+                acknowledgement.set_exception(MessageSizeTooLargeError())
+            else:
+                acknowledgement.set_result(None)
         self._acknowledgements.clear()
 
 
@@ -226,3 +237,21 @@ def test_what_a_missing_topic_refuses_is_not_counted_against_another() -> None:
     (_, acknowledged), (at, failed), _ = events
     assert acknowledged == DeadLettersAcknowledged(rejections(3, start=10))
     assert (at, failed) == (REQUEST_SECONDS, DeadLettersFailed(3, "TimeoutError"))
+
+
+def test_records_that_are_written_alone_wait_for_a_lost_broker_once_and_not_each() -> None:
+    producers = Producer(finds_too_large=True), Producer(is_away=True), Producer()
+    events = written(Connection(*producers), rejections(20))
+    (at, failed), (_, acknowledged) = events
+    assert at == REQUEST_SECONDS + GRACE_SECONDS + STOP_SECONDS_MAX + ROUND_TRIP_SECONDS
+    assert isinstance(failed, DeadLettersFailed)
+    assert acknowledged == DeadLettersAcknowledged(rejections(20))
+
+
+def test_a_missing_topic_keeps_no_record_of_another_from_being_written_alone() -> None:
+    producers = Producer(finds_too_large=True), Producer(missing_topic="other-dlq"), Producer()
+    others, ours = rejections(3, topic="other"), rejections(2, start=10)
+    events = written(Connection(*producers), (*others, *ours))
+    assert events[0] == (REQUEST_SECONDS + ROUND_TRIP_SECONDS * 3, DeadLettersAcknowledged(ours))
+    assert isinstance(events[1][1], DeadLettersFailed)
+    assert events[2][1] == DeadLettersAcknowledged(others)
