@@ -1,16 +1,20 @@
-"""How long property tests search: `make quick` draws a quarter of the examples of `make test`.
+"""How long tests search: `make quick` draws a quarter of the examples of `make test`.
 
-A profile is a share of the examples that each test states with `examples`. Tests that state no
-number draw Hypothesis's own 100, or 25.
+A profile is a share of the examples that a property test states with `examples`, and of what other
+tests try one by one: `share` of a number, `some_of` a list. Property tests that state no number
+draw Hypothesis's own 100, or 25.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 
 WHOLE = 100
+
+T = TypeVar("T")
 
 
 def register_profiles() -> None:
@@ -25,8 +29,17 @@ def register_profiles() -> None:
 
 def examples(count: int, *, suppress: Collection[HealthCheck] = ()) -> settings:
     """The profile's share of `count` examples, without health checks that don't fit the test."""
-    profile = settings()
     return settings(
-        max_examples=count * profile.max_examples // WHOLE,
-        suppress_health_check=[*profile.suppress_health_check, *suppress],
+        max_examples=share(count),
+        suppress_health_check=[*settings().suppress_health_check, *suppress],
     )
+
+
+def share(count: int) -> int:
+    """The profile's share of this number, for a test that draws by itself."""
+    return count * settings().max_examples // WHOLE
+
+
+def some_of(values: Sequence[T]) -> Sequence[T]:
+    """The profile's share of these values: all, or every fourth from the first on."""
+    return values[:: WHOLE // settings().max_examples]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_value
-from tests.searches import examples
+from tests.searches import examples, share
 from tests.unit.contract.judging import NotJsonError, parsed, schema_takes, worker_faults
 from tests.unit.core.intake.reading import codes_of
 from tests.unit.core.intake.rows_of_resources import events_of
@@ -22,7 +22,7 @@ from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, RESOURCES, Resource
 
-MUTATIONS = 4_000
+MUTATIONS = share(4_000)
 SPACES = [character for character in map(chr, range(sys.maxunicode + 1)) if character.isspace()]
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at
 from tests.hostile_values import HOSTILE_HEADERS, hostile_values
+from tests.searches import share
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import Form
 from worker.core.post_api.resource import RESOURCES
 from worker.edges.kafka.stored_records import dead_letter_headers
 
-COUNT = 1000
+COUNT = share(1000)
 ATTRIBUTES = (
     "ce_specversion",
     "ce_type",
