@@ -22,7 +22,7 @@ from worker.core.delivery.waiting import STEP_ROWS_MAX, WaitingBatches
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
 from worker.core.model.clock import Now, Trust
-from worker.core.model.record import Assignment, StateOf
+from worker.core.model.record import Assignment, AssignmentState, StateOf
 
 
 class Dispatcher:
@@ -39,6 +39,7 @@ class Dispatcher:
 
     def __init__(self, rules: DeliveryRules, backoff: Backoff, state_of: StateOf) -> None:
         self._rules = rules
+        self._state_of = state_of
         self._limiter = Limiter(rules.limiter, backoff)
         self.waiting = WaitingBatches(rules, backoff, state_of)
         # The requests of a whole minute may start at once: so one bad batch is taken apart quickly,
@@ -211,7 +212,7 @@ class Dispatcher:
         moments = self.waiting.isolation.end_request(batch_id)
         ended = EndedRequest(batch, answer, outcome, moments, now)
         undecided = settle(ended, self.waiting, settlement)
-        undecided += self._undecided_in_quarantine(ended.application_id)
+        undecided += self._undecided_in_quarantine(ended.application_id, self.waiting.ready())
         paused_until = self.waiting.throttles.paused_until(ended.application_id)
         if paused_until is not None:
             self.waiting.holds.postpone(ended.application_id, paused_until)
@@ -221,32 +222,46 @@ class Dispatcher:
         """Give back the rows of these assignments in quarantine that nothing here can decide on.
 
         A row that is refused alone while its neighbours' answers are on their way isn't left to the
-        next owner of its partition: one of these answers may prove that it is bad.
+        next owner of its partition: one of these answers may prove that it is bad. Ready batches of
+        an application that sends nothing at present don't count: a drain waits for no pause.
         """
         settlement = Settlement()
         quarantine = self.waiting.quarantine
-        take = self.waiting.row_filter.taking_out(assignments, settlement)
         undecided = {
             batch.id
             for application_id in quarantine.applications()
-            for batch in self._undecided_in_quarantine(application_id)
+            for batch in self._undecided_in_quarantine(
+                application_id, () if self._is_paused(application_id) else self.waiting.ready()
+            )
         }
-        quarantine.replace(lambda batch: take(batch) if batch.id in undecided else batch)
+        if undecided:
+            take = self.waiting.row_filter.taking_out(assignments, settlement)
+            quarantine.replace(lambda batch: take(batch) if batch.id in undecided else batch)
         return settlement
 
-    def _undecided_in_quarantine(self, application_id: int) -> list[Batch]:
+    def _is_paused(self, application_id: int) -> bool:
+        """True while the application's requests wait for a time, or for the end of its hold."""
+        return (
+            self._limiter.is_broken
+            or self.waiting.holds.reason(application_id) is not None
+            or self.waiting.throttles.paused_until(application_id) is not None
+        )
+
+    def _undecided_in_quarantine(self, application_id: int, ready: Iterable[Batch]) -> list[Batch]:
         """The rows in quarantine, if no request in flight or ready can lead to a decision.
 
         Called after each answer, because it may be the answer to the last such request.
         """
         quarantined = self.waiting.quarantine.of(application_id)
-        others = chain(self._limiter.batches(), self.waiting.ready())
+        others = chain(self._limiter.batches(), ready)
         if quarantined and self.waiting.isolation.is_any_untouched(application_id, others):
             return []
         return quarantined
 
     def _needs_records(self, undecided: list[Batch]) -> frozenset[Assignment]:
         """The partitions of these batches, where records that come later can lead to a decision.
+
+        Without those that drain: they receive no records, and their rows are given back.
 
         While the API fails they can't. But if every batch here has failed again and again, the API
         may only seem to fail: a row that makes the API fail has opened the breaker, and no other
@@ -258,4 +273,9 @@ class Dispatcher:
             for other in chain(self._limiter.batches(), self.waiting.candidates())
         ):
             return frozenset()
-        return frozenset(row.assignment for batch in undecided for row in batch.rows)
+        return frozenset(
+            row.assignment
+            for batch in undecided
+            for row in batch.rows
+            if self._state_of(row.assignment) is AssignmentState.ASSIGNED
+        )

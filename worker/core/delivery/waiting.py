@@ -197,15 +197,21 @@ class WaitingBatches:
     def hold_overdue(self, now: Now, settlement: Settlement, *, is_healthy: bool) -> None:
         """Hold an application whose quarantined rows have waited too long.
 
-        No other row of the application may be left, and operators have to see that.
+        No other row of the application may be left, and operators have to see that. Rows of
+        partitions that drain are given back instead, and are no reason for a hold.
 
         Not while the API itself fails: then all batches wait, and that is visible.
         """
         for application_id in self.quarantine.overdue(now.monotonic_seconds):
-            if is_healthy:
-                self.hold_systemically(application_id, (), now, settlement)
-            else:
+            if not is_healthy:
                 self.quarantine.postpone(application_id, now.monotonic_seconds)
+                continue
+            for batch in self.quarantine.release(application_id, lambda _: True):
+                kept = self.row_filter.that_may_wait(batch, settlement)
+                if kept is not None:
+                    self.quarantine.add(kept, now.monotonic_seconds)
+            if self.quarantine.of(application_id):
+                self.hold_systemically(application_id, (), now, settlement)
 
     def wait_in_quarantine(self, batch: Batch, now: Now, settlement: Settlement) -> None:
         """Let this row wait until others are accepted; if some were, it is sent again at once.

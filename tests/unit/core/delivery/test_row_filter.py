@@ -20,6 +20,7 @@ from tests.unit.core.delivery.dispatching import (
     refused_again,
     status,
 )
+from tests.unit.core.delivery.ordered_rows import ORDERED, profile
 from worker.core.delivery.settlement import Settlement
 from worker.core.model.answer import Answer
 from worker.core.model.batch import Batch
@@ -126,6 +127,51 @@ def test_a_quarantined_row_of_a_partition_that_starts_to_drain_waits_for_what_is
     stage.answer(ready, status(403))
     assert returned(stage.dispatcher.take_back_undecided({STAYING})) == []
     assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == [100]
+
+
+@pytest.mark.parametrize("answer", [status(403), status(429, "300")], ids=["held", "throttled"])
+def test_a_quarantined_row_of_a_draining_partition_waits_for_no_lane_that_is_paused(
+    answer: Answer,
+) -> None:
+    stage = Stage(ordered=ORDERED)
+    first, *others = [
+        make_batch([profile(offset, f"user-{offset}")], batch_id=f"profile-{offset}")
+        for offset in range(3)
+    ]
+    sent(sent(stage, leaving(rows=1)), first)
+    stage.dispatcher.submit(others)
+    stage.answer(leaving(rows=1), status(400))
+    assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == []
+    stage.answer(first, answer)
+    assert stage.start() == []
+    assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == [100]
+
+
+def test_a_quarantined_row_of_a_draining_partition_waits_for_no_broken_api() -> None:
+    stage = Stage(breaker_failures_max=1, requests_in_flight_max=2)
+    fails = make_batch([make_row(0, assignment=STAYING)], batch_id="fails")
+    ready = make_batch([make_row(1, assignment=STAYING)], batch_id="ready")
+    sent(stage, leaving(rows=1), fails)
+    stage.answer(leaving(rows=1), status(400))
+    stage.answer(fails, status(503))
+    assert stage.submit(ready) == []
+    assert returned(stage.dispatcher.take_back_undecided({LEAVING})) == [100]
+
+
+def test_a_quarantined_row_of_a_draining_partition_puts_no_application_on_hold() -> None:
+    neighbour = make_batch([make_row(0, assignment=STAYING)], batch_id="neighbour")
+    stage = sent(Stage(), leaving(rows=1), neighbour)
+    stage.answer(leaving(rows=1), status(400))
+    stage.states[LEAVING] = AssignmentState.DRAINING
+    posts, settlement = stage.dispatcher.start(now_at(30.0))
+    assert (posts, returned(settlement)) == ([], [100])
+    assert stage.status(30.0).holds == ()
+
+
+def test_a_quarantined_row_of_a_draining_partition_needs_no_records() -> None:
+    stage = sent(Stage(), leaving(rows=1))
+    stage.states[LEAVING] = AssignmentState.DRAINING
+    assert stage.result(leaving(rows=1), status(400)).needs_records == set()
 
 
 def test_nothing_waits_in_quarantine_once_its_partition_may_not_be_sent() -> None:
