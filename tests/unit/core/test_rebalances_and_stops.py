@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.builders import TOPIC, FakeRecord
 from tests.unit.core.pipeline_world import (
     FIRST,
@@ -14,6 +16,7 @@ from tests.unit.core.pipeline_world import (
     posted,
     status,
 )
+from worker.core.model.answer import Answer
 from worker.core.model.command import (
     Command,
     Finish,
@@ -175,6 +178,24 @@ class TestWhatIsLeftAtAStop:
         commands = world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
         assert len(only(Release, commands)) == 1
         assert self.stop(world) == [Finish(1, 0)]
+
+
+class TestWhatOperatorsSeeAfterwards:
+    @pytest.mark.parametrize(
+        "answer", [status(403), status(429, "20")], ids=["on hold", "throttled"]
+    )
+    def test_an_application_whose_rows_have_left_is_not_reported_for_ever(
+        self, world: World, answer: Answer
+    ) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.wait(1.0))
+        world.answer(batch, answer)
+        world.handle(Revoked((FIRST, SECOND), world.seconds + 10))
+        before = world.pipeline.snapshot(world.now)
+        assert len(before.holds) + len(before.throttles) == 1
+        world.wait(60.0)
+        after = world.pipeline.snapshot(world.now)
+        assert (after.partitions, after.holds, after.throttles) == ((), (), ())
 
 
 class TestABadRowAtAStop:

@@ -125,7 +125,7 @@ def is_explained(snapshot: Snapshot) -> bool:
 def time_until_loss(seen: Circumstances) -> str:
     """Return when the first event is lost if nothing changes."""
     times = (seen.forecast.loss_begins_seconds, seen.forecast.oldest_event_seconds_left)
-    if not seen.snapshot.holds and not is_explained(seen.snapshot):
+    if not is_explained(seen.snapshot):
         times = (seen.forecast.loss_begins_seconds, None)
     finite = [seconds for seconds in times if seconds is not None and math.isfinite(seconds)]
     if not finite:

@@ -34,6 +34,11 @@ class _Hold:
     # The waiting batches that are to go to the parking topic.
     chosen: Choice | None = None
 
+    def rows(self) -> int:
+        """How many rows are here, those of the probe included."""
+        probe = len(self.probe.batch.rows) if self.probe is not None else 0
+        return probe + sum(len(batch.rows) for batch in self.waiting.batches())
+
 
 # After this many failed probes, a row of the batch may be the reason: a firewall may answer 403 to
 # certain texts.
@@ -254,7 +259,11 @@ class Holds:
         return min(dues, default=None)
 
     def status(self, now: Now) -> list[HoldStatus]:
-        """Every hold, for operators."""
+        """The holds, for operators.
+
+        Without those that have no row although their next probe is due: their rows have left with
+        their partitions, or were parked, and the next row is sent at once.
+        """
         return [
             HoldStatus(
                 application_id=application_id,
@@ -262,9 +271,9 @@ class Holds:
                 since_unix_seconds=hold.since_unix_seconds,
                 next_probe_unix_seconds=now.unix_seconds
                 + max(0.0, hold.probe_due_seconds - now.monotonic_seconds),
-                rows=sum(len(batch.rows) for batch in hold.waiting.batches())
-                + (len(hold.probe.batch.rows) if hold.probe is not None else 0),
+                rows=rows,
                 is_parking=hold.is_parking,
             )
             for application_id, hold in self._holds.items()
+            if (rows := hold.rows()) or now.monotonic_seconds < hold.probe_due_seconds
         ]

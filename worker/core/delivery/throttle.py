@@ -50,6 +50,13 @@ class _Throttle:
             return self.breaker.due_seconds
         return -math.inf if len(self.in_flight) < self.breaker.permits else None
 
+    def is_felt(self, monotonic_seconds: float) -> bool:
+        """True while a batch waits, a request is in flight, or no request may start."""
+        free_at = self.free_at()
+        return (
+            bool(self.waiting or self.in_flight) or free_at is None or monotonic_seconds < free_at
+        )
+
     def pause(self, outcome: Retry, now: Now, *, is_probe: bool) -> None:
         """Send nothing until the pause is over; requests that started before it can't end it."""
         self.breaker.fail(
@@ -168,7 +175,11 @@ class Throttles:
         ]
 
     def status(self, now: Now) -> list[ThrottleStatus]:
-        """The throttled applications, for operators."""
+        """The throttled applications, for operators.
+
+        Without those whose pause is over and that have nothing to send: their batches have left
+        with their partitions.
+        """
         return [
             ThrottleStatus(
                 application_id=application_id,
@@ -180,6 +191,7 @@ class Throttles:
                 rows=sum(len(batch.rows) for batch in throttle.waiting),
             )
             for application_id, throttle in self._throttles.items()
+            if throttle.is_felt(now.monotonic_seconds)
         ]
 
     def _throttled(

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 
 # Longer than any date; a hostile header may have 64 KiB.
 CHARACTERS_MAX = 64
-# A year of two digits that would be more than 50 years ahead is in the past. Source: RFC 9110,
-# section 5.6.7.
+# A year of two digits from this on is one of the last century: no header is older than Unix time.
+# RFC 9110, section 5.6.7, draws the line 50 years ahead of today, which differs from 2020 on only
+# for years that no server means.
 CENTURY_BEGINS = 70
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
