@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from aiokafka.errors import (
     BrokerResponseError,
+    CommitFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
     TopicAuthorizationFailedError,
@@ -118,9 +119,15 @@ async def abort(writer: asyncio.StreamWriter) -> None:
 def text_of(error: Exception) -> str:
     """The kind and the text of an error; of a missing permission, what to do.
 
-    The text of aiokafka's own errors begins with their kind: here it would stand twice.
+    The text of aiokafka's own errors begins with their kind: here it would stand twice. Of a
+    refused commit it advises to change settings that the worker doesn't have.
     """
     match error:
+        case CommitFailedError():
+            what = (
+                "the group has gone on without this worker, which was stopped or cut off for too "
+                "long; it joins again"
+            )
         case GroupAuthorizationFailedError():
             what = "the worker's user may not use the group: grant READ and DESCRIBE on it"
         case TopicAuthorizationFailedError():

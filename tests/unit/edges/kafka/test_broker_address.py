@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiokafka.errors import (
+    CommitFailedError,
     KafkaConnectionError,
     KafkaTimeoutError,
     NotLeaderForPartitionError,
@@ -28,6 +29,11 @@ from worker.edges.kafka.client import TlsNotUsableError
         (TlsNotUsableError("no file"), "TlsNotUsableError: no file"),
         (ConnectionResetError(104, "reset"), "ConnectionResetError: [Errno 104] reset"),
         (TimeoutError(), "TimeoutError"),
+        (
+            CommitFailedError("increase max_poll_interval_ms"),
+            "CommitFailedError: the group has gone on without this worker, which was stopped or "
+            "cut off for too long; it joins again",
+        ),
         (
             TopicAuthorizationFailedError({"b", "a"}),
             "TopicAuthorizationFailedError: the worker's user lacks a permission on the topic "
