@@ -16,6 +16,7 @@ import math
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from urllib.parse import quote, quote_plus
@@ -24,6 +25,8 @@ MASK = "***"
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 _FOR_URLS = str.maketrans("+/", "-_")
 _PARAMETER = re.compile(r"(post_api_key(?:=|%3D))[^&\s'\"<>\\)]*", re.IGNORECASE)
+# By so many of its first characters a notation is found, unless it is shorter.
+START_CHARACTERS = 4
 # A stack of a hundred frames takes about 15,000.
 CHARACTERS_MAX = 64 * 1024
 # More than a worker has partitions.
@@ -63,27 +66,69 @@ def _base64(secret: bytes) -> Iterator[str]:
 
 
 class Redactor:
-    """Masks secrets in a text. Without known secrets, only the parameter is masked."""
+    """Masks secrets in a text. Without known secrets, only the parameter is masked.
+
+    Secrets are found by their first characters, however many there are: of a thousand applications,
+    or of a token that is rotated every hour. A pattern of all secrets would have to be compiled
+    after each new secret, which takes 0.3 s of the event loop for a thousand of them.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._notations: set[str] = set()
-        self._secrets: re.Pattern[str] | None = None
+        self._starts = _Starts(START_CHARACTERS, {})
         for secret in secrets:
             self.learn(secret)
 
     def learn(self, secret: str) -> None:
         """Mask this secret too, from now on."""
-        if secret:
-            self._notations |= _notations(secret)
-            # The longest first: of two secrets, one may begin with the other.
-            ordered = sorted(self._notations, key=len, reverse=True)
-            self._secrets = re.compile("|".join(map(re.escape, ordered)))
+        if not secret:
+            return
+        notations = _notations(secret)
+        shortest = min(map(len, notations))
+        if shortest < self._starts.characters:
+            notations |= self._starts.notations()
+            self._starts = _Starts(shortest, {})
+        for notation in notations:
+            self._starts.add(notation)
 
     def redact(self, text: str) -> str:
-        """The text with every secret masked."""
-        if self._secrets is not None:
-            text = self._secrets.sub(MASK, text)
-        return _PARAMETER.sub(rf"\g<1>{MASK}", text)
+        """Return the text with every secret masked."""
+        return _PARAMETER.sub(rf"\g<1>{MASK}", self._starts.masked(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Starts:
+    """Notations by their first characters; of those with the same start the longest is first.
+
+    Other threads may read while one adds.
+    """
+
+    characters: int
+    by_start: dict[str, tuple[str, ...]]
+
+    def notations(self) -> set[str]:
+        return {notation for same in self.by_start.values() for notation in same}
+
+    def add(self, notation: str) -> None:
+        start = notation[: self.characters]
+        same = {*self.by_start.get(start, ()), notation}
+        self.by_start[start] = tuple(sorted(same, key=len, reverse=True))
+
+    def masked(self, text: str) -> str:
+        """Mask from left to right; of several notations at a place, the longest."""
+        count, by_start = self.characters, self.by_start
+        if not by_start:
+            return text
+        # One slice and one look-up for each character: 70 ns.
+        places = [at for at in range(len(text) - count + 1) if text[at : at + count] in by_start]
+        parts: list[str] = []
+        done = 0
+        for at in places:
+            same = by_start[text[at : at + count]]
+            found = next((one for one in same if at >= done and text.startswith(one, at)), None)
+            if found is not None:
+                parts += (text[done:at], MASK)
+                done = at + len(found)
+        return "".join((*parts, text[done:]))
 
 
 def plain(value: object, redact: Callable[[str], str] = str, depth: int = DEPTH_MAX) -> object:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -75,6 +77,37 @@ def test_a_secret_that_is_learned_later_is_masked_from_then_on() -> None:
     redactor.learn("later-one")
     redactor.learn("")
     assert redactor.redact("a later-one") == "a ***"
+
+
+@given(
+    strategies.lists(strategies.text("ab", min_size=1, max_size=7), max_size=5),
+    strategies.text("abc", max_size=30),
+)
+def test_secrets_are_masked_from_left_to_right_the_longest_first(
+    secrets: list[str], shown: str
+) -> None:
+    ordered = sorted(map(re.escape, secrets), key=len, reverse=True)
+    wanted = re.sub("|".join(ordered), MASK, shown) if secrets else shown
+    assert Redactor(secrets).redact(shown) == wanted
+
+
+def test_a_secret_costs_no_more_among_many() -> None:
+    def calls(count: int) -> int:
+        secrets = [f"a-secret-{number:04}" for number in range(count)]
+        made = 0
+
+        def count_call(_frame: object, _event: str, _argument: object) -> None:
+            nonlocal made
+            made += 1
+
+        sys.setprofile(count_call)
+        try:
+            Redactor(secrets)
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(100) < 11 * calls(10)
 
 
 @pytest.mark.parametrize(
