@@ -66,6 +66,28 @@ def make_value(**fields: object) -> bytes:
     return json.dumps(make_event(**fields)).encode()
 
 
+# The magic byte of Confluent's framing, and the id of a schema.
+CONFLUENT = b"\0\0\0\1\7"
+
+
+def connect_field(name: str, kind: str) -> dict[str, Any]:
+    """A field in a schema of Kafka Connect."""
+    return {"type": kind, "optional": True, "field": name}
+
+
+# A message of Debezium's outbox event router with
+# table.fields.additional.placement=type:envelope:eventType.
+OUTBOX_ENVELOPE = {
+    "schema": {
+        "type": "struct",
+        "fields": [connect_field("payload", "string"), connect_field("eventType", "string")],
+        "optional": False,
+        "name": "outbox.event.order",
+    },
+    "payload": {"payload": json.dumps(make_event()), "eventType": "OrderCreated"},
+}
+
+
 def make_record(
     offset: int = 0, *, value: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
 ) -> FakeRecord:

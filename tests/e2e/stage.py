@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 from worker.sandbox.kafka import free_ports
 from worker.sandbox.processes import WorkerOptions, WorkerProcess
@@ -124,6 +126,19 @@ def mixed(count: int, *, seed: int = 1, has_refused: bool = True) -> list[Sample
         count, int(time.time()), (1111, 2222), seed=seed, has_refused=has_refused
     )
     return list(samples(options))
+
+
+def event(number: int, name: str = "film_watched", application: int = 1111) -> bytes:
+    """The value of a valid event, without an id; its number is in `event_json`."""
+    return orjson.dumps(
+        {
+            "application_id": application,
+            "profile_id": f"user-{number}",
+            "event_name": name,
+            "event_timestamp": int(time.time()) - 60,
+            "event_json": {"event_number": number},
+        }
+    )
 
 
 def peak_bytes(pid: int) -> int:

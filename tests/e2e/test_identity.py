@@ -10,8 +10,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.e2e.stage import Stage, on_stage
-from tests.e2e.test_what_counts_as_seen import event
+from tests.e2e.stage import Stage, event, on_stage
 from worker.sandbox.topics import create_topics, read_all, started
 
 Sent = tuple[bytes, list[tuple[str, bytes]]]

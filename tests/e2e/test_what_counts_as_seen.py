@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.e2e.stage import KEYS, Stage, on_stage
+from tests.e2e.stage import KEYS, Stage, event, on_stage
 from worker.core.wire.record_headers import REPLAYS
 from worker.sandbox.samples import REFUSED_EVENT_NAME
 from worker.sandbox.topics import create_topics, read_all, started
@@ -26,18 +24,6 @@ async def stage(
     async with on_stage(bootstrap_servers, new_topic("seen"), tmp_path) as stage:
         await create_topics(bootstrap_servers, {f"{stage.topic}.parked": 2})
         yield stage
-
-
-def event(number: int, name: str = "film_watched", application: int = 1111) -> bytes:
-    return orjson.dumps(
-        {
-            "application_id": application,
-            "profile_id": f"user-{number}",
-            "event_name": name,
-            "event_timestamp": int(time.time()) - 60,
-            "event_json": {"event_number": number},
-        }
-    )
 
 
 async def send(

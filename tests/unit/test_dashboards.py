@@ -12,7 +12,6 @@ import pytest
 
 from dashboards.__main__ import BOARDS, generated
 from dashboards.panels import Board, Panel, Query
-from tests.unit.test_docs import ROOT
 from worker.edges.telemetry.metrics.collector import METRICS
 from worker.edges.telemetry.metrics.definition import PREFIX
 
@@ -21,6 +20,7 @@ PANELS = [
     for board in BOARDS
     for panel in board.panels
 ]
+ROOT = Path(__file__).parents[2]
 # Of Grafana itself; the others are variables of the dashboard.
 BUILT_IN = {"__range", "__rate_interval"}
 

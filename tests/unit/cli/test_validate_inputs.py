@@ -11,7 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from tests.unit.core.intake.test_framing import HEADER, OUTBOX_ENVELOPE
+from tests.builders import CONFLUENT, OUTBOX_ENVELOPE
 from worker.cli.main import cli
 
 NOW = int(time.time())
@@ -200,10 +200,14 @@ NESTED_EVENT = {
 FORMS: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "Confluent's framing": (
         {"framing": "confluent"},
-        kcat(HEADER + orjson.dumps(EVENT)),
+        kcat(CONFLUENT + orjson.dumps(EVENT)),
         DELIVERED,
     ),
-    "Confluent's framing without the setting": ({}, kcat(HEADER + orjson.dumps(EVENT)), "not_json"),
+    "Confluent's framing without the setting": (
+        {},
+        kcat(CONFLUENT + orjson.dumps(EVENT)),
+        "not_json",
+    ),
     "a byte order mark": ({}, kcat(b"\xef\xbb\xbf" + orjson.dumps(EVENT)), DELIVERED),
     "UTF-16": ({}, kcat(json.dumps(EVENT).encode("utf-16")), "not_json"),
     "two objects": ({}, kcat(orjson.dumps(EVENT) * 2), "not_json"),

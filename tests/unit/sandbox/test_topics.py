@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.edges.kafka.test_closing import remains
+from tests.unit.edges.kafka.model_brokers import remains
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.virtual_loop import run
 from worker.sandbox.topics import started

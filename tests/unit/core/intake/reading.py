@@ -5,12 +5,53 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.builders import UNIX_SECONDS, FakeRecord, make_assignment, make_rules, now_at, parse_csv
+from tests.builders import (
+    UNIX_SECONDS,
+    FakeRecord,
+    make_assignment,
+    make_event,
+    make_rules,
+    now_at,
+    parse_csv,
+)
 from worker.core.intake.intake import Intake
 from worker.core.model.fault import FieldFault, Reason, Rejection
 from worker.core.model.row import Row
 from worker.core.post_api.resource import EVENTS
 
+# By resource, a valid record with little more than what is required.
+BASES: dict[str, dict[str, object]] = {
+    "events": make_event(),
+    "adrevenue": {
+        "application_id": 1111,
+        "profile_id": "u",
+        "event_timestamp": UNIX_SECONDS,
+        "revenue": 1,
+        "currency": "RUB",
+        "ad_type": "banner",
+    },
+    "revenue": {
+        "application_id": 1111,
+        "profile_id": "u",
+        "revenue_event_type": "refund",
+        "event_timestamp": UNIX_SECONDS,
+        "price": 1,
+        "currency": "RUB",
+        "product_id": "p",
+    },
+    "ecommerce": {
+        "application_id": 1111,
+        "profile_id": "u",
+        "event_timestamp": UNIX_SECONDS,
+        "ecom_event_type": "PURCHASE",
+        "order_id": "o",
+        "product_name": "n",
+        "cart_item_quantity": 1,
+        "original_price_currency": "RUB",
+        "original_price_value": 1,
+    },
+    "profiles": {"application_id": 1111, "profile_id": "u", "attributes": {}},
+}
 # The fields of a route for `foreign` events.
 NESTED = {
     "fields": {

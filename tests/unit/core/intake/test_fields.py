@@ -14,51 +14,18 @@ from tests.builders import (
     UNIX_SECONDS,
     FakeRecord,
     make_assignment,
-    make_event,
     make_rules,
     now_at,
     parse_csv,
 )
 from tests.searches import examples
+from tests.unit.core.intake.reading import BASES
 from worker.core.intake.fields import check
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import TimeWindow
 from worker.core.model.fault import FieldFault, Reason
 from worker.core.post_api.column import DECIMAL_CHARACTERS_MAX
 from worker.core.post_api.resource import EVENTS, RESOURCES
-
-BASES: dict[str, dict[str, object]] = {
-    "events": make_event(),
-    "adrevenue": {
-        "application_id": 1111,
-        "profile_id": "u",
-        "event_timestamp": UNIX_SECONDS,
-        "revenue": 1,
-        "currency": "RUB",
-        "ad_type": "banner",
-    },
-    "revenue": {
-        "application_id": 1111,
-        "profile_id": "u",
-        "revenue_event_type": "refund",
-        "event_timestamp": UNIX_SECONDS,
-        "price": 1,
-        "currency": "RUB",
-        "product_id": "p",
-    },
-    "ecommerce": {
-        "application_id": 1111,
-        "profile_id": "u",
-        "event_timestamp": UNIX_SECONDS,
-        "ecom_event_type": "PURCHASE",
-        "order_id": "o",
-        "product_name": "n",
-        "cart_item_quantity": 1,
-        "original_price_currency": "RUB",
-        "original_price_value": 1,
-    },
-    "profiles": {"application_id": 1111, "profile_id": "u", "attributes": {}},
-}
 
 
 def checked(resource: str, column: str, json_text: str) -> str | tuple[FieldFault, ...]:

@@ -17,7 +17,7 @@ from tests.builders import (
     make_rules,
     now_at,
 )
-from tests.unit.core.intake.test_fields import BASES
+from tests.unit.core.intake.reading import BASES
 from worker.core.intake import dedup_key
 from worker.core.intake.intake import Intake
 from worker.core.intake.rules import EnvelopeNames, Form, UnknownFields

@@ -8,23 +8,22 @@ from typing import Any
 
 import pytest
 
-from tests.builders import make_value
+from tests.builders import CONFLUENT, OUTBOX_ENVELOPE, connect_field, make_value
 from tests.unit.core.intake.reading import faults_of, row_of
 from worker.core.intake.rules import EnvelopeNames, Form, Framing
 from worker.core.model.fault import Reason
 
-HEADER = b"\0\0\0\1\7"
 TEXT = make_value().decode()
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def test_confluents_header_is_skipped() -> None:
-    row = row_of(HEADER + make_value(), framing=Framing.CONFLUENT)
+    row = row_of(CONFLUENT + make_value(), framing=Framing.CONFLUENT)
     assert row.line == row_of(make_value()).line
-    assert row.record.value == HEADER + make_value()
+    assert row.record.value == CONFLUENT + make_value()
 
 
-@pytest.mark.parametrize("value", [make_value(), b"\0\0\0", b"\1" + HEADER + make_value()])
+@pytest.mark.parametrize("value", [make_value(), b"\0\0\0", b"\1" + CONFLUENT + make_value()])
 def test_a_value_without_confluents_header_is_a_fault_that_says_so(value: bytes) -> None:
     (fault,) = faults_of(value, framing=Framing.CONFLUENT)
     assert fault.reason is Reason.NOT_JSON
@@ -35,19 +34,15 @@ def test_a_value_without_confluents_header_is_a_fault_that_says_so(value: bytes)
 
 
 def test_faults_behind_the_header_are_those_of_the_event() -> None:
-    (fault,) = faults_of(HEADER + make_value(event_name=...), framing=Framing.CONFLUENT)
+    (fault,) = faults_of(CONFLUENT + make_value(event_name=...), framing=Framing.CONFLUENT)
     assert (fault.reason, fault.field) == (Reason.MISSING, "event_name")
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
     line = row_of(make_value()).line
     assert row_of(BYTE_ORDER_MARK + make_value()).line == line
-    framed = HEADER + BYTE_ORDER_MARK + make_value()
+    framed = CONFLUENT + BYTE_ORDER_MARK + make_value()
     assert row_of(framed, framing=Framing.CONFLUENT).line == line
-
-
-def field(name: str, kind: str) -> dict[str, Any]:
-    return {"type": kind, "optional": True, "field": name}
 
 
 # Messages of Debezium's outbox event router, by the converter and the options of its documentation;
@@ -67,10 +62,10 @@ OUTBOX: dict[str, Any] = {
         "schema": {
             "type": "struct",
             "fields": [
-                field("application_id", "int32"),
-                field("profile_id", "string"),
-                field("event_name", "string"),
-                field("event_timestamp", "int32"),
+                connect_field("application_id", "int32"),
+                connect_field("profile_id", "string"),
+                connect_field("event_name", "string"),
+                connect_field("event_timestamp", "int32"),
             ],
             "optional": True,
             "name": "event",
@@ -78,16 +73,6 @@ OUTBOX: dict[str, Any] = {
         "payload": json.loads(TEXT),
     },
     "StringConverter": json.loads(TEXT),
-}
-# With table.fields.additional.placement=type:envelope:eventType.
-OUTBOX_ENVELOPE = {
-    "schema": {
-        "type": "struct",
-        "fields": [field("payload", "string"), field("eventType", "string")],
-        "optional": False,
-        "name": "outbox.event.order",
-    },
-    "payload": {"payload": TEXT, "eventType": "OrderCreated"},
 }
 
 
@@ -140,12 +125,12 @@ def test_a_payload_that_is_no_object_is_a_fault(payload: bytes) -> None:
     ("value", "found"),
     [
         pytest.param(
-            HEADER + make_value(),
+            CONFLUENT + make_value(),
             "found Confluent's framing with schema id 263: set framing: confluent for the route",
             id="Confluent's JSON",
         ),
         pytest.param(
-            HEADER + b"\x02\x06abc",
+            CONFLUENT + b"\x02\x06abc",
             "found a magic byte 0 and no JSON behind it, as Avro or Protobuf with a schema "
             "registry: send JSON",
             id="Avro",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -67,3 +68,10 @@ async def reading_on(
 def seen(reader: SourceReader, kind: type[E]) -> list[E]:
     """The events of this kind so far."""
     return [event for event in reader.seen if isinstance(event, kind)]
+
+
+def remains() -> list[str]:
+    """The tasks that still run, at either end of a connection."""
+    return [
+        str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()
+    ]

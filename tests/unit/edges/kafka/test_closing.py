@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.protocol.metadata import MetadataRequest
 
+from tests.unit.edges.kafka.model_brokers import remains
 from verification.simulation.kafka_faults import Answer, Fault
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.kafka_network import Network
@@ -23,13 +24,6 @@ TOPIC = "events"
 
 def go_on(network: Network) -> None:
     """Nothing happens to the brokers."""
-
-
-def remains() -> list[str]:
-    """What goes on, at either end of a connection."""
-    return [
-        str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()
-    ]
 
 
 @pytest.mark.parametrize(

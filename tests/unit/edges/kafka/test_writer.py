@@ -8,7 +8,8 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka.errors import MessageSizeTooLargeError
+import pytest
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from tests.builders import FakeRecord, make_assignment
 from verification.simulation import virtual_loop
@@ -20,6 +21,7 @@ from worker.edges.kafka.client import (
     KafkaConnection,
     KafkaSecurity,
 )
+from worker.edges.kafka.producer import BatchProducer, Outgoing
 from worker.edges.kafka.stored_records import dead_letter_writer
 from worker.edges.kafka.writer import PIECE_BYTES_MAX, PIECE_RECORDS_MAX, NoteWrite
 
@@ -255,3 +257,17 @@ def test_a_missing_topic_keeps_no_record_of_another_from_being_written_alone() -
     assert events[0] == (REQUEST_SECONDS + ROUND_TRIP_SECONDS * 3, DeadLettersAcknowledged(ours))
     assert isinstance(events[1][1], DeadLettersFailed)
     assert events[2][1] == DeadLettersAcknowledged(others)
+
+
+# --- for tools ------------------------------------------------------------------------------------
+
+
+def test_a_tool_gives_up_where_nothing_is_acknowledged() -> None:
+    async def main() -> float:
+        record = Outgoing("dlq", None, b"value", [("__appmetrica.errors.offset", b"1")])
+        async with BatchProducer(Connection(Producer(is_away=True))) as producer:
+            with pytest.raises(KafkaTimeoutError, match="not acknowledged within 45 s"):
+                await producer.send([record])
+        return asyncio.get_running_loop().time()
+
+    assert virtual_loop.run(main(), seconds_max=1000.0) < 60.0
