@@ -80,7 +80,15 @@ async def stop(stage: Stage, member: Member) -> None:
 
 
 async def clean_stops(stage: Stage, count: int) -> None:
-    """Restart, join and leave with a healthy API: no duplicate is allowed."""
+    """Restart, join and leave with a healthy API: no duplicate is allowed, and no end but 0.
+
+    With nothing wrong a worker ends with 75 only if a refused row is the only row of its
+    application in the last batch, and nothing of the application is accepted afterwards: a
+    refused row of a larger batch is proven bad by its other rows (`TestABadRowAtAStop`). One row in
+    `REFUSED_EVERY` is refused, and an open batch has a single row for 4 % of the time (the smaller
+    application: 25 rows per linger). So this happens at one stop in 100,000, and is no exception
+    that the check makes.
+    """
     async with stage.during("SIGTERM, joins, leaves; healthy API"):
         guest = await stage.new_member()
         await stage.pause(2, 3)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from tests.builders import TOPIC, FakeRecord
+from tests.searches import some_of
 from tests.unit.core.pipeline_world import (
     FIRST,
     SECOND,
@@ -238,3 +241,33 @@ class TestABadRowAtAStop:
         assert world.ledger.offsets.in_motion({FIRST}) == 1, "the good one is in flight"
         assert only(Finish, world.answer(good, ok())) == []
         assert world.ledger.offsets.in_motion({FIRST}) == 0
+
+    @pytest.mark.parametrize("seed", some_of(range(100)))
+    def test_it_is_proven_whatever_the_order_of_answers_if_its_batch_has_other_rows(
+        self, seed: int
+    ) -> None:
+        chance = Random(seed)
+        world = World(rows_max=30, in_flight_max=chance.randint(1, 4))
+        world.assign(FIRST)
+        count = chance.randint(2, 30)
+        bad = chance.randrange(count)
+        world.receive(*map(event, range(count)))
+        on_their_way = posted(world.wait(1.0)) if chance.random() < 0.5 else []
+        on_their_way += posted(world.handle(StopRequested(world.seconds + 30)))
+        dead_lettered: list[WriteDeadLetters] = []
+        while on_their_way:
+            batch = on_their_way.pop(chance.randrange(len(on_their_way)))
+            has_bad = any(row.record.offset == bad for row in batch.rows)
+            commands = world.answer(batch, status(400) if has_bad else ok())
+            on_their_way += posted(commands)
+            dead_lettered += only(WriteDeadLetters, commands)
+            assert only(Finish, commands) == []
+        (letters,) = dead_lettered
+        assert [one.record.offset for one in letters.rejections] == [bad]
+
+    def test_the_only_row_of_its_batch_is_left_if_nothing_else_can_prove_it(
+        self, world: World
+    ) -> None:
+        world.receive(event(0))
+        (batch,) = posted(world.handle(StopRequested(world.seconds + 30)))
+        assert only(Finish, world.answer(batch, status(400))) == [Finish(1, 0)]
