@@ -18,6 +18,7 @@ from aiokafka import ConsumerRecord
 from tests.e2e.stage import Stage, meanwhile, on_stage
 from worker.sandbox.emulator.faults import FaultKind, PlannedFault
 from worker.sandbox.emulator.ledger import KeptRow
+from worker.sandbox.processes import WorkerProcess
 from worker.sandbox.reconciliation import REASON_HEADER
 from worker.sandbox.topics import publish, read_all
 
@@ -86,6 +87,15 @@ async def dead_letters(stage: Stage) -> list[ConsumerRecord[bytes, bytes]]:
     raise TimeoutError("no dead letter came")
 
 
+async def await_hold(worker: WorkerProcess) -> None:
+    """Wait until the worker has put an application on hold."""
+    for _ in range(STREAM_MAX):
+        if "application_held" in worker.log_file.read_text():
+            return
+        await asyncio.sleep(0.2)
+    raise TimeoutError(f"no application is on hold: {worker.log_tail()}")
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_row_that_makes_the_api_fail_is_dead_lettered_and_all_others_are_delivered(
     stage: Stage, fault: str
@@ -124,11 +134,13 @@ async def test_an_api_too_slow_for_full_batches_gets_all_rows_each_a_bounded_num
 async def test_an_api_that_refuses_everything_for_a_while_makes_no_dead_letter(
     stage: Stage,
 ) -> None:
-    stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=400, seconds=5.0))
+    stage.emulator.plan(PlannedFault(FaultKind.STATUS, status=400))
     wanted = [f"event-{number}" for number in range(ROWS)]
     await publish(stage.bootstrap_servers, stage.topic, map(record, wanted))
-    await stage.start_worker(QUICK)
+    worker = await stage.start_worker(QUICK)
     async with streaming(stage):
+        await await_hold(worker)
+        stage.emulator.plan()
         await stage.await_rows(ROWS)
     await stage.await_settled()
     assert await read_all(stage.bootstrap_servers, stage.dead_letter_topic) == []

@@ -18,11 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from worker.errors import UnavailableError
-from worker.sandbox.processes import start_process
+from worker.sandbox.processes import START_SECONDS_MAX, StartWatch, start_process
 
-# On a busy machine a start takes minutes; its log grows all the while.
-START_SECONDS_MAX = 300.0
-SILENT_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.05
 STARTED = b"Kafka Server started"
@@ -86,29 +83,6 @@ def _check(jars: list[Path]) -> None:
             f"{', '.join(wrong[:5])}; "
             "remove jgo's cache of org.apache.kafka and try again"
         )
-
-
-class StartWatch:
-    """Says when to give up a start: when its log no longer grows, or after five minutes.
-
-    Args:
-        now: the time at which the process was started or first watched, in seconds.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._began = now
-        self._grew = now
-        self._log_bytes = 0
-
-    def reason_to_give_up(self, now: float, log_bytes: int) -> str | None:
-        """The reason, where there is one; the log has this size now."""
-        if log_bytes != self._log_bytes:
-            self._log_bytes, self._grew = log_bytes, now
-        if now - self._began >= START_SECONDS_MAX:
-            return f"not started after {START_SECONDS_MAX:g} s"
-        if now - self._grew >= SILENT_SECONDS_MAX:
-            return f"nothing new in its log for {SILENT_SECONDS_MAX:g} s"
-        return None
 
 
 class KafkaNode:

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,10 @@ from worker.errors import UnavailableError
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-READY_SECONDS_MAX = 30.0
+# On a busy machine a start takes minutes; its log grows all the while.
+START_SECONDS_MAX = 300.0
+SILENT_SECONDS_MAX = 60.0
+PROBE_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
 
 
@@ -65,6 +69,29 @@ def _end_with(parent: int) -> None:
     if os.getppid() != parent:
         # The parent ended before the call of prctl.
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class StartWatch:
+    """Says when to give up a start: when its log no longer grows, or after five minutes.
+
+    Args:
+        now: the time at which the process was started or first watched, in seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._grew = now
+        self._log_bytes = 0
+
+    def reason_to_give_up(self, now: float, log_bytes: int) -> str | None:
+        """The reason, where there is one; the log has this size now."""
+        if log_bytes != self._log_bytes:
+            self._log_bytes, self._grew = log_bytes, now
+        if now - self._began >= START_SECONDS_MAX:
+            return f"not started after {START_SECONDS_MAX:g} s"
+        if now - self._grew >= SILENT_SECONDS_MAX:
+            return f"nothing new in its log for {SILENT_SECONDS_MAX:g} s"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +154,29 @@ class WorkerProcess:
         """Wait until the worker is ready.
 
         Raises:
-            UnavailableError: it ended, or did not become ready in time.
+            UnavailableError: it ended, its log stopped growing, or it took too long.
         """
-        async with aiohttp.ClientSession() as session:
-            for _ in range(round(READY_SECONDS_MAX / POLL_SECONDS)):
+        watch = StartWatch(time.monotonic())
+        reason = None
+        timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while reason is None:
                 if self._process is None or self._process.poll() is not None:
-                    break
-                try:
-                    async with session.get(f"{self.admin_url}/readyz") as response:
-                        if response.status == 200:
-                            return
-                except aiohttp.ClientConnectionError:
-                    pass
-                await asyncio.sleep(POLL_SECONDS)
-        raise UnavailableError(f"the worker did not become ready: {self.log_tail()}")
+                    reason = "the process ended"
+                elif await self._is_ready(session):
+                    return
+                else:
+                    await asyncio.sleep(POLL_SECONDS)
+                    log_bytes = self.log_file.stat().st_size
+                    reason = watch.reason_to_give_up(time.monotonic(), log_bytes)
+        raise UnavailableError(f"the worker did not become ready, {reason}: {self.log_tail()}")
+
+    async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(f"{self.admin_url}/readyz") as response:
+                return response.status == 200
+        except (aiohttp.ClientConnectionError, TimeoutError):
+            return False
 
     async def status(self) -> dict[str, Any]:
         """The worker's status document."""

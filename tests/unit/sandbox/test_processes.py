@@ -1,8 +1,8 @@
-"""How long a start of Kafka is waited for."""
+"""How long the start of a process is waited for."""
 
 from __future__ import annotations
 
-from worker.sandbox.kafka_node import SILENT_SECONDS_MAX, START_SECONDS_MAX, StartWatch
+from worker.sandbox.processes import SILENT_SECONDS_MAX, START_SECONDS_MAX, StartWatch
 
 BEGAN = 1000.0
 

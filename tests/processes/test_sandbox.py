@@ -1,4 +1,4 @@
-"""The tools of Apache Kafka that the sandbox runs: what fails is said in a sentence."""
+"""What the sandbox starts: Kafka, its tools, workers. A message names what failed, and why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from worker.errors import UnavailableError
+from worker.sandbox.kafka import free_ports
 from worker.sandbox.kafka_node import KafkaNode, KafkaPackages
+from worker.sandbox.processes import WorkerOptions, WorkerProcess
 
 
 def node_with_java(directory: Path, script: str) -> KafkaNode:
@@ -40,3 +42,25 @@ def test_a_start_that_ends_is_named_with_the_last_lines_of_its_log(tmp_path: Pat
         match=r"did not start on 127.0.0.1:0, the process ended: no memory for the heap$",
     ):
         node.await_start()
+
+
+async def test_a_worker_that_ends_at_its_start_is_named_with_its_last_lines(
+    tmp_path: Path,
+) -> None:
+    options = WorkerOptions(
+        bootstrap_servers="127.0.0.1:1",
+        base_url="http://127.0.0.1:1",
+        topic="events",
+        dead_letter_topic="events.dlq",
+        group_id="group",
+        keys={1111: "key"},
+        admin_port=free_ports(1)[0],
+        overrides={},
+        wrapper=("/bin/sh", "-c", "echo 'no room in /tmp'; exit 1"),
+    )
+    worker = WorkerProcess(tmp_path, "worker", options)
+    worker.start()
+    with pytest.raises(
+        UnavailableError, match=r"did not become ready, the process ended: no room in /tmp$"
+    ):
+        await worker.await_ready()
