@@ -89,7 +89,7 @@ class Draining:
     ) -> list[Command]:
         """Start a drain: seal open batches, give back rows that wait for a retry or a probe.
 
-        A row that waits for the acceptance of others stays while there are any: see `advance`.
+        Rows in quarantine stay as long as an answer may decide on them: see `advance`.
         """
         drained = frozenset(assignments)
         quiet_seconds = deadline_seconds - (deadline_seconds - now.monotonic_seconds) * QUIET_SHARE
@@ -100,7 +100,11 @@ class Draining:
         return self._flow.settle(self._dispatcher.waiting.take_back_waiting(drained), now)
 
     def advance(self, now: Now) -> list[Command]:
-        """Bring the drains as far as they can go now."""
+        """Bring the drains as far as they can go now.
+
+        While a drain may send, it gives back the rows in quarantine that no answer can decide on
+        any more; after that, all rows that aren't in flight.
+        """
         commands: list[Command] = []
         for drain in self._drains:
             if drain.stage is DrainStage.SENDING and now.monotonic_seconds >= drain.quiet_seconds:
@@ -110,7 +114,10 @@ class Draining:
             elif drain.stage is DrainStage.SENDING:
                 undecided = self._dispatcher.take_back_undecided(drain.assignments)
                 commands += self._flow.settle(undecided, now)
-        for drain in [drain for drain in self._drains if self._is_over(drain, now)]:
+        for drain in self._drains:
+            if drain.stage < DrainStage.OVER and self._is_over(drain, now):
+                drain.stage = DrainStage.OVER
+        for drain in [drain for drain in self._drains if drain.stage >= DrainStage.OVER]:
             # If a commit is still in flight, the last commit has to wait for its result.
             if self._ledger.commits.is_in_flight:
                 break
@@ -138,12 +145,10 @@ class Draining:
 
     def _is_over(self, drain: Drain, now: Now) -> bool:
         """True once no record of the drain is being worked on, or its time has passed."""
-        if drain.stage < DrainStage.OVER and (
+        return (
             now.monotonic_seconds >= drain.deadline_seconds
             or self._ledger.offsets.in_motion(drain.assignments) == 0
-        ):
-            drain.stage = DrainStage.OVER
-        return drain.stage >= DrainStage.OVER
+        )
 
     def _give_up(self, assignments: Set[Assignment], now: Now) -> list[Command]:
         """Give back all rows that aren't in flight."""

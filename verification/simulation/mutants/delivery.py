@@ -171,12 +171,7 @@ def send_several_batches_of_a_lane_at_once(swap: Swap) -> None:
 
 
 def let_newer_profiles_pass_a_retry(swap: Swap) -> None:
-    delay = OrderedLanes.delay
-
-    def passed(self: OrderedLanes, batch: Batch, due: float, *, may_be_passed: bool) -> None:
-        delay(self, batch, due, may_be_passed=True)
-
-    swap(OrderedLanes, "delay", passed)
+    swap(OrderedLanes, "delay", OrderedLanes.step_aside)
     swap(worker.core.delivery.ordering, "subject_of", lambda row: (row.assignment.topic, row.line))
 
 

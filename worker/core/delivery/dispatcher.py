@@ -96,7 +96,11 @@ class Dispatcher:
         posts: list[Batch] = []
         settlement = Settlement()
         at = now.monotonic_seconds
-        self.waiting.hold_overdue(now, settlement, is_healthy=self._limiter.is_healthy)
+        if self._limiter.is_healthy:
+            self.waiting.hold_overdue(now, settlement)
+        else:
+            # All batches wait then, and that is visible without a hold.
+            self.waiting.quarantine.postpone_overdue(at)
         self.waiting.hold_turns.give_lanes_their_probes(self._busy_lanes(), settlement)
         rows_left = STEP_ROWS_MAX
         while rows_left > 0 and self._limiter.is_free(at) and (batch := self._next(at)) is not None:

@@ -96,12 +96,15 @@ class LaneTurns:
         first, *rest = batches
         suspects = self._isolation.suspects
         is_alone = suspects.is_alone(first.id)
-        may_be_passed = is_alone or suspects.is_suspect(first.id)
+        steps_aside = is_alone or suspects.is_suspect(first.id)
         if is_alone and len(first.rows) > 1:
             first, second = self._isolation.first_rows_apart(first, len(first.rows) // 2)
             rest = [second, *rest]
         self._ordered.put_first(rest)
-        self._ordered.delay(first, due_seconds, may_be_passed=may_be_passed)
+        if steps_aside:
+            self._ordered.step_aside(first, due_seconds)
+        else:
+            self._ordered.delay(first, due_seconds)
 
     def ready(self) -> Iterator[Batch]:
         """Every batch that may be sent as soon as it has its turn."""

@@ -219,15 +219,20 @@ class OrderedLanes:
             line.restore()
             line.ready.appendleft(batch)
 
-    def delay(self, batch: Batch, due_seconds: float, *, may_be_passed: bool) -> None:
-        """Add a retry. The lane waits for it, unless rows of other subjects may pass it."""
+    def delay(self, batch: Batch, due_seconds: float) -> None:
+        """Add a retry that the whole lane waits for.
+
+        Raises:
+            RuntimeError: the lane waits for another retry.
+        """
         line = self._line(lane_of(batch))
-        if may_be_passed:
-            line.step_aside(batch, due_seconds)
-        elif line.retry is None:
-            line.retry = (due_seconds, batch)
-        else:
+        if line.retry is not None:
             raise RuntimeError(f"{lane_of(batch)} waits for {line.retry[1].id}, not for {batch.id}")
+        line.retry = (due_seconds, batch)
+
+    def step_aside(self, batch: Batch, due_seconds: float) -> None:
+        """Add a retry that rows of other subjects may pass."""
+        self._line(lane_of(batch)).step_aside(batch, due_seconds)
 
     def let_others_pass(self, batches: Iterable[Batch]) -> None:
         """Add batches that were failed probes: rows of other subjects are sent first."""

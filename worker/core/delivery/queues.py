@@ -135,12 +135,13 @@ class Quarantine:
         """The applications that have a batch whose wait is over."""
         return [application_id for application_id, due in self._dues() if due <= monotonic_seconds]
 
-    def postpone(self, application_id: int, monotonic_seconds: float) -> None:
-        """Let the batches of this application wait once more, from now."""
+    def postpone_overdue(self, monotonic_seconds: float) -> None:
+        """Let the batches of applications whose wait is over wait once more, from now."""
         due_seconds = monotonic_seconds + self._wait_seconds_max
-        self._waiting[application_id] = [
-            _Waiting(waiting.batch, due_seconds) for waiting in self._waiting[application_id]
-        ]
+        for application_id in self.overdue(monotonic_seconds):
+            self._waiting[application_id] = [
+                _Waiting(waiting.batch, due_seconds) for waiting in self._waiting[application_id]
+            ]
 
     def next_deadline(self) -> float | None:
         """When the first wait is over, in monotonic seconds; None if nothing waits."""

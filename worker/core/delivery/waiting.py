@@ -194,18 +194,13 @@ class WaitingBatches:
         for batch in (*unproven, *joined([*ordinary, *others], "held")):
             self.hold_turns.wait(batch, settlement)
 
-    def hold_overdue(self, now: Now, settlement: Settlement, *, is_healthy: bool) -> None:
+    def hold_overdue(self, now: Now, settlement: Settlement) -> None:
         """Hold an application whose quarantined rows have waited too long.
 
         No other row of the application may be left, and operators have to see that. Rows of
         partitions that drain are given back instead, and are no reason for a hold.
-
-        Not while the API itself fails: then all batches wait, and that is visible.
         """
         for application_id in self.quarantine.overdue(now.monotonic_seconds):
-            if not is_healthy:
-                self.quarantine.postpone(application_id, now.monotonic_seconds)
-                continue
             for batch in self.quarantine.release(application_id, lambda _: True):
                 kept = self.row_filter.that_may_wait(batch, settlement)
                 if kept is not None:
