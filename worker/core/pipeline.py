@@ -1,4 +1,4 @@
-"""Calls the components in order: events in, commands out. Has no rules of its own.
+"""Calls the components in order: events in, commands out. Its only rule is when to park.
 
     Received → intake → window → batcher → dispatcher → Post … Answered → settle → Commit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from worker.core.counters.snapshot import PartitionStatus, Snapshot
+from worker.core.counters.snapshot import DeliveryStatus, PartitionStatus, Snapshot
 from worker.core.model.clock import Now
 from worker.core.model.record import Assignment, AssignmentState
 from worker.core.progress.offsets import Offsets
@@ -43,14 +43,7 @@ def build_status(
         ),
         holds=delivery.holds,
         throttles=delivery.throttles,
-        rows={
-            "linked": sum(route.window.linked for route in routes),
-            "batching": sum(route.batcher.rows for route in routes),
-            "waiting": delivery.rows_waiting,
-            "in_flight": delivery.rows_in_flight,
-            "dead_letter": flow.dead_letters.waiting,
-            "parking": flow.parking.waiting,
-        },
+        rows=_rows(components, delivery, flow),
         destination=delivery.destination,
         held_bytes=ledger.memory.held_bytes,
         dedup_window_rows=sum(route.window.rows for route in routes),
@@ -67,6 +60,19 @@ def build_status(
         is_parking_blocked=flow.parking.is_blocked,
         clock=components.clock.status(now),
     )
+
+
+def _rows(components: Components, delivery: DeliveryStatus, flow: RowFlow) -> dict[str, int]:
+    """How many rows are in each stage of their way."""
+    routes = components.routes.values()
+    return {
+        "linked": sum(route.window.linked for route in routes),
+        "batching": sum(route.batcher.rows for route in routes),
+        "waiting": delivery.rows_waiting,
+        "in_flight": delivery.rows_in_flight,
+        "dead_letter": flow.dead_letters.waiting,
+        "parking": flow.parking.waiting,
+    }
 
 
 def _partition(offsets: Offsets, assignment: Assignment, *, is_paused: bool) -> PartitionStatus:

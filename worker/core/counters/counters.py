@@ -157,11 +157,10 @@ class TopicCounters:
     """The records of one topic since the process started. All counts but `consumed_bytes`.
 
     `skipped_settled` were received again although the commit metadata names them as settled; they
-    are not in `consumed`. `hints_ignored` counts
-    commits whose metadata wasn't ours or was damaged. `events_ahead` counts delivered events, and
-    `records_ahead` delivered records, whose time lay ahead of the worker's clock: their age, or
-    their latency, is observed as 0. `records_undated` were delivered and have no timestamp, and so
-    no latency.
+    are not in `consumed`. `hints_ignored` counts commits whose metadata wasn't ours or was damaged.
+    `events_ahead` counts delivered events, and `records_ahead` delivered records, whose time lay
+    ahead of the worker's clock: their age, or their latency, is observed as 0. `records_undated`
+    were delivered and have no timestamp, and so no latency.
     """
 
     consumed: int = 0

@@ -143,7 +143,7 @@ class History:
         )
 
     def series(self, monotonic_seconds: float) -> HistorySeries:
-        """Return all points but the first, which the first rate begins at."""
+        """Return all points but the first: its rates would need a point before it."""
         points = list(self._points)
         later = points[1:]
         return HistorySeries(

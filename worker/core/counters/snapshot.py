@@ -22,9 +22,8 @@ EXPIRY_WINDOWS_SECONDS = (3600, 21_600, 86_400)
 class HoldStatus:
     """An application on hold as operators see it.
 
-    Times in Unix seconds; `rows` is the number of rows that wait here.
-
-    `is_parking`: its records go to the parking topic, so that they don't stop other applications.
+    Times in Unix seconds; `rows` is the number of rows that wait here. `is_parking`: its records go
+    to the parking topic, so that they don't stop other applications.
     """
 
     application_id: int

@@ -177,29 +177,26 @@ class Suspects:
             case.began_at = request.started
         if case.tally is None:
             case.tally = history.tally(application_id)
+        is_slow = failure is Failure.TIMED_OUT and not history.has_accepted_as_many(
+            batch, since or request.started
+        )
         is_lone = since is not None and history.newest_accepted(application_id) > since
+        # A row that gets no answer in time is compared with rows of its own resource alone.
         case.is_alone = since is not None and (
-            history.last_acceptance(application_id) <= since
-            # A row that gets no answer in time is compared with rows of its own resource alone.
-            or (failure is Failure.TIMED_OUT and not history.has_accepted_as_many(batch, since))
+            is_slow or history.last_acceptance(application_id) <= since
         )
         case.lone_failures += is_lone
         if not case.is_suspect:
-            self._consecutive_failures[application_id] = (
-                self._consecutive_failures.get(application_id, 0) + 1
-            )
+            consecutive = self._consecutive_failures.get(application_id, 0)
+            self._consecutive_failures[application_id] = consecutive + 1
         # A failure that this very batch is likely to cause says nothing about the others.
         is_counted = (since is None or is_lone) and case.lone_failures < LONE_FAILURES_MIN
-        if failure is Failure.TIMED_OUT and not history.has_accepted_as_many(
-            batch, since or request.started
-        ):
+        if is_slow:
             decision = Decision.RETRY_SMALLER
         elif len(batch.rows) > 1:
-            last_acceptance = history.last_acceptance(application_id)
-            is_again = case.is_suspect or since is not None
-            decision = _of_several_rows(
-                case, failure, may_be_halved=is_again and last_acceptance > case.began_at
-            )
+            may_be_halved = case.is_suspect or since is not None
+            is_halved = may_be_halved and history.last_acceptance(application_id) > case.began_at
+            decision = Decision.HALVE if is_halved else _of_several_rows(case, failure)
         else:
             case.is_suspect |= is_lone
             is_enough = is_lone and _is_enough(case, history.tally(application_id))
@@ -208,8 +205,9 @@ class Suspects:
         return Assessment(decision, is_counted)
 
 
-def _of_several_rows(case: _Case, failure: Failure, *, may_be_halved: bool) -> Decision:
-    if failure is Failure.TIMED_OUT or may_be_halved:
+def _of_several_rows(case: _Case, failure: Failure) -> Decision:
+    """The next step for several rows that have not failed while others were accepted."""
+    if failure is Failure.TIMED_OUT:
         return Decision.HALVE
     is_too_large = failure is Failure.CUT_OFF and case.failures >= CUT_OFFS_TO_SPLIT
     return Decision.SPLIT if is_too_large else Decision.RETRY

@@ -197,7 +197,7 @@ class WaitingBatches:
     def hold_overdue(self, now: Now, settlement: Settlement) -> None:
         """Hold an application whose quarantined rows have waited too long.
 
-        No other row of the application may be left, and operators have to see that. Rows of
+        The application may have no other row, and operators have to see that. Rows of
         partitions that drain are given back instead, and are no reason for a hold.
         """
         for application_id in self.quarantine.overdue(now.monotonic_seconds):
