@@ -82,7 +82,7 @@
 {{- if eq (dig "admin" "metrics_port" -1 .Values.config | toString) "0" -}}
 {{- $faults = append $faults "config.admin.metrics_port: 0 is a random port, but the probes need a known one" -}}
 {{- end -}}
-{{- $computed := list "AMW_ADMIN__HOST" "AMW_ADMIN__PORT" "AMW_ADMIN__METRICS_" "AMW_ADMIN__SSL_CERTIFICATE_FILE" "AMW_LIMITS__MEMORY_" "AMW_DEDUP__WINDOW_ROWS_MAX" "AMW_SHUTDOWN__" "AMW_STATE_DIR" "AMW_CONFIG" -}}
+{{- $computed := list "AMW_ADMIN__HOST" "AMW_ADMIN__PORT" "AMW_ADMIN__METRICS_" "AMW_ADMIN__SSL_CERTIFICATE_FILE" "AMW_LIMITS__MEMORY_" "AMW_DEDUP__WINDOW_ROWS_MAX" "AMW_DELIVERY__REQUESTS_IN_FLIGHT_MAX" "AMW_BATCHING__BODY_BYTES_MAX" "AMW_SHUTDOWN__" "AMW_STATE_DIR" "AMW_CONFIG" -}}
 {{- range .Values.env -}}
 {{- $name := .name -}}
 {{- range $computed -}}
@@ -102,7 +102,7 @@
 {{- $request := include "worker.bytes" (dict "path" "resources.requests.memory" "quantity" $resources.requests.memory) | int64 -}}
 {{- if lt $limit $needed -}}
 {{- $mebibytes := divf $needed 1048576 | ceil | int64 -}}
-{{- $parts := "config.limits.memory_bytes_max + 128 B for each of config.dedup.window_rows_max + 96 MiB" -}}
+{{- $parts := "config.limits.memory_bytes_max + config.delivery.requests_in_flight_max × (config.batching.body_bytes_max + 320 KiB) + 128 B for each of config.dedup.window_rows_max + 96 MiB" -}}
 {{- $faults = append $faults (printf "resources.limits.memory: %v is less than the %dMi that the worker may need (%s), and a long outage would get it killed: raise the limit, or lower these settings" $resources.limits.memory $mebibytes $parts) -}}
 {{- end -}}
 {{- if gt $request $limit -}}

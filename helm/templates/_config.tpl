@@ -77,12 +77,29 @@
 {{- mulf (float64 (trimSuffix $unit $text)) (get $units $unit) | floor | int64 -}}
 {{- end -}}
 
-{{/* What a worker may need at most, as `check-config` computes it: records, remembered keys, the
-     process itself. */}}
+{{/* What a worker may need at most, as `check-config` computes it: records, requests in flight,
+     remembered keys, the process itself. */}}
 {{- define "worker.memoryNeeded" -}}
 {{- $records := dig "limits" "memory_bytes_max" 268435456 .Values.config | int64 -}}
 {{- $keys := dig "dedup" "window_rows_max" 1000000 .Values.config | int64 -}}
-{{- add $records (mul $keys 128) 100663296 -}}
+{{- $requests := dig "delivery" "requests_in_flight_max" 8 .Values.config | int64 -}}
+{{- $bodies := min $records (mul $requests (include "worker.bodyBytesMax" . | int64)) -}}
+{{- add $records $bodies (mul $requests 327680) (mul $keys 128) 100663296 -}}
+{{- end -}}
+
+{{/* The size of the largest request of any route. */}}
+{{- define "worker.bodyBytesMax" -}}
+{{- if eq (dig "delivery" "request" "body" .Values.config) "params" -}}
+{{- dig "delivery" "query_bytes_max" 7168 .Values.config | int64 -}}
+{{- else -}}
+{{- $common := dig "batching" "body_bytes_max" 8388608 .Values.config -}}
+{{- $largest := 0 -}}
+{{- range .Values.config.routes | default (list dict) -}}
+{{- $own := get (.batching | default dict) "body_bytes_max" | default $common -}}
+{{- $largest = max $largest (int64 $own) -}}
+{{- end -}}
+{{- $largest -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The resources, with the memory that is not given: the need and a fifth, in steps of 32 MiB. */}}

@@ -104,6 +104,10 @@ def test_chart_computes_the_memory_that_the_worker_computes(
         "dedup": {"window_rows_max": keys},
         "batching": {"body_bytes_max": 4096},
     }
+    _assert_same_memory(config, tmp_path)
+
+
+def _assert_same_memory(config: dict[str, Any], tmp_path: Path) -> None:
     values = merged(MINIMAL, {"config": config})
     file = tmp_path / "config.yaml"
     file.write_text(one(values, "ConfigMap")["data"]["config.yaml"])
@@ -113,6 +117,23 @@ def test_chart_computes_the_memory_that_the_worker_computes(
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
     given = int(resources["limits"]["memory"].removesuffix("Mi")) * MEBIBYTE
     assert needed * 1.2 <= given < needed * 1.2 + 33 * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"delivery": {"requests_in_flight_max": 256}},
+        {"delivery": {"request": "params", "query_bytes_max": 1_048_576}},
+        {"batching": {"body_bytes_max": 33_554_432}},
+        {"routes": [{"topic": "a", "batching": {"body_bytes_max": 33_554_432}}, {"topic": "b"}]},
+        {"routes": [{"topic": "a", "batching": {"body_bytes_max": 65_536}}]},
+    ],
+    ids=["requests", "query strings", "bodies", "bodies of a route", "small bodies of a route"],
+)
+def test_chart_computes_the_requests_that_the_worker_computes(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    _assert_same_memory(config, tmp_path)
 
 
 def test_pod_has_more_time_than_the_drain() -> None:

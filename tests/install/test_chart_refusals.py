@@ -51,20 +51,22 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     # What only the chart can compare.
     "memory limit below the need": (
         {"resources": {"limits": {"memory": "256Mi"}}},
-        "resources.limits.memory: 256Mi is less than the 475Mi that the worker may need "
-        "(config.limits.memory_bytes_max + 128 B for each of config.dedup.window_rows_max + "
-        "96 MiB), and a long outage would get it killed: raise the limit, or lower these settings",
+        "resources.limits.memory: 256Mi is less than the 541Mi that the worker may need "
+        "(config.limits.memory_bytes_max + config.delivery.requests_in_flight_max × "
+        "(config.batching.body_bytes_max + 320 KiB) + 128 B for each of "
+        "config.dedup.window_rows_max + 96 MiB), and a long outage would get it killed: raise the "
+        "limit, or lower these settings",
     ),
     "memory of the configuration above the limit": (
         merged(
             _config(dedup={"window_rows_max": 10_000_000}),
             {"resources": {"limits": {"memory": "1Gi"}}},
         ),
-        "resources.limits.memory: 1Gi is less than the 1573Mi",
+        "resources.limits.memory: 1Gi is less than the 1640Mi",
     ),
     "memory limit in thousands": (
-        {"resources": {"limits": {"memory": "490M"}}},
-        "resources.limits.memory: 490M is less than the 475Mi",
+        {"resources": {"limits": {"memory": "565M"}}},
+        "resources.limits.memory: 565M is less than the 541Mi",
     ),
     "request above the limit": (
         {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}},
@@ -149,6 +151,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "computed setting in a variable": (
         {"env": [{"name": "AMW_SHUTDOWN__DRAIN_SECONDS", "value": "300"}]},
         "set it in config, not as AMW_SHUTDOWN__DRAIN_SECONDS",
+    ),
+    "size of bodies in a variable": (
+        {"env": [{"name": "AMW_BATCHING__BODY_BYTES_MAX", "value": "33554432"}]},
+        "set it in config, not as AMW_BATCHING__BODY_BYTES_MAX",
     ),
     "key in the configuration": (
         _config(appmetrica={"applications": {"1111": {"post_api_key": KEY}}}),

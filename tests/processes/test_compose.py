@@ -19,6 +19,7 @@ from worker.cli.main import cli
 from worker.cli.sandbox import sandbox
 from worker.sandbox.kafka_node import ENDPOINT
 from worker.settings.load import load
+from worker.tools.environment_check import memory_needed_bytes
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "config" / "compose"
@@ -83,9 +84,7 @@ def test_the_worker_accepts_its_configuration_and_its_memory() -> None:
     route, _ = settings.resolved_routes()
     created = re.findall(r"for topic in (.*);", SERVICES["topics"]["command"][-1])[0].split()
     assert created == [route.topic, settings.dead_letter.topic, route.parking_topic]
-    needed = (
-        settings.limits.memory_bytes_max + 128 * settings.dedup.window_rows_max + 96 * 1024 * 1024
-    )
+    needed = memory_needed_bytes(settings)
     assert needed <= int(worker["mem_limit"].removesuffix("m")) * 1024 * 1024
     assert str(settings.appmetrica.base_url) == "http://emulator:8080/"
 

@@ -110,13 +110,40 @@ def test_a_stranger_that_shares_the_workers_assignor_is_a_warning() -> None:
     assert result is CheckResult.WARNING and "other programs are members" in detail
 
 
-def test_memory_is_needed_for_records_keys_and_the_process() -> None:
-    some = settings(
-        limits__memory_bytes_max=str(100 * MEBIBYTE), dedup__window_rows_max=str(MEBIBYTE)
-    )
-    assert memory_needed_bytes(some) == (100 + 128 + 96) * MEBIBYTE
-    routes = "[{topic: a}, {topic: b}, {topic: c}]"
-    assert memory_needed_bytes(settings(routes=routes)) == memory_needed_bytes(settings())
+def _needed_bytes(**changes: object) -> int:
+    """The memory needed by 100 MiB of records, a MiB of keys, and sixteen requests of 2 MiB."""
+    some = {
+        "limits__memory_bytes_max": 100 * MEBIBYTE,
+        "dedup__window_rows_max": MEBIBYTE,
+        "delivery__requests_in_flight_max": 16,
+        "batching__body_bytes_max": 2 * MEBIBYTE,
+    } | changes
+    return memory_needed_bytes(settings(**{name: str(value) for name, value in some.items()}))
+
+
+def test_memory_is_needed_for_records_requests_keys_and_the_process() -> None:
+    assert _needed_bytes() == (100 + 16 * 2 + 5 + 128 + 96) * MEBIBYTE
+
+
+def test_memory_is_the_same_for_any_number_of_routes() -> None:
+    assert _needed_bytes(routes="[{topic: a}, {topic: b}, {topic: c}]") == _needed_bytes()
+
+
+def test_memory_is_needed_for_the_largest_body_of_any_route() -> None:
+    routes = "[{topic: a, batching: {body_bytes_max: 3145728}}, {topic: b}]"
+    assert _needed_bytes(routes=routes) == _needed_bytes() + 16 * MEBIBYTE
+    routes = "[{topic: a, batching: {body_bytes_max: 1048576}}]"
+    assert _needed_bytes(routes=routes) == _needed_bytes() - 16 * MEBIBYTE
+
+
+def test_bodies_need_no_more_memory_than_their_rows() -> None:
+    many = _needed_bytes(delivery__requests_in_flight_max=256)
+    assert many == (100 + 100 + 80 + 128 + 96) * MEBIBYTE
+
+
+def test_a_query_string_needs_its_own_maximum() -> None:
+    params = _needed_bytes(delivery__request="params", delivery__query_bytes_max=MEBIBYTE)
+    assert params == _needed_bytes() - 16 * MEBIBYTE
 
 
 def test_the_defaults_fit_the_limit_of_the_chart() -> None:
@@ -140,9 +167,10 @@ def test_a_memory_warning_names_the_parts_and_the_remedy() -> None:
     found = check_memory(settings(), 256 * MEBIBYTE)
     assert (found.subject, found.result) == ("memory", CheckResult.WARNING)
     for part in (
-        "at most 474 MiB",
+        "at most 541 MiB",
         "allows 256 MiB",
         "limits.memory_bytes_max 256 MiB",
+        "66 MiB for requests (delivery.requests_in_flight_max 8, bodies of at most 8 MiB)",
         "1,000,000 of 128 B",
         "raise the container's limit",
     ):

@@ -114,7 +114,8 @@ class Batch:
 
         In the form `params`, the row's query.
         """
-        return self.header + b"".join([row.line for row in self.rows])
+        # One join: `header + lines` would hold a second body for a moment.
+        return b"".join([self.header, *[row.line for row in self.rows]])
 
     @property
     def oldest_event_timestamp(self) -> int:
