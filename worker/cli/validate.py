@@ -22,7 +22,7 @@ from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
-from worker.tools.csv_bodies import CsvFiles, faults_of_cells
+from worker.tools.csv_bodies import CsvFiles, NotWritableError, faults_of_cells
 from worker.tools.file_detection import DetectedFile, detect
 from worker.tools.file_formats import FileFormat, FileFormatError, read
 from worker.tools.validation import DryRun, UnknownApplications, Validation, no_faults
@@ -120,6 +120,8 @@ def validate(
             _validate_all(validation, file, source)
     except FileFormatError as error:
         raise click.BadParameter(str(error), param_hint="FILE") from None
+    except NotWritableError as error:
+        raise click.BadParameter(str(error), param_hint="--as-csv") from None
     summary = validation.summary
     output.end(summary)
     if not summary.records:

@@ -10,12 +10,11 @@ Source: the Post API's pages; `worker/sandbox/emulator/contract.py` checks cells
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import orjson
 
@@ -26,6 +25,8 @@ from worker.core.model.row import Destination, Row
 from worker.core.post_api.column import Kind
 from worker.core.post_api.resource import RESOURCES
 
+# A process may often have no more than 256 files; there may be more destinations.
+FILES_OPEN_MAX = 100
 # The kinds for which the API takes one form. Integers may have leading zeros.
 _ONE_FORM = frozenset({Kind.DECIMAL, Kind.JSON_OBJECT, Kind.ATTRIBUTES, Kind.IPV6})
 
@@ -61,35 +62,80 @@ def csv_name(destination: Destination, number: int) -> str:
     return f"{name}.csv" if number == 1 else f"{name}-{number}.csv"
 
 
+class NotWritableError(Exception):
+    """A directory or a file can't be created or opened; the message says which, and why."""
+
+
 class CsvFiles:
     """Files of request bodies: a file per destination. A context manager."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
-        self._files: dict[Destination, BinaryIO] = {}
+        self._paths: dict[Destination, Path] = {}
+        # The file that was written to last is at the end.
+        self._open: OrderedDict[Destination, BinaryIO] = OrderedDict()
         self._numbers: Counter[Destination] = Counter()
-        self._stack = ExitStack()
 
     def __enter__(self) -> CsvFiles:
+        """Create the directory.
+
+        Raises:
+            NotWritableError: it can't be created.
+        """
         if self._directory is not None:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _not_writable(self._directory, error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        while self._open:
+            self._close_oldest()
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Write rows; does nothing without a directory."""
+        """Write rows; does nothing without a directory.
+
+        Raises:
+            NotWritableError: a file can't be opened.
+        """
         if self._directory is None:
             return
         for row in rows:
-            file = self._files.get(row.destination) or self._open(self._directory, row.destination)
-            file.write(row.line)
+            self._file(self._directory, row.destination).write(row.line)
 
-    def _open(self, directory: Path, destination: Destination) -> BinaryIO:
+    def _file(self, directory: Path, destination: Destination) -> BinaryIO:
+        file = self._open.get(destination)
+        if file is not None:
+            self._open.move_to_end(destination)
+            return file
+        if len(self._open) >= FILES_OPEN_MAX:
+            self._close_oldest()
+        path = self._paths.get(destination)
+        if path is None:
+            path = self._paths[destination] = directory / self._new_name(destination)
+            file = self._open[destination] = _opened(path, "wb")
+            file.write(header(destination))
+        else:
+            file = self._open[destination] = _opened(path, "ab")
+        return file
+
+    def _new_name(self, destination: Destination) -> str:
         any_columns = destination._replace(filled=0)
         self._numbers[any_columns] += 1
-        name = csv_name(destination, self._numbers[any_columns])
-        file = self._files[destination] = self._stack.enter_context((directory / name).open("wb"))
-        file.write(header(destination))
-        return file
+        return csv_name(destination, self._numbers[any_columns])
+
+    def _close_oldest(self) -> None:
+        _, file = self._open.popitem(last=False)
+        file.close()
+
+
+def _opened(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:
+    try:
+        return path.open(mode)
+    except OSError as error:
+        raise _not_writable(path, error) from None
+
+
+def _not_writable(path: Path, error: OSError) -> NotWritableError:
+    return NotWritableError(f"{path} can't be written: {error.strerror}")

@@ -35,9 +35,13 @@ def detect(file: BinaryIO) -> DetectedFile:
     """Detect the format of a file.
 
     Raises:
-        FileFormatError: the file is UTF-16 text, or gzip data that can't be decompressed.
+        FileFormatError: the file can't be read, is UTF-16 text, or is gzip data that can't be
+            decompressed.
     """
-    head = file.read(HEAD_BYTES)
+    try:
+        head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise FileFormatError(f"can't be read: {error.strerror}") from None
     compression = ""
     stream = _rewound(head, file)
     if head.startswith(_GZIP):

@@ -11,10 +11,9 @@ import json
 import re
 import zlib
 from base64 import b64decode
-from binascii import Error as NotBase64Error
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -38,6 +37,8 @@ CELL_CHARACTERS_MAX = 1_000_000_000
 _CSV = re.compile(r'(?:(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)(?:,|\r?\n|\Z))*+')
 _SPACE = re.compile(r"[ \t\r\n]*")
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+# Only the ends of values are looked for: a number of any length is passed on to the intake.
+_value = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 class FileFormat(StrEnum):
@@ -121,18 +122,45 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _json(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
     """Each element of an array is a record, and so is each value outside of an array."""
     text = _decoded(_content(file).removeprefix(BOM_UTF8))
-    decoder, position, number = json.JSONDecoder(), 0, 0
-    while (start := _SPACE.match(text, position).end()) < len(text):  # type: ignore[union-attr]
+    position, number = 0, 0
+    while (start := _behind_space(text, position)) < len(text):
         try:
-            _, position = decoder.raw_decode(text, start)
+            _, position = _value.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
             line = text.count("\n", 0, getattr(error, "pos", start)) + 1
             reason = getattr(error, "msg", "nested too deeply")
             raise FileFormatError(f"line {line}: not JSON: {reason}") from None
-        value = text[start:position].encode()
-        for element in _elements(value) if value.startswith(b"[") else (value,):
+        for element in _records(text[start:position]):
             number += 1
             yield FileRecord(number, bytes(element))
+
+
+def _records(text: str) -> Iterable[bytes | msgspec.Raw]:
+    """The elements of an array, or the value itself if it is no array."""
+    value = text.encode()
+    if not value.startswith(b"["):
+        return (value,)
+    try:
+        return _elements(value)
+    except (msgspec.DecodeError, RecursionError):
+        # NaN, or half of a surrogate pair: Python's own decoder accepts both. The intake refuses
+        # the element that has it, and the others are checked.
+        return _elements_one_by_one(text)
+
+
+def _elements_one_by_one(text: str) -> Iterator[bytes]:
+    position = _behind_space(text, 1)
+    while position < len(text) and text[position] != "]":
+        _, end = _value.raw_decode(text, position)
+        yield text[position:end].encode()
+        # Behind the comma, or at the bracket.
+        position = _behind_space(text, end)
+        if text[position] == ",":
+            position = _behind_space(text, position + 1)
+
+
+def _behind_space(text: str, position: int) -> int:
+    return _SPACE.match(text, position).end()  # type: ignore[union-attr]
 
 
 def _content(file: BinaryIO) -> bytes:
@@ -178,7 +206,7 @@ def _kcat(file: BinaryIO) -> Iterator[FileRecord | Unreadable]:
             )
             if record.payload_base64 is not None:
                 value = b64decode(record.payload_base64, validate=True)
-        except (msgspec.DecodeError, NotBase64Error, RecursionError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             yield Unreadable(number, f"not a record as kcat -J prints it: {error}")
             continue
         key = record.key.encode(errors="surrogatepass") if record.key is not None else None

@@ -233,6 +233,13 @@ def test_records_of_any_form_and_resource_become_bodies_that_are_valid_again(
         assert (again.exit_code, ", invalid: 0" in again.output) == (0, True), again.output
 
 
+def test_a_directory_that_cannot_be_created_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("-", "--as-csv", str(tmp_path / "file" / "bodies"), stdin=good())
+    assert result.exit_code == 2
+    assert "Invalid value for --as-csv" in result.output and "Not a directory" in result.output
+
+
 def test_each_set_of_columns_has_a_body_of_its_own_where_they_are_exact(tmp_path: Path) -> None:
     result = run(
         "-",

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import csv
 from io import BytesIO, StringIO
+from pathlib import Path
 
 import pytest
 
-from tests.builders import APPLICATION_ID, UNIX_SECONDS, now_at
+from tests.builders import (
+    APPLICATION_ID,
+    DESTINATION,
+    UNIX_SECONDS,
+    make_row,
+    now_at,
+    parse_csv,
+)
 from tests.unit.tools.stored import settings
 from worker.core.model.row import Destination
 from worker.core.post_api.resource import RESOURCES, Identity
 from worker.sandbox.emulator.contract import CONTRACTS
 from worker.sandbox.emulator.reader import AcceptanceBounds, Rows, read_body
-from worker.tools.csv_bodies import csv_name, faults_of_cells
+from worker.tools.csv_bodies import (
+    FILES_OPEN_MAX,
+    CsvFiles,
+    NotWritableError,
+    csv_name,
+    faults_of_cells,
+)
 from worker.tools.file_formats import FileFormat, read
 from worker.tools.validation import DryRun, Validation
 from worker.tools.validation_report import RecordResult
@@ -107,6 +121,41 @@ def test_the_fault_of_a_cell_gives_the_form_that_the_api_takes() -> None:
         ("out_of_range", "device_ipv6", "expected ::ffff:1.2.3.4 in a CSV body, found '1.2.3.4'"),
     ]
     assert (result.key, result.is_duplicate) == (None, False)
+
+
+def test_more_destinations_than_open_files_have_whole_files(tmp_path: Path) -> None:
+    applications = range(1, FILES_OPEN_MAX + 3)
+    opened = 0
+    with CsvFiles(tmp_path) as files:
+        for offset in range(2):
+            for application in applications:
+                destination = Destination("events", application, Identity.PROFILE_ID)
+                files.write([make_row(offset, destination=destination)])
+                opened = max(opened, _open_files_in(tmp_path))
+    assert opened == FILES_OPEN_MAX
+    for application in applications:
+        file = tmp_path / f"events-{application}-profile_id.csv"
+        assert len(parse_csv(file.read_bytes())) == 3, file
+
+
+def _open_files_in(directory: Path) -> int:
+    found = [
+        descriptor.readlink()
+        for descriptor in Path("/proc/self/fd").iterdir()
+        if descriptor.is_symlink()
+    ]
+    return sum(path.parent == directory for path in found)
+
+
+@pytest.mark.parametrize("place", ["file/bodies", "directory"])
+def test_a_place_that_cannot_be_written_is_named(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory" / csv_name(DESTINATION, 1)).mkdir(parents=True)
+    with (
+        pytest.raises(NotWritableError, match=r"can't be written: (Not|Is) a directory"),
+        CsvFiles(tmp_path / place) as files,
+    ):
+        files.write([make_row()])
 
 
 def test_a_file_is_named_by_its_destination() -> None:

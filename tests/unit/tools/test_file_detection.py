@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
 from codecs import BOM_UTF8
 
 import pytest
@@ -74,6 +76,18 @@ def test_damaged_gzip_is_an_error(cut: int) -> None:
     with pytest.raises(FileFormatError, match="it seems to be gzip, but is damaged"):
         found = detect(io.BytesIO(packed[:cut]))
         list(read(found.stream, found.file_format))
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that fails."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_file_that_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(FileFormatError, match="can't be read: Input/output error"):
+        detect(Failing())
 
 
 @pytest.mark.parametrize(

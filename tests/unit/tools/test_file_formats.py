@@ -61,7 +61,16 @@ def test_what_kcat_itself_prints_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"[]", b'{"payload": 1}', b'{"payload_base64": "?"}', b"\xff", b"[" * 100_000]
+    "line",
+    [
+        b"{",
+        b"[]",
+        b'{"payload": 1}',
+        b'{"payload_base64": "?"}',
+        '{"payload_base64": "é"}'.encode(),
+        b"\xff",
+        b"[" * 100_000,
+    ],
 )
 def test_a_line_that_is_no_record_is_named_and_the_next_is_read(
     line: bytes, tmp_path: Path
@@ -69,6 +78,20 @@ def test_a_line_that_is_no_record_is_named_and_the_next_is_read(
     bad, good = records_of(tmp_path, line + b'\n{"payload": "{}"}\n', FileFormat.KCAT)
     assert isinstance(bad, Unreadable) and bad.line == 1
     assert isinstance(good, FileRecord) and good.value == b"{}"
+
+
+@pytest.mark.parametrize("bad", ['{"a": NaN}', "-Infinity", r'{"a": "\ud800"}', "9" * 5000])
+def test_an_element_that_only_python_reads_is_a_record_and_its_neighbours_too(
+    bad: str, tmp_path: Path
+) -> None:
+    for text in (f'[{{"b": 1}} ,\n {bad},[] ]', f"[{bad}]", f"[ {bad} ] {bad}", f'"b"\n{bad}'):
+        found = records_of(tmp_path, text.encode(), FileFormat.JSON)
+        values = [one.value for one in found if isinstance(one, FileRecord)]
+        assert bad.encode() in values
+        assert set(values) <= {bad.encode(), b'{"b": 1}', b"[]", b'"b"'}
+        assert [one.offset for one in found if isinstance(one, FileRecord)] == list(
+            range(1, len(values) + 1)
+        )
 
 
 def test_a_row_of_csv_is_the_object_that_a_producer_would_have_sent(tmp_path: Path) -> None:
