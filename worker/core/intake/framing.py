@@ -23,6 +23,11 @@ MAGIC = b"\x00"
 HEADER_BYTES = 5
 _OBJECT = "one JSON object"
 _BYTE = re.compile(r"\(byte (\d+)\)")
+# Escapes in their order, so that an escaped backslash begins none; the group is half a pair.
+_ESCAPES = re.compile(
+    rb"\\[^u]|\\u[Dd][89ABab]..\\u[Dd][C-Fc-f]..|(\\u[Dd][89A-Fa-f][0-9A-Fa-f]{2})(?=.)|\\u",
+    re.DOTALL,
+)
 _STARTS = {
     b"\x1f\x8b": "gzip data; let the producer's client compress (compression.type), not its code",
     b"\x28\xb5\x2f\xfd": "zstd data; let the producer's client compress (compression.type)",
@@ -109,6 +114,12 @@ def found_instead(value: bytes, error: str) -> str:
         # The decoder stops at the number or within it.
         if number in value[max(0, at - len(number)) : at + len(number)]:
             return f"found {number.decode()}, which is no number in JSON: leave the field out"
+    half = next((match[1] for match in _ESCAPES.finditer(value) if match[1]), None)
+    if half is not None:
+        return (
+            f"found {half.decode()}, which is half a character: cut texts between characters, not "
+            "within a surrogate pair"
+        )
     if "trailing" in error:
         return "found more behind the JSON object: send one object per record"
     return error

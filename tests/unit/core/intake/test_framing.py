@@ -165,6 +165,26 @@ def test_a_payload_that_is_no_object_is_a_fault(payload: bytes) -> None:
             "found -Infinity, which is no number in JSON: leave the field out",
             id="-Infinity",
         ),
+        *(
+            pytest.param(
+                TEXT.replace('"purchase"', f'"{text}"').encode(),
+                f"found {half}, which is half a character: cut texts between characters, not "
+                "within a surrogate pair",
+                id=f"half a character: {text}",
+            )
+            for text, half in (
+                (r"\ud83d", r"\ud83d"),
+                (r"cut \uD83D...", r"\uD83D"),
+                (r"\udc00 is the second half", r"\udc00"),
+                (r"\ud83d\u0041", r"\ud83d"),
+                (r"\ud83d\ude00, \\ud83d, \ud83e", r"\ud83e"),
+            )
+        ),
+        pytest.param(
+            TEXT.replace('"purchase"', r'"\ud83d\ude00 \\ud83d"')[:-1].encode(),
+            "Input data was truncated",
+            id="a whole pair and an escaped backslash",
+        ),
         pytest.param(
             make_value() + b"}",
             "found more behind the JSON object: send one object per record",
