@@ -251,8 +251,8 @@ class TestABadRowAtAStop:
         world.assign(FIRST)
         count = chance.randint(2, 30)
         bad = chance.randrange(count)
-        world.receive(*map(event, range(count)))
-        on_their_way = posted(world.wait(1.0)) if chance.random() < 0.5 else []
+        on_their_way = posted(world.receive(*map(event, range(count))))
+        on_their_way += posted(world.wait(1.0)) if chance.random() < 0.5 else []
         on_their_way += posted(world.handle(StopRequested(world.seconds + 30)))
         dead_lettered: list[WriteDeadLetters] = []
         while on_their_way:
