@@ -30,16 +30,16 @@ def situations(seen: Circumstances) -> list[Situation]:
     """
     found = [situation for rule in RULES if (situation := rule(seen)) is not None]
     is_enough = seen.snapshot.is_stopping or any(
-        one.urgency in (Urgency.CRITICAL, Urgency.WARNING) for one in found
+        situation.urgency in (Urgency.CRITICAL, Urgency.WARNING) for situation in found
     )
     if not is_enough:
         found.append(_progress(seen))
-    return sorted(found, key=lambda one: (one.state != DRAINING, _ORDER.index(one.urgency)))
+    return sorted(found, key=lambda item: (item.state != DRAINING, _ORDER.index(item.urgency)))
 
 
 def worst(found: Iterable[Situation]) -> Urgency:
     """Return the highest urgency."""
-    return min((one.urgency for one in found), key=_ORDER.index, default=Urgency.OK)
+    return min((situation.urgency for situation in found), key=_ORDER.index, default=Urgency.OK)
 
 
 def _progress(seen: Circumstances) -> Situation:

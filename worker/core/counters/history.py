@@ -132,14 +132,14 @@ class History:
 
         return Flow(
             measured_seconds=round(seconds, 1),
-            received=rate(lambda one: one.received),
-            delivered=rate(lambda one: one.delivered),
-            duplicates=rate(lambda one: one.duplicates),
-            dead_lettered=rate(lambda one: one.dead_lettered),
-            skipped=rate(lambda one: one.skipped),
-            parked=rate(lambda one: one.parked),
-            requests=rate(lambda one: one.requests),
-            requests_failed=rate(lambda one: one.requests_failed),
+            received=rate(lambda counts: counts.received),
+            delivered=rate(lambda counts: counts.delivered),
+            duplicates=rate(lambda counts: counts.duplicates),
+            dead_lettered=rate(lambda counts: counts.dead_lettered),
+            skipped=rate(lambda counts: counts.skipped),
+            parked=rate(lambda counts: counts.parked),
+            requests=rate(lambda counts: counts.requests),
+            requests_failed=rate(lambda counts: counts.requests_failed),
         )
 
     def series(self, monotonic_seconds: float) -> HistorySeries:
@@ -147,14 +147,14 @@ class History:
         points = list(self._points)
         later = points[1:]
         return HistorySeries(
-            ages_seconds=[round(monotonic_seconds - one.monotonic_seconds, 1) for one in later],
-            received_per_second=_rates(points, lambda one: one.received),
-            delivered_per_second=_rates(points, lambda one: one.delivered),
-            dead_lettered_per_second=_rates(points, lambda one: one.dead_lettered),
-            requests_failed_per_second=_rates(points, lambda one: one.requests_failed),
-            lag_records=[one.lag_records for one in later],
-            held_bytes=[one.held_bytes for one in later],
-            urgency=[one.urgency for one in later],
+            ages_seconds=[round(monotonic_seconds - point.monotonic_seconds, 1) for point in later],
+            received_per_second=_rates(points, lambda counts: counts.received),
+            delivered_per_second=_rates(points, lambda counts: counts.delivered),
+            dead_lettered_per_second=_rates(points, lambda counts: counts.dead_lettered),
+            requests_failed_per_second=_rates(points, lambda counts: counts.requests_failed),
+            lag_records=[point.lag_records for point in later],
+            held_bytes=[point.held_bytes for point in later],
+            urgency=[point.urgency for point in later],
         )
 
 

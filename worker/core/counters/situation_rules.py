@@ -162,10 +162,10 @@ def _held(seen: Circumstances) -> Situation | None:
     holds = seen.snapshot.holds
     if not holds:
         return None
-    oldest = min(holds, key=lambda one: one.since_unix_seconds)
-    rows = sum(one.rows for one in holds)
+    oldest = min(holds, key=lambda hold: hold.since_unix_seconds)
+    rows = sum(hold.rows for hold in holds)
     others = f" and {len(holds) - 1:,} more" if len(holds) > 1 else ""
-    parking = " Further records are parked." if any(one.is_parking for one in holds) else ""
+    parking = " Further records are parked." if any(hold.is_parking for hold in holds) else ""
     return Situation(
         "held",
         Urgency.WARNING,
@@ -239,14 +239,15 @@ def _throttled(seen: Circumstances) -> Situation | None:
     if not throttles:
         return None
     first = throttles[0]
+    rows = sum(throttle.rows for throttle in throttles)
     others = f" and {len(throttles) - 1:,} more" if len(throttles) > 1 else ""
     return Situation(
         "throttled",
         Urgency.NOTICE,
         f"Throttled: application {first.application_id}{others}",
-        f"{count_text(sum(one.rows for one in throttles), 'row')} wait as long as the API asks.",
+        f"{count_text(rows, 'row')} wait as long as the API asks.",
         "If it happens often: larger batches, or a lower delivery.requests_per_second_max.",
-        min(one.since_unix_seconds for one in throttles),
+        min(throttle.since_unix_seconds for throttle in throttles),
     )
 
 

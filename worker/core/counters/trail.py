@@ -102,7 +102,7 @@ _FIELDS: Mapping[type, Callable[[Any], Fields]] = {
     },
     command.WriteLog: lambda step: {"code": step.event},
 }
-_KINDS = {one: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", one.__name__).lower() for one in _FIELDS}
+_KINDS = {kind: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower() for kind in _FIELDS}
 
 
 class Trail:

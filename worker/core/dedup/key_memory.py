@@ -50,7 +50,7 @@ class KeyBudget:
 
     def share(self, memory: Memory) -> int:
         """Return an equal share among all that hold something, this memory included."""
-        holders = sum(1 for one in self._memories if one is memory or one.charged)
+        holders = sum(1 for other in self._memories if other is memory or other.charged)
         return self.rows_max // max(1, holders)
 
     def make_room(self, rows: int) -> None:
@@ -58,7 +58,7 @@ class KeyBudget:
 
         The largest memory forgets its oldest generation; among equals the first that joined.
         """
-        charges = [one.charged for one in self._memories]
+        charges = [memory.charged for memory in self._memories]
         total = sum(charges)
         while total and total + rows > self.rows_max:
             largest = charges.index(max(charges))

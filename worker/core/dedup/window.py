@@ -172,8 +172,8 @@ class Window:
             content = _content(row)
             self._parked.add(content, monotonic_seconds)
             linked = self._linked.get(row.key, [])
-            duplicates.extend(one for one in linked if _content(one) == content)
-            others = [one for one in linked if _content(one) != content]
+            duplicates.extend(other for other in linked if _content(other) == content)
+            others = [other for other in linked if _content(other) != content]
             if others:
                 self._linked[row.key] = others
             else:

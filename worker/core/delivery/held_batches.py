@@ -102,7 +102,7 @@ class HeldBatches:
 
     def batches(self) -> list[Batch]:
         """All of them, topic by topic, in order of arrival."""
-        return [one.batch for held in self._by_topic.values() for one in held.values()]
+        return [held.batch for of_topic in self._by_topic.values() for held in of_topic.values()]
 
     def of(self, topics: Collection[str]) -> list[Batch]:
         """The batches of these topics, topic by topic, in order of arrival."""
@@ -110,10 +110,10 @@ class HeldBatches:
 
     def add(self, batch: Batch, probes: int = 0) -> None:
         """Add a batch behind the others."""
-        one = HeldBatch(batch, probes, self._arrivals)
+        held = HeldBatch(batch, probes, self._arrivals)
         self._arrivals += 1
-        self._by_topic.setdefault(one.topic, {})[batch.id] = one
-        self._enter(one)
+        self._by_topic.setdefault(held.topic, {})[batch.id] = held
+        self._enter(held)
 
     def pop_for_probe(self) -> HeldBatch:
         """Take out the batch that was a probe least often, the smallest of several.
@@ -124,10 +124,10 @@ class HeldBatches:
             IndexError: none waits.
         """
         while True:
-            one = heapq.heappop(self._order)[-1]
-            if one.is_waiting:
-                self._take((one,))
-                return one
+            held = heapq.heappop(self._order)[-1]
+            if held.is_waiting:
+                self._take((held,))
+                return held
 
     @property
     def has_untried(self) -> bool:
@@ -159,60 +159,63 @@ class HeldBatches:
         chosen: list[HeldBatch] = []
         rows = 0
         for topic in choice.topics:
-            for one in self._by_topic.get(topic, {}).values():
-                if one.arrival > choice.last_arrival or rows >= rows_max:
+            for held in self._by_topic.get(topic, {}).values():
+                if held.arrival > choice.last_arrival or rows >= rows_max:
                     break
-                chosen.append(one)
-                rows += len(one.batch.rows)
+                chosen.append(held)
+                rows += len(held.batch.rows)
         return self._take(chosen)
 
     def take_all(self) -> list[Batch]:
         """Take out every batch, topic by topic, in order of arrival."""
-        return self._take([one for held in self._by_topic.values() for one in held.values()])
+        return self._take(
+            [held for of_topic in self._by_topic.values() for held in of_topic.values()]
+        )
 
     def replace(self, transform: Callable[[Batch], Batch | None]) -> None:
         """Pass every batch through `transform`.
 
         A batch stays, is replaced in its place, or (None) goes.
         """
-        for topic, held in self._by_topic.items():
+        for topic, of_topic in self._by_topic.items():
             kept: dict[str, HeldBatch] = {}
-            for one in held.values():
-                batch = transform(one.batch)
-                if batch is one.batch:
-                    kept[batch.id] = one
+            for held in of_topic.values():
+                batch = transform(held.batch)
+                if batch is held.batch:
+                    kept[batch.id] = held
                     continue
-                self._leave(one)
+                self._leave(held)
                 if batch is not None:
-                    kept[batch.id] = HeldBatch(batch, one.probes, one.arrival)
+                    kept[batch.id] = HeldBatch(batch, held.probes, held.arrival)
                     self._enter(kept[batch.id])
             self._by_topic[topic] = kept
         self._compact()
 
-    def _take(self, ones: Sequence[HeldBatch]) -> list[Batch]:
-        for one in ones:
-            del self._by_topic[one.topic][one.batch.id]
-            self._leave(one)
+    def _take(self, batches: Sequence[HeldBatch]) -> list[Batch]:
+        for held in batches:
+            del self._by_topic[held.topic][held.batch.id]
+            self._leave(held)
         self._compact()
-        return [one.batch for one in ones]
+        return [held.batch for held in batches]
 
-    def _enter(self, one: HeldBatch) -> None:
-        one.is_waiting = True
+    def _enter(self, held: HeldBatch) -> None:
+        held.is_waiting = True
         self._count += 1
         heapq.heappush(
-            self._order, (one.probes, len(one.batch.rows), one.arrival, next(self._entries), one)
+            self._order,
+            (held.probes, len(held.batch.rows), held.arrival, next(self._entries), held),
         )
-        self._bytes[one.topic] += one.size_bytes
-        self._partitions.add(one.first_offsets)
-        for first in one.first_offsets.items():
+        self._bytes[held.topic] += held.size_bytes
+        self._partitions.add(held.first_offsets)
+        for first in held.first_offsets.items():
             self._firsts[first] = self._firsts.get(first, 0) + 1
 
-    def _leave(self, one: HeldBatch) -> None:
-        one.is_waiting = False
+    def _leave(self, held: HeldBatch) -> None:
+        held.is_waiting = False
         self._count -= 1
-        self._bytes[one.topic] -= one.size_bytes
-        self._partitions.remove(one.first_offsets)
-        for first in one.first_offsets.items():
+        self._bytes[held.topic] -= held.size_bytes
+        self._partitions.remove(held.first_offsets)
+        for first in held.first_offsets.items():
             left = self._firsts.pop(first) - 1
             if left:
                 self._firsts[first] = left
