@@ -59,6 +59,8 @@ class Topics:
         self._optional = optional
         self._look_seconds = look_seconds
         self._hidden: frozenset[str] = frozenset()
+        # The missing optional topics that have had their log line.
+        self._reported: set[str] = set()
         self.present: list[str] = []
 
     async def look(self) -> None:
@@ -77,13 +79,18 @@ class Topics:
         missing = [topic for topic in self._wanted if topic not in known]
         self._hidden = await self._hidden_of(missing)
         for topic in missing:
-            level = logging.WARNING if topic in self._optional else logging.ERROR
-            fields = {
-                "topic": topic,
-                "detail": _ABSENT_OR_HIDDEN if topic in self._hidden else "it does not exist",
-                "retry_seconds": self._look_seconds,
-            }
-            logger.log(level, "topic_missing", extra=fields)
+            detail = _ABSENT_OR_HIDDEN if topic in self._hidden else "it does not exist"
+            self._report(topic, detail)
+        self._reported.intersection_update(missing)
+
+    def _report(self, topic: str, detail: str) -> None:
+        fields = {"topic": topic, "detail": detail, "retry_seconds": self._look_seconds}
+        if topic not in self._optional:
+            logger.error("topic_missing", extra=fields)
+        elif topic not in self._reported:
+            # Once: it may be missing for ever, and must not displace other lines in `last_errors`.
+            self._reported.add(topic)
+            logger.warning("topic_missing", extra=fields)
 
     def none_present(self) -> str:
         """Why there is nothing to read."""

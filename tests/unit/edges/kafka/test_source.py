@@ -308,6 +308,20 @@ def test_what_is_settled_is_committed_before_the_rebalance_for_a_topic_that_appe
     play(history, partitions=1)
 
 
+@pytest.mark.parametrize("optional", [{"second"}, set()], ids=["optional", "required"])
+def test_only_a_topic_that_may_be_missing_is_logged_once(
+    optional: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def history(kafka: ModelKafka) -> None:
+        topics = {"topics": (TOPIC, "second"), "optional_topics": frozenset(optional)}
+        async with running(kafka, look_seconds=1.0, **topics) as reader:
+            await let_pass(reader, 12)
+
+    play(history, partitions=1)
+    lines = [one for one in caplog.records if one.message == "topic_missing"]
+    assert (len(lines) == 1) is bool(optional)
+
+
 def test_topics_are_looked_for_although_all_that_were_there_are_gone() -> None:
     async def history(kafka: ModelKafka) -> None:
         topics = (TOPIC, "second")

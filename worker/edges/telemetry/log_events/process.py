@@ -192,7 +192,8 @@ KAFKA = (
     LogEvent(
         "topic_missing",
         ("error", "warning"),
-        "A topic does not exist, or is hidden; a warning for a parking topic. The others are read.",
+        "A topic does not exist, or is hidden. The others are read. Of a parking topic: a warning, "
+        "once until it exists.",
         "Create the topic, correct its name, or grant the permission that the detail names.",
         ("topic", "detail", "retry_seconds"),
     ),
