@@ -13,7 +13,14 @@ from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from tests.source_reader import SourceReader, reading
-from worker.core.model.event import Assigned, Lost, OffsetsSkipped, Received
+from worker.core.model.event import (
+    Assigned,
+    Committed,
+    Lost,
+    OffsetsSkipped,
+    Received,
+    Revoked,
+)
 from worker.core.model.record import Position
 from worker.edges.kafka.client import KafkaConnection, KafkaSecurity
 from worker.edges.kafka.receiver import PollOptions
@@ -115,6 +122,9 @@ async def test_a_topic_that_is_missing_is_read_once_it_is_there(
         await reader.records(3)
         await create_topics(bootstrap_servers, {missing: 1})
         await publish(bootstrap_servers, missing, [(b"k", b"v")] * 2)
+        (assignment,) = (await reader.until_seen(Revoked)).assignments
+        assert isinstance(await reader.source.commit({assignment: Position(3)}), Committed)
+        reader.source.release((assignment,))
         async with asyncio.timeout(30.0):
             received: dict[str, int] = {}
             while received.get(missing, 0) < 2:
