@@ -277,7 +277,7 @@ class _Daemon:
 
 
 def _edges(parts: Parts) -> Edges:
-    """The edges, with spans around their work where traces are made."""
+    """Return the edges, with spans around their work where traces are made."""
     source, sink, tracing = parts.source, parts.sink, parts.tracing
     if tracing is None:
         return Edges(source, sink, parts.dead_letters, parts.parking)

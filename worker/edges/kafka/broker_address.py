@@ -53,7 +53,7 @@ class Diagnosis(NamedTuple):
 
 
 def host_and_port(server: str) -> tuple[str, int]:
-    """The parts of an entry of `kafka.bootstrap_servers`."""
+    """Return the parts of an entry of `kafka.bootstrap_servers`."""
     host, colon, port = server.rpartition(":")
     # An IPv6 address without a port ends with its bracket.
     if not colon or not port.isdigit():
@@ -117,7 +117,7 @@ async def abort(writer: asyncio.StreamWriter) -> None:
 
 
 def text_of(error: Exception) -> str:
-    """The kind and the text of an error; of a missing permission, what to do.
+    """Return the kind and the text of an error; of a missing permission, what to do.
 
     The text of aiokafka's own errors begins with their kind: here it would stand twice. Of a
     refused commit it advises to change settings that the worker doesn't have.
@@ -146,6 +146,6 @@ def text_of(error: Exception) -> str:
 
 
 def _names(arguments: tuple[object, ...]) -> str:
-    """The topics of an error: aiokafka gives a name, or a set of names."""
+    """Return the topics of an error: aiokafka gives a name, or a set of names."""
     first = arguments[0] if arguments else ""
     return ", ".join(sorted(map(str, first))) if isinstance(first, set | frozenset) else str(first)

@@ -114,7 +114,7 @@ class DamageSkips:
         position: int,
         records_max: int,
     ) -> Sequence[Record]:
-        """The whole records before the damage; without any, the damaged record is skipped.
+        """Return the whole records before the damage; without any, skip the damaged record.
 
         Args:
             consumer: with this partition assigned. It has just raised one of `DAMAGE`, and has

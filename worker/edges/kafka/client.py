@@ -43,19 +43,23 @@ class KafkaConnection:
     security: KafkaSecurity
 
     def capped(self, seconds_max: float) -> KafkaConnection:
-        """The same connection, with at most this time for a request."""
+        """Return the same connection, with at most this time for a request."""
         return replace(self, request_timeout_seconds=min(self.request_timeout_seconds, seconds_max))
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
-        """A consumer, not yet started. Raises `TlsNotUsableError`, as do the other clients."""
+        """Return a consumer, not yet started.
+
+        Raises:
+            TlsNotUsableError: a file of TLS can't be used now; so for the other clients.
+        """
         return AIOKafkaConsumer(**self.arguments(), **options)
 
     def producer(self, **options: Any) -> AIOKafkaProducer:
-        """A producer, not yet started."""
+        """Return a producer, not yet started."""
         return AIOKafkaProducer(**self.arguments(), **options)
 
     async def started_producer(self, **options: Any) -> AIOKafkaProducer:
-        """A producer that has been started.
+        """Return a producer that has been started.
 
         aiokafka's own start waits for ever where the brokers have moved to other addresses before
         it has got its producer id.
@@ -78,15 +82,15 @@ class KafkaConnection:
         return producer
 
     def client(self) -> AIOKafkaClient:
-        """A client for single requests to single brokers, not yet connected."""
+        """Return a client for single requests to single brokers, not yet connected."""
         return AIOKafkaClient(**self.arguments())
 
     def admin(self) -> AIOKafkaAdminClient:
-        """An admin client, not yet started."""
+        """Return an admin client, not yet started."""
         return AIOKafkaAdminClient(**self.arguments())
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments that all clients of aiokafka share. Reads the files of TLS.
+        """Return the keyword arguments that all clients of aiokafka share. Reads the files of TLS.
 
         Raises:
             TlsNotUsableError: a file of TLS can't be used now.
@@ -115,7 +119,7 @@ class KafkaSecurity:
     key_password: Secret | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of aiokafka for TLS and SASL."""
+        """Return the keyword arguments of aiokafka for TLS and SASL."""
         arguments: dict[str, Any] = {"security_protocol": self.protocol}
         if self.protocol in ("SSL", "SASL_SSL"):
             password = self.key_password.value if self.key_password is not None else None

@@ -89,7 +89,7 @@ async def _commit_piece(
 
 
 def _pieces(positions: dict[Assignment, Position]) -> Iterator[dict[Assignment, Position]]:
-    """The same positions, in requests that a coordinator can write as one batch each."""
+    """Yield the same positions, in requests that a coordinator can write as one batch each."""
     piece: dict[Assignment, Position] = {}
     size = 0
     for assignment, at in positions.items():

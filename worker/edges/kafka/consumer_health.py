@@ -104,18 +104,18 @@ class PartitionHealth:
         self._silences.pop(assignment, None)
 
     def is_put_off(self, assignment: Assignment) -> bool:
-        """True while it isn't time to try this partition again."""
+        """Return whether this partition is not to be tried yet."""
         error = self._errors.get(assignment)
         return error is not None and error.retry_at > _now()
 
     def next_retry(self) -> float | None:
-        """When the next postponed partition is due, in the loop's time; None without one."""
+        """Return when the next postponed partition is due, in the loop's time; None without one."""
         now = _now()
         due = (error.retry_at for error in self._errors.values() if error.retry_at > now)
         return min(due, default=None)
 
     def failure(self) -> str | None:
-        """What shows that the consumer is unusable: every partition fails. None while none does.
+        """Return what shows that the consumer is unusable; None while a partition can be read.
 
         Damaged records are a fault of their partition alone.
         """
@@ -156,7 +156,7 @@ class PartitionHealth:
         return self._polled - self._errors.keys()
 
     def silent(self) -> frozenset[Assignment]:
-        """The partitions of which nothing has been fetched for `stall_seconds`."""
+        """Return the partitions of which nothing has been fetched for `stall_seconds`."""
         now = _now()
         return frozenset(
             one
@@ -195,7 +195,7 @@ class Watchdog:
         }
 
     def advance(self) -> str | None:
-        """What shows that the consumer is dead; None while nothing does.
+        """Return what shows that the consumer is dead; None while nothing does.
 
         Called once a second, never waits.
         """
@@ -222,7 +222,7 @@ class Watchdog:
             await asyncio.wait([self._asking])
 
     async def _ask(self, partitions: frozenset[TopicPartition]) -> Answers | str:
-        """The answers of the leaders, or why none can be asked."""
+        """Return the answers of the leaders, or why none can be asked."""
         try:
             return await self._look_up(partitions)
         except (KafkaError, OSError) as error:

@@ -115,14 +115,14 @@ class Consumption:
         self._poller.wake()
 
     def fetched_end(self, assignment: Assignment) -> End | None:
-        """The end of this partition by its last fetch; None where it isn't known."""
+        """Return the end of this partition by its last fetch; None where it isn't known."""
         partition = client_partition(assignment)
         if partition not in self.consumer.assignment():
             return None
         return fetched_end(self.consumer, partition)
 
     def partition_errors(self) -> dict[TopicPartition, str]:
-        """The partitions that can't be read, or can't begin, at present, and why."""
+        """Return the partitions that can't be read or can't begin now, each with the reason."""
         ours = {**self._watchdog.unavailable, **self._health.errors}
         return {
             **self._arrivals.unavailable,
@@ -155,7 +155,7 @@ class Consumption:
             except TimeoutError:
                 return f"a rebalance has not ended for {self._options.rebalance_seconds_max:g} s"
             except IllegalStateError:
-                # A partition went away between two calls; the rebalance listener has the news.
+                # A partition went away between two calls; the rebalance listener posts it.
                 await asyncio.sleep(0)
                 continue
             if not received:
@@ -167,7 +167,7 @@ class Consumption:
         await self._watchdog.close()
 
     async def _round(self) -> bool:
-        """Let arrivals begin, receive, and examine doubtful logs; True if anything came.
+        """Let arrivals begin, receive, and examine doubtful logs; return whether records came.
 
         Raises:
             TimeoutError: a rebalance doesn't end.

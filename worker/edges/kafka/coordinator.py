@@ -60,7 +60,7 @@ async def ask_coordinator(ask: Callable[[], Awaitable[T]]) -> T:
 async def committed_positions(
     admin: AIOKafkaAdminClient, group_id: str, partitions: Collection[TopicPartition]
 ) -> Mapping[TopicPartition, Position | None]:
-    """The positions that the group has committed for these partitions; None: nothing.
+    """Return the positions that the group has committed for these partitions; None: nothing.
 
     A consumer's own `committed` can't be used: where the coordinator answers that it is still
     loading, without a word on any partition, it returns "nothing committed", and everything would
@@ -105,7 +105,7 @@ class GroupDescription:
     operations: int
 
     def is_of_another_program(self, assignor: str) -> bool:
-        """True if the members share a protocol other than this assignor.
+        """Return whether the members share a protocol other than this assignor.
 
         The coordinator refuses a client that has only this assignor.
         """
@@ -113,7 +113,7 @@ class GroupDescription:
         return bool(self.members) and (self.protocol_type not in CONSUMERS or has_another)
 
     def members_text(self) -> str:
-        """The members, for people."""
+        """Return the members, for people."""
         named = [
             f"{member.client_id} at {member.host.lstrip('/')}"
             for member in self.members[:NAMED_MAX]
@@ -147,7 +147,7 @@ async def _describe(client: AIOKafkaClient, group_id: str) -> GroupDescription:
 
 
 async def describe_members(connection: KafkaConnection, group_id: str) -> str:
-    """The members of this group, for people; or why they can't be named.
+    """Return the members of this group, for people; or why they can't be named.
 
     Called when the coordinator refuses the worker because of them.
     """

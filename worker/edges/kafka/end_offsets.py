@@ -163,7 +163,7 @@ class Ends:
 
 
 def latest(ends: Iterable[End], unix_seconds: float) -> End | None:
-    """The end that was read last.
+    """Return the end that was read last.
 
     An end with a date ahead of this time was read before the clock was set back.
     """
@@ -173,7 +173,7 @@ def latest(ends: Iterable[End], unix_seconds: float) -> End | None:
 
 
 def fetched_end(consumer: AIOKafkaConsumer, partition: ClientPartition) -> End | None:
-    """The end of an assigned partition by its last fetch; None before there was a fetch."""
+    """Return the end of an assigned partition by its last fetch; None before there was a fetch."""
     stable, written = consumer.last_stable_offset(partition), consumer.highwater(partition)
     milliseconds = consumer.last_poll_timestamp(partition)
     if stable is None or written is None or milliseconds is None:

@@ -38,7 +38,7 @@ class FetchBudget:
         self._put_off: set[ClientPartition] = set()
 
     def puts_off(self, partition: ClientPartition) -> bool:
-        """True while this partition isn't fetched."""
+        """Return whether this partition is not fetched now."""
         return partition in self._put_off
 
     def begin(self, partitions: Set[ClientPartition]) -> None:

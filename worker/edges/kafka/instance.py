@@ -84,7 +84,7 @@ class Instance:
 
 
 def claim(state_dir: Path | None) -> Instance:
-    """The identity that is kept in `state_dir`, or a new one.
+    """Return the identity that is kept in `state_dir`, or a new one.
 
     Called once, before the first Kafka client is created.
 
@@ -141,7 +141,7 @@ def _claim_file(file: int, path: Path) -> Instance:
 
 
 def _content(instance_id: bytes, file: int) -> bytes:
-    """The content of the file if the id was written into this very file on this host."""
+    """Return the content of the file if the id was written into this very file on this host."""
     status = os.fstat(file)
     return b"%s %d %d %s\n" % (
         instance_id,
@@ -181,11 +181,11 @@ async def take_over(
 
     Source: KIP-62 (sessions); the Kafka protocol's DescribeGroups and LeaveGroup.
     """
-    patience = connection.capped(timeout_seconds * REQUEST_SHARE)
+    capped = connection.capped(timeout_seconds * REQUEST_SHARE)
     client: AIOKafkaClient | None = None
     try:
         async with asyncio.timeout(timeout_seconds * (1 - CLOSING_SHARE)):
-            client = AIOKafkaClient(**patience.arguments())
+            client = AIOKafkaClient(**capped.arguments())
             await client.bootstrap()
             count = await _make_leave(client, group_id, client_id)
     # With NotImplementedError aiokafka reports a broker that accepts no version of a request that
@@ -234,7 +234,7 @@ async def _make_leave(client: AIOKafkaClient, group_id: str, client_id: str) -> 
 async def _members(
     client: AIOKafkaClient, coordinator: int, group_id: str, client_id: str
 ) -> list[str]:
-    """The member ids in the group that carry this client id; none if there is no such group.
+    """Return the member ids in the group that carry this client id; none if there is no such group.
 
     Raises:
         aiokafka.errors.KafkaError: the coordinator couldn't be asked, or refused.

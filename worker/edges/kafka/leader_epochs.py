@@ -65,11 +65,11 @@ class FetchedEpochs:
         del runs[:-RUNS_MAX]
 
     def taken(self, partition: ClientPartition) -> int | None:
-        """The epoch of the last batch that was taken of this partition; None where unknown."""
+        """Return the epoch of the last batch taken of this partition; None where unknown."""
         return self._taken.get(partition)
 
     def is_later(self, partition: ClientPartition, offset: int) -> bool:
-        """True if the record at this offset is of a later epoch than what was taken before."""
+        """Return whether the record at this offset is of a later epoch than the last one taken."""
         taken, epoch = self._taken.get(partition), self._of(partition, offset)
         return taken is not None and epoch is not None and epoch > taken
 

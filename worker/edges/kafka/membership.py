@@ -115,7 +115,7 @@ class Membership:
         self.latest: AIOKafkaConsumer | None = None
 
     def unready_reason(self) -> str | None:
-        """Why this process isn't a member of its group; None while it is."""
+        """Return why this process isn't a member of its group; None while it is."""
         silent_seconds = _now() - self._answered_at if self._answered_at is not None else None
         if silent_seconds is not None and silent_seconds <= self._options.session_timeout_seconds:
             return None
@@ -155,14 +155,14 @@ class Membership:
         addresses for ever, because it fetches nothing. A coordinator that doesn't answer other
         clients either is no fault of the consumer.
         """
-        # A member that joins hears nothing while the group waits for others.
-        patience = self._options.rebalance_seconds_max
+        # A member that joins gets no answer while the group waits for others.
+        silent_seconds_max = self._options.rebalance_seconds_max
         answers_to_others = 0
         while answers_to_others < ANSWERS_MIN:
             await asyncio.sleep(ASK_SECONDS)
-            is_silent = self._silent_seconds() > patience and await self._answers_others()
+            is_silent = self._silent_seconds() > silent_seconds_max and await self._answers_others()
             # The consumer may have been answered meanwhile.
-            if is_silent and self._silent_seconds() > patience:
+            if is_silent and self._silent_seconds() > silent_seconds_max:
                 answers_to_others += 1
             else:
                 answers_to_others = 0
@@ -181,7 +181,7 @@ class Membership:
             await stop(latest)
 
     async def _attempt(self, rebalances: Rebalances) -> AIOKafkaConsumer | tuple[str, str]:
-        """A consumer that has joined; or why none has, with the event to be logged."""
+        """Return a consumer that has joined; or why none has, with the event to be logged."""
         try:
             # Inside `try`: it reads the files of TLS, which may be unusable at this moment.
             consumer = self.latest = new_consumer(self._connection, self._options)
@@ -213,7 +213,7 @@ class Membership:
         )
 
     async def _answers_others(self) -> bool:
-        """True if the group's coordinator answers over new connections."""
+        """Return whether the group's coordinator answers over new connections."""
         try:
             async with TopicReader(self._connection.capped(DESCRIBE_SECONDS_MAX)) as reader:
                 # The partition doesn't matter: only whether there is an answer.
@@ -233,7 +233,7 @@ class Membership:
 
 
 def new_consumer(connection: KafkaConnection, options: SourceOptions) -> AIOKafkaConsumer:
-    """A consumer, neither subscribed nor started."""
+    """Return a consumer, neither subscribed nor started."""
     bound_decompression(options.batch_bytes_max)
     return connection.consumer(
         group_id=options.group_id,

@@ -64,7 +64,7 @@ async def look_up(
     partitions: Collection[TopicPartition],
     epochs: Mapping[TopicPartition, int] | None = None,
 ) -> dict[TopicPartition, LogBounds | Unavailable]:
-    """Where each of these partitions begins and ends, asked over new connections.
+    """Return where each of these partitions begins and ends, asked over new connections.
 
     Args:
         connection: the brokers.
@@ -138,7 +138,7 @@ async def _bounds(
 async def offsets(
     client: AIOKafkaClient, leader: int, request: OffsetsRequest
 ) -> dict[TopicPartition, tuple[int, int] | Unavailable]:
-    """The offset of each partition, and its leader epoch.
+    """Return the offset of each partition, and its leader epoch.
 
     Raises:
         KafkaError, NotImplementedError: the leader can't be asked.
@@ -170,7 +170,7 @@ def _refused(leader: int, code: int) -> Unavailable:
 def by_leader(
     client: AIOKafkaClient, partitions: Iterable[TopicPartition]
 ) -> dict[int | None, list[TopicPartition]]:
-    """The partitions of each leader; of None where the cluster doesn't know the partition."""
+    """Return the partitions of each leader; None: the cluster doesn't know the partition."""
     groups: defaultdict[int | None, list[TopicPartition]] = defaultdict(list)
     for partition in partitions:
         groups[client.cluster.leader_for_partition(ClientPartition(*partition))].append(partition)

@@ -22,7 +22,7 @@ from worker.edges.kafka.fetch_budget import FetchBudget
 from worker.edges.kafka.rebalance_listener import Rebalances
 from worker.edges.kafka.receiver import ChunkReceiver, client_partition
 
-# How long a round lasts before other news is looked at: new partitions, lost offsets, a stop.
+# How long a round lasts before all else is looked at: new partitions, lost offsets, a stop.
 ROUND_SECONDS = 0.1
 # How often everything without an event of its own is looked at, where nothing else happens.
 WATCH_SECONDS = 1.0
@@ -74,8 +74,7 @@ class Poller:
 
     async def wait(self) -> None:
         """Wait until something may be ready, or it is time to look at what has no event."""
-        # A partition that is due again and of which nothing is fetched yet is news once something
-        # is.
+        # A partition that is due again without fetched records sets `news` at its next fetch.
         watch_at, retry_at = _now() + WATCH_SECONDS, self._health.next_retry()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(

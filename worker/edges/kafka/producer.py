@@ -114,7 +114,7 @@ async def _hand_over(
 
 
 def _fault(acknowledgement: asyncio.Future[Any], late: Exception) -> Exception | None:
-    """What went wrong with a record; None if it is acknowledged."""
+    """Return what went wrong with a record; None if it is acknowledged."""
     if not acknowledgement.done():
         # Its producer is closed next, so what aiokafka does with the record then has no effect.
         acknowledgement.add_done_callback(lambda one: one.cancelled() or one.exception())

@@ -101,7 +101,7 @@ class TopicReader:
             await self._admin.close()
 
     async def partitions(self, topics: Collection[str]) -> dict[str, list[TopicPartition]]:
-        """The partitions of those topics that exist.
+        """Return the partitions of those topics that exist.
 
         The brokers are asked (a consumer knows only its own topics), and for all topics (asking for
         a topic by name creates it, where the broker is set so).
@@ -120,13 +120,13 @@ class TopicReader:
         }
 
     async def topics(self) -> frozenset[str]:
-        """All topics that we may see."""
+        """Return all topics that we may see."""
         return frozenset(await self._admin.list_topics())
 
     async def spans(
         self, topics: Collection[str], since_milliseconds: int | None = None
     ) -> list[Span]:
-        """The records of these topics now; with a time, from the first record of that time on."""
+        """Return the records of these topics now; with a time, from its first record on."""
         found = await self.partitions(topics)
         return await self.spans_of(
             [one for topic in sorted(found) for one in found[topic]], since_milliseconds
@@ -156,7 +156,7 @@ class TopicReader:
         records_max: int = CHUNK_RECORDS,
         seconds_max: float | None = None,
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """The records of these spans, one span after the other, in chunks that are never empty.
+        """Yield the records of these spans, one span after the other, in chunks with records.
 
         Raises:
             TimeoutError: a chunk took longer than `seconds_max`. The client itself tries for ever.
@@ -175,7 +175,7 @@ class TopicReader:
                 yield span.partition, records
 
     async def _chunk(self, client: ClientPartition, end: int, records_max: int) -> Sequence[Record]:
-        """The next records of the assigned partition; none if nothing more comes before the end."""
+        """Return the next records of the assigned partition; none if its end is reached."""
         while (position := await self._consumer.position(client)) < end:
             found: Sequence[Record]
             try:
@@ -195,7 +195,7 @@ class TopicReader:
     async def mixed(
         self, spans: Sequence[Span], records_max: int = CHUNK_RECORDS
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """The records of all these spans, taking turns as they come; a partition has one span."""
+        """Yield the records of all these spans as they arrive; a partition has one span."""
         ends = {ClientPartition(*span.partition): span.end for span in spans if span.length}
         if not ends:
             return
@@ -230,7 +230,7 @@ class TopicReader:
             }
 
     async def record(self, place: Place) -> Record | None:
-        """The record at this place; None where it was deleted, never written, or aborted."""
+        """Return the record at this place; None where it was deleted, never written, or aborted."""
         partition = TopicPartition(place.topic, place.partition)
         known = await self.partitions({place.topic})
         if partition not in known.get(place.topic, ()):
@@ -247,7 +247,7 @@ class TopicReader:
     async def committed(
         self, group_id: str, partitions: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, Position | None]:
-        """The positions that a group has committed, None for nothing."""
+        """Return the positions that a group has committed, None for nothing."""
         if not partitions:
             return {}
         return await ask_coordinator(lambda: committed_positions(self._admin, group_id, partitions))
@@ -262,12 +262,12 @@ class TopicReader:
             await self._consumer.commit({ClientPartition(*partition): OffsetAndMetadata(*position)})
 
     async def groups(self, prefix: str) -> list[str]:
-        """The groups whose names begin with the prefix, as far as we may see them."""
+        """Return the groups whose names begin with the prefix, as far as we may see them."""
         return sorted(
             name for name, _ in await self._admin.list_consumer_groups() if name.startswith(prefix)
         )
 
     async def brokers(self) -> list[str]:
-        """The addresses of the cluster's brokers."""
+        """Return the addresses of the cluster's brokers."""
         described: dict[str, Any] = await self._admin.describe_cluster()
         return [f"{one['host']}:{one['port']}" for one in described["brokers"]]

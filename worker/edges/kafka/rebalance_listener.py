@@ -61,11 +61,11 @@ class Rebalances(ConsumerRebalanceListener):
         return frozenset(self._ours)
 
     def may_commit(self, assignment: Assignment) -> bool:
-        """True until the pipeline has released this assignment."""
+        """Return whether the pipeline has not yet released this assignment."""
         return assignment in self._ours
 
     def may_receive(self, assignment: Assignment) -> bool:
-        """True until the group revokes this assignment."""
+        """Return whether this assignment is ours and not revoked."""
         return assignment in self._ours and assignment not in self._draining
 
     def begin(self, assignments: Collection[Assignment]) -> None:

@@ -169,7 +169,7 @@ class ChunkReceiver:
         return True
 
     def take_doubtful(self) -> dict[Assignment, Taken]:
-        """The partitions whose log may not be the one that was read before.
+        """Return the partitions whose log may not be the one that was read before.
 
         Each is returned once: examine it, then call `trust` or give up the assignment.
         """
@@ -232,5 +232,5 @@ class ChunkReceiver:
 
 
 def client_partition(assignment: Assignment) -> ClientPartition:
-    """The partition as aiokafka names it."""
+    """Return the partition as aiokafka names it."""
     return ClientPartition(assignment.topic, assignment.partition)

@@ -131,7 +131,7 @@ class KafkaSource:
     # --- for operators ----------------------------------------------------------------------------
 
     def ends(self) -> dict[Assignment, End]:
-        """The end of each assigned partition, by its last fetch or look-up, whichever is newer."""
+        """Return the end of each assigned partition, by its latest fetch or look-up."""
         ends: dict[Assignment, End] = {}
         now = time.time()
         for assignment in self._rebalances.ours:
@@ -149,7 +149,7 @@ class KafkaSource:
         await self._ends.run()
 
     def partition_errors(self) -> dict[TopicPartition, str]:
-        """The partitions that can't be read, or can't begin, at present, and why."""
+        """Return the partitions that can't be read or can't begin now, each with the reason."""
         return self._consumption.partition_errors() if self._consumption is not None else {}
 
     # --- the life of the member -------------------------------------------------------------------

@@ -155,7 +155,7 @@ class Arrivals:
         }
 
     def advance(self) -> Mapping[TopicPartition, StartOffset]:
-        """The arrivals that can begin now.
+        """Return the arrivals that can begin now.
 
         Begins a look-up where one is due; called in every round, never waits.
         """
@@ -193,7 +193,7 @@ class Arrivals:
     async def _find(
         self, partitions: frozenset[TopicPartition]
     ) -> Mapping[TopicPartition, StartOffset]:
-        """The arrivals that can begin, once their windows are rebuilt."""
+        """Return the arrivals that can begin, once their windows are rebuilt."""
         try:
             looked_up = await self._starts.find(partitions)
         except (KafkaError, OSError) as error:

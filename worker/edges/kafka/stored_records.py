@@ -96,7 +96,7 @@ class _DeadLetterForm:
 def dead_letter_headers(
     rejection: Rejection, worker_version: str
 ) -> list[tuple[str, bytes | None]]:
-    """The record's headers, with the worker's in place of those of an earlier rejection.
+    """Return the record's headers, and the worker's in place of an earlier rejection's.
 
     A record that was parked is named by the place where it was first received.
     """
@@ -128,7 +128,7 @@ def _detail(fault: FieldFault) -> dict[str, str]:
 
 
 def replays(record: Record) -> bytes:
-    """How often this record was replayed from the dead-letter topic, as its replay has noted."""
+    """Return how often this record was replayed from the dead-letter topic."""
     return next(
         (value for name, value in record.headers if name == REPLAYS and value is not None), b"0"
     )
@@ -174,7 +174,7 @@ def parking_writer(
 
 
 def parking_headers(row: Row) -> list[tuple[str, bytes | None]]:
-    """The record's headers, and the worker's behind them."""
+    """Return the record's headers, and the worker's behind them."""
     record, assignment = row.record, row.assignment
     first = origin(record, assignment.topic, assignment.partition)
     kept = [(name, value) for name, value in record.headers if not name.startswith(PARKED_PREFIX)]

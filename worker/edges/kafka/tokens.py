@@ -84,7 +84,7 @@ class TokenProvider(AbstractTokenProvider):
         self._reused_until = 0.0
 
     def expired_seconds_ago(self) -> float | None:
-        """How long ago the latest token expired, by the local clock; None: it has not."""
+        """Return how long ago the latest token expired, by the local clock; None: it has not."""
         expiry = _expiry_of(self._token.text) if self._token is not None else None
         return None if expiry is None or expiry > time() else time() - expiry
 
@@ -99,7 +99,7 @@ class TokenProvider(AbstractTokenProvider):
 
 
 def token_in(data: bytes, what: str) -> str:
-    """The token that these bytes are, beside white space around it.
+    """Return the token that these bytes hold, without white space around it.
 
     Raises:
         TokenNotObtainedError: they are no token; `what` begins the message.
@@ -118,7 +118,7 @@ def token_in(data: bytes, what: str) -> str:
 
 
 def _expiry_of(token: str) -> float | None:
-    """When a JSON Web Token expires, in Unix seconds; None: it doesn't say, or is another token."""
+    """Return when a JSON Web Token expires, in Unix seconds; None where it doesn't say."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -134,7 +134,7 @@ class _Claims(msgspec.Struct):
 
 
 def reuse_seconds(token: str, lifetime_seconds: float | None = None) -> float:
-    """For how long a new token may be used again. A lifetime that is given beats its own."""
+    """Return for how long a new token may be reused; a given lifetime beats its own."""
     if lifetime_seconds is None and (expiry := _expiry_of(token)) is not None:
         lifetime_seconds = expiry - time()
     return REUSE_SECONDS if lifetime_seconds is None else lifetime_seconds * REUSED_SHARE

@@ -93,7 +93,7 @@ class Topics:
             logger.warning("topic_missing", extra=fields)
 
     def none_present(self) -> str:
-        """Why there is nothing to read."""
+        """Return why there is nothing to read."""
         hidden = self._hidden - self._optional
         if not hidden:
             return "none of the topics exists"
@@ -101,7 +101,7 @@ class Topics:
         return f"none of the topics is there; of {names}: {_ABSENT_OR_HIDDEN}"
 
     async def _hidden_of(self, topics: list[str]) -> frozenset[str]:
-        """Which of these topics may be hidden from us; brokers don't say whether they exist."""
+        """Return the topics that may be hidden: brokers don't say whether those exist."""
         optional = self._optional.intersection(topics)
         required = [topic for topic in topics if topic not in optional]
         # An optional topic is usually missing: it isn't worth a further connection.
@@ -180,7 +180,7 @@ class Permissions:
         await self._client.close()
 
     async def topics(self, names: Sequence[str]) -> dict[str, TopicAccess]:
-        """The access to each of these topics. None of them is created by asking."""
+        """Return the access to each of these topics. None of them is created by asking."""
         answer = cast(
             Any, await self._client.send(self._client.get_random_node(), MetadataRequest(names))
         )
@@ -199,7 +199,7 @@ class Permissions:
 
 
 def operations_of(bits: int) -> frozenset[Operation] | None:
-    """The operations that a broker allows, None where it doesn't say."""
+    """Return the operations that a broker allows, None where it doesn't say."""
     if bits == UNKNOWN_OPERATIONS:
         return None
     return frozenset(operation for operation in Operation if bits & (1 << operation))

@@ -118,7 +118,7 @@ class WindowRebuild:
             logger.warning("window_not_rebuilt", extra=fields)
 
     def _tails(self, arrived: Arrived, known_from: Mapping[TopicPartition, int]) -> Iterator[Span]:
-        """The tail of each partition that has one, as far as it isn't known."""
+        """Yield the tail of each partition that has one, as far as it isn't known."""
         neighbours = Counter(partition.topic for partition in arrived)
         for partition, where in sorted(arrived.items()):
             # Where reading starts elsewhere than at the committed position, nothing shows what was
@@ -157,8 +157,8 @@ class WindowRebuild:
 
     async def _undelivered(self, reader: TopicReader, topics: set[str]) -> UndeliveredRecords:
         naming = {name for topic in topics for name in self._naming.get(topic, ())}
-        # Records that were written before the oldest wanted record can't name it. What is wanted is
-        # said with the result: the local clock may be set right meanwhile.
+        # Records that were written before the oldest wanted record can't name it. The result has
+        # that record's time, because the local clock may be corrected meanwhile.
         wanted_from = max(0, round((self._unix_time() - self._options.age_seconds) * 1000))
         since = max(0, wanted_from - CLOCK_MARGIN_SECONDS * 1000)
         return await read_undelivered(reader, naming, (since, wanted_from), self._chunk_seconds_max)
@@ -230,7 +230,7 @@ class _Todo:
 
 
 def _newest_first(tails: Sequence[Span]) -> Iterator[Span]:
-    """The same records, with a long tail cut into its newest records and the rest."""
+    """Yield the same records, with a long tail cut into its newest records and the rest."""
     yield from (replace(tail, begin=max(tail.begin, tail.end - NEWEST_RECORDS)) for tail in tails)
     yield from (
         replace(tail, end=tail.end - NEWEST_RECORDS)
@@ -244,7 +244,7 @@ def _start(partition: TopicPartition, where: StartOffset) -> Start:
 
 
 def _may_pass(error: Exception) -> bool:
-    """True for failures of the network or among the brokers; not for refusals and damage."""
+    """Return whether this failure is of the network or the brokers, not a refusal or damage."""
     # aiokafka doesn't count its own time-out of a look-up as retriable.
     return (isinstance(error, KafkaError) and error.retriable) or isinstance(
         error, KafkaTimeoutError | OSError

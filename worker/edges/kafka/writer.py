@@ -161,7 +161,7 @@ class TopicWriter(Generic[T]):
             self._note_write(topic, ours, failed, started)
 
     async def _attempt(self, entries: Sequence[T]) -> list[Exception | None]:
-        """For each entry, None if it is acknowledged, or else the error."""
+        """Return for each entry None if it is acknowledged, or else the error."""
         try:
             producer = await self._connected()
         except (KafkaError, TimeoutError, OSError) as error:

@@ -25,7 +25,7 @@ MASK = "***"
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 _FOR_URLS = str.maketrans("+/", "-_")
 _PARAMETER = re.compile(r"(post_api_key(?:=|%3D))[^&\s'\"<>\\)]*", re.IGNORECASE)
-# By so many of its first characters a notation is found, unless it is shorter.
+# The number of first characters by which a notation is found, unless it is shorter.
 START_CHARACTERS = 4
 # A stack of a hundred frames takes about 15,000.
 CHARACTERS_MAX = 64 * 1024

@@ -15,7 +15,7 @@ _MISSING_NAME = re.compile(r"cannot import name '(\w+)'")
 
 
 def wrong_release(missing: Iterable[str]) -> UnavailableError:
-    """The error for an installed aiokafka that lacks these names."""
+    """Return the error for an installed aiokafka that lacks these names."""
     return UnavailableError(
         f"aiokafka {version('aiokafka')} lacks {', '.join(missing)}, which the worker uses: "
         "install the release of aiokafka that the worker's lock file names"
@@ -23,7 +23,7 @@ def wrong_release(missing: Iterable[str]) -> UnavailableError:
 
 
 def explain_import(error: ImportError) -> UnavailableError | None:
-    """The error for a module or a class that aiokafka lacks; None for any other failed import.
+    """Return the error for a part that aiokafka lacks; None for any other failed import.
 
     `expected_names.check` can't report these: they are missing before it can run.
     """

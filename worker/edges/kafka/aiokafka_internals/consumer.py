@@ -152,18 +152,18 @@ class Fetched:
         self._await_news()
 
     def ready(self) -> list[TopicPartition]:
-        """The partitions with fetched records or an error, the longest waiting first.
+        """Return the partitions with fetched records or an error, the longest waiting first.
 
         `getmany` takes the records, or raises the error.
         """
         return list(self._fetcher._records)
 
     def holds(self, partition: TopicPartition) -> bool:
-        """True if records or an error of this partition wait."""
+        """Return whether records or an error of this partition wait."""
         return partition in self._fetcher._records
 
     def sizes(self) -> dict[TopicPartition, int]:
-        """The bytes that wait of each partition, as they were fetched, before decompression."""
+        """Return the bytes that wait of each partition, as fetched, before decompression."""
         return {partition: _size(result) for partition, result in self._fetcher._records.items()}
 
     def _await_news(self) -> None:
@@ -184,12 +184,12 @@ def _size(result: FetchResult | FetchError) -> int:
 
 
 def client_of(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
-    """The connections of this consumer, started or not."""
+    """Return the connections of this consumer, started or not."""
     return consumer._client
 
 
 def tasks_of(consumer: AIOKafkaConsumer) -> Iterator[asyncio.Task[None]]:
-    """The tasks that aiokafka has started for this consumer."""
+    """Yield the tasks that aiokafka has started for this consumer."""
     match consumer._coordinator:
         case GroupCoordinator() as coordinator:
             candidates = (

@@ -113,7 +113,7 @@ def _into_room(
 
 
 def _snappy_blocks(payload: bytes) -> list[bytes]:
-    """The blocks of Xerial's framing, or the whole payload without framing.
+    """Return the blocks of Xerial's framing, or the whole payload without framing.
 
     Source: aiokafka's `snappy_decode`.
     """

@@ -41,7 +41,7 @@ class ExpectedName:
         return f"{module}{name}.{self.attribute}"
 
     def is_there(self) -> bool:
-        """True if this aiokafka has the attribute.
+        """Return whether this aiokafka has the attribute.
 
         No instance exists before brokers have been reached, so `__init__` itself is read.
         """

@@ -45,7 +45,7 @@ class WorkerCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[core.Metric]:
-        """Every metric at this moment."""
+        """Return every metric at this moment."""
         reading = self._read()
         return [_family(metric, reading) for metric in METRICS]
 
