@@ -53,7 +53,7 @@ class _WatchedFiles:
         """
         marks: list[Mark] = []
         try:
-            marks = [await mark_of(path) for path in self._paths]
+            marks = await asyncio.to_thread(lambda: [mark_of(path) for path in self._paths])
             detail = await self._read() if marks != self._marks else None
         except OSError as error:
             # Being replaced, or not readable yet.
@@ -142,7 +142,7 @@ class AdminCredentials:
 
     async def _read_token(self, path: Path) -> str | None:
         """Take the token of the file; returns what is wrong with it."""
-        found = token_in(await secret_bytes(path))
+        found = token_in(await asyncio.to_thread(secret_bytes, path))
         if isinstance(found, Unusable):
             return f"{path} {found.message}"
         self._learn(found)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,3 +148,25 @@ async def test_a_file_that_is_gone_or_cannot_be_read_is_reported_once_and_read_w
         ("key_not_read", "can't be read: Is a directory"),
         ("key_changed", None),
     ]
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """A pool of threads that counts what it is given."""
+
+    submitted = 0
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        self.submitted += 1
+        return super().submit(work, *arguments, **options)
+
+
+async def test_many_files_are_read_in_one_visit_to_a_thread(tmp_path: Path) -> None:
+    files = {number: tmp_path / str(number) for number in range(100)}
+    for file in files.values():
+        file.write_text("changed-key")
+    keys = Keys(dict.fromkeys(files, Secret("first")), files, lambda _: None, lambda _: None)
+    with CountingExecutor() as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        await keys.check()
+        assert {keys.key(number) for number in files} == {"changed-key"}
+        assert executor.submitted == 1
