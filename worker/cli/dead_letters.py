@@ -10,7 +10,7 @@ import click
 
 from worker.cli import stored_records
 from worker.cli.loading import with_configuration
-from worker.cli.running import unix_milliseconds
+from worker.cli.running import FiniteRange, unix_milliseconds
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
 from worker.tools.dead_letters.replay_plan import ReplayPlan
@@ -218,7 +218,7 @@ def _with_replay_options(kind: StoredKind) -> _Decorator:
         ),
         click.option(
             "--rate",
-            type=click.FloatRange(min=0, min_open=True),
+            type=FiniteRange(min=0, min_open=True),
             help="Maximum average records per second.",
         ),
         click.option(

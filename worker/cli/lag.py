@@ -15,7 +15,7 @@ from rich.text import Text
 
 from worker.cli.loading import with_configuration
 from worker.cli.output import console, say
-from worker.cli.running import run_tool, tool_reader
+from worker.cli.running import FiniteRange, run_tool, tool_reader
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
 from worker.tools.lag import PartitionLag, Trend, measure, trend
@@ -29,7 +29,7 @@ Show = Callable[[Sequence[PartitionLag], Trend | None], None]
     "--interval",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(0.2, 3600),
+    type=FiniteRange(0.2, 3600),
     help="Seconds between two measurements.",
 )
 @click.option(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from worker.cli.loading import with_configuration
 from worker.cli.output import console, dump, progress, say
-from worker.cli.running import run_tool, tool_reader, unix_milliseconds
+from worker.cli.running import FiniteRange, run_tool, tool_reader, unix_milliseconds
 from worker.daemon.app import read_clock
 from worker.settings.load import Loaded
 from worker.settings.schema import Settings
@@ -47,7 +47,7 @@ def _start(text: str) -> RehearsalStart:
     "--seconds",
     default=30.0,
     show_default=True,
-    type=click.FloatRange(0.1, 86_400),
+    type=FiniteRange(0.1, 86_400),
     help="Maximum duration in seconds.",
 )
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import sys
 import time
@@ -37,6 +38,23 @@ _UNIX = re.compile(r"[0-9]{9,11}")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 T = TypeVar("T")
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds. click's own type accepts NaN, which is within any."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number.
+
+        Raises:
+            click.BadParameter: the text is no finite number, or out of bounds.
+        """
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def unix_milliseconds(text: str) -> int:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from worker.cli.output import console
+from worker.cli.running import INTERRUPTED
 from worker.errors import ExitCode
 from worker.sandbox.demo import DemoOptions, run_demo
 from worker.sandbox.emulator.faults import PlanError
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
 
-# What a shell reports for a process ended by SIGINT.
-INTERRUPTED = 130
+_APPLICATION = re.compile(r"([1-9][0-9]{0,18})=(.+)", re.DOTALL)
 
 
 @click.command("demo")
@@ -72,24 +74,42 @@ def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | 
 
     Example: appmetrica-worker sandbox --application 1111=secret
     """
-    keys = dict(map(_application, applications)) or {1111: "sandbox-key"}
-    plan = faults.read_text(encoding="utf-8") if faults is not None else "[]"
+    keys = _keys(applications) or {1111: "sandbox-key"}
+    plan = _plan(faults) if faults is not None else "[]"
     try:
         asyncio.run(_serve(EmulatorOptions(keys=keys, host=host, port=port), plan))
     except OSError as error:
         click.echo(
-            f"cannot listen on {host}:{port} ({error.strerror}); choose another --port", err=True
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port",
+            err=True,
         )
         sys.exit(ExitCode.UNAVAILABLE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def _application(text: str) -> tuple[int, str]:
-    identifier, _, key = text.partition("=")
-    if not identifier.isdigit() or not key:
-        raise click.BadParameter(f"{text!r} is not ID=KEY", param_hint="--application")
-    return int(identifier), key
+def _keys(applications: Iterable[str]) -> dict[int, str]:
+    keys: dict[int, str] = {}
+    for text in applications:
+        match = _APPLICATION.fullmatch(text)
+        if match is None:
+            message = f"{text!r} is not ID=KEY, with a positive integer as ID"
+            raise click.BadParameter(message, param_hint="--application")
+        if int(match[1]) in keys:
+            message = f"application {match[1]} is given twice"
+            raise click.BadParameter(message, param_hint="--application")
+        keys[int(match[1])] = match[2]
+    return keys
+
+
+def _plan(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        message = f"{file} is not UTF-8 at byte {error.start}"
+    except OSError as error:
+        message = f"{file} can't be read: {error.strerror}"
+    raise click.BadParameter(message, param_hint="--faults")
 
 
 async def _serve(options: EmulatorOptions, plan: str) -> None:

@@ -17,7 +17,7 @@ from rich.live import Live
 from yarl import URL
 
 from worker.cli.output import console
-from worker.cli.running import INTERRUPTED
+from worker.cli.running import INTERRUPTED, FiniteRange
 from worker.cli.top_screen import screen
 from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, token_in, unusable_token
 from worker.errors import ExitCode
@@ -97,7 +97,7 @@ def _token(file: Path | None) -> str | None:
     "--interval",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(0.5, 3600),
+    type=FiniteRange(0.5, 3600),
     help="Seconds between two refreshes.",
 )
 @click.option("--once", is_flag=True, help="Print the state once and exit.")

@@ -56,6 +56,11 @@ def admin_url(text: str) -> URL:
         is_address, url = False, URL()
     if not is_address:
         raise ValueError(f"{text!r} is no address of an admin port: write HOST:PORT or a URL")
+    if url.raw_user is not None or url.raw_password is not None:
+        raise ValueError(
+            "the address of an admin port can't hold a user or a password: pass its token by "
+            "--token-file"
+        )
     if "://" not in text and url.explicit_port is None:
         url = url.with_port(PORT)
     if url.name == "status":

@@ -269,3 +269,13 @@ async def test_unknown_resources_and_paths_are_not_found(client: aiohttp.ClientS
 @pytest.mark.parametrize("resource", CONTRACTS)
 def test_every_resource_requires_an_application(resource: str) -> None:
     assert "application_id" in CONTRACTS[resource].required
+
+
+async def test_an_address_of_ipv6_makes_a_url() -> None:
+    async with Emulator(EmulatorOptions(keys={1111: KEY}, host="::1")) as emulator:
+        assert emulator.base_url.startswith("http://[::1]:")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{emulator.base_url}/_emulator/ledger") as response,
+        ):
+            assert response.status == 200

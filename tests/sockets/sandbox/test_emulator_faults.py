@@ -151,6 +151,8 @@ class TestFaults:
             ("refused", {"evnt_name": ["forbidden"]}, "no resource has the column 'evnt_name'"),
             ("refused", ["forbidden"], "refused values are an object"),
             ("keys", {"films": "k"}, "keys are an object"),
+            ("keys", {"²": "k"}, "keys are an object"),
+            ("keys", {"9" * 5000: "k"}, "keys are an object"),
             ("keys", {"1111": None}, "keys are an object"),
         ],
         ids=[

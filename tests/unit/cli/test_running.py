@@ -6,7 +6,9 @@ import time
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from worker.cli.main import cli
 from worker.cli.running import unix_milliseconds
 
 
@@ -34,3 +36,22 @@ def test_a_time_may_be_an_age(text: str, seconds: int) -> None:
 def test_what_is_no_moment_is_a_fault(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a time"):
         unix_milliseconds(text)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("top", "--once", "--interval"),
+        ("lag", "--interval"),
+        ("rehearse", "--seconds"),
+        ("dlq", "replay", "--rate"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "x"])
+def test_what_is_no_number_of_seconds_or_records_is_wrong_usage(
+    command: tuple[str, ...], text: str
+) -> None:
+    result = CliRunner().invoke(cli, [*command, text])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{command[-1]}'" in result.output

@@ -148,3 +148,10 @@ def test_what_is_no_address_is_wrong_usage(text: str) -> None:
     result = CliRunner().invoke(cli, ["top", "--once", "--url", text])
     assert result.exit_code == 2
     assert "admin port" in result.output
+
+
+@pytest.mark.parametrize("text", ["http://user:secret-word@worker-1:9090", "secret-word@worker-1"])
+def test_an_address_with_a_password_is_wrong_usage_and_is_not_repeated(text: str) -> None:
+    result = CliRunner().invoke(cli, ["top", "--once", "--url", text])
+    assert result.exit_code == 2
+    assert "--token-file" in result.output and "secret-word" not in result.output

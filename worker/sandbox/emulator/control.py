@@ -15,6 +15,7 @@ PUT     /_emulator/clock      {"ahead_seconds": 60}  how far the emulator's cloc
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,7 @@ from worker.sandbox.emulator.ledger import RequestLedger
 
 PAGE_MAX = 100_000
 CLOCK_AHEAD_MAX = 366 * 86_400
+_APPLICATION = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(slots=True)
@@ -58,9 +60,10 @@ class State:
             PlanError: the text is not a plan.
         """
         try:
-            self.plan(*parse(json.loads(text)))
-        except json.JSONDecodeError as error:
+            plan = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise PlanError(f"the plan is not JSON: {error}") from None
+        self.plan(*parse(plan))
 
 
 class Control:
@@ -114,7 +117,8 @@ class Control:
     async def _put_keys(self, request: web.Request) -> web.Response:
         keys = await _object(request)
         if keys is None or not all(
-            name.isdigit() and isinstance(key, str) and key for name, key in keys.items()
+            _APPLICATION.fullmatch(name) and isinstance(key, str) and key
+            for name, key in keys.items()
         ):
             return web.Response(status=400, text='keys are an object: {"1111": "key"}\n')
         self._state.keys = {int(name): str(key) for name, key in keys.items()}

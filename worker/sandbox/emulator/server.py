@@ -106,7 +106,7 @@ class Emulator:
     def base_url(self) -> str:
         """The URL of the server."""
         host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
     def ledger(self) -> RequestLedger:
