@@ -9,60 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from worker.core.model.secret_text import Unusable, token_in
 from worker.edges.kafka.client import Secret
-from worker.edges.watched_file import WATCH_SECONDS, Mark, mark_of, secret_bytes
+from worker.edges.watched_file import WATCH_SECONDS, NotUsable, WatchedFiles, secret_bytes
 from worker.tls_files import TlsFiles, TlsFilesError, server_context
 
 logger = logging.getLogger("worker.admin")
-
-
-@dataclass(frozen=True, slots=True)
-class _NotUsable:
-    """Why files can't be used."""
-
-    detail: str
-
-
-class _WatchedFiles:
-    """Files that are read together, after a change of any of them.
-
-    Args:
-        paths: where they are.
-        read: takes what they hold; returns what is wrong with them.
-    """
-
-    def __init__(self, paths: Iterable[Path], read: Callable[[], Awaitable[str | None]]) -> None:
-        self._paths = tuple(paths)
-        self._read = read
-        # The state that was read to its end; None: no state was.
-        self._marks: list[Mark] | None = None
-        self._error_detail: str | None = None
-
-    async def check(self) -> Literal["changed"] | _NotUsable | None:
-        """Read the files if one has changed; unusable files are read again the next time.
-
-        Returns:
-            What is new since the last call; the first reading is no change.
-        """
-        marks: list[Mark] = []
-        try:
-            marks = await asyncio.to_thread(lambda: [mark_of(path) for path in self._paths])
-            detail = await self._read() if marks != self._marks else None
-        except OSError as error:
-            # Being replaced, or not readable yet.
-            detail = f"can't be read: {error.strerror}"
-        known, self._error_detail = self._error_detail, detail
-        if detail is not None:
-            return _NotUsable(detail) if detail != known else None
-        before, self._marks = self._marks, marks
-        return "changed" if before not in (None, marks) else None
 
 
 class AdminCredentials:
@@ -86,13 +42,13 @@ class AdminCredentials:
         self._tls = tls
         self._learn = learn
         self._current: ssl.SSLContext | None = None
-        self._token_files: _WatchedFiles | None = None
+        self._token_files: WatchedFiles | None = None
         if token_file is not None:
-            self._token_files = _WatchedFiles([token_file], partial(self._read_token, token_file))
-        self._tls_files: _WatchedFiles | None = None
+            self._token_files = WatchedFiles([token_file], partial(self._read_token, token_file))
+        self._tls_files: WatchedFiles | None = None
         if tls is not None:
             paths = filter(None, (tls.certificate_file, tls.key_file))
-            self._tls_files = _WatchedFiles(paths, partial(self._read_certificate, tls))
+            self._tls_files = WatchedFiles(paths, partial(self._read_certificate, tls))
 
     @property
     def token(self) -> str | None:
@@ -127,7 +83,7 @@ class AdminCredentials:
             match await self._token_files.check():
                 case "changed":
                     logger.info("admin_token_changed")
-                case _NotUsable(detail):
+                case NotUsable(detail):
                     logger.warning("admin_token_not_usable", extra={"detail": detail})
                 case None:
                     pass
@@ -135,7 +91,7 @@ class AdminCredentials:
             match await self._tls_files.check():
                 case "changed":
                     logger.info("admin_certificate_changed")
-                case _NotUsable(detail):
+                case NotUsable(detail):
                     logger.warning("admin_certificate_not_usable", extra={"detail": detail})
                 case None:
                     pass
