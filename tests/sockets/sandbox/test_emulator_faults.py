@@ -160,6 +160,8 @@ class TestFaults:
             "unknown column",
             "no object",
             "application that is no number",
+            "application that is a small two",
+            "application of 5,000 digits",
             "no key",
         ],
     )
