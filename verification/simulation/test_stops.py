@@ -93,9 +93,8 @@ STATES = {
     "rebuilding the window": State(seen("TailRead"), leaves=False),
     "just assigned": State(seen("Assigned")),
     "in full flight": State(seen("Post", 2), leaves=False),
-    # A refused row waits until another row of its application is accepted. At a stop no other row
-    # comes: the next worker decides.
-    "bisecting": State(is_bisecting, has_refused=True, leaves=True),
+    # The other rows of its batch prove that a refused row is bad, before the worker ends.
+    "bisecting": State(is_bisecting, has_refused=True, leaves=False),
     "holding": State(seen("Answered", 2), fault=(Window(0, EVER, "403", 1),), leaves=True),
     "an outage": State(seen("Answered", 2), fault=(Window(0, EVER, "refused"),), leaves=True),
     "no answers": State(
