@@ -152,7 +152,7 @@ class TestFaults:
             ("refused", ["forbidden"], "refused values are an object"),
             ("keys", {"films": "k"}, "keys are an object"),
             ("keys", {"²": "k"}, "keys are an object"),
-            ("keys", {"9" * 5000: "k"}, "keys are an object"),
+            ("keys", {"9" * 20: "k"}, "keys are an object"),
             ("keys", {"1111": None}, "keys are an object"),
         ],
         ids=[
@@ -161,7 +161,7 @@ class TestFaults:
             "no object",
             "application that is no number",
             "application that is a small two",
-            "application of 5,000 digits",
+            "application of 20 digits",
             "no key",
         ],
     )
