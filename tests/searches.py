@@ -11,10 +11,14 @@ from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 WHOLE = 100
 
 T = TypeVar("T")
+# All that UTF-8 can hold. The default alphabet of `st.text` is the same set, which Hypothesis finds
+# by encoding a million characters, once per process of a first run.
+CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
 def register_profiles() -> None:

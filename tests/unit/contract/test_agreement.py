@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_value
-from tests.searches import examples, share
+from tests.searches import CHARACTERS, examples, share
 from tests.unit.contract.judging import NotJsonError, parsed, schema_takes, worker_faults
 from tests.unit.core.intake.reading import codes_of
 from tests.unit.core.intake.rows_of_resources import events_of
@@ -132,9 +132,10 @@ _VALUES = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5),
+    | st.text(CHARACTERS, max_size=5),
     lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.text(CHARACTERS, max_size=3), inner, max_size=2)
     ),
     max_leaves=4,
 ).map(json.dumps)

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from tests.searches import examples
+from tests.searches import CHARACTERS, examples
 from tests.unit.settings.loading import assert_fault, faults, loaded
 from worker.errors import ConfigurationError
 from worker.settings.kafka import Kafka
@@ -316,12 +316,14 @@ ANYTHING = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.text(max_size=8)
+    | st.text(CHARACTERS, max_size=8)
     | st.dates()
     | st.sampled_from(NAMES),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(NAMES) | st.text(CHARACTERS, max_size=4), inner, max_size=4
+        )
     ),
     max_leaves=8,
 )

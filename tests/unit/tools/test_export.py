@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import FakeRecord
+from tests.searches import CHARACTERS
 from tests.unit.tools.stored import DLQ
 from worker.cli.output import console
 from worker.cli.stored_records import described
@@ -46,7 +47,8 @@ OUR_NAMES = [
 ]
 OUR_NAMES += [f"{PARKED_PREFIX}{name}" for name in ("topic", "partition", "offset", "timestamp")]
 HEADERS = st.lists(
-    st.tuples(st.one_of(st.sampled_from(OUR_NAMES), st.text(max_size=5)), ANY_BYTES), max_size=8
+    st.tuples(st.one_of(st.sampled_from(OUR_NAMES), st.text(CHARACTERS, max_size=5)), ANY_BYTES),
+    max_size=8,
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from tests.builders import APPLICATION_ID, UNIX_SECONDS
+from tests.searches import CHARACTERS
 from worker.core.post_api.column import Column, Kind
 from worker.core.post_api.resource import IDENTITY_COLUMNS, Identity, Resource
 
@@ -25,9 +26,7 @@ class Sent:
 Written = tuple[str, str]
 
 TEXTS = st.text(
-    st.one_of(
-        st.characters(codec="utf-8"), st.sampled_from("\",\n\r;\t\0 '=+&%[]{}\\\u2028\x85🙂")
-    ),
+    st.one_of(CHARACTERS, st.sampled_from("\",\n\r;\t\0 '=+&%[]{}\\\u2028\x85🙂")),
     min_size=1,
     max_size=20,
 )
@@ -86,7 +85,9 @@ ATTRIBUTES = st.dictionaries(
 ).map(json.dumps)
 ELEMENTS = st.lists(
     st.text(
-        st.characters(codec="utf-8", exclude_characters=',[]"\n\r'), min_size=1, max_size=8
+        st.characters(exclude_categories=["Cs"], exclude_characters=',[]"\n\r'),
+        min_size=1,
+        max_size=8,
     ).filter(lambda one: one == one.strip()),
     min_size=1,
     max_size=3,

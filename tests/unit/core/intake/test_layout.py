@@ -20,7 +20,7 @@ from tests.builders import (
     now_at,
     parse_csv,
 )
-from tests.searches import examples
+from tests.searches import CHARACTERS, examples
 from tests.unit.core.intake.reading import (
     NESTED,
     cells_of,
@@ -319,7 +319,12 @@ class TestExactColumns:
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.text(max_size=4), st.just({}), st.just([])
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.text(CHARACTERS, max_size=4),
+    st.just({}),
+    st.just([]),
 )
 
 

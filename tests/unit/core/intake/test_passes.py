@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import UNIX_SECONDS, FakeRecord, make_event, make_rules, make_value, now_at
-from tests.searches import examples
+from tests.searches import CHARACTERS, examples
 from tests.unit.core.intake.reading import read, row_of
 from worker.core.intake.decode import Unknown, value_decoder
 from worker.core.intake.explain import Cells, explain
@@ -21,7 +21,7 @@ from worker.core.model.fault import Rejection
 from worker.core.model.row import Row
 from worker.core.post_api.resource import EVENTS
 
-TEXTS = st.text(max_size=8) | st.sampled_from(
+TEXTS = st.text(CHARACTERS, max_size=8) | st.sampled_from(
     ["", "a,b", '"', "\n", "::1", "1.2.3.4", "foreground", "{}", "[]", '{"a":1}', "007"]
 )
 INTEGERS = (
@@ -105,20 +105,21 @@ def test_a_row_is_made_exactly_where_no_fault_is_found(
 VALID = st.fixed_dictionaries(
     {
         "application_id": st.sampled_from([1111, "1111", "001111"]),
-        "event_name": st.text(min_size=1, max_size=8),
+        "event_name": st.text(CHARACTERS, min_size=1, max_size=8),
         "event_timestamp": st.integers(UNIX_SECONDS - 1_209_600, UNIX_SECONDS + 86_400),
     },
     optional={
-        "event_json": st.none() | st.dictionaries(st.text(max_size=4), LEAVES, max_size=3),
+        "event_json": st.none()
+        | st.dictionaries(st.text(CHARACTERS, max_size=4), LEAVES, max_size=3),
         "session_type": st.sampled_from(["", None, "foreground", "background"]),
         "device_ipv6": st.sampled_from(["", None]) | st.ip_addresses().map(str),
         "mcc": st.none() | st.integers(0, 999) | st.integers(0, 999).map(str),
-        "os_version": st.none() | st.text(max_size=8),
-        "id": st.none() | st.text(max_size=8) | st.integers(),
+        "os_version": st.none() | st.text(CHARACTERS, max_size=8),
+        "id": st.none() | st.text(CHARACTERS, max_size=8) | st.integers(),
     },
 )
 IDENTITIES = st.fixed_dictionaries(
-    {"profile_id": st.text(min_size=1, max_size=8)}
+    {"profile_id": st.text(CHARACTERS, min_size=1, max_size=8)}
 ) | st.fixed_dictionaries(
     {"appmetrica_device_id": st.integers(1, 2**64 - 1), "profile_id": st.sampled_from(["", None])}
 )

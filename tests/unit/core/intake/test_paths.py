@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.searches import CHARACTERS
 from worker.core.intake.paths import INDEX_MAX, Path, clash, parse_path, spelled
 
 
@@ -68,7 +69,7 @@ def test_what_does_not_lead_to_one_value_is_a_fault(text: str, message: str) -> 
 
 @given(
     st.lists(
-        st.text(min_size=1, max_size=4)
+        st.text(CHARACTERS, min_size=1, max_size=4)
         | st.sampled_from(["a.b", "'", "\\", "]", "*"])
         | st.integers(0, INDEX_MAX),
         max_size=4,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_assignment
+from tests.searches import CHARACTERS
 from worker.core.model.record import Position, Start
 from worker.core.wire import commit_metadata
 from worker.core.wire.commit_metadata import (
@@ -140,7 +141,7 @@ def test_hints_beside_another_position_are_not_believed(
     assert decode(position + distance, encode(position, position, ranges)) is None
 
 
-@given(POSITIONS, st.text(max_size=200))
+@given(POSITIONS, st.text(CHARACTERS, max_size=200))
 def test_foreign_metadata_is_not_believed(position: int, metadata: str) -> None:
     assert decode(position, metadata) is None
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.searches import examples
+from tests.searches import CHARACTERS, examples
 from worker.core.wire.http_date import unix_seconds_of
 
 # RFC 9110's own example.
@@ -85,7 +85,7 @@ def test_a_date_that_http_servers_write_comes_back(seconds: int) -> None:
 
 
 @examples(500)
-@given(st.text(max_size=80) | odd_dates)
+@given(st.text(CHARACTERS, max_size=80) | odd_dates)
 @example("Thu, 01 Jan 99999999999 00:00:00 GMT")
 @example("Thu, 01 Jan 2026 00:00:00 +99999999999")
 def test_no_header_raises(header: str) -> None:
