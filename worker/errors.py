@@ -24,6 +24,10 @@ class ExitCode(IntEnum):
     BAD_CONFIGURATION = 78
 
 
+# What a shell reports for a process ended by SIGINT: a tool that was stopped by Ctrl-C.
+INTERRUPTED = 130
+
+
 class WorkerError(Exception):
     """A known reason to end the process. The message says what, where and what to do."""
 

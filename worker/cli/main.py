@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import sys
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any
 
 import click
 
 from worker import __version__
 from worker.daemon.signals import Signals
+from worker.errors import INTERRUPTED
 
 RUN = "run"
 # The function of each command, and its module in `worker.cli`.
@@ -49,6 +52,13 @@ class CommandLine(click.Group):
         module, function = _COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"worker.cli.{module}"), function)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Ctrl-C ends each with the same exit code; click's own is 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
 
 @click.group(

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import re
-import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -28,8 +27,6 @@ from worker.settings.schema import Settings
 
 # A person at a terminal waits for brokers less long than a worker does.
 REQUEST_SECONDS_MAX = 15.0
-# What a shell reports for a process ended by SIGINT.
-INTERRUPTED = 130
 # Differs from a worker's client id, so that no starting worker removes a tool from the group.
 CLIENT_ID = "appmetrica-worker-tool"
 
@@ -108,8 +105,6 @@ def run_tool(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     except (KafkaError, TimeoutError) as error:
         servers = ", ".join(settings.kafka.bootstrap_servers)
         detail = asyncio.run(explain(tool_connection(settings), error))

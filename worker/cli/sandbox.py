@@ -11,8 +11,7 @@ from pathlib import Path
 import click
 
 from worker.cli.output import console
-from worker.cli.running import INTERRUPTED
-from worker.errors import ExitCode
+from worker.errors import INTERRUPTED, ExitCode
 from worker.sandbox.demo import DemoOptions, run_demo
 from worker.sandbox.emulator.faults import PlanError
 from worker.sandbox.emulator.server import Emulator, EmulatorOptions
@@ -84,8 +83,6 @@ def sandbox(host: str, port: int, applications: tuple[str, ...], faults: Path | 
             err=True,
         )
         sys.exit(ExitCode.UNAVAILABLE)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 def _keys(applications: Iterable[str]) -> dict[int, str]:

@@ -17,7 +17,7 @@ from rich.live import Live
 from yarl import URL
 
 from worker.cli.output import console
-from worker.cli.running import INTERRUPTED, FiniteRange
+from worker.cli.running import FiniteRange
 from worker.cli.top_screen import screen
 from worker.core.model.secret_text import SECRET_BYTES_MAX, Unusable, token_in, unusable_token
 from worker.errors import ExitCode
@@ -124,8 +124,6 @@ def top(access: Access, urls: list[URL], interval: float, once: bool, as_json: b
                     live.update(screen(answers, datetime.now()), refresh=True)
 
                 answers = asyncio.run(_watch(access, urls, times, interval, update))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     except TlsFilesError as error:
         raise click.BadParameter(str(error), param_hint="--ca-file") from None
     if any(answer.status is None for answer in answers):

@@ -68,6 +68,12 @@ def _faults(details: ErrorDetails, layer: Layer) -> list[Fault]:
                     dotted, source, "must be a mapping of settings; remove it to use the defaults"
                 )
             ]
+        case "tuple_type":
+            message = (
+                "must be a list: one file, variable or --set gives the whole list, never a part "
+                "of it"
+            )
+            return [Fault(dotted, source, message)]
         case "extra_forbidden":
             near = get_close_matches(path[-1], _names(path[:-1]), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import random
 import time
@@ -238,6 +239,20 @@ def test_a_directory_that_cannot_be_created_is_wrong_usage(tmp_path: Path) -> No
     result = run("-", "--as-csv", str(tmp_path / "file" / "bodies"), stdin=good())
     assert result.exit_code == 2
     assert "Invalid value for --as-csv" in result.output and "Not a directory" in result.output
+
+
+class Interrupted(io.BytesIO):
+    """An input during which a person types Ctrl-C."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size == 0:
+            # click asks whether this is a binary file.
+            return b""
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_with_the_exit_code_of_every_tool() -> None:
+    assert CliRunner().invoke(cli, ["validate", "-"], input=Interrupted()).exit_code == 130
 
 
 def test_each_set_of_columns_has_a_body_of_its_own_where_they_are_exact(tmp_path: Path) -> None:

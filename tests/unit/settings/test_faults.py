@@ -55,6 +55,8 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "file",
         "not a value of its type",
     ),
+    "no list": ("routes: 5", {}, "routes", "must be a list"),
+    "an item for a list": ("routes: {'0': {topic: a}}", {}, "routes", "never a part of it"),
     "a list that holds itself": ("kafka: &a [*a]", {}, "file", "contains itself"),
     "key file that is no text": (
         "appmetrica: {applications: {'3': {post_api_key_file: [a]}}}",

@@ -107,7 +107,7 @@ CASES: dict[str, tuple[str, dict[str, str], str, str]] = {
         "kafka: {sasl_oauth: {token_command: get-token}}",
         {},
         "kafka.sasl_oauth.token_command",
-        "tuple",
+        "must be a list",
     ),
     "an authority of the token endpoint that can't be read": (
         "kafka: {security_protocol: SASL_SSL, sasl_mechanism: OAUTHBEARER, sasl_oauth: {"
