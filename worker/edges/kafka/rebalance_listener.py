@@ -106,9 +106,12 @@ class Rebalances(ConsumerRebalanceListener):
             async with asyncio.timeout(self._release_seconds):
                 await self._released.wait()
         except TimeoutError:
-            logger.error("revocation_not_released", extra={"partitions": len(assignments)})
-            self.end(assignments)
-            self._post(Lost(assignments))
+            # Others may have been released in time, or be lost already with their consumer.
+            left = tuple(assignment for assignment in assignments if assignment in self._draining)
+            if left:
+                logger.error("revocation_not_released", extra={"partitions": len(left)})
+                self.end(left)
+                self._post(Lost(left))
 
     async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
         """Note the assigned partitions.

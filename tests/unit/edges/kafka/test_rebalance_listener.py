@@ -93,6 +93,26 @@ def test_partitions_that_are_not_released_in_time_are_lost() -> None:
     virtual_loop.run(history(), seconds_max=100.0)
 
 
+def test_only_partitions_that_are_not_released_are_lost() -> None:
+    async def history() -> None:
+        group = Group()
+        group.listener.begin([FIRST, SECOND])
+        revoking = asyncio.ensure_future(group.revoke(0, 1))
+        await asyncio.sleep(1)
+        group.listener.release([FIRST])
+        await revoking
+        assert group.events[-1] == Lost((SECOND,))
+        group.listener.begin([FIRST])
+        revoking = asyncio.ensure_future(group.revoke(0))
+        await asyncio.sleep(1)
+        # Its consumer is given up, and the source posts that it is lost.
+        group.listener.end([FIRST])
+        await revoking
+        assert [type(event) for event in group.events] == [Revoked, Lost, Revoked]
+
+    virtual_loop.run(history(), seconds_max=100.0)
+
+
 def test_a_revocation_of_what_never_began_waits_for_nobody() -> None:
     async def history() -> None:
         group = Group()
