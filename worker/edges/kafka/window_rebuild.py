@@ -191,10 +191,7 @@ class WindowRebuild:
                 await self._drained()
                 todo.spans[0] = replace(span, begin=records[-1].offset + 1)
         except (KafkaError, OSError, UnicodeDecodeError) as error:
-            if _may_pass(error):
-                todo.put_off()
-            else:
-                todo.put_off_once()
+            todo.put_off(error)
             raise
         todo.spans.popleft()
 
@@ -206,27 +203,24 @@ class _Todo:
     spans: deque[Span]
     given_up: list[Span] = field(default_factory=list)
     problems: deque[str] = field(default_factory=lambda: deque(maxlen=2))
-    _put_off_once: set[TopicPartition] = field(default_factory=set)
+    _damaged: set[TopicPartition] = field(default_factory=set)
 
     def note(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def put_off(self) -> None:
-        """Read the first span last."""
-        self.spans.rotate(-1)
-
-    def put_off_once(self) -> None:
-        """Read the first span last; give it up if this has happened to its partition before.
+    def put_off(self, error: Exception) -> None:
+        """Read the first span last; give it up if its partition has been damaged before.
 
         The first damage may have come from the network.
         """
         partition = self.spans[0].partition
-        if partition in self._put_off_once:
+        if not _may_pass(error) and partition in self._damaged:
             self.given_up.append(self.spans.popleft())
-        else:
-            self._put_off_once.add(partition)
-            self.put_off()
+            return
+        self.spans.rotate(-1)
+        if not _may_pass(error):
+            self._damaged.add(partition)
 
 
 def _newest_first(tails: Sequence[Span]) -> Iterator[Span]:
