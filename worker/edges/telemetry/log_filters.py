@@ -59,7 +59,8 @@ class ClientConnections(logging.Filter):
         """Return whether the line is to be written."""
         if record.name == "aiokafka" and str(record.msg).startswith(_OF_CONNECTIONS):
             return self._is_due(record.getMessage())
-        if self._latest is not None and record.msg in _ABOUT_KAFKA:
+        # A library's message may be no text, and not hashable.
+        if self._latest is not None and str(record.msg) in _ABOUT_KAFKA:
             record.client_detail = self._latest
             self._latest = None
         return True

@@ -130,6 +130,7 @@ class TestConnectionsOfTheClient:
             self.line("aiokafka", "Unclosed AIOKafkaConsumer"),
             self.line("aiokafka.consumer.fetcher", self.TEMPLATE, 1, "x"),
             self.line("worker.post_api", "application_held"),
+            logging.makeLogRecord({"name": "some.library", "levelno": 30, "msg": {"no": "text"}}),
         ]
         assert all(map(fold.filter, others))
         assert not any("client_detail" in vars(line) for line in others)
