@@ -10,8 +10,9 @@ text, unchanged. Source: https://yaml.org/spec/1.2.2/#103-core-schema
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, ClassVar, TypeVar
 
 import yaml
@@ -25,6 +26,8 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _TAG = "tag:yaml.org,2002:"
 _MERGE_TAG = f"{_TAG}merge"
 _INTEGER_TAG = f"{_TAG}int"
+# Aliases make millions of values of a few lines, and each value is kept with its path.
+VALUES_MAX = 100_000
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 _BASES = {"0o": 8, "0x": 16}
 # The kinds of plain words: name, pattern, and the characters that such a word begins with.
@@ -71,7 +74,8 @@ def read(text: str) -> Document:
     """Read one document.
 
     Raises:
-        NotYamlError: it isn't YAML, or holds a value that YAML's types don't allow, or itself.
+        NotYamlError: it isn't YAML, holds itself or a value that YAML's types don't allow, or has
+            too many values.
     """
     try:
         loader = _Loader(text)
@@ -79,7 +83,7 @@ def read(text: str) -> Document:
         document = Document(None)
         if node is not None:
             # First: the construction of merge keys changes the nodes.
-            _locate(node, (), document)
+            _locate(node, (), document, count())
             document = Document(loader.construct_document(node), document.lines, document.faults)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -163,18 +167,20 @@ def _name(node: yaml.Node) -> str:
     return str(_scalar(node, _whole)) if node.tag == _INTEGER_TAG else str(node.value)
 
 
-def _locate(node: yaml.Node, path: KeyPath, document: Document) -> None:
+def _locate(node: yaml.Node, path: KeyPath, document: Document, visits: Iterator[int]) -> None:
+    if next(visits) > VALUES_MAX:
+        raise NotYamlError(f"it has more than {VALUES_MAX:,} values, with those of its aliases")
     if isinstance(node, yaml.ScalarNode):
         _find_leading_zero(node, path, document)
     if isinstance(node, yaml.SequenceNode):
         for index, inner in enumerate(node.value):
             document.lines[(*path, str(index))] = inner.start_mark.line + 1
-            _locate(inner, (*path, str(index)), document)
+            _locate(inner, (*path, str(index)), document, visits)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for name_node, inner in node.value:
             if name_node.tag == _MERGE_TAG:
-                _locate(inner, path, document)
+                _locate(inner, path, document, visits)
                 continue
             name, line = _name(name_node), name_node.start_mark.line + 1
             if name in seen:
@@ -182,7 +188,7 @@ def _locate(node: yaml.Node, path: KeyPath, document: Document) -> None:
             seen.add(name)
             document.lines[(*path, name)] = line
             _find_leading_zero(name_node, (*path, name), document)
-            _locate(inner, (*path, name), document)
+            _locate(inner, (*path, name), document, visits)
 
 
 def _find_leading_zero(node: yaml.ScalarNode, path: KeyPath, document: Document) -> None:

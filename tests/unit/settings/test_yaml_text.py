@@ -92,3 +92,24 @@ def test_what_is_not_of_its_type_is_an_error_that_shows_nothing_of_it(text: str)
     with pytest.raises(NotYamlError, match="line 1, column") as caught:
         read(text)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "next_level"),
+    [("&a0 [x, x]", "[{}]"), ("&a0 {x: 1}", "{{<<: [{}]}}")],
+    ids=["lists", "merge keys"],
+)
+def test_aliases_that_make_millions_of_values_of_few_lines_are_refused(
+    first: str, next_level: str
+) -> None:
+    lines = [f"k0: {first}"]
+    for level in range(1, 8):
+        inner = next_level.format(", ".join([f"*a{level - 1}"] * 10))
+        lines.append(f"k{level}: &a{level} {inner}")
+    with pytest.raises(NotYamlError, match="more than 100,000 values"):
+        read("\n".join(lines))
+
+
+def test_a_thousand_aliases_are_no_fault() -> None:
+    text = "k: &a {x: 1, y: 2}\n" + "".join(f"k{number}: *a\n" for number in range(1000))
+    assert len(read(text).value) == 1001
