@@ -85,9 +85,9 @@ async def clean_stops(stage: Stage, count: int) -> None:
     With nothing wrong a worker ends with 75 only if a refused row is the only row of its
     application in the last batch, and nothing of the application is accepted afterwards: a
     refused row of a larger batch is proven bad by its other rows (`TestABadRowAtAStop`). One row in
-    `REFUSED_EVERY` is refused, and an open batch has a single row for 4 % of the time (the smaller
-    application: 25 rows per linger). So this happens at one stop in 100,000, and is no exception
-    that the check makes.
+    `REFUSED_EVERY` is refused, and an open batch has a single row for 6 % of the time (the smaller
+    application: 700 records a second / 3 workers / 4, for 0.3 s of linger). So this happens at one
+    stop in 60,000, and the check makes no exception for it.
     """
     async with stage.during("SIGTERM, joins, leaves; healthy API"):
         guest = await stage.new_member()

@@ -208,8 +208,8 @@ class Watch:
     def _check_breaker(self, *, was_closed: bool) -> None:
         limiter = self._pipeline._dispatcher._limiter
         in_flight = len(limiter.batches())
-        faults_min = self._settings.delivery.breaker_failures_max if was_closed else 1
         is_newly_open = limiter.is_broken and was_closed
+        faults_min = self._settings.delivery.breaker_failures_max
         if is_newly_open and self._faults_in_a_row < faults_min:
             raise ViolationError(
                 "breaker",
