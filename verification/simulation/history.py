@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -13,6 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from verification.simulation.absences import Absences, reads_users
 from verification.simulation.api_model import ModelApi
+from verification.simulation.crashes import Crashes, swallowed_errors_noted, unexpected
 from verification.simulation.disturbances import Disturbances
 from verification.simulation.kafka_faults import Chances
 from verification.simulation.kafka_model import ModelKafka
@@ -43,7 +43,8 @@ HISTORY_LINES_MAX = 40
 # steps of half a second.
 EVENTS_AT_ONCE = 4
 EVENT_EVERY = 4
-# The violation of a history in which a task of a worker has raised an error.
+# The violation of a history in which a task of a worker has raised an error, or a part of it has
+# crashed: see `crashes`.
 TASK_DIED = "7 a task died"
 # All that a worker closes is closed within this time.
 LEAVING_SECONDS = 1.0
@@ -72,11 +73,13 @@ def play(seed: int) -> Outcome:
     violation = text = ""
     complaints: list[str] = []
     leaks = Leaks()
-    history = _History(scenario, truth, leaks, lines)
+    crashes = Crashes()
+    history = _History(scenario, truth, leaks, lines, crashes)
     try:
         with (
             commits_seen(lambda *commit: history.workers.check_commit(*commit)),
             log_shown(leaks.read_log),
+            swallowed_errors_noted(crashes),
         ):
             run(
                 history.play(),
@@ -96,31 +99,27 @@ def play(seed: int) -> Outcome:
         gc.collect()
         if left := unexpected(complaints, may_be_unclosed=may_be_unclosed):
             violation, text = "7 unobserved", left[0]
+    crashes.note_complaints(complaints)
+    if crashes.found and violation != TASK_DIED:
+        violation, text = TASK_DIED, f"{crashes.found[0]}; {text}"
     repeated = sum(count - 1 for count in truth.accepted.values())
     return Outcome(seed, violation, text, tuple(lines), len(truth.accepted), repeated)
 
 
-def unexpected(complaints: Sequence[str], *, may_be_unclosed: bool) -> list[str]:
-    """The complaints of the loop that are faults of the worker.
-
-    A commit that has run out of time goes on inside aiokafka, which shields it; its end is of no
-    consequence. Where a client is given up while it asks its first broker, that connection is
-    closed by its finaliser, which warns. A worker that was killed has closed nothing.
-    """
-    known = (
-        "GroupCoordinator._do_commit_offsets",
-        "Unclosed AIOKafkaConnection",
-        *(("Unclosed AIOKafka", "Sender._sender_routine") if may_be_unclosed else ()),
-    )
-    return [complaint for complaint in complaints if not any(name in complaint for name in known)]
-
-
 class _History:
-    def __init__(self, scenario: Scenario, truth: Truth, leaks: Leaks, lines: deque[str]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        truth: Truth,
+        leaks: Leaks,
+        lines: deque[str],
+        crashes: Crashes,
+    ) -> None:
         self._scenario = scenario
         self._truth = truth
         self._leaks = leaks
         self._lines = lines
+        self._crashes = crashes
         self._chance = Random(scenario.seed + 2)
         self._has_users = reads_users(scenario)
         # The partitions of each topic.
@@ -186,7 +185,7 @@ class _History:
         self._users = UserProducer(
             self._kafka, truth, Random(scenario.seed + 7), poison_share=scenario.poison_share
         )
-        self.workers = Workers(scenario, self._kafka, self._api, self._say)
+        self.workers = Workers(scenario, self._kafka, self._api, self._say, self._crashes)
 
     def _check_end(self) -> None:
         # A worker whose clock is ahead takes the tails of its partitions for too old until the API

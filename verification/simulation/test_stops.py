@@ -10,6 +10,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from verification.simulation.api_model import ModelApi
+from verification.simulation.crashes import Crashes
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from verification.simulation.scenario import Mood, Scenario, Window, draw
 from verification.simulation.truth import (
@@ -216,7 +217,11 @@ class History:
     def start(self) -> WorkerLife:
         number = next(self.lives)
         return WorkerLife(
-            f"life-{number}", self.kafka, self.api, Born(number, self.state.memory_bytes_max)
+            f"life-{number}",
+            self.kafka,
+            self.api,
+            Born(number, self.state.memory_bytes_max),
+            Crashes(),
         )
 
     def lag(self) -> int:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from verification.simulation.api_model import TIMEOUT_SECONDS, ModelApi, Sender
+from verification.simulation.crashes import Crashes
 from verification.simulation.kafka_model import UNIX_SECONDS, ModelKafka
 from verification.simulation.scenario import DEDUP_ROWS_LARGE, MEMORY_BYTES_LARGE
 from verification.simulation.truth import (
@@ -139,8 +140,11 @@ class Born:
 class WorkerLife:
     """A worker from its start to its end, by itself or by a kill."""
 
-    def __init__(self, name: str, kafka: ModelKafka, api: ModelApi, born: Born) -> None:
+    def __init__(
+        self, name: str, kafka: ModelKafka, api: ModelApi, born: Born, crashes: Crashes
+    ) -> None:
         self.name = name
+        self._crashes = crashes
         self._kafka = kafka
         self._api = api
         loop = asyncio.get_running_loop()
@@ -168,7 +172,7 @@ class WorkerLife:
         )
         self._is_alive = True
         self.finish: Finish | None = None
-        self._task = loop.create_task(self._run(), name=f"worker {name}")
+        self._task = loop.create_task(crashes.noted(self._run()), name=f"worker {name}")
 
     @property
     def client_id(self) -> str:
@@ -240,6 +244,8 @@ class WorkerLife:
         )
         # A close that hangs is abandoned, as the application does.
         await asyncio.wait([closing], timeout=CLOSING_SECONDS_MAX)
+        for result in closing.result() if closing.done() else ():
+            self._crashes.note(result)
 
     def _clock(self) -> Now:
         consumption = self.parts.source._consumption

@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 from verification.simulation.absences import reads_users
 from verification.simulation.api_model import ModelApi
 from verification.simulation.clocks import ahead, draw_jumps
+from verification.simulation.crashes import Crashes
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.scenario import Scenario
 from verification.simulation.worker_life import Born, WorkerLife
@@ -24,15 +25,22 @@ class Workers:
         kafka: the cluster.
         api: the API.
         say: adds a line to the account of the history.
+        crashes: the crashes of the history.
     """
 
     def __init__(
-        self, scenario: Scenario, kafka: ModelKafka, api: ModelApi, say: Callable[[str], None]
+        self,
+        scenario: Scenario,
+        kafka: ModelKafka,
+        api: ModelApi,
+        say: Callable[[str], None],
+        crashes: Crashes,
     ) -> None:
         self._scenario = scenario
         self._kafka = kafka
         self._api = api
         self._say = say
+        self._crashes = crashes
         self._workers: list[WorkerLife | None] = [None] * scenario.workers
         self._lives = 0
         self.jumps = draw_jumps(scenario.seed, scenario.workers, scenario.seconds)
@@ -70,7 +78,9 @@ class Workers:
             lambda: ahead(self.jumps, place, clock()),
             scenario.has_profiles,
         )
-        self._workers[place] = WorkerLife(f"life-{self._lives}", self._kafka, self._api, born)
+        self._workers[place] = WorkerLife(
+            f"life-{self._lives}", self._kafka, self._api, born, self._crashes
+        )
 
     def start_all(self) -> None:
         """Start a worker in each place."""
