@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 import orjson
@@ -85,7 +85,7 @@ def validate(
     format_name: str,
     topic: str | None,
     resource: str | None,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Check each record of a file.
 
@@ -96,37 +96,73 @@ def validate(
 
     Example: appmetrica-worker validate events.jsonl --as-csv bodies/
     """
-    directory = options["directory"]
-    settings = loaded.settings if directory is None else _as_bodies(loaded.settings)
+    shown = _Shown(**options)
     try:
         source = _opened(file, format_name)
-        is_body = source.file_format is FileFormat.CSV
-        configured = {route.topic for route in settings.resolved_routes()}
-        settings, chosen = (_bodies if is_body else _route)(settings, topic, resource)
-        is_routed = topic is None and resource is None
-        say(_rules(settings, chosen, configured, is_routed=is_routed))
-        check = faults_of_cells if is_body else no_faults
-        unit = "record" if source.file_format is FileFormat.JSON else "line"
-        output = _Output(int(str(options["count"])), unit, as_json=bool(options["as_json"]))
-        with CsvFiles(directory if isinstance(directory, Path) else None) as files:
-            validation = Validation(
-                DryRun(settings, _unknown_applications(settings), check),
-                chosen,
-                is_routed=is_routed,
-                is_each=bool(options["is_each"]),
-                take=output.take,
-                take_rows=files.write,
-            )
-            _validate_all(validation, file, source)
+        rules = _chosen_rules(loaded.settings, topic, resource, source.file_format)
+        say(rules.description)
+        summary = _validate(file, source, rules, shown)
     except FileFormatError as error:
         raise click.BadParameter(str(error), param_hint="FILE") from None
     except NotWritableError as error:
         raise click.BadParameter(str(error), param_hint="--as-csv") from None
-    summary = validation.summary
-    output.end(summary)
     if not summary.records:
         say("The file has no records: nothing was checked.")
     sys.exit(ExitCode.BAD_DATA if summary.bad or not summary.records else ExitCode.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is shown and written: the options of these names."""
+
+    directory: Path | None
+    count: int
+    is_each: bool
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The settings and the route that apply to the records of a file.
+
+    `is_routed`: a record's own topic chooses its route, `topic` is for the others.
+    """
+
+    settings: Settings
+    topic: str
+    is_routed: bool
+    description: str
+
+
+def _chosen_rules(
+    settings: Settings, topic: str | None, resource: str | None, file_format: FileFormat
+) -> _Rules:
+    configured = {route.topic for route in settings.resolved_routes()}
+    choose = _bodies if file_format is FileFormat.CSV else _route
+    settings, chosen = choose(settings, topic, resource)
+    is_routed = topic is None and resource is None
+    description = _description(settings, chosen, configured, is_routed=is_routed)
+    return _Rules(settings, chosen, is_routed, description)
+
+
+def _validate(file: BinaryIO, source: DetectedFile, rules: _Rules, shown: _Shown) -> Summary:
+    """Validate the file, and show the results and the totals."""
+    settings = rules.settings if shown.directory is None else _as_bodies(rules.settings)
+    check = faults_of_cells if source.file_format is FileFormat.CSV else no_faults
+    unit = "record" if source.file_format is FileFormat.JSON else "line"
+    output = _Output(shown.count, unit, as_json=shown.as_json)
+    with CsvFiles(shown.directory) as files:
+        validation = Validation(
+            DryRun(settings, _unknown_applications(settings), check),
+            rules.topic,
+            is_routed=rules.is_routed,
+            is_each=shown.is_each,
+            take=output.take,
+            take_rows=files.write,
+        )
+        _validate_all(validation, file, source)
+    output.end(validation.summary)
+    return validation.summary
 
 
 def _opened(file: BinaryIO, format_name: str) -> DetectedFile:
@@ -139,7 +175,7 @@ def _opened(file: BinaryIO, format_name: str) -> DetectedFile:
     return replace(source, file_format=FileFormat(format_name))
 
 
-def _rules(settings: Settings, topic: str, configured: Set[str], *, is_routed: bool) -> str:
+def _description(settings: Settings, topic: str, configured: Set[str], *, is_routed: bool) -> str:
     """Which rules apply, for people."""
     (route,) = (route for route in settings.resolved_routes() if route.topic == topic)
     what = "envelopes of any resource" if route.form == "envelope" else route.resource

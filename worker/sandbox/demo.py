@@ -107,18 +107,7 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
                 group_id=topic,
                 keys=keys,
                 admin_port=free_ports(1)[0],
-                overrides={
-                    "delivery": {"backoff_max_seconds": 5},
-                    "routes": [
-                        {"topic": topic, "resource": "events"},
-                        {
-                            "topic": imports,
-                            "form": "envelope",
-                            "select": {"$.type": list(SELECTED_TYPES)},
-                            "time": {"field": f"$.{IMPORT_TIME}", "unit": "milliseconds"},
-                        },
-                    ],
-                },
+                overrides=_overrides(topic, imports),
             )
             worker = WorkerProcess(Path(directory), "worker", worker_options)
             with Display(console, options.count) as display:
@@ -129,6 +118,22 @@ async def _run(options: DemoOptions, bootstrap_servers: str, console: Console) -
                     return await _perform(options, stage, console)
                 finally:
                     await _end(worker)
+
+
+def _overrides(topic: str, imports: str) -> dict[str, Any]:
+    """The settings of the demo's worker: a route for events, and one for all other resources."""
+    return {
+        "delivery": {"backoff_max_seconds": 5},
+        "routes": [
+            {"topic": topic, "resource": "events"},
+            {
+                "topic": imports,
+                "form": "envelope",
+                "select": {"$.type": list(SELECTED_TYPES)},
+                "time": {"field": f"$.{IMPORT_TIME}", "unit": "milliseconds"},
+            },
+        ],
+    }
 
 
 async def _perform(options: DemoOptions, stage: _Stage, console: Console) -> ExitCode:

@@ -119,10 +119,11 @@ async def trace(
     if presence is not Presence.NO_TOPIC:
         partition = TopicPartition(place.topic, place.partition)
         committed = (await reader.committed(settings.kafka.group_id, [partition]))[partition]
-    written_at = record.timestamp / 1000 if record is not None and record.timestamp > 0 else None
+    # Unix milliseconds; None without a record or without its time.
+    written = record.timestamp if record is not None and record.timestamp > 0 else None
     judged_at = now.unix_seconds
-    if written_at is not None and _is_settled(place.offset, committed):
-        judged_at = written_at
+    if written is not None and _is_settled(place.offset, committed):
+        judged_at = written / 1000
     route = dry_run.routes.get(place.topic)
     verdict = None
     dead: list[StoredRecord] = []
@@ -131,9 +132,7 @@ async def trace(
         if record is not None:
             at = Now(now.monotonic_seconds, judged_at)
             verdict = dry_run.check(place.topic, place.partition, record, at)
-        since = None
-        if record is not None and written_at is not None:
-            since = max(0, record.timestamp - CLOCK_MARGIN_MILLISECONDS)
+        since = None if written is None else max(0, written - CLOCK_MARGIN_MILLISECONDS)
         dead = await _naming(reader, [route.dead_letter.topic], place, since)
         parked = await _parked(reader, settings, route, place, since)
     return Trace(
