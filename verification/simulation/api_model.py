@@ -68,12 +68,17 @@ class ModelApi:
         self.truth = truth
         self._chance = Random(scenario.seed + 1)
         self._is_healthy = False
+        self._is_away = False
         # Until when a worker must not send for an application, by the Retry-After of a 429.
         self._asked_to_wait: dict[tuple[Watch, int], float] = {}
 
     def heal(self) -> None:
         """End all faults: only invalid rows are refused from now on."""
-        self._is_healthy = True
+        self._is_healthy, self._is_away = True, False
+
+    def go_away(self) -> None:
+        """Refuse all connections until it heals."""
+        self._is_away = True
 
     async def post(self, batch: Batch, key: str, sender: Sender) -> Answer:
         """Answer a worker's request. The text of a refusal repeats the key."""
@@ -121,9 +126,10 @@ class ModelApi:
         """Answer a request for the time; it fails where requests with events are refused too."""
         await asyncio.sleep(self._latency())
         now = asyncio.get_running_loop().time()
-        if not self._is_healthy and any(
+        is_refusing = not self._is_healthy and any(
             one.begin <= now < one.end and one.answer == "refused" for one in self._scenario.windows
-        ):
+        )
+        if self._is_away or is_refusing:
             return NotSent(TransportFault.CONNECT_FAILED, 0.01)
         return Response(404, None, "", 0.1, self._unix_seconds())
 
@@ -147,6 +153,8 @@ class ModelApi:
 
     def _answer_for(self, batch: Batch) -> tuple[Answer, bool]:
         """The answer, and whether the rows are loaded."""
+        if self._is_away:
+            return self._answer("refused")
         if not self._is_healthy:
             problem = self._problem(batch)
             if problem is not None:

@@ -18,6 +18,7 @@ from verification.simulation.kafka_faults import Chances
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.leaks import Leaks, log_shown
 from verification.simulation.observer import Observer
+from verification.simulation.outage_losses import OutageLosses
 from verification.simulation.producers import USER_PARTITIONS, Producers, UserProducer
 from verification.simulation.scenario import DEDUP_ROWS_LARGE, Mood, Scenario, draw
 from verification.simulation.truncations import truncate
@@ -154,6 +155,11 @@ class _History:
         if await truncate(self._kafka, scenario, self._truth, self._producers):
             self._say("logs were truncated")
             await self._settle()
+        losses = OutageLosses(scenario.seed, self._kafka, self._truth, self._api, self.workers)
+        if await losses.play(self._producers):
+            self._say("logs have lost records in an outage")
+            await self._settle()
+            losses.check_end()
         self._check_end()
         absences.check_rebuilds(sum(worker.parts.source.rebuilds for worker in self.workers))
         await self.workers.stop_all()

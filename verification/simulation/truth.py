@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiokafka.structs import TopicPartition
@@ -75,7 +76,11 @@ class Truth:
     answered_to: dict[str, set[str]] = field(default_factory=dict)
     reasons: dict[str, set[str]] = field(default_factory=dict)
     truncated: dict[TopicPartition, list[Published]] = field(default_factory=dict)
+    # The log has lost them before they were settled: they may be delivered, or not.
+    perishable: list[Published] = field(default_factory=list)
     profiles: ProfileOrder = field(default_factory=ProfileOrder)
+    # True while commits of a partition are about the log before its election.
+    is_outdated: Callable[[TopicPartition], bool] = lambda _: False
 
     def publish(self, partition: TopicPartition, offset: int, record: Published) -> None:
         """Note a record that was written to a topic of the worker."""
@@ -85,13 +90,22 @@ class Truth:
     def forget(self, partition: TopicPartition, end: int) -> None:
         """Forget the records from this offset on: the log has lost them."""
         published = self.published.get(partition, {})
+        truncated = self.truncated.setdefault(partition, [])
         for offset in [one for one in published if one >= end]:
-            self.truncated.setdefault(partition, []).append(published.pop(offset))
+            records = truncated if self.is_settled(partition, offset) else self.perishable
+            records.append(published.pop(offset))
         for places in self.written.values():
             places -= {
                 place for place in places if place[:2] == tuple(partition) and place[2] >= end
             }
         self.committed[partition] = min(self.committed.get(partition, 0), end)
+
+    def remove(self, partition: TopicPartition, begin: int, end: int) -> list[Published]:
+        """Forget these records, which no worker has received: retention has removed them."""
+        published = self.published.get(partition, {})
+        removed = [published.pop(one) for one in sorted(published) if begin <= one < end]
+        self.perishable += removed
+        return removed
 
     def want_again(self, event: str) -> None:
         """Note that this delivered event is replayed: it has to be delivered once more."""
@@ -139,7 +153,7 @@ class Truth:
     def take_commit(self, partition: TopicPartition, offset: int, metadata: str) -> None:
         """Note what the group's coordinator has of the partition now, and check it."""
         self.commits.setdefault(partition, []).append(Position(offset, metadata))
-        if partition.topic != PARKING_TOPIC:
+        if partition.topic != PARKING_TOPIC and not self.is_outdated(partition):
             decoded = commit_metadata.decode(offset, metadata)
             self._check_commit(partition, offset, decoded.settled if decoded is not None else ())
 
@@ -204,12 +218,16 @@ class Truth:
             for records in (
                 *(offsets.values() for offsets in self.published.values()),
                 *self.truncated.values(),
+                self.perishable,
             )
             for record in records
         }
         events = {event: record for event, record in published.items() if not record.is_skipped}
         self._check_skipped([event for event, record in published.items() if record.is_skipped])
-        self._check_delivered(events)
+        perishable = {record.event for record in self.perishable}
+        self._check_delivered(
+            {event: record for event, record in events.items() if event not in perishable}
+        )
         self._check_dead_letters(events)
         twice = [
             event for event, count in self.accepted.items() if count > max(1, self.wanted[event])

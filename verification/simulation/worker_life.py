@@ -31,6 +31,7 @@ from worker.core.model.batch import Batch
 from worker.core.model.clock import Now
 from worker.core.model.command import Finish
 from worker.core.model.event import StopRequested
+from worker.core.progress.ledger import Ledger
 from worker.core.progress.pressure import MemoryGauge
 from worker.daemon.app import CLOSING_SECONDS_MAX
 from worker.daemon.assembly import ClockAndRandom, Parts, assemble
@@ -183,6 +184,11 @@ class WorkerLife:
     def is_running(self) -> bool:
         """True until its end."""
         return not self._task.done()
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its account of records."""
+        return self.parts.pipeline._ledger
 
     def stop(self) -> None:
         """Ask it to stop, as SIGTERM does."""

@@ -14,6 +14,7 @@ from verification.simulation.crashes import Crashes
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.scenario import Scenario
 from verification.simulation.worker_life import Born, WorkerLife
+from worker.core.model.record import Assignment
 from worker.errors import UnavailableError
 
 
@@ -55,6 +56,22 @@ class Workers:
     def held(self) -> set[TopicPartition]:
         """The partitions of which workers receive at this moment."""
         return {partition for worker in self for partition in worker.watch.held}
+
+    def positions(self) -> dict[Assignment, int]:
+        """The offset of the next record to be received, for each assignment of the workers."""
+        return {
+            assignment: offsets.tracker(assignment).position
+            for offsets in [worker.ledger.offsets for worker in self]
+            for assignment in offsets
+        }
+
+    def offsets_skipped(self) -> int:
+        """How many offsets the workers have counted as skipped."""
+        return sum(
+            topic.offsets_skipped
+            for worker in self
+            for topic in worker.ledger.counters.topics.values()
+        )
 
     def check_commit(self, client_id: str, partitions: Collection[TopicPartition]) -> None:
         """Check a commit of these partitions, which a worker's consumer is about to send."""

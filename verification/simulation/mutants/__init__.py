@@ -27,6 +27,8 @@ NOTICED_AT: Mapping[str, int] = {
     "follow_a_redirect": 20,
     "forget_undated_records": 14,
     "give_up_a_tail_at_the_first_error": 113,
+    "give_up_what_is_in_memory_when_retention_removes_the_next_records": 6,
+    "go_on_at_the_cut_whatever_is_unsettled_below": 10,
     "go_on_at_the_end_of_a_log_that_was_cut_off": 10,
     "hold_on_to_a_producer_that_gets_nowhere": 9,
     "ignore_that_partitions_are_lost": 16,

@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+import worker.edges.kafka.consumption
 import worker.edges.kafka.start_offsets
 import worker.edges.kafka.window_rebuild
 import worker.edges.kafka.writer
@@ -14,7 +15,8 @@ from verification.simulation.mutants.swap import Mutant, Swap
 from worker.core.intake.selection import Selection
 from worker.core.progress.ledger import Ledger
 from worker.edges.kafka.consumer_health import Watchdog
-from worker.edges.kafka.leader_epochs import FetchedEpochs
+from worker.edges.kafka.consumption import Consumption
+from worker.edges.kafka.leader_epochs import FetchedEpochs, LogState, Resumption, resume
 from worker.edges.kafka.offset_lookup import Unavailable, look_up
 from worker.edges.kafka.poller import Poller
 from worker.edges.kafka.reader import TopicReader
@@ -126,6 +128,28 @@ def go_on_at_the_end_of_a_log_that_was_cut_off(swap: Swap) -> None:
     swap(FetchedEpochs, "taken", lambda self, partition: None)
 
 
+def give_up_what_is_in_memory_when_retention_removes_the_next_records(swap: Swap) -> None:
+    def replaced(*reading: Any) -> Resumption:
+        found = resume(*reading)
+        return (
+            Resumption(found.position, LogState.REPLACED)
+            if found.log is LogState.SHORTENED
+            else found
+        )
+
+    swap(worker.edges.kafka.consumption, "resume", replaced)
+
+
+def go_on_at_the_cut_whatever_is_unsettled_below(swap: Swap) -> None:
+    end = Consumption._end
+
+    def at_the_cut(self: Consumption, assignment: Any, taken: Any, resumption: Resumption) -> int:
+        end(self, assignment, taken, resumption)
+        return resumption.position
+
+    swap(Consumption, "_end", at_the_cut)
+
+
 def leave_skipped_records_unsettled(swap: Swap) -> None:
     swap(Ledger, "skip_records", lambda self, assignment, skipped: None)
 
@@ -157,6 +181,8 @@ MUTANTS: dict[str, Mutant] = {
         hold_on_to_a_producer_that_gets_nowhere,
         believe_offsets_whatever_the_epoch,
         go_on_at_the_end_of_a_log_that_was_cut_off,
+        give_up_what_is_in_memory_when_retention_removes_the_next_records,
+        go_on_at_the_cut_whatever_is_unsettled_below,
         leave_skipped_records_unsettled,
         read_what_is_not_selected,
         skip_what_cannot_be_read,
