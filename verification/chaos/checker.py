@@ -144,6 +144,8 @@ class _Account:
         violations = [
             f"{count} {what}" for what, count in counts.items() if count
         ] + phase.complaints
+        if not records:
+            violations.append("no record was produced: the phase shows nothing")
         if phase.lag_seconds is None:
             violations.append("the lag did not return to 0")
         if not self._is_complete:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from verification.chaos.proxy import Proxy
-from verification.chaos.stage import STOP_SECONDS_MAX, Stage
+from verification.chaos.stage import Stage
 
 OUTAGE_SECONDS = 5.0
 
@@ -31,7 +31,7 @@ async def api_says_503(stage: Stage) -> None:
                 await stage.plan()
                 await stage.pause(2, 3)
             guest.terminate()
-            await guest.wait(STOP_SECONDS_MAX)
+            await stage.await_end(guest)
             await asyncio.sleep(1)
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 from verification.chaos.members import Member
 from verification.chaos.protocols import PRODUCE
-from verification.chaos.stage import API_LATENCY_SECONDS, STOP_SECONDS_MAX, Stage
+from verification.chaos.stage import API_LATENCY_SECONDS, Stage
 from verification.chaos.traps import Point
 
 # On a busy machine a restart takes long.
@@ -86,7 +86,7 @@ async def _kill_at(stage: Stage, point: Point) -> None:
         # A change of the group, so that it rebalances.
         member = stage.chance.choice(stage.regulars)
         member.terminate()
-        await member.wait(STOP_SECONDS_MAX)
+        await stage.await_end(member)
         member.start()
     try:
         async with asyncio.timeout(SPRING_SECONDS_MAX):

@@ -202,11 +202,18 @@ class Member:
         return None
 
     async def await_ready(self) -> None:
-        """Wait until the worker reports this, or has ended."""
+        """Wait until the worker reports this, or has ended.
+
+        Raises:
+            TimeoutError: it runs and is not ready.
+        """
         for _ in range(round(READY_SECONDS_MAX / POLL_SECONDS)):
             if not self.is_living or await self.answers("/readyz"):
                 return
             await asyncio.sleep(POLL_SECONDS)
+        raise TimeoutError(
+            f"{self.name} is not ready after {READY_SECONDS_MAX:g} s: {self.log_file}"
+        )
 
     async def answers(self, path: str) -> bool:
         """True if the admin port answers 200 at this path."""

@@ -135,7 +135,7 @@ async def zombies(stage: Stage, count: int) -> None:
         for guest in guests:
             guest.terminate()
         for guest in guests:
-            await guest.wait(STOP_SECONDS_MAX)
+            await stage.await_end(guest)
 
 
 async def _lane(stage: Stage, member: Member, spans: Sequence[float]) -> None:
@@ -198,7 +198,7 @@ async def storm(stage: Stage) -> None:
         guest.terminate()
         await stage.brokers.relaunch(node)
         await stage.plan()
-        await guest.wait(STOP_SECONDS_MAX)
+        await stage.await_end(guest)
         await stage.pause(2, 3)
         # Workers that are alive may have lost the group meanwhile.
         for _ in (*stage.regulars, guest):

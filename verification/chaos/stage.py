@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,9 @@ PARTITIONS = 6
 WATCH_SECONDS = 0.2
 LAG_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 30.0
+# How a worker may end after SIGTERM beside faults: all is settled, records are left, it was still
+# starting, or it was killed while it stopped.
+ENDS = frozenset({0, 75, 128 + signal.SIGTERM, -signal.SIGKILL})
 API_LATENCY_SECONDS = 0.02
 # On top of the commit interval: how long a commit may take without load.
 COMMIT_SECONDS = 0.5
@@ -166,6 +170,22 @@ class Stage:
         member = Member(f"worker-{len(self.members) + 1}", self.home, proxy, orders)
         self.members.append(member)
         return member
+
+    async def await_end(self, member: Member) -> None:
+        """Wait for the end of a worker that was asked to stop, and check it; records may be left.
+
+        A trap may kill it while it stops.
+        """
+        code = await member.wait(STOP_SECONDS_MAX)
+        if code is None:
+            self.phase.complaints.append(
+                f"{member.name} runs {STOP_SECONDS_MAX:g} s after SIGTERM: {member.log_file}"
+            )
+            member.kill()
+        elif code not in ENDS:
+            self.phase.complaints.append(
+                f"{member.name} ended with {code} after SIGTERM: {member.log_file}"
+            )
 
     async def watch(self) -> None:
         """Note each worker that ends by itself as a fault, and start it again."""

@@ -46,6 +46,11 @@ def verdict_on(evidence: Evidence, *faults: Fault) -> Verdict:
     return verdict
 
 
+def test_a_phase_without_records_shows_nothing() -> None:
+    nothing = Evidence([], [], Ledger([], [], is_complete=True))
+    assert verdict_on(nothing).violations == ("no record was produced: the phase shows nothing",)
+
+
 def test_a_balanced_account_has_no_violations() -> None:
     verdict = verdict_on(RIGHT)
     assert verdict.violations == ()
