@@ -87,7 +87,8 @@ def _blocked(seen: Circumstances) -> Situation | None:
         Urgency.CRITICAL,
         f"Paused: the {' and the '.join(topics)} topic can't be written",
         f"Nothing is received, so that no record is skipped. {time_until_loss(seen)}",
-        "Create the topic or grant WRITE; the worker resumes by itself.",
+        "Remove the cause that the log line names: a missing topic, a missing WRITE permission, or "
+        "a max.message.bytes that is too small. The worker resumes by itself.",
     )
 
 
