@@ -155,7 +155,7 @@ class _History:
         if await truncate(self._kafka, scenario, self._truth, self._producers):
             self._say("logs were truncated")
             await self._settle()
-        losses = OutageLosses(scenario.seed, self._kafka, self._truth, self._api, self.workers)
+        losses = OutageLosses(scenario, self._kafka, self._truth, self._api, self.workers)
         if await losses.play(self._producers):
             self._say("logs have lost records in an outage")
             await self._settle()

@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from verification.simulation.api_model import ModelApi
 from verification.simulation.kafka_model import ModelKafka
 from verification.simulation.producers import Producers
+from verification.simulation.scenario import Scenario
 from verification.simulation.truncations import STABLE_SECONDS
 from verification.simulation.truth import TOPIC, Published, Truth
 from verification.simulation.violation import ViolationError
@@ -28,9 +29,16 @@ class OutageLosses:
     """Lets logs lose records in an outage, and owns what retention removed unread."""
 
     def __init__(
-        self, seed: int, kafka: ModelKafka, truth: Truth, api: ModelApi, workers: Workers
+        self,
+        scenario: Scenario,
+        kafka: ModelKafka,
+        truth: Truth,
+        api: ModelApi,
+        workers: Workers,
     ) -> None:
-        self._chance = Random(seed + 9)
+        self._chance = Random(scenario.seed + 9)
+        # Few enough for an API that takes seconds for a row.
+        self._records_max = scenario.records // 4
         self._kafka = kafka
         self._truth = truth
         self._api = api
@@ -48,11 +56,9 @@ class OutageLosses:
         await asyncio.sleep(STABLE_SECONDS)
         self._skipped_before = self._workers.offsets_skipped()
         self._api.go_away()
-        for _ in range(chance.randint(1, RECEIVED_MAX)):
-            producers.publish_valid()
+        self._publish(producers, 1, RECEIVED_MAX)
         await asyncio.sleep(chance.uniform(0.5, 10.0))
-        for _ in range(chance.randint(0, UNREAD_MAX)):
-            producers.publish_valid()
+        self._publish(producers, 0, UNREAD_MAX)
         # In the same turn of the loop: no worker has received the last records.
         self._truth.is_outdated = lambda partition: any(
             one in self._outdated and one.topic_partition == tuple(partition)
@@ -61,11 +67,14 @@ class OutageLosses:
         for assignment, position in self._workers.positions().items():
             if assignment.topic == TOPIC:
                 self._lose(assignment, position)
-        for _ in range(chance.randint(1, LATER_MAX)):
-            producers.publish_valid()
+        self._publish(producers, 1, LATER_MAX)
         await asyncio.sleep(chance.uniform(0.5, 10.0))
         self._api.heal()
         return True
+
+    def _publish(self, producers: Producers, least: int, most: int) -> None:
+        for _ in range(min(self._chance.randint(least, most), self._records_max)):
+            producers.publish_valid()
 
     def _lose(self, assignment: Assignment, position: int) -> None:
         """Let the log lose records; `position` is the offset of the next record to be received."""
