@@ -37,8 +37,6 @@ from verification.simulation.virtual_loop import VirtualTimeError, run
 from verification.simulation.worker_life import commits_seen
 from verification.simulation.workers import Workers
 
-# A row that gets no answer takes a time-out for each try, and there may be several of them.
-LIVENESS_SECONDS = 300.0
 HISTORY_LINES_MAX = 40
 # Events published meanwhile, at once (for several workers and applications), and how often in
 # steps of half a second.
@@ -84,7 +82,7 @@ def play(seed: int) -> Outcome:
         ):
             run(
                 history.play(),
-                seconds_max=scenario.seconds + 2 * LIVENESS_SECONDS + 120,
+                seconds_max=scenario.seconds + 3 * scenario.liveness_seconds + 120,
                 complaints=complaints,
             )
     except ViolationError as error:
@@ -245,7 +243,7 @@ class _History:
         """
         # An API that takes seconds for a row has to come to the end of what it is sent.
         event_every = EVENT_EVERY + round(8 * self._scenario.seconds_per_row)
-        for number in range(1, round(LIVENESS_SECONDS / 0.5)):
+        for number in range(1, round(self._scenario.liveness_seconds / 0.5)):
             if number % event_every == 0:
                 self._let_events_come()
             await self.workers.restart_ended()
@@ -256,7 +254,7 @@ class _History:
             await asyncio.sleep(0.5)
         raise ViolationError(
             "7 liveness",
-            f"after {LIVENESS_SECONDS:g} s: {self._behind()}; "
+            f"after {self._scenario.liveness_seconds:g} s: {self._behind()}; "
             f"members {self._kafka.coordinator.members(GROUP)}",
         )
 

@@ -44,6 +44,10 @@ class Window:
     application_id: int | None = None
 
 
+LIVENESS_SECONDS = 300.0
+POISON_SECONDS = 20.0
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A history. Times are in virtual seconds, shares per request, that of poison per event.
@@ -72,6 +76,15 @@ class Scenario:
     move_seconds: float | None
     dedup_rows_max: int
     users: int
+
+    @property
+    def liveness_seconds(self) -> float:
+        """Within this time after all faults, everything has to be settled.
+
+        A row that gets no answer takes a time-out for each try, and the more rows make the API
+        fail, the more tries each takes.
+        """
+        return LIVENESS_SECONDS + POISON_SECONDS * self.poison_share * self.records
 
     @property
     def has_profiles(self) -> bool:
