@@ -73,6 +73,9 @@ def report(results: Results) -> str:
         "last run did not measure.",
         "## Goals",
         goal_table(results),
+        "For each goal that is missed, "
+        "[performance.md](../docs/performance.md#goals-that-are-missed) says what was tried, what "
+        "each try gave, and where the limit comes from.",
         "## Side by side",
         *(_side_by_side(results, shape) for shape in SHAPES_SHOWN),
         _peers(results),
@@ -83,7 +86,7 @@ def report(results: Results) -> str:
         "## Other records",
         _variety(results),
         "## Stages",
-        "Without a broker. `intake` contains the four above it, `core` everything. Instructions "
+        "Without a broker. `intake` contains those above it, `core` everything. Instructions "
         "are counted by callgrind.",
         stage_table(results.stages) if results.stages else "Not measured.",
     ]

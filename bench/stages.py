@@ -213,14 +213,15 @@ def table(costs: dict[str, dict[str, Cost]]) -> str:
     """The stages as a table, with a pair of columns for each shape."""
     heads = [f"{shape}, µs | {shape}, instructions" for shape in costs]
     lines = [f"| stage | | {' | '.join(heads)} |", "| --- " * (2 + 2 * len(costs)) + "|"]
-    descriptions = {stage.name: stage.description for stage in STAGES}
-    for name in next(iter(costs.values())):
+    measured = next(iter(costs.values()))
+    # In the order of the work: results.json is sorted by name.
+    for stage in (stage for stage in STAGES if stage.name in measured):
         cells = []
         for of_shape in costs.values():
-            cost = of_shape[name]
+            cost = of_shape[stage.name]
             executed = "" if cost.instructions is None else f"{cost.instructions:,.0f}"
             cells += [f"{cost.microseconds:.2f}", executed]
-        lines.append(f"| {name} | {descriptions[name]} | {' | '.join(cells)} |")
+        lines.append(f"| {stage.name} | {stage.description} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
