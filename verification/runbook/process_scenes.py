@@ -160,7 +160,7 @@ async def memory_near_limit(scene: Scene) -> None:
     await scene.run(
         "Memory near limit",
         Expected(r"(?s)resident_memory.*memory_limit_bytes \d"),
-        Expected("warning: memory: at most 161 MiB; the container allows 135 MiB"),
+        Expected("warning: memory: at most 228 MiB; the container allows 135 MiB"),
         NO_CLUSTER,
     )
     await scene.stop()
