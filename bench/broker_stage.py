@@ -26,14 +26,14 @@ class Sizes:
     those of a count of instructions, 0: nothing is counted.
     """
 
-    events: int = 250_000
+    events: int = 225_000
     rounds: int = 5
     delays_ms: tuple[int, ...] = (0, 50, 200, 500)
-    latency_seconds: int = 12
-    idle_seconds: float = 15.0
+    latency_seconds: int = 10
+    idle_seconds: float = 10.0
     idle_partitions: int = 60
     starts: int = 3
-    outage_seconds: float = 30.0
+    outage_seconds: float = 8.0
     million: int = 1_000_000
     repeats: int = 2
     stage_events: int = 30_000
