@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,11 +15,11 @@ from rich.text import Text
 
 from worker.cli.loading import NO_APPLICATION, with_optional_keys
 from worker.cli.output import console, progress, say
+from worker.cli.validation_rules import Rules, as_bodies, chosen_rules
 from worker.core.counters.situation import count_text
 from worker.core.model.clock import Now
 from worker.errors import ExitCode
 from worker.settings.load import Loaded
-from worker.settings.routing import RouteSettings
 from worker.settings.schema import Settings
 from worker.tools.csv_bodies import CsvFiles, NotWritableError, faults_of_cells
 from worker.tools.file_detection import DetectedFile, detect
@@ -99,7 +98,7 @@ def validate(
     shown = _Shown(**options)
     try:
         source = _opened(file, format_name)
-        rules = _chosen_rules(loaded.settings, topic, resource, source.file_format)
+        rules = chosen_rules(loaded.settings, topic, resource, source.file_format)
         say(rules.description)
         summary = _validate(file, source, rules, shown)
     except FileFormatError as error:
@@ -121,33 +120,9 @@ class _Shown:
     as_json: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """The settings and the route that apply to the records of a file.
-
-    `is_routed`: a record's own topic chooses its route, `topic` is for the others.
-    """
-
-    settings: Settings
-    topic: str
-    is_routed: bool
-    description: str
-
-
-def _chosen_rules(
-    settings: Settings, topic: str | None, resource: str | None, file_format: FileFormat
-) -> _Rules:
-    configured = {route.topic for route in settings.resolved_routes()}
-    choose = _bodies if file_format is FileFormat.CSV else _route
-    settings, chosen = choose(settings, topic, resource)
-    is_routed = topic is None and resource is None
-    description = _description(settings, chosen, configured, is_routed=is_routed)
-    return _Rules(settings, chosen, is_routed, description)
-
-
-def _validate(file: BinaryIO, source: DetectedFile, rules: _Rules, shown: _Shown) -> Summary:
+def _validate(file: BinaryIO, source: DetectedFile, rules: Rules, shown: _Shown) -> Summary:
     """Validate the file, and show the results and the totals."""
-    settings = rules.settings if shown.directory is None else _as_bodies(rules.settings)
+    settings = rules.settings if shown.directory is None else as_bodies(rules.settings)
     check = faults_of_cells if source.file_format is FileFormat.CSV else no_faults
     unit = "record" if source.file_format is FileFormat.JSON else "line"
     output = _Output(shown.count, unit, as_json=shown.as_json)
@@ -175,17 +150,6 @@ def _opened(file: BinaryIO, format_name: str) -> DetectedFile:
     return replace(source, file_format=FileFormat(format_name))
 
 
-def _description(settings: Settings, topic: str, configured: Set[str], *, is_routed: bool) -> str:
-    """Which rules apply, for people."""
-    (route,) = (route for route in settings.resolved_routes() if route.topic == topic)
-    what = "envelopes of any resource" if route.form == "envelope" else route.resource
-    form = ", as CloudEvents" if route.form == "cloudevents" else ""
-    if topic not in configured:
-        return f"Its records are checked as {what}, by a route with the default settings."
-    others = "; records of other topics by their routes" if is_routed else ""
-    return f"Its records are checked as {what}{form}, by the route of topic {topic}{others}."
-
-
 def _unknown_applications(settings: Settings) -> UnknownApplications:
     if set(settings.appmetrica.applications) == {NO_APPLICATION}:
         return UnknownApplications.ACCEPT
@@ -203,51 +167,6 @@ def _validate_all(validation: Validation, file: BinaryIO, source: DetectedFile) 
                 reported = validation.summary.records
                 note = f"{reported:,} records, {validation.summary.bad:,} invalid"
                 report(file.tell() if size is not None else reported, size, note)
-
-
-def _route(settings: Settings, topic: str | None, resource: str | None) -> tuple[Settings, str]:
-    """The settings and the topic of the route to apply; a resource without a route gets one."""
-    routes = settings.resolved_routes()
-    if topic is not None:
-        if topic not in {route.topic for route in routes}:
-            known = ", ".join(route.topic for route in settings.routes)
-            raise click.BadParameter(
-                f"{topic!r} has no route in the configuration, which has {known}: pass --config, "
-                "or --resource",
-                param_hint="--topic",
-            )
-        return settings, topic
-    if resource is None:
-        return settings, routes[0].topic
-    for route in routes:
-        if route.resource == resource:
-            return settings, route.topic
-    return _with_route(settings, resource)
-
-
-def _bodies(settings: Settings, topic: str | None, resource: str | None) -> tuple[Settings, str]:
-    """The same for a CSV body, which has the API's own columns: no envelope, no mapped field."""
-    routed, chosen = _route(settings, topic, resource)
-    named = {route.topic: route.resource for route in routed.resolved_routes()}
-    return _with_route(_as_bodies(settings), named[chosen])
-
-
-def _as_bodies(settings: Settings) -> Settings:
-    """The settings, with rows in request bodies."""
-    return settings.model_copy(
-        update={"delivery": settings.delivery.model_copy(update={"request": "body"})}
-    )
-
-
-def _with_route(settings: Settings, resource: str) -> tuple[Settings, str]:
-    property_schema = RouteSettings.model_json_schema()["properties"]["resource"]
-    names = property_schema.get("enum", [property_schema.get("const")])
-    if resource not in names:
-        raise click.BadParameter(
-            f"{resource!r} is not one of {', '.join(names)}", param_hint="--resource"
-        )
-    route = RouteSettings.model_validate({"topic": f"validate-{resource}", "resource": resource})
-    return settings.model_copy(update={"routes": (route,)}), route.topic
 
 
 class _Output:
